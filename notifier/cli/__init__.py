@@ -6,7 +6,7 @@ from notifier import process
 
 
 def main() -> int:
-    """Run the command given by this process's arguments, and return the exit code."""
+    """Run the command in this process's arguments, and return its exit code."""
     process.prepare(sys.argv[1:])
     process.hold_collections()
     try:

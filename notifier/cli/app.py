@@ -50,11 +50,11 @@ COMMANDS: Final = MappingProxyType(
         "man": "Show the manual page.",
     }
 )
-"""The one-line help of each command, by name; the module of the same name in `notifier.cli.commands` defines it."""
+"""The one-line help of each command, by the command's name, which is also its module's in `notifier.cli.commands`."""
 
 
 COMPLETE: Final = "_NOTIFIER_COMPLETE"
-"""The environment variable with which a shell asks for completions."""
+"""The environment variable by which a shell requests completions of an unfinished command line."""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
-        """Import and return a command; return None if there is none of that name."""
+        """Import and return the command of this name; return None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
@@ -76,7 +76,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that was given; fail with the nearest name as a suggestion if it does not exist."""
+        """Return the command that `args` begin with. If it does not exist, fail and suggest the nearest name."""
         if args[0] not in COMMANDS:
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
@@ -104,7 +104,7 @@ def program() -> None:
 
 
 def main() -> int:
-    """Run the command given by this process's arguments, and return the exit code."""
+    """Run the command in this process's arguments, and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end the program.
         if isinstance(stream, io.TextIOWrapper):

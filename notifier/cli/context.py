@@ -23,7 +23,7 @@ _CONNECT_SECONDS: Final = 1.0
 
 
 def load_settings(given: GlobalOptions) -> Settings:
-    """Read the configuration and check the templates that it names. Raises ConfigError with every problem."""
+    """Read the configuration, and check the templates that it names. Raises ConfigError with all problems found."""
     settings = load(given.config, secrets_dir=given.secrets_dir)
     remember((*settings.secrets(), *secrets_of(os.environ)))
     if problems := tuple(_wrong_templates(settings)):
@@ -133,12 +133,12 @@ def _problems_told() -> Iterator[None]:
 
 
 def require_source(settings: Settings, name: str) -> None:
-    """Raise NameNotFoundError, with the nearest name as a suggestion, if there is no source of that name."""
+    """Raise NameNotFoundError, which suggests the nearest name, if there is no source of this name."""
     _require("source", name, settings.sources)
 
 
 def require_destination(settings: Settings, name: str) -> None:
-    """Raise NameNotFoundError, with the nearest name as a suggestion, if there is no destination of that name."""
+    """Raise NameNotFoundError, which suggests the nearest name, if there is no destination of this name."""
     _require("destination", name, settings.destinations)
 
 

@@ -24,12 +24,12 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def owner_may_write(owner: Owner, target: Path) -> bool:
-    """Return whether the owner of the state file can write this backup without root's help."""
+    """Return whether the owner of the state file may write this backup, so that root need not do it."""
     return may_use(target.absolute().parent, owner, os.W_OK | os.X_OK)
 
 
 def owner_may_read(owner: Owner, source: Path) -> bool:
-    """Return whether the owner of the state file can read this backup without root's help."""
+    """Return whether the owner of the state file may read this backup, so that root need not do it."""
     return may_use(source, owner, os.R_OK)
 
 
@@ -59,7 +59,7 @@ def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
 
 @contextmanager
 def lent_to_owner(owner: Owner, source: Path) -> Iterator[Path]:
-    """Provide a temporary copy, readable by the owner, of a file that only root can read. Raises BackupError."""
+    """Yield a temporary copy of a file that only root can read; the owner can read the copy. Raises BackupError."""
     source = source.absolute()
     _require_own_folder(source)
     try:

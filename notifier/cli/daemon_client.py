@@ -25,7 +25,7 @@ PATIENCE_SECONDS: Final = 5.0
 
 
 class DaemonAnswer(Struct, frozen=True):
-    """An answer of the daemon; `done` says whether it did what was requested."""
+    """An answer of the daemon; `done` means that the daemon did what was requested."""
 
     done: bool
     body: dict[str, Any]
@@ -86,7 +86,7 @@ def request(
 
 
 def _wait(connected: socket.socket, state_file: Path) -> None:
-    """Wait until the answer begins. Raises CommandError if the daemon does not answer other requests in that time."""
+    """Wait until the answer begins. Raises CommandError if the daemon answers no other requests meanwhile."""
     waiting = select.poll()
     waiting.register(connected, select.POLLIN)
     while not waiting.poll(PATIENCE_SECONDS * 1000):

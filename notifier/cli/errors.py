@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     WRONG_USAGE = 2
     WRONG_CONFIGURATION = 78
-    """`EX_CONFIG` of sysexits.h: systemd does not restart the service after this code."""
+    """`EX_CONFIG` of sysexits.h. After this code, systemd does not restart the service."""
     INTERRUPTED = 130
     """The code that shells use for a program that was ended by Ctrl-C."""
 
@@ -38,7 +38,7 @@ class CommandError(click.ClickException):
 
 
 class NameNotFoundError(CommandError):
-    """A name is unknown: a source or destination that is not configured, or a record or event that does not exist."""
+    """A name was not found: of a source or destination that is not configured, or of a record or event not stored."""
 
     exit_code = ExitCode.WRONG_USAGE
 
@@ -51,7 +51,7 @@ class ConfigurationError(CommandError):
 
 @contextmanager
 def as_command_error(*errors: type[Exception]) -> Iterator[None]:
-    """Turn errors of these types into a CommandError; their text must be a sentence for operators."""
+    """Turn errors of these types into CommandErrors with the same text, which must be a sentence for operators."""
     try:
         yield
     except errors as error:

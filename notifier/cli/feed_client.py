@@ -18,7 +18,7 @@ AGAIN_SECONDS: Final = 0.5
 """Seconds between two attempts to reach the daemon again."""
 
 SILENCE_SECONDS: Final = 60.0
-"""Seconds without a byte after which the connection counts as lost; the daemon writes every 15 seconds."""
+"""Seconds without any byte after which the connection is taken as lost; the daemon sends some every 15 seconds."""
 
 LONGEST_LINE_BYTES: Final = 64 * 2**20
 
@@ -37,7 +37,7 @@ class BrokenFeedError(Exception):
 
 
 class FrameParser:
-    """Parses server-sent events as the feed writes them: an `id` and one line of `data` each, and comments."""
+    """Parses the feed's server-sent events: comments, and events with an `id` and one line of `data`."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -45,7 +45,7 @@ class FrameParser:
         self._data: bytes | None = None
 
     def feed(self, piece: bytes) -> Iterator[FeedEvent]:
-        """Yield the events that are complete with this piece of the stream. Raises BrokenFeedError."""
+        """Add a piece of the stream, and yield the events that are complete then. Raises BrokenFeedError."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if len(self._rest) > LONGEST_LINE_BYTES:
             raise BrokenFeedError("an event is too long")
@@ -119,7 +119,7 @@ def _position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
 
 
 async def _refused(answer: aiohttp.ClientResponse) -> None:
-    """Raise CommandError for a refusal that will not change; return if the daemon is only busy or stopping."""
+    """Raise CommandError for a permanent refusal; return if the daemon is only busy or stopping."""
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return
     try:

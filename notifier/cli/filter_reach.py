@@ -16,14 +16,14 @@ COLUMNS: Final = (Column("destination"), Column("trainings", right=True), Column
 
 
 class Directory(Struct, frozen=True):
-    """A source's lists: titles by training id, and facts by user id; None for a list that could not be read."""
+    """A source's lists: titles by training id, and facts about people by user id; None if a list could not be read."""
 
     trainings: Mapping[str, str] | None = None
     people: Mapping[str, PersonFacts] | None = None
 
 
 class Matched(Struct, frozen=True):
-    """The number of known trainings or people, and how many of them a destination's filters match."""
+    """The number of known trainings or people, and the number that a destination's filters match."""
 
     matched: int
     known: int
@@ -57,7 +57,7 @@ class Reach(Struct, frozen=True):
         return self.destination, str(self.trainings or NOTHING), str(self.people or NOTHING)
 
     def warnings(self) -> Iterator[str]:
-        """Yield a sentence for each pattern that matches nothing, and for filters that together match nothing."""
+        """Yield sentences about patterns that match nothing, and about filters that together match nothing."""
         for key, pattern in self.unmatched:
             what = "excludes nothing" if pattern.startswith(EXCLUDES) else "matches nothing"
             yield f'destinations.{self.destination}.{key}: "{pattern}" {what} in the present lists of its sources'
@@ -70,7 +70,7 @@ class Reach(Struct, frozen=True):
 
 
 def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:
-    """Return the matches of each destination; `directories` holds the lists of the sources that answered, by name."""
+    """Return the matches of each destination; `directories` has the lists of the sources that answered, by name."""
     return [
         _reach(name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)])
         for name, destination in settings.destinations.items()

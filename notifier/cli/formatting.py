@@ -18,12 +18,12 @@ NOTHING: Final = "-"
 
 
 def harmless(text: str) -> str:
-    """Return `text` on one line, without characters that control a terminal; names from outside may contain them."""
+    """Return `text` on one line, without characters that control a terminal, which names may contain."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def harmless_json(line: str) -> str:
-    """Return the line of JSON with escapes in place of characters that control a terminal."""
+    """Return a line of JSON, with characters that control a terminal escaped."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
@@ -42,7 +42,7 @@ def moment(ms: int | None) -> str:
 
 
 def milliseconds(iso: str | None) -> int | None:
-    """Return a time from `/v1/status`, such as `2026-11-21T17:00:00.123Z`, in Unix milliseconds; None for None."""
+    """Return a time such as `2026-11-21T17:00:00.123Z`, from `/v1/status`, in Unix milliseconds; None for None."""
     return None if iso is None else round(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
@@ -64,7 +64,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 class Column(Struct, frozen=True):
-    """A column of a table: `right` aligns it to the right, `least` is its minimum width if more rows may follow."""
+    """A column of a table; `right` aligns it to the right, `least` is its minimum width while rows may still follow."""
 
     title: str
     right: bool = False

@@ -14,7 +14,7 @@ AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
 class GlobalOptions(Struct, frozen=True):
-    """The values of the common options; an option after the command's name overrides the same option before it."""
+    """The values of the common options. An option after the command's name overrides the same one before it."""
 
     config: Path | None = None
     secrets_dir: Path | None = None
@@ -55,12 +55,12 @@ _OPTIONS: Final = (
 
 
 def common_options(command: AnyCallable) -> AnyCallable:
-    """Accept the common options."""
+    """Return `command` with the common options added."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def with_global_options(command: Callable[Concatenate[GlobalOptions, P], R]) -> Callable[P, R]:
-    """Accept the common options, and pass their values to `command` as its first argument."""
+    """Return `command` with the common options added; it gets their values as its first argument."""
     return common_options(click.make_pass_decorator(GlobalOptions, ensure=True)(command))

@@ -2,5 +2,5 @@
 
 
 def examples(*commands: str) -> str:
-    """Return examples, one per line. The backspace at the beginning keeps click from rewrapping them."""
+    """Return examples, one per line, after a backspace character, which keeps click from rewrapping them."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])

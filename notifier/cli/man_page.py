@@ -165,7 +165,7 @@ def _block(commands: Iterable[str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return prose in short lines, with text between backticks in bold and safe to copy."""
+    """Return prose as troff in short lines; text between backticks is bold, and can be copied from the page."""
     pieces = _QUOTED.split(text.replace("\\", r"\e"))
     written = "".join(
         rf"\fB{_copyable(piece)}\fR" if number % 2 else _options_in(piece) for number, piece in enumerate(pieces)
@@ -174,7 +174,7 @@ def _text(text: str) -> str:
 
 
 def _verbatim(text: str) -> str:
-    """Return text that a reader may type, escaped so that it is shown unchanged."""
+    """Return text as troff that shows every character unchanged, for text that a reader may type."""
     return _LEADING.sub(r"\\&\1", _copyable(text.replace("\\", r"\e")))
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
-    """Enable or disable a destination; return its health, and whether it was pausing. Raises CommandError."""
+    """Enable or disable a destination; return its health, and whether this ended a pause. Raises CommandError."""
 
     async def switch() -> tuple[Health, bool]:
         async with lone_store(settings) as store:

@@ -38,7 +38,7 @@ def poll_alone(settings: Settings, source: str) -> int:
 
 
 def sweep_alone(settings: Settings, source: str, show: Show) -> Mapping[str, Any]:
-    """Run a sweep of the whole list, showing its progress, and return its result. Raises CommandError."""
+    """Sweep the whole list, show the progress, and return the sweep's result. Raises CommandError."""
     found: list[Event] = []
 
     async def read() -> Mapping[str, Any]:
@@ -73,7 +73,7 @@ def release_alone(settings: Settings, source: str, what: Direction, *, silently:
 
 
 async def _end_of_sweep(watcher: Watcher, show: Show) -> Mapping[str, Any]:
-    """Show a sweep's progress until it ends, and return its result. Raises CommandError if it was interrupted."""
+    """Show a sweep's progress to its end, and return the result. Raises CommandError if the sweep was interrupted."""
     while True:
         running = watcher.is_sweeping
         progress: Mapping[str, Any] = sweep_status(await watcher.latest_sweep(), running=running) or {}

@@ -30,7 +30,7 @@ _COLUMNS: Final = (
 
 
 def seen(given: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
-    """Try the token of each source and return the results. Nothing is stored or sent to destinations."""
+    """Try the token of each source, and return the results. Nothing is stored, or sent to destinations."""
     # Imported here, because these imports take half a second and an offline check does not need them.
     from notifier.cli.source_probe import look_at_all  # noqa: PLC0415
 
@@ -75,14 +75,14 @@ def show(sights: "Sequence[ProbeResult]") -> None:
 
 
 def reach(settings: Settings, sights: "Sequence[ProbeResult]") -> "list[Reach]":
-    """Return what the filters of each destination match in the lists of its sources."""
+    """Return, for each destination, the matches of its filters in the lists of its sources."""
     from notifier.cli.filter_reach import reaches  # noqa: PLC0415 - slow to import, like the probe
 
     return reaches(settings, {sight.source: sight.directory for sight in sights})
 
 
 def show_reach(found: "Sequence[Reach]") -> None:
-    """Show how many trainings and people each destination's filters match, and the patterns that match nothing."""
+    """Show the numbers of trainings and people that each destination's filters match, and patterns without a match."""
     from notifier.cli.filter_reach import COLUMNS  # noqa: PLC0415 - slow to import, like the probe
 
     if found:

@@ -15,11 +15,11 @@ Page = TypeVar("Page")
 _GAP: Final = "  "
 
 _LONGEST_CELL: Final = 300
-"""The most characters shown in a cell of a table; longer text is cut (`--json` prints all of it)."""
+"""Maximum number of characters in a cell of a table; longer text is cut, but not with `--json`."""
 
 
 def is_terminal() -> bool:
-    """Return whether the output goes to a terminal, not to a program."""
+    """Return whether the output goes to a terminal, and not to a file or a program."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
@@ -34,7 +34,7 @@ def echo(*lines: str) -> None:
 
 
 def echo_bytes(content: bytes) -> None:
-    """Print a part of a file as it is. Ends, and raises CommandError, as `echo` does."""
+    """Print a part of a file unchanged. If the output is closed or fails, end as `echo` does."""
     if content:
         _print(content, nl=False)
 
@@ -54,7 +54,7 @@ def echo_json(documents: Iterable[Any]) -> None:
 
 
 def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
-    """Show each page as it arrives; if there is none, say so on standard error."""
+    """Show each page as soon as it is read; if there are no pages, print that on standard error."""
     empty = True
     for page in pages:
         show(page)
@@ -81,13 +81,13 @@ class TableWriter:
     """
 
     def __init__(self, *columns: Column, grows: bool = False) -> None:
-        """Initialize with the columns; with `grows`, columns are made wider, for rows that come later."""
+        """Initialize with the columns; `grows` means that more rows may follow, so that minimum widths are used."""
         self._columns = columns
         self._widths = tuple(max(len(column.title), column.least if grows else 0) for column in columns)
         self._begun = False
 
     def show(self, rows: Iterable[Sequence[str]]) -> None:
-        """Print rows, aligned with the earlier ones; a cell that is too long shifts only its own row."""
+        """Print rows, aligned with the earlier ones. A cell that is too long shifts the rest of its row."""
         cells = [[_cut(harmless(cell)) for cell in row] for row in rows]
         if not self._begun:
             lengths = ([len(cell) for cell in row] for row in cells)

@@ -18,11 +18,11 @@ _RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([smh]))?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _HIGHEST_RATE: Final = 10_000
 one_json_object: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-"""The option of commands that report one result."""
+"""The option `--json` of commands that print one result."""
 
 
 class ListenType(click.ParamType[Address | None]):
-    """An address to listen on, in the notation of the configuration; an empty text gives None."""
+    """An address to listen on, in the notation of the configuration; an empty text is converted to None."""
 
     name = "address"
 
@@ -49,7 +49,7 @@ class RateType(click.ParamType[float]):
 
 
 class OneOf(click.Choice[str]):
-    """A choice of words that suggests a similar word."""
+    """A choice of words. The error for another word suggests a similar one."""
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's
         """Return a message with the possible words."""

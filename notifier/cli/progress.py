@@ -14,7 +14,7 @@ from notifier.cli.output import is_terminal
 _PAGE: Final = 4096
 _LOOK: Final = 0.3
 Show = Callable[[Mapping[str, Any]], None]
-"""Shows the progress of a sweep, given as the object in `/v1/status`."""
+"""A function that shows the progress of a sweep; it gets the sweep's object from `/v1/status`."""
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def shown_copying(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def watch(state_file: Path, source: str, show: Show) -> Mapping[str, Any]:
-    """Follow the daemon's sweep to its end and return its result. Raises CommandError if it was interrupted."""
+    """Follow the daemon's sweep to its end, and return the result. Raises CommandError if the sweep is interrupted."""
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
         if answer is None:
@@ -55,7 +55,7 @@ def watch(state_file: Path, source: str, show: Show) -> Mapping[str, Any]:
 
 @contextmanager
 def shown(source: str, *, quiet: bool) -> Iterator[Show]:
-    """Yield a function that shows a sweep's progress; without a terminal, or if `quiet`, it does nothing."""
+    """Yield a function that shows a sweep's progress, or does nothing if there is no terminal or `quiet` is set."""
     if quiet or not is_terminal():
         yield lambda _progress: None
         return

@@ -18,7 +18,7 @@ _HOST: Final = "127.0.0.1"
 
 
 class ReceivedEvent(Struct, frozen=True):
-    """An event in a request; `is_repeated` says whether an earlier request with its id was answered with success."""
+    """An event in a request; `is_repeated` means that an earlier request with the same id was answered with success."""
 
     id: str
     type: str
@@ -27,7 +27,7 @@ class ReceivedEvent(Struct, frozen=True):
 
 
 class ReceivedRequest(Struct, frozen=True):
-    """A request and its answer. `verdict` is None if nothing was verified, because no secret is known."""
+    """A request and its answer; `verdict` is None if no secret is known, so that the signature cannot be verified."""
 
     verb: str
     path: str
@@ -68,7 +68,7 @@ class TryoutReceiver(Struct):
 
     @asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[str]:
-        """Listen on a port of this machine (0: any free one) and yield the URL. Raises OSError."""
+        """Listen on this port of the machine (0 for any free port), and yield the URL. Raises OSError."""
         app = web.Application(client_max_size=LONGEST_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)

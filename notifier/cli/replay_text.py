@@ -7,14 +7,14 @@ from notifier.cli.formatting import counted, milliseconds, moment
 
 
 def history_lines(told: Mapping[str, Any]) -> list[str]:
-    """Return lines about the latest replay, the previous one, and others that are under way."""
+    """Return lines about the latest replay, the one before it, and older ones that are under way."""
     if told["state"] is None:
         return ["no replay is stored"]
     return [line for replay in (told, told["previous"], *told["others"]) if replay for line in _lines(replay)]
 
 
 def left_lines(replay: Mapping[str, Any]) -> list[str]:
-    """Return lines about the deliveries that a replay has not queued, and how to continue; none if all are queued."""
+    """Return lines about deliveries that a replay has not queued, and a way to continue; no lines if all are queued."""
     lines = [
         f"  {name}: {part['queued']:,} of {counted(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
         f"{_waits(part)}"

@@ -25,7 +25,7 @@ _STYLES: Final = {
     "disabled": "red",
     "no": "red",
 }
-"""The colours of states."""
+"""The colours of words that are states, by word."""
 
 
 def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], *, titled: bool) -> None:
@@ -46,7 +46,7 @@ def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Seque
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """Show a progress bar. Yields a function that updates it with the amount done, the total (or None) and a remark."""
+    """Show a progress bar; yield a function that updates it with the amount done, the total (or None) and a remark."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

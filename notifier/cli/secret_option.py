@@ -1,4 +1,4 @@
-"""Reads the secret of an option: the value itself, or `@FILE`, which hides it from others who see command lines."""
+"""Reads a secret from an option: the value itself, or `@FILE`, because other users can see command lines."""
 
 import sys
 from pathlib import Path

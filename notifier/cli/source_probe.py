@@ -32,10 +32,10 @@ _ADVICE: Final = {
     "trainings": "; or set `names = false`",
     "job titles": "; or leave `job_title` out of `person_fields`",
 }
-"""The advice for a token that may not read a list, by the name of the list."""
+"""The advice if the token has no permission to read a list, by the name of the list."""
 
 _REQUESTS_PER_MINUTE: Final = 60
-"""The limit of requests per minute: high enough that the five requests of one source need not wait."""
+"""The limit of requests per minute, at which the five requests of one source need not wait."""
 
 
 class ProbeResult(Struct, frozen=True):
@@ -87,13 +87,13 @@ def _written(count: int | None) -> str:
 
 
 async def look_at_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
-    """Probe all sources in parallel, and return the results in order."""
+    """Probe all sources in parallel, and return the results in the order of the sources."""
     async with new_session() as session:
         return await asyncio.gather(*(look(name, settings, session) for name, settings in sources.items()))
 
 
 async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
-    """Request the count, the newest page, and, if configured, the names. Failures are listed as troubles."""
+    """Request the count, the newest page and, if configured, the names. Failures are in the result's `troubles`."""
     exchange = HttpExchange(session, settings)
     client = Client(exchange, settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
     try:
@@ -119,7 +119,7 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
 
 
 def _unreadable(page: Page) -> Iterator[str]:
-    """Yield a sentence for each field that makes records unreadable: the number of records, an example, the reason."""
+    """Yield a sentence for each field that makes records unreadable, with their number, an example and the problem."""
     of_field: dict[str | None, list[InvalidRecord]] = {}
     for bad in page.bad:
         of_field.setdefault(bad.field_name, []).append(bad)
@@ -132,14 +132,14 @@ def _unreadable(page: Page) -> Iterator[str]:
 
 
 def _clock_troubles(served_at_ms: int | None) -> list[str]:
-    """Return a sentence if this machine's clock differs too much from the API's, otherwise nothing."""
+    """Return a sentence, in a list, if this machine's clock differs too much from the API's; else an empty list."""
     peers = PeerClocks(SystemClock())
     peers.note("", served_at_ms)
     return [condition.summary for condition in rules.clock_conditions(peers, ())]
 
 
 async def _look_for_names(client: Client, settings: SourceSettings, sight: ProbeResult) -> ProbeResult:
-    """Read the lists of names that the daemon would read."""
+    """Read the lists of names that the daemon would read, and return the result with the names added."""
     lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
         "people": client.people(),
         "trainings": client.trainings(),
@@ -174,7 +174,7 @@ async def _gathered(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, 
 
 
 def _titled(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
-    """Return a person's facts, with the job title added if it is known."""
+    """Return a person's facts, with the job title added; unchanged if the title of the job is not known."""
     job = facts.get(PersonField.JOB_TITLE_ID)
     if jobs is None or (isinstance(job, str) and job not in jobs):
         return facts

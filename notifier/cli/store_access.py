@@ -57,17 +57,17 @@ def _reading_database(store: StoreSettings) -> Iterator[Database]:
 
 
 class Followed:
-    """A read-only store. A state file is reopened if another file replaces it (after a restore or a rebuild)."""
+    """A store opened read-only. If another state file replaces it, as after a restore, the new file is opened."""
 
     def __init__(self, path: Path | None, opened: Database) -> None:
-        """Initialize with an open store. The caller closes it; `close` closes only files that were opened later."""
+        """Initialize with an open store, which the caller closes; `close` only closes files that are opened later."""
         self._path = path
         self._db = opened
         self._first = opened
         self._file = None if path is None else _identity(path)
 
     def now(self) -> tuple[Database, bool]:
-        """Return the database to read, and whether it is a different one from that of the last call."""
+        """Return the database to read, and whether it differs from the one that the last call returned."""
         found = None if self._path is None else _identity(self._path)
         if self._path is None or found is None or found == self._file:
             return self._db, False
@@ -82,14 +82,14 @@ class Followed:
         return db, True
 
     def close(self) -> None:
-        """Close the file if this object opened it."""
+        """Close the present file, except if it is the one that the caller opened."""
         if self._db is not self._first:
             self._db.close()
 
 
 @contextmanager
 def following(place: StoreSettings | Path) -> Iterator[Followed]:
-    """Open the store in order to follow it, even if another file replaces it. Raises CommandError."""
+    """Open the store read-only, to be read again and again even if another file replaces it. Raises CommandError."""
     file = place.path if isinstance(place, StoreSettings) else place
     path = None if isinstance(place, StoreSettings) and is_database(place) else file
     with reading(place) as db, closing(Followed(path, db)) as followed:

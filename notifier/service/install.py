@@ -1,4 +1,4 @@
-"""Puts a service's files where systemd looks for them; doing it again gives the same result."""
+"""Puts a service's files where systemd looks for them; to repeat this changes nothing."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ _OTHERS: Final = 0o077
 
 
 class PlacingError(Exception):
-    """A file could not be put into place; the message says which one, why, and what to do."""
+    """A file could not be put into place; the message names the file, the reason, and what to do."""
 
 
 class Done(StrEnum):
@@ -80,7 +80,7 @@ def place(names: ServicePaths, unit: str, root: Path) -> Iterator[Placed]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Raise PlacingError if a file or folder can be changed by users other than root and the caller."""
+    """Raise PlacingError if any user besides root and the caller can change a file or folder."""
     try:
         found = path.lstat()
     except OSError:
@@ -140,7 +140,7 @@ def _unit(path: Path, text: str) -> Placed:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that every user can read, completely or not at all."""
+    """Write a file that every user can read; if that fails, an existing file stays unchanged."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

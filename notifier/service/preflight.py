@@ -1,4 +1,4 @@
-"""Checks this installation: where its program is, and whether a service's user can run it safely."""
+"""Finds this installation's program, and checks whether a service's user can run it safely."""
 
 import grp
 import os
@@ -22,7 +22,7 @@ ELSEWHERE: Final = (
     " --global`, or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python"
     " UV_TOOL_BIN_DIR=/usr/local/bin"
 )
-"""The advice to print with the reasons that `obstacles` returns."""
+"""The advice about the problems that `obstacles` returns."""
 
 
 OWNED: Final = (
@@ -35,7 +35,7 @@ _MOST_TOLD: Final = 5
 
 
 def present_program(argv0: str) -> Path | None:
-    """Return the real path of the running program, which was called as `argv0`; None if no program is installed."""
+    """Return the real path of the running program, called as `argv0`; None if this package has no installed program."""
     called = Path(argv0)
     # When called as `python -m notifier`, the program is beside the interpreter's other programs.
     for program in (called, Path(sysconfig.get_path("scripts")) / _PROGRAM):
@@ -45,12 +45,12 @@ def present_program(argv0: str) -> Path | None:
 
 
 def present_needs(program: Path) -> tuple[Path, ...]:
-    """Return files that must be readable: the program, the interpreter, the standard library and this package."""
+    """Return the files that must be readable to run: program, interpreter, standard library and this package."""
     return (program, Path(sys.executable).resolve(), Path(os.__file__), Path(notifier.__file__))
 
 
 def obstacles(needs: Iterable[Path]) -> list[str]:
-    """Return the reasons why a service's own user could not run a program that needs these files; empty if it can."""
+    """Return reasons why a service's own user cannot run a program that needs these files; empty without any."""
     return list(dict.fromkeys(filter(None, (_obstacle(path) for path in needs))))
 
 
@@ -122,7 +122,7 @@ def _obstacle(path: Path) -> str | None:
 
 
 def _way_to(path: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the folders above a file from the top, then the file, each with the permission that all users need."""
+    """Yield the folders above a file from the top, then the file, each with the permission bit that all users need."""
     for folder in reversed(path.parents):
         yield folder, stat.S_IXOTH
     yield path, stat.S_IROTH

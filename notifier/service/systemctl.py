@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 _PATIENCE_SECONDS = 300.0
-"""The time limit of a call in seconds; long, because a start waits until every source has been polled."""
+"""The time limit of a call in seconds; it is long because a start waits until every source has been polled."""
 
 _RUNS = Path("/run/systemd/system")
-"""This directory exists only if systemd is the system's manager (sd_booted(3))."""
+"""A directory that exists only if systemd is the system's manager (sd_booted(3))."""
 
 
 class SystemctlError(Exception):

@@ -17,7 +17,7 @@ OLDEST: Final = 250
 """The first version of systemd that can pass a whole folder of credentials (LoadCredential= in systemd.exec(5))."""
 
 BASELINE: Final = 252
-"""The systemd version that the unit is made for if systemd is not installed; it is that of Debian 12."""
+"""The systemd version, that of Debian 12, for which the unit is written if systemd is not installed."""
 
 _BACKS_OFF: Final = 254
 """The first version that can increase the pause between restarts (RestartSteps= in systemd.service(5))."""
@@ -25,11 +25,11 @@ _BACKS_OFF: Final = 254
 _PLACEHOLDER: Final = re.compile("@([A-Z]+)@")
 
 MARK: Final = "# Completion Notifier as a systemd service.\n"
-"""The first line of the units that this program writes; it replaces only units that begin with it."""
+"""The first line of units that this program writes. Only units with this first line are replaced."""
 
 
 class ServicePaths(Struct, frozen=True):
-    """The names and paths of one service; `instance` is its name, or None for the default service."""
+    """The names and paths of one service; `instance` is the instance's name, None for the default service."""
 
     instance: str | None = None
 
@@ -89,7 +89,7 @@ def unit(program: PurePosixPath, names: ServicePaths, systemd: int = BASELINE, *
 
 
 def executable(program: PurePosixPath) -> str:
-    """Return a path for an Exec line, with characters escaped that systemd would interpret."""
+    """Return a path for an Exec line; characters that systemd would interpret are escaped."""
     escaped = str(program).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[\s\"'\\;]", escaped) else escaped
 

@@ -82,7 +82,7 @@ def _errors(failure: ConfigurationError) -> list[str]:
 
 
 def _database(settings: Settings) -> str | None:
-    """Return where the store is in PostgreSQL, without secrets; None if it is in a file."""
+    """Return the address and schema of a store in PostgreSQL, without secrets; None if the store is a file."""
     if not settings.store.url.get_secret_value():
         return None
     # Imported here, because a state file needs no library of PostgreSQL.
@@ -139,7 +139,7 @@ def _document(
 
 
 def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
-    """Yield the name of the destination and the public key for each private key."""
+    """Yield, for each private key that signs requests, the destination's name and the public key."""
     for name, destination in settings.destinations.items():
         for secret in destination.secret if isinstance(destination, HttpSettings) else ():
             if (text := secret.get_secret_value()).startswith(PRIVATE):
@@ -151,7 +151,7 @@ def _written(proxy: "Proxy | None") -> str | None:
 
 
 def _when(destination: Destination) -> str:
-    """Return the times at which events are sent, in the notation of the configuration."""
+    """Return the destination's schedule and quiet times in the notation of the configuration."""
     if not isinstance(destination, ScheduledSettings):
         return IMMEDIATELY
     parts = [destination.schedule]

@@ -97,7 +97,7 @@ def _show_json(page: Sequence[Event]) -> None:
 
 
 def _show_csv(file: Followed, pages: Iterable[Sequence[Event]]) -> None:
-    """Print the heading, even if there are no events, and the events with their deliveries."""
+    """Print the events with their deliveries as CSV, with a heading even if there are none."""
     # Imported only here, because the other formats do not need it.
     from notifier.web import event_rows  # noqa: PLC0415
 

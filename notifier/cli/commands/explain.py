@@ -84,7 +84,7 @@ def _facts(life: RecordHistory) -> Iterator[tuple[str, str]]:
 
 
 def _waits(life: RecordHistory, confirm_after: float | None, now_ms: int) -> Iterator[tuple[str, str]]:
-    """Yield the facts about changes that are not reported yet: the reason, the earliest time, and what is missing."""
+    """Yield the names and values of facts about unreported changes: the reason, the earliest time, what is missing."""
     if life.out_of_view:
         yield "excluded", "the source does not request it now; nothing about it is reported until it does"
     for one in withheld(life, confirm_after):
@@ -101,7 +101,7 @@ def _named(name: str | None, identifier: str) -> str:
 
 
 def _story(life: RecordHistory, wanted: Sequence[Subscription], now_ms: int) -> list[Row]:
-    """Return the rows of the record's history in order of time, with undelivered events at the end."""
+    """Return the rows of the record's history in order of time; those about undelivered events are at the end."""
     past: list[tuple[int, Row]] = []
     undelivered: list[Row] = []
     for event in life.events:

@@ -69,7 +69,7 @@ def _forget(settings: Settings, person: str, *, dry_run: bool) -> Mapping[str, A
 
 
 def _ask(meant: Mapping[str, Any]) -> None:
-    """Ask whether to erase the data of these people. Raises CommandError if the answer is no, or if there is none."""
+    """Ask whether to erase the data of these people. Raises CommandError if the answer is no or missing."""
     for one in meant["people"]:
         click.echo(
             harmless(f"{one['name'] or 'a person without a known name'} ({one['id']}) of {one['source']}"), err=True

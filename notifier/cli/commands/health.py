@@ -16,7 +16,7 @@ from notifier.cli.output import echo
 from notifier.config.paths import default_state_file
 
 LONGEST_START_SECONDS: Final = 4 * 3600.0
-"""The most seconds that a daemon may take to open its state file; under systemd the limit is the same."""
+"""Seconds that a daemon may take to open its state file, as long as systemd allows, too."""
 
 
 @click.command(epilog=examples("notifier health"))
@@ -54,7 +54,7 @@ def _state_file(given: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError if no process holds the state file, or if its holder takes too long to start."""
+    """Raise CommandError if no process uses the state file, or if the process has been starting for too long."""
     holder = daemon_client.holder(state_file)
     if holder is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")

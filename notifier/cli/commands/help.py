@@ -13,7 +13,7 @@ from notifier.cli.parameter_types import OneOf
 
 _FOLDER = Path(notifier.__file__).with_name("docs")
 _PROGRAMS = "receivers"
-"""The folder of example programs; the topics of these programs begin with its name."""
+"""The folder of example programs. The names of their topics begin with the folder's name."""
 
 
 def _topics() -> list[str]:

@@ -76,7 +76,7 @@ def init(given: GlobalOptions, /, path: Path | None, **options: Any) -> None:
 
 
 def _place(path: Path, *, force: bool) -> Path:
-    """Return the absolute path of the file to write. Raises CommandError if it cannot be written."""
+    """Return the absolute path of the file to write. Raises CommandError if the file cannot be written."""
     try:
         file = (working_directory() / path).absolute()
         if not (file.is_symlink() or file.exists()):

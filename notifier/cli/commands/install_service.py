@@ -30,7 +30,7 @@ from notifier.service.unit import BASELINE, OLDEST, ServicePaths, unit
 
 _INSTANCE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_USER: Final = 31
-"""The most characters in a user name (User= in systemd.exec(5)); the service's directory has the same name."""
+"""Maximum length of a user name (User= in systemd.exec(5)), which is also the name of the service's directory."""
 
 _SYSTEM: Final = Path("/")
 
@@ -112,7 +112,7 @@ def _names(instance: str | None) -> ServicePaths:
 
 
 def _program(named: Path | None) -> tuple[Path, tuple[Path, ...]]:
-    """Return the program that the service runs, and the files it reads to start. Raises CommandError, UsageError."""
+    """Return the program of the service, and the files that it needs to start. Raises CommandError, UsageError."""
     if named is not None:
         if not named.is_absolute():
             raise click.UsageError("--program: give the absolute path, beginning with /")
@@ -143,7 +143,7 @@ def _install(names: ServicePaths, program: Path, text: str, root: Path, *, now: 
 
 
 def _start(names: ServicePaths, *, restarts: bool) -> None:
-    """Start the service; with `restarts`, restart a running one. Raises SystemctlError."""
+    """Enable and start the service or, with `restarts`, restart it. Raises SystemctlError."""
     systemctl.systemctl("enable", names.service)
     systemctl.systemctl("restart" if restarts else "start", names.service)
     echo(f"{names.service}: running, now and after every boot")

@@ -126,7 +126,7 @@ async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def _settings(url: str, secret: str | None, form: str) -> HttpSettings:
-    """Return the settings of a destination for the URL. Raises UsageError for an option that is wrong."""
+    """Return settings for an HTTP destination with this URL. Raises UsageError if an option is invalid."""
     keys = {
         "type": "http",
         "url": url,
@@ -185,7 +185,7 @@ def _forwarded(outcome: "Outcome") -> str:
 
 
 def event_of(document: Mapping[str, Any]) -> Event:
-    """Return the event that a CloudEvent of the feed describes. Raises CommandError."""
+    """Return the event that a CloudEvent of the feed contains. Raises CommandError."""
     try:
         return Event(
             sequence=int(document["sequence"]),

@@ -61,7 +61,7 @@ def release(given: GlobalOptions, source: str, what: str, *, silently: bool, as_
 
 
 def _wait(state_file: Path, source: str, what: Direction, released: int, show: Show) -> None:
-    """Wait for the daemon's sweep that releases removals or changes. Raises CommandError if it was interrupted."""
+    """Wait for the daemon's sweep that releases removals or changes. Raises CommandError if it does not finish."""
     if not released or what is Direction.ARRIVALS:
         return
     try:

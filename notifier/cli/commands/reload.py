@@ -15,7 +15,7 @@ from notifier.cli.parameter_types import one_json_object
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 
 _PATIENCE_SECONDS = 60.0
-"""The time limit of a reload in seconds: for reading the configuration, and for requests under way to finish."""
+"""The time limit of a reload in seconds, in which the configuration is read and running requests finish."""
 
 
 @click.command(epilog=examples("notifier reload"))

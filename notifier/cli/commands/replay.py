@@ -27,10 +27,10 @@ from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, par
 
 _LOOK: Final = 0.3
 _WAITS_SECONDS: Final = 10.0
-"""Seconds that a replay may wait before this command ends and leaves the replay to the daemon."""
+"""Seconds after which this command ends if the replay only waits; the daemon then continues the replay."""
 
 Show = Callable[[int, int], None]
-"""Shows progress, given the number of deliveries put back into the queue, and their total."""
+"""A function that shows progress; it gets the number of deliveries put back into the queue, and the total."""
 
 
 @click.command(
@@ -151,7 +151,7 @@ def _watched(state_file: Path, number: int, show: Show) -> Mapping[str, Any]:
 
 
 def _of(told: Mapping[str, Any], number: int) -> Mapping[str, Any]:
-    """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError if it is missing."""
+    """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError without one."""
     replays: tuple[Mapping[str, Any] | None, ...] = (told, told["previous"], *told["others"])
     progress = next((it for it in replays if it and it["id"] == number), None)
     if progress is None:
@@ -160,7 +160,7 @@ def _of(told: Mapping[str, Any], number: int) -> Mapping[str, Any]:
 
 
 def _progress(store: StoreSettings | Path) -> Mapping[str, Any]:
-    """Return the object of `GET /v1/replay`, from the daemon or, without one, from the state file."""
+    """Return the object of `GET /v1/replay` from the daemon or, if none runs, from the store."""
     path = store if isinstance(store, Path) else store.path
     answer = daemon_client.request(path, "GET", "/v1/replay")
     if answer is not None:
@@ -182,7 +182,7 @@ def _stopped(state_file: Path, given: GlobalOptions) -> Mapping[str, Any]:
 
 
 def _interrupted(state_file: Path, number: int | None) -> None:
-    """Stop the daemon's replay with this number; None means the one whose events are still being counted."""
+    """Stop the daemon's replay with this number, or all of its replays if the number is not known yet (None)."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
     click.echo(
         "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue", err=True
@@ -207,7 +207,7 @@ def _tell(plan: Mapping[str, Any], wish: Replay, left: list[str], *, alone: bool
 
 @contextmanager
 def _shown(wish: Replay, *, quiet: bool) -> Iterator[Show]:
-    """Yield a function that shows the replay's progress; without a terminal, or if `quiet`, it does nothing."""
+    """Yield a function that shows the replay's progress, or does nothing if there is no terminal or `quiet` is set."""
     if quiet or wish.dry_run or not is_terminal():
         yield lambda _queued, _of: None
         return

@@ -56,13 +56,13 @@ def run(given: GlobalOptions) -> None:
 
 
 def _end_process() -> None:
-    """End the process at once; call this only when nothing is left to do."""
+    """End the process at once, without Python's own clean-up. Call this only when nothing is left to do."""
     log.flush()
     os._exit(ExitCode.DONE)
 
 
 class DaemonError(CommandError):
-    """The daemon cannot start or continue; the message is printed after the lines that are still in the log queue."""
+    """The daemon cannot start or continue. The message is printed after the log lines that are still queued."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message after the queued log lines."""
@@ -71,7 +71,7 @@ class DaemonError(CommandError):
 
 
 def _log_as(given: GlobalOptions, settings: Settings) -> None:
-    """Set up logging by the settings, and log warnings about settings that are probably mistakes."""
+    """Set up logging as configured, and log warnings about settings that are probably mistakes."""
     log.setup(given.log_level(settings.log.level), settings.log.format, queued=True)
     for warning in settings.warnings():
         _log.warning("%s", warning)

@@ -44,7 +44,7 @@ _DESTINATION_COLUMNS: Final = (
 )
 
 _BY_OPERATOR: Final = "operator"
-"""The reason of a destination that an operator disabled; a copy of the store's constant, which is slow to import."""
+"""The reason in the status if an operator has disabled a destination; copied from the store, whose import is slow."""
 
 
 @click.command(epilog=examples("notifier status", "notifier status --json", "notifier status --exit-code"))
@@ -132,7 +132,7 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
 
 
 def _heading(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
-    """Yield lines about the process, and where its state is."""
+    """Yield lines about the process and the location of its state."""
     started_ms = milliseconds(document["started_at"])
     in_database = document["store"]["kind"] != "file"
     if document.get("standby"):

@@ -51,12 +51,12 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
     AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
-"""Advice for results that name the cause more precisely than the scope of the failure."""
+"""Advice by result, for results that say more about the cause than the scope of the failure does."""
 
 _PROXY_OR_RECEIVER: Final = (
     "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
 )
-"""Advice if there was no answer through a proxy."""
+"""The advice if a request through a proxy got no answer."""
 
 _MOST_EVENTS: Final = 1000
 _SOME_EVENTS: Final = 5
@@ -143,7 +143,7 @@ def _advice(outcome: Outcome) -> str:
 
 
 def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
-    """Return the destination's state, and the keys whose values the daemon still takes from an older configuration."""
+    """Return the destination's state, and the keys of its configuration that the daemon has not loaded again yet."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
     from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
@@ -160,7 +160,7 @@ def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
 
 
 def _end_wait(settings: Settings, destination: str) -> bool:
-    """End the pause of a destination after failures, because it works; return whether there was a pause."""
+    """End a destination's pause after failures, because the test was successful; return whether there was a pause."""
     answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
     if answer is not None:
         return bool(answer.body["waited"])
@@ -173,7 +173,7 @@ def _end_wait(settings: Settings, destination: str) -> bool:
 
 
 def _source(settings: Settings, destination: Destination) -> str:
-    """Return a source whose events go to the destination."""
+    """Return the name of a source whose events go to the destination."""
     return next(iter(destination.sources or settings.sources))
 
 
@@ -187,7 +187,7 @@ async def _send(settings: Settings, name: str, event: Event) -> Outcome:
 
 
 def _usual_count(kind: SampleKind, settings: Destination) -> int:
-    """Return the default number of events in a preview of this kind."""
+    """Return the number of events that a preview of this kind contains by default."""
     match kind:
         case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable(settings) is None:
             return settings.digest_above + 1

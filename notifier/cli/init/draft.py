@@ -26,7 +26,7 @@ class EndpointDraft(Struct, frozen=True):
 
 
 class ConfigDraft(Struct, frozen=True):
-    """The answers for a first configuration; `token`, `slack` and `http` are empty or None if they are not wanted."""
+    """The answers for a first configuration; without a token, `token` is empty; unwanted destinations are None."""
 
     source: str
     token: str = ""
@@ -37,7 +37,7 @@ class ConfigDraft(Struct, frozen=True):
     http: EndpointDraft | None = None
 
     def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the path of keys and the value of each secret, including URLs that may contain one."""
+        """Yield the path (as keys) and the value of each secret; URLs that may contain a secret count as secrets."""
         yield ("sources", self.source, "token"), self.token
         if self.slack is not None:
             yield ("destinations", self.slack.name, "url"), self.slack.url
@@ -48,7 +48,7 @@ class ConfigDraft(Struct, frozen=True):
                 yield ("destinations", self.http.name, "url"), self.http.url
 
     def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return the tables of the configuration as they would be read from the file."""
+        """Return the tables that the configuration file would have after parsing."""
         source = {"token": self.token or _SOME_TOKEN, "base_url": self.base_url, "api": self.api}
         written: dict[str, dict[str, dict[str, Any]]] = {"sources": {self.source: _given(source)}, "destinations": {}}
         if self.slack is not None:
@@ -64,7 +64,7 @@ def _given(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem at one place of the drafted configuration, or None if there is none."""
+    """Return the problem of one key, given as a path, in the drafted configuration; None if there is none."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     place = dotted(path)
     for problem in problems_with(tables):
@@ -74,7 +74,7 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
 
 
 def new_secret(random: bytes) -> str:
-    """Return a new secret that signs requests; the scheme allows 24 to 64 random bytes."""
+    """Return a new secret for signing requests, made from these random bytes; 24 to 64 are allowed."""
     return f"whsec_{base64.b64encode(random).decode()}"
 
 
@@ -94,7 +94,7 @@ def written(answers: ConfigDraft, *, with_secrets: bool) -> str:
 
 
 def credential_files(answers: ConfigDraft) -> dict[str, str]:
-    """Return the secrets to write to credential files instead of the configuration, by file name."""
+    """Return the content of the credential files, by file name; they have the secrets instead of the configuration."""
     return {variable_name(place): value for place, value in answers.secrets()}
 
 

@@ -1,4 +1,4 @@
-"""Asks the questions for a first configuration, except those that an option of the command answers."""
+"""Asks the questions for a first configuration that the command's options leave open."""
 
 import secrets
 import sys
@@ -17,11 +17,11 @@ BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
 _SECRET_BYTES: Final = 32
 
 Check = Callable[[str], str | None]
-"""Returns the problem with an answer, or None if the answer is valid."""
+"""A function that returns the problem with an answer, or None if the answer is valid."""
 
 
 class Interview:
-    """Asks the questions that no option has answered."""
+    """Asks the questions that the command's options leave open, and collects all answers."""
 
     def __init__(self, given: Mapping[str, Any], secrets_dir: Path | None) -> None:
         self._given = given
@@ -116,7 +116,7 @@ class Interview:
         self._so_far = _with(self._so_far, key, answer)
 
     def _answer(self, key: str, question: str, wrong: Check, *, default: str = "", hidden: bool = False) -> str:
-        """Return the answer given by an option, or else ask. Raises UsageError if the option is wrong."""
+        """Return the option's value or, without the option, the user's answer. Raises UsageError if invalid."""
         given: str | None = self._given[key]
         if given is None and self._asks:
             return ask(question, wrong, default=default, hidden=hidden)
@@ -158,5 +158,5 @@ def ask(question: str, check: Check, *, default: str = "", hidden: bool = False)
 
 
 def confirm(question: str, *, default: bool = True) -> bool:
-    """Ask for yes or no. Raises click.Abort on Ctrl-C and at the end of the input."""
+    """Ask a question; return whether the answer is yes. Raises click.Abort on Ctrl-C and at the end of the input."""
     return click.confirm(question, default=default, err=True)
