@@ -186,23 +186,14 @@ def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
         if names is None:
             return Weighed(undecided, findings, lookup, None)
         findings = replace(findings, names=names)
-    written = write_weighed(db, request, findings, lookup)
     end, success = request.metadata.end, request.success
-    if end is not None and success is not None and (end.is_certain or not holds_fresh(findings)):
-        memory = written.memory
-        # A transaction that changes nothing does not wait for the disk.
-        if success.is_due or memory is not None:
-            memory = sources.succeed(
-                db,
-                source,
-                success.now_ms,
-                ends_silence=success.ends_silence,
-                longest_outage_ms=success.longest_outage_ms,
-            )
-        chance = end.spot_chance
-        landmark = None if chance is None else records_by_date.landmark(db, source, chance)
-        written = replace(written, memory=memory, ends_round=True, landmark=landmark)
-    return Weighed(undecided, findings, lookup, written)
+    if end is None or success is None or (holds_fresh(findings) and not end.is_certain):
+        return Weighed(undecided, findings, lookup, write_weighed(db, request, findings, lookup))
+    written = write_weighed(db, request, findings, lookup, success)
+    # Destinations do not wait for the landmark of their events' round: it is looked up later.
+    chance = None if written.events else end.spot_chance
+    landmark = None if chance is None else records_by_date.landmark(db, source, chance)
+    return Weighed(undecided, findings, lookup, replace(written, ends_round=True, landmark=landmark))
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
@@ -307,8 +298,13 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
     ]
 
 
-def write_weighed(db: Database, request: IngestRequest, findings: Findings, lookup: Lookup) -> WrittenAnswer:
-    """Write an answer's metadata and the decisions about it; return the events and the known records' numbers."""
+def write_weighed(
+    db: Database, request: IngestRequest, findings: Findings, lookup: Lookup, success: RoundSuccess | None = None
+) -> WrittenAnswer:
+    """Write an answer's metadata and the decisions about it; return the events and the known records' numbers.
+
+    The `success` of the round is written as well if it is due or anything else changes the source's stored state.
+    """
     source, metadata = request.circumstances.source, request.metadata
     keys = [*request.keys]
     recounted = _count_left_out(db, request, lookup.known)
@@ -320,6 +316,10 @@ def write_weighed(db: Database, request: IngestRequest, findings: Findings, look
             sweeps.advance(db, metadata.swept, changes=0, ids=ids.tobytes())
         if metadata.first_contact_ms is not None:
             sources.write(db, source, met_at_ms=metadata.first_contact_ms)
+            recounted = True
+        # A transaction that changes nothing does not wait for the disk.
+        if success is not None and (success.is_due or recounted):
+            _write_success(db, source, success)
             recounted = True
         return WrittenAnswer((), ids, sources.recall(db, source) if recounted else None)
     if metadata.first_contact_ms is not None:
@@ -333,7 +333,15 @@ def write_weighed(db: Database, request: IngestRequest, findings: Findings, look
     ids += records_by_date.ids_of(db, source, [key for key in wanted if key not in lookup.unchanged])
     if metadata.swept is not None:
         sweeps.advance(db, metadata.swept, changes=len(events), ids=ids.tobytes())
+    if success is not None:
+        _write_success(db, source, success)
     return WrittenAnswer(events, ids, sources.recall(db, source))
+
+
+def _write_success(db: Database, source: str, success: RoundSuccess) -> None:
+    sources.write_success(
+        db, source, success.now_ms, ends_silence=success.ends_silence, longest_outage_ms=success.longest_outage_ms
+    )
 
 
 def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:

@@ -155,6 +155,14 @@ def update(db: Database, name: str, /, **values: str | int | None) -> SourceMemo
 def succeed(
     db: Database, name: str, now_ms: int, *, ends_silence: bool = True, longest_outage_ms: int | None = None
 ) -> SourceMemory:
+    """Store a successful round as `write_success` does, and return the source's state."""
+    write_success(db, name, now_ms, ends_silence=ends_silence, longest_outage_ms=longest_outage_ms)
+    return recall(db, name)
+
+
+def write_success(
+    db: Database, name: str, now_ms: int, *, ends_silence: bool = True, longest_outage_ms: int | None = None
+) -> None:
     """Store a successful round, which has reached known records; the last error is kept for display.
 
     `ends_silence` is False if another request during the round started a silence (a time without requests). If the last
@@ -167,7 +175,6 @@ def succeed(
     )
     if ends_silence:
         db.execute("UPDATE sources SET silent_until = NULL, silent_reason = NULL WHERE name = ?", [name])
-    return recall(db, name)
 
 
 def fail(db: Database, name: str, error: SourceError, silent_until_ms: int | None) -> SourceMemory:

@@ -12,7 +12,6 @@ import pytest
 from notifier.sandbox import Dialect, Override
 from notifier.store.file.store import FileStore
 from notifier.store.tables import sources
-from notifier.store.tables.sources import SourceMemory
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import RoundResult
 
@@ -78,16 +77,16 @@ async def test_a_round_whose_success_cannot_be_stored_tells_nothing_and_the_next
 ) -> None:
     await station.open(50, page_size=100)
     await station.round()
-    succeed = sources.succeed
+    write_success = sources.write_success
 
-    def fail(*_: Any, **__: Any) -> SourceMemory:
+    def fail(*_: Any, **__: Any) -> None:
         raise sqlite3.OperationalError("no room")
 
-    monkeypatch.setattr(sources, "succeed", fail)
+    monkeypatch.setattr(sources, "write_success", fail)
     new = station.enter()
     assert (await station.watcher.poll()).result is RoundResult.FAILED
     assert station.told() == []
-    monkeypatch.setattr(sources, "succeed", succeed)
+    monkeypatch.setattr(sources, "write_success", write_success)
     station.clock.advance(60)
     await station.round()
     assert station.told() == station.keys_of(new)
