@@ -132,6 +132,7 @@ class Daemon:
             self._peer_clocks,
             patience,
             self._activity.requested,
+            self._dispatcher.hand_over,
         )
         self._unwritable = UnwritableStore(
             self._store,

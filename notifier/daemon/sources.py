@@ -25,6 +25,7 @@ from notifier.store.tables.sweeps import Sweep
 from notifier.watch.detection.holds import Direction
 from notifier.watch.detection.sweep_pages import SweepPages
 from notifier.watch.employee_statuses import StatusList
+from notifier.watch.ingest import OnDeliveries, ignore_deliveries
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Round, RoundResult, Watcher
@@ -57,6 +58,7 @@ class SourceRegistry:
         peer_clocks: PeerClocks | None = None,
         patience: Patience = PATIENCE,
         on_request: Callable[..., None] = _ignored,
+        on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the API's clocks for comparison.
 
@@ -74,6 +76,7 @@ class SourceRegistry:
         self._peer_clocks = peer_clocks or PeerClocks(clock)
         self._patience = patience
         self._on_request = on_request
+        self._on_deliveries = on_deliveries
         self._sweep_pages = SweepPages()
         self._watchers: dict[str, Watcher] = {}
 
@@ -114,6 +117,7 @@ class SourceRegistry:
                 patience=self._patience,
                 on_request=partial(self._requested, name),
                 sweep_pages=self._sweep_pages,
+                on_deliveries=self._on_deliveries,
             )
             await watcher.start()
             self._watchers[name] = watcher

@@ -22,7 +22,7 @@ from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
 from notifier.watch.detection.sweep_pages import SweepPages
 from notifier.watch.detection.v1_records import V1Records
-from notifier.watch.ingest import PageIngester
+from notifier.watch.ingest import OnDeliveries, PageIngester, ignore_deliveries
 from notifier.watch.name_cache import NameCache
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.second_looks import SecondLooks
@@ -48,6 +48,7 @@ def build_watcher(
     on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
     on_request: OnRequest | None = None,
     sweep_pages: SweepPages | None = None,
+    on_deliveries: OnDeliveries = ignore_deliveries,
 ) -> Watcher:
     """Return the watcher of one source; it calls `on_events` with each event after it is stored.
 
@@ -55,7 +56,7 @@ def build_watcher(
     source's name and the reason of each failure, and `on_served` with the server's time in each answer (Unix ms).
     `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
     they are sent over HTTP through `session`. `on_request` is called after each request. `sweep_pages` is what the
-    watchers of one process share.
+    watchers of one process share. `on_deliveries` is as in `PageIngester`.
     """
     source = settings.sources[name]
     budget = RateLimiter(source.requests_per_minute, clock)
@@ -69,7 +70,7 @@ def build_watcher(
     reader = SourceReader(context, client)
     v1_records = V1Records(name, store, reader) if API_VERSIONS[source.api].record_id is None else None
     looks = SecondLooks(name, store, clock, source.confirm_after)
-    ingester = PageIngester(context, names, v1_records, looks, subscriptions, on_events)
+    ingester = PageIngester(context, names, v1_records, looks, subscriptions, on_events, on_deliveries)
     counts = CountCheck(context, reader, ingester, looks)
     absences = Absences(context, reader, ingester, counts, looks)
     search = DiscrepancySearch(context, reader, ingester, counts, absences, v1_records)

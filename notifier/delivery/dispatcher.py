@@ -61,6 +61,7 @@ class Dispatcher:
         self._renewing = asyncio.Lock()
         self._pool = ApprisePool()
         self._workers: dict[str, Worker] = {}
+        self._latest_sequence = 0
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Start delivering the waiting events through `session`. Raises StoreError."""
@@ -142,6 +143,23 @@ class Dispatcher:
         for name in names:
             if name in self._workers:
                 self._workers[name].set_aside()
+
+    def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
+        """Start the deliveries of events that were just stored, where no earlier event waits.
+
+        This saves the time to read them from the store. `wake` has to be called afterwards, for the other deliveries.
+        """
+        is_next = events[0].sequence == self._latest_sequence + 1
+        self._latest_sequence = max(self._latest_sequence, events[-1].sequence)
+        if not is_next:
+            # Others have stored events between these and the latest known one, and may not have called `wake` yet.
+            return
+        by_destination: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_destination.setdefault(delivery.destination, []).append(delivery)
+        for name, theirs in by_destination.items():
+            if name in self._workers:
+                self._workers[name].hand_over(theirs)
 
     def wake(self, names: Collection[str] | None = None) -> None:
         """Make these destinations (None: all) check the store for events to deliver."""

@@ -61,6 +61,7 @@ class QueueReader:
         self._on_read = on_read
         self._wake_later = wake_later
         self._cannot_read = False
+        self._has_seen_end = False
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -73,6 +74,14 @@ class QueueReader:
         """Whether the timetable may allow other deliveries now than when the store was last read."""
         changes_ms = None if self.gate is None else self.gate.changes_ms
         return changes_ms is not None and self._clock.now_ms() >= changes_ms
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether the store certainly has no waiting delivery that is not in the queue.
+
+        With a timetable, this is never certain.
+        """
+        return self._has_seen_end and not self.more and not self.is_reading and self._timetable is None
 
     def look_again(self) -> None:
         """Mark earlier reads as outdated, because the store may hold more deliveries."""
@@ -121,7 +130,7 @@ class QueueReader:
             self._wake_later(again)
 
     async def _read_due(self) -> None:
-        self.more = False
+        self.more = self._has_seen_end = False
         revision, now_ms = self._queue.revision, self._clock.now_ms()
         found, gate = await self._store.run(
             _due,
@@ -139,10 +148,12 @@ class QueueReader:
         if len(found.deliveries) == self._most:
             self.more = True
         else:
+            # If a delivery waits for its next attempt, later events of the same record have to wait, too.
+            self._has_seen_end = found.next_due_ms is None
             self._wake_when_due(found, now_ms)
 
     async def _read_candidates(self) -> None:
-        self.more = False
+        self.more = self._has_seen_end = False
         revision, now_ms = self._queue.revision, self._clock.now_ms()
         kept = {it.event.sequence for it in self._queue.waiting()}
         found, gate = await self._store.run(

@@ -39,6 +39,11 @@ class ReadyQueue:
         """For each delivery put back before its outcome was written: how many of its outcomes are unwritten."""
         self._first_failed: dict[int, float] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no delivery waits here; some may be under way."""
+        return not (self.ready or self.halves)
+
     def waiting(self) -> list[Delivery]:
         """Return all deliveries that are not under way, in order."""
         return sorted((*_flat(self.halves), *self.ready), key=sequence_of)

@@ -167,6 +167,12 @@ class Worker:
             self._queue.forget_failures()
             self.set_aside()
 
+    def hand_over(self, deliveries: Sequence[Delivery]) -> None:
+        """Take deliveries that were just stored, if no other waits, neither here nor in the store."""
+        if self._reader.has_read_all and self._queue.is_empty:
+            self._queue.add(deliveries)
+            self._pump()
+
     def wake(self) -> None:
         """Check the store for events to deliver."""
         self._chooser.arrived = True

@@ -14,6 +14,7 @@ from notifier.kpa.client import Page
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, SkimmedRecords
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import holds, record_lookups
+from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
@@ -101,6 +102,13 @@ class _Answer(Struct, frozen=True):
 
 Observer = Callable[[IngestResult], None]
 
+OnDeliveries = Callable[[Sequence[Event], Sequence[Delivery]], None]
+"""Called with new events, and the first of their deliveries, once they are stored."""
+
+
+def ignore_deliveries(_events: Sequence[Event], _deliveries: Sequence[Delivery]) -> None:
+    """Do nothing; the default if deliveries are only read from the store."""
+
 
 class PageIngester:
     """Brings the answers of one source into the store, one at a time. Raises StoreError and ApiError."""
@@ -113,11 +121,13 @@ class PageIngester:
         looks: SecondLooks,
         subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
+        on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
         """Initialize with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets new events. `v1_records` determines the keys
-        of records without ids; None if the API version has ids.
+        `subscriptions` returns the current subscriptions. `on_events` gets new events. For the events that an answer
+        has shown, `on_deliveries` is called before it. `v1_records` determines the keys of records without ids; None if
+        the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]
@@ -125,6 +135,7 @@ class PageIngester:
         self._v1_records = v1_records
         self._subscriptions = subscriptions
         self._on_events = on_events
+        self._on_deliveries = on_deliveries
         self._unreadable = UnreadableRecords(context.name)
         # Two answers of a source must not look up and write the same key at the same time.
         self._turn = asyncio.Lock()
@@ -274,6 +285,7 @@ class PageIngester:
             written.landmark,
         )
         if written.events:
+            self._on_deliveries(written.events, written.deliveries)
             self._on_events(written.events)
         if net is not DetectedBy.HEAD:
             self.found_out_of_sight += result.found() + len(findings.adopted)

@@ -23,6 +23,7 @@ from notifier.store.tables import (
     sweeps,
 )
 from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Adoption, Findings
 from notifier.store.tables.records_by_date import DayBoundary
@@ -147,7 +148,7 @@ class WrittenAnswer(Struct, frozen=True):
     """The events written, the ids of the answer's known records, and the source's stored state (None if unchanged).
 
     `ends_round` means that the round is a success, which was stored as well unless `memory` is None. `landmark` is a
-    place in the list that can be checked after the round.
+    place in the list that can be checked after the round. `deliveries` are the first ones of the events.
     """
 
     events: Sequence[Event]
@@ -155,6 +156,7 @@ class WrittenAnswer(Struct, frozen=True):
     memory: SourceMemory | None
     ends_round: bool = False
     landmark: DayBoundary | None = None
+    deliveries: Sequence[Delivery] = ()
 
 
 def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
@@ -326,16 +328,16 @@ def write_weighed(
         sources.write(db, source, met_at_ms=metadata.first_contact_ms)
     if metadata.head_key is not None and holds_fresh(findings):
         sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
-    events = records.write(db, findings, request.subscriptions, request.circumstances.now_ms)
+    told = records.write_all(db, findings, request.subscriptions, request.circumstances.now_ms)
     # A first sweep does not need the ids, and looking them up would take a tenth of its time.
     wanted = keys if metadata.swept is None or metadata.swept.marks else ()
     ids = array("q", lookup.unchanged.values())
     ids += records_by_date.ids_of(db, source, [key for key in wanted if key not in lookup.unchanged])
     if metadata.swept is not None:
-        sweeps.advance(db, metadata.swept, changes=len(events), ids=ids.tobytes())
+        sweeps.advance(db, metadata.swept, changes=len(told.events), ids=ids.tobytes())
     if success is not None:
         _write_success(db, source, success)
-    return WrittenAnswer(events, ids, sources.recall(db, source))
+    return WrittenAnswer(told.events, ids, sources.recall(db, source), deliveries=told.deliveries)
 
 
 def _write_success(db: Database, source: str, success: RoundSuccess) -> None:

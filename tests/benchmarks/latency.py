@@ -72,6 +72,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
             SystemClock(),
             lambda: wanted,
             lambda _events: dispatcher.wake(),
+            on_deliveries=dispatcher.hand_over,
         )
         await watcher.start()
         await watcher.poll()

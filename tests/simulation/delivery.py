@@ -15,7 +15,7 @@ from notifier.config.message_destinations import SlackSettings
 from notifier.config.webhooks import HttpSettings
 from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
-from notifier.events import EventType
+from notifier.events import Event, EventType
 from notifier.store.database import Database
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
@@ -80,8 +80,9 @@ class World:
 
     async def enter(self, news: Sequence[News]) -> None:
         """Write events, as a round of a source does."""
-        await self.store.run(_insert, news, LoopClock().now_ms())
+        deliveries = await self.store.run(_insert, news, LoopClock().now_ms())
         if self.worker is not None:
+            self.worker.hand_over(deliveries)
             self.worker.wake()
 
     async def ask(self, sql: str) -> list[tuple[Any, ...]]:
@@ -162,7 +163,7 @@ async def _opened() -> AsyncIterator[ThreadlessStore]:
         await store.close()
 
 
-def _insert(db: Database, news: Sequence[News], now_ms: int) -> None:
+def _insert(db: Database, news: Sequence[News], now_ms: int) -> list[Delivery]:
     """Write events without the records that they are about: hundreds of thousands are made here."""
     (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
     rows = []
@@ -175,6 +176,10 @@ def _insert(db: Database, news: Sequence[News], now_ms: int) -> None:
         rows,
     )
     db.executemany("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [(row[0],) for row in rows])
+    return [
+        Delivery(Event(number, id_, kind, "acme", record, now_ms, data.encode()), "hr")
+        for number, id_, kind, record, _, data in rows
+    ]
 
 
 def plain(count: int, **keys: Any) -> list[News]:

@@ -18,7 +18,7 @@ from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
-from notifier.store.tables.records import Findings, write
+from notifier.store.tables.records import Findings, write_all
 from tests.support.completions import completion
 from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
 
@@ -87,8 +87,9 @@ class SimulatedDelivery:
         changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         findings = Findings("acme", "acme", changes=changes)
         wants = [Subscription(NAME, frozenset(EventType))]
-        await self.store.run(write, findings, wants, LoopClock().now_ms())
+        written = await self.store.run(write_all, findings, wants, LoopClock().now_ms())
         if self._worker is not None:
+            self._worker.hand_over(written.deliveries)
             self._worker.wake()
 
     @property

@@ -22,7 +22,7 @@ from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
-from notifier.store.tables.records import Findings, write
+from notifier.store.tables.records import Findings, WrittenEvents, write_all
 from tests.support.clocks import SettableClock
 from tests.support.completions import completion
 from tests.support.new_state_file import new_state_file
@@ -142,12 +142,12 @@ class Rig:
         """Open a receiver for as long as this rig stands."""
         return await self._stack.enter_async_context(receiving())
 
-    async def enter(self, *keys: str, to: Sequence[str] = ("hr",)) -> None:
+    async def enter(self, *keys: str, to: Sequence[str] = ("hr",)) -> WrittenEvents:
         """Write one event about each of these records, for these destinations."""
         changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         subscriptions = [Subscription(name, EVENTS) for name in to]
         findings = Findings("acme", "acme", changes=changes)
-        await self.store.run(write, findings, subscriptions, self.clock.now_ms())
+        return await self.store.run(write_all, findings, subscriptions, self.clock.now_ms())
 
     def http(self, url: str, name: str = "hr", **keys: Any) -> Worker:
         """Make a worker for an endpoint."""

@@ -14,6 +14,7 @@ from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
 from notifier.store.tables import holds, records_by_person, second_looks
 from notifier.store.tables.holds import HeldChange
+from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.rollups import count_detected
 from notifier.store.tables.second_looks import SecondLook
 from notifier.store.tables.told_before import Telling, ToldBefore, is_first, past_of
@@ -79,8 +80,19 @@ class Findings(Struct, frozen=True):
 _PARTS: Final = tuple(part.name for part in fields(Findings) if part.name not in ("source", "id_namespace", "names"))
 
 
+_MOST_RETURNED: Final = 500
+"""The most deliveries that are returned: a thousand events for a thousand destinations would fill the memory."""
+
+
+class WrittenEvents(Struct, frozen=True):
+    """The events that were written, and the first of their deliveries, both in order."""
+
+    events: list[Event]
+    deliveries: list[Delivery]
+
+
 class _Writing(Struct, frozen=True):
-    """The arguments that all functions of one `write` share."""
+    """The arguments that all functions of one `write_all` share, and the first deliveries that were written."""
 
     source: str
     id_namespace: str
@@ -89,13 +101,19 @@ class _Writing(Struct, frozen=True):
     now_ms: int
     past: ToldBefore
     occasions: Mapping[str, Occasion] = field(default_factory=dict)
+    deliveries: list[Delivery] = field(default_factory=list)
 
 
 def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> list[Event]:
+    """Write findings as `write_all` does, and return the events."""
+    return write_all(db, findings, subscriptions, now_ms).events
+
+
+def write_all(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> WrittenEvents:
     """Write records, their events and one delivery per interested destination, all or nothing.
 
-    Return the events written, in order. An event is not written again if its id exists in this file, or was announced
-    from a damaged file that this one replaces.
+    An event is not written again if its id exists in this file, or was announced from a damaged file that this one
+    replaces.
     """
     source = findings.source
     learned = (it.completion.key for it in (*findings.learned, *findings.held))
@@ -122,7 +140,7 @@ def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription
     if findings.held_changes or findings.ended_changes:
         holds.write_changes(db, source, findings.held_changes, findings.ended_changes)
     count_detected(db, events)
-    return events
+    return WrittenEvents(events, writing.deliveries)
 
 
 def _write_untold(db: Database, findings: Findings, now_ms: int) -> None:
@@ -252,17 +270,18 @@ def _deliver(db: Database, writing: _Writing, verdict: Telling, event: Event) ->
     """Add the deliveries of an event, one for each destination that wants it."""
     completion, names = verdict.change.completion, writing.names
     known = KnownFacts(names.trainings.get(completion.training_id), names.person_facts.get(completion.user_id))
+    destinations = [
+        subscription.destination
+        for subscription in writing.subscriptions
+        if subscription.admits(verdict.change.type, writing.source, completion.training_id, completion.user_id, known)
+        and verdict.goes_to(subscription.destination)
+    ]
     db.executemany(
         "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
-        [
-            (event.sequence, subscription.destination)
-            for subscription in writing.subscriptions
-            if subscription.admits(
-                verdict.change.type, writing.source, completion.training_id, completion.user_id, known
-            )
-            and verdict.goes_to(subscription.destination)
-        ],
+        [(event.sequence, destination) for destination in destinations],
     )
+    room = _MOST_RETURNED - len(writing.deliveries)
+    writing.deliveries.extend(Delivery(event, destination) for destination in destinations[:room])
 
 
 def _insert_event(db: Database, writing: _Writing, change: Change) -> Event | None:

@@ -29,6 +29,59 @@ async def dispatcher(rig: Rig, receiver: Receiver) -> AsyncIterator[Dispatcher]:
     await delivering.stop(0.2)
 
 
+async def test_new_events_are_sent_without_reading_them_from_the_store(
+    rig: Rig, receiver: Receiver, dispatcher: Dispatcher
+) -> None:
+    for key in keys(3):
+        await caught_up(dispatcher)
+        written = await rig.enter(key)
+        dispatcher.hand_over(written.events, written.deliveries)
+        await rig.settled()
+    assert receiver.subjects == keys(3)
+
+
+async def test_a_new_event_does_not_overtake_one_that_was_stored_before_it(
+    rig: Rig, receiver: Receiver, dispatcher: Dispatcher
+) -> None:
+    await caught_up(dispatcher)
+    await rig.enter("1")
+    later = await rig.enter("2")
+    dispatcher.hand_over(later.events, later.deliveries)
+    assert not dispatcher._workers["hr"]._queue.held
+    dispatcher.wake()
+    await rig.settled()
+    assert sorted(receiver.subjects) == ["1", "2"]
+
+
+async def test_new_events_are_read_from_the_store_while_others_wait_for_their_next_attempt(
+    rig: Rig, receiver: Receiver, dispatcher: Dispatcher
+) -> None:
+    receiver.answer = refusing(422, "1")
+    await rig.enter("1")
+    dispatcher.wake()
+    worker = dispatcher._workers["hr"]
+    await until(lambda: bool(receiver.arrivals) and not worker._queue.held)
+    await until(lambda: not worker._reader.more and not worker._reader.is_reading)
+    written = await rig.enter("2")
+    worker.hand_over(written.deliveries)
+    assert not worker._queue.held
+    dispatcher.wake()
+    await until(lambda: "2" in receiver.subjects)
+
+
+async def test_a_disabled_destination_takes_no_new_events(rig: Rig, dispatcher: Dispatcher) -> None:
+    await caught_up(dispatcher)
+    await dispatcher.set_enabled("hr", enabled=False)
+    written = await rig.enter("1")
+    dispatcher.hand_over(written.events, written.deliveries)
+    assert not dispatcher._workers["hr"]._queue.held
+
+
+async def caught_up(dispatcher: Dispatcher) -> None:
+    """Wait until the worker has read everything that waits."""
+    await until(lambda: dispatcher._workers["hr"]._reader.has_read_all)
+
+
 async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: Rig, receiver: Receiver) -> None:
     hanging = await rig.receiver()
 

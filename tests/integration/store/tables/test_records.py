@@ -10,7 +10,7 @@ from notifier.events import DetectedBy, EventType, Names, event_id, storable
 from notifier.kpa.versions import V2
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import record_lookups, records, sources
+from notifier.store.tables import outbox, record_lookups, records, sources
 from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Findings, SilentRecord
 from tests.support.table_rows import table_rows
@@ -225,3 +225,14 @@ def test_a_signatures_image_is_not_kept_twice(db: Database, completion: "MakeCom
     (stored,) = record_lookups.stored(db, "acme", ["1"]).values()
     assert json.loads(stored) == {"id": "1", "signature": None, "files": [{"name": "card.jpg"}]}
     assert record_lookups.known(db, "acme", ["1"])["1"].fingerprint == one.fingerprint()
+
+
+def test_the_first_deliveries_are_returned_as_the_queue_would_return_them(db: Database, change: "MakeChange") -> None:
+    to = (Subscription("hr", EVERYTHING), Subscription("lms", EVERYTHING))
+    changes = [change(str(number)) for number in range(1, 400)]
+    written = records.write_all(db, Findings("acme", "acme", changes=changes), to, 2000)
+    for destination in ("hr", "lms"):
+        queued = outbox.due(db, destination, now_ms=2000, horizon_ms=10**9, limit=400, in_flight=()).deliveries
+        returned = [delivery for delivery in written.deliveries if delivery.destination == destination]
+        assert returned == list(queued[: len(returned)])
+        assert len(returned) == 250
