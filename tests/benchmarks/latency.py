@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -22,20 +24,31 @@ from notifier.config import load
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscriptions
+from notifier.http.connector import MortalConnection
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
 from tests.benchmarks.common import HERE, beside, report
 
 
-def noting(answers: list[int]) -> aiohttp.TraceConfig:
-    """Note when each answer begins to arrive."""
+class NotingConnection(MortalConnection):
+    """A connection of the program that notes when each answer begins to arrive."""
 
-    async def note(_session: object, _context: object, _parameters: object) -> None:
-        answers.append(time.monotonic_ns())
+    def __init__(self, answers: list[int], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._answers = answers
+        self._is_awaiting = False
 
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(note)
-    return trace
+    def set_response_params(self, **params: Any) -> None:
+        """Prepare to read the next answer."""
+        self._is_awaiting = True
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Note the moment, if an answer begins, and parse the bytes."""
+        if self._is_awaiting:
+            self._answers.append(time.monotonic_ns())
+            self._is_awaiting = False
+        super().data_received(data)
 
 
 async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: int, folder: Path) -> list[float]:
@@ -58,9 +71,11 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
     took = []
     async with (
         new_session() as session,
-        aiohttp.ClientSession(trace_configs=[noting(answers)]) as api_session,
+        new_session() as api_session,
         aiohttp.ClientSession() as asking,
     ):
+        connector: Any = api_session.connector
+        connector._factory = partial(NotingConnection, answers, asyncio.get_running_loop())
         dispatcher = Dispatcher(settings.destinations, store, SystemClock())
         await dispatcher.start(session)
         wanted = subscriptions(settings.destinations)
