@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from notifier.sandbox.account import Account, AccountPage
+from notifier.sandbox.account import Account, AccountPage, Filters
 from notifier.sandbox.faults import ListFault, RequestKind
 from notifier.sandbox.past import AccountPast
 from notifier.sandbox.records import Version, shown
@@ -23,9 +23,9 @@ def list_page(
     for fault in faults:
         records = fault.arrange(records, question)
     unlisted = frozenset[int]().union(*(fault.unlisted(records) for fault in faults))
-    matching = [record for record in records if question.filters.accept(record)]
+    matching = records if question.filters == Filters() else [*filter(question.filters.accept, records)]
     total = max(0, len(matching) + sum(fault.miscounted() for fault in faults))
-    listed = [record for record in matching if record.id not in unlisted]
+    listed = [record for record in matching if record.id not in unlisted] if unlisted else matching
     start = (question.page - 1) * question.limit
     chosen = listed[start : start + question.limit]
     for fault in faults:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from notifier.sandbox.records import Record
 
@@ -28,8 +29,12 @@ def shuffled_ties(seed: int) -> Order:
     return place
 
 
+@lru_cache(maxsize=2**16)
 def scrambled(number: int) -> int:
-    """Map a 64-bit number one-to-one to another that looks random (the final step of SplitMix64)."""
+    """Map a 64-bit number one-to-one to another that looks random (the final step of SplitMix64).
+
+    Results are cached, because a fault that chooses records maps the ids of the whole list for each request.
+    """
     number &= _TIE_MASK
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _TIE_MASK
     number = (number ^ number >> 27) * 0x94D049BB133111EB & _TIE_MASK
