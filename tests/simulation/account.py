@@ -86,6 +86,10 @@ def form_of(record: Record) -> Form:
     )
 
 
+def _key_of(record: Record) -> str:
+    return str(record.id)
+
+
 def base_of(record: Record) -> str:
     """Return what keys of v1 have in common that stand for equal records."""
     return key_without_id(record.user, record.training.v1, record.created)
@@ -106,6 +110,8 @@ class Account:
     _members: defaultdict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     _times: list[float] = field(default_factory=list)
     _lists: list[Sequence[Record]] = field(default_factory=list)
+    _counted: tuple[object, Counter[str]] | None = None
+    """What was counted last, and for which question: it is asked each minute, and most of them change nothing."""
     _json: dict[tuple[int, Version, tuple[str, ...], int], tuple[Record, bytes]] = field(default_factory=dict)
 
     @property
@@ -162,10 +168,12 @@ class Account:
 
     def entities(self, view: View, version: Version, ignored: frozenset[int]) -> Counter[str]:
         """Count what a source should know: keys of v2, or what keys of v1 have in common."""
-        seen = [record for number, record in self.in_view(view).items() if number not in ignored]
-        if version is Version.V2:
-            return Counter(str(record.id) for record in seen)
-        return Counter(base_of(record) for record in seen)
+        asked = (len(self._lists), view, version, ignored)
+        if self._counted is None or self._counted[0] != asked:
+            seen = [record for number, record in self.in_view(view).items() if number not in ignored]
+            name = base_of if version is Version.V1 else _key_of
+            self._counted = asked, Counter(map(name, seen))
+        return self._counted[1]
 
     def json_of(self, record: Record, version: Version, absent: tuple[str, ...] = (), id_shift: int = 0) -> bytes:
         """Write a record as the API does, without some fields, or under another id."""

@@ -58,10 +58,16 @@ class Bounds:
         return cls(head, confirmed, difference, scan, _VOICE_SECONDS + head, end)
 
 
-def most_requests_at_rest(profile: Profile, records: int, seconds: float) -> float:
-    """Return how many requests are enough where nothing changes: two a poll, and full scans."""
+def most_requests_at_rest(profile: Profile, records: int, seconds: float, settled_seconds: float) -> float:
+    """Return how many requests are enough where nothing changes: two a poll, and full scans.
+
+    During the last `settled_seconds` of these seconds polls are rarer. The margin is so much smaller, so that one
+    request too many in each poll is noticed all the same.
+    """
     pages = math.ceil(records / profile.large_page) + 3
-    return 2.2 * seconds / profile.poll + 2 * (seconds / profile.scan + 1) * pages + 10
+    polls = (seconds - settled_seconds) / profile.poll + settled_seconds / profile.poll_at_rest
+    margin = polls * profile.poll / seconds
+    return 2.2 * polls + (1 + margin) * (seconds / profile.scan + 1) * pages + 10 * margin
 
 
 def most_precise_at_rest(profile: Profile, records: int) -> int:

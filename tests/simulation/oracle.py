@@ -75,6 +75,7 @@ class Oracle:
         self._unsaid: defaultdict[str, float] = defaultdict(float)
         self._evident: defaultdict[str, float] = defaultdict(float)
         self._exhausted_since: float | None = None
+        self._settled_at = 0.0
         self.bounds = Bounds.of(plan.profile, len(plan.entries))
         self.contact = Contact(Version(plan.profile.api))
         self._safety = Safety(plan.profile, account, memory, self.contact, self._findings)
@@ -227,6 +228,7 @@ class Oracle:
 
         A pair that cancelled out until lately, and came apart when one of it was found, has its time from then on.
         """
+        self._settled_at = self._account.now()
         self.events_told()
         missing, ghosts = (
             Counter({entity: n for entity, n in wrong.items() if self._evident[entity] > self.bounds.confirmed})
@@ -315,10 +317,11 @@ class Oracle:
         quiet = [request for request in sent if request.at > quiet_at]
         if now - quiet_at < self._profile.poll * 10:
             return
+        settled = now - max(quiet_at, self._settled_at)
         precise = sum(request.is_precise for request in quiet)
         if precise > bounds.most_precise_at_rest(self._profile, len(self._account.records)):
             self._fail("cost/precise", "", f"{precise} precise questions in {now - quiet_at:.0f} s of rest")
-        enough = bounds.most_requests_at_rest(self._profile, len(self._account.records), now - quiet_at)
+        enough = bounds.most_requests_at_rest(self._profile, len(self._account.records), now - quiet_at, settled)
         if len(quiet) > enough and not self._habits & _UNSEARCHABLE:
             self._fail(
                 "cost/rest", "", f"{len(quiet)} requests in {now - quiet_at:.0f} s of rest, {enough:.0f} would do"

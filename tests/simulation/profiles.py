@@ -82,6 +82,11 @@ class Profile:
         return not any(wrongs) and self.slow == 0 and self.ambush == self.ambush_scans == 0 and self.store_delay == 0
 
     @property
+    def poll_at_rest(self) -> float:
+        """The time between two polls once it is settled that nothing happens any more."""
+        return self.poll if self.scheduled else 2 * self.poll
+
+    @property
     def scans(self) -> bool:
         """Whether there is a full scan after the first one."""
         return self.scan < _NEVER

@@ -173,6 +173,7 @@ class Subject:
         self._on_events = on_events
         self._store = memory.new_store()
         self._watcher: Watcher | None = None
+        self._poll = profile.poll
 
     async def run(self) -> None:
         """Open the store, and look at the source, round after round, until cancelled."""
@@ -185,7 +186,11 @@ class Subject:
             await asyncio.sleep(due - loop.time())
             await self._round()
             late = loop.time() - due
-            due = due + self._profile.poll if late < self._profile.poll else loop.time() + self._profile.poll
+            due = due + self._poll if late < self._poll else loop.time() + self._poll
+
+    def rest(self) -> None:
+        """Look more rarely from now on: hours without a change would take most of a world's time."""
+        self._poll = self._profile.poll_at_rest
 
     async def load(self, changes: Mapping[str, Any]) -> None:
         """Take other settings, as a reload does."""
@@ -280,6 +285,9 @@ class ScheduledSubject(Subject):
     """The same under the daemon's own `SourceRegistry` and schedule (APScheduler)."""
 
     _sources: SourceRegistry | None = None
+
+    def rest(self) -> None:
+        """Leave it to the schedule how often to look."""
 
     async def run(self) -> None:
         await self._store.open()

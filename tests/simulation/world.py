@@ -139,6 +139,7 @@ class World:
         self._spared.add(self._loop.create_task(self._release_what_is_held(rest_at)))
         await self._until(rest_at + max(_LATE_SECONDS, bounds.difference))
         self._oracle.settled(self._subject.conditions())
+        self._subject.rest()
         await self._until(rest_at + max(_RELEASE_SECONDS, bounds.difference) + bounds.end)
         self._oracle.ended(self._subject)
         self._oracle.cost(self._exchange.sent, rest_at, self._restarts)
