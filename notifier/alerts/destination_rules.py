@@ -24,7 +24,7 @@ OVER_AFTER_SECONDS = 300.0
 """Seconds without any failure after which the condition is over."""
 
 _SOON_SECONDS = 60.0
-"""A destination that will be reported as failing within this many seconds is not reported as behind."""
+"""A destination that is about to be reported as failing, within this many seconds, is not reported as behind."""
 
 FORGOTTEN_AFTER_SECONDS = 86_400.0
 """Seconds after which a destination that an operator disabled is reported if events wait for it."""

@@ -12,7 +12,8 @@ AT_ONCE: Final = 200
 """The most requests that are logged in a burst."""
 
 PER_SECOND: Final = 1.0
-"""The most requests a second that are logged in the long run, so that the log does not slow down a large backlog."""
+"""The most requests a second that are logged on average, so that logging does not slow down the delivery of a
+backlog."""
 
 
 class LogAllowance:

@@ -49,7 +49,7 @@ _UNANSWERED: Final = frozenset(
         AttemptResult.PROTOCOL_BROKEN,
     }
 )
-"""The results that mean that the broker has not answered a message."""
+"""The results of attempts that the broker has not answered."""
 
 _WIDEST_FIRST: Final = (
     FailureScope.PERMANENT,

@@ -269,7 +269,7 @@ async def read_body(
 
 
 def _decoded(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return the decoded beginning of a body; b"" if `encoding` is unknown, or is not that of the body."""
+    """Return the decoded beginning of a body; b"" if `encoding` is unknown or does not match the body."""
     match encoding:
         case "" | "identity":
             return body[:limit]

@@ -317,7 +317,10 @@ def _is_alert(attempt: Attempt) -> bool:
 
 
 def _is_news(attempt: Attempt, *, proven: bool) -> bool:
-    """Return whether the endpoint may have caused a failure: false for half of a refused group or a `proven` event."""
+    """Return whether the endpoint may have caused a failure.
+
+    The answer is False for half of a refused group, and for a single event that is `proven` to be at fault.
+    """
     if len(attempt.deliveries) > 1:
         return attempt.role is not Role.HALF
     return not proven

@@ -33,7 +33,7 @@ from notifier.store.queries.feed import position
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
 
 SEQUENCE_LEAP: Final = 1_000_000
-"""By how much the next event's number is higher than the highest known one, because the last ones may be unknown."""
+"""How far the next event's number is above the highest known one, because higher numbers may have been used."""
 
 _OF_THE_RECORDS: Final = frozenset(
     {

@@ -50,7 +50,7 @@ HEADER: Final = "_exchange"
 
 DAMAGED: Final = "damaged"
 REPLACED: Final = "replaced"
-"""The word in the second name of a file that a restored one has replaced; DAMAGED is for a damaged file."""
+"""The word in the new name of the old file after a restore; DAMAGED is the word for a damaged file."""
 
 COPIES_KEPT: Final = 3
 """Number of copies of damaged files that are kept; when there are more, the oldest is removed."""

@@ -34,7 +34,7 @@ MOST_TOLD: Final = 10_000
 """The most ids of announced events that are kept, the newest ones; they take somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps that the state file keeps, although only the newest two essentials files are kept."""
+"""Number of stamps (ids of essentials files) that the state file keeps, although only two such files are kept."""
 
 MARGIN_MS: Final = 600_000
 """An upper bound in milliseconds for the difference between the server's clock and the local one."""

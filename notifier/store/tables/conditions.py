@@ -277,7 +277,7 @@ def _queue(db: Database, event: Event, destination: str, queued_ms: int | None) 
 
 
 def _withdraw(db: Database, name: str, subjects: set[str], destination: str) -> list[int]:
-    """Remove the waiting alerts about only these conditions from the queue; return since when each waited."""
+    """Remove waiting alerts that are about no conditions but these; return when each was queued (Unix ms)."""
     rows = db.execute(
         "SELECT d.sequence, coalesce(d.queued_at, e.detected_at), e.subject, e.data FROM deliveries d"
         " JOIN events e USING (sequence) WHERE d.destination = ? AND d.state = 'pending' AND d.state <> 'delivered'"

@@ -61,7 +61,7 @@ def erase_removed(db: Database, before_ms: int) -> int:
 
 
 def forget_names(db: Database, source: str, users: Sequence[str]) -> int:
-    """Delete the names of a source's people who are in neither `users` nor an existing record; return their number."""
+    """Delete people's names, except for `users` and people with records that were not removed; return the number."""
     gone = [
         id_
         for (id_,) in db.execute(

@@ -17,7 +17,7 @@ _ENDS: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
 
 
 class PresentRecord(NamedTuple):
-    """A record that exists, with the values that decide which of a person's completions of a training is the newest."""
+    """A record that was not removed. The values show which of a person's completions of a training is the newest."""
 
     id: int
     user_id: str
@@ -72,13 +72,13 @@ _PRESENT: Final = (
 
 
 def present(db: Database, source: str, after: int) -> list[PresentRecord]:
-    """Return the next LOOK present records of a source after row `after`; fewer at the end."""
+    """Return the next LOOK records of a source after row `after`, except removed ones; fewer at the end."""
     rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, LOOK])
     return [PresentRecord(*row) for row in rows]
 
 
 def present_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> list[PresentRecord]:
-    """Return the present records of these pairs of a person and a training."""
+    """Return the records, except removed ones, whose (person id, training id) is in `pairs`."""
     wanted = set(pairs)
     people = orjson.dumps(sorted({user for user, _ in wanted})).decode()
     rows = db.execute(f"{_PRESENT} AND user_id IN (SELECT value FROM json_each(?))", [source, people])

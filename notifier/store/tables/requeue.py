@@ -235,7 +235,7 @@ def newest_attempt(db: Database) -> int:
 
 
 def plan(db: Database, past: ReplayRange, subscriptions: Sequence[Subscription], so_far: Plan) -> Plan:
-    """Return the plan of a replay, continued over the next LOOK events; changes nothing in the store."""
+    """Extend the plan `so_far` of a replay by the next LOOK events, and return it; the store is not changed."""
     last = _end_of_look(db, past, so_far.sequence)
     wanted = {it.destination: _wanted(db, past, it, so_far.sequence, last) for it in subscriptions}
     events = {sequence for sequences in wanted.values() for sequence in sequences}

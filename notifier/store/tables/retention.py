@@ -13,7 +13,7 @@ CHUNK = 500
 
 
 class DetectionPlace(NamedTuple):
-    """A position in the order of detection, in which events are examined."""
+    """An event's position in the order of the times of detection, and of the numbers if times are equal."""
 
     detected_ms: int
     sequence: int

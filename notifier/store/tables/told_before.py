@@ -41,7 +41,7 @@ class Telling(Struct, frozen=True):
     only_to: frozenset[str] | None = None
 
     def goes_to(self, destination: str) -> bool:
-        """Return whether the event goes to this destination, if the destination wants it."""
+        """Return whether the event may be sent to this destination; its filters are checked separately."""
         return self.only_to is None or destination in self.only_to
 
 
@@ -118,7 +118,7 @@ class ToldBefore(Struct, frozen=True):
 
 
 def is_first(change: Change) -> bool:
-    """Return whether a change announces a record as new, for the first time."""
+    """Return whether a change is the first announcement of a new record, not of one that came back."""
     return change.type is EventType.CREATED and change.revision == 1
 
 
