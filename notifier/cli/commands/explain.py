@@ -86,7 +86,10 @@ def _facts(life: RecordHistory) -> Iterator[tuple[str, str]]:
 def _waits(life: RecordHistory, confirm_after: float | None, now_ms: int) -> Iterator[tuple[str, str]]:
     """Yield the names and values of facts about unreported changes: the reason, the earliest time, what is missing."""
     if life.out_of_view:
-        yield "excluded", "the source does not request it now; nothing about it is reported until it does"
+        yield (
+            "excluded",
+            "the source's `training_id`, `user_id` or `has_attachments` excludes it now; nothing about it is reported",
+        )
     for one in withheld(life, confirm_after):
         since = f"since {moment(one.since_ms)}: " if one.since_ms is not None else ""
         yield "not reported yet", f"{since}{one.why}"
@@ -122,7 +125,7 @@ def _event_rows(source: str, event: EventHistory, wanted: Sequence[Subscription]
     for field, change in event.changes.items():
         yield "", f"changed {field}", NOTHING, _change(change)
     if not event.deliveries:
-        yield "", "not sent", NOTHING, "no destination was to receive it"
+        yield "", "not sent", NOTHING, "no destination was configured to receive it"
     for destination, reason in not_told(source, event, wanted).items():
         yield "", "not sent", destination, NOT_TOLD[reason]
     for destination, filters in not_judged(event, wanted).items():

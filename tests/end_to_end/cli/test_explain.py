@@ -143,7 +143,7 @@ async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
     await happened(home, lambda at: at.tell(to=()))
     *_, nobody, hr = (await home.call("explain", "1238")).lines
-    assert cells(nobody) == ["not sent", "-", "no destination was to receive it"]
+    assert cells(nobody) == ["not sent", "-", "no destination was configured to receive it"]
     assert cells(hr) == ["not sent", "hr", "its `events` exclude this type"]
 
 

@@ -181,9 +181,9 @@ def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
     assert (condition.key, condition.summary) == (
         (ConditionName.DESTINATION_FAILING, SUBJECT),
         (
-            "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: it had an internal error (HTTP 503: busy);"
-            " they are tried again, check the receiver; once it works, `notifier retry --state pending --destination"
-            " hr` tries at once; 5 events wait"
+            "hr: deliveries have failed since 2026-11-21T16:45:00.123Z: it had an internal error (HTTP 503: busy);"
+            " the notifier tries again; check the receiver; once it works, `notifier retry --state pending"
+            " --destination hr` tries at once; 5 events wait"
         ),
     )
     (condition,) = told(Health(), replace(TRIED, count=1), error=replace(ERROR, reason="refused"), firing=firing)
@@ -196,9 +196,9 @@ def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
     (condition,) = told(replace(RETRYING, reason=AttemptResult.EVERYTHING_REFUSED), refused, error=error)
     assert condition.name is ConditionName.DESTINATION_FAILING
     assert condition.summary == (
-        "hr: events cannot be delivered since 2026-11-21T16:45:00.123Z: it refuses every event (HTTP 401: who are"
-        " you?); they are tried again, check `url`, `headers` and the receiver; once it works, `notifier retry --state"
-        " pending --destination hr` tries at once; 2 events wait"
+        "hr: deliveries have failed since 2026-11-21T16:45:00.123Z: it refuses every event (HTTP 401: who are"
+        " you?); the notifier tries again; check `url`, `headers` and the receiver; once it works, `notifier retry"
+        " --state pending --destination hr` tries at once; 2 events wait"
     )
 
 

@@ -52,9 +52,9 @@ def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
 @pytest.mark.parametrize(
     ("offsets", "words"),
     [
-        ((86_400.0 * 3,), "this machine's clock is 3 days behind its peer's clock: "),
-        ((-7200.0, -7201.0, 0.0), "this machine's clock is 2 hours ahead of the clocks of 3 peers: "),
-        ((150.0,), "this machine's clock is 2 minutes behind its peer's clock: "),
+        ((86_400.0 * 3,), "this machine's clock is 3 days behind the clock of the API or a receiver: "),
+        ((-7200.0, -7201.0, 0.0), "this machine's clock is 2 hours ahead of the clocks of 3 other servers: "),
+        ((150.0,), "this machine's clock is 2 minutes behind the clock of the API or a receiver: "),
     ],
 )
 def test_it_says_by_how_much(offsets: tuple[float, ...], words: str) -> None:

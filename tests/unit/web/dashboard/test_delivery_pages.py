@@ -45,7 +45,7 @@ async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> 
     assert "&lt;p&gt;no&lt;/p&gt;\nbadge</pre>" in text
     assert '<th scope="row">Retry-After</th><td><bdi>120</bdi></td>' in text
     assert "No answer arrived." in text
-    assert "Only this line was kept." in text
+    assert "Only this line was stored." in text
     assert "It shared the request with 1 other event." in text
     assert "<script>" not in text.replace('<script type="module"', "")
     assert "&#34;a&#34;: &#34;&lt;script&gt;&#34;" in text

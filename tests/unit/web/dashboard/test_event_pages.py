@@ -47,7 +47,7 @@ async def test_empty_fields_of_the_form_are_no_filter(interface: "Interface") ->
 async def test_what_fits_nothing_says_what_to_do_next(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/events?person=%3Cb%3E") as response:
         text = await response.text()
-    assert "<strong>No stored event fits.</strong>" in text
+    assert "<strong>No stored event matches.</strong>" in text
     assert '<a href="/records?q=%3Cb%3E">' in text
     assert "<b>" not in text
 
