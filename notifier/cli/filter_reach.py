@@ -34,7 +34,7 @@ class Matched(Struct, frozen=True):
 
 
 class Reach(Struct, frozen=True):
-    """The matches of a destination's filters in the lists of all its sources; None if one of the lists is not known.
+    """The matches of a destination's filters in the lists of all its sources; None if a list is not known.
 
     `unmatched` holds the key of the filter and the pattern for each pattern that matches nothing.
     """

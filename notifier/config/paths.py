@@ -22,7 +22,8 @@ STATE_ROOT: Final = Path("/var/lib")
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file to read; None if none was named and none is in the usual places.
 
-    `path` (`--config`) comes first, then `$NOTIFIER_CONFIG`; either is returned even if that file does not exist.
+    `path` (`--config`) takes precedence over `$NOTIFIER_CONFIG`. A file that one of them names is returned even if it
+    does not exist.
     """
     if path is not None:
         return cwd / path
@@ -55,8 +56,8 @@ def credentials_directory(
 ) -> Path | None:
     """Return the folder of credential files; None if there is none.
 
-    `--secrets-dir` comes first, then the folder that systemd provides, then the service's own folder beside its
-    configuration `file`. The last is for commands that an operator types: systemd passes the same files to the service.
+    It is `--secrets-dir`, else the folder that systemd provides, else the service's own folder beside its configuration
+    `file`. The last is for commands that an operator types: systemd passes the same files to the service.
     """
     if secrets_dir is not None:
         return cwd / secrets_dir

@@ -1,4 +1,4 @@
-"""Records requests to sources and destinations and changes of their states, for the dashboard's pages about each.
+"""Records requests to sources and destinations, and changes of their states, for the dashboard.
 
 Requests are counted in memory and written once a minute, which costs little. If the process is killed, the counts
 of the last minute are lost; nothing else depends on them.

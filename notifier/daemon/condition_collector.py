@@ -23,7 +23,7 @@ from notifier.store.tables import destinations, starts
 
 
 class DaemonState(Struct, frozen=True):
-    """The facts that conditions depend on and that only the daemon itself knows.
+    """The facts for conditions that only the daemon itself knows.
 
     `started_ms` is in Unix milliseconds. `destinations` are the names of the configured destinations.
     `interface_problem` is why the HTTP interface does not listen, and `configuration_problem` is why the last reload

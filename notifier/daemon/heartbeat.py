@@ -1,4 +1,4 @@
-"""A dead man's switch: a URL is fetched after successful rounds, so that a monitor notices when they stop.
+"""A dead man's switch: a URL is fetched after successful rounds, so that a monitor notices when the fetches stop.
 
 A round of any source counts. The fetches also stop while alerts are not delivered, because then only the monitor can
 report it.

@@ -34,10 +34,10 @@ STOP_SECONDS: Final = 1.0
 
 
 class StoppedAtStart(Exception):  # noqa: N818 - no error
-    """A signal stopped the daemon before it had started.
+    """A signal stopped the daemon before its start was complete.
 
-    The process should end without waiting for its threads. Some may still use the state file, which survives that they
-    are killed.
+    The process should end without waiting for its threads. Some may still use the state file; to kill them does not
+    damage it.
     """
 
 

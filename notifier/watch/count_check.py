@@ -121,7 +121,7 @@ class Probe(Struct, frozen=True):
 
 
 def probe_at(boundary: DayBoundary, chance: float) -> Probe:
-    """Return the place of one of the two records between which a day begins; `chance`, in [0, 1), selects which one.
+    """Return the probe of one of the two records between which a day begins; `chance`, in [0, 1), selects one.
 
     The first record of the day shows whether the list has moved down. The record above it, the last one of a newer day,
     shows whether the list has moved up.

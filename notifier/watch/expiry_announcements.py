@@ -66,7 +66,7 @@ class ExpiryOutcome(Struct, frozen=True):
 
 
 def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce which of these completions run out, and take back announcements that are no longer true.
+    """Announce the completions of these that expire, and take back announcements that are no longer true.
 
     This is done in the caller's transaction. `ids` are the store's numbers of records; each record is the newest
     completion of one training by one person.
@@ -112,7 +112,7 @@ def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOut
 
 
 def retract(db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]) -> ExpiryOutcome:
-    """Take back the announcements about records that are not the newest ones any more.
+    """Take back the announcements about records that are no longer the newest of their person and training.
 
     Each row comes with the store's number of the newest completion of its person and training, None if there is none.
     """

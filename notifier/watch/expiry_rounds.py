@@ -1,7 +1,7 @@
-"""Announces that completions run out, by a daily round over the store.
+"""Announces completions that expire, by a daily round over the store.
 
-A round makes no request to the API, unless the setting `expiry_dates` says that the dates in the account's employee
-status list come first. Then it reads that list in a separate task, because this can take minutes.
+A round makes no request to the API, with one exception: if the setting `expiry_dates` selects the account's employee
+status list, the round reads that list, in a separate task because this can take minutes.
 
 Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
 that it was made are written in one transaction. So each announcement is made exactly once, even if the process is

@@ -48,7 +48,7 @@ class PastAnswers:
         self._has_recalled = True
 
     async def note_unreadable(self, unreadable: Sequence[InvalidRecord]) -> None:
-        """Store the keys that are unreadable during the first sweep: they are not news when they become readable."""
+        """Store the keys of records that are unreadable during the first sweep; they will not be news when readable."""
         if unreadable and self._context.health.memory.swept_at_ms is None:
             keys = [bad.key for bad in unreadable if bad.key is not None and not bad.is_repeated]
             await self._context.store.run(record_lookups.note_unreadable, self._context.name, keys)
@@ -93,7 +93,7 @@ class PastAnswers:
         )
 
     def note(self, findings: Findings, asked_at: float, net: DetectedBy) -> None:
-        """Remember the written changes, because answers that arrive later may have been requested earlier."""
+        """Remember what an answer has changed, because answers that were requested earlier may arrive later."""
         self._looks.note(findings.looks, findings.ended_looks)
         self._held_changes.difference_update(findings.ended_changes)
         self._held_changes.update(held.key for held in findings.held_changes)

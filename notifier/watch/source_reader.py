@@ -161,7 +161,7 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def left_out(self, answer: PreciseAnswer, urgency: Priority) -> int | None:
-        """Return how many records an answer lacks by the API's count for the same question; None if it gives no count.
+        """Return how many records an answer lacks according to the API's count for its question; None without a count.
 
         If pages have one record each, the last page's number is the exact count.
         """

@@ -5,7 +5,7 @@ from notifier.store.tables.sweeps import Sweep
 
 
 def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: float) -> float:
-    """Return for how many seconds to pause after a failure; 0.0 means that the source's next round is not delayed."""
+    """Return for how many seconds to pause after a failure; for 0.0, the source's next round is not delayed."""
     if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
         return rate_limit_pause
     if failure.remedy is Remedy.OPERATOR:

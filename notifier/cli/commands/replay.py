@@ -125,7 +125,7 @@ def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
 
 
 def _watched(state_file: Path, number: int, show: Show) -> Mapping[str, Any]:
-    """Follow the daemon's replay until it ends, or until it waits at every unfinished destination; return its progress.
+    """Follow the daemon's replay until it ends, or until all its unfinished destinations wait; return its progress.
 
     Raises CommandError if the daemon or the replay was stopped.
     """

@@ -10,7 +10,7 @@ class UnwrittenError(Exception):
 
 
 def write_private(file: Path, text: str, *, over: bool) -> None:
-    """Write a file with mode 0600, completely or not at all. A missing folder is created with mode 0700.
+    """Write a file with mode 0600, completely or not at all, and a missing folder with mode 0700.
 
     An existing file is replaced only with `over`. Raises UnwrittenError.
     """

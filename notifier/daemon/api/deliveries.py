@@ -259,7 +259,7 @@ def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: 
 
 
 def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
-    """Return the answer to a retry: how many deliveries were put back, and which destinations stop pausing for it.
+    """Return the answer to a retry: how many deliveries were put back, and the destinations whose pause has ended.
 
     `why_none` is the reason if no delivery was put back, otherwise "".
     """

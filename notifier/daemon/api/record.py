@@ -116,7 +116,7 @@ def _held(source: str, what: Direction, reason: str, since_ms: int | None = None
 
 
 def forgotten(life: RecordHistory) -> tuple[int, ...]:
-    """Return the revisions that were reported, but whose event has been deleted since. Pure.
+    """Return the revisions that were reported and whose events have been deleted since. Pure.
 
     These are all revisions without an event, except the first revision of a record that was stored silently.
     """
@@ -137,7 +137,7 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
 
 
 def not_judged(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
-    """Return the filters that could not be judged for this event, by the destinations that got it. Pure.
+    """Return, by destination to which this event was sent, the filters that could not be judged. Pure.
 
     A filter cannot be judged if what it compares was unknown when the event was written. The filters are the present
     ones.

@@ -22,8 +22,8 @@ def summary(
 ) -> str:
     """Return the numbers in each state, as in `3 sources ok, 1 destination retrying (hr-system: 12 waiting)`.
 
-    Conditions come first: `2 things need attention (gap of acme, deliveries dead of hr); 3 sources ok...`. `waiting` is
-    the number of waiting events by destination; it is shown only for destinations that are not ok.
+    Conditions are in front: `2 things need attention (gap of acme, deliveries dead of hr); 3 sources ok...`. `waiting`
+    is the number of waiting events by destination; it is shown only for destinations that are not ok.
     """
     told_sources = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
     told_destinations = [

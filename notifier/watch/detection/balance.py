@@ -114,7 +114,7 @@ class Balance(Struct, frozen=True):
 
 
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, lasts: bool) -> int:
-    """Return the assumed error of the API's count, after a whole sweep with `unexplained` records unexplained.
+    """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
     count was explained in between. `lasts` means that the first sweep with this difference was long ago: the list may
@@ -173,7 +173,7 @@ class _Sample(Struct, frozen=True):
 
 
 class UnexplainedAge(Struct):
-    """Measures since when a count difference has been unexplained, even if new differences replace explained ones.
+    """Measures for how long a count difference has been unexplained, even while the difference changes.
 
     A difference of n records is explained when it is gone, or when at least n records were found after it was first
     seen. If the API counts fewer records than are known, only missing records explain it, not new ones.

@@ -112,7 +112,7 @@ def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecor
 
 
 def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: Circumstances) -> Findings:
-    """Decide for each record of an answer: it is history, it is news, it needs a second look, or it is held back."""
+    """Decide for each record of an answer whether it is history or news, needs a second look, or is held back."""
     decisions = _Decisions()
     for completion in completions:
         if evidence.changed_at.get(completion.key, circumstances.asked_at) > circumstances.asked_at:
@@ -222,7 +222,7 @@ def _weigh_update(
 
 
 def _settle_arrivals(decisions: _Decisions, circumstances: Circumstances) -> None:
-    """Announce the arrivals, or hold them back if too many come at once.
+    """Announce arrivals, or hold them back if there are too many at once.
 
     Arrivals are new records whose time of entry is missing or before the first contact.
     """

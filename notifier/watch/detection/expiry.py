@@ -13,7 +13,7 @@ _SECONDS_OF_A_DAY: Final = 86_400
 
 
 class ExpiryStage(StrEnum):
-    """Whether a completion expires soon or has expired."""
+    """The stage of a completion that expires: soon, or already."""
 
     EXPIRING = "expiring"
     EXPIRED = "expired"

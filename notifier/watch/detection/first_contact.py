@@ -44,7 +44,7 @@ class ContactEstimate(Struct):
             self._samples.append(first_contact(page, 0) - elapsed_ms)
 
     def correction(self, contact_ms: int) -> int | None:
-        """Return the median of the estimates if it is clearly earlier than `contact_ms`; None otherwise.
+        """Return the median of the estimates if it is clearly earlier than `contact_ms`, else None.
 
         While there are only one or two estimates, our own clock counts as one more.
         """

@@ -14,7 +14,7 @@ class NumberSet:
         return number < len(self._marks) and self._marks[number] == 1
 
     def add(self, numbers: Sequence[int]) -> None:
-        """Add numbers."""
+        """Add these numbers to the set."""
         if not numbers:
             return
         marks = self._marks

@@ -312,7 +312,7 @@ class ScanRunner:
         return missing
 
     async def _settle_count(self, sweep: Sweep, *, missing: int) -> None:
-        """After a sweep, compare the count with the known records, and record the API's own error if one is proven.
+        """Compare the count with the known records after a sweep, and record the API's own error if one is proven.
 
         A difference that is due to the `missing` records is not the API's error. If the sweep saw everything that the
         API counts, that is recorded too.

@@ -76,7 +76,7 @@ class DiscrepancySearch:
         self._pages_read = 0
 
     async def run(self, moved_at: int | None = None) -> SearchResult:
-        """Ask for the count, and search once; records found before a failure are kept.
+        """Request the count, and search once. If the search fails, the records that it has found are kept.
 
         `moved_at` is a place in the list (from 1) where another record was seen than expected. Its page is read first,
         even if the count shows no difference.

@@ -12,7 +12,7 @@ from notifier.store.tables.left_out import TOO_LARGE, WITHOUT_KEY, LeftOut
 _log = logging.getLogger(__name__)
 
 _MOST_REPORTS = 100
-"""The most records to name in the log: after a change of the API, all of them may be unreadable."""
+"""Maximum number of records that are named in the log; after a change of the API, all may be unreadable."""
 
 
 class UnreadableRecords:

@@ -93,7 +93,7 @@ class Bar(Struct, frozen=True):
 
 
 def verdict(status: Status) -> HealthSummary:
-    """Return the overall health, as a mood and a sentence."""
+    """Return the overall health according to the status, as a mood and a sentence."""
     sources, destinations = status["sources"], status["destinations"]
     age = status["evaluation"]["age_seconds"]
     if age is not None and age > STALE_AFTER_SECONDS:

@@ -1,4 +1,4 @@
-"""A snapshot of all figures for the metrics, and the page that is made of it at most once a second.
+"""A snapshot of all figures for the metrics, and the page made from a snapshot at most once a second.
 
 Times are Unix milliseconds, unless a name says otherwise.
 """

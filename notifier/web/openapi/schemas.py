@@ -1,4 +1,4 @@
-"""Makes the JSON Schemas (2020-12) of the types of requests and answers."""
+"""Makes JSON Schemas (2020-12) for the types of requests and answers."""
 
 from collections.abc import Iterable
 from typing import Any, Final
