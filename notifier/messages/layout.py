@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from notifier.messages.templates import Templates
 
 LINES: Final = 10
-"""The most events that get a line each in one message. More become a digest, unless all are of one group session."""
+"""The most events with a line each in one message. More become a digest, except the events of one group session."""
 
 WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
 """Limits for the length of names in code points, tried in this order; with the last one, every message fits."""

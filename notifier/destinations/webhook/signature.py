@@ -60,7 +60,7 @@ def symmetric_key(secret: str) -> bytes:
 
 
 def private_seed(secret: str) -> bytes:
-    """Return the 32 bytes that a private key is made of. Raises ValueError for anything but `whsk_` and a key.
+    """Return the 32 bytes that a private key is made of. Raises ValueError if the secret is not `whsk_` and a key.
 
     A key has 32 bytes, or 64, of which the second half is the public key.
     """

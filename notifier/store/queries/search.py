@@ -13,7 +13,7 @@ MOST_PEOPLE: Final = 20
 """The most people in a result, even if more have a matching name."""
 
 MOST_RECORDS: Final = 100
-"""The most records in a result; the latest completed ones come first."""
+"""The most records in a result; if there are more, those with the latest completion dates are returned."""
 
 SHORTEST_NAME: Final = 2
 """The minimum number of characters of a name; a shorter text would match nearly everyone."""

@@ -203,7 +203,10 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 
 
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
-    """Return the undelivered events to keep whole, those to keep only by their identity, and the ids of the rest."""
+    """Return the undelivered events in three parts.
+
+    The parts are the events to keep whole, the events to keep only by their identity, and the ids of all others.
+    """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
     (count,) = db.execute(f"SELECT count(*) FROM ({waiting})").fetchone()

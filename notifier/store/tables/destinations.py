@@ -145,7 +145,7 @@ _QUARTER_MS = 900_000
 
 
 def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> OwedEvents | None:
-    """Return what is due for a destination; None if nothing is.
+    """Return the events that are due for a destination; None if there are none.
 
     If the oldest event has waited for less than `late_ms`, only `since_ms` is read, and the rest is left out.
     """

@@ -8,7 +8,7 @@ from notifier.store.database import Database
 
 
 class HeldChange(Struct, frozen=True):
-    """A held-back change of the known record `key`; `field` is the changed field because of which it is held back."""
+    """A held-back change of the known record `key`; `field` is the changed field that caused the hold."""
 
     key: str
     field: str
@@ -48,7 +48,7 @@ def learn_arrivals(db: Database, source: str, reason: str) -> int:
 
 
 def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: Sequence[str]) -> None:
-    """Store new held-back changes, and delete those of the records with the keys `ended`."""
+    """Store new held-back changes, and delete the held-back changes of the records whose keys are in `ended`."""
     db.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
     db.executemany(
         "INSERT INTO held_changes (source, key, field) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
