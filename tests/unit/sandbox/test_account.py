@@ -221,8 +221,8 @@ def test_overrides_show_odd_values_and_leave_the_place_in_the_list(version: Vers
 
 
 def test_a_deep_page_of_a_large_account_is_as_right_as_the_first() -> None:
-    account = synthetic_account(200_000, seed=3)
-    page = account.page(Version.V2, limit=1000, page=150)
-    expected = sorted(account.records(), key=lambda r: (r.date_number, r.id), reverse=True)[149_000:150_000]
+    account = synthetic_account(50_000, seed=3)
+    page = account.page(Version.V2, limit=1000, page=40)
+    expected = sorted(account.records(), key=lambda r: (r.date_number, r.id), reverse=True)[39_000:40_000]
     assert [record["id"] for record in page.records] == [record.id for record in expected]
-    assert (page.last_page, page.total) == (200, 200_000)
+    assert (page.last_page, page.total) == (50, 50_000)
