@@ -72,7 +72,7 @@ def load(
 
 
 def _naming_files(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems, with the name of the file added to messages about included files."""
+    """Yield the problems; the messages about included files get the file's name added."""
     for problem in problems:
         owner = owner_of(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")

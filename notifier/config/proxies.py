@@ -31,7 +31,7 @@ def of_destination(destination: Destination, environ: Mapping[str, str] | None =
 
 
 def described(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield a text for each proxy in use: the address, the setting with the address, and the users by name."""
+    """Yield a text for each proxy in use: its address, the setting that names it, and what uses the proxy."""
     environ = os.environ if environ is None else environ
     users: dict[Proxy, list[str]] = {}
     for name, source in settings.sources.items():

@@ -201,7 +201,7 @@ class RetryRequest(BaseRequest):
 
 
 class DropRequest(BaseRequest):
-    """The deliveries to remove from the queue; events or a destination must be named."""
+    """The deliveries to remove from the queue. The request must name events or a destination."""
 
     model_config = ConfigDict(json_schema_extra=_needs("event_ids", "destination"))
 

@@ -182,7 +182,7 @@ class UnexplainedAge(Struct):
     _samples: deque[_Sample] = field(default_factory=deque)
 
     def note(self, difference: int, found: int, now_ms: int) -> int | None:
-        """Return since when (Unix ms) the difference is unexplained; None if it is 0.
+        """Return since when (Unix ms) the difference has been unexplained; None if it is 0.
 
         `found` is the total number of records found so far by requests other than head polls: new ones if the API
         counts more than are known, missing ones if it counts fewer.

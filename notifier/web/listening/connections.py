@@ -40,7 +40,7 @@ class Connection(RequestHandler):
         self.may_be_closed = False
         """Whether the connection may be closed during a request whose refusal is decided, and only delayed."""
         self.quiet_since: float | None = None
-        """When a regular check first found no request under way (event loop's clock); None during a request."""
+        """When the connection began, or a check first found it idle (event loop's clock); None during a request."""
         self._connections = connections
         self._head_since: float | None = None
         self._unsent = 0
