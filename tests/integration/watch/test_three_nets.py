@@ -215,4 +215,4 @@ class ThreeNetsOfV2(ThreeNets):
 
 TestV1 = ThreeNetsOfV1.TestCase
 TestV2 = ThreeNetsOfV2.TestCase
-TestV1.settings = TestV2.settings = settings(max_examples=30, stateful_step_count=25)
+TestV1.settings = TestV2.settings = settings(max_examples=15, stateful_step_count=25)
