@@ -1,7 +1,7 @@
 """The part of ingesting that runs in the store's thread: look up, decide, and write, in one transaction."""
 
 from array import array
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import orjson
 from msgspec import Struct
@@ -109,8 +109,10 @@ class IngestRequest(Struct, frozen=True):
             return self.skimmed.raws
         return [completion.raw for completion in self.completions]
 
-    def undecided(self, unchanged: Container[str]) -> list[Completion]:
+    def undecided(self, unchanged: Collection[str]) -> list[Completion]:
         """Return the records whose keys are not among the `unchanged` ones."""
+        if len(unchanged) == len(self.keys):
+            return []
         if self.skimmed is not None:
             return self.skimmed.parse_others(unchanged)
         return [completion for completion in self.completions if completion.key not in unchanged]
@@ -208,7 +210,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
         for key in (shown.keys() & evidence.looks.keys()) | (shown.keys() & evidence.held_changes):
             del shown[key]
         unchanged = record_lookups.unchanged(db, source, shown)
-    keys = [key for key in request.keys if key not in unchanged]
+    keys = [] if len(unchanged) == len(request.keys) else [key for key in request.keys if key not in unchanged]
     keys += [record.key for record in request.left_out if record.has_key]
     keys += request.absent
     return Lookup(unchanged, record_lookups.known(db, source, keys) if keys else {})
