@@ -184,7 +184,10 @@ class SourceSettings(BaseTable):
         return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def lacks(self, wanted: PersonField | None) -> str:
-        """Return why a filter by a fact about people (None: by training title) cannot work here; "" if it can."""
+        """Return why filters by `wanted` cannot work for this source, with `{source}` for its name; "" if they can.
+
+        `wanted` is a fact about people, or None for the training title.
+        """
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"
         if wanted is not None and wanted not in self.person_fields:

@@ -31,8 +31,11 @@ URGENT_AFTER_SECONDS = 0.5
 If the events are delivered within that time, the write is not needed.
 """
 
-URGENT_SHARE = 10.0
-"""The wait before an urgent write, as a multiple of the last one's duration; writing a large backlog is slow."""
+URGENT_WAIT_FACTOR = 10.0
+"""The least wait before an urgent write of the recovery snapshot, as a multiple of how long the last one took.
+
+So a large snapshot, which is slow to write, is not written all the time.
+"""
 
 _NOT_FOUND_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
 
@@ -102,7 +105,7 @@ class FileUpkeep:
             if await self._store.run(snapshot.is_urgent, self._written_until):
                 started = self._clock.monotonic()
                 await self.write_essentials()
-                self._pause = (self._clock.monotonic() - started) * URGENT_SHARE
+                self._pause = (self._clock.monotonic() - started) * URGENT_WAIT_FACTOR
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 

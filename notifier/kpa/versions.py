@@ -73,7 +73,7 @@ class RecordFormat(Struct, frozen=True):
     def absent_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
         """Return the content fields that the API should always send but that none of these records (JSON) has.
 
-        Such an answer says nothing about these fields.
+        If no record has a field, the answer says nothing about that field.
         """
         present: set[str] = set()
         for raw in raws:

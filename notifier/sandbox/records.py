@@ -30,7 +30,7 @@ class Twin(Struct, frozen=True):
 
     @classmethod
     def of(cls, number: int) -> "Twin":
-        """Return the pair of ids for a v2 id below 2**32; the same v2 id always gives the same pair."""
+        """Return a v2 id (below 2**32) together with the v1 id that is derived from it."""
         return cls(f"5804f0f70ef50473{number:08x}", number)
 
 

@@ -26,7 +26,11 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MOST_BOUNDARIES: Final = 60
-"""How many beginnings and ends of quiet times are examined to find the end of a quiet time; a day has at most three."""
+"""The most moments that are tried in the search for the end of a quiet time; more are an error.
+
+A day has at most three moments at which a quiet time may begin or end: the start and the end of the quiet hours, and
+midnight for quiet days. So this is at least 20 days.
+"""
 
 
 class Timetable(Struct, frozen=True):

@@ -65,7 +65,8 @@ def real_path(path: Path) -> Path:
 def open_private(path: Path, flags: int) -> int:
     """Open a file safely, and return the descriptor; a new file is readable by its owner only.
 
-    Raises OSError, also for links, files that are not regular, files with a second name, and files of other users.
+    Raises OSError, also for symbolic links, files that are not regular, files with several hard links, and files of
+    other users; the owner of the folder is trusted.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)

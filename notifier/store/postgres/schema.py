@@ -16,7 +16,7 @@ _TABLE: Final = "schema_steps"
 
 
 def steps() -> list[str]:
-    """Return the names of the steps of this version, in order."""
+    """Return the names of all schema migrations that this version of the program has, in order."""
     return [file.stem for file in sorted(_STEPS.glob("*.sql"))]
 
 

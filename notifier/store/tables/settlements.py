@@ -67,11 +67,11 @@ _RUN = (
     "taken_by",
 )
 _RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
-"""The rows of a batch of settlements while it is stored: one for each run of deliveries with consecutive numbers.
+"""A subquery for the temporary table `runs`, which holds the settlements that `settle` is storing.
 
-The table is in memory, and empty outside of `settle`. SQLite takes a table without statistics for a large one, and
-would read all deliveries instead of searching those of each row. The condition is always true; it only makes SQLite
-expect few rows.
+It has one row for each run of deliveries with consecutive numbers, and is empty outside of `settle`. The `likelihood`
+condition is always true; it tells SQLite to expect few rows. The table has no statistics, so SQLite would otherwise
+assume that it is large, and read all deliveries instead of looking up each row's deliveries in the index.
 """
 
 _AT_ONCE = (64, 16, 4, 1)

@@ -54,7 +54,7 @@ class ToldBefore(Struct, frozen=True):
 
     @property
     def owes(self) -> bool:
-        """Whether any owed event waits for its record."""
+        """Whether any of these records has an owed event, which is announced when its record is found again."""
         return bool(self.owed)
 
     def is_owed(self, key: str) -> bool:
