@@ -13,7 +13,7 @@ from notifier.clock import iso_utc
 from notifier.delivery.health import DestinationReport, Serving
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.queries.orphans import Orphan
-from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState, LastError, OwedEvents, Undelivered
+from notifier.store.tables.destinations import BY_OPERATOR, DueEvents, Health, HealthState, LastError, Undelivered
 from notifier.store.tables.outbox import DeliveryState
 from notifier.wording.sentences import Sentence
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 def conditions(name: str, report: DestinationReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield the conditions of a configured destination; `firing` holds the keys of conditions that fire already."""
-    serving, undelivered, last_error, owed = report.serving, report.undelivered, report.last_error, report.owed
+    serving, undelivered, last_error, due = report.serving, report.undelivered, report.last_error, report.due
     now_ms = report.now_ms
     subject = destination_subject(name)
     health = serving.health
@@ -62,13 +62,13 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
             seen_seconds=failing,
         )
     is_failing_reported = is_firing or (failing is not None and failing >= FAILING_FOR_SECONDS)
-    if not is_failing_reported and is_behind(owed, serving, undelivered, now_ms):
+    if not is_failing_reported and is_behind(due, serving, undelivered, now_ms):
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
-            _named(name, _behind(name, serving, owed, last_error, waiting)),
+            _named(name, _behind(name, serving, due, last_error, waiting)),
             begins_after_seconds=FAILING_FOR_SECONDS,
-            seen_seconds=min((now_ms - owed.since_ms) / 1000, serving.tried_for),
+            seen_seconds=min((now_ms - due.since_ms) / 1000, serving.tried_for),
         )
     elif not is_failing_reported and (refused := _refused_for_long(serving, undelivered)):
         yield Condition(
@@ -103,19 +103,19 @@ def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> i
 
 
 def is_behind(
-    owed: OwedEvents | None, serving: Serving, undelivered: Sequence[Undelivered], now_ms: int
-) -> TypeGuard[OwedEvents]:
+    due: DueEvents | None, serving: Serving, undelivered: Sequence[Undelivered], now_ms: int
+) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
     A destination that is disabled, or that is or soon will be reported as failing, is not behind: one problem is
     reported once.
     """
-    if owed is None or serving.health.state is HealthState.DISABLED:
+    if due is None or serving.health.state is HealthState.DISABLED:
         return False
     fails = serving.health.state is HealthState.RETRYING
     if fails and _failing_for(serving, undelivered, now_ms) >= FAILING_FOR_SECONDS - _SOON_SECONDS:
         return False
-    return (now_ms - owed.since_ms) / 1000 >= FAILING_FOR_SECONDS
+    return (now_ms - due.since_ms) / 1000 >= FAILING_FOR_SECONDS
 
 
 def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int, *, is_firing: bool) -> float | None:
@@ -178,9 +178,9 @@ def _failing(name: str, report: DestinationReport, waiting: int) -> Sentence:
     return Sentence(f"destination_failing.{text}", since=since, why=why, name=name, waiting=waiting)
 
 
-def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError | None, waiting: int) -> Sentence:
+def _behind(name: str, serving: Serving, due: DueEvents, last_error: LastError | None, waiting: int) -> Sentence:
     health = serving.health
-    flow = {"taken": owed.taken, "new": owed.come_in}
+    flow = {"taken": due.delivered_last_hour, "new": due.detected_last_hour}
     if health.state is HealthState.RETRYING and health.asked and serving.waits_until_ms is not None:
         why = Sentence("destination_behind.asked", until=iso_utc(serving.waits_until_ms))
     elif health.state is HealthState.RETRYING and health.reason not in _PACE_RESULTS:
@@ -191,9 +191,9 @@ def _behind(name: str, serving: Serving, owed: OwedEvents, last_error: LastError
         why = Sentence("destination_behind.slow_rate", **flow, rate=round(serving.rate * 3600))
     else:
         why = Sentence("destination_behind.slow", **flow)
-    if owed.blocked_by is not None:
-        why = Sentence("destination_behind.blocked", why=why, count=owed.blocked, event=owed.blocked_by, name=name)
-    return Sentence("destination_behind.since", since=iso_utc(owed.since_ms), why=why, waiting=waiting)
+    if due.blocked_by is not None:
+        why = Sentence("destination_behind.blocked", why=why, count=due.blocked, event=due.blocked_by, name=name)
+    return Sentence("destination_behind.since", since=iso_utc(due.since_ms), why=why, waiting=waiting)
 
 
 def _disabled(name: str, health: Health, last_error: LastError | None, waiting: int) -> Sentence:

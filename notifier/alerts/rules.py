@@ -91,13 +91,13 @@ def essentials_conditions(failure: str | None) -> Iterator[Condition]:
         )
 
 
-def restart_conditions(cut_off: int) -> Iterator[Condition]:
-    """Yield `restarting` if at least MOST_RESTARTS recent runs were killed or crashed; `cut_off` is their number."""
-    if cut_off >= MOST_RESTARTS:
+def restart_conditions(unclean_runs: int) -> Iterator[Condition]:
+    """Yield `restarting` if at least MOST_RESTARTS recent runs were killed or crashed (`unclean_runs`)."""
+    if unclean_runs >= MOST_RESTARTS:
         yield Condition(
             ConditionName.RESTARTING,
             PROCESS,
-            Sentence("restarting.starts", count=cut_off),
+            Sentence("restarting.starts", count=unclean_runs),
             remedy=Sentence("restarting.journal"),
         )
 

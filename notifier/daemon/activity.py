@@ -100,7 +100,7 @@ class ActivityLog:
     async def _note_states(self) -> None:
         if self._known is None:
             known = await self._store.run(activity.latest_states)
-            self._tried |= await self._store.run(destinations.tried)
+            self._tried |= await self._store.run(destinations.tried_names)
             self._known = known
         now_ms = self._clock.now_ms()
         changed = {

@@ -64,7 +64,7 @@ class ConditionCollector:
         state = self._state()
         reports = await self._dispatcher.reports(destination_rules.FAILING_FOR_SECONDS)
         since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
-        cut_off = await self._store.run(starts.cut_off, since_ms, state.started_ms)
+        unclean_runs = await self._store.run(starts.count_unclean, since_ms, state.started_ms)
         heartbeat = state.heartbeat
         current = [
             *self._sources.conditions(firing),
@@ -78,7 +78,7 @@ class ConditionCollector:
             ],
             *rules.essentials_conditions(self._housekeeping.failure()),
             *await self._disk_conditions(firing),
-            *rules.restart_conditions(cut_off),
+            *rules.restart_conditions(unclean_runs),
             *rules.interface_conditions(state.interface_problem),
             *await self._descriptor_conditions(firing),
             *rules.configuration_conditions(state.configuration_problem),

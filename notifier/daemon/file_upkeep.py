@@ -69,7 +69,7 @@ class FileUpkeep:
 
     async def tidy(self) -> None:
         """Return free space to the disk, update the statistics once a day, and truncate the log. Raises StoreError."""
-        while await self._store.run_bare(maintenance.give_back):
+        while await self._store.run_bare(maintenance.release_pages):
             pass
         if self._clock.monotonic() >= self._optimize_at:
             self._optimize_at = self._clock.monotonic() + OPTIMIZE_EVERY_SECONDS

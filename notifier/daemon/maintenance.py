@@ -76,7 +76,7 @@ class Housekeeping:
             await self._store.check_place()
             if self.upkeep is not None:
                 await self.upkeep.write_essentials()
-            await self._store.run(records_by_person.prepare, tuple(self._configuration.settings.sources))
+            await self._store.run(records_by_person.create_index, tuple(self._configuration.settings.sources))
             if self.upkeep is not None:
                 await self.upkeep.truncate_large_log()
                 await self.upkeep.release_memory()

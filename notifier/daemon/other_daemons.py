@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from notifier.config import Settings, paths
-from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.recovery import essentials
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def _others(own: Path) -> Iterator[Path]:
         candidates |= {folder / paths.STATE_FILE_NAME for folder in paths.STATE_ROOT.glob("notifier*")}
     for state_file in sorted(candidates - {own}):
         try:
-            if beside(state_file, ESSENTIALS).exists():
+            if sibling_path(state_file, ESSENTIALS).exists():
                 yield state_file
         except OSError:
             continue

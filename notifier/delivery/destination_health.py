@@ -18,7 +18,7 @@ from notifier.delivery.policy.circuit_breaker import Breaker, Mode
 from notifier.delivery.policy.decisions import Attempt, Bounds, Result, State
 from notifier.delivery.policy.rate import AdaptiveRate, after_start
 from notifier.destinations.outcome import FailureScope, Outcome
-from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, Recalled
+from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, StartingState
 
 OnChange = Callable[[Health, LastError | None, Learned | None], None]
 """Called with a new health, and with the last error and the learned limits if they are new."""
@@ -67,17 +67,17 @@ class DestinationHealth:
         wait = self.state.breaker.until - self._clock.monotonic()
         return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
 
-    def begin(self, recalled: Recalled) -> None:
+    def begin(self, recalled: StartingState) -> None:
         """Start with the health and the limits that the last run stored."""
         self._take_up(recalled)
         self._trying.begin(recalled.trying_ms, runs=self.is_enabled)
 
-    def begin_again(self, recalled: Recalled) -> None:
+    def begin_again(self, recalled: StartingState) -> None:
         """Start again with `recalled`, because the address or the credentials have changed."""
         self._take_up(recalled)
         self._trying.start_again()
 
-    def _take_up(self, recalled: Recalled) -> None:
+    def _take_up(self, recalled: StartingState) -> None:
         now = self._clock.monotonic()
         self.current, self._learned = recalled.health, recalled.learned
         rate = min(self._bounds.rate, recalled.learned.rate or inf)

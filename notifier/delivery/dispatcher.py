@@ -25,7 +25,7 @@ from notifier.messages.phrasing import MessageContext
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import destinations, outbox
-from notifier.store.tables.destinations import Health, OwedEvents
+from notifier.store.tables.destinations import DueEvents, Health
 from notifier.store.tables.outbox import Delivery, DeliveryState
 
 _log = logging.getLogger(__name__)
@@ -203,21 +203,23 @@ class Dispatcher:
 
         Raises StoreError.
         """
-        remembered = await self._store.run(destinations.everything)
+        remembered = await self._store.run(destinations.read_all)
         undelivered = await self._store.run(destinations.undelivered)
         found = {}
         for name, serving in self.serving().items():
             waits = undelivered.get(name, ())
-            owed = await self._owed(name, late) if any(it.state is DeliveryState.PENDING for it in waits) else None
+            due = await self._due_events(name, late) if any(it.state is DeliveryState.PENDING for it in waits) else None
             now_ms = self._steady.now_ms()
-            found[name] = DestinationReport(serving, waits, remembered[name].last_error, owed, now_ms)
+            found[name] = DestinationReport(serving, waits, remembered[name].last_error, due, now_ms)
         return found
 
-    async def _owed(self, name: str, late: float) -> OwedEvents | None:
+    async def _due_events(self, name: str, late: float) -> DueEvents | None:
         now_ms = self._steady.now_ms()
         horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
         late_ms = round(late * 1000)
-        return await self._store.run(destinations.owed, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms)
+        return await self._store.run(
+            destinations.due_events, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms
+        )
 
     async def stop(self, grace: float) -> None:
         """Stop all workers. Attempts may finish within `grace` seconds; the next run repeats those that do not."""

@@ -13,11 +13,11 @@ from notifier.store.database import Database
 from notifier.store.tables import destinations
 from notifier.store.tables.destinations import (
     BY_OPERATOR,
+    DueEvents,
     Health,
     HealthState,
     LastError,
     Learned,
-    OwedEvents,
     Undelivered,
 )
 
@@ -219,5 +219,5 @@ class DestinationReport(Struct, frozen=True):
     serving: Serving
     undelivered: Sequence[Undelivered]
     last_error: LastError | None
-    owed: OwedEvents | None
+    due: DueEvents | None
     now_ms: int

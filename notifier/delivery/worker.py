@@ -162,7 +162,7 @@ class Worker:
         await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
         if not self._running:
             self._health.begin(recalled)
-        elif recalled.begun_anew:
+        elif recalled.was_reset:
             self._health.begin_again(recalled)
             self._queue.forget_failures()
             self.set_aside()

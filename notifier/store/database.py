@@ -2,7 +2,7 @@
 
 Most statements are one text for both engines. Placeholders are `?` and `:name`. A list is passed as JSON: a list of
 texts is read with `json_each(?)`, a list of numbers with `NUMBERS`. The schema in PostgreSQL has functions with the
-names of SQLite's (`json_extract`, `max` and `min` of two values). Where the engines need different SQL, a `Spelled`
+names of SQLite's (`json_extract`, `max` and `min` of two values). Where the engines need different SQL, an `EngineSql`
 contains both texts.
 """
 
@@ -76,7 +76,7 @@ class ReadingDatabase(Database, Protocol):
         """Make the running statement fail. This never blocks, and may be called at any moment from any thread."""
 
 
-class Spelled(Struct, frozen=True):
+class EngineSql(Struct, frozen=True):
     """A piece of SQL that the two engines spell differently."""
 
     sqlite: str

@@ -3,7 +3,7 @@
 from typing import Final
 
 from notifier.store.database import Database
-from notifier.store.tables import told_before
+from notifier.store.tables import announced_events
 
 SWEEPS_KEPT: Final = 30
 """Number of finished sweeps kept for each source. The program uses only the newest, the others are for people."""
@@ -22,7 +22,7 @@ def prune(db: Database, now_ms: int) -> None:
         [SWEEPS_KEPT],
     )
     db.execute("DELETE FROM sweep_pages WHERE sweep NOT IN (SELECT id FROM sweeps WHERE finished_at IS NULL)")
-    told_before.forget(db, now_ms - TOLD_BEFORE_FOR_MS)
+    announced_events.forget(db, now_ms - TOLD_BEFORE_FOR_MS)
     db.execute(
         "DELETE FROM rebuilds WHERE at NOT IN (SELECT at FROM rebuilds ORDER BY at DESC LIMIT ?)", [REBUILDS_KEPT]
     )

@@ -84,7 +84,7 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
             [rollups.QUARTER_MS, destination],
         )
     started = time.perf_counter()
-    records_by_person.prepare(db)
+    records_by_person.create_index(db)
     print(f"the index of people's records was made in {time.perf_counter() - started:.1f} s")
     db.execute(
         "INSERT INTO detected_counts SELECT detected_at / ?, type, count(*) FROM events GROUP BY 1, 2",

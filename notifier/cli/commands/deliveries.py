@@ -184,7 +184,7 @@ def move(given: GlobalOptions, old: str, new: str, *, as_json: bool) -> None:
 
 def _check_destination(db: Database, settings: Settings | None, name: str | None) -> None:
     """Raise CommandError if no destination of this name is configured or has past deliveries."""
-    if settings is not None and name is not None and name not in history.destinations_told(db):
+    if settings is not None and name is not None and name not in history.known_destination_names(db):
         require_destination(settings, name)
 
 

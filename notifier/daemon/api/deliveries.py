@@ -279,7 +279,7 @@ def drop_known(
     Deliveries for destinations that are no longer configured are included. The result omits destinations with none.
     Raises UnknownNameError, UnknownEventError.
     """
-    known = (*configured, *(name for name in requeue.waited_for(db) if name not in configured))
+    known = (*configured, *(name for name in requeue.names_with_unfinished(db) if name not in configured))
     if wish.destination is not None and wish.destination not in known:
         raise UnknownNameError("destination", wish.destination, known)
     _require_events(db, wish.event_ids)
@@ -318,7 +318,7 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
 def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> "DeliveryPageDocument":
     """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination never configured."""
     name = wish.chosen.destination
-    if name is not None and name not in {*configured, *history.destinations_told(db)}:
+    if name is not None and name not in {*configured, *history.known_destination_names(db)}:
         raise UnknownNameError("destination", name, tuple(configured))
     page = history.deliveries_after(db, wish.after, wish.chosen, wish.limit)
     return {

@@ -105,7 +105,7 @@ def _remembered(
     db: Database,
 ) -> tuple[Mapping[str, SourceMemory], Mapping[str, Sweep], Mapping[str, DestinationMemory]]:
     return (
-        sources.everything(db),
+        sources.read_all(db),
         sweeps.latest_of_each(db),
-        destinations.everything(db),
+        destinations.read_all(db),
     )

@@ -19,12 +19,12 @@ from notifier.daemon.api.record_sentences import (
 )
 from notifier.store.database import Database
 from notifier.store.queries.record_history import (
-    DeliveryLife,
+    DeliveryHistory,
     EventHistory,
     PastAttempt,
     RecordHistory,
     can_be_stored,
-    lives,
+    record_histories,
 )
 from notifier.store.subscriptions import Filter, Subscription
 from notifier.store.tables import left_out
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 def known_lives(db: Database, key: str) -> list[RecordHistory]:
     """Return a record's histories, one for each source with the record. Raises UnknownRecordError if there is none."""
-    known = lives(db, key)
+    known = record_histories(db, key)
     if not known:
         seen = left_out.of_record(db, key) if can_be_stored(key) else {}
         raise UnknownRecordError(key, {source: record.problem for source, record in seen.items()})
@@ -209,7 +209,7 @@ def _found(what: RecordHistory | EventHistory) -> "FoundDocument":
     return {"net": what.net, "reason": what.reason, "found": FOUND[what.net], "why": why(what.reason)}
 
 
-def _delivery(life: DeliveryLife) -> "DeliveryLifeDocument":
+def _delivery(life: DeliveryHistory) -> "DeliveryLifeDocument":
     """Return a delivery as `notifier deliveries --json` prints it, with all its attempts."""
     return {**delivery_document(life.delivery), "attempt_log": [_attempt(attempt) for attempt in life.attempts]}
 

@@ -50,7 +50,7 @@ class RememberedStatus(Struct, frozen=True):
 def remembered_status(db: Database, holding: Collection[str]) -> RememberedStatus:
     """Read the store's part of the status, with examples of held records for the sources named in `holding`."""
     return RememberedStatus(
-        destinations.everything(db),
+        destinations.read_all(db),
         replays.under_way(db),
         sweeps.latest_of_each(db),
         {name: holds.examples(db, name) for name in holding},

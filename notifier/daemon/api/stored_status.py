@@ -28,8 +28,8 @@ def remembered_status(
 ) -> "StatusDocument":
     """Return the status object; sources and destinations that are not in the store are shown as not started."""
     now_ms = clock.now_ms()
-    known_sources = sources.everything(db)
-    known_destinations = destinations.everything(db)
+    known_sources = sources.read_all(db)
+    known_destinations = destinations.read_all(db)
     described_sources = {}
     for name in source_names:
         memory = known_sources.get(name, SourceMemory())

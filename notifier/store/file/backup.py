@@ -25,7 +25,7 @@ from notifier.store.file.files import SQLITE_PARTS, is_part_of_the_state, open_p
 from notifier.store.file.lock import FileLock
 from notifier.store.migrations import unknown_steps
 from notifier.store.recovery import essentials, snapshot
-from notifier.store.recovery.compare import remembers
+from notifier.store.recovery.compare import has_stamp
 from notifier.store.recovery.detect import forget_damage, is_damage
 from notifier.store.recovery.exchange import REPLACED, exchange, finish
 
@@ -60,7 +60,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 
     The copy gets its name once it is complete and on the disk. Raises BackupError with nothing changed.
     """
-    target = looked_for(target)
+    target = resolve_path(target)
     if not state_file.exists():
         raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
     refuse_target(real_path(state_file), target, overwrite=overwrite)
@@ -83,7 +83,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     ids. Raises BackupError with nothing changed, and StoreError if the file is in use.
     """
     path = real_path(state_file)
-    if looked_for(source) == path:
+    if resolve_path(source) == path:
         raise BackupError(f"{source} is the state file itself: name a backup of it")
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,14 +114,14 @@ def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
         return
     known = essentials.read(path).snapshot
     with closing(connect(path)) as db:
-        if known is None or remembers(db, known.stamp):
+        if known is None or has_stamp(db, known.stamp):
             with db.atomic():
                 gathered = snapshot.gather(db, now_ms)
             essentials.write(path, gathered)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def looked_for(path: Path) -> Path:
+def resolve_path(path: Path) -> Path:
     """Return the real path of a file, which need not exist. Raises BackupError if no file can have this path."""
     try:
         path.exists()

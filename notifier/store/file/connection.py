@@ -14,7 +14,7 @@ import sqlite_utils
 from notifier.store.database import Engine
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.errors import errors_named
-from notifier.store.file.files import DAMAGE_MET, beside, foreign_part, open_private, real_path
+from notifier.store.file.files import DAMAGE_MET, foreign_part, open_private, real_path, sibling_path
 from notifier.store.migrations import migrations, unknown_steps
 
 APPLICATION_ID = 0x4B504146
@@ -143,7 +143,7 @@ def note_damage(path: Path) -> None:
     """Create a marker file beside the state file, so that the next opening checks the whole state file for damage."""
     # If the marker file cannot be created, the damage is reported anyway.
     with contextlib.suppress(OSError):
-        os.close(open_private(beside(path, DAMAGE_MET), os.O_RDWR | os.O_CREAT))
+        os.close(open_private(sibling_path(path, DAMAGE_MET), os.O_RDWR | os.O_CREAT))
 
 
 def _refuse_what_is_no_file(path: Path) -> None:

@@ -165,7 +165,7 @@ def _close_to_others(path: Path, mode: int, flags: int) -> None:
         )
 
 
-def beside(path: Path, suffix: str) -> Path:
+def sibling_path(path: Path, suffix: str) -> Path:
     """Return the real path of the state file with `suffix` appended to its name."""
     real = real_path(path)
     return real.with_name(real.name + suffix)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.files import LOCK, beside, foreign_part, give_to_the_owner, open_private, real_path
+from notifier.store.file.files import LOCK, foreign_part, give_to_the_owner, open_private, real_path, sibling_path
 
 FOREIGN: Final = (errno.ELOOP, errno.EPERM)
 """The error numbers for a file that exists but must not be used."""
@@ -38,7 +38,7 @@ class FileLock:
         """Initialize with the state file; nothing is locked yet."""
         self._state_file = state_file
         self._real = real_path(state_file)
-        self._path = beside(state_file, LOCK)
+        self._path = sibling_path(state_file, LOCK)
         self._descriptor: int | None = None
         self._file: int | None = None
 

@@ -13,7 +13,7 @@ _PAGES_AT_ONCE: Final = 1000
 _ROWS_LOOKED_AT: Final = 1000
 
 
-def give_back(db: FileDatabase) -> bool:
+def release_pages(db: FileDatabase) -> bool:
     """Give some free pages back to the disk; return whether there are more. Runs outside of transactions.
 
     Only some at once, because SQLite has to move other pages for this, which takes time.

@@ -10,7 +10,7 @@ from notifier.store.errors import DAMAGE, StoreError, StoreReason
 from notifier.store.file import maintenance
 from notifier.store.file.connection import FileDatabase, note_damage, open_database, open_for_reading
 from notifier.store.file.errors import errors_named
-from notifier.store.file.files import beside
+from notifier.store.file.files import sibling_path
 from notifier.store.file.lock import FileLock
 from notifier.store.store import Store
 
@@ -113,7 +113,7 @@ class FileStore(Store):
 
     def _log_file_of_now(self) -> tuple[int, int] | None:
         try:
-            found = beside(self.path, "-wal").stat()
+            found = sibling_path(self.path, "-wal").stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino

@@ -17,7 +17,7 @@ from msgspec.structs import replace as copy_with
 
 from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.backup import BackupError, Copy, checked, copy_of, looked_for, made_beside, refuse_target
+from notifier.store.file.backup import BackupError, Copy, checked, copy_of, made_beside, refuse_target, resolve_path
 from notifier.store.file.connection import FileDatabase, open_database
 from notifier.store.file.files import put_in_place
 from notifier.store.postgres import holders, schema
@@ -65,7 +65,7 @@ def restore_into_schema(
     used, and StoreError if the schema is held or not empty, or if the server cannot be used.
     """
     with (
-        _own_copy(looked_for(source), progress) as (db, copy),
+        _own_copy(resolve_path(source), progress) as (db, copy),
         errors_named(location),
         closing(connect(location)) as connection,
     ):
@@ -99,7 +99,7 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
 
     Raises BackupError if the file cannot be written, and StoreError if the server cannot be used.
     """
-    target = looked_for(target)
+    target = resolve_path(target)
     refuse_target(target.with_name(f"{target.name}.none"), target, overwrite=overwrite)
     with errors_named(location), closing(open_schema_to_read(location)) as source, made_beside(target, target) as fresh:
         source.connection.execute("SET statement_timeout = 0")

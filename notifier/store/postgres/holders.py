@@ -124,7 +124,7 @@ def begin(db: Database, now_ms: int) -> int:
     """
     before = latest(db)
     if before is not None and before.until_ms is None:
-        leap(db)
+        skip_event_numbers(db)
     row = db.execute(
         "INSERT INTO holders (name, version, since) VALUES (?, ?, ?) RETURNING epoch",
         [own_name(), __version__, now_ms],
@@ -133,7 +133,7 @@ def begin(db: Database, now_ms: int) -> int:
     return int(row[0])
 
 
-def leap(db: Database) -> None:
+def skip_event_numbers(db: Database) -> None:
     """Raise the number of the next event by SEQUENCE_LEAP."""
     db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SEQUENCE_LEAP])
 

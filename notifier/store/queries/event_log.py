@@ -214,7 +214,7 @@ def _at_each_source(db: Database, id_: str) -> list[str]:
 
 def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
     """Return the keys of these people's records; None if finding them would mean reading too many records."""
-    if records_by_person.hint(db) is None:
+    if records_by_person.index_hint(db) is None:
         return None
     ids = {person.partition(" ")[2] for person in people}
     rows = db.execute(

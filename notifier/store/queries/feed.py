@@ -7,7 +7,7 @@ import orjson
 from msgspec import Struct
 
 from notifier.events import Event
-from notifier.store.database import Database, Spelled
+from notifier.store.database import Database, EngineSql
 
 LOOK: Final = 2000
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
@@ -32,7 +32,7 @@ class EventPage(Struct, frozen=True):
     ended: bool
 
 
-_POSITION: Final = Spelled(
+_POSITION: Final = EngineSql(
     sqlite="SELECT seq FROM sqlite_sequence WHERE name = 'events'",
     postgres="SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_sequence_seq",
 )
@@ -68,7 +68,7 @@ def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_b
     return EventPage(tuple(events), last, ended=looked_at < LOOK)
 
 
-def sources_heard_of(db: Database) -> frozenset[str]:
+def known_source_names(db: Database) -> frozenset[str]:
     """Return the names of all sources in the store, including those no longer configured."""
     return frozenset(name for (name,) in db.execute("SELECT name FROM sources"))
 

@@ -174,6 +174,6 @@ def _deliveries(db: Database, terms: list[str], order: str, values: list[Any]) -
     return [PastDelivery(DeliveryState(row[0]), *row[1:]) for row in rows]
 
 
-def destinations_told(db: Database) -> set[str]:
+def known_destination_names(db: Database) -> set[str]:
     """Return the names of all destinations in the store, including those no longer configured."""
     return {name for (name,) in db.execute("SELECT name FROM destinations")}

@@ -32,7 +32,7 @@ class PastAttempt(Struct, frozen=True):
     detail: str | None
 
 
-class DeliveryLife(Struct, frozen=True):
+class DeliveryHistory(Struct, frozen=True):
     """One event's delivery to one destination, with all attempts in order."""
 
     delivery: PastDelivery
@@ -63,7 +63,7 @@ class EventHistory(Struct, frozen=True):
     training_id: str
     user_id: str
     changes: Mapping[str, FieldChange]
-    deliveries: tuple[DeliveryLife, ...]
+    deliveries: tuple[DeliveryHistory, ...]
     known: KnownFacts = NOTHING_KNOWN
 
 
@@ -125,7 +125,7 @@ _ATTEMPTS = (
 )
 
 
-def lives(db: Database, key: str) -> list[RecordHistory]:
+def record_histories(db: Database, key: str) -> list[RecordHistory]:
     """Return the histories of the records with this key: one for each source that has one, ordered by source."""
     if not can_be_stored(key):
         return []
@@ -182,7 +182,7 @@ def _events(db: Database, key: str, source: str) -> tuple[EventHistory, ...]:
     return tuple(_event(row, tuple(deliveries.get(row[0], ()))) for row in rows)
 
 
-def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryLife, ...]) -> EventHistory:
+def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryHistory, ...]) -> EventHistory:
     sequence, id_, type_, revision, at, net, reason, data = row
     parsed = orjson.loads(data)
     old, new = parsed["previous"] or {}, parsed["completion"]
@@ -204,13 +204,13 @@ def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryLife, ...]) -> EventH
     )
 
 
-def _deliveries(db: Database, sequences: Collection[int]) -> dict[int, list[DeliveryLife]]:
+def _deliveries(db: Database, sequences: Collection[int]) -> dict[int, list[DeliveryHistory]]:
     """Return the deliveries of these events, by the events' numbers."""
     attempts: dict[tuple[int, str], list[PastAttempt]] = {}
     for sequence, destination, *attempt in db.execute(_ATTEMPTS, [orjson.dumps(list(sequences)).decode()]):
         attempts.setdefault((sequence, destination), []).append(PastAttempt(*attempt))
-    found: dict[int, list[DeliveryLife]] = {}
+    found: dict[int, list[DeliveryHistory]] = {}
     for delivery in history.deliveries_of(db, sequences):
         made = attempts.get((delivery.sequence, delivery.destination), ())
-        found.setdefault(delivery.sequence, []).append(DeliveryLife(delivery, tuple(made)))
+        found.setdefault(delivery.sequence, []).append(DeliveryHistory(delivery, tuple(made)))
     return found

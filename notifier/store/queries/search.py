@@ -63,7 +63,7 @@ def find(db: Database, text: str) -> FoundRecords:
     if db.execute(known, [text]).fetchone():
         return FoundRecords(is_key=True)
     people = find_people(db, text)
-    by = records_by_person.hint(db)
+    by = records_by_person.index_hint(db)
     if by is None:
         return FoundRecords(people=tuple(people), too_early=True)
     return FoundRecords(people=tuple(people), records=tuple(_records(db, people, by)))

@@ -9,7 +9,7 @@ lower, or if undelivered events are missing in it. What is missing is added in o
 - *Sources*: the time of the first contact, and all other values of a source's row except those that describe the
   records in the lost file.
 - *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
-  it is announced when its record is found again (`notifier.store.tables.told_before`).
+  it is announced when its record is found again (`notifier.store.tables.announced_events`).
 - *Announced events*, which must not be announced again: `told_before` remembers them and the revision of each record.
   Deliveries that are undelivered in the file but finished according to the essentials are not sent again either.
 - *The time since which unknown records are announced*: if records were lost, those entered before `told_until` had
@@ -114,12 +114,12 @@ class Rebuild(Struct, frozen=True):
 class Missing(Struct, frozen=True):
     """What the essentials have and a state file lacks.
 
-    `unmet` are sources without a first contact in the file, `earlier` those whose last success in it is earlier than in
-    the essentials. `numbers` is by how much its last event number is lower, `undelivered` how many undelivered events
-    it lacks. `since_ms` is the latest success of any source in the file (Unix ms), None if there is none.
+    `unknown_sources` are those without a first contact in the file, `earlier` those whose last success in it is earlier
+    than in the essentials. `numbers` is by how much its last event number is lower, `undelivered` how many undelivered
+    events it lacks. `since_ms` is the latest success of any source in the file (Unix ms), None if there is none.
     """
 
-    unmet: tuple[str, ...]
+    unknown_sources: tuple[str, ...]
     earlier: tuple[str, ...]
     numbers: int
     undelivered: int
@@ -127,11 +127,11 @@ class Missing(Struct, frozen=True):
 
     def __bool__(self) -> bool:
         """Return whether anything is missing."""
-        return bool(self.unmet or self.earlier or self.numbers or self.undelivered)
+        return bool(self.unknown_sources or self.earlier or self.numbers or self.undelivered)
 
     def __str__(self) -> str:
         """Return what is missing as text."""
-        said = [f"source {name} was unknown" for name in self.unmet]
+        said = [f"source {name} was unknown" for name in self.unknown_sources]
         said += [f"source {name} was last read more recently than the file says" for name in self.earlier]
         if self.undelivered:
             said.append(f"{self.undelivered} undelivered events were missing")
@@ -162,12 +162,12 @@ def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None 
     `rebuild` is given if the file was made from the readable parts of another one. The result is None if nothing was
     missing in a file that was not rebuilt.
     """
-    if rebuild is None and remembers(db, known.stamp):
+    if rebuild is None and has_stamp(db, known.stamp):
         return None
     missing = missing_in(db, known)
     with db.atomic():
         if rebuild is not None or missing:
-            _bring_in(db, known, missing, now_ms, rebuild)
+            _add_missing(db, known, missing, now_ms, rebuild)
         if known.stamp:
             db.execute(
                 "INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?) ON CONFLICT DO NOTHING", [known.stamp, now_ms]
@@ -175,7 +175,7 @@ def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None 
     return missing if missing or rebuild is not None else None
 
 
-def remembers(db: Database, stamp: str) -> bool:
+def has_stamp(db: Database, stamp: str) -> bool:
     """Return whether a file is at least as new as the essentials with this stamp."""
     return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
 
@@ -183,11 +183,11 @@ def remembers(db: Database, stamp: str) -> bool:
 def missing_in(db: Database, known: Snapshot) -> Missing:
     """Return what the essentials have and a file lacks."""
     rows = {name: (met, success) for name, met, success in db.execute("SELECT name, met_at, last_success FROM sources")}
-    unmet = tuple(name for name in known.sources if rows.get(name, (None, None))[0] is None)
+    unknown_sources = tuple(name for name in known.sources if rows.get(name, (None, None))[0] is None)
     earlier = tuple(
         name
         for name, source in known.sources.items()
-        if name not in unmet and (rows[name][1] or 0) < (source.last_success_ms or 0)
+        if name not in unknown_sources and (rows[name][1] or 0) < (source.last_success_ms or 0)
     )
     ids = [*(it.id for it in known.undelivered), *(it.id for it in known.owed)]
     (undelivered,) = db.execute(
@@ -197,7 +197,7 @@ def missing_in(db: Database, known: Snapshot) -> Missing:
     ).fetchone()
     # Announced events that only the essentials have are not missing: the retention may have deleted them from the file.
     return Missing(
-        unmet,
+        unknown_sources,
         earlier,
         max(0, known.sequence - position(db)),
         undelivered,
@@ -218,20 +218,20 @@ def end(db: Database, now_ms: int) -> None:
     db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
 
 
-def _bring_in(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
+def _add_missing(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
     loss = rebuild.loss if rebuild else Loss()
-    leap(db, max(known.sequence, position(db)))
+    skip_event_numbers(db, max(known.sequence, position(db)))
     if rebuild is None:
         _finish_what_was_delivered(db, known)
     for undelivered in known.undelivered:
-        _bring_back(db, undelivered.event, undelivered.deliveries)
+        _add_undelivered_event(db, undelivered.event, undelivered.deliveries)
     for orphans in _ORPHANS if rebuild else ():
         db.execute(f"DELETE FROM {orphans}")
-    _owe(db, known, now_ms)
+    _add_owed_events(db, known, now_ms)
     db.executemany(
         "INSERT INTO told_before (id, source, key, revision, at) SELECT ?1, ?2, ?3, ?4, ?5"
         " WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1) ON CONFLICT (id) DO NOTHING",
-        [(*told, now_ms) for told in known.told],
+        [(*announced, now_ms) for announced in known.announced],
     )
     for name, (reason, since) in known.disabled.items():
         db.execute(
@@ -243,18 +243,18 @@ def _bring_in(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebu
         )
     for name in known.sources:
         db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])
-        _take_over(db, known.sources[name].row)
-    _draw_the_line(db, known, missing, loss)
+        _fill_in_source(db, known.sources[name].row)
+    _set_announcing_start(db, known, missing, loss)
     if loss.of("events"):
-        _meet_again(db, known)
+        _delete_unannounced_records(db, known)
     db.execute(
         "UPDATE sources SET records = (SELECT count(*) FROM records WHERE source = sources.name"
         " AND removed_at IS NULL AND out_of_view = 0)"
     )
-    _note(db, known, missing, now_ms, rebuild)
+    _store_comparison(db, known, missing, now_ms, rebuild)
 
 
-def _note(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
+def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
     lost = str(rebuild.loss) if rebuild else str(missing)
     if known.left_out:
         lost += f"; and {known.left_out} undelivered events, more than the essentials can store"
@@ -272,7 +272,7 @@ def _note(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild:
 def _finish_what_was_delivered(db: Database, known: Snapshot) -> None:
     """Mark deliveries as delivered that are undelivered in an old file, but finished according to the essentials."""
     unfinished = {it.id for it in known.undelivered}
-    finished = [told.id for told in known.told if told.id not in unfinished]
+    finished = [announced.id for announced in known.announced if announced.id not in unfinished]
     db.execute(
         "UPDATE deliveries SET state = 'delivered' WHERE state <> 'delivered'"
         " AND sequence IN (SELECT sequence FROM events WHERE id IN (SELECT value FROM json_each(?)))",
@@ -280,7 +280,7 @@ def _finish_what_was_delivered(db: Database, known: Snapshot) -> None:
     )
 
 
-def _bring_back(db: Database, event: Row, deliveries: tuple[Row, ...]) -> None:
+def _add_undelivered_event(db: Database, event: Row, deliveries: tuple[Row, ...]) -> None:
     """Add an undelivered event with its deliveries, under its old number if that is free.
 
     Nothing is added if the event was announced before.
@@ -304,7 +304,7 @@ def _insert(db: Database, table: str, row: Row) -> None:
     db.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})", [row[name] for name in names])
 
 
-def _owe(db: Database, known: Snapshot, now_ms: int) -> None:
+def _add_owed_events(db: Database, known: Snapshot, now_ms: int) -> None:
     for owed in known.owed:
         found = db.execute("SELECT sequence FROM events WHERE id = ?", [owed.id]).fetchone()
         if found is not None:
@@ -322,7 +322,7 @@ def _owe(db: Database, known: Snapshot, now_ms: int) -> None:
             )
 
 
-def _take_over(db: Database, row: Row) -> None:
+def _fill_in_source(db: Database, row: Row) -> None:
     """Fill in the values of a source that is unknown to the file; a known source keeps its own values."""
     names = [name for name in columns(db, "sources") if name in row and name not in _OF_THE_RECORDS | {"name"}]
     db.execute(
@@ -331,23 +331,23 @@ def _take_over(db: Database, row: Row) -> None:
     )
 
 
-def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
+def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
     """Set, for sources that lost records or ids, the time of entry before which unknown records are not announced."""
     for name, met_ms, swept_ms, success_ms in db.execute(
         "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
     ).fetchall():
-        lost = loss.of("records") or loss.of("sources") or name in missing.unmet
+        lost = loss.of("records") or loss.of("sources") or name in missing.unknown_sources
         if lost and name in known.sources:
-            line_ms = max(known.sources[name].read_ms, known.told_since_ms)
+            line_ms = max(known.sources[name].read_ms, known.announced_since_ms)
         elif lost and loss.of("events"):
             # It is not known which events were announced. A gap that is reported is better than a day's events
             # announced twice.
             line_ms = max(met_ms, (success_ms or met_ms) - MARGIN_MS)
         elif lost:
             line_ms = read_until_ms(met_ms, swept_ms, None, success_ms)
-        elif name in missing.earlier and known.told_since_ms > (success_ms or 0) - MARGIN_MS:
+        elif name in missing.earlier and known.announced_since_ms > (success_ms or 0) - MARGIN_MS:
             # More events were announced since then than the essentials have ids of.
-            db.execute("UPDATE sources SET told_until = ? WHERE name = ?", [known.told_since_ms, name])
+            db.execute("UPDATE sources SET told_until = ? WHERE name = ?", [known.announced_since_ms, name])
             continue
         else:
             continue
@@ -357,7 +357,7 @@ def _draw_the_line(db: Database, known: Snapshot, missing: Missing, loss: Loss) 
         )
 
 
-def _meet_again(db: Database, known: Snapshot) -> None:
+def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
     """Delete records whose event may have been lost before it was announced.
 
     They will be found again, and announced unless they were announced before.
@@ -370,7 +370,7 @@ def _meet_again(db: Database, known: Snapshot) -> None:
         )
 
 
-def leap(db: Database, highest: int) -> None:
+def skip_event_numbers(db: Database, highest: int) -> None:
     """Set the next event's number to SEQUENCE_LEAP beyond the `highest` known one; do nothing if that is 0."""
     if not highest:
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase
-from notifier.store.file.files import DAMAGE_MET, beside
+from notifier.store.file.files import DAMAGE_MET, sibling_path
 
 CHECKED_FULLY_BYTES: Final = 200_000_000
 """Up to this size in bytes, each start reads the whole file and compares indexes with tables: about a second."""
@@ -29,7 +29,7 @@ _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB
 def forget_damage(path: Path) -> None:
     """Delete the marker file of damage, because the state file is intact or was replaced."""
     with contextlib.suppress(OSError):
-        beside(path, DAMAGE_MET).unlink(missing_ok=True)
+        sibling_path(path, DAMAGE_MET).unlink(missing_ok=True)
 
 
 def damage_in(db: FileDatabase, path: Path) -> str | None:
@@ -67,7 +67,7 @@ def is_damage_of_the_header(error: Exception) -> bool:
     return is_damage(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-def bears_our_mark(path: Path) -> bool:
+def has_application_id(path: Path) -> bool:
     """Return whether a file that SQLite cannot read has the application id of a state file. Raises OSError."""
     with path.open("rb") as file:
         file.seek(_APPLICATION_ID_AT)
@@ -77,7 +77,7 @@ def bears_our_mark(path: Path) -> bool:
 def _checks(path: Path, tables: set[str]) -> list[str]:
     """Return the checks that are fast enough for a start."""
     size = path.stat().st_size
-    if size <= CHECKED_FULLY_BYTES or beside(path, DAMAGE_MET).exists():
+    if size <= CHECKED_FULLY_BYTES or sibling_path(path, DAMAGE_MET).exists():
         return ["integrity_check(1)"]
     if size <= CHECKED_WHOLE_BYTES:
         return ["quick_check(1)"]

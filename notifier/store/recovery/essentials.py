@@ -25,13 +25,13 @@ from notifier.store.file.files import (
     ESSENTIALS_BEFORE,
     ESSENTIALS_FRESH,
     ESSENTIALS_UNREADABLE,
-    beside,
     give_to_the_owner,
     open_private,
     put_in_place,
+    sibling_path,
     sync_folder,
 )
-from notifier.store.recovery.snapshot import KnownSource, OwedEvent, Snapshot, Told, UndeliveredEvent
+from notifier.store.recovery.snapshot import AnnouncedEvent, KnownSource, OwedEvent, Snapshot, UndeliveredEvent
 
 _FORMAT: Final = 2
 _FIRST_FORMAT: Final = 1
@@ -73,25 +73,25 @@ def write(state_file: Path, snapshot: Snapshot) -> None:
 
     This blocks. Raises OSError.
     """
-    path, fresh = beside(state_file, ESSENTIALS), beside(state_file, ESSENTIALS_FRESH)
+    path, fresh = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_FRESH)
     _write_private(fresh, _as_json(snapshot))
     give_to_the_owner(state_file, fresh)
-    _keep_generation(path, beside(state_file, ESSENTIALS_BEFORE))
+    _keep_generation(path, sibling_path(state_file, ESSENTIALS_BEFORE))
     put_in_place(fresh, path)
 
 
 def read(state_file: Path) -> Reading:
     """Read the essentials beside a state file, or the older generation if they are unreadable (this blocks)."""
-    reading = _read(beside(state_file, ESSENTIALS))
+    reading = _read(sibling_path(state_file, ESSENTIALS))
     if reading.answer is not EssentialsState.UNREADABLE:
         return reading
-    before = _read(beside(state_file, ESSENTIALS_BEFORE))
+    before = _read(sibling_path(state_file, ESSENTIALS_BEFORE))
     return Reading(EssentialsState.UNREADABLE, before.snapshot, reading.detail)
 
 
 def set_unreadable_aside(state_file: Path) -> None:
     """Rename the file of essentials that cannot be read, to make room for a new one. Raises OSError."""
-    path, aside = beside(state_file, ESSENTIALS), beside(state_file, ESSENTIALS_UNREADABLE)
+    path, aside = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_UNREADABLE)
     if aside.is_dir():
         return
     path.replace(aside)
@@ -137,8 +137,8 @@ def _as_json(it: Snapshot) -> bytes:
             ],
             "owed": [tuple(one) for one in it.owed],
             "left_out": it.left_out,
-            "told": [tuple(one) for one in it.told],
-            "told_since": it.told_since_ms,
+            "told": [tuple(one) for one in it.announced],
+            "told_since": it.announced_since_ms,
         }
     )
 
@@ -154,7 +154,7 @@ def _of_json(content: Mapping[str, Any]) -> Snapshot:
         tuple(_whole(event_columns, event, delivery_columns, rows) for event, rows in content["undelivered"]),
         tuple(OwedEvent(id_, source, key, revision, tuple(to)) for id_, source, key, revision, to in content["owed"]),
         content["left_out"],
-        tuple(Told(*row) for row in content["told"]),
+        tuple(AnnouncedEvent(*row) for row in content["told"]),
         content["told_since"],
     )
 
@@ -173,8 +173,8 @@ def _of_first_format(content: Mapping[str, Any]) -> Snapshot:
             _whole(_FIRST_EVENT_COLUMNS, event, ("destination", "state"), rows, sequence=event[0])
             for event, rows in content["undelivered"]
         ),
-        told=tuple(Told(id_) for id_ in content["told"]),
-        told_since_ms=content["told_since"],
+        announced=tuple(AnnouncedEvent(id_) for id_ in content["told"]),
+        announced_since_ms=content["told_since"],
     )
 
 

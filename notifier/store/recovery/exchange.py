@@ -35,10 +35,10 @@ from notifier.store.file.files import (
     EARLIER_MAKING,
     EXCHANGE,
     SQLITE_PARTS,
-    beside,
     give_to_the_owner,
     put_in_place,
     remove_all,
+    sibling_path,
     sync,
     sync_folder,
 )
@@ -94,7 +94,7 @@ def exchange(
     path of the old file. `keep_as` is a word for the old file's new name; with None, that file is not kept. Raises
     OSError and the errors of `fill`; the old file is then still in place.
     """
-    fresh = beside(path, EXCHANGE)
+    fresh = sibling_path(path, EXCHANGE)
     remove_all(fresh)
     aside = _second_name(path, keep_as, now_ms) if keep_as is not None and path.exists() else None
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -118,7 +118,7 @@ def exchange(
 def finish(path: Path) -> None:
     """Finish the exchange of a killed process, or discard its new file. Raises OSError."""
     _take_over_from_an_earlier_version(path)
-    fresh = beside(path, EXCHANGE)
+    fresh = sibling_path(path, EXCHANGE)
     if not fresh.exists():
         remove_all(fresh)
         return
@@ -133,7 +133,7 @@ def finish(path: Path) -> None:
 
 def is_pending(path: Path) -> bool:
     """Return whether there is a finished new file, which the next opening will put in place. Only reads."""
-    fresh = beside(path, EXCHANGE)
+    fresh = sibling_path(path, EXCHANGE)
     header = _read_header(fresh) if fresh.exists() else None
     return header is not None and _fits(path, header)
 
@@ -250,8 +250,8 @@ def _discard(path: Path, fresh: Path, header: Header) -> None:
 
 def _take_over_from_an_earlier_version(path: Path) -> None:
     """Remove the new file of an earlier version's rebuild, or use it if there is no state file."""
-    remove_all(beside(path, EARLIER_MAKING))
-    made = beside(path, EARLIER_MADE)
+    remove_all(sibling_path(path, EARLIER_MAKING))
+    made = sibling_path(path, EARLIER_MADE)
     if made.exists() and not path.exists():
         put_in_place(made, path)
     remove_all(made)

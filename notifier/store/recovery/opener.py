@@ -48,9 +48,9 @@ from notifier.store.recovery import essentials, exchange, snapshot
 from notifier.store.recovery.compare import Loss, Missing, Rebuild, compare
 from notifier.store.recovery.detect import (
     UNREADABLE,
-    bears_our_mark,
     damage_in,
     forget_damage,
+    has_application_id,
     is_damage,
     is_damage_of_the_header,
 )
@@ -58,7 +58,7 @@ from notifier.store.recovery.essentials import EssentialsState, Reading
 from notifier.store.recovery.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from notifier.store.recovery.salvage import Like
+    from notifier.store.recovery.salvage import SchemaSource
 
 _log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def _open_whole(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
     """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error."""
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)
-    marked = bears_our_mark(real)
+    marked = has_application_id(real)
     with ExitStack() as on_failure:
         try:
             db = connect(real)
@@ -284,20 +284,20 @@ def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
 
 def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int) -> None:
     # Imported here and below, because hardly any file is ever damaged.
-    from notifier.store.recovery.salvage import Like  # noqa: PLC0415
+    from notifier.store.recovery.salvage import SchemaSource  # noqa: PLC0415
 
-    for like in Like:
+    for schema in SchemaSource:
         losses: list[Loss] = []
 
-        def fill(fresh: Path, aside: Path | None, like: Like = like, losses: list[Loss] = losses) -> None:
-            losses.append(_make(fresh, aside, real, like, reading, problem, now_ms))
+        def fill(fresh: Path, aside: Path | None, schema: SchemaSource = schema, losses: list[Loss] = losses) -> None:
+            losses.append(_make(fresh, aside, real, schema, reading, problem, now_ms))
 
         try:
             exchange.exchange(real, fill, exchange.DAMAGED, now_ms, keep_as=exchange.DAMAGED)
         except UNREADABLE as error:
             # A further attempt cannot help against a full disk; it may help if tables or constraints are damaged.
             of_the_content = is_damage(error) or (isinstance(error, sqlite3.Error) and not as_store_error(error, path))
-            if like is Like.NOTHING_READ or not of_the_content:
+            if schema is SchemaSource.NOTHING_READ or not of_the_content:
                 raise
             _log.debug("another attempt to save what can be read", exc_info=True)
         else:
@@ -306,13 +306,19 @@ def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int
 
 
 def _make(
-    fresh: Path, aside: Path | None, real: Path, like: "Like", reading: Reading, problem: str, now_ms: int
+    fresh: Path,
+    aside: Path | None,
+    real: Path,
+    schema: "SchemaSource",
+    reading: Reading,
+    problem: str,
+    now_ms: int,
 ) -> Loss:
     """Fill a new file with the readable parts of the damaged one and the essentials; return the loss."""
     from notifier.store.recovery.salvage import copy_what_can_be_read  # noqa: PLC0415
 
     with closing(_new_file(fresh)) as db:
-        loss = copy_what_can_be_read(db, real, like)
+        loss = copy_what_can_be_read(db, real, schema)
         if loss.everything and reading.snapshot is None and reading.answer is not EssentialsState.NONE:
             raise _without_essentials(real, "nothing of it can be read", reading)
         migrations.apply(db)

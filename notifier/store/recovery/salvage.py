@@ -76,7 +76,7 @@ def tables(db: sqlite3.Connection) -> list[SalvagedTable]:
     return found
 
 
-class Like(Enum):
+class SchemaSource(Enum):
     """The source of the new file's table definitions: the damaged file, or this version if those are unusable.
 
     With NOTHING_READ, no rows are copied either.
@@ -213,9 +213,9 @@ def _is_readable(column: str, value: object) -> bool:
     return True
 
 
-def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, like: Like) -> Loss:
+def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, schema: SchemaSource) -> Loss:
     """Copy the tables of a damaged file, with the rows that can be read, into `fresh`; return what was lost."""
-    if like is Like.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
+    if schema is SchemaSource.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
         return Loss(everything=True)
     with (
         closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as old,
@@ -225,7 +225,7 @@ def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, like: Like) -> Los
         old.execute("PRAGMA writable_schema = ON")
         migrations.apply(present)
         there = {table.name for table in tables(old)}
-        taken = _steps_taken(old) if like is Like.ITS_OWN and _MIGRATIONS in there else ()
+        taken = _steps_taken(old) if schema is SchemaSource.ITS_OWN and _MIGRATIONS in there else ()
         # If the steps of the file cannot be determined, the tables of this version are used.
         loss = _copy_as(old if taken else present.conn, old, there, fresh)
         _copy(fresh, present.conn, next(table for table in tables(present.conn) if table.name == _MIGRATIONS))
@@ -248,10 +248,12 @@ def _steps_taken(old: sqlite3.Connection) -> list[str]:
     return first if taken == set(first) else []
 
 
-def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: FileDatabase) -> Loss:
-    """Create the tables of `like`, and copy into them the rows that can be read in `old`; return what was lost."""
+def _copy_as(
+    template: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: FileDatabase
+) -> Loss:
+    """Create the tables of `template`, and copy into them the rows that can be read in `old`; return what was lost."""
     lost = []
-    for table in tables(like):
+    for table in tables(template):
         fresh.execute(table.sql)
         if table.name in _NOT_SALVAGED:
             continue
@@ -264,7 +266,7 @@ def _copy_as(like: sqlite3.Connection, old: sqlite3.Connection, there: Collectio
             lost.append(table.name)
     with fresh.atomic():
         # Created after the rows, so that triggers do not count rows again, and each index is built at once.
-        for (statement,) in like.execute("SELECT sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"):
+        for (statement,) in template.execute("SELECT sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"):
             fresh.execute(statement)
     return Loss(tuple(lost))
 

@@ -30,7 +30,7 @@ MOST_UNDELIVERED: Final = 5_000
 MOST_OWED: Final = 100_000
 """The most undelivered `created` events that are not kept whole, but by their identity; each takes about 100 bytes."""
 
-MOST_TOLD: Final = 10_000
+MOST_ANNOUNCED: Final = 10_000
 """The most ids of announced events that are kept, the newest ones; they take somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
@@ -45,7 +45,7 @@ Row = Mapping[str, Any]
 """A row of a table, by column name."""
 
 
-class Told(NamedTuple):
+class AnnouncedEvent(NamedTuple):
     """An announced event; essentials of the first format contain only its id, so that the rest is None."""
 
     id: str
@@ -98,8 +98,8 @@ class Snapshot(Struct, frozen=True):
     """The essentials; times in Unix milliseconds.
 
     `sequence` is the highest number that an event ever had. `disabled` maps disabled destinations to the reason and
-    since when. `left_out` counts the undelivered events that are in neither `undelivered` nor `owed`. `told` are all
-    events detected since `told_since_ms` (0: all events), without those that are owed or left out.
+    since when. `left_out` counts the undelivered events that are in neither `undelivered` nor `owed`. `announced` are
+    all events detected since `announced_since_ms` (0: all events), without those that are owed or left out.
     """
 
     written_ms: int
@@ -110,8 +110,8 @@ class Snapshot(Struct, frozen=True):
     undelivered: tuple[UndeliveredEvent, ...] = ()
     owed: tuple[OwedEvent, ...] = ()
     left_out: int = 0
-    told: tuple[Told, ...] = ()
-    told_since_ms: int = 0
+    announced: tuple[AnnouncedEvent, ...] = ()
+    announced_since_ms: int = 0
 
 
 def columns(db: Database, table: str) -> tuple[str, ...]:
@@ -155,12 +155,12 @@ def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
         [STAMPS_KEPT],
     )
     whole, owed, left_out = _undelivered(db)
-    untold = {it.id for it in owed} | left_out
+    unannounced = {it.id for it in owed} | left_out
     # Ordered by number and not by time, because the times are those of the local clock, which may be wrong.
-    told = db.execute(
+    announced = db.execute(
         "SELECT id, source, subject, revision, detected_at FROM events WHERE type <> 'notifier.alert'"
         " ORDER BY sequence DESC LIMIT ?",
-        [MOST_TOLD],
+        [MOST_ANNOUNCED],
     ).fetchall()
     disabled = db.execute("SELECT name, reason, since FROM destinations WHERE state = 'disabled'")
     return Snapshot(
@@ -172,8 +172,8 @@ def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
         whole,
         owed,
         len(left_out),
-        tuple(Told(*row[:4]) for row in told if row[0] not in untold),
-        told[-1][4] if len(told) == MOST_TOLD else 0,
+        tuple(AnnouncedEvent(*row[:4]) for row in announced if row[0] not in unannounced),
+        announced[-1][4] if len(announced) == MOST_ANNOUNCED else 0,
     )
 
 

@@ -48,17 +48,17 @@ class Learned(Struct, frozen=True):
     batch_limit: int | None = None
 
 
-class Recalled(Struct, frozen=True):
+class StartingState(Struct, frozen=True):
     """The stored state that a destination starts with.
 
-    `trying_ms` is for how many milliseconds delivery has been tried, in all. `begun_anew` means that health and limits
+    `trying_ms` is for how many milliseconds delivery has been tried, in all. `was_reset` means that health and limits
     were reset, because the address or credentials have changed.
     """
 
     health: Health
     learned: Learned
     trying_ms: int
-    begun_anew: bool = False
+    was_reset: bool = False
 
 
 class LastError(Struct, frozen=True):
@@ -124,17 +124,18 @@ def undelivered(db: Database) -> dict[str, list[Undelivered]]:
     return found
 
 
-class OwedEvents(Struct, frozen=True):
+class DueEvents(Struct, frozen=True):
     """The events that are due for a destination, without those whose next attempt is scheduled for later.
 
-    The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot. In the
-    last hour, `taken` events were delivered and `come_in` were detected for the destination. Of the first _LOOKED_AT
-    events, `blocked` wait behind an earlier event of the same record, the first of them behind the event `blocked_by`.
+    The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot.
+    `delivered_last_hour` events were delivered and `detected_last_hour` were detected for the destination. Of the first
+    _LOOKED_AT events, `blocked` wait behind an earlier event of the same record, the first of them behind the event
+    `blocked_by`.
     """
 
     since_ms: int
-    taken: int = 0
-    come_in: int = 0
+    delivered_last_hour: int = 0
+    detected_last_hour: int = 0
     blocked: int = 0
     blocked_by: str | None = None
 
@@ -144,7 +145,7 @@ _HOUR_MS = 3_600_000
 _QUARTER_MS = 900_000
 
 
-def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> OwedEvents | None:
+def due_events(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> DueEvents | None:
     """Return the events that are due for a destination; None if there are none.
 
     If the oldest event has waited for less than `late_ms`, only `since_ms` is read, and the rest is left out.
@@ -156,13 +157,13 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
         now,
     ).fetchone()
     if since_ms is None or now_ms - since_ms < late_ms:
-        return None if since_ms is None else OwedEvents(since_ms)
+        return None if since_ms is None else DueEvents(since_ms)
     hour = {"name": name, "begin": now_ms - _HOUR_MS}
-    (taken,) = db.execute(
+    (delivered_last_hour,) = db.execute(
         "SELECT coalesce(sum(deliveries), 0) FROM delivered_counts WHERE destination = :name AND quarter > :quarter",
         {"name": name, "quarter": (now_ms - _HOUR_MS) // _QUARTER_MS},
     ).fetchone()
-    (come_in,) = db.execute(
+    (detected_last_hour,) = db.execute(
         "SELECT count(*) FROM events e JOIN deliveries d ON d.sequence = e.sequence AND d.destination = :name"
         " WHERE e.detected_at > :begin",
         hour,
@@ -176,10 +177,10 @@ def owed(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int)
         now,
     ).fetchone()
     by = db.execute("SELECT id FROM events WHERE sequence = ?", [first]).fetchone() if blocked else None
-    return OwedEvents(since_ms, taken, come_in, blocked, by[0] if by else None)
+    return DueEvents(since_ms, delivered_last_hour, detected_last_hour, blocked, by[0] if by else None)
 
 
-def tried(db: Database) -> set[str]:
+def tried_names(db: Database) -> set[str]:
     """Return the names of all destinations to which anything was ever sent."""
     rows = db.execute(
         "SELECT name FROM destinations WHERE delivered > 0 OR error_reason IS NOT NULL OR state <> 'ok' UNION"
@@ -214,7 +215,7 @@ def health_of(db: Database, name: str) -> Health:
     return _health(row) if row else Health()
 
 
-def begin(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> Recalled:
+def begin(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the stored state of a destination, at its start or after a change of its settings.
 
     `fingerprint` gets the stored fingerprint of address and credentials, and returns the current one, which is the same
@@ -227,14 +228,14 @@ def begin(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> 
     ).fetchone()
     current = fingerprint(stored)
     if current == stored:
-        return Recalled(health, Learned(rate, limit), trying_ms)
+        return StartingState(health, Learned(rate, limit), trying_ms)
     db.execute("UPDATE destinations SET fingerprint = ? WHERE name = ?", [current, name])
     if stored is None:
-        return Recalled(health, Learned(rate, limit), trying_ms)
+        return StartingState(health, Learned(rate, limit), trying_ms)
     kept = health if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR else Health()
     remember(db, name, kept, learned=Learned())
-    outbox.begin_patience(db, name)
-    return Recalled(kept, Learned(), trying_ms, begun_anew=True)
+    outbox.reset_retries(db, name)
+    return StartingState(kept, Learned(), trying_ms, was_reset=True)
 
 
 def remember(
@@ -273,7 +274,7 @@ def _health(row: Sequence[Any]) -> Health:
     return Health(HealthState(state), reason, since_ms, failures, retry_at_ms, bool(asked))
 
 
-def everything(db: Database) -> dict[str, DestinationMemory]:
+def read_all(db: Database) -> dict[str, DestinationMemory]:
     """Return the stored state of every destination and the number of events that wait for it, by name."""
     rows = db.execute(
         f"SELECT name, {_HEALTH}, delivered, error_reason, error_message, error_at, rate, batch_limit"

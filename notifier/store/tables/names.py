@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from notifier.events import Names
 from notifier.facts import FactValue, PersonFacts, PersonField, TrainingFacts
-from notifier.store.database import Database, Spelled
+from notifier.store.database import Database, EngineSql
 
 _NO_FACTS: Final[Mapping[str, TrainingFacts]] = MappingProxyType({})
 
@@ -79,7 +79,7 @@ def _shown(stored: Mapping[str, FactValue], title: str | None, fields: Collectio
 # Many names are fetched every day but hardly any has changed, so unchanged ones are not written.
 
 
-_DIFFERS = Spelled(sqlite="IS NOT", postgres="IS DISTINCT FROM")
+_DIFFERS = EngineSql(sqlite="IS NOT", postgres="IS DISTINCT FROM")
 
 
 def learn_people(db: Database, source: str, people: Iterable[PersonName]) -> None:

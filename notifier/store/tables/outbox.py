@@ -95,7 +95,7 @@ def due(
     event is not due while an earlier one of the same record waits for another attempt.
     """
     # Most of the excluded numbers form one run. Reading before and after it is faster than excluding each number.
-    begin, end = max(runs_of(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
+    begin, end = max(consecutive_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
     is_one_run = end - begin + 1 == len(in_flight)
     others = [] if is_one_run else [sequence for sequence in in_flight if not begin <= sequence <= end]
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
@@ -229,7 +229,7 @@ def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> 
 _NOBODY: frozenset[str] = frozenset()
 
 
-def runs_of(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
+def consecutive_runs(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
     """Yield the first and the last number of each run of consecutive numbers; no number may occur twice."""
     numbers = sorted(sequences)
     if not numbers:
@@ -250,7 +250,7 @@ def postpone_schedule(db: Database, by_ms: int) -> None:
     )
 
 
-def begin_patience(db: Database, destination: str) -> None:
+def reset_retries(db: Database, destination: str) -> None:
     """Reset failures and trying time of the waiting deliveries, because the address or the credentials have changed."""
     db.execute(
         "UPDATE deliveries SET suspicions = 0, proven = 0, tried_from = NULL, next_attempt_at = 0, taken_by = NULL"

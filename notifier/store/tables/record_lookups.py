@@ -6,7 +6,7 @@ import orjson
 from msgspec import Struct
 
 from notifier.events import Completion
-from notifier.store.database import Database, Engine, Spelled
+from notifier.store.database import Database, Engine, EngineSql
 
 
 class StoredRecord(Struct, frozen=True):
@@ -86,13 +86,13 @@ def stored(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
     return {key: record.encode() for key, record in rows}
 
 
-_WANTED = Spelled(
+_WANTED = EngineSql(
     sqlite="SELECT json_extract(value, '$[0]') AS wanted_key, json_extract(value, '$[1]') AS user_id,"
     " json_extract(value, '$[2]') AS recorded_at, json_extract(value, '$[3]') AS completed_on FROM json_each(?)",
     postgres="SELECT value ->> 0 AS wanted_key, value ->> 1 AS user_id, CAST(value ->> 2 AS BIGINT) AS recorded_at,"
     " value ->> 3 AS completed_on FROM jsonb_array_elements(CAST(? AS jsonb)) AS _(value)",
 )
-_SAME = Spelled(sqlite="IS", postgres="IS NOT DISTINCT FROM")
+_SAME = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 """Compares two values that may be NULL."""
 
 

@@ -13,11 +13,11 @@ from notifier.facts import Occasion
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
 from notifier.store.tables import holds, records_by_person, second_looks
+from notifier.store.tables.announced_events import AnnouncedEvents, PlannedAnnouncement, is_first, read_announced
 from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.rollups import count_detected
 from notifier.store.tables.second_looks import SecondLook
-from notifier.store.tables.told_before import Telling, ToldBefore, is_first, past_of
 
 _LARGE_VALUE = 2048
 _LARGE_RECORD = 4096
@@ -99,7 +99,7 @@ class _Writing(Struct, frozen=True):
     names: Names
     subscriptions: Sequence[Subscription]
     now_ms: int
-    past: ToldBefore
+    past: AnnouncedEvents
     occasions: Mapping[str, Occasion] = field(default_factory=dict)
     deliveries: list[Delivery] = field(default_factory=list)
 
@@ -117,18 +117,18 @@ def write_all(db: Database, findings: Findings, subscriptions: Sequence[Subscrip
     """
     source = findings.source
     learned = (it.completion.key for it in (*findings.learned, *findings.held))
-    past = past_of(db, source, chain(learned, (it.completion.key for it in findings.told())))
+    past = read_announced(db, source, chain(learned, (it.completion.key for it in findings.told())))
     writing = _Writing(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
     for adoption in findings.adopted:
         _adopt(db, writing, adoption)
-    owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.owes else []
+    owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.has_owed else []
     if findings.learned:
         _count(db, source, _learn(db, writing, findings.learned, held=False))
     if findings.held:
         arrivals = _learn(db, writing, findings.held, held=True)
         _count(db, source, arrivals)
         db.execute("UPDATE sources SET held_arrivals = held_arrivals + ? WHERE name = ?", [arrivals, source])
-    _write_untold(db, findings, now_ms)
+    _write_unannounced(db, findings, now_ms)
     changes = (*(change for change in owed if change is not None), *findings.changes)
     writing = replace(writing, occasions=records_by_person.occasions(db, source, (*changes, *findings.announced)))
     events = [event for change in changes if (event := _tell(db, writing, change)) is not None]
@@ -143,7 +143,7 @@ def write_all(db: Database, findings: Findings, subscriptions: Sequence[Subscrip
     return WrittenEvents(events, writing.deliveries)
 
 
-def _write_untold(db: Database, findings: Findings, now_ms: int) -> None:
+def _write_unannounced(db: Database, findings: Findings, now_ms: int) -> None:
     """Write the changes of known records that cause no event."""
     source = findings.source
     for key in findings.in_view:
@@ -234,8 +234,8 @@ def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
         [change.net, change.reason, writing.source, change.completion.key],
     )
     db.execute("UPDATE sources SET held_arrivals = held_arrivals - ? WHERE name = ?", [row[0], writing.source])
-    verdict = writing.past.judge(writing.id_namespace, change)
-    event = None if verdict.was_told else _insert_event(db, writing, verdict.change)
+    verdict = writing.past.plan_announcement(writing.id_namespace, change)
+    event = None if verdict.was_announced else _insert_event(db, writing, verdict.change)
     if event is not None:
         _deliver(db, writing, verdict, event)
     return event
@@ -245,14 +245,14 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
     completion = change.completion
     if change.previous is not None:
         second_looks.keep_form(db, writing.source, completion.key, change.previous.form(), writing.now_ms)
-    verdict = writing.past.judge(writing.id_namespace, change)
+    verdict = writing.past.plan_announcement(writing.id_namespace, change)
     change = verdict.change
-    event = None if verdict.was_told else _insert_event(db, writing, change)
+    event = None if verdict.was_announced else _insert_event(db, writing, change)
     if event is None:
         # This event was announced before. Later ones of the record may have been, too, so the record's revision must
         # not be lower than theirs.
         told_until = writing.past.highest_revision(db, completion.key)
-        if verdict.was_told or is_first(change):
+        if verdict.was_announced or is_first(change):
             change = replace(change, revision=max(change.revision, told_until))
             _remember(db, writing.source, change, writing.now_ms)
             return None
@@ -266,7 +266,7 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
     return event
 
 
-def _deliver(db: Database, writing: _Writing, verdict: Telling, event: Event) -> None:
+def _deliver(db: Database, writing: _Writing, verdict: PlannedAnnouncement, event: Event) -> None:
     """Add the deliveries of an event, one for each destination that wants it."""
     completion, names = verdict.change.completion, writing.names
     known = KnownFacts(names.trainings.get(completion.training_id), names.person_facts.get(completion.user_id))

@@ -7,7 +7,7 @@ from datetime import date
 import orjson
 from msgspec import Struct
 
-from notifier.store.database import NUMBERS, Database, Spelled
+from notifier.store.database import NUMBERS, Database, EngineSql
 
 _EXIST = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
@@ -77,7 +77,7 @@ def counts(db: Database, source: str) -> dict[str | None, int]:
     return dict(rows.fetchall())
 
 
-_IDS = Spelled(sqlite="json_group_array(id)", postgres="CAST(coalesce(json_agg(id), '[]') AS TEXT)")
+_IDS = EngineSql(sqlite="json_group_array(id)", postgres="CAST(coalesce(json_agg(id), '[]') AS TEXT)")
 
 
 def ids_after(db: Database, source: str, place: Place, limit: int) -> tuple[list[int], Place | None]:

@@ -7,19 +7,19 @@ import orjson
 
 from notifier.events import Change, EventType
 from notifier.facts import Occasion, occasion_of
-from notifier.store.database import Database, Spelled
+from notifier.store.database import Database, EngineSql
 
 FEW_RECORDS: Final = 5_000
 """The number of stored records up to which a search for one person's records needs no index to take milliseconds."""
 
 _INDEX: Final = "records_by_person"
-_THERE: Final = Spelled(
+_THERE: Final = EngineSql(
     sqlite="SELECT 1 FROM sqlite_master WHERE name = ?",
     postgres="SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND indexname = ?",
 )
-_BY_PERSON: Final = Spelled(sqlite=f"INDEXED BY {_INDEX}", postgres="")
-_WITHOUT_INDEX: Final = Spelled(sqlite="NOT INDEXED", postgres="")
-_PAIRS: Final = Spelled(
+_BY_PERSON: Final = EngineSql(sqlite=f"INDEXED BY {_INDEX}", postgres="")
+_WITHOUT_INDEX: Final = EngineSql(sqlite="NOT INDEXED", postgres="")
+_PAIRS: Final = EngineSql(
     sqlite="SELECT json_extract(value, '$[0]') AS user_id, json_extract(value, '$[1]') AS training_id"
     " FROM json_each(?)",
     postgres="SELECT value ->> 0 AS user_id, value ->> 1 AS training_id"
@@ -30,7 +30,7 @@ Pair = tuple[str, str]
 """A person's and a training's id."""
 
 
-def prepare(db: Database, sources: Collection[str] | None = None) -> None:
+def create_index(db: Database, sources: Collection[str] | None = None) -> None:
     """Create the index if no first sweep of `sources` is under way; None means all sources in the store.
 
     `sources` are those that are configured, because the first sweep of another one may never end. The index is created
@@ -43,19 +43,19 @@ def prepare(db: Database, sources: Collection[str] | None = None) -> None:
         " AND (CAST(:watched AS TEXT) IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
         {"watched": watched},
     ).fetchone()
-    if met and met == read and not is_prepared(db):
+    if met and met == read and not has_index(db):
         # The source is not the first column, because a person is also looked for in all sources at once.
         db.execute(f"CREATE INDEX {_INDEX} ON records (user_id, training_id)")
 
 
-def is_prepared(db: Database) -> bool:
+def has_index(db: Database) -> bool:
     """Return whether the index exists."""
     return db.execute(_THERE.on(db), [_INDEX]).fetchone() is not None
 
 
-def hint(db: Database) -> str | None:
+def index_hint(db: Database) -> str | None:
     """Return the SQL that follows `records` in a query by person; None if that would read too many records."""
-    if is_prepared(db):
+    if has_index(db):
         return _BY_PERSON.on(db)
     (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()
     return None if records > FEW_RECORDS else _WITHOUT_INDEX.on(db)
@@ -67,7 +67,7 @@ def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str,
     `changes` are those that are about to be written; all other records of the same answer are in the store already.
     Until a sweep has read the whole list, nothing is certain.
     """
-    if not changes or (by := hint(db)) is None:
+    if not changes or (by := index_hint(db)) is None:
         return {}
     swept_ms, has_attachments = db.execute(
         "SELECT swept_at, json_extract(view, '$.has_attachments') FROM sources WHERE name = ?", [source]

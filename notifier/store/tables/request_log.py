@@ -12,7 +12,7 @@ import orjson
 from msgspec import Struct
 
 from notifier.store.database import Database
-from notifier.store.tables.outbox import runs_of
+from notifier.store.tables.outbox import consecutive_runs
 
 KEPT_PER_DESTINATION: Final = 500
 """The number of requests that are kept for each destination, the latest ones."""
@@ -138,7 +138,7 @@ def _fields(written: str) -> Headers:
 
 def _written(sequences: Collection[int]) -> str:
     """Return numbers as text, with runs written as their first and last number, such as `5-7,9`."""
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs_of(sequences))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in consecutive_runs(sequences))
 
 
 def _numbers(written: str) -> Iterable[int]:

@@ -217,7 +217,7 @@ def _chosen(destination: str, state: DeliveryState, event_ids: Collection[str]) 
     return where, values
 
 
-def waited_for(db: Database) -> list[str]:
+def names_with_unfinished(db: Database) -> list[str]:
     """Return the names of all destinations with waiting or given-up deliveries."""
     return [name for (name,) in db.execute(f"SELECT DISTINCT destination FROM deliveries WHERE {_UNFINISHED}")]
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from notifier.store.database import Database, Engine
 from notifier.store.tables import request_log
-from notifier.store.tables.outbox import DeliveryState, runs_of
+from notifier.store.tables.outbox import DeliveryState, consecutive_runs
 from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.rollups import count_delivered
 
@@ -179,6 +179,6 @@ def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
         return [settlement.sequences * 2 + fate]
     return [
         (begin, min(begin + LONGEST_RUN - 1, last), *fate)
-        for first, last in runs_of(settlement.sequences)
+        for first, last in consecutive_runs(settlement.sequences)
         for begin in range(first, last + 1, LONGEST_RUN)
     ]

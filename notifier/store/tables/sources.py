@@ -128,7 +128,7 @@ def recall(db: Database, name: str) -> SourceMemory:
     )
 
 
-def everything(db: Database) -> dict[str, SourceMemory]:
+def read_all(db: Database) -> dict[str, SourceMemory]:
     """Return the stored state of every source, by name."""
     rows = db.execute(f"SELECT name, error_reason, error_message, error_at, {_COLUMNS} FROM sources ORDER BY name")
     return {row[0]: _memory(row[1:]) for row in rows}

@@ -19,7 +19,7 @@ def end(db: Database, started_ms: int, now_ms: int) -> None:
     db.execute("UPDATE starts SET stopped_at = ? WHERE at = ?", [now_ms, started_ms])
 
 
-def cut_off(db: Database, since_ms: int, current_ms: int) -> int:
+def count_unclean(db: Database, since_ms: int, current_ms: int) -> int:
     """Return how many earlier runs since `since_ms` were killed or crashed; the present run began at `current_ms`."""
     row = db.execute(
         "SELECT count(*) FROM starts WHERE at >= ? AND at <> ? AND stopped_at IS NULL", [since_ms, current_ms]

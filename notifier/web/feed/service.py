@@ -68,7 +68,7 @@ def place(db: Database, after: int | None, chosen: EventFilter, configured: Coll
     again; readers that remember the events' ids process nothing twice. Raises UnknownNameError for a source that never
     existed.
     """
-    if unknown := chosen.sources - {*configured, *feed.sources_heard_of(db)}:
+    if unknown := chosen.sources - {*configured, *feed.known_source_names(db)}:
         raise UnknownNameError("source", min(unknown), tuple(configured))
     last = feed.position(db)
     if after is None:

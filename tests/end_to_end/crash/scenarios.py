@@ -141,7 +141,7 @@ def tidy(folder: Path) -> None:
                 place = retention.forget(db, NOW - 24 * HOUR, place).place
         with db.atomic():
             pruning.prune(db, NOW)
-        while maintenance.give_back(db):
+        while maintenance.release_pages(db):
             pass
         maintenance.checkpoint(db)
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notifier.store.database import Database
-from notifier.store.file.files import EXCHANGE, beside
+from notifier.store.file.files import EXCHANGE, sibling_path
 from notifier.store.file.lock import FileLock
 from notifier.store.recovery import essentials
 from notifier.store.recovery.exchange import is_pending
@@ -180,7 +180,7 @@ def check(scenario: str, folder: Path) -> None:
         elif scenario.startswith("migration"):
             assert db.execute("SELECT destination, state FROM deliveries").fetchall() == [("hr", "pending")]
     lock.release()
-    assert not beside(path, EXCHANGE).exists()
+    assert not sibling_path(path, EXCHANGE).exists()
     assert essentials.read(path).answer in (essentials.EssentialsState.READ, essentials.EssentialsState.NONE)
 
 

@@ -148,7 +148,7 @@ class World:
 
     async def waiting(self) -> tuple[int, str | None]:
         """Return how many events wait for the schedule, and until when, as the status shows it."""
-        memory = (await self.store.run(destinations.everything))["hr"]
+        memory = (await self.store.run(destinations.read_all))["hr"]
         return memory.scheduled, None if memory.scheduled_for_ms is None else local(memory.scheduled_for_ms)
 
 
@@ -453,14 +453,14 @@ def test_nothing_is_behind_or_given_up_because_it_waits() -> None:
         await world.enter("1")
         await world.until("2026-06-05T12:00")
         now_ms = world.clock.now_ms()
-        owed = await world.store.run(destinations.owed, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=0)
-        assert owed is None
+        due = await world.store.run(destinations.due_events, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=0)
+        assert due is None
         world.channel.answer = lambda _: DOWN
         await world.until("2026-06-08T08:00:30")
         now_ms = world.clock.now_ms()
-        owed = await world.store.run(destinations.owed, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=60_000)
-        assert owed is not None
-        assert local(owed.since_ms) == "06-08 08:00"
+        due = await world.store.run(destinations.due_events, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=60_000)
+        assert due is not None
+        assert local(due.since_ms) == "06-08 08:00"
 
     play(story, "2026-06-01T12:00", schedule="weekly mon 08:00")
 

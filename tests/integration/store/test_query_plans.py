@@ -115,7 +115,7 @@ def filled(path: Path, size: int) -> Path:
         for number in range(1, size // 100):
             page = SweptPage(sweep.id, number, None, number * 100, 0, marks=True)
             sweeps.advance(db, page, changes=0, ids=bytes(800))
-        records_by_person.prepare(db)
+        records_by_person.create_index(db)
         noted = [LeftOut(f"x{number}", "date_number", "is no day") for number in range(size)]
         left_out.note(db, "acme", noted, (), swept=True)
         for number in range(size):
@@ -216,12 +216,14 @@ BOUNDED: dict[str, Work] = {
             for sequence in range(size - 100, size)
         ],
     ),
-    "destinations.owed": lambda db, _: destinations.owed(db, "hr", now_ms=10**9, horizon_ms=10**10, late_ms=1),
+    "destinations.due_events": lambda db, _: destinations.due_events(
+        db, "hr", now_ms=10**9, horizon_ms=10**10, late_ms=1
+    ),
     "orphans.orphans": lambda db, _: orphans(db, ["hr"]),
     "again.retry": lambda db, size: requeue.retry(
         db, Retry(DeliveryState.DELIVERED, (event_of(db, size - 5),)), ["hr"], 10**9
     ),
-    "lives.lives": lambda db, size: record_history.lives(db, keys(size, 1)[0]),
+    "record_history.record_histories": lambda db, size: record_history.record_histories(db, keys(size, 1)[0]),
 }
 
 

@@ -314,7 +314,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_was_delivered_and_died_is_counted(self) -> None:
-        counted = self.run(destinations.everything)
+        counted = self.run(destinations.read_all)
         for name in counted:
             states = Counter(delivery.state for (_, to), delivery in self.model.deliveries.items() if to == name)
             memory = counted[name]

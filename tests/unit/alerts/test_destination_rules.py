@@ -14,11 +14,11 @@ from notifier.delivery.health import DestinationReport, Serving
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.tables.destinations import (
     BY_OPERATOR,
+    DueEvents,
     Health,
     HealthState,
     LastError,
     Learned,
-    OwedEvents,
     Undelivered,
 )
 from notifier.store.tables.outbox import DeliveryState
@@ -47,12 +47,12 @@ def told(
     *undelivered: Undelivered,
     error: LastError | None = ERROR,
     uptime: float = 1e6,
-    owed: OwedEvents | None = None,
+    due: DueEvents | None = None,
     serving: Mapping[str, Any] | None = None,
     firing: Collection[ConditionKey] = (),
 ) -> list[Condition]:
     served = Serving(health, uptime, TRYING, **(serving or {}))
-    found = conditions("hr", DestinationReport(served, undelivered, error, owed, NOW), firing)
+    found = conditions("hr", DestinationReport(served, undelivered, error, due, NOW), firing)
     return [it for it in found if it.seen_seconds >= it.begins_after_seconds or it.key in firing]
 
 
@@ -101,7 +101,7 @@ def test_an_endpoint_that_takes_nothing_fails_by_the_age_of_its_trouble(age_ms: 
     assert fails(refusing, REFUSED, is_firing=is_firing) is (is_firing or age_ms >= LONG_MS)
 
 
-LATE = OwedEvents(NOW - LONG_MS, taken=1900, come_in=3600)
+LATE = DueEvents(NOW - LONG_MS, delivered_last_hour=1900, detected_last_hour=3600)
 BEHIND = (ConditionName.DESTINATION_BEHIND.value, SUBJECT)
 
 
@@ -110,7 +110,7 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
     found = told(
         Health(),
         UNTRIED,
-        owed=replace(LATE, since_ms=NOW - age_ms),
+        due=replace(LATE, since_ms=NOW - age_ms),
         uptime=uptime,
         firing={BEHIND} if is_firing else (),
     )
@@ -119,7 +119,7 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
 
 
 @pytest.mark.parametrize(
-    ("health", "serving", "owed", "way"),
+    ("health", "serving", "due", "way"),
     [
         (Health(), {}, LATE, "deliveries an hour: 1,900, new events an hour: 3,600"),
         (
@@ -155,10 +155,8 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
         ),
     ],
 )
-def test_what_is_in_the_way_is_said_in_words(
-    health: Health, serving: dict[str, Any], owed: OwedEvents, way: str
-) -> None:
-    (condition,) = told(health, UNTRIED, owed=owed, serving=serving)
+def test_what_is_in_the_way_is_said_in_words(health: Health, serving: dict[str, Any], due: DueEvents, way: str) -> None:
+    (condition,) = told(health, UNTRIED, due=due, serving=serving)
     assert condition.name is ConditionName.DESTINATION_BEHIND
     assert condition.summary == (
         f"hr: the oldest event for it has been waiting since 2026-11-21T16:45:00.123Z: {way}; 3 events wait"
@@ -166,7 +164,7 @@ def test_what_is_in_the_way_is_said_in_words(
 
 
 def test_what_fails_is_not_told_twice() -> None:
-    assert names(told(RETRYING, TRIED, owed=LATE)) == ["destination_failing"]
+    assert names(told(RETRYING, TRIED, due=LATE)) == ["destination_failing"]
 
 
 def test_a_restart_ends_nothing_and_a_stop_however_long_begins_nothing() -> None:

@@ -60,8 +60,8 @@ async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(
     for at in (10, 20, 30, 40):
         await store.run(starts.begin, at)
     await store.run(starts.end, 20, 25)
-    cut_off = await store.run(starts.cut_off, 0, 40)
-    assert cut_off == 2
+    unclean_runs = await store.run(starts.count_unclean, 0, 40)
+    assert unclean_runs == 2
     await store.close()
-    assert list(rules.restart_conditions(cut_off)) == []
+    assert list(rules.restart_conditions(unclean_runs)) == []
     assert [it.name for it in rules.restart_conditions(3)] == [ConditionName.RESTARTING]

@@ -13,7 +13,7 @@ from notifier.daemon.file_upkeep import ESSENTIALS_EVERY_SECONDS
 from notifier.daemon.maintenance import Housekeeping
 from notifier.events import Event, EventType
 from notifier.store.database import Database
-from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.file.maintenance import log_size
 from notifier.store.file.store import FileStore
 from notifier.store.recovery import essentials
@@ -68,7 +68,7 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
     await store.run(partial(sources.update, met_at_ms=2_000), "globex")
     await housekeeping.keep()
     assert written(store) == clock.now_ms()
-    assert beside(store.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600
+    assert sibling_path(store.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600
 
 
 def tell(db: Database, number: int, type_: EventType, state: str) -> None:
@@ -119,7 +119,7 @@ async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: 
 async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
     housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    in_the_way = beside(store.path, ".essentials.new")
+    in_the_way = sibling_path(store.path, ".essentials.new")
     in_the_way.mkdir()
     for _ in range(3):
         await housekeeping.keep()

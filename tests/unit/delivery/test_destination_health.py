@@ -15,7 +15,7 @@ from notifier.delivery.policy.decisions import Attempt, Bounds, Role
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
-from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, Recalled
+from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, StartingState
 from notifier.store.tables.outbox import Delivery
 from tests.support.clocks import FakeClock
 
@@ -40,7 +40,7 @@ class Served:
             self.trying,
             lambda *change: self.stored.append(change),
         )
-        self.health.begin(Recalled(Health(), Learned(), 0))
+        self.health.begin(StartingState(Health(), Learned(), 0))
 
     def attempt(self, outcome: Outcome, sequence: int = 1) -> None:
         now = self.clock.monotonic()
@@ -113,7 +113,7 @@ def test_an_ended_wait_is_stored_once(served: Served) -> None:
 def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
     served.fail()
     served.clock.advance(5)
-    served.health.begin_again(Recalled(Health(), Learned(rate=0.5), 0, begun_anew=True))
+    served.health.begin_again(StartingState(Health(), Learned(rate=0.5), 0, was_reset=True))
     assert served.health.current == Health()
     assert served.health.learned.rate == 0.5
     assert served.health.waits_until_ms() is None
@@ -123,7 +123,7 @@ def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
 def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     failing = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, 1, failures=2, retry_at_ms=retry_at_ms)
-    served.health.begin(Recalled(failing, Learned(rate=0.5, batch_limit=7), 5000))
+    served.health.begin(StartingState(failing, Learned(rate=0.5, batch_limit=7), 5000))
     served.clock.advance(2)
     assert served.health.current == failing
     assert served.health.learned == Learned(rate=0.5, batch_limit=7)
@@ -133,7 +133,7 @@ def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served:
 
 
 def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
-    served.health.begin(Recalled(Health(HealthState.DISABLED), Learned(), 5000))
+    served.health.begin(StartingState(Health(HealthState.DISABLED), Learned(), 5000))
     served.clock.advance(2)
     assert served.trying.ms() == 5000
 
@@ -141,12 +141,12 @@ def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
 @pytest.mark.parametrize(("recalled", "begins_with"), [(None, 2.0), (0.5, 0.5), (8.0, 2.0)])
 def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | None, begins_with: float) -> None:
     served = Served(rate=2.0)
-    served.health.begin(Recalled(Health(), Learned(rate=recalled), 0))
+    served.health.begin(StartingState(Health(), Learned(rate=recalled), 0))
     assert served.health.state.rate.rate == begins_with
 
 
 def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:
-    served.health.begin(Recalled(Health(), Learned(rate=0.5), 0))
+    served.health.begin(StartingState(Health(), Learned(rate=0.5), 0))
     served.health.count_start(served.clock.monotonic())
     assert served.health.state.rate.next_at == served.clock.monotonic() + 2.0
 
@@ -198,7 +198,7 @@ def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: 
 def test_a_success_within_a_wait_that_was_asked_for_changes_nothing(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     paced = Health(HealthState.RETRYING, AttemptResult.THROTTLED, 1, failures=1, retry_at_ms=retry_at_ms, asked=True)
-    served.health.begin(Recalled(paced, Learned(), 0))
+    served.health.begin(StartingState(paced, Learned(), 0))
     served.attempt(DELIVERED)
     assert served.stored == []
     assert served.health.waits_until_ms() == retry_at_ms

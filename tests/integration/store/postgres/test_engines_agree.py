@@ -21,6 +21,7 @@ from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.queries.orphans import move, orphans
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
+    announced_events,
     conditions,
     destinations,
     erasure,
@@ -38,7 +39,6 @@ from notifier.store.tables import (
     sources,
     starts,
     sweeps,
-    told_before,
     view,
 )
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
@@ -255,7 +255,7 @@ class EnginesAgree(RuleBasedStateMachine):
         self.both(event_log.page, EventLogFilter(person=text), None, 5)
         self.both(event_log.page, EventLogFilter(training=text, state=DeliveryState.PENDING), None, 5)
         self.both(erasure.find_people, text if text.isprintable() else "ana")
-        self.both(record_history.lives, text)
+        self.both(record_history.record_histories, text)
 
     @rule(state=st.sampled_from(ConditionState), forgotten=st.booleans())
     def notice(self, state: ConditionState, *, forgotten: bool) -> None:
@@ -273,7 +273,7 @@ class EnginesAgree(RuleBasedStateMachine):
         self.both(sources.fail, "acme", SourceError("timeout", "slow", self.now_ms), None)
         self.both(sources.succeed, "acme", self.now_ms, longest_outage_ms=1000)
         self.both(outbox.postpone_schedule, -1500)
-        self.both(destinations.owed, "hr", now_ms=self.now_ms, horizon_ms=self.now_ms + 10_000, late_ms=0)
+        self.both(destinations.due_events, "hr", now_ms=self.now_ms, horizon_ms=self.now_ms + 10_000, late_ms=0)
 
     @rule(user=people, attachments=st.sampled_from([None, True, False]))
     def change_the_view(self, user: str, *, attachments: bool | None) -> None:
@@ -292,10 +292,10 @@ class EnginesAgree(RuleBasedStateMachine):
     def tidy(self) -> None:
         self.both(retention.forget, self.now_ms - 3000)
         self.both(pruning.prune, self.now_ms)
-        self.both(told_before.forget, self.now_ms)
+        self.both(announced_events.forget, self.now_ms)
         self.both(starts.begin, self.now_ms)
         self.both(starts.begin, self.now_ms)
-        self.both(starts.cut_off, 0, 1)
+        self.both(starts.count_unclean, 0, 1)
         self.both(move, "ana", "hr", self.now_ms)
 
     @rule(seconds=st.integers(1, 4))
@@ -306,9 +306,9 @@ class EnginesAgree(RuleBasedStateMachine):
     def both_answer_the_same(self) -> None:
         self.both(feed.position)
         self.both(feed.page_after, 0, EventFilter(frozenset({"acme"}), frozenset({"completion.created"})), 3, 10_000)
-        self.both(destinations.everything)
+        self.both(destinations.read_all)
         self.both(destinations.undelivered)
-        self.both(sources.everything)
+        self.both(sources.read_all)
         self.both(orphans, ["hr"])
         self.both(history.deliveries_after, DeliveryCursor(), DeliveryFilter(DeliveryState.DEAD), 10)
         self.both(history.tried_after, 0, DeliveryFilter(), 10)

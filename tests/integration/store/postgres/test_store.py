@@ -73,7 +73,7 @@ async def test_what_was_written_is_there_for_the_next_holder(store: PostgresStor
     await store.close()
     following = new_store()
     await following.open()
-    assert list(await following.run(sources.everything)) == ["acme"]
+    assert list(await following.run(sources.read_all)) == ["acme"]
 
 
 async def test_a_second_process_is_told_who_holds_it_and_gets_it_when_that_one_stops(
@@ -99,7 +99,7 @@ async def test_stores_of_other_names_do_not_meet(store: PostgresStore, new_store
     other = new_store(name=f"{schema}-2")
     await other.open()
     await other.run(sources.recall, "globex")
-    assert await store.run(sources.everything) == {}
+    assert await store.run(sources.read_all) == {}
     await other.run(lambda db: db.execute(f'DROP SCHEMA "{schema}-2" CASCADE'))
 
 
@@ -114,7 +114,7 @@ async def test_after_the_loss_of_its_connection_it_goes_on(
     assert str(store.unwritable) == str(caught.value)
     await store.run(sources.recall, "globex")
     assert (store.unwritable, store.end) == (None, None)
-    assert list(await store.run(sources.everything)) == ["acme", "globex"]
+    assert list(await store.run(sources.read_all)) == ["acme", "globex"]
     assert [
         holder for (holder,) in postgres_server.execute(f'SELECT epoch FROM "{store.location.schema}".holders')
     ] == [1]
@@ -138,7 +138,7 @@ async def test_whoever_lost_its_turn_writes_no_more(
     assert store.ended.is_set()
     with pytest.raises(StoreError, match="holds it"):
         await store.run(sources.recall, "acme")
-    assert await second.run(sources.everything) == {}
+    assert await second.run(sources.read_all) == {}
 
 
 async def test_a_turn_that_another_one_had_in_between_is_over_too(
@@ -244,9 +244,9 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
         await store.run(sources.recall, "acme")
     assert caught.value.reason is StoreReason.UNREACHABLE
     # It was done, and is found so.
-    assert list(await store.run(sources.everything)) == ["acme"]
+    assert list(await store.run(sources.read_all)) == ["acme"]
     await store.run(sources.recall, "acme")
-    assert list(await store.run(sources.everything)) == ["acme"]
+    assert list(await store.run(sources.read_all)) == ["acme"]
 
 
 async def test_a_record_of_five_megabytes_is_stored_as_it_came(
@@ -269,7 +269,7 @@ async def test_an_error_undoes_everything(store: PostgresStore) -> None:
 
     with pytest.raises(ValueError, match=r"^$"):
         await store.run(fail)
-    assert await store.run(sources.everything) == {}
+    assert await store.run(sources.read_all) == {}
 
 
 async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore) -> None:
@@ -280,7 +280,7 @@ async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore)
 
     with pytest.raises(psycopg.errors.InFailedSqlTransaction):
         await store.run(pass_over)
-    assert await store.run(sources.everything) == {}
+    assert await store.run(sources.read_all) == {}
 
 
 async def test_text_that_postgresql_cannot_store_is_replaced(store: PostgresStore) -> None:
@@ -292,7 +292,7 @@ async def test_text_that_postgresql_cannot_store_is_replaced(store: PostgresStor
 async def test_readers_cannot_write_and_see_one_moment(store: PostgresStore) -> None:
     reader = StoreReader(store)
     await store.run(sources.recall, "acme")
-    assert list(await reader.run(sources.everything)) == ["acme"]
+    assert list(await reader.run(sources.read_all)) == ["acme"]
     with pytest.raises(StoreError) as caught:
         await reader.run(sources.recall, "globex")
     assert caught.value.reason is StoreReason.READ_ONLY
@@ -305,7 +305,7 @@ async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(st
     with pytest.raises(StoreError, match="takes longer") as caught:
         await reader.run(lambda db: db.execute("SELECT pg_sleep(30)"))
     assert caught.value.reason is StoreReason.BUSY
-    assert await reader.run(sources.everything) == {}
+    assert await reader.run(sources.read_all) == {}
     await reader.close()
 
 
@@ -316,9 +316,9 @@ async def test_a_reader_comes_back_after_the_loss_of_its_connection(
     (pid,) = await reader.run(lambda db: db.execute("SELECT pg_backend_pid()").fetchone())
     postgres_server.end_session(pid)
     with pytest.raises(StoreError) as caught:
-        await reader.run(sources.everything)
+        await reader.run(sources.read_all)
     assert caught.value.reason is StoreReason.UNREACHABLE
-    assert await reader.run(sources.everything) == {}
+    assert await reader.run(sources.read_all) == {}
     await reader.close()
 
 
@@ -348,11 +348,11 @@ async def test_errors_of_the_server_have_names(store: PostgresStore, state: str)
 async def test_tables_that_someone_changed_are_named_and_not_mended(store: PostgresStore) -> None:
     await store.run(lambda db: db.execute("ALTER TABLE sources DROP COLUMN met_at CASCADE"))
     with pytest.raises(StoreError, match=r"met_at.*SQLSTATE 42703.*restore a backup") as caught:
-        await store.run(sources.everything)
+        await store.run(sources.read_all)
     assert caught.value.reason is StoreReason.TABLES_CHANGED
     await store.run(lambda db: db.execute("DROP TABLE sources CASCADE"))
     with pytest.raises(StoreError, match="SQLSTATE 42P01"):
-        await store.run(sources.everything)
+        await store.run(sources.read_all)
     assert store.end is None
 
 

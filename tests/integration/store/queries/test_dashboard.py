@@ -233,7 +233,7 @@ def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tel
         " VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')"
     )
     file_db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
-    records_by_person.prepare(file_db)
+    records_by_person.create_index(file_db)
     statements: list[str] = []
     file_db.conn.set_trace_callback(statements.append)
     dashboard.counts(file_db, NOON)

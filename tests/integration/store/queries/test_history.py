@@ -147,6 +147,6 @@ def test_what_is_dead_is_found_without_reading_what_was_delivered(file_db: FileD
 
 
 def test_destinations_that_were_told_are_known_after_they_left_the_configuration(db: Database) -> None:
-    assert history.destinations_told(db) == set()
+    assert history.known_destination_names(db) == set()
     destinations.recall(db, "former")
-    assert history.destinations_told(db) == {"former"}
+    assert history.known_destination_names(db) == {"former"}

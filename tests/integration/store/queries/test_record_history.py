@@ -9,7 +9,7 @@ from notifier.events import DetectedBy, EventType
 from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase, open_for_reading
 from notifier.store.file.store import FileStore
-from notifier.store.queries.record_history import FieldChange, PastAttempt, RecordHistory, lives
+from notifier.store.queries.record_history import FieldChange, PastAttempt, RecordHistory, record_histories
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import names, records, retention, settlements, sources
 from notifier.store.tables.names import PersonName
@@ -41,13 +41,13 @@ def settle(db: Database, sequence: int, state: DeliveryState, status: int, at_ms
 
 
 def only(db: Database, key: str = "1238") -> RecordHistory:
-    (life,) = lives(db, key)
+    (life,) = record_histories(db, key)
     return life
 
 
 def test_a_key_that_no_source_knows_has_no_life(db: Database, tell: "Tell") -> None:
     tell(db, "1238")
-    assert [lives(db, key) for key in ("123", "12388", "", "%", "\0", "\udcff")] == [[]] * 6
+    assert [record_histories(db, key) for key in ("123", "12388", "", "%", "\0", "\udcff")] == [[]] * 6
 
 
 def test_the_record_is_told_with_the_names_known_now(db: Database, tell: "Tell") -> None:
@@ -70,7 +70,7 @@ def test_every_source_that_knows_the_key_tells_its_own_life(
     learn(db, completion, "zeta")
     learn(db, completion, "beta", DetectedBy.COUNT)
     tell(db, "1238", "1239")
-    found = lives(db, "1238")
+    found = record_histories(db, "1238")
     assert [(life.source, life.net, len(life.events)) for life in found] == [
         ("acme", DetectedBy.HEAD, 1),
         ("beta", DetectedBy.COUNT, 0),
@@ -155,16 +155,16 @@ def test_an_operational_notice_about_a_namesake_is_no_part_of_the_life(db: Datab
 async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore, tell: "Tell") -> None:
     await store.run(sources.recall, "acme")
     with closing(open_for_reading(store.path)) as reader:
-        assert lives(reader, "1238") == []
+        assert record_histories(reader, "1238") == []
         await store.run(tell, "1238")
-        assert only(reader) == (await store.run(lives, "1238"))[0]
+        assert only(reader) == (await store.run(record_histories, "1238"))[0]
 
 
 def test_a_record_is_found_without_reading_others(file_db: FileDatabase, tell: "Tell") -> None:
     tell(file_db, "1238")
     asked: list[tuple[str, list[object]]] = []
     with file_db.tracer(lambda sql, values: asked.append((sql, list(values or [])))):
-        lives(file_db, "1238")
+        record_histories(file_db, "1238")
     plans = [
         file_db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall() for sql, values in asked if "SELECT" in sql
     ]

@@ -10,7 +10,7 @@ from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecord
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.records import Findings, SilentRecord, write
-from notifier.store.tables.records_by_person import is_prepared, prepare
+from notifier.store.tables.records_by_person import create_index, has_index
 
 if TYPE_CHECKING:
     from tests.integration.store.conftest import MakeChange, MakeCompletion
@@ -38,7 +38,7 @@ def known(request: pytest.FixtureRequest, db: Database, completion: "MakeComplet
         write(db, Findings(source, source, learned=learned), [], 0)
     if request.param == "prepared":
         db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
-        prepare(db)
+        create_index(db)
     return db
 
 
@@ -104,9 +104,9 @@ def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
     write(db, Findings("acme", "acme", learned=learned), [], 0)
     db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
     db.execute("INSERT INTO sources (name, met_at) VALUES ('removed', 1)")
-    prepare(db, ["acme", "removed"])
+    create_index(db, ["acme", "removed"])
     assert find(db, "ball").too_early
-    prepare(db, ["acme"])
+    create_index(db, ["acme"])
     assert keys(find(db, "ball")) == ["2", "1", "0"]
 
 
@@ -119,21 +119,21 @@ def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
     write(db, Findings("acme", "acme", learned=learned), [], 0)
     db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
     db.execute("INSERT INTO sources (name, met_at) VALUES ('beta', 1)")
-    prepare(db)
+    create_index(db)
     found = find(db, "ball")
     assert (len(found.people), found.records, found.too_early) == (1, (), True)
     assert find(db, "2").is_key
     db.execute("UPDATE sources SET swept_at = 2 WHERE name = 'beta'")
-    prepare(db)
-    prepare(db)
+    create_index(db)
+    create_index(db)
     found = find(db, "ball")
     assert (keys(found), found.too_early) == (["2", "1", "0"], False)
 
 
 def test_an_account_that_was_never_met_holds_nothing_up(db: Database) -> None:
-    prepare(db)
-    assert not is_prepared(db)
+    create_index(db)
+    assert not has_index(db)
     db.execute("INSERT INTO sources (name) VALUES ('never')")
     db.execute("UPDATE sources SET met_at = 1, swept_at = 2 WHERE name = 'acme'")
-    prepare(db)
-    assert is_prepared(db)
+    create_index(db)
+    assert has_index(db)

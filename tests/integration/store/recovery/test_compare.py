@@ -13,7 +13,7 @@ from notifier.events import Change, Completion, DetectedBy, Event, EventType
 from notifier.store import pruning
 from notifier.store.database import Database
 from notifier.store.file.connection import open_database
-from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.recovery import compare, essentials
 from notifier.store.recovery.compare import RebuildKind
 from notifier.store.recovery.opener import open_state_file
@@ -141,7 +141,7 @@ def test_a_destination_enabled_after_the_essentials_were_written_stays_so(place:
 
 
 def test_columns_of_a_later_version_go_along_and_unknown_ones_do_no_harm(place: Place) -> None:
-    side_file = beside(place.path, ESSENTIALS)
+    side_file = sibling_path(place.path, ESSENTIALS)
     with closing(open_database(place.path)) as db:
         db.execute("ALTER TABLE sources ADD COLUMN outlook TEXT")
         db.execute("ALTER TABLE deliveries ADD COLUMN lane INTEGER")
@@ -169,10 +169,10 @@ def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
             [[it.event[name] for name in columns], [[row["destination"], row["state"]] for row in it.deliveries]]
             for it in known.undelivered
         ],
-        "told": [told.id for told in known.told],
+        "told": [it.id for it in known.announced],
         "told_since": 0,
     }
-    beside(place.path, ESSENTIALS).write_bytes(orjson.dumps(content))
+    sibling_path(place.path, ESSENTIALS).write_bytes(orjson.dumps(content))
     with closing(place.open()) as db:
         assert kind_of(db) is None
     place.path.unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from notifier.store.file.backup import BackupError, back_up, restore
-from notifier.store.file.files import EXCHANGE, beside
+from notifier.store.file.files import EXCHANGE, sibling_path
 from notifier.store.recovery import compare, exchange
 from notifier.store.recovery.opener import pending
 from tests.support.used_state_file import HOUR, NOW, Place, check_the_promise, root_of
@@ -60,7 +60,7 @@ def test_what_was_killed_is_finished_by_the_next_opening(
         check_the_promise(db)
     assert len(place.set_aside()) == 1
     assert place.path.stat().st_nlink == place.set_aside()[0].stat().st_nlink == 1
-    assert not beside(place.path, EXCHANGE).exists()
+    assert not sibling_path(place.path, EXCHANGE).exists()
 
 
 @pytest.mark.parametrize("step", ["_keep", "put_in_place"])
@@ -171,10 +171,10 @@ def test_no_name_of_the_machinery_is_a_place_for_a_backup(place: Place, name: st
 
 
 def test_a_copy_that_lies_under_a_name_of_the_machinery_is_not_taken_for_a_finished_one(place: Place) -> None:
-    shutil.copy(place.path, beside(place.path, EXCHANGE))
+    shutil.copy(place.path, sibling_path(place.path, EXCHANGE))
     with closing(place.open()) as db:
         check_the_promise(db)
-    assert not beside(place.path, EXCHANGE).exists()
+    assert not sibling_path(place.path, EXCHANGE).exists()
 
 
 def test_backups_that_were_killed_leave_one_file_that_the_next_one_takes(place: Place, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_two_backups_into_one_folder_at_a_time_are_refused(place: Place, tmp_pat
 
 def test_a_header_says_what_it_replaces_under_which_name_and_why(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_off(place, "_keep", monkeypatch)
-    header = exchange._read_header(beside(place.path, EXCHANGE))
+    header = exchange._read_header(sibling_path(place.path, EXCHANGE))
     assert header is not None
     assert header.replaces == exchange.identity(place.path)
     assert header.aside == "notifier.db.damaged-20261121T180000Z"

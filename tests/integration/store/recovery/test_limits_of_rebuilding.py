@@ -11,7 +11,7 @@ import pytest
 from notifier.store import pruning
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import note_damage, open_database
-from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.file.store import FileStore
 from notifier.store.queries.feed import position
 from notifier.store.recovery import compare, essentials
@@ -143,7 +143,7 @@ def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> N
 
 @pytest.mark.parametrize("damage", [zero_header, scribble_schema, empty])
 def test_without_essentials_only_what_bears_our_mark_is_touched(place: Place, damage: Callable[[Place], None]) -> None:
-    beside(place.path, ESSENTIALS).unlink()
+    sibling_path(place.path, ESSENTIALS).unlink()
     damage(place)
     left = place.path.read_bytes()
     if damage is zero_header:
@@ -153,7 +153,7 @@ def test_without_essentials_only_what_bears_our_mark_is_touched(place: Place, da
         assert place.path.read_bytes() == left
     else:
         with closing(place.open()) as db:
-            assert sources.everything(db) == {}
+            assert sources.read_all(db) == {}
     assert len(place.set_aside()) == (1 if damage is scribble_schema else 0)
 
 
@@ -174,12 +174,12 @@ UNREADABLE = [b"", b"{", b"[]", b'{"format": 1, "sources": 7}', b'{"format": 2}'
 def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
     place: Place, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    beside(place.path, ESSENTIALS).write_bytes(content)
+    sibling_path(place.path, ESSENTIALS).write_bytes(content)
     newer = content not in UNREADABLE
     assert essentials.read(place.path).answer is (EssentialsState.NEWER if newer else EssentialsState.UNREADABLE)
     with closing(place.open()) as db:
         check_the_promise(db)
-    assert beside(place.path, ".essentials.unreadable").read_bytes() == content
+    assert sibling_path(place.path, ".essentials.unreadable").read_bytes() == content
     assert "cannot be read; they are set aside" in caplog.text
 
 
@@ -188,7 +188,7 @@ def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
 def test_without_a_file_and_without_essentials_that_can_be_read_it_does_not_begin_anew(
     place: Place, content: bytes, damage: Callable[[Place], None]
 ) -> None:
-    beside(place.path, ESSENTIALS).write_bytes(content)
+    sibling_path(place.path, ESSENTIALS).write_bytes(content)
     damage(place)
     newer = content not in UNREADABLE
     for _ in range(2):
@@ -201,7 +201,7 @@ def test_without_a_file_and_without_essentials_that_can_be_read_it_does_not_begi
 def test_a_generation_of_essentials_that_cannot_be_read_leaves_the_one_before(place: Place) -> None:
     with closing(place.open()) as db:
         write_essentials(place.path, db)
-    beside(place.path, ESSENTIALS).write_bytes(b"torn")
+    sibling_path(place.path, ESSENTIALS).write_bytes(b"torn")
     place.path.unlink()
     with closing(place.open()) as db:
         check_the_promise(db)

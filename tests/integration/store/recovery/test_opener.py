@@ -16,7 +16,7 @@ import pytest
 
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import FileDatabase, open_for_reading, use_write_ahead_log
-from notifier.store.file.files import ESSENTIALS, beside
+from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.recovery import compare, exchange
 from notifier.store.recovery.compare import RebuildKind
 from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, open_state_file, open_store, pending
@@ -108,7 +108,7 @@ def test_a_creation_that_was_cut_off_by_an_earlier_version_is_taken_up_again(tmp
         db.execute("CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY)")
         db.execute("DROP TABLE _sqlite_migrations")
     with closing(open_state_file(path, NOW)) as opened:
-        assert sources.everything(opened) == {}
+        assert sources.read_all(opened) == {}
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])
@@ -225,7 +225,7 @@ def test_who_only_reads_makes_nothing_and_says_what_an_opening_would_do(
     with pytest.raises(StoreError):
         open_for_reading(place.path)
     assert sorted(place.path.parent.iterdir()) == before
-    beside(place.path, ESSENTIALS).unlink()
+    sibling_path(place.path, ESSENTIALS).unlink()
     assert pending(place.path) is None
 
 
@@ -237,7 +237,7 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
     await store.open()
     await store.check_place()
     await store.run(read_everything_again, more=(NEWS.stop,))
-    log = beside(place.path, "-wal")
+    log = sibling_path(place.path, "-wal")
     match where:
         case "file":
             place.path.unlink()
@@ -246,7 +246,7 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
         case "both":
             place.path.unlink()
             log.unlink()
-            beside(place.path, "-shm").unlink()
+            sibling_path(place.path, "-shm").unlink()
         case "replaced":
             content = place.path.read_bytes()
             place.path.unlink()
@@ -287,7 +287,7 @@ def test_a_log_with_a_damaged_page_costs_nothing_that_the_essentials_know(tmp_pa
         write_essentials(path, db)
         for name in ("", "-wal", ".essentials"):
             copy.path.with_name(f"notifier.db{name}").write_bytes(path.with_name(f"notifier.db{name}").read_bytes())
-    log = beside(copy.path, "-wal")
+    log = sibling_path(copy.path, "-wal")
     with log.open("r+b") as file:
         file.seek(32 + (seed * 7 + 3) * (PAGE + 24) + 1000)
         file.write(random.Random(seed).randbytes(512))

@@ -175,10 +175,10 @@ def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "
     destinations.recall(db, "safety")
     tell(db, "1238", to=("safety",))
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
-    assert destinations.everything(db)["safety"].pending == 2
+    assert destinations.read_all(db)["safety"].pending == 2
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     settle(db, [done])
-    memory = destinations.everything(db)["safety"]
+    memory = destinations.read_all(db)["safety"]
     assert (memory.pending, memory.delivered) == (1, 1)
 
 

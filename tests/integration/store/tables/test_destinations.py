@@ -23,7 +23,7 @@ def settled(sequence: int, state: DeliveryState, destination: str = "hr") -> Set
 
 def test_one_never_heard_of_is_well(db: Database) -> None:
     assert destinations.recall(db, "hr") == Health()
-    assert destinations.everything(db) == {"hr": DestinationMemory(Health())}
+    assert destinations.read_all(db) == {"hr": DestinationMemory(Health())}
 
 
 @pytest.mark.parametrize("health", [RETRYING, Health(HealthState.DISABLED, "gone", 1000), Health()])
@@ -38,9 +38,9 @@ def test_the_last_error_stays_until_there_is_another(db: Database) -> None:
     destinations.recall(db, "hr")
     destinations.remember(db, "hr", RETRYING, LastError("timeout", "no answer", 1000))
     destinations.remember(db, "hr", Health())
-    assert destinations.everything(db)["hr"].last_error == LastError("timeout", "no answer", 1000)
+    assert destinations.read_all(db)["hr"].last_error == LastError("timeout", "no answer", 1000)
     destinations.remember(db, "hr", Health(), LastError("http_status", "HTTP 500", 2000))
-    assert destinations.everything(db)["hr"].last_error == LastError("http_status", "HTTP 500", 2000)
+    assert destinations.read_all(db)["hr"].last_error == LastError("http_status", "HTTP 500", 2000)
 
 
 def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell") -> None:
@@ -50,7 +50,7 @@ def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell"
     later = tell(db, "3", "4", "5", to=("hr", "slack"), now_ms=2000)
     settle(db, [settled(first[0], DeliveryState.DELIVERED), settled(first[1], DeliveryState.DEAD)])
     settle(db, [settled(later[0], DeliveryState.PENDING), settled(later[2], DeliveryState.DELIVERED)])
-    everything = destinations.everything(db)
+    everything = destinations.read_all(db)
     assert everything["hr"] == DestinationMemory(
         Health(), delivered=2, pending=2, dead=1, oldest_pending_ms=2000, next_attempt_ms=0, oldest_due_ms=2000
     )
@@ -78,6 +78,6 @@ def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_fai
 
 def test_what_waits_for_one_that_never_ran_is_counted_too(db: Database, tell: "Tell") -> None:
     tell(db, "1", to=("hr",), now_ms=1000)
-    assert destinations.everything(db) == {
+    assert destinations.read_all(db) == {
         "hr": DestinationMemory(Health(), pending=1, oldest_pending_ms=1000, next_attempt_ms=0, oldest_due_ms=1000)
     }

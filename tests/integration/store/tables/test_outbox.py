@@ -113,7 +113,7 @@ def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell"
     tried, other = tell(db, "1", "2", to=("hr", "slack"))
     for name in ("hr", "slack"):
         settle(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
-    outbox.begin_patience(db, "hr")
+    outbox.reset_retries(db, "hr")
     (again, fresh) = due(db).deliveries
     assert (again.failures, again.proven, again.tried_from_ms) == (0, False, None)
     assert fresh.event.sequence == other

@@ -65,7 +65,7 @@ async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_n
     pages = await store.run(pragma, "page_count")
     assert await forget_all(store) == [500] * 12 + [0]
     assert await store.run(pragma, "freelist_count") > 300
-    while await store.run_bare(maintenance.give_back):
+    while await store.run_bare(maintenance.release_pages):
         pass
     assert await store.run(pragma, "freelist_count") == maintenance.FREE_PAGES_KEPT
     assert await store.run(pragma, "page_count") < pages - 300

@@ -107,7 +107,7 @@ def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
         ],
     )
     assert numbers(due(db)) == sequences[3:]
-    assert {name: memory.delivered for name, memory in destinations.everything(db).items()} == {"hr": 1, "slack": 1}
+    assert {name: memory.delivered for name, memory in destinations.read_all(db).items()} == {"hr": 1, "slack": 1}
     assert len(rows(db, "attempts")) == 4
 
 
@@ -122,7 +122,7 @@ def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Dat
         (sequences[0], sequences[2]),
         (sequences[5], sequences[6]),
     ]
-    assert destinations.everything(db)["hr"].delivered == len(shared)
+    assert destinations.read_all(db)["hr"].delivered == len(shared)
     assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
 
 
@@ -158,7 +158,7 @@ def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database
         settle(db, [settlement(second)])
     assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
     assert [row["sequence"] for row in rows(db, "attempts")] == [second]
-    assert destinations.everything(db)["hr"].delivered == 1
+    assert destinations.read_all(db)["hr"].delivered == 1
 
 
 def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:

@@ -69,7 +69,7 @@ def test_a_quiet_time_holds_even_what_has_a_slot(db: "Database", tell: "Tell") -
     held = Gate(closed_until_ms=NOW + 9 * HOUR, held_until_ms=NOW + 5 * HOUR)
     assert due(db, passed(db, held)) == []
     assert slots.waiting(db) == {"hr": Waiting(1, NOW + 5 * HOUR)}
-    memory = destinations.everything(db)["hr"]
+    memory = destinations.read_all(db)["hr"]
     assert (memory.scheduled, memory.oldest_due_ms, memory.next_attempt_ms) == (1, None, NOW + 5 * HOUR)
 
 
@@ -81,7 +81,7 @@ def test_what_waits_for_its_destination_to_be_enabled_waits_for_no_time(db: "Dat
     destinations.remember(db, "hr", Health(HealthState.DISABLED, "operator"))
     (delivery,) = history.deliveries_of(db, [sequence])
     assert (delivery.scheduled_ms, delivery.next_attempt_ms) == (None, None)
-    told = destination_status(destinations.everything(db)["hr"], None)
+    told = destination_status(destinations.read_all(db)["hr"], None)
     assert (told["pending"], told["scheduled"], told["scheduled_for"], told["next_attempt"]) == (1, 0, None, None)
 
 
@@ -108,8 +108,8 @@ def test_a_new_digest_is_not_late_because_its_events_are_old(db: "Database", tel
     begun(db)
     tell(db, "1", to=("hr",), now_ms=NOW - 23 * HOUR)
     passed(db, SLOT, NOW + HOUR)
-    assert destinations.everything(db)["hr"].oldest_due_ms == NOW + HOUR
-    owed = destinations.owed(db, "hr", now_ms=NOW + HOUR, horizon_ms=NOW + 2 * HOUR, late_ms=HOUR)
+    assert destinations.read_all(db)["hr"].oldest_due_ms == NOW + HOUR
+    owed = destinations.due_events(db, "hr", now_ms=NOW + HOUR, horizon_ms=NOW + 2 * HOUR, late_ms=HOUR)
     assert owed is not None
     assert owed.since_ms == NOW + HOUR
 

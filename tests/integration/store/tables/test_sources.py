@@ -17,7 +17,7 @@ ERROR = SourceError("rate_limit_exceeded", "too many requests", 5000)
 
 def test_a_source_never_heard_of_has_not_been_met(db: Database) -> None:
     assert sources.recall(db, "globex") == SourceMemory()
-    assert sources.everything(db) == {"acme": SourceMemory(), "globex": SourceMemory()}
+    assert sources.read_all(db) == {"acme": SourceMemory(), "globex": SourceMemory()}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(SourceMemory) if field.name != "error"])

@@ -30,14 +30,14 @@ class OwedRecord(Struct, frozen=True):
     destinations: frozenset[str]
 
 
-class Telling(Struct, frozen=True):
+class PlannedAnnouncement(Struct, frozen=True):
     """The announcement of a change: its final revision, whether it was announced before, and its destinations.
 
     `only_to` is None if it goes to all destinations that want it.
     """
 
     change: Change
-    was_told: bool = False
+    was_announced: bool = False
     only_to: frozenset[str] | None = None
 
     def goes_to(self, destination: str) -> bool:
@@ -45,7 +45,7 @@ class Telling(Struct, frozen=True):
         return self.only_to is None or destination in self.only_to
 
 
-class ToldBefore(Struct, frozen=True):
+class AnnouncedEvents(Struct, frozen=True):
     """The events of one source that were announced before, or are owed, as the store remembers them."""
 
     source: str
@@ -53,7 +53,7 @@ class ToldBefore(Struct, frozen=True):
     owed: Mapping[str, OwedRecord] = field(default_factory=dict)
 
     @property
-    def owes(self) -> bool:
+    def has_owed(self) -> bool:
         """Whether any of these records has an owed event, which is announced when its record is found again."""
         return bool(self.owed)
 
@@ -75,20 +75,22 @@ class ToldBefore(Struct, frozen=True):
         ).fetchone()
         return int(told)
 
-    def judge(self, id_namespace: str, change: Change) -> Telling:
+    def plan_announcement(self, id_namespace: str, change: Change) -> PlannedAnnouncement:
         """Return how to announce a change; an owed event of its record is deleted, because this change announces it."""
         owed = self.owed.get(change.completion.key)
         if owed is not None and change.type is EventType.CREATED and self.db is not None:
             self.db.execute("DELETE FROM owed WHERE source = ? AND key = ?", [self.source, change.completion.key])
-            return Telling(replace(change, revision=owed.revision), only_to=owed.destinations)
+            return PlannedAnnouncement(replace(change, revision=owed.revision), only_to=owed.destinations)
         if self.db is None:
-            return Telling(change)
+            return PlannedAnnouncement(change)
         highest = self.revision_of(change.completion.key)
-        if not self._was_told(event_id(id_namespace, change)) and not (is_first(change) and highest):
-            return Telling(replace(change, revision=max(change.revision, highest + 1)) if highest else change)
-        if is_first(change) or not self._is_known_as_it_is_now(change.completion.key):
-            return Telling(change, was_told=True)
-        return Telling(replace(change, revision=max(change.revision, highest + 1)))
+        if not self._was_announced(event_id(id_namespace, change)) and not (is_first(change) and highest):
+            return PlannedAnnouncement(
+                replace(change, revision=max(change.revision, highest + 1)) if highest else change
+            )
+        if is_first(change) or not self._was_read_since(change.completion.key):
+            return PlannedAnnouncement(change, was_announced=True)
+        return PlannedAnnouncement(replace(change, revision=max(change.revision, highest + 1)))
 
     def highest_revision(self, db: Database, key: str) -> int:
         """Return a record's highest announced revision, including events in the file; 0 if there is none."""
@@ -97,12 +99,12 @@ class ToldBefore(Struct, frozen=True):
         ).fetchone()
         return max(int(in_file), self.revision_of(key))
 
-    def _was_told(self, identifier: str) -> bool:
+    def _was_announced(self, identifier: str) -> bool:
         if self.db is None:
             return False
         return self.db.execute("SELECT 1 FROM told_before WHERE id = ?", [identifier]).fetchone() is not None
 
-    def _is_known_as_it_is_now(self, key: str) -> bool:
+    def _was_read_since(self, key: str) -> bool:
         """Return whether the record was found, or its source read to the end, since the file was brought up to date."""
         if self.db is None:
             return True
@@ -122,18 +124,18 @@ def is_first(change: Change) -> bool:
     return change.type is EventType.CREATED and change.revision == 1
 
 
-_SOMETHING: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT 1 FROM owed)"
+_ANY_ROW: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT 1 FROM owed)"
 
 
-def past_of(db: Database, source: str, keys: Iterable[str]) -> ToldBefore:
+def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedEvents:
     """Return the announced and owed events of these records of a source; most files have none."""
-    if not db.execute(_SOMETHING).fetchone()[0]:
-        return ToldBefore(source)
+    if not db.execute(_ANY_ROW).fetchone()[0]:
+        return AnnouncedEvents(source)
     owed = db.execute(
         "SELECT key, revision, destinations FROM owed WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
         [source, orjson.dumps(list(keys)).decode()],
     ).fetchall()
-    return ToldBefore(
+    return AnnouncedEvents(
         source,
         db,
         {key: OwedRecord(revision, frozenset(orjson.loads(destinations))) for key, revision, destinations in owed},
