@@ -113,12 +113,12 @@ class Undelivered(Struct, frozen=True):
 
 
 def undelivered(db: Database) -> dict[str, list[Undelivered]]:
-    """Return the waiting and the given-up deliveries, by the destination's name."""
+    """Return the waiting and the given-up deliveries, by the destination's name, ordered by state and reason."""
     found: dict[str, list[Undelivered]] = {}
     for name, state, *rest in db.execute(
         "SELECT destination, state, reason, count(*), min(tried_from), max(last_attempt_at),"
         " count(CASE WHEN again = 1 AND coalesce(reason, 'delivered') <> 'delivered' THEN 1 END) FROM deliveries"
-        " WHERE state <> 'delivered' GROUP BY 1, 2, 3"
+        " WHERE state <> 'delivered' GROUP BY 1, 2, 3 ORDER BY 1, 2, coalesce(reason, '')"
     ):
         found.setdefault(name, []).append(Undelivered(DeliveryState(state), *rest))
     return found
