@@ -130,7 +130,8 @@ def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) 
         return [], attempt
     terms, values = _terms(chosen)
     tried = "(d.sequence, d.destination) IN (SELECT sequence, destination FROM attempts WHERE id > ? AND id <= ?)"
-    found = _deliveries(db, [tried, *terms], "ORDER BY d.last_attempt_at, d.sequence", [attempt, last, *values])
+    order = "ORDER BY d.last_attempt_at, d.sequence, d.destination"
+    found = _deliveries(db, [tried, *terms], order, [attempt, last, *values])
     return found, last
 
 
