@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from notifier.sandbox.fixtures import build_account
+from tests.support.ports import free_port
 from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
@@ -51,11 +52,6 @@ def complete(account: "Account") -> None:
 
 def has(receiver: Receiver, events: int) -> bool:
     return len(receiver.events) == events
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return int(found.getsockname()[1])
 
 
 def listening(program: Program, address: str) -> None:

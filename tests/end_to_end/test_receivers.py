@@ -22,6 +22,7 @@ import notifier
 from notifier.destinations.webhook.signature import Signer
 from tests.support.command_line import Api, Home, api, home
 from tests.support.needed_programs import needed
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 __all__ = ["api", "home"]
@@ -66,9 +67,7 @@ class Running:
     """A receiver that runs; its files are in `events`."""
 
     def __init__(self, kind: str, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.kind = kind
         self.events = folder / "events"
         self.command = command(kind, self.port, folder)

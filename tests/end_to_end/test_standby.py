@@ -14,9 +14,10 @@ from notifier.daemon.standby import TRY_EVERY_SECONDS
 from notifier.sandbox.account import Account
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
+from tests.support.ports import free_port
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.program import Program, Receiver, served
-from tests.support.standby_pair import Member, free_port, now
+from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
 KILLS = 4

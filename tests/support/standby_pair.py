@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -14,13 +13,8 @@ import orjson
 
 from notifier.cli import daemon_client
 from notifier.daemon.socket_path import socket_path
+from tests.support.ports import free_port
 from tests.support.program import SECRET, Program
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Member(Program):

@@ -27,13 +27,14 @@ from notifier.destinations.webhook import envelope
 from notifier.events import Event
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.request_log import digest
-from tests.support.brokers.common import PASSWORD, WRONG_PASSWORD, Broker, free_port, way_to
+from tests.support.brokers.common import PASSWORD, WRONG_PASSWORD, Broker, way_to
 from tests.support.brokers.mock_kafka import MockKafka, mock_kafka
 from tests.support.brokers.mosquitto import mosquitto
 from tests.support.brokers.moto_server import BUS, FIFO_QUEUE, QUEUE, TOPIC, Moto, moto_server
 from tests.support.brokers.rabbitmq import Rabbit, rabbitmq
 from tests.support.command_line import Home
 from tests.support.destinations import CertificateFiles, MakeEvent
+from tests.support.ports import free_port
 from tests.support.waiting import until
 from tests.support.workers import HASTY, Rig
 

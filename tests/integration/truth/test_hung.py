@@ -22,6 +22,7 @@ from tests.integration.truth.hung import HUNG
 from tests.integration.truth.prometheus import MINUTE_MS, Prometheus
 from tests.support.dashboard_server import browser
 from tests.support.needed_programs import needed
+from tests.support.ports import free_port
 from tests.support.servers import serving
 
 UNIT = Path(__file__).parents[3] / "notifier" / "service" / "notifier.service.in"
@@ -92,9 +93,7 @@ async def surroundings(folder: Path) -> AsyncIterator[Surroundings]:
         app.router.add_get("/beat", beat)
         app.router.add_post("/hr", beat)
         url = await stack.enter_async_context(serving(app))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            around.port = free.getsockname()[1]
+        around.port = free_port()
         systemd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         systemd.bind(str(folder / "notify"))
         systemd.setblocking(False)

@@ -45,13 +45,6 @@ class Broker(Protocol):
         ...
 
 
-def free_port() -> int:
-    """Return a port that is free at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def answers(port: int) -> bool:
     """Return whether something listens on a port."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

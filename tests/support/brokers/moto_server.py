@@ -11,8 +11,9 @@ from typing import Any
 
 import boto3
 
-from tests.support.brokers.common import Process, Stored, Streams, answers, free_port, gate_to
+from tests.support.brokers.common import Process, Stored, Streams, answers, gate_to
 from tests.support.destinations import CertificateFiles
+from tests.support.ports import free_port
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"

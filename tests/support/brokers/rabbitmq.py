@@ -11,9 +11,10 @@ from typing import Any
 
 import aio_pika
 
-from tests.support.brokers.common import PASSWORD, USER, Process, Stored, answers, free_port
+from tests.support.brokers.common import PASSWORD, USER, Process, Stored, answers
 from tests.support.destinations import CertificateFiles
 from tests.support.needed_programs import needed
+from tests.support.ports import free_port
 
 LARGEST_BYTES = 50_000
 QUEUE = "training"

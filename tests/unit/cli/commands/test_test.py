@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from tests.support.brokers.common import free_port
+from tests.support.ports import free_port
 from tests.support.proxies import PASSWORD, ForwardProxy, forward_proxy
 
 __all__ = ["forward_proxy"]
