@@ -134,12 +134,9 @@ class Daemon:
             self._activity.requested,
             self._dispatcher.hand_over,
         )
+        alerts_to, dispatcher = settings.alerts.destination, self._dispatcher
         self._unwritable = UnwritableStore(
-            self._store,
-            self._clock,
-            settings.alerts.destination,
-            self._dispatcher.send_sample,
-            self._dispatcher.health,
+            self._store, self._clock, alerts_to, dispatcher.send_sample, dispatcher.health
         )
         self._measuring = MetricsCollector(
             self._counts,

@@ -135,7 +135,7 @@ class Dispatcher:
         return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
-        """Deliver the waiting events of these destinations now; return the destinations whose wait this ended."""
+        """Make these destinations try their pending deliveries now; return those whose pause this has ended."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def set_aside(self, names: Collection[str]) -> None:

@@ -66,8 +66,9 @@ class Worker:
         """Initialize with the destination, its settings and the store; `jitter` returns numbers in [0, 1).
 
         `bucket` limits the rate of requests; it outlives this worker, so that a change of the settings does not refill
-        it. `on_peer_time` is called with the time in an answer (Unix ms). `notice_sleep` is awaited before the worker
-        judges how long it has tried, so that the time the machine slept is not counted.
+        it. `on_peer_time` is called after each attempt with the receiver's clock when it answered (Unix ms); None if
+        the answer does not say. `notice_sleep` is awaited before the worker judges how long it has tried, so that the
+        time the machine slept is not counted.
         """
         self.name = destination.name
         self.bucket = bucket or TokenBucket(settings.rate)
@@ -105,8 +106,6 @@ class Worker:
         self._trying = TryingClock(clock)
         self._writer = OutcomeWriter(self.name, store, self._on_written, self._trying.ms)
         self._health = DestinationHealth(self.name, bounds, clock, jitter, self._trying, self._writer.set_health)
-
-    # -- public state and operations ----------------------------------------------------------------------------------
 
     @property
     def health(self) -> Health:
@@ -269,8 +268,6 @@ class Worker:
         self._reader.look_again()
         self._pump()
 
-    # -- starting requests --------------------------------------------------------------------------------------------
-
     @property
     def _is_serving(self) -> bool:
         return self._running and self._health.is_enabled
@@ -317,8 +314,6 @@ class Worker:
         task = asyncio.create_task(self._attempt(attempt, self._queue.generation))
         self._attempts.add(task)
         task.add_done_callback(partial(self._attempt_ended, attempt.deliveries))
-
-    # -- judging outcomes ---------------------------------------------------------------------------------------------
 
     async def _attempt(self, attempt: Attempt, generation: int) -> None:
         try:

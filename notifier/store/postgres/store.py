@@ -61,8 +61,9 @@ class PostgresStore(Store):
         return await self._on_thread(self._try_open)
 
     async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:
-        """Store which sources and destinations this process has configured; warn if the last holder had others.
+        """Store which sources and destinations this process has configured.
 
+        A warning names those that the last process that held the store had and this one lacks.
         Raises StoreError.
         """
         before = self._before

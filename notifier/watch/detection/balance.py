@@ -148,8 +148,9 @@ class SearchTiming(Struct):
     def searched(self, now: float, *, found: bool, rest: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next search begins after `rest` seconds at the earliest. The wait doubles with each search that finds
-        nothing.
+        The next search begins when two times are over: `rest` seconds, and a wait. The wait is `first` seconds after a
+        search that found nothing, and twice as long after each further one, up to `longest`. There is no wait after a
+        search that found something.
         """
         self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
         self._not_before, self._rest_until = now + self._wait, now + rest
