@@ -86,9 +86,9 @@ RUNS: Final = (
             Row("notifier --help", None, "notifier --help"),
         ),
     ),
-    Run("idle --seconds 30", (Row("at rest, memory", _LIBRARIES, "notifier at rest, memory"),)),
+    Run("idle --seconds 45", (Row("at rest, memory", _LIBRARIES, "notifier at rest, memory"),)),
     Run(
-        "idle --seconds 30 --no-port", (Row("at rest without a port, memory", _LIBRARIES, "notifier at rest, memory"),)
+        "idle --seconds 45 --no-port", (Row("at rest without a port, memory", _LIBRARIES, "notifier at rest, memory"),)
     ),
     Run("delivery --rounds 3", _delivery("single events", "bare loop, bodies ready", "ready")),
     Run("delivery --batch 100 --events 30000 --rounds 3", _delivery("in batches of 100", _MADE, "made")),

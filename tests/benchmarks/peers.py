@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
+from msgspec.structs import replace
 
 from notifier.clock import SystemClock
 from notifier.config import HttpSettings
@@ -258,10 +259,10 @@ class Notifier(Peer):
 
 
 def _named(numbers: range) -> list[Change]:
-    changes = news(numbers)
-    for change in changes:
-        object.__setattr__(change.completion, "notes", f"bench-{change.completion.key}")
-    return changes
+    return [
+        replace(change, completion=replace(change.completion, notes=f"bench-{change.completion.key}"))
+        for change in news(numbers)
+    ]
 
 
 class Receiver:
