@@ -84,16 +84,15 @@ class StoreReader:
                 StoreReason.BUSY,
                 f"reading this takes longer than {self._limits.work:g} s: request less, or try again later",
             ) from None
-        except StoreError as error:
-            self._store.note_end_met(error)
-            raise
         finally:
             lane.interrupt_until(done)
 
     def _work_ended(self, lane: "_Lane", ended: "asyncio.Future[T]") -> None:
         if not ended.cancelled():
-            # The result is retrieved here, because the caller may have been cancelled.
-            ended.exception()
+            # The result is retrieved here, because the caller may be gone: cancelled, or told that it takes too long.
+            error = ended.exception()
+            if isinstance(error, StoreError):
+                self._store.note_end_met(error)
         self._give_back(lane)
 
     def _give_back(self, lane: "_Lane") -> None:

@@ -218,7 +218,8 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
     async with running(with_notices(world, told)) as daemon:
         await until(lambda: not daemon.operations.unready())
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
-        await until(lambda: "read_only" in daemon.operations.unready().get("acme-1", ""))
+        # A poll that finds nothing new writes only every 30 seconds.
+        await until(lambda: "read_only" in daemon.operations.unready().get("acme-1", ""), deadline=60)
         source: Any = (await daemon.operations.status())["sources"]["acme-1"]
         assert (source["state"], source["last_error"]["reason"]) == ("failing", "read_only")
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))

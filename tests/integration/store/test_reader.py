@@ -133,6 +133,22 @@ async def test_closing_interrupts_what_is_being_read(opened: FileStore) -> None:
         await reading
 
 
+async def test_damage_that_it_meets_after_its_time_is_the_stores(opened: FileStore, reader: StoreReader) -> None:
+    given_up = threading.Event()
+
+    def damaged(_db: Database) -> None:
+        given_up.wait()
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    with pytest.raises(StoreError) as refused:
+        await reader.run(damaged)
+    assert refused.value.reason is StoreReason.BUSY
+    given_up.set()
+    await until(opened.ended.is_set)
+
+
 async def test_damage_that_it_meets_is_the_stores(opened: FileStore, reader: StoreReader) -> None:
     def damaged(_db: Database) -> None:
         error = sqlite3.DatabaseError("malformed")
