@@ -5,7 +5,7 @@ from notifier.config.destination_types import Destination
 from notifier.config.destinations import CompletionEvent, DestinationSettings, ScheduledSettings
 from notifier.config.durations import format_duration, parse_duration
 from notifier.config.errors import ConfigError, Problem
-from notifier.config.loader import ConfiguredNames, configured_names, handed_over, load, locate_state_file
+from notifier.config.loader import ConfiguredNames, configured_names, keys_from_systemd, load, locate_state_file
 from notifier.config.message_destinations import (
     AppriseSettings,
     DigestBy,
@@ -62,7 +62,7 @@ __all__ = [
     "configured_names",
     "find_file",
     "format_duration",
-    "handed_over",
+    "keys_from_systemd",
     "load",
     "locate_state_file",
     "parse_duration",

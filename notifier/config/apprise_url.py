@@ -8,7 +8,7 @@ from pydantic import AfterValidator, SecretStr
 from notifier.config.errors import InvalidValue
 
 
-def _understood(url: SecretStr) -> SecretStr:
+def _check_apprise_url(url: SecretStr) -> SecretStr:
     try:
         # Imported here, because the package is optional and its import takes a fifth of a second.
         from apprise import Apprise  # noqa: PLC0415
@@ -40,7 +40,7 @@ def _missing_package(url: str) -> str | None:
     return str(packages[0]).replace(" ", "") if packages else None
 
 
-AppriseUrl = Annotated[SecretStr, AfterValidator(_understood)]
+AppriseUrl = Annotated[SecretStr, AfterValidator(_check_apprise_url)]
 """The URL of a service that apprise supports; any part of the URL may be secret."""
 
 

@@ -18,7 +18,7 @@ def default(notation: Any) -> Any:
     return Field(default=notation)
 
 
-class Surroundings(Struct, frozen=True):
+class ValidationContext(Struct, frozen=True):
     """The context of a validation: the environment, the file, and the names of sources and destinations.
 
     Validators that get no context use the process's own environment and do not check names.
@@ -47,7 +47,7 @@ class BaseTable(BaseModel):
         yield from ()
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Self:
+    def _raise_conflicts(self) -> Self:
         if problems := tuple(self.conflicts()):
             raise InvalidCombination(problems)
         return self

@@ -13,7 +13,7 @@ from notifier.config.base_table import default
 from notifier.config.broker_values import (
     AmqpUrl,
     Arn,
-    AwsTarget,
+    ArnParts,
     Endpoint,
     KafkaTopic,
     MqttUrl,
@@ -21,7 +21,7 @@ from notifier.config.broker_values import (
     RoutingKey,
     Servers,
     TopicTemplate,
-    parts_of,
+    parse_arn,
 )
 from notifier.config.destinations import DestinationSettings
 from notifier.config.durations import Duration
@@ -108,7 +108,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
         if self.password.get_secret_value() and not self.username:
             yield Problem("password", "needs username, to which it belongs")
         if not self.is_encrypted:
-            yield from _without_use(self, f"is used only with TLS: write {self.encrypted_scheme}:// in url")
+            yield from _unused_tls_files(self, f"is used only with TLS: write {self.encrypted_scheme}:// in url")
 
     def warnings(self) -> Iterator[Problem]:
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
@@ -150,7 +150,7 @@ class MqttSettings(UrlBrokerSettings):
         """Return the broker and the topic, without any secret."""
         return f"{super().address()} {self.topic}"
 
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the values that identify the receiver: the broker's URL and the topic."""
         return self.url.get_secret_value(), self.topic
 
@@ -193,7 +193,7 @@ class KafkaSettings(ClientCertificateSettings):
         """Return the servers and the topic."""
         return f"{self.servers} {self.topic}"
 
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the values that identify the receiver: the servers and the topic."""
         return self.servers, self.topic
 
@@ -210,7 +210,7 @@ class KafkaSettings(ClientCertificateSettings):
         if self.password.get_secret_value() and not self.username:
             yield Problem("password", "needs username, to which it belongs (for Azure Event Hubs: $ConnectionString)")
         if not self.tls:
-            yield from _without_use(self, "is used only with tls = true")
+            yield from _unused_tls_files(self, "is used only with tls = true")
 
     def warnings(self) -> Iterator[Problem]:
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
@@ -241,13 +241,13 @@ class AwsSettings(BrokerSettings):
     endpoint_url: Endpoint = ""
     """The URL of the service, for example that of a VPC endpoint. Empty: the usual URL in the ARN's region."""
 
-    def parts(self) -> AwsTarget:
+    def arn_parts(self) -> ArnParts:
         """Return the parts of the ARN."""
-        return parts_of(self.arn)
+        return parse_arn(self.arn)
 
     def endpoint(self) -> str:
         """Return the URL that requests go to."""
-        target = self.parts()
+        target = self.arn_parts()
         suffix = "amazonaws.com.cn" if target.partition == "aws-cn" else "amazonaws.com"
         return self.endpoint_url or f"https://{target.service}.{target.region}.{suffix}/"
 
@@ -255,7 +255,7 @@ class AwsSettings(BrokerSettings):
         """Return the ARN."""
         return self.arn
 
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the values that identify the receiver: the ARN and the endpoint's URL."""
         return self.arn, self.endpoint_url
 
@@ -299,7 +299,7 @@ class AmqpSettings(UrlBrokerSettings):
         """Return the broker and the exchange or queue, without any secret."""
         return f"{super().address()} {self.exchange or self.routing_key}"
 
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the values that identify the receiver: the broker's URL, the exchange and the routing key."""
         return self.url.get_secret_value(), self.exchange, self.routing_key
 
@@ -312,7 +312,7 @@ class AmqpSettings(UrlBrokerSettings):
             )
 
 
-def _without_use(settings: ClientCertificateSettings, sentence: str) -> Iterator[Problem]:
+def _unused_tls_files(settings: ClientCertificateSettings, sentence: str) -> Iterator[Problem]:
     for key in ("ca_file", "client_cert_file"):
         if getattr(settings, key):
             yield Problem(key, sentence)

@@ -25,7 +25,7 @@ _PARAMETERS: Final = frozenset(
 """The names of the parameters that a database URL can have (PostgreSQL documentation, section 34.1.2)."""
 
 _SCHEMA: Final = re.compile(r"[a-z][a-z0-9-]{0,47}")
-_TAKEN: Final = frozenset({"public", "information-schema"})
+_RESERVED_SCHEMAS: Final = frozenset({"public", "information-schema"})
 _NO_LIBRARY: Final = "needs the library psycopg: pip install 'completion-notifier[postgres]'"
 
 
@@ -41,15 +41,15 @@ def parse_database_url(url: SecretStr) -> SecretStr:
         raise InvalidValue("must be one line of visible ASCII characters; others are written as %XX")
     try:
         parts = urlsplit(text)
-        given = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        parameters = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise InvalidValue("is not a valid URL") from None
-    for name in given:
+    for name in parameters:
         if name not in _PARAMETERS:
             likely = nearest(name, _PARAMETERS)
             meant = f"; did you mean `{likely}`?" if likely else ""
             raise InvalidValue(f"has a parameter that PostgreSQL does not know{meant}")
-    if not parts.path.strip("/") and not given.get("dbname") and not given.get("service"):
+    if not parts.path.strip("/") and not parameters.get("dbname") and not parameters.get("service"):
         raise InvalidValue('must name a database, as in "postgresql://notifier@db.example.com/notifier"')
     if find_spec("psycopg") is None:
         raise InvalidValue(_NO_LIBRARY)
@@ -58,7 +58,7 @@ def parse_database_url(url: SecretStr) -> SecretStr:
 
 def parse_schema_name(name: str) -> str:
     """Return `name` if it is allowed as the name of a schema. Raises InvalidValue otherwise."""
-    if _SCHEMA.fullmatch(name) is None or name in _TAKEN or name.startswith("pg-"):
+    if _SCHEMA.fullmatch(name) is None or name in _RESERVED_SCHEMAS or name.startswith("pg-"):
         raise InvalidValue(
             "must be lower-case letters, digits and hyphens, beginning with a letter, at most 48 characters, and not a"
             " name of PostgreSQL itself"
@@ -71,10 +71,10 @@ def is_unverified_beyond_loopback(url: str) -> bool:
     if not url:
         return False
     parts = urlsplit(url)
-    given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if given.get("sslmode") == "verify-full" or "service" in given:
+    parameters = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if parameters.get("sslmode") == "verify-full" or "service" in parameters:
         return False
-    hosts = given.get("host") or given.get("hostaddr") or parts.netloc.rpartition("@")[2]
+    hosts = parameters.get("host") or parameters.get("hostaddr") or parts.netloc.rpartition("@")[2]
     names = [_without_port(host) for host in hosts.split(",")]
     return any(name and not name.startswith("/") and not is_loopback(name) for name in names)
 

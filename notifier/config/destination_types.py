@@ -11,26 +11,26 @@ from notifier.config.introspection import TYPE_KEY, tags
 from notifier.config.message_destinations import AppriseSettings, SlackSettings, TeamsSettings
 from notifier.config.webhooks import HttpSettings
 
-TABLE: Final = "table"
+TABLE_CLASS: Final = "table"
 """The metadata key under which the schema of a destination type has the type's class."""
 
 
-class _ByType:
+class _SelectedByType:
     """Makes `type` select the class, whose validator is built when a destination of that type is read first.
 
     A discriminated union would build the validators of all types at each start, of which most configurations use two.
     """
 
     def __get_pydantic_core_schema__(self, union: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        choices = {tag: _validated_by(table) for table in get_args(union) for tag in tags(table)}
+        choices = {tag: _lazy_validator(table) for table in get_args(union) for tag in tags(table)}
         return core_schema.tagged_union_schema(choices, discriminator=TYPE_KEY)
 
 
-def _validated_by(table: type[BaseTable]) -> core_schema.CoreSchema:
+def _lazy_validator(table: type[BaseTable]) -> core_schema.CoreSchema:
     def validate(value: Any, info: core_schema.ValidationInfo) -> BaseTable:
         return table.model_validate(value, context=info.context)
 
-    return core_schema.with_info_plain_validator_function(validate, metadata={TABLE: table})
+    return core_schema.with_info_plain_validator_function(validate, metadata={TABLE_CLASS: table})
 
 
 Destination = Annotated[
@@ -42,6 +42,6 @@ Destination = Annotated[
     | AmqpSettings
     | MqttSettings
     | AwsSettings,
-    _ByType(),
+    _SelectedByType(),
 ]
 """The settings of one destination; `type` selects the class."""

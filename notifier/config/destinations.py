@@ -82,7 +82,7 @@ class DestinationSettings(BaseTable, ABC):
         """Return the address that events go to, without any secret."""
 
     @abstractmethod
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the values that identify the receiver; two destinations with equal values have the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
@@ -177,7 +177,7 @@ class ScheduledSettings(DestinationSettings):
     """The types of events that are sent at once, whatever `schedule`, `quiet_hours` and `quiet_days` say."""
 
     @property
-    def waits_for_slots(self) -> bool:
+    def has_slots(self) -> bool:
         """Whether deliveries can have to wait for a schedule, or for the end of quiet hours or quiet days."""
         return self.schedule != IMMEDIATELY or bool(self.quiet_hours or self.quiet_days)
 
@@ -190,7 +190,7 @@ class ScheduledSettings(DestinationSettings):
     def warnings(self) -> Iterator[Problem]:
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
-        if not self.waits_for_slots:
+        if not self.has_slots:
             for key in ("timezone", "urgent"):
                 if getattr(self, key):
                     yield Problem(key, NEEDS_A_SCHEDULE)

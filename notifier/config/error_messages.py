@@ -45,11 +45,11 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
 }
-_BY_APPRISE: Final = 'it is one of the services of type = "apprise"'
-_TYPES_MEANT: Final[Mapping[str, str]] = {
+_APPRISE_ADVICE: Final = 'it is one of the services of type = "apprise"'
+_TYPE_ADVICE: Final[Mapping[str, str]] = {
     **dict.fromkeys(("webhook", "webhooks", "https", "url", "rest", "standard", "cloudevents"), 'write type = "http"'),
     **dict.fromkeys(("email", "mail", "smtp", "mailto"), 'write type = "apprise", with a URL mailto://...'),
-    **dict.fromkeys(("discord", "telegram", "ntfy", "pushover", "matrix", "mattermost", "sms"), _BY_APPRISE),
+    **dict.fromkeys(("discord", "telegram", "ntfy", "pushover", "matrix", "mattermost", "sms"), _APPRISE_ADVICE),
     **dict.fromkeys(("sqs", "sns", "eventbridge", "events", "amazon"), 'write type = "aws"'),
     **dict.fromkeys(("redpanda", "eventhubs", "event-hubs", "confluent"), 'write type = "kafka"'),
     **dict.fromkeys(("rabbitmq", "rabbit", "amqps", "lavinmq"), 'write type = "amqp"'),
@@ -91,7 +91,7 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
                 yield Problem(".".join(filter(None, (dotted(place.path), problem.key))), problem.message)
             continue
         path = (*place.path, introspection.TYPE_KEY) if details["type"].startswith("union_tag") else place.path
-        origin = next((layer.origin for layer in layers if layer.holds(path)), None)
+        origin = next((layer.origin for layer in layers if layer.sets(path)), None)
         message = _message(details, place)
         yield Problem(dotted(path), f"{message} (from {origin})" if origin else message)
 
@@ -106,12 +106,12 @@ def _locate(loc: tuple[str | int, ...]) -> _Place:
     siblings: tuple[type[BaseTable], ...] = ()
     path: list[str | int] = []
     for part in loc[:-1] if loc[-1:] == ("[key]",) else loc:
-        if len(members := introspection.tables(kind)) > 1:
+        if len(members := introspection.table_classes(kind)) > 1:
             kind = next(member for member in members if part in introspection.tags(member))
             siblings = tuple(member for member in members if member is not kind)
         else:
             path.append(part)
-            table, kind = kind, introspection.child(kind, str(part))
+            table, kind = kind, introspection.key_type(kind, str(part))
     return _Place(tuple(path), kind, table, siblings)
 
 
@@ -125,10 +125,10 @@ def _message(details: "ErrorDetails", place: _Place) -> str:
         case "extra_forbidden":
             return _unknown_key(str(place.path[-1]), place)
         case "enum" | "literal_error":
-            return _one_of(context["expected"], details["input"])
+            return _must_be_one_of(context["expected"], details["input"])
         case "union_tag_invalid":
-            allowed = _one_of(context["expected_tags"], context["tag"])
-            meant = _TYPES_MEANT.get(str(context["tag"]).lower())
+            allowed = _must_be_one_of(context["expected_tags"], context["tag"])
+            meant = _TYPE_ADVICE.get(str(context["tag"]).lower())
             return f"{allowed}; {meant}" if meant else allowed
         case "union_tag_not_found":
             return f"is required: {_alternatives(introspection.tags(place.kind))}"
@@ -147,27 +147,29 @@ def _unknown_key(key: str, place: _Place) -> str:
     owners = [tag for table in place.siblings if key in table.model_fields for tag in introspection.tags(table)]
     if owners:
         return f"unknown key here: it belongs to the type {_alternatives(owners)}"
-    if nearest(key, known) is None and (home := _home_of(key)):
-        return f"unknown key here: it belongs in `[{home}]`"
+    if nearest(key, known) is None and (table := _only_table_with(key)):
+        return f"unknown key here: it belongs in `[{table}]`"
     return f"unknown key; {hint(key, known)}"
 
 
 def _is_source_key(place: _Place) -> bool:
-    return str(place.path[-1]) in {key for table in introspection.tables(place.kind) for key in table.model_fields}
+    return str(place.path[-1]) in {
+        key for table in introspection.table_classes(place.kind) for key in table.model_fields
+    }
 
 
-def _home_of(key: str) -> str | None:
+def _only_table_with(key: str) -> str | None:
     """Return the name of the only table that can have this key; None if no table, or more than one, can have it."""
-    homes = []
+    tables = []
     for name, field in Settings.model_fields.items():
-        of_named = introspection.entries(field.annotation)
-        kind, home = (field.annotation, name) if of_named is None else (of_named, f"{name}.NAME")
-        if any(key in table.model_fields for table in introspection.tables(kind)):
-            homes.append(home)
-    return homes[0] if len(homes) == 1 else None
+        type_of_entries = introspection.entry_type(field.annotation)
+        kind, table = (field.annotation, name) if type_of_entries is None else (type_of_entries, f"{name}.NAME")
+        if any(key in table.model_fields for table in introspection.table_classes(kind)):
+            tables.append(table)
+    return tables[0] if len(tables) == 1 else None
 
 
-def _one_of(quoted: str, given: Any) -> str:
+def _must_be_one_of(quoted: str, given: Any) -> str:
     """Return a sentence with the allowed words, taken from pydantic's text, and the word most similar to `given`."""
     words = _QUOTED.findall(quoted)
     allowed = f"must be {_alternatives(words)}"

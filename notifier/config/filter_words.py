@@ -17,7 +17,7 @@ _EVENTS: Final = {
     "completion.renewed": "renewed completions",
 }
 
-_NARROWING: Final = {
+_COMPARED_PROPERTIES: Final = {
     "sources": "source",
     "trainings": "training's title or id",
     "training_ids": "training's id",
@@ -30,30 +30,30 @@ _NARROWING: Final = {
 """The keys that filter a destination's events, each with the words for the property that is compared."""
 
 
-def filter_words(settings: DestinationSettings) -> str:
+def describe_filters(settings: DestinationSettings) -> str:
     """Describe the events that a destination gets, for example as `new completions whose source is acme`."""
     if not settings.events:
         return "only alerts, if `[alerts] destination` names it"
-    kinds = _joined([_EVENTS.get(type_, type_) for type_ in settings.events], "and")
+    kinds = _join_words([_EVENTS.get(type_, type_) for type_ in settings.events], "and")
     parts = [
-        f"whose {what} is {_listed([str(value) for value in values])}"
-        for key, what in _NARROWING.items()
+        f"whose {what} is {_describe_values([str(value) for value in values])}"
+        for key, what in _COMPARED_PROPERTIES.items()
         if (values := getattr(settings, key, ()))
     ]
     return f"{kinds} {', and '.join(parts)}" if parts else f"{kinds} of all people, trainings and sources"
 
 
-def _listed(values: Sequence[str]) -> str:
+def _describe_values(values: Sequence[str]) -> str:
     """Return the values of a filter in words: first the wanted ones, then the excluded ones (`!` in front)."""
     wanted = [f"`{value}`" for value in values if not value.startswith(EXCLUDES)]
     excluded = [f"`{value.removeprefix(EXCLUDES)}`" for value in values if value.startswith(EXCLUDES)]
     if not excluded:
-        return _joined(wanted, "or")
-    rest = f"not {_joined(excluded, 'or')}"
-    return f"{_joined(wanted, 'or')} but {rest}" if wanted else rest
+        return _join_words(wanted, "or")
+    rest = f"not {_join_words(excluded, 'or')}"
+    return f"{_join_words(wanted, 'or')} but {rest}" if wanted else rest
 
 
-def _joined(words: Sequence[str], last: str) -> str:
+def _join_words(words: Sequence[str], last: str) -> str:
     named = list(words[:_MOST_NAMED])
     if len(words) > _MOST_NAMED:
         named.append(f"{len(words) - _MOST_NAMED} others")

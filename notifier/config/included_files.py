@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notifier.config.errors import ConfigError, Problem, dotted
 from notifier.config.layers import Layer, read_toml
-from notifier.config.trust import distrust
+from notifier.config.trust import why_untrusted
 from notifier.regular_files import irregular
 
 KEY: Final = "include"
@@ -19,44 +19,44 @@ _SHARED: Final = ("sources", "destinations")
 """The tables that an included file may have."""
 
 
-class Unmatched(Struct, frozen=True):
+class UnmatchedPattern(Struct, frozen=True):
     """A pattern of files that matches none; `key` is the pattern's place in the configuration, such as `include[0]`."""
 
     key: str
 
 
-def read_included(above: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | Unmatched]:
+def read_included(layers: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | UnmatchedPattern]:
     """Yield the layer of each included file, and the problems with files and patterns.
 
-    The layers `above` have the patterns. `main` is the main configuration file; it is left out if a pattern matches it.
+    `layers` contain the patterns. `main` is the main configuration file; it is left out if a pattern matches it.
     A source or destination that two files define is a problem: neither file overrides the other.
     """
-    layers = [*above]
-    owners = {place: layer.file for layer in layers if layer.file is not None for place in _places(layer.values)}
+    layers = [*layers]
+    owners = {place: layer.file for layer in layers if layer.file is not None for place in _defined_names(layer.values)}
     seen = set() if main is None else {main.resolve()}
     for index, pattern in enumerate(_patterns(layers)):
         key = dotted((KEY, index))
         try:
-            files = _matching(pattern)
+            files = _matching_files(pattern)
         except OSError as error:
             yield Problem(key, f"the folder cannot be read: {error.strerror}")
             continue
         if not files:
-            yield Unmatched(key) if has_magic(pattern) else Problem(key, "there is no such file")
+            yield UnmatchedPattern(key) if has_magic(pattern) else Problem(key, "there is no such file")
         for file in files:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
-                yield from _read(file, owners)
+                yield from _read_included_file(file, owners)
 
 
-def owner_of(key: str, layers: Iterable[Layer]) -> Path | None:
+def included_file_defining(key: str, layers: Iterable[Layer]) -> Path | None:
     """Return the included file with the table that the dotted `key` is in; None if the table is in no included file."""
     return next(
         (
             layer.file
             for layer in layers
             if layer.is_included
-            for place in _places(layer.values)
+            for place in _defined_names(layer.values)
             if key == (table := dotted(place)) or key.startswith((f"{table}.", f"{table}["))
         ),
         None,
@@ -69,7 +69,7 @@ def _patterns(layers: Iterable[Layer]) -> list[str]:
     return [pattern for pattern in written if isinstance(pattern, str) and pattern] if isinstance(written, list) else []
 
 
-def _matching(pattern: str) -> list[Path]:
+def _matching_files(pattern: str) -> list[Path]:
     """Return the files that match a pattern, sorted. Raises OSError if a folder exists and cannot be read."""
     folder = Path(pattern).parent
     if not has_magic(str(folder)) and folder.is_dir():
@@ -78,8 +78,8 @@ def _matching(pattern: str) -> list[Path]:
     return [file for file in map(Path, sorted(glob(pattern, recursive=True))) if not file.is_dir()]  # noqa: PTH207 - the pattern is absolute
 
 
-def _read(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | Problem]:
-    if refused := irregular(file) or distrust(file):
+def _read_included_file(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | Problem]:
+    if refused := irregular(file) or why_untrusted(file):
         yield Problem(str(file), refused)
         return
     try:
@@ -89,9 +89,9 @@ def _read(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | P
         return
     for key, value in layer.values.items():
         if key not in _SHARED or not isinstance(value, dict):
-            said = f"has `{key}`: an included file can only have tables [sources.NAME] and [destinations.NAME]"
-            yield Problem(str(file), said)
-    for place in _places(layer.values):
+            message = f"has `{key}`: an included file can only have tables [sources.NAME] and [destinations.NAME]"
+            yield Problem(str(file), message)
+    for place in _defined_names(layer.values):
         first = owners.setdefault(place, file)
         if first != file:
             yield Problem(str(file), f"defines {dotted(place)}, which {first} defines too; remove one of them")
@@ -99,7 +99,7 @@ def _read(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | P
     yield Layer(shared, file=file, is_included=True)
 
 
-def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _defined_names(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for table in _SHARED:
         named = values.get(table)
         if isinstance(named, dict):

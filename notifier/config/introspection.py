@@ -9,64 +9,64 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from notifier.config.base_table import BaseTable
 
 TYPE_KEY = "type"
-"""The key whose value selects one of several kinds of tables."""
+"""The key whose value selects one of several classes of tables."""
 
 
-def options(kind: Any) -> Iterator[Any]:
+def union_members(kind: Any) -> Iterator[Any]:
     """Yield the alternatives of a type: the members of a union, or the type itself, without annotations."""
     origin = get_origin(kind)
     if origin is Annotated:
-        yield from options(get_args(kind)[0])
+        yield from union_members(get_args(kind)[0])
     elif origin in {Union, types.UnionType}:
         for member in get_args(kind):
-            yield from options(member)
+            yield from union_members(member)
     else:
         yield kind
 
 
-def tables(kind: Any) -> list[type[BaseTable]]:
+def table_classes(kind: Any) -> list[type[BaseTable]]:
     """Return the table classes that a value of this type can have. If there are several, its key `type` selects one."""
-    return [option for option in options(kind) if isinstance(option, type) and issubclass(option, BaseTable)]
+    return [option for option in union_members(kind) if isinstance(option, type) and issubclass(option, BaseTable)]
 
 
-def entries(kind: Any) -> Any | None:
+def entry_type(kind: Any) -> Any | None:
     """Return the type of the values in a table whose keys users choose; None if `kind` is not such a table."""
-    return next((get_args(option)[1] for option in options(kind) if get_origin(option) is dict), None)
+    return next((get_args(option)[1] for option in union_members(kind) if get_origin(option) is dict), None)
 
 
-def _members(kind: Any) -> Any | None:
+def _item_type(kind: Any) -> Any | None:
     """Return the type of a list's members, or None if `kind` is not a list."""
-    return next((get_args(option)[0] for option in options(kind) if get_origin(option) is tuple), None)
+    return next((get_args(option)[0] for option in union_members(kind) if get_origin(option) is tuple), None)
 
 
-def child(kind: Any, key: str) -> Any | None:
+def key_type(kind: Any, key: str) -> Any | None:
     """Return the type of `key` in a table of this type, or None if the table cannot have that key."""
-    for table in tables(kind):
+    for table in table_classes(kind):
         if key in table.model_fields:
             return table.model_fields[key].annotation
-    return entries(kind)
+    return entry_type(kind)
 
 
 def tags(kind: Any) -> list[str]:
     """Return the possible values of the key `type`, in the order of the table classes that they select."""
-    typed = [table.model_fields[TYPE_KEY] for table in tables(kind) if TYPE_KEY in table.model_fields]
+    typed = [table.model_fields[TYPE_KEY] for table in table_classes(kind) if TYPE_KEY in table.model_fields]
     return [tag for field in typed for tag in get_args(field.annotation)]
 
 
 def takes_json(kind: Any) -> bool:
     """Return whether a value of this type can be a list or a table; environment variables have those as JSON."""
-    return bool(tables(kind)) or any(get_origin(option) in {dict, tuple} for option in options(kind))
+    return bool(table_classes(kind)) or any(get_origin(option) in {dict, tuple} for option in union_members(kind))
 
 
-def anchored(value: Any, kind: Any, folder: Path) -> Any:
+def resolve_paths(value: Any, kind: Any, folder: Path) -> Any:
     """Return a value of the configuration with `~` expanded and relative paths prefixed with `folder`.
 
     Empty paths and values that are not paths are unchanged.
     """
     if isinstance(value, dict) and kind is not None:
-        return {key: anchored(below, child(kind, key), folder) for key, below in value.items()}
-    if isinstance(value, list) and (members := _members(kind)) is not None:
-        return [anchored(member, members, folder) for member in value]
-    if isinstance(value, str) and value and Path in options(kind):
+        return {key: resolve_paths(below, key_type(kind, key), folder) for key, below in value.items()}
+    if isinstance(value, list) and (members := _item_type(kind)) is not None:
+        return [resolve_paths(member, members, folder) for member in value]
+    if isinstance(value, str) and value and Path in union_members(kind):
         return str(folder / os.path.expanduser(value))  # noqa: PTH111 - Path.expanduser() raises without a home
     return value

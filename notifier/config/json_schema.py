@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from notifier.config.base_table import BaseTable
-from notifier.config.destination_types import TABLE
+from notifier.config.destination_types import TABLE_CLASS
 from notifier.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
     def model_schema(self, schema: "core_schema.ModelSchema") -> JsonSchemaValue:
         """Use the docstring below each key in its class as the key's description."""
         described = super().model_schema(schema)
-        for key, text in _documented(schema["cls"]).items():
+        for key, text in _key_docstrings(schema["cls"]).items():
             if key in described["properties"]:
                 described["properties"][key]["description"] = text
         return described
@@ -74,7 +74,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
 
     def function_plain_schema(self, schema: "core_schema.PlainValidatorFunctionSchema") -> JsonSchemaValue:
         """Define the schema of each type of destination once; references to the definition replace copies."""
-        table: type[BaseTable] | None = schema.get("metadata", {}).get(TABLE)
+        table: type[BaseTable] | None = schema.get("metadata", {}).get(TABLE_CLASS)
         if table is None:
             return super().function_plain_schema(schema)
         table.model_rebuild()
@@ -89,20 +89,20 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return described
 
 
-def _documented(table: type[BaseTable]) -> dict[str, str]:
+def _key_docstrings(table: type[BaseTable]) -> dict[str, str]:
     """Return the docstrings of a table's keys, including inherited keys.
 
     pydantic could collect them when it creates the classes, but that would double the time of every start.
     """
-    documented: dict[str, str] = {}
+    docstrings: dict[str, str] = {}
     for cls in reversed(table.__mro__):
         if issubclass(cls, BaseTable):
             (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-            documented |= _docstrings(body)
-    return documented
+            docstrings |= _class_key_docstrings(body)
+    return docstrings
 
 
-def _docstrings(definition: ast.stmt) -> dict[str, str]:
+def _class_key_docstrings(definition: ast.stmt) -> dict[str, str]:
     found: dict[str, str] = {}
     for statement, following in pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
         match statement, following:

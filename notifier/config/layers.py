@@ -18,13 +18,13 @@ from notifier.config import introspection
 from notifier.config.errors import ConfigError, InvalidValue, Problem, dotted
 from notifier.config.paths import CONFIG_VARIABLE
 from notifier.config.settings import Settings
-from notifier.config.trust import distrust_credential, distrust_credentials
+from notifier.config.trust import why_untrusted_credential_file, why_untrusted_credentials_folder
 from notifier.regular_files import irregular
 from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 
 PREFIX: Final = "NOTIFIER_"
-_LEVELS: Final = "__"
-_SERVICE_LINK: Final = re.compile(
+_LEVEL_SEPARATOR: Final = "__"
+_KUBERNETES_VARIABLE: Final = re.compile(
     r"NOTIFIER_+(?:[A-Z0-9]+_+)*(?:"
     r"SERVICE_HOST=[0-9A-Fa-f.:]+"
     r"|SERVICE_PORT(?:_[A-Z0-9]+)*=[0-9]{1,5}"
@@ -48,7 +48,7 @@ class Layer(Struct, frozen=True):
     file: Path | None = None
     is_included: bool = False
 
-    def holds(self, path: Iterable[str | int]) -> bool:
+    def sets(self, path: Iterable[str | int]) -> bool:
         """Return whether this layer sets the value at a path, or a value that contains the path."""
         value: Any = self.values
         for key in path:
@@ -91,7 +91,7 @@ def read_toml(file: Path, *, is_included: bool = False) -> Layer:
     except (ValueError, RecursionError):
         message = "cannot be read as TOML: a number is too long, or tables are nested too deeply"
         raise ConfigError([Problem(str(file), message)]) from None
-    values = introspection.anchored(values, Settings, file.parent.absolute())
+    values = introspection.resolve_paths(values, Settings, file.parent.absolute())
     return Layer(values, file=file, is_included=is_included)
 
 
@@ -104,11 +104,11 @@ def _toml_message(error: tomllib.TOMLDecodeError, text: str) -> str:
     where = f"line {position[1]}, column {position[2]}" if position[1] else "at its end"
     lines = text.splitlines()
     number = int(position[1]) if position[1] else len(lines)
-    likely = _likely_slip(lines[number - 1]) if 0 < number <= len(lines) else ""
+    likely = _likely_toml_mistake(lines[number - 1]) if 0 < number <= len(lines) else ""
     return f"{where}: is not valid TOML: {what[:1].lower()}{what[1:]}{likely}"
 
 
-def _likely_slip(line: str) -> str:
+def _likely_toml_mistake(line: str) -> str:
     """Return a sentence about the probable mistake in a line that is not valid TOML; "" if no known mistake fits."""
     _, equals, value = line.partition("=")
     value = value.strip()
@@ -134,14 +134,14 @@ def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer
     variables = [
         _Variable(name, text, name)
         for name, text in environ.items()
-        if _is_ours(name) and name != CONFIG_VARIABLE and not is_service_link(name, text)
+        if _has_prefix(name) and name != CONFIG_VARIABLE and not is_kubernetes_variable(name, text)
     ]
     return _read_variables(variables, folder)
 
 
-def is_service_link(name: str, text: str) -> bool:
+def is_kubernetes_variable(name: str, text: str) -> bool:
     """Return whether Kubernetes has set this variable for a Service named `notifier...`; such variables are no keys."""
-    return _SERVICE_LINK.fullmatch(f"{name}={text}") is not None
+    return _KUBERNETES_VARIABLE.fullmatch(f"{name}={text}") is not None
 
 
 def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]:
@@ -153,12 +153,12 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         remedy = "; run this as root (sudo), or as its owner" if isinstance(error, PermissionError) else ""
         yield Problem(str(directory), f"the folder of credential files cannot be read: {error.strerror}{remedy}")
         return
-    if distrusted := distrust_credentials(directory):
-        yield Problem(str(directory), distrusted)
+    if reason := why_untrusted_credentials_folder(directory):
+        yield Problem(str(directory), reason)
         return
     for name in names:
         file = directory / name
-        if refused := irregular(file) or distrust_credential(file):
+        if refused := irregular(file) or why_untrusted_credential_file(file):
             yield Problem(str(file), refused)
             continue
         try:
@@ -168,7 +168,7 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         except UnicodeDecodeError:
             yield Problem(str(file), "the credential file is not UTF-8 text")
         else:
-            variables.append(_Variable(_without_folder(name), re.sub(r"\r?\n\Z", "", text), str(file)))
+            variables.append(_Variable(_without_systemd_prefix(name), re.sub(r"\r?\n\Z", "", text), str(file)))
     yield from _read_variables(variables, folder)
 
 
@@ -181,37 +181,37 @@ def credential_keys(directory: Path) -> tuple[str, ...]:
     with suppress(OSError):
         for name in _credential_names(directory):
             with suppress(InvalidValue):
-                path, _ = _resolve(_without_folder(name))
+                path, _ = _resolve_name(_without_systemd_prefix(name))
                 keys.append(dotted(path))
     return tuple(keys)
 
 
 def _credential_names(directory: Path) -> list[str]:
-    return sorted(file.name for file in directory.iterdir() if _is_ours(file.name))
+    return sorted(file.name for file in directory.iterdir() if _has_prefix(file.name))
 
 
-def _without_folder(name: str) -> str:
+def _without_systemd_prefix(name: str) -> str:
     """Return a credential file's name without the prefix that systemd adds when it loads a whole folder.
 
     With `LoadCredential=notifier:/etc/notifier/credentials`, systemd names a file `notifier_NOTIFIER_LOG__LEVEL`.
     """
     inner = name[len(PREFIX) :]
-    return inner if _is_ours(inner) else name
+    return inner if _has_prefix(inner) else name
 
 
 def variable_name(path: Iterable[str | int]) -> str:
     """Return the name of the variable that sets a key, which is also the name of a credential file for the key."""
-    return PREFIX + _LEVELS.join(str(key).upper().replace("-", "_") for key in path)
+    return PREFIX + _LEVEL_SEPARATOR.join(str(key).upper().replace("-", "_") for key in path)
 
 
-def _is_ours(name: str) -> bool:
+def _has_prefix(name: str) -> bool:
     return name.upper().startswith(PREFIX)
 
 
 def _read_variables(variables: list[_Variable], folder: Path) -> Iterator[Layer | Problem]:
     readers: dict[tuple[str, ...], str] = {}
     # A variable for one key overrides a variable with a whole table in JSON.
-    for variable in sorted(variables, key=lambda v: (-v.name.count(_LEVELS), v.name)):
+    for variable in sorted(variables, key=lambda v: (-v.name.count(_LEVEL_SEPARATOR), v.name)):
         try:
             path, value = _read_variable(variable)
         except InvalidValue as error:
@@ -219,12 +219,12 @@ def _read_variables(variables: list[_Variable], folder: Path) -> Iterator[Layer 
             continue
         first = readers.setdefault(path, variable.origin)
         if first == variable.origin:
-            yield Layer(introspection.anchored(_nested(path, value), Settings, folder), variable.origin)
+            yield Layer(introspection.resolve_paths(_nest(path, value), Settings, folder), variable.origin)
         else:
             yield Problem(variable.origin, f"means the same key as {first}; remove one of them")
 
 
-def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _nest(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     *above, key = path
     nested = {key: value}
     for outer in reversed(above):
@@ -234,55 +234,57 @@ def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 def _read_variable(variable: _Variable) -> tuple[tuple[str, ...], Any]:
     """Return the path of the key that a variable sets, and its value. Raises InvalidValue."""
-    path, kind = _resolve(variable.name)
+    path, kind = _resolve_name(variable.name)
     return path, _decode(variable.text, kind)
 
 
-def _resolve(name: str) -> tuple[tuple[str, ...], Any]:
+def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
     """Return the path of the key that a variable sets, and the key's type. Raises InvalidValue for an unknown key."""
     kind: Any = Settings
     path: list[str] = []
-    for segment in name[len(PREFIX) :].lower().split(_LEVELS):
-        key = _free_key(segment, introspection.entries(kind))
-        kind = introspection.child(kind, key) if segment else None
+    for segment in name[len(PREFIX) :].lower().split(_LEVEL_SEPARATOR):
+        key = _key_of_segment(segment, introspection.entry_type(kind))
+        kind = introspection.key_type(kind, key) if segment else None
         if kind is None:
-            raise InvalidValue(f"unknown key; {_meant(name)}")
+            raise InvalidValue(f"unknown key; {_advice_on_unknown_key(name)}")
         path.append(key)
     return tuple(path), kind
 
 
-def _free_key(segment: str, values: Any | None) -> str:
+def _key_of_segment(segment: str, values: Any | None) -> str:
     """Return the key that a segment of a variable's name stands for.
 
     `values` is the type of the values in a table whose keys users choose, and None for any other table.
     """
     if values is None:
         return segment
-    return segment.replace("_", "-") if introspection.tables(values) else segment.replace("_", "-").title()
+    return segment.replace("_", "-") if introspection.table_classes(values) else segment.replace("_", "-").title()
 
 
-def _meant(name: str) -> str:
+def _advice_on_unknown_key(name: str) -> str:
     """Return advice about an unknown variable: the similar name of a known one or, without one, the notation."""
     written = name[len(PREFIX) :].lower()
-    _, *below = written.split(_LEVELS)
+    _, *below = written.split(_LEVEL_SEPARATOR)
     chosen = below[0] if len(below) > 1 else "name"
-    likely = nearest(written, [_LEVELS.join(path) for path in _possible(Settings, chosen)])
+    likely = nearest(written, [_LEVEL_SEPARATOR.join(path) for path in _possible_paths(Settings, chosen)])
     if likely is not None:
         return f"did you mean `{PREFIX}{likely.upper()}`?"
     return f"variables are written like {PREFIX}SOURCES__NAME__TOKEN, two underscores between the levels"
 
 
-def _possible(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
+def _possible_paths(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
     """Yield the paths of all keys that variables can set; `chosen` stands for keys that users choose, such as names."""
     below = [
-        (key, introspection.child(kind, key)) for table in introspection.tables(kind) for key in table.model_fields
+        (key, introspection.key_type(kind, key))
+        for table in introspection.table_classes(kind)
+        for key in table.model_fields
     ]
-    values = introspection.entries(kind)
+    values = introspection.entry_type(kind)
     if values is not None:
         below.append((chosen, values))
     for key, kind_below in below:
         yield (key,)
-        for path in _possible(kind_below, chosen):
+        for path in _possible_paths(kind_below, chosen):
             yield (key, *path)
 
 

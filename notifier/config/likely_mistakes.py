@@ -30,10 +30,10 @@ _TEAMS_DOMAINS: Final = (
     "api.powerplatform.us",
     "api.powerplatform.cn",
 )
-_FEWEST_BYTES: Final = 12
+_MIN_DIFFERENT_BYTES: Final = 12
 """Number of different bytes that a random secret has at least: only one in some hundred billion has fewer in 24."""
 
-_RETIRED: Final = ("webhook.office.com", "outlook.office.com")
+_RETIRED_DOMAINS: Final = ("webhook.office.com", "outlook.office.com")
 
 
 def of_secret(secret: str) -> str | None:
@@ -55,7 +55,7 @@ def of_signing_secret(secret: str) -> str | None:
         key = b64decode(written + "=" * (-len(written) % 4), validate=True)
     except ValueError:
         key = written.encode()
-    if len(set(key)) < _FEWEST_BYTES:
+    if len(set(key)) < _MIN_DIFFERENT_BYTES:
         return "has few different bytes and can be guessed: create another one (openssl rand -base64 32, after whsec_)"
     return None
 
@@ -63,8 +63,8 @@ def of_signing_secret(secret: str) -> str | None:
 def of_teams_url(url: str) -> str | None:
     """Return a likely mistake in the URL of a Teams channel; None if there is none."""
     host = urlsplit(url).hostname or ""
-    is_theirs = any(host == domain or host.endswith(f".{domain}") for domain in _TEAMS_DOMAINS)
-    if is_theirs or is_loopback(host) or of_url(url):
+    is_workflow_url = any(host == domain or host.endswith(f".{domain}") for domain in _TEAMS_DOMAINS)
+    if is_workflow_url or is_loopback(host) or of_url(url):
         return None
     return (
         "is not a URL of Microsoft's workflows (...logic.azure.com, ...api.powerplatform.com); for other services"
@@ -77,7 +77,7 @@ def of_url(url: str) -> str | None:
     if _PLACEHOLDER.search(url):
         return "contains a placeholder: write the real URL; variables are not expanded in this file"
     host = urlsplit(url).hostname or ""
-    if any(host == retired or host.endswith(f".{retired}") for retired in _RETIRED):
+    if any(host == retired or host.endswith(f".{retired}") for retired in _RETIRED_DOMAINS):
         return "is an Office 365 connector, which Microsoft has retired: create a workflow in Teams and use its URL"
     return None
 

@@ -8,12 +8,12 @@ from typing import Any
 from msgspec import Struct
 from pydantic import ValidationError
 
-from notifier.config.base_table import Surroundings
+from notifier.config import likely_mistakes
+from notifier.config.base_table import ValidationContext
 from notifier.config.error_messages import explain
 from notifier.config.errors import ConfigError, Problem
-from notifier.config.included_files import Unmatched, owner_of, read_included
+from notifier.config.included_files import UnmatchedPattern, included_file_defining, read_included
 from notifier.config.layers import Layer, credential_keys, merge, read_credentials, read_environment, read_toml
-from notifier.config.likely_mistakes import of_secret
 from notifier.config.paths import (
     CREDENTIALS_VARIABLE,
     FILE_NAME,
@@ -22,9 +22,9 @@ from notifier.config.paths import (
     usual_files,
     working_directory,
 )
-from notifier.config.secret_values import texts
+from notifier.config.secret_values import all_strings
 from notifier.config.settings import Settings, StoreSettings
-from notifier.config.trust import distrust, readable_by_everybody
+from notifier.config.trust import is_world_readable, why_untrusted
 from notifier.privileges import is_root
 
 
@@ -58,31 +58,37 @@ def load(
     found = list(_read(file, credentials, environ, cwd))
     layers = [item for item in found if isinstance(item, Layer)]
     problems = [item for item in found if isinstance(item, Problem)]
-    unmatched = [item.key for item in found if isinstance(item, Unmatched)]
+    unmatched = [item.key for item in found if isinstance(item, UnmatchedPattern)]
     values = merge(layers)
     if file is None and not values.get("sources"):
-        raise ConfigError([*problems, _nothing_found(cwd)])
+        raise ConfigError([*problems, _missing_configuration(cwd)])
     try:
-        settings = Settings.model_validate(values, context=surroundings(values, environ, file))
+        settings = Settings.model_validate(values, context=validation_context(values, environ, file))
     except ValidationError as error:
-        raise ConfigError([*problems, *_naming_files(explain(error, layers), layers)]) from None
+        raise ConfigError([*problems, *_add_file_names(explain(error, layers), layers)]) from None
     if problems:
         raise ConfigError(problems)
-    return settings.noting(shown_to_all=_shown_to_all(settings, layers), unmatched=unmatched)
+    return settings.with_load_warnings(
+        world_readable_files=_world_readable_files(settings, layers), unmatched_patterns=unmatched
+    )
 
 
-def _naming_files(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
+def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
     """Yield the problems; the messages about included files get the file's name added."""
     for problem in problems:
-        owner = owner_of(problem.key, layers)
+        owner = included_file_defining(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
 
 
-def _shown_to_all(settings: Settings, layers: Iterable[Layer]) -> Iterator[Path]:
+def _world_readable_files(settings: Settings, layers: Iterable[Layer]) -> Iterator[Path]:
     """Yield the files that contain secrets and that every user of the machine can read."""
-    secrets = {secret for secret in settings.secrets() if of_secret(secret) is None}
+    secrets = {secret for secret in settings.secrets() if likely_mistakes.of_secret(secret) is None}
     for layer in layers:
-        if layer.file is not None and readable_by_everybody(layer.file) and not secrets.isdisjoint(texts(layer.values)):
+        if (
+            layer.file is not None
+            and is_world_readable(layer.file)
+            and not secrets.isdisjoint(all_strings(layer.values))
+        ):
             yield layer.file
 
 
@@ -105,8 +111,8 @@ def configured_names(
     The arguments are those of `load`. Raises ConfigError if the working directory is gone.
     """
     environ = os.environ if environ is None else environ
-    values = _readable(path, environ, secrets_dir, cwd)
-    found = surroundings(values, environ)
+    values = _readable_values(path, environ, secrets_dir, cwd)
+    found = validation_context(values, environ)
     return ConfiguredNames(tuple(found.sources), tuple(found.destinations))
 
 
@@ -124,17 +130,17 @@ def locate_state_file(
     are those of `load`. Raises ConfigError if the file cannot be read, or its path for the state file is invalid.
     """
     environ = os.environ if environ is None else environ
-    values = _readable(path, environ, secrets_dir, cwd)
+    values = _readable_values(path, environ, secrets_dir, cwd)
     store = values.get("store", {})
     written = {"path": store["path"]} if isinstance(store, dict) and "path" in store else {}
     try:
         file = find_file(path, environ=environ, cwd=working_directory() if cwd is None else cwd)
-        return StoreSettings.model_validate(written, context=surroundings(values, environ, file)).path
+        return StoreSettings.model_validate(written, context=validation_context(values, environ, file)).path
     except ValidationError:
         return load(path, environ=environ, secrets_dir=secrets_dir, cwd=cwd).store.path
 
 
-def handed_over(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+def keys_from_systemd(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the keys that systemd passed as credentials; None if it passed none.
 
     They cannot change during the lifetime of this process.
@@ -143,7 +149,7 @@ def handed_over(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     return credential_keys(Path(provided)) if provided else None
 
 
-def _readable(
+def _readable_values(
     path: Path | None, environ: Mapping[str, str], secrets_dir: Path | None, cwd: Path | None
 ) -> dict[str, Any]:
     """Return all keys and values that can be read, even if others cannot."""
@@ -155,7 +161,7 @@ def _readable(
 
 def _read(
     file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
-) -> Iterator[Layer | Problem | Unmatched]:
+) -> Iterator[Layer | Problem | UnmatchedPattern]:
     """Yield all layers, strongest first, and all problems. Raises ConfigError if `file` is not to be trusted."""
     inputs = [*_read_inputs(file, credentials, environ, cwd)]
     included = [*read_included([item for item in inputs if isinstance(item, Layer)], file)]
@@ -173,19 +179,21 @@ def _read_inputs(
 ) -> Iterator[Layer | Problem]:
     """Yield the layers and problems of the environment, the credentials and the main file, without included files."""
     yield from read_environment(environ, cwd)
-    if file is not None and (distrusted := distrust(file)):
+    if file is not None and (reason := why_untrusted(file)):
         # Nothing in this file is used, even if trusted layers set other keys: the file decides where secrets are sent.
-        raise ConfigError([Problem(str(file), distrusted)])
+        raise ConfigError([Problem(str(file), reason)])
     if credentials is not None:
         yield from read_credentials(credentials, cwd)
     if file is not None:
         yield read_toml(file)
 
 
-def surroundings(values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Surroundings:
+def validation_context(
+    values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
+) -> ValidationContext:
     """Return the context in which pydantic validates these values, such as the names of all sources."""
     sources, destinations = values.get("sources"), values.get("destinations")
-    return Surroundings(
+    return ValidationContext(
         environ=environ,
         sources=tuple(sources) if isinstance(sources, dict) else (),
         destinations=tuple(destinations) if isinstance(destinations, dict) else (),
@@ -193,13 +201,13 @@ def surroundings(values: Mapping[str, Any], environ: Mapping[str, str], file: Pa
     )
 
 
-def _nothing_found(cwd: Path) -> Problem:
-    places = " and ".join(map(str, usual_files(cwd)))
-    met = cwd / FILE_NAME
-    if is_root() and met.exists():
-        places += f" (root does not use {met} unless it is named: --config {met})"
+def _missing_configuration(cwd: Path) -> Problem:
+    searched = " and ".join(map(str, usual_files(cwd)))
+    local_file = cwd / FILE_NAME
+    if is_root() and local_file.exists():
+        searched += f" (root does not use {local_file} unless it is named: --config {local_file})"
     return Problem(
         "configuration",
-        f"no configuration was found: looked for {places}; `notifier init` writes one, or give its path with --config"
+        f"no configuration was found: looked for {searched}; `notifier init` writes one, or give its path with --config"
         " or $NOTIFIER_CONFIG; with NOTIFIER_SOURCES__NAME__TOKEN, no file is needed",
     )

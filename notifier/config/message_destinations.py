@@ -56,21 +56,21 @@ class MessageSettings(ScheduledSettings, WebSettings):
         """Return the address that events go to, without any secret."""
         return redact(self.url.get_secret_value())
 
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the URL, which identifies the receiver."""
         return self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
         """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         yield from super().conflicts()
-        if self.concurrency > 1 and self.waits_for_slots:
+        if self.concurrency > 1 and self.has_slots:
             yield Problem("concurrency", "must be 1 with a schedule or quiet times, since one digest is sent")
 
     def warnings(self) -> Iterator[Problem]:
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_url(self.url.get_secret_value()))
-        if self.digest_by is not DigestBy.TRAINING and not self.waits_for_slots:
+        if self.digest_by is not DigestBy.TRAINING and not self.has_slots:
             yield Problem("digest_by", NEEDS_A_SCHEDULE)
 
 

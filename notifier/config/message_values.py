@@ -24,7 +24,7 @@ class Language(StrEnum):
     ES = "es"
 
 
-def _link(pattern: str) -> str:
+def _check_link(pattern: str) -> str:
     if not pattern:
         return pattern
     try:
@@ -41,7 +41,7 @@ def _link(pattern: str) -> str:
     return pattern
 
 
-def _mention(markup: str) -> str:
+def _check_mention(markup: str) -> str:
     if not _MENTION.fullmatch(markup):
         raise InvalidValue(
             "must be one of Slack's mentions: <!subteam^ID> for a group, <@ID> for a person, <!here> or <!channel>"
@@ -49,14 +49,14 @@ def _mention(markup: str) -> str:
     return markup
 
 
-def _pattern(pattern: str) -> str:
+def _check_pattern(pattern: str) -> str:
     if not pattern.strip() or not pattern.isprintable():
         raise InvalidValue('must be the title of a training, possibly with *, such as "Crane*"')
     return pattern
 
 
-LinkPattern = Annotated[str, AfterValidator(_link)]
+LinkPattern = Annotated[str, AfterValidator(_check_link)]
 """The address of a page about a record, with fields such as `{training_id}`; `""` for none."""
 
-Mentions = dict[Annotated[str, AfterValidator(_pattern)], Annotated[str, AfterValidator(_mention)]]
+Mentions = dict[Annotated[str, AfterValidator(_check_pattern)], Annotated[str, AfterValidator(_check_mention)]]
 """The texts that mention people in Slack, by pattern of a training's title, in which `*` stands for any text."""

@@ -10,7 +10,7 @@ from notifier.privileges import is_root
 
 CONFIG_VARIABLE: Final = "NOTIFIER_CONFIG"
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
-CREDENTIALS_NAME: Final = "credentials"
+CREDENTIALS_FOLDER_NAME: Final = "credentials"
 """The name of the folder with a service's credentials, which is beside the service's configuration."""
 FILE_NAME: Final = "config.toml"
 SYSTEM_FILE: Final = Path("/etc/notifier") / FILE_NAME
@@ -29,10 +29,10 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
         return cwd / path
     if named := environ.get(CONFIG_VARIABLE):
         return cwd / named
-    return next((place for place in usual_files(cwd) if _is_there(place)), None)
+    return next((place for place in usual_files(cwd) if _may_exist(place)), None)
 
 
-def _is_there(file: Path) -> bool:
+def _may_exist(file: Path) -> bool:
     """Return whether a file exists, or cannot be examined; the attempt to read it then reports the error."""
     try:
         file.lstat()
@@ -65,8 +65,8 @@ def credentials_directory(
         return cwd / provided
     if file is None or not file.is_relative_to(SYSTEM_FILE.parent):
         return None
-    own = file.with_name(CREDENTIALS_NAME)
-    return own if _is_there(own) else None
+    own = file.with_name(CREDENTIALS_FOLDER_NAME)
+    return own if _may_exist(own) else None
 
 
 def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
@@ -96,7 +96,7 @@ def service_state_file(file: Path | None) -> Path | None:
         return None
     instance = file.parent.relative_to(SYSTEM_FILE.parent).parts
     folder = STATE_ROOT / "-".join(("notifier", *instance))
-    return folder / STATE_FILE_NAME if _is_there(folder) else None
+    return folder / STATE_FILE_NAME if _may_exist(folder) else None
 
 
 def working_directory() -> Path:

@@ -30,7 +30,7 @@ def of_destination(destination: Destination, environ: Mapping[str, str] | None =
     return proxy_of(url, destination.proxy.get_secret_value(), environ)
 
 
-def described(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+def describe_proxies(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield a text for each proxy in use: its address, the setting that names it, and what uses the proxy."""
     environ = os.environ if environ is None else environ
     users: dict[Proxy, list[str]] = {}

@@ -27,12 +27,12 @@ WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
-_CLOCK: Final = r"([01][0-9]|2[0-3]):([0-5][0-9])"
-_SHORT_CLOCK: Final = r"[0-9]{1,2}:[0-9]{1,2}"
-_DAILY: Final = re.compile(rf"daily {_CLOCK}")
-_WEEKLY: Final = re.compile(rf"weekly ([a-z]+) {_CLOCK}")
-_HOURS: Final = re.compile(rf"{_CLOCK}-{_CLOCK}")
-_WRITTEN: Final = (
+_TIME: Final = r"([01][0-9]|2[0-3]):([0-5][0-9])"
+_SHORT_TIME: Final = r"[0-9]{1,2}:[0-9]{1,2}"
+_DAILY: Final = re.compile(rf"daily {_TIME}")
+_WEEKLY: Final = re.compile(rf"weekly ([a-z]+) {_TIME}")
+_QUIET_HOURS: Final = re.compile(rf"{_TIME}-{_TIME}")
+_NOTATIONS: Final = (
     f'"{IMMEDIATELY}", "daily 08:00", "weekly mon 08:00", or the five fields of cron, such as "0 8 * * 1-5"'
 )
 _FIELDS: Final = 5
@@ -52,7 +52,7 @@ class QuietHours(Struct, frozen=True):
         return moment >= self.begin or moment < self.end
 
 
-def trigger_of(schedule: str) -> "CronTrigger | None":
+def parse_schedule(schedule: str) -> "CronTrigger | None":
     """Return the trigger of a schedule, which treats wall-clock times as UTC; None for `immediately`.
 
     Raises InvalidValue.
@@ -60,20 +60,20 @@ def trigger_of(schedule: str) -> "CronTrigger | None":
     if schedule == IMMEDIATELY:
         return None
     if daily := _DAILY.fullmatch(schedule):
-        return at_time_of_day(time(int(daily[1]), int(daily[2])))
+        return daily_trigger(time(int(daily[1]), int(daily[2])))
     if weekly := _WEEKLY.fullmatch(schedule):
         if weekly[1] not in WEEKDAYS:
             raise InvalidValue(f"names the weekday {weekly[1]}; the weekdays are {', '.join(WEEKDAYS)}")
         return _trigger(day_of_week=weekly[1], hour=int(weekly[2]), minute=int(weekly[3]))
-    if re.fullmatch(rf"(daily|weekly [a-z]+) {_SHORT_CLOCK}", schedule):
+    if re.fullmatch(rf"(daily|weekly [a-z]+) {_SHORT_TIME}", schedule):
         raise InvalidValue("must have a time from 00:00 to 23:59, with two digits each, such as 08:00")
     fields = schedule.split()
     if len(fields) != _FIELDS or schedule.startswith(("daily", "weekly")):
-        raise InvalidValue(f"must be {_WRITTEN}")
-    return _cron(fields)
+        raise InvalidValue(f"must be {_NOTATIONS}")
+    return _parse_cron(fields)
 
 
-def at_time_of_day(moment: time) -> "CronTrigger":
+def daily_trigger(moment: time) -> "CronTrigger":
     """Return a trigger that fires every day at this time."""
     return _trigger(hour=moment.hour, minute=moment.minute)
 
@@ -85,12 +85,12 @@ def _trigger(**fields: Any) -> "CronTrigger":
     return CronTrigger(**fields, timezone=UTC)
 
 
-def quiet_hours_of(written: str) -> QuietHours | None:
+def parse_quiet_hours(written: str) -> QuietHours | None:
     """Return the quiet hours that are written as `20:00-06:00`; None for "". Raises InvalidValue."""
     if not written:
         return None
-    match = _HOURS.fullmatch(written)
-    if match is None and re.fullmatch(rf"{_SHORT_CLOCK}-{_SHORT_CLOCK}", written):
+    match = _QUIET_HOURS.fullmatch(written)
+    if match is None and re.fullmatch(rf"{_SHORT_TIME}-{_SHORT_TIME}", written):
         raise InvalidValue('must have times from 00:00 to 23:59, with two digits each, such as "20:00-06:00"')
     if match is None:
         raise InvalidValue('must be two times of day, such as "20:00-06:00", or "" for none')
@@ -100,10 +100,10 @@ def quiet_hours_of(written: str) -> QuietHours | None:
     return hours
 
 
-def zone_of(name: str) -> tzinfo:
+def parse_time_zone(name: str) -> tzinfo:
     """Return the time zone of this name, or the machine's for "". Raises InvalidValue."""
     try:
-        return ZoneInfo(name) if name else _zone_of_machine()
+        return ZoneInfo(name) if name else _machine_time_zone()
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidValue(
             'is not a time zone that this machine knows: write a name such as "America/Chicago" or "UTC" (`timedatectl'
@@ -112,42 +112,46 @@ def zone_of(name: str) -> tzinfo:
 
 
 @lru_cache(maxsize=1)
-def _zone_of_machine() -> tzinfo:
+def _machine_time_zone() -> tzinfo:
     from tzlocal import get_localzone  # noqa: PLC0415 - only for a schedule without a time zone
 
     zone: tzinfo = get_localzone()
     return zone
 
 
-def _cron(fields: list[str]) -> "CronTrigger":
+def _parse_cron(fields: list[str]) -> "CronTrigger":
     minute, hour, day, month, weekday = fields
     if day != "*" and weekday != "*":
         # With both fields, cron runs on days that match either of them, APScheduler on days that match both.
         raise InvalidValue("names days of the month and weekdays: write * for one of them")
-    days = ",".join(WEEKDAYS[number] for number in sorted(set(_weekdays(weekday.lower())))) if weekday != "*" else "*"
+    days = (
+        ",".join(WEEKDAYS[number] for number in sorted(set(_parse_weekdays(weekday.lower()))))
+        if weekday != "*"
+        else "*"
+    )
     try:
         trigger = _trigger(minute=minute, hour=hour, day=day, month=month, day_of_week=days)
         is_possible = trigger.get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=UTC)) is not None
     except (ValueError, TypeError) as error:
-        raise InvalidValue(f"is not a schedule that can be read ({error}): write {_WRITTEN}") from None
+        raise InvalidValue(f"is not a schedule that can be read ({error}): write {_NOTATIONS}") from None
     if not is_possible:
         raise InvalidValue("names a date that no year has, so nothing would ever be sent")
     return trigger
 
 
-def _weekdays(field: str) -> Iterator[int]:
+def _parse_weekdays(field: str) -> Iterator[int]:
     """Yield the weekdays in a field of a cron schedule as Python numbers them (Monday is 0; in cron, Sunday is)."""
     for part in field.split(","):
         first, dash, last = part.partition("-")
-        begin = _weekday(first)
-        end = _weekday(last) if dash else begin
+        begin = _parse_weekday(first)
+        end = _parse_weekday(last) if dash else begin
         yield begin
         while begin != end:
             begin = (begin + 1) % len(WEEKDAYS)
             yield begin
 
 
-def _weekday(word: str) -> int:
+def _parse_weekday(word: str) -> int:
     if word in WEEKDAYS:
         return WEEKDAYS.index(word)
     if word.isascii() and word.isdigit() and int(word) <= max(_CRON_SUNDAYS):
@@ -157,26 +161,26 @@ def _weekday(word: str) -> int:
     )
 
 
-def _schedule(written: str) -> str:
-    trigger_of(written)
+def _check_schedule(written: str) -> str:
+    parse_schedule(written)
     return written
 
 
-def _quiet_hours(written: str) -> str:
-    quiet_hours_of(written)
+def _check_quiet_hours(written: str) -> str:
+    parse_quiet_hours(written)
     return written
 
 
-def _zone(name: str) -> str:
-    zone_of(name)
+def _check_time_zone(name: str) -> str:
+    parse_time_zone(name)
     return name
 
 
-ScheduleText = Annotated[str, AfterValidator(_schedule)]
+ScheduleText = Annotated[str, AfterValidator(_check_schedule)]
 """A schedule as it is written in the configuration."""
 
-QuietHoursText = Annotated[str, AfterValidator(_quiet_hours)]
+QuietHoursText = Annotated[str, AfterValidator(_check_quiet_hours)]
 """The hours in which nothing is sent, such as `20:00-06:00`; `""` for none."""
 
-ZoneName = Annotated[str, AfterValidator(_zone)]
+ZoneName = Annotated[str, AfterValidator(_check_time_zone)]
 """The IANA name of a time zone; `""` for the machine's."""

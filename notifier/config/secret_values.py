@@ -25,16 +25,16 @@ def secret_values(value: Any) -> Iterator[str]:
             pass
 
 
-def texts(values: Any) -> Iterator[str]:
+def all_strings(values: Any) -> Iterator[str]:
     """Yield every string in the parsed content of a file, at any depth of nesting."""
     match values:
         case str():
             yield values
         case dict():
             for inner in values.values():
-                yield from texts(inner)
+                yield from all_strings(inner)
         case list():
             for inner in values:
-                yield from texts(inner)
+                yield from all_strings(inner)
         case _:
             pass

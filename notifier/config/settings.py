@@ -57,7 +57,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-_ABOUT_EXPIRY: Final = frozenset({"completion.expiring", "completion.expired"})
+_EXPIRY_EVENTS: Final = frozenset({"completion.expiring", "completion.expired"})
 
 
 class StoreSettings(BaseTable):
@@ -115,7 +115,7 @@ class HttpInterfaceSettings(BaseTable):
     def conflicts(self) -> Iterator[Problem]:
         """Yield a problem for each contradiction between keys; `Problem.key` is relative to this table."""
         token = self.token.get_secret_value()
-        if self._is_reached_from_elsewhere:
+        if self._is_reachable_from_other_machines:
             if not token:
                 yield Problem("token", "is required when `listen` lets other machines connect (openssl rand -hex 32)")
             elif len(token) < _SHORTEST_TOKEN:
@@ -143,7 +143,7 @@ class HttpInterfaceSettings(BaseTable):
                 "lets every user of this machine read who completed what, and disable, replay and test; `notifier"
                 " dashboard` signs a browser in without it",
             )
-        if self._is_reached_from_elsewhere:
+        if self._is_reachable_from_other_machines:
             yield Problem(
                 "listen",
                 "lets other machines connect over plain HTTP: the token and people's records cross the network"
@@ -151,8 +151,8 @@ class HttpInterfaceSettings(BaseTable):
             )
 
     @property
-    def _is_reached_from_elsewhere(self) -> bool:
-        return self.listen is not None and not self.listen.loopback
+    def _is_reachable_from_other_machines(self) -> bool:
+        return self.listen is not None and not self.listen.is_loopback
 
 
 class AlertSettings(BaseTable):
@@ -164,7 +164,7 @@ class AlertSettings(BaseTable):
     """A URL that is requested after every successful poll, so that a service there notices when the requests stop (a
     dead man's switch). The URL is a secret."""
 
-    def heard_by(self) -> str:
+    def alert_channel(self) -> str:
         """Return what would make problems known: the alerts' destination, else "heartbeat", else ""."""
         return self.destination or ("heartbeat" if self.heartbeat_url.get_secret_value() else "")
 
@@ -187,17 +187,17 @@ class Settings(BaseTable):
     destinations: dict[Name, Destination] = default({})
     """The receivers of events, by name."""
 
-    _shown_to_all: tuple[Path, ...] = PrivateAttr(default=())
-    _unmatched: tuple[str, ...] = PrivateAttr(default=())
+    _world_readable_files: tuple[Path, ...] = PrivateAttr(default=())
+    _unmatched_patterns: tuple[str, ...] = PrivateAttr(default=())
 
-    def noting(self, *, shown_to_all: Iterable[Path], unmatched: Iterable[str]) -> Self:
-        """Keep what was noticed while these settings were read, for `warnings`; return the settings.
+    def with_load_warnings(self, *, world_readable_files: Iterable[Path], unmatched_patterns: Iterable[str]) -> Self:
+        """Return these settings, whose `warnings` now also report two problems of the configuration's files.
 
-        `shown_to_all` are files with secrets that every user can read; `unmatched` are the places of patterns
-        that no file matches.
+        `world_readable_files` contain secrets, and every user can read them. `unmatched_patterns` are the dotted keys
+        of the patterns (`include[0]`) that no file matches.
         """
-        self._shown_to_all = tuple(shown_to_all)
-        self._unmatched = tuple(unmatched)
+        self._world_readable_files = tuple(world_readable_files)
+        self._unmatched_patterns = tuple(unmatched_patterns)
         return self
 
     def secrets(self) -> tuple[str, ...]:
@@ -233,21 +233,21 @@ class Settings(BaseTable):
             if owner != name:
                 message = f"produces the same event ids as source `{owner}`; each source needs its own namespace"
                 yield Problem(dotted(("sources", name, "id_namespace")), message)
-        yield from self._blind_filters()
+        yield from self._unusable_filters()
 
-    def _blind_filters(self) -> Iterator[Problem]:
+    def _unusable_filters(self) -> Iterator[Problem]:
         """Yield a problem for each filter by a fact or name that one of the destination's sources does not look up."""
         for name, destination in self.destinations.items():
-            for key, wanted in destination.facts_needed():
+            for key, fact in destination.facts_needed():
                 for source in destination.sources or self.sources:
-                    theirs = self.sources.get(source)
-                    if theirs is not None and (missing := theirs.lacks(wanted)):
+                    configured = self.sources.get(source)
+                    if configured is not None and (missing := configured.why_unfilterable_by(fact)):
                         where = dotted(("destinations", name, key))
                         yield Problem(where, missing.format(source=dotted(("sources", source))))
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences about settings that are valid and may be intended, but that the operator should know."""
-        if self.alerts.heard_by():
+        if self.alerts.alert_channel():
             return ()
         return ("no one is alerted if something goes wrong: neither `[alerts] destination` nor `heartbeat_url` is set",)
 
@@ -256,39 +256,39 @@ class Settings(BaseTable):
         return tuple(self._warnings(datetime.now(UTC).date()))
 
     def _warnings(self, today: date) -> Iterator[Problem]:
-        yield from _below(("store",), self.store.warnings())
-        yield from _below(("http",), self.http.warnings())
-        for file in self._shown_to_all:
+        yield from _prefix_keys(("store",), self.store.warnings())
+        yield from _prefix_keys(("http",), self.http.warnings())
+        for file in self._world_readable_files:
             yield Problem(str(file), f"contains secrets, and every user can read it: chmod o-r {file}")
-        for key in self._unmatched:
+        for key in self._unmatched_patterns:
             yield Problem(key, "no file matches this pattern")
         if is_plain_beyond_loopback(self.alerts.heartbeat_url.get_secret_value()):
             yield Problem("alerts.heartbeat_url", "is http://: it crosses the network unencrypted; use https://")
         if not self.destinations:
             yield Problem("destinations", "there are none: completions are recorded, but no one is notified")
         for name, source in self.sources.items():
-            yield from _below(("sources", name), source.warnings(today))
+            yield from _prefix_keys(("sources", name), source.warnings(today))
         for name, destination in self.destinations.items():
-            yield from _below(("destinations", name), destination.warnings())
+            yield from _prefix_keys(("destinations", name), destination.warnings())
             if not destination.events and name != self.alerts.destination:
                 yield Problem(
                     dotted(("destinations", name, "events")), "is empty: nothing is ever sent to this destination"
                 )
-        yield from self._unheard_expiry()
-        yield from self._twice()
+        yield from self._unreceived_expiry()
+        yield from self._duplicates()
         for variable, problem in unusable(os.environ):
             yield Problem(variable, f"is ignored: it {problem}")
 
-    def _unheard_expiry(self) -> Iterator[Problem]:
+    def _unreceived_expiry(self) -> Iterator[Problem]:
         """Yield a problem for each source with announcements of expiry that no destination receives."""
         for name, source in self.sources.items():
-            if source.expiry and not any(_ABOUT_EXPIRY & {*it.events} for it in self.destinations.values()):
+            if source.expiry and not any(_EXPIRY_EVENTS & {*it.events} for it in self.destinations.values()):
                 yield Problem(
                     dotted(("sources", name, "expiry")),
                     'is on, but no destination gets it: add "completion.expiring" or "completion.expired" to `events`',
                 )
 
-    def _twice(self) -> Iterator[Problem]:
+    def _duplicates(self) -> Iterator[Problem]:
         """Yield a problem for each account or receiver that is configured twice: its events would be sent twice."""
         accounts: dict[object, str] = {}
         for name, source in self.sources.items():
@@ -301,7 +301,9 @@ class Settings(BaseTable):
                 )
         addresses: dict[object, str] = {}
         for name, destination in self.destinations.items():
-            first = addresses.setdefault((destination.type, destination.target(), destination.filters()), name)
+            first = addresses.setdefault(
+                (destination.type, destination.receiver_identity(), destination.filters()), name
+            )
             if first != name:
                 yield Problem(
                     dotted(("destinations", name, destination.address_key)),
@@ -317,6 +319,6 @@ def _secret_parts(url: str, *, is_address: bool) -> Iterator[str]:
         yield f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _below(path: tuple[str, ...], problems: Iterator[Problem]) -> Iterator[Problem]:
+def _prefix_keys(path: tuple[str, ...], problems: Iterator[Problem]) -> Iterator[Problem]:
     for problem in problems:
         yield Problem(f"{dotted(path)}.{problem.key}", problem.message)

@@ -23,24 +23,28 @@ def shown_settings(table: BaseTable, *, address: str | None = None) -> list[Show
     """Return all keys of a table, first the keys that the configuration sets; `address` replaces the value of `url`."""
     plain = table.model_dump(mode="json")
     found = [
-        ShownSetting(key, _shown(key, getattr(table, key), plain[key], address), key not in table.model_fields_set)
+        ShownSetting(
+            key, _display_value(key, getattr(table, key), plain[key], address), key not in table.model_fields_set
+        )
         for key in type(table).model_fields
     ]
     return sorted(found, key=lambda setting: setting.is_default)
 
 
-def _shown(key: str, value: Any, plain: Any, address: str | None) -> str:
+def _display_value(key: str, value: Any, plain: Any, address: str | None) -> str:
     if key == "url" and address is not None:
         return address
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {HIDDEN if any(secret_values(it)) else _text(it)}" for name, it in value.items())
+        return ", ".join(
+            f"{name}: {HIDDEN if any(secret_values(it)) else _plain_text(it)}" for name, it in value.items()
+        )
     if any(secret_values(value)):
         number = sum(1 for _ in secret_values(value))
         return HIDDEN if number == 1 else f"{number} values {HIDDEN}"
-    return "" if isinstance(value, SecretStr) else _text(plain)
+    return "" if isinstance(value, SecretStr) else _plain_text(plain)
 
 
-def _text(plain: Any) -> str:
+def _plain_text(plain: Any) -> str:
     match plain:
         case None:
             return ""
@@ -49,8 +53,8 @@ def _text(plain: Any) -> str:
         case float():
             return f"{plain:g}"
         case list() | tuple():
-            return ", ".join(map(_text, plain))
+            return ", ".join(map(_plain_text, plain))
         case dict():
-            return ", ".join(f"{name}: {_text(it)}" for name, it in plain.items())
+            return ", ".join(f"{name}: {_plain_text(it)}" for name, it in plain.items())
         case _:
             return str(plain)

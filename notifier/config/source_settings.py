@@ -33,7 +33,7 @@ _SHARED_REQUESTS_PER_MINUTE: Final = 80
 _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""
 
-_MOST_FOR_POLLS: Final = 0.8
+_MAX_POLL_SHARE: Final = 0.8
 """The share of the requests per minute above which polls would often be late."""
 
 
@@ -61,7 +61,7 @@ class ExpiryDates(StrEnum):
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def _first_run(written: object) -> FirstRun | date:
+def _parse_first_run(written: object) -> FirstRun | date:
     """Return the value of `first_run`: one of two words, or a date (text or a TOML date). Raises InvalidValue."""
     if isinstance(written, date) and not isinstance(written, datetime):
         return written
@@ -79,7 +79,7 @@ def _first_run(written: object) -> FirstRun | date:
     raise InvalidValue(f'must be "silent", "notify", or a date such as "2026-01-01"{meant}')
 
 
-def _confirm_after(written: object) -> float:
+def _parse_confirm_after(written: object) -> float:
     seconds = parse_duration(written)
     if seconds < 1:
         raise InvalidValue('must be at least "1s", because a second look at the same moment proves nothing more')
@@ -88,7 +88,7 @@ def _confirm_after(written: object) -> float:
 
 ConfirmAfter = Annotated[
     float,
-    PlainValidator(_confirm_after, json_schema_input_type=DurationText),
+    PlainValidator(_parse_confirm_after, json_schema_input_type=DurationText),
     PlainSerializer(format_duration, return_type=str),
 ]
 """A duration of at least a second."""
@@ -127,7 +127,7 @@ class SourceSettings(BaseTable):
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
-            _first_run,
+            _parse_first_run,
             json_schema_input_type=FirstRun | Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")],
         ),
         PlainSerializer(str, return_type=str),
@@ -183,15 +183,15 @@ class SourceSettings(BaseTable):
         """Return the facts about people that are stored."""
         return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
-    def lacks(self, wanted: PersonField | None) -> str:
-        """Return why filters by `wanted` cannot work for this source, with `{source}` for its name; "" if they can.
+    def why_unfilterable_by(self, fact: PersonField | None) -> str:
+        """Return why filters by `fact` cannot work for this source, with `{source}` for its name; "" if they can.
 
-        `wanted` is a fact about people, or None for the training title.
+        `fact` is a fact about people, or None for the training title.
         """
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"
-        if wanted is not None and wanted not in self.person_fields:
-            return f'needs "{wanted}" in person_fields of {{source}}, which decides what is stored about people'
+        if fact is not None and fact not in self.person_fields:
+            return f'needs "{fact}" in person_fields of {{source}}, which decides what is stored about people'
         return ""
 
     def namespace(self, name: str) -> str:
@@ -234,7 +234,7 @@ class SourceSettings(BaseTable):
                 " integrations together",
             )
         polls = 60 / self.poll_interval * _REQUESTS_OF_A_POLL
-        if polls > self.requests_per_minute * _MOST_FOR_POLLS:
+        if polls > self.requests_per_minute * _MAX_POLL_SHARE:
             yield Problem(
                 "poll_interval",
                 f"needs up to {polls:g} of the {self.requests_per_minute} requests_per_minute: polls will be late,"

@@ -12,30 +12,30 @@ from pydantic import ValidationError
 from notifier.config.error_messages import explain
 from notifier.config.errors import Problem
 from notifier.config.layers import variable_name
-from notifier.config.loader import surroundings
+from notifier.config.loader import validation_context
 from notifier.config.settings import Settings
 
 _TABLE: Final = re.compile(r"(?:# )?\[(?P<name>[a-z0-9_.-]+)\]")
 _KEY: Final = re.compile(r'(?:# )?(?P<key>[a-z_0-9]+) = (?:[^#"]|"[^"]*")*(?P<comment>#.*)?')
-_COMMENT_AT: Final = 32
+_COMMENT_COLUMN: Final = 32
 _FIRST_LINE: Final = "# Completion Notifier: every key; the keys in comments have their defaults."
-_ALWAYS: Final = ("store", "log", "http", "alerts")
+_ALWAYS_ACTIVE_TABLES: Final = ("store", "log", "http", "alerts")
 
 
-class Elsewhere(Struct, frozen=True):
+class StoredElsewhere(Struct, frozen=True):
     """A placeholder for a secret that is in a credential file or a variable and not in the configuration file."""
 
 
-Values = Mapping[str, Mapping[str, str | Elsewhere]]
+Values = Mapping[str, Mapping[str, str | StoredElsewhere]]
 """The values to set, by table in the example (such as `sources.acme`) and by key."""
 
 
-def example() -> str:
+def read_example() -> str:
     """Return the text of config.example.toml, which has every key with its default."""
     return Path(__file__).with_name("example.toml").read_text(encoding="utf-8")
 
 
-def commented(text: str, names: Mapping[str, str], values: Values) -> str:
+def fill_in_example(text: str, names: Mapping[str, str], values: Values) -> str:
     """Return a configuration made from the example's `text`, in which keys without a value are commented out.
 
     `names` maps the names of the example's sources and destinations to the names to use instead.
@@ -44,25 +44,25 @@ def commented(text: str, names: Mapping[str, str], values: Values) -> str:
     return "\n".join([_FIRST_LINE, *_lines(rest, names, values)]) + "\n"
 
 
-def problems_with(values: Mapping[str, Any]) -> tuple[Problem, ...]:
+def validate_values(values: Mapping[str, Any]) -> tuple[Problem, ...]:
     """Return the problems of a configuration with these values. No problem repeats a value."""
     try:
-        Settings.model_validate(values, context=surroundings(values, {}))
+        Settings.model_validate(values, context=validation_context(values, {}))
     except ValidationError as error:
         return tuple(explain(error, ()))
     return ()
 
 
-def _renamed(text: str, names: Mapping[str, str]) -> str:
+def _replace_names(text: str, names: Mapping[str, str]) -> str:
     if not names:
         return text
     old = "|".join(map(re.escape, names))
     text = re.sub(rf"(?<![\w.-])(?:{old})(?![\w-])|(?<=[a-z]\.)(?:{old})(?=\])", lambda it: names[it[0]], text)
-    variables = {_as_variable(name): _as_variable(new) for name, new in names.items()}
+    variables = {_variable_segment(name): _variable_segment(new) for name, new in names.items()}
     return re.sub("|".join(map(re.escape, variables)), lambda it: variables[it[0]], text)
 
 
-def _as_variable(name: str) -> str:
+def _variable_segment(name: str) -> str:
     return f"__{name.upper().replace('-', '_')}__"
 
 
@@ -71,17 +71,17 @@ def _lines(text: str, names: Mapping[str, str], values: Values) -> Iterator[str]
     for line in text.splitlines():
         if header := _TABLE.fullmatch(line):
             table = header["name"]
-            named = _renamed(f"[{table}]", names)
-            yield named if table in (*_ALWAYS, *values) else f"# {named}"
+            named = _replace_names(f"[{table}]", names)
+            yield named if table in (*_ALWAYS_ACTIVE_TABLES, *values) else f"# {named}"
         elif key := _KEY.fullmatch(line):
             value = values.get(table, {}).get(key["key"])
             if value is None:
                 yield line if line.startswith("# ") else f"# {line}"
-            elif isinstance(value, Elsewhere):
-                place = (*_renamed(f"[{table}]", names)[1:-1].split("."), key["key"])
+            elif isinstance(value, StoredElsewhere):
+                place = (*_replace_names(f"[{table}]", names)[1:-1].split("."), key["key"])
                 yield f"# {key['key']}: in the credential file or variable {variable_name(place)}"
             else:
                 written = f"{key['key']} = {json.dumps(value, ensure_ascii=False)}"
-                yield f"{written:<{_COMMENT_AT - 2}}  {key['comment'] or ''}".rstrip()
+                yield f"{written:<{_COMMENT_COLUMN - 2}}  {key['comment'] or ''}".rstrip()
         else:
-            yield _renamed(line, names)
+            yield _replace_names(line, names)

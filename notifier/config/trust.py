@@ -14,7 +14,7 @@ from typing import Final
 _ROOT: Final = 0
 
 
-def distrust(path: Path) -> str | None:
+def why_untrusted(path: Path) -> str | None:
     """Return why a file or folder of the configuration is not trusted; None if it is trusted or does not exist.
 
     A trusted file and its folder belong to this process's user or to root, and others can write neither. Links are
@@ -28,27 +28,27 @@ def distrust(path: Path) -> str | None:
         return None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         return None
-    return _distrust(found, path) or _distrust_of_folder(folder, real.parent)
+    return _why_untrusted_file(found, path) or _why_untrusted_folder(folder, real.parent)
 
 
-def distrust_credentials(folder: Path) -> str | None:
+def why_untrusted_credentials_folder(folder: Path) -> str | None:
     """Return why a folder of credential files is not trusted; None if it is trusted or does not exist.
 
-    Other users may create files in a trusted folder only if it is sticky, as in /tmp: they can then neither remove nor
-    replace its files, and each file is checked by itself (`distrust_credential`). Kubernetes mounts a secret as such a
-    folder: a tmpfs of root with the mode 1777 (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
+    A trusted folder that other users can write to is sticky, like /tmp: they can then create files in it, but neither
+    remove nor replace files of others. `why_untrusted_credential_file` checks each file. Kubernetes mounts a secret as
+    a sticky folder: a tmpfs of root with the mode 1777 (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
     try:
         is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
     except OSError:
         return None
     if not (is_sticky and found.st_uid in (os.geteuid(), _ROOT)):
-        return distrust(folder)
+        return why_untrusted(folder)
     real = Path(os.path.realpath(folder))
-    return _distrust_of_folder(real.parent.stat(), real.parent)
+    return _why_untrusted_folder(real.parent.stat(), real.parent)
 
 
-def distrust_credential(file: Path) -> str | None:
+def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
 
     Where other users can create files, they could make a symbolic or hard link, named like a key, to any file of
@@ -58,36 +58,36 @@ def distrust_credential(file: Path) -> str | None:
         named, folder = file.lstat(), file.parent.stat()
     except OSError:
         return None
-    if _others_write(folder):
+    if _is_writable_by_others(folder):
         if named.st_uid not in (os.geteuid(), _ROOT):
             kind = "a link" if stat.S_ISLNK(named.st_mode) else "a file"
             return f"is {kind} of {_name(named.st_uid)} in a folder that every user can write to: remove it"
         if stat.S_ISREG(named.st_mode) and named.st_nlink > 1:
             return "has a second name, and is in a folder that every user can write to: copy it and remove the original"
-    return distrust(file)
+    return why_untrusted(file)
 
 
-def _distrust(found: os.stat_result, path: Path) -> str | None:
+def _why_untrusted_file(found: os.stat_result, path: Path) -> str | None:
     if found.st_uid not in (os.geteuid(), _ROOT):
         return (
             f"belongs to {_name(found.st_uid)}, not to you or root: change its owner (chown), or run this as"
             f" {_name(found.st_uid)}"
         )
-    if _others_write(found):
+    if _is_writable_by_others(found):
         return f"can be written by other users (mode {_mode(found)}): remove that permission (chmod go-w {path})"
     return None
 
 
-def _distrust_of_folder(found: os.stat_result, path: Path) -> str | None:
+def _why_untrusted_folder(found: os.stat_result, path: Path) -> str | None:
     # In a sticky folder such as /tmp, users can neither remove nor rename files of others.
-    if found.st_uid in (os.geteuid(), _ROOT) and (found.st_mode & stat.S_ISVTX or not _others_write(found)):
+    if found.st_uid in (os.geteuid(), _ROOT) and (found.st_mode & stat.S_ISVTX or not _is_writable_by_others(found)):
         return None
     if found.st_uid not in (os.geteuid(), _ROOT):
         return f"is in a folder of {_name(found.st_uid)}, who could replace it: move it into a folder of yours"
     return f"is in a folder that other users can write to (mode {_mode(found)}): chmod go-w {path}"
 
 
-def readable_by_everybody(file: Path) -> bool:
+def is_world_readable(file: Path) -> bool:
     """Return whether all users of the machine can read a file."""
     try:
         found = file.stat()
@@ -96,7 +96,7 @@ def readable_by_everybody(file: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and bool(found.st_mode & stat.S_IROTH)
 
 
-def _others_write(found: os.stat_result) -> bool:
+def _is_writable_by_others(found: os.stat_result) -> bool:
     return bool(found.st_mode & stat.S_IWOTH) or (bool(found.st_mode & stat.S_IWGRP) and not _is_private_group(found))
 
 

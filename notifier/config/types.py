@@ -16,20 +16,20 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from notifier.config.base_table import Surroundings
+from notifier.config.base_table import ValidationContext
 from notifier.config.database_url import parse_database_url, parse_schema_name
 from notifier.config.errors import InvalidValue
 from notifier.config.paths import default_state_file
-from notifier.config.trust import distrust
+from notifier.config.trust import why_untrusted
 from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
 from notifier.http.proxy import DIRECT, problem_with
 from notifier.patterns import EXCLUDES
 from notifier.regular_files import irregular
 from notifier.suggest import hint
 
-_NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OWN_HEADERS: Final = frozenset(
+_VALID_NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_VALID_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_RESERVED_HEADERS: Final = frozenset(
     {
         "connection",
         "content-encoding",
@@ -43,13 +43,13 @@ _OWN_HEADERS: Final = frozenset(
         "webhook-timestamp",
     }
 )
-_ORIGIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_VALID_ORIGIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST_ORIGIN: Final = 253
 _LONGEST_PATTERN: Final = 500
 
 
-def _name(name: str) -> str:
-    if _NAME.fullmatch(name):
+def _check_name(name: str) -> str:
+    if _VALID_NAME.fullmatch(name):
         return name
     possible = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-")
     meant = f"; did you mean `{possible}`?" if possible else ""
@@ -58,70 +58,72 @@ def _name(name: str) -> str:
     )
 
 
-Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})]
+Name = Annotated[
+    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})
+]
 """The name of a source or destination. It has no `--`, because `__` separates the levels of a variable's name."""
 
 
-def _source_name(name: str, info: ValidationInfo) -> str:
-    if isinstance(info.context, Surroundings) and name not in info.context.sources:
+def _check_source_name(name: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, ValidationContext) and name not in info.context.sources:
         raise InvalidValue(f"does not name a configured source; {hint(name, info.context.sources)}")
     return name
 
 
-def _destination_name(name: str, info: ValidationInfo) -> str:
-    if name and isinstance(info.context, Surroundings) and name not in info.context.destinations:
+def _check_destination_name(name: str, info: ValidationInfo) -> str:
+    if name and isinstance(info.context, ValidationContext) and name not in info.context.destinations:
         raise InvalidValue(f"does not name a configured destination; {hint(name, info.context.destinations)}")
     return name
 
 
-SourceName = Annotated[str, AfterValidator(_source_name)]
+SourceName = Annotated[str, AfterValidator(_check_source_name)]
 """The name of a configured source."""
 
-OptionalDestinationName = Annotated[str, AfterValidator(_destination_name)]
+OptionalDestinationName = Annotated[str, AfterValidator(_check_destination_name)]
 """The name of a configured destination; `""` for none."""
 
 
-def _no_boolean(value: object) -> object:
+def _reject_boolean(value: object) -> object:
     if isinstance(value, bool):
         raise InvalidValue("must be a number")
     return value
 
 
-Count = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_reject_boolean)]
 """A whole number, at least 1."""
 
-CountUpTo1000 = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_no_boolean)]
+CountUpTo1000 = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_reject_boolean)]
 """A whole number from 1 to 1000."""
 
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_reject_boolean)]
 """A number per second; 0 for no limit."""
 
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_reject_boolean)]
 """A part of a whole: more than 0, at most 1."""
 
-RecordsOrShare = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+RecordsOrShare = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False), BeforeValidator(_reject_boolean)]
 """A number of records or, if it is below 1, a share of the known records."""
 
 
-def _printable(text: str) -> str:
+def _check_printable(text: str) -> str:
     if not text.isprintable():
         raise InvalidValue("must be one line of text, without control characters")
     return text
 
 
-Text = Annotated[str, AfterValidator(_printable)]
+Text = Annotated[str, AfterValidator(_check_printable)]
 """A line of text, possibly empty."""
 
 Id = Annotated[
     str,
     Field(min_length=1, coerce_numbers_to_str=True),
-    AfterValidator(_printable),
+    AfterValidator(_check_printable),
     WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
 ]
 """An id of the API: text, or (in v2 also) a number."""
 
 
-def _pattern(text: str) -> str:
+def _check_pattern(text: str) -> str:
     if not text.removeprefix(EXCLUDES).strip():
         raise InvalidValue('must not be empty; after "!" stands what is excluded')
     if len(text) > _LONGEST_PATTERN:
@@ -132,14 +134,14 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[
     str,
     Field(min_length=1, coerce_numbers_to_str=True),
-    AfterValidator(_printable),
-    AfterValidator(_pattern),
+    AfterValidator(_check_printable),
+    AfterValidator(_check_pattern),
     WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
 ]
 """A title, number or id in a filter: `*` stands for any text, `?` for one character, and a leading `!` excludes."""
 
 
-def _one_word(secret: SecretStr) -> SecretStr:
+def _check_one_word(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if " " in text or not (text.isascii() and text.isprintable()):
         raise InvalidValue(
@@ -148,20 +150,20 @@ def _one_word(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _not_empty(secret: SecretStr) -> SecretStr:
+def _check_not_empty(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value():
         raise InvalidValue("must not be empty")
     return secret
 
 
-OptionalToken = Annotated[SecretStr, AfterValidator(_one_word)]
+OptionalToken = Annotated[SecretStr, AfterValidator(_check_one_word)]
 """A bearer token; `""` for none."""
 
-Token = Annotated[SecretStr, AfterValidator(_not_empty), AfterValidator(_one_word)]
+Token = Annotated[SecretStr, AfterValidator(_check_not_empty), AfterValidator(_check_one_word)]
 """A token, which is not empty and has no spaces."""
 
 
-def _base_url(url: str) -> str:
+def _check_base_url(url: str) -> str:
     parts = check_encrypted_url(url)
     if parts.username is not None or parts.password is not None:
         raise InvalidValue("must not contain a user name or password; the token has its own key")
@@ -170,7 +172,7 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _public_url(url: str) -> str:
+def _check_public_url(url: str) -> str:
     if not url:
         return url
     parts = check_url(url)
@@ -181,33 +183,33 @@ def _public_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _encrypted_url(url: SecretStr) -> SecretStr:
+def _check_secret_encrypted_url(url: SecretStr) -> SecretStr:
     check_encrypted_url(url.get_secret_value())
     return url
 
 
-def _any_url(url: SecretStr) -> SecretStr:
+def _check_any_url(url: SecretStr) -> SecretStr:
     check_url(url.get_secret_value())
     return url
 
 
-def _any_url_or_none(url: SecretStr) -> SecretStr:
-    return _any_url(url) if url.get_secret_value() else url
+def _check_optional_url(url: SecretStr) -> SecretStr:
+    return _check_any_url(url) if url.get_secret_value() else url
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
 """The base URL of the API's methods, without a slash at the end: https, or http if it is on this machine."""
 
-PublicUrl = Annotated[str, AfterValidator(_public_url)]
+PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 """The base URL of links in messages, without a slash at the end; `""` for none."""
 
-EncryptedUrl = Annotated[SecretStr, AfterValidator(_encrypted_url)]
+EncryptedUrl = Annotated[SecretStr, AfterValidator(_check_secret_encrypted_url)]
 """A secret URL: https, or http if it is on this machine."""
 
-AnyUrl = Annotated[SecretStr, AfterValidator(_any_url)]
+AnyUrl = Annotated[SecretStr, AfterValidator(_check_any_url)]
 """An http or https URL that may contain a secret."""
 
-OptionalUrl = Annotated[SecretStr, AfterValidator(_any_url_or_none)]
+OptionalUrl = Annotated[SecretStr, AfterValidator(_check_optional_url)]
 """An http or https URL that may contain a secret; `""` for none."""
 
 
@@ -218,7 +220,7 @@ SchemaName = Annotated[str, AfterValidator(parse_schema_name)]
 """The name of a schema in a database."""
 
 
-def _proxy(url: SecretStr) -> SecretStr:
+def _check_proxy(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
     if text in ("", DIRECT):
         return url
@@ -228,40 +230,40 @@ def _proxy(url: SecretStr) -> SecretStr:
     return url
 
 
-ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy)]
 """The URL of a proxy (http or https), possibly with a password; `none` for no proxy; `""` for the environment's."""
 
 
-def _header_name(name: str) -> str:
-    if not _HEADER_NAME.fullmatch(name):
+def _check_header_name(name: str) -> str:
+    if not _VALID_HEADER_NAME.fullmatch(name):
         raise InvalidValue("is not the name of an HTTP header: letters, digits and hyphens, such as X-Api-Key")
-    if name.lower() in _OWN_HEADERS:
+    if name.lower() in _RESERVED_HEADERS:
         raise InvalidValue("is a header that the notifier sets itself")
     return name
 
 
-OptionalHeaderName = Annotated[str, AfterValidator(lambda name: name and _header_name(name))]
+OptionalHeaderName = Annotated[str, AfterValidator(lambda name: name and _check_header_name(name))]
 """The name of a header that the notifier does not set itself; `""` for none."""
 
 
-def _origin(origin: str) -> str:
-    if origin and (not _ORIGIN.fullmatch(origin) or len(origin) > _LONGEST_ORIGIN):
+def _check_origin(origin: str) -> str:
+    if origin and (not _VALID_ORIGIN.fullmatch(origin) or len(origin) > _LONGEST_ORIGIN):
         raise InvalidValue("must be the name of a host, such as notifier.example.com")
     return origin
 
 
-OptionalOrigin = Annotated[str, AfterValidator(_origin)]
+OptionalOrigin = Annotated[str, AfterValidator(_check_origin)]
 """The host name by which a receiver knows this sender; `""` for none."""
 
 
-def _header_value(value: SecretStr) -> SecretStr:
+def _check_header_value(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not (text.isascii() and text.isprintable()):
         raise InvalidValue("must be one line of visible ASCII characters")
     return value
 
 
-def _each_header_once(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+def _check_header_names_differ(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
     if len({name.lower() for name in headers}) < len(headers):
         raise InvalidValue("must name each header once (case is ignored, also in environment variables)")
     return headers
@@ -269,15 +271,15 @@ def _each_header_once(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 Headers = Annotated[
     dict[
-        Annotated[str, AfterValidator(_header_name)],
-        Annotated[SecretStr, AfterValidator(_header_value)],
+        Annotated[str, AfterValidator(_check_header_name)],
+        Annotated[SecretStr, AfterValidator(_check_header_value)],
     ],
-    AfterValidator(_each_header_once),
+    AfterValidator(_check_header_names_differ),
 ]
 """Additional headers of a request, by name; their values are secrets."""
 
 
-def _path(value: object, of: str = "a file") -> Path:
+def _parse_path(value: object, of: str = "a file") -> Path:
     match value:
         case Path():
             return value
@@ -287,83 +289,83 @@ def _path(value: object, of: str = "a file") -> Path:
             raise InvalidValue(f"must be the path of {of}, in quotes")
 
 
-def _state_file(value: object, info: ValidationInfo) -> Path:
+def _parse_state_file(value: object, info: ValidationInfo) -> Path:
     if value == "":
-        if isinstance(info.context, Surroundings):
+        if isinstance(info.context, ValidationContext):
             return default_state_file(info.context.environ, info.context.file)
         return default_state_file(os.environ)
-    return _path(value)
+    return _parse_path(value)
 
 
-def _readable_file(value: object) -> Path | None:
+def _parse_readable_file(value: object) -> Path | None:
     if value == "" or value is None:
         return None
-    path = _path(value)
+    path = _parse_path(value)
     if kind := irregular(path):
         raise InvalidValue(f"names a file that is refused: it {kind}")
     try:
         path.open("rb").close()
     except OSError as error:
         raise InvalidValue(f"names a file that cannot be read: {error.strerror}") from None
-    if distrusted := distrust(path):
-        raise InvalidValue(f"names a file that is refused: it {distrusted}")
+    if reason := why_untrusted(path):
+        raise InvalidValue(f"names a file that is refused: it {reason}")
     return path
 
 
-def _readable_folder(value: object) -> Path | None:
+def _parse_readable_folder(value: object) -> Path | None:
     if value == "" or value is None:
         return None
-    path = _path(value, "a folder")
+    path = _parse_path(value, "a folder")
     try:
         files = sorted(entry.name for entry in os.scandir(path))
     except OSError as error:
         raise InvalidValue(f"names a folder that cannot be read: {error.strerror}") from None
-    if distrusted := distrust(path):
-        raise InvalidValue(f"names a folder that is refused: it {distrusted}")
+    if reason := why_untrusted(path):
+        raise InvalidValue(f"names a folder that is refused: it {reason}")
     for name in files:
-        if distrusted := distrust(path / name):
-            raise InvalidValue(f"names a folder that is refused: {name} in it {distrusted}")
+        if reason := why_untrusted(path / name):
+            raise InvalidValue(f"names a folder that is refused: {name} in it {reason}")
     return path
 
 
-def _written_path(path: Path | None) -> str:
+def _format_path(path: Path | None) -> str:
     return "" if path is None else str(path)
 
 
 FilePattern = Annotated[
     Path,
-    PlainValidator(lambda written: _path(written, "files"), json_schema_input_type=str),
-    PlainSerializer(_written_path, return_type=str),
+    PlainValidator(lambda written: _parse_path(written, "files"), json_schema_input_type=str),
+    PlainSerializer(_format_path, return_type=str),
 ]
 """The path of a file, or a pattern of paths with `*`, `?` and `[...]`; `**` stands for any number of folders."""
 
 StateFile = Annotated[
-    Path, PlainValidator(_state_file, json_schema_input_type=str), PlainSerializer(_written_path, return_type=str)
+    Path, PlainValidator(_parse_state_file, json_schema_input_type=str), PlainSerializer(_format_path, return_type=str)
 ]
 """The path of the state file; `""` for the default place."""
 
 ReadableFile = Annotated[
     Path | None,
-    PlainValidator(_readable_file, json_schema_input_type=str),
-    PlainSerializer(_written_path, return_type=str),
+    PlainValidator(_parse_readable_file, json_schema_input_type=str),
+    PlainSerializer(_format_path, return_type=str),
 ]
 """The path of a file that can be read; `""` for none."""
 
 ReadableFolder = Annotated[
     Path | None,
-    PlainValidator(_readable_folder, json_schema_input_type=str),
-    PlainSerializer(_written_path, return_type=str),
+    PlainValidator(_parse_readable_folder, json_schema_input_type=str),
+    PlainSerializer(_format_path, return_type=str),
 ]
 """The path of a folder that can be read; `""` for none."""
 
 
-def _written_address(address: TcpAddress | UnixAddress | None) -> str:
+def _format_address(address: TcpAddress | UnixAddress | None) -> str:
     return "" if address is None else str(address)
 
 
 ListenAddress = Annotated[
     TcpAddress | UnixAddress | None,
     PlainValidator(parse_listen, json_schema_input_type=str),
-    PlainSerializer(_written_address, return_type=str),
+    PlainSerializer(_format_address, return_type=str),
 ]
 """Where to listen; `""` for nowhere."""

@@ -27,7 +27,7 @@ class TcpAddress(Struct, frozen=True):
     port: int
 
     @property
-    def loopback(self) -> bool:
+    def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return is_loopback(self.host)
 
@@ -42,7 +42,7 @@ class UnixAddress(Struct, frozen=True):
     path: Path
 
     @property
-    def loopback(self) -> bool:
+    def is_loopback(self) -> bool:
         """Whether only this machine can connect; always true."""
         return True
 
@@ -103,19 +103,19 @@ def _parse_host(host: str) -> str:
 
 def check_url(url: str) -> SplitResult:
     """Return the parts of an http or https URL. Raises InvalidValue for anything else."""
-    return _check_web(url, "https:// or http://")
+    return _check_web_url(url, "https:// or http://")
 
 
-def _check_web(url: str, begins: str) -> SplitResult:
-    """Return the parts of an http or https URL; `begins` names the allowed schemes in the error."""
-    parts = _checked(url, ("https", "http"), begins)
+def _check_web_url(url: str, allowed: str) -> SplitResult:
+    """Return the parts of an http or https URL; `allowed` names the allowed schemes in the error."""
+    parts = _split_url(url, ("https", "http"), allowed)
     _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts
 
 
 def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
     """Return the parts of a broker's URL with the scheme `encrypted` or `plain`. Raises InvalidValue otherwise."""
-    parts = _checked(url, (encrypted, plain), f"{encrypted}:// or {plain}://")
+    parts = _split_url(url, (encrypted, plain), f"{encrypted}:// or {plain}://")
     if parts.fragment:
         raise InvalidValue("must not contain a `#`; in a password, it is written as %23")
     if not (unquote(parts.username or "") + unquote(parts.password or "")).isprintable():
@@ -123,7 +123,7 @@ def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
     return parts
 
 
-def _checked(url: str, schemes: tuple[str, str], begins: str) -> SplitResult:
+def _split_url(url: str, schemes: tuple[str, str], allowed: str) -> SplitResult:
     if any(character.isspace() or not character.isprintable() for character in url):
         raise InvalidValue("must be a URL without spaces and line breaks")
     try:
@@ -132,7 +132,7 @@ def _checked(url: str, schemes: tuple[str, str], begins: str) -> SplitResult:
     except ValueError:
         raise InvalidValue("must be a URL with a valid host and port") from None
     if parts.scheme not in schemes or not parts.hostname:
-        raise InvalidValue(f"must be a URL that begins with {begins} and a host")
+        raise InvalidValue(f"must be a URL that begins with {allowed} and a host")
     _check_host(parts.hostname)
     return parts
 
@@ -163,7 +163,7 @@ def _check_credentials(user: str, password: str) -> None:
 
 def check_encrypted_url(url: str) -> SplitResult:
     """Return the parts of a URL: https, or http if it is on this machine. Raises InvalidValue for any other."""
-    parts = _check_web(url, "https://")
+    parts = _check_web_url(url, "https://")
     if is_plain_beyond_loopback(url):
         raise InvalidValue("must begin with https://; http:// is allowed only for this machine (127.0.0.1, localhost)")
     return parts

@@ -19,15 +19,15 @@ def problem_with_receiver_key(text: str) -> str | None:
     if text.startswith("whsk_"):
         return "is a private key, which only the sender may have; `notifier check` shows the public key, whpk_..."
     if text.startswith("whpk_"):
-        if _decoded_bytes(text) != _KEY_BYTES:
+        if _decoded_byte_count(text) != _KEY_BYTES:
             return "must be whpk_ and a public Ed25519 key of 32 bytes in base64"
         return _NO_LIBRARY if find_spec("cryptography") is None else None
-    if not text.startswith("whsec_") or not _decoded_bytes(text):
+    if not text.startswith("whsec_") or not _decoded_byte_count(text):
         return "must be whsec_ and a secret in base64, or whpk_ and a public key"
     return None
 
 
-def _webhook_secrets(given: object) -> tuple[SecretStr, ...]:
+def _parse_webhook_secrets(given: object) -> tuple[SecretStr, ...]:
     if given == "":
         return ()
     secrets = given if isinstance(given, list | tuple) else [given]
@@ -44,13 +44,13 @@ def _problem_with_secret(text: object) -> str | None:
         return _problem_with_private_key(text)
     if isinstance(text, str) and text.startswith("whpk_"):
         return "is a public key, which signs nothing: it is for receivers; the private key begins with whsk_"
-    if isinstance(text, str) and text.startswith("whsec_") and _decoded_bytes(text) in _SECRET_BYTES:
+    if isinstance(text, str) and text.startswith("whsec_") and _decoded_byte_count(text) in _SECRET_BYTES:
         return None
     return 'must be "whsec_" and 24 to 64 random bytes in base64 (echo whsec_$(openssl rand -base64 32))'
 
 
 def _problem_with_private_key(text: str) -> str | None:
-    if _decoded_bytes(text) not in (_KEY_BYTES, 2 * _KEY_BYTES):
+    if _decoded_byte_count(text) not in (_KEY_BYTES, 2 * _KEY_BYTES):
         return (
             'must be "whsk_" and a private Ed25519 key of 32 or 64 bytes in base64'
             " (echo whsk_$(openssl genpkey -algorithm ed25519 -outform DER | tail -c 32 | base64))"
@@ -64,7 +64,7 @@ def _problem_with_private_key(text: str) -> str | None:
     return "must be a private key whose two halves belong together" if key[_KEY_BYTES:] not in (b"", public) else None
 
 
-def _decoded_bytes(text: str) -> int:
+def _decoded_byte_count(text: str) -> int:
     """Return the number of bytes that follow a secret's prefix as base64; 0 if they are not valid base64."""
     _, _, encoded = text.partition("_")
     try:
@@ -74,13 +74,13 @@ def _decoded_bytes(text: str) -> int:
         return 0
 
 
-def _hidden(secrets: tuple[SecretStr, ...]) -> list[str]:
+def _hide_secrets(secrets: tuple[SecretStr, ...]) -> list[str]:
     return [str(secret) for secret in secrets]
 
 
 WebhookSecrets = Annotated[
     tuple[SecretStr, ...],
-    PlainValidator(_webhook_secrets, json_schema_input_type=SecretStr | list[SecretStr]),
-    PlainSerializer(_hidden, return_type=list[str]),
+    PlainValidator(_parse_webhook_secrets, json_schema_input_type=SecretStr | list[SecretStr]),
+    PlainSerializer(_hide_secrets, return_type=list[str]),
 ]
 """The secrets that sign requests, newest first: one secret, a list, or `""` for none."""

@@ -16,7 +16,7 @@ from notifier.config.webhook_secrets import WebhookSecrets
 from notifier.http.proxy import is_loopback
 from notifier.redact import redact
 
-USUAL_BATCH_WAIT_SECONDS: Final = 1.0
+DEFAULT_BATCH_WAIT_SECONDS: Final = 1.0
 """The default of `batch_wait`, as in the example file."""
 
 
@@ -78,7 +78,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
         """Return the address that events go to, without any secret."""
         return redact(self.url.get_secret_value())
 
-    def target(self) -> object:
+    def receiver_identity(self) -> object:
         """Return the URL, which identifies the receiver."""
         return self.url.get_secret_value()
 
@@ -95,7 +95,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
             str.lower, self.headers
         ):
             yield Problem("headers.Authorization", "cannot be sent together with the user name in url; remove one")
-        yield from self._conflicts_of_signature()
+        yield from self._signature_conflicts()
         if self.batch_form is not BatchForm.EVENTS and self.format is not HttpFormat.STANDARD:
             yield Problem("batch_form", 'is only for format = "standard"; a batch of CloudEvents is always an array')
 
@@ -108,18 +108,18 @@ class HttpSettings(ScheduledSettings, WebSettings):
         yield from problem_if("url", likely_mistakes.of_url(url))
         if self.batch_size == 1 and self.batch_form is not BatchForm.EVENTS:
             yield Problem("batch_form", "has no effect with batch_size = 1: a body is one event, not a batch")
-        if self.batch_size == 1 and self.batch_wait != USUAL_BATCH_WAIT_SECONDS:
+        if self.batch_size == 1 and self.batch_wait != DEFAULT_BATCH_WAIT_SECONDS:
             yield Problem("batch_wait", "has no effect with batch_size = 1: each event is sent at once")
         for secret in self.secret:
             yield from problem_if("secret", likely_mistakes.of_signing_secret(secret.get_secret_value()))
-        if not (self.secret or self._is_authorized() or is_loopback(urlsplit(url).hostname or "")):
+        if not (self.secret or self._has_other_authentication() or is_loopback(urlsplit(url).hostname or "")):
             yield Problem(
                 "secret", "is empty: the receiver cannot tell who sends (openssl rand -base64 32, after whsec_)"
             )
         if self.ca_file:
             yield from problem_if("ca_file", likely_mistakes.of_certificate_file(self.ca_file))
 
-    def _conflicts_of_signature(self) -> Iterator[Problem]:
+    def _signature_conflicts(self) -> Iterator[Problem]:
         if not self.signature_header:
             return
         if self.signature_header.lower() in map(str.lower, self.headers):
@@ -127,7 +127,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
         if not any(secret.get_secret_value().startswith("whsec_") for secret in self.secret):
             yield Problem("signature_header", "needs a `secret` that begins with whsec_")
 
-    def _is_authorized(self) -> bool:
+    def _has_other_authentication(self) -> bool:
         """Return whether requests may identify their sender without a signature: by a header, user or certificate."""
         in_url = urlsplit(self.url.get_secret_value()).username is not None
         return bool(in_url or self.headers or self.client_cert_file)

@@ -263,7 +263,7 @@ class Daemon:
                 "sources": len(self._sources),
                 "destinations": len(self.settings.destinations),
                 "dashboard": self.url,
-                "alerts_to": self.settings.alerts.heard_by() or "nobody",
+                "alerts_to": self.settings.alerts.alert_channel() or "nobody",
             },
         )
 

@@ -99,7 +99,7 @@ class Operations:
             self._sources.status(remembered.sweeps, remembered.examples),
             {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
             () if evaluation is None else evaluation.firing,
-            evaluation_status(evaluation, self._clock.monotonic(), self._configuration.settings.alerts.heard_by()),
+            evaluation_status(evaluation, self._clock.monotonic(), self._configuration.settings.alerts.alert_channel()),
             remembered.replays,
             await self._reader.run(store_status, self._clock) if self._store.path is None else file_status(),
         )

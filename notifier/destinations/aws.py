@@ -73,7 +73,7 @@ class AwsDestination(BrokerDestination):
         self._settings = settings
         self._session = session
         self._trust = TlsContextCache(Certificates(settings.ca_file), clock)
-        self._target = settings.parts()
+        self._target = settings.arn_parts()
         self._url = settings.endpoint()
         self._looking = asyncio.Lock()
         self._source: Any = None

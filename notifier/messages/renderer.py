@@ -8,7 +8,7 @@ from typing import TypedDict
 from msgspec.structs import replace
 
 from notifier.config import DigestBy, MessageSettings
-from notifier.config.schedules import zone_of
+from notifier.config.schedules import parse_time_zone
 from notifier.events import Event
 from notifier.messages.layout import LINES, Fits, Layout, is_one_session, lay_out, lay_out_listing, portion
 from notifier.messages.phrasing import MessageContext, Phrasing
@@ -36,7 +36,7 @@ class MessageRenderer:
         """
         self._name = name
         self._language = settings.language
-        self._phrasing = Phrasing(settings.language, zone_of(settings.timezone), link=settings.link)
+        self._phrasing = Phrasing(settings.language, parse_time_zone(settings.timezone), link=settings.link)
         self._context = context
         self._digest_above = settings.digest_above
         self._by_person = settings.digest_by is DigestBy.PERSON

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from notifier.config.paths import CREDENTIALS_NAME
+from notifier.config.paths import CREDENTIALS_FOLDER_NAME
 from notifier.service.unit import MARK, ServicePaths
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -66,11 +66,11 @@ def place(names: ServicePaths, unit: str, root: Path) -> Iterator[Placed]:
     Raises PlacingError, without undoing earlier steps.
     """
     folder = _below(root, names.folder)
-    for place in (folder, folder / CREDENTIALS_NAME, _below(root, names.configuration)):
+    for place in (folder, folder / CREDENTIALS_FOLDER_NAME, _below(root, names.configuration)):
         _refuse_foreign(place)
     try:
         yield _folder(folder)
-        yield _credentials(folder / CREDENTIALS_NAME)
+        yield _credentials(folder / CREDENTIALS_FOLDER_NAME)
         yield _configuration(_below(root, names.configuration), first_configuration(names))
         yield _unit(_below(root, _UNITS / names.unit_file), unit)
     except OSError as error:
@@ -156,7 +156,7 @@ def _write(path: Path, text: str) -> None:
 
 def next_steps(names: ServicePaths, program: Path, done: Collection[Done] = ()) -> list[str]:
     """Return lines that tell the operator what to do next; they depend on what was `done` with the files."""
-    secrets = names.folder / CREDENTIALS_NAME
+    secrets = names.folder / CREDENTIALS_FOLDER_NAME
     if Done.WITHHELD in done:
         return [
             f"The service's own user cannot read {names.configuration}. Put its secrets into files in",

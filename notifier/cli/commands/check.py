@@ -159,7 +159,7 @@ def _when(destination: Destination) -> str:
         parts.append(f"not {destination.quiet_hours}")
     if destination.quiet_days:
         parts.append(f"not {', '.join(destination.quiet_days)}")
-    if destination.waits_for_slots:
+    if destination.has_slots:
         parts.append(destination.timezone or "this machine's time")
     return "; ".join(parts)
 
@@ -170,7 +170,7 @@ def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> N
             ("configuration", "the environment only" if file is None else str(file)),
             ("database", str(_database(settings))) if _database(settings) else ("state file", str(settings.store.path)),
             ("listens on", "its socket only" if settings.http.listen is None else str(settings.http.listen)),
-            *(("proxy", proxy) for proxy in proxies.described(settings)),
+            *(("proxy", proxy) for proxy in proxies.describe_proxies(settings)),
             *(("public key", f"{key} (of {name})") for name, key in _public_keys(settings)),
         ]
     )

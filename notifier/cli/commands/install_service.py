@@ -14,7 +14,7 @@ from notifier.cli.formatting import harmless
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
-from notifier.config.paths import CREDENTIALS_NAME
+from notifier.config.paths import CREDENTIALS_FOLDER_NAME
 from notifier.service import systemctl
 from notifier.service.install import Done, Placed, PlacingError, next_steps, place
 from notifier.service.preflight import (
@@ -101,12 +101,12 @@ def install_service(
 def _names(instance: str | None) -> ServicePaths:
     names = ServicePaths(instance)
     if instance is not None and (
-        not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_NAME or len(names.directory) > _LONGEST_USER
+        not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_FOLDER_NAME or len(names.directory) > _LONGEST_USER
     ):
         longest = _LONGEST_USER - len(ServicePaths("").directory)
         raise click.UsageError(
             f"--instance {harmless(instance)}: a name has up to {longest} lower-case letters, digits and single"
-            f" hyphens, and is not `{CREDENTIALS_NAME}`"
+            f" hyphens, and is not `{CREDENTIALS_FOLDER_NAME}`"
         )
     return names
 

@@ -14,8 +14,8 @@ from notifier.cli.context import load_settings, read_settings
 from notifier.cli.errors import CommandError, ExitCode
 from notifier.cli.global_options import GlobalOptions, with_global_options
 from notifier.cli.help_text import examples
-from notifier.config import Settings, handed_over
-from notifier.config.proxies import described
+from notifier.config import Settings, keys_from_systemd
+from notifier.config.proxies import describe_proxies
 from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.other_daemons import warn_of_neighbours
 from notifier.daemon.run import STOP_SECONDS, StoppedAtStart, serve
@@ -35,7 +35,9 @@ def run(given: GlobalOptions) -> None:
     """
     settings = read_settings(given)
     configuration = SettingsSource(
-        partial(load_settings, given), partial(_log_as, given), None if given.secrets_dir else handed_over(os.environ)
+        partial(load_settings, given),
+        partial(_log_as, given),
+        None if given.secrets_dir else keys_from_systemd(os.environ),
     )
     _log_as(given, settings)
     warn_of_neighbours(settings)
@@ -75,5 +77,5 @@ def _log_as(given: GlobalOptions, settings: Settings) -> None:
     log.setup(given.log_level(settings.log.level), settings.log.format, queued=True)
     for warning in settings.warnings():
         _log.warning("%s", warning)
-    for proxy in described(settings):
+    for proxy in describe_proxies(settings):
         _log.info("a proxy is used", extra={"proxy": proxy})

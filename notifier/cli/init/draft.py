@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notifier.config.errors import dotted
 from notifier.config.layers import variable_name
-from notifier.config.template import Elsewhere, commented, example, problems_with
+from notifier.config.template import StoredElsewhere, fill_in_example, read_example, validate_values
 
 _EXAMPLES_SOURCE: Final = "acme"
 _EXAMPLES_SLACK: Final = "safety-channel"
@@ -67,7 +67,7 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
     """Return the problem of one key, given as a path, in the drafted configuration; None if there is none."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     place = dotted(path)
-    for problem in problems_with(tables):
+    for problem in validate_values(tables):
         if problem.key == place or problem.key.startswith(f"{place}."):
             return problem.message
     return None
@@ -81,16 +81,16 @@ def new_secret(random: bytes) -> str:
 def written(answers: ConfigDraft, *, with_secrets: bool) -> str:
     """Return the text of the configuration file."""
     names = _names(answers)
-    values: dict[str, dict[str, str | Elsewhere]] = {}
+    values: dict[str, dict[str, str | StoredElsewhere]] = {}
     for old, new in names.items():
         kind = "sources" if old == _EXAMPLES_SOURCE else "destinations"
         values[f"{kind}.{old}"] = dict(answers.tables()[kind][new])
         if not with_secrets:
             secret = {key for place, _ in answers.secrets() for key in place[2:] if place[:2] == (kind, new)}
-            values[f"{kind}.{old}"] |= dict.fromkeys(secret, Elsewhere())
+            values[f"{kind}.{old}"] |= dict.fromkeys(secret, StoredElsewhere())
     if answers.state_file:
         values["store"] = {"path": answers.state_file}
-    return commented(example(), names, values)
+    return fill_in_example(read_example(), names, values)
 
 
 def credential_files(answers: ConfigDraft) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from notifier.clock import Clock
-from notifier.config.filter_words import filter_words
+from notifier.config.filter_words import describe_filters
 from notifier.config.shown_settings import shown_settings
 from notifier.daemon.activity import ActivityLog
 from notifier.daemon.configuration import RunningConfiguration
@@ -62,7 +62,7 @@ class PlaceReader:
             states,
             events,
             settings.type,
-            filter_words(settings),
+            describe_filters(settings),
         )
 
     async def _stored(

@@ -17,10 +17,10 @@ from notifier.config import DestinationSettings, ScheduledSettings
 from notifier.config.schedules import (
     WEEKDAYS,
     QuietHours,
-    at_time_of_day,
-    quiet_hours_of,
-    trigger_of,
-    zone_of,
+    daily_trigger,
+    parse_quiet_hours,
+    parse_schedule,
+    parse_time_zone,
 )
 from notifier.store.tables.slots import Gate
 
@@ -110,18 +110,18 @@ class Timetable(Struct, frozen=True):
 
 def timetable(settings: DestinationSettings) -> Timetable | None:
     """Return the timetable of a destination; None if its deliveries may be sent at any time."""
-    if not isinstance(settings, ScheduledSettings) or not settings.waits_for_slots:
+    if not isinstance(settings, ScheduledSettings) or not settings.has_slots:
         return None
-    hours = quiet_hours_of(settings.quiet_hours)
+    hours = parse_quiet_hours(settings.quiet_hours)
     limits = {*((hours.begin, hours.end) if hours else ()), *((time(0),) if settings.quiet_days else ())}
-    zone = zone_of(settings.timezone)
+    zone = parse_time_zone(settings.timezone)
     written = (settings.schedule, str(zone), settings.quiet_hours, ",".join(sorted(set(settings.quiet_days))))
     return Timetable(
-        trigger=trigger_of(settings.schedule),
+        trigger=parse_schedule(settings.schedule),
         zone=zone,
         quiet_hours=hours,
         quiet_days=frozenset(WEEKDAYS.index(day) for day in settings.quiet_days),
-        boundaries=tuple(at_time_of_day(limit) for limit in sorted(limits)),
+        boundaries=tuple(daily_trigger(limit) for limit in sorted(limits)),
         urgent=frozenset(settings.urgent),
         text=" | ".join(written),
     )

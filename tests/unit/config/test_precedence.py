@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from notifier.config import ConfigError, HttpSettings, Settings, handed_over, load, locate_state_file
+from notifier.config import ConfigError, HttpSettings, Settings, keys_from_systemd, load, locate_state_file
 
 Load = Callable[..., Settings]
 Problems = Callable[..., list[str]]
@@ -434,9 +434,9 @@ def test_keys_that_systemd_has_handed_over_are_known_by_name(secrets_dir: Path, 
         "y",
     ):
         (secrets_dir / name).write_text("x")
-    assert handed_over({"CREDENTIALS_DIRECTORY": str(secrets_dir)}) == (
+    assert keys_from_systemd({"CREDENTIALS_DIRECTORY": str(secrets_dir)}) == (
         "destinations.hr-system.secret",
         "sources.acme.token",
     )
-    assert handed_over({"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}) == ()
-    assert handed_over({}) is None
+    assert keys_from_systemd({"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}) == ()
+    assert keys_from_systemd({}) is None

@@ -5,13 +5,13 @@ import pytest
 from notifier.config import HttpSettings, ScheduledSettings, SlackSettings, TeamsSettings
 from notifier.config.errors import InvalidValue
 from notifier.config.message_destinations import AppriseSettings
-from notifier.config.schedules import QuietHours, quiet_hours_of, trigger_of, zone_of
+from notifier.config.schedules import QuietHours, parse_quiet_hours, parse_schedule, parse_time_zone
 
 SATURDAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 def times(schedule: str, count: int = 3) -> list[str]:
-    trigger = trigger_of(schedule)
+    trigger = parse_schedule(schedule)
     found, moment = [], SATURDAY
     for _ in range(count):
         moment = trigger.get_next_fire_time(moment, moment)  # type: ignore[union-attr]
@@ -41,7 +41,7 @@ def test_a_schedule_has_the_times_that_cron_would_give_it(schedule: str, first: 
 
 
 def test_immediately_has_no_times() -> None:
-    assert trigger_of("immediately") is None
+    assert parse_schedule("immediately") is None
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_immediately_has_no_times() -> None:
 )
 def test_an_impossible_schedule_is_refused_with_what_to_write(schedule: str, says: str) -> None:
     with pytest.raises(InvalidValue, match="^" + says.replace("*", r"\*")):
-        trigger_of(schedule)
+        parse_schedule(schedule)
 
 
 def test_quiet_hours_may_go_past_midnight() -> None:
-    night = quiet_hours_of("20:00-06:00")
+    night = parse_quiet_hours("20:00-06:00")
     assert night == QuietHours(time(20), time(6))
     assert [night.covers(time(hour)) for hour in (5, 6, 19, 20, 23)] == [True, False, False, True, True]
     noon = QuietHours(time(12), time(13, 30))
@@ -86,24 +86,24 @@ def test_quiet_hours_may_go_past_midnight() -> None:
         True,
         False,
     ]
-    assert quiet_hours_of("") is None
+    assert parse_quiet_hours("") is None
 
 
 @pytest.mark.parametrize("written", ["20:00", "20-06", "20:00-24:00", "8:00-9:00", "20:00 - 06:00", "08:00-08:00"])
 def test_impossible_quiet_hours_are_refused(written: str) -> None:
     with pytest.raises(InvalidValue):
-        quiet_hours_of(written)
+        parse_quiet_hours(written)
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "../../etc/passwd", "America", "/etc/localtime", "x" * 5000, "a\0b"])
 def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(InvalidValue, match="not a time zone that this machine knows"):
-        zone_of(name)
+        parse_time_zone(name)
 
 
 def test_an_empty_zone_is_the_one_of_the_machine() -> None:
-    assert zone_of("America/Chicago").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
-    assert zone_of("").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
+    assert parse_time_zone("America/Chicago").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
+    assert parse_time_zone("").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
 
 
 TYPES: dict[str, type[ScheduledSettings]] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config.layers import is_service_link
+from notifier.config.layers import is_kubernetes_variable
 
 # A DNS-1035 label, which may have several hyphens in a row; a port's name may not.
 NAMES = st.from_regex(r"\A-{0,2}(?:[a-z0-9]{1,8}-{1,2}){0,3}[a-z0-9]{1,8}\Z").map(lambda rest: f"notifier-{rest}")
@@ -43,10 +43,10 @@ def kubelet(service: str, address: str, ports: Sequence[Port]) -> Iterator[tuple
 @given(st.just("notifier") | NAMES, ADDRESSES, st.lists(PORTS, min_size=1, max_size=3))
 def test_every_variable_of_every_service_is_recognised(service: str, address: str, ports: list[Port]) -> None:
     made = list(kubelet(service, address, ports))
-    assert [one for one in made if not is_service_link(*one)] == []
+    assert [one for one in made if not is_kubernetes_variable(*one)] == []
 
 
 @given(st.sampled_from(["SOURCES__A__TOKEN", "HTTP__LISTEN", "SOURCES__PORT__TOKEN", "STORE__URL"]), ADDRESSES)
 def test_a_key_is_none_of_them_whatever_its_value(key: str, address: str) -> None:
     for text in (address, "8787", f"tcp://{address}:8787", "tcp"):
-        assert not is_service_link(f"NOTIFIER_{key}", text)
+        assert not is_kubernetes_variable(f"NOTIFIER_{key}", text)

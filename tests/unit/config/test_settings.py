@@ -264,10 +264,10 @@ def test_importing_it_builds_no_validator_of_a_table() -> None:
 def test_only_the_types_of_destinations_that_are_configured_are_built() -> None:
     program = (
         "from notifier.config import Destination, Settings\n"
-        "from notifier.config.introspection import tables\n"
+        "from notifier.config.introspection import table_classes\n"
         "destinations = {'hr': {'type': 'http', 'url': 'https://example.com/'}}\n"
         "Settings.model_validate({'sources': {'acme': {'token': 'x'}}, 'destinations': destinations})\n"
-        "print(*[table.__name__ for table in tables(Destination) if table.__pydantic_complete__])"
+        "print(*[table.__name__ for table in table_classes(Destination) if table.__pydantic_complete__])"
     )
     built = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert built == ["HttpSettings"]

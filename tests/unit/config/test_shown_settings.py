@@ -3,7 +3,7 @@
 import pytest
 
 from notifier.config import Settings
-from notifier.config.filter_words import filter_words
+from notifier.config.filter_words import describe_filters
 from notifier.config.secret_values import secret_values
 from notifier.config.shown_settings import HIDDEN, shown_settings
 
@@ -90,11 +90,11 @@ def test_filters_are_told_in_words(keys: dict[str, object], words: str) -> None:
     settings = Settings.model_validate(
         {"sources": {"a": {"token": "t"}, "b": {"token": "u"}}, "destinations": {"hr": hr}}
     )
-    assert filter_words(settings.destinations["hr"]) == words
+    assert describe_filters(settings.destinations["hr"]) == words
 
 
 def test_many_values_are_not_all_named() -> None:
     hr = {"type": "http", "url": "https://hr.example.com/", "user_ids": [f"u{number}" for number in range(500)]}
     settings = Settings.model_validate({"sources": {"a": {"token": "t"}}, "destinations": {"hr": hr}})
-    words = filter_words(settings.destinations["hr"])
+    words = describe_filters(settings.destinations["hr"])
     assert words.endswith("`u9` or 490 others")

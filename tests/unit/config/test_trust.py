@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from notifier.config import ConfigError, configured_names, load
-from notifier.config.trust import distrust
+from notifier.config.trust import why_untrusted
 from tests.unit.config.conftest import Load
 
 HTTP = '[sources.acme]\ntoken = "t0ken-of-acme"\n[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/x"\n'
@@ -45,7 +45,7 @@ def test_the_group_that_only_the_owner_is_in_counts_as_the_owner(file: Path) -> 
     owner = pwd.getpwuid(os.geteuid())
     if owner.pw_gid != file.stat().st_gid:
         pytest.skip("this user's files belong to another group")
-    assert distrust(file) is None
+    assert why_untrusted(file) is None
 
 
 def test_a_folder_that_others_may_write_is_refused_unless_it_is_sticky(file: Path) -> None:

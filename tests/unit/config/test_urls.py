@@ -29,16 +29,16 @@ def test_nothing_means_nowhere() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "::1"])
 def test_only_this_machine_reaches_loopback_addresses(host: str) -> None:
-    assert TcpAddress(host, 1).loopback
+    assert TcpAddress(host, 1).is_loopback
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "localhost.example.com"])  # noqa: S104
 def test_others_may_reach_every_other_address(host: str) -> None:
-    assert not TcpAddress(host, 1).loopback
+    assert not TcpAddress(host, 1).is_loopback
 
 
 def test_only_this_machine_reaches_a_unix_socket() -> None:
-    assert UnixAddress(Path("/run/x.sock")).loopback
+    assert UnixAddress(Path("/run/x.sock")).is_loopback
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from notifier.alerts.conditions import ConditionName
 from notifier.config import SlackSettings
 from notifier.config.errors import InvalidValue
-from notifier.config.message_values import Language, _link, _mention
+from notifier.config.message_values import Language, _check_link, _check_mention
 from notifier.destinations.registry import build
 from notifier.destinations.sample import SampleKind, sample_events
 from notifier.destinations.slack import SlackDestination
@@ -62,15 +62,15 @@ def test_a_link_needs_all_its_values_and_escapes_them() -> None:
 )
 def test_a_wrong_link_is_refused(pattern: str, says: str) -> None:
     with pytest.raises(InvalidValue) as refused:
-        _link(pattern)
+        _check_link(pattern)
     assert says in str(refused.value)
 
 
 @pytest.mark.parametrize("markup", ["@here", "<!everybody>", "<https://x>", "<@U1> now", "<!subteam^s1>", ""])
 def test_a_mention_is_one_of_slacks(markup: str) -> None:
     with pytest.raises(InvalidValue):
-        _mention(markup)
-    assert _mention("<!subteam^S1>") == "<!subteam^S1>"
+        _check_mention(markup)
+    assert _check_mention("<!subteam^S1>") == "<!subteam^S1>"
 
 
 def test_linked_text_is_a_span_with_an_address() -> None:

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from notifier.cli.app import COMMANDS
 from notifier.cli.errors import ExitCode
 from notifier.config import HttpInterfaceSettings, load
-from notifier.config.paths import CREDENTIALS_NAME, SYSTEM_FILE, default_state_file
+from notifier.config.paths import CREDENTIALS_FOLDER_NAME, SYSTEM_FILE, default_state_file
 from notifier.config.settings import StoreSettings
 from notifier.web.openapi.operations import OPERATIONS
 from tests.support.containerfile import CONTAINERFILE, REPOSITORY, stages
@@ -175,13 +175,13 @@ def test_the_configuration_and_the_secrets_of_the_page_are_read_from_their_volum
     items = {item["key"]: item["path"] for item in secret["secret"]["items"]}
     assert set(items) == set(document("Secret")["stringData"]) == set(VALUES)
     for key, path in items.items():
-        assert path == f"{CREDENTIALS_NAME}/{key}"
+        assert path == f"{CREDENTIALS_FOLDER_NAME}/{key}"
         if key != "NOTIFIER_STORE__URL" or "url" in StoreSettings.model_fields:
             (tmp_path / path).parent.mkdir(exist_ok=True)
             (tmp_path / path).write_text(VALUES[key])
     file = tmp_path / SYSTEM_FILE.name
     file.write_text(document("ConfigMap")["data"][file.name])
-    settings = load(file, environ=IMAGE.environment, secrets_dir=tmp_path / CREDENTIALS_NAME, cwd=tmp_path)
+    settings = load(file, environ=IMAGE.environment, secrets_dir=tmp_path / CREDENTIALS_FOLDER_NAME, cwd=tmp_path)
     assert settings.sources["acme"].token.get_secret_value() == VALUES["NOTIFIER_SOURCES__ACME__TOKEN"]
     assert str(settings.http.listen) == f"0.0.0.0:{PORT}"
 
