@@ -15,7 +15,7 @@ from notifier.delivery.clocks import TryingClock
 from notifier.delivery.policy import decisions
 from notifier.delivery.policy.batching import BatchSize
 from notifier.delivery.policy.circuit_breaker import Breaker, Mode
-from notifier.delivery.policy.decisions import Attempt, Bounds, Result, State
+from notifier.delivery.policy.decisions import Attempt, AttemptDecisions, Bounds, ReceiverState
 from notifier.delivery.policy.rate import AdaptiveRate, after_start
 from notifier.destinations.outcome import FailureScope, Outcome
 from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, StartingState
@@ -49,7 +49,7 @@ class DestinationHealth:
         self._learned = Learned()
         self.current = Health()
         """The destination's health at this moment."""
-        self.state = State()
+        self.state = ReceiverState()
         """What is known about the receiver."""
 
     @property
@@ -60,11 +60,11 @@ class DestinationHealth:
     @property
     def learned(self) -> Learned:
         """The limits of the receiver that were learned from its answers."""
-        return decisions.learned(self.state, self._bounds)
+        return decisions.learned_limits(self.state, self._bounds)
 
     def waits_until_ms(self) -> int | None:
         """Return when the destination as a whole is tried again (Unix ms); None if it does not wait."""
-        wait = self.state.breaker.until - self._clock.monotonic()
+        wait = self.state.breaker.wait_until - self._clock.monotonic()
         return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
 
     def begin(self, recalled: StartingState) -> None:
@@ -81,9 +81,9 @@ class DestinationHealth:
         now = self._clock.monotonic()
         self.current, self._learned = recalled.health, recalled.learned
         rate = min(self._bounds.rate, recalled.learned.rate or inf)
-        self.state = State(
-            rate=AdaptiveRate(rate=rate, measured_since=now, next_at=now),
-            breaker=health.breaker_of(recalled.health, self._bounds.waits, now=now, now_ms=self._clock.now_ms()),
+        self.state = ReceiverState(
+            rate=AdaptiveRate(per_second=rate, measured_since=now, next_at=now),
+            breaker=health.breaker_of(recalled.health, self._bounds.wait_limits, now=now, now_ms=self._clock.now_ms()),
             size=BatchSize(limit=recalled.learned.batch_limit),
         )
 
@@ -93,7 +93,7 @@ class DestinationHealth:
         if rate is not self.state.rate:
             self.state = replace(self.state, rate=rate)
 
-    def judge(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> Result:
+    def judge(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> AttemptDecisions:
         """Decide what the outcome of an attempt means, and update the health; `now` is in monotonic seconds."""
         before = self.state.breaker
         result = decisions.after_attempt(

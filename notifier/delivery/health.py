@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from notifier.delivery.policy.circuit_breaker import Breaker, Mode, Waits, probes
+from notifier.delivery.policy.circuit_breaker import Breaker, Mode, WaitLimits, probe_count
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome, failure_scope
 from notifier.store.database import Database
 from notifier.store.tables import destinations
@@ -128,7 +128,7 @@ def _with_status(outcome: Outcome) -> str:
 
 def _told(breaker: Breaker) -> tuple[object, ...]:
     """Return the parts of a breaker that are reflected in the health."""
-    return breaker.mode, breaker.scope, breaker.until, breaker.rounds, breaker.asked
+    return breaker.mode, breaker.scope, breaker.wait_until, breaker.rounds, breaker.is_wait_requested
 
 
 def told_by(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
@@ -141,12 +141,12 @@ def told_by(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, n
         AttemptResult.EVERYTHING_REFUSED if refused else outcome.reason,
         before.since_ms if before.state is HealthState.RETRYING else now_ms,
         breaker.rounds + 1,
-        now_ms + round((breaker.until - now) * 1000),
-        breaker.asked,
+        now_ms + round((breaker.wait_until - now) * 1000),
+        breaker.is_wait_requested,
     )
 
 
-def breaker_of(health: Health, waits: Waits, *, now: float, now_ms: int) -> Breaker:
+def breaker_of(health: Health, waits: WaitLimits, *, now: float, now_ms: int) -> Breaker:
     """Restore an endpoint's breaker from the health that the last run stored. Pure.
 
     A stored wait that is longer than the longest allowed one means that the clock was set back: the wait is dropped.
@@ -161,11 +161,11 @@ def breaker_of(health: Health, waits: Waits, *, now: float, now_ms: int) -> Brea
     return Breaker(
         mode=Mode.PACED if paced else Mode.OPEN,
         scope=scope,
-        until=now + wait if 0 < wait <= LONGEST_WAIT_SECONDS else 0.0,
-        asked=health.asked,
+        wait_until=now + wait if 0 < wait <= LONGEST_WAIT_SECONDS else 0.0,
+        is_wait_requested=health.asked,
         rounds=rounds,
-        probes_left=1 if scope is FailureScope.ENDPOINT else probes(rounds, waits),
-        since=now,
+        probes_left=1 if scope is FailureScope.ENDPOINT else probe_count(rounds, waits),
+        wait_started=now,
     )
 
 

@@ -187,11 +187,11 @@ def _candidates(
 ) -> tuple[Due, Gate | None]:
     gate = _passed(db, name, timetable, now_ms)
     horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
-    found = outbox.candidates(db, name, probe.spread, now_ms=now_ms, horizon_ms=horizon_ms, busy=busy, gate=gate)
+    found = outbox.candidates(db, name, probe.spread_evenly, now_ms=now_ms, horizon_ms=horizon_ms, busy=busy, gate=gate)
     return found, gate
 
 
 def _passed(db: Database, name: str, timetable: Timetable | None, now_ms: int) -> Gate | None:
     if timetable is None:
         return None
-    return slots.pass_gate(db, name, partial(timetable.gate, now_ms=now_ms), now_ms)
+    return slots.pass_gate(db, name, partial(timetable.gate_at, now_ms=now_ms), now_ms)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from msgspec.structs import replace
 
 from notifier.delivery.policy import batching
-from notifier.delivery.policy.batching import together
+from notifier.delivery.policy.batching import select_for_request
 from notifier.delivery.policy.decisions import Attempt, Role
 from notifier.delivery.policy.retry import Decision, RetryDecision
 from notifier.events import Record
@@ -79,7 +79,7 @@ class ReadyQueue:
         """Remove and return the next half, at most `size` deliveries; an empty list if all halves have to wait."""
         blocked: set[Record] = set(self.busy)
         for place, half in enumerate(self.halves):
-            chosen = together(half, size, blocked, in_order=in_order)
+            chosen = select_for_request(half, size, blocked, in_order=in_order)
             if chosen:
                 rest = _without(half, chosen)
                 self.halves[place : place + 1] = [tuple(rest)] if rest else []
@@ -150,16 +150,16 @@ class ReadyQueue:
             pending = decision.state is DeliveryState.PENDING
             if not pending:
                 self._first_failed.pop(sequence, None)
-            elif decision.counts:
+            elif decision.counts_against_event:
                 self._first_failed.setdefault(sequence, now)
-            if kept and pending and not decision.wait and decision.decision is not Decision.HOLD:
+            if kept and pending and not decision.wait_seconds and decision.decision is not Decision.HOLD:
                 self._release(record)
                 self._unwritten[sequence] += 1
                 again.append(_tried(delivery, decision, trying_ms))
             else:
                 self._leaving[sequence] = record
         if split:
-            self.halves[:0] = [half for half in batching.halves(again) if half]
+            self.halves[:0] = [half for half in batching.split_in_half(again) if half]
         elif again and attempt.role is Role.HALF and len(again) == len(attempt.deliveries):
             self.halves.insert(0, tuple(again))
         elif again:
@@ -238,7 +238,7 @@ def _tried(delivery: Delivery, decision: RetryDecision, trying_ms: int) -> Deliv
         delivery,
         attempts=delivery.attempts + 1,
         tried_from_ms=trying_ms if delivery.tried_from_ms is None else delivery.tried_from_ms,
-        failures=delivery.failures + decision.counts,
+        failures=delivery.failures + decision.counts_against_event,
         proven=decision.proven or delivery.proven,
     )
 

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from notifier.clock import Clock
 from notifier.delivery.policy import decisions, probe
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, next_batch
-from notifier.delivery.policy.circuit_breaker import Mode, probes
-from notifier.delivery.policy.decisions import Bounds, Role, State
+from notifier.delivery.policy.circuit_breaker import Mode, probe_count
+from notifier.delivery.policy.decisions import Bounds, ReceiverState, Role
 from notifier.delivery.queue_reader import QueueReader
 from notifier.delivery.ready_queue import ReadyQueue, sequence_of
 from notifier.store.tables.outbox import Delivery
@@ -26,7 +26,7 @@ _MILLISECONDS = 1000
 class Choice(Struct, frozen=True):
     """The next request. Without `deliveries`, nothing is sent now; choose again in `wait` seconds (None: unknown)."""
 
-    state: State
+    state: ReceiverState
     deliveries: Sequence[Delivery]
     role: Role = Role.NORMAL
     wait: float | None = None
@@ -49,26 +49,26 @@ class RequestChooser:
         self._bucket = bucket
         self._clock = clock
 
-    def probes_anywhere(self, state: State) -> bool:
+    def probes_anywhere(self, state: ReceiverState) -> bool:
         """Return whether probes are chosen from the whole queue, so that its front need not be read."""
         return state.breaker.probes_single_events and not self._bounds.in_order
 
-    def choose(self, state: State, now: float, *, is_idle: bool) -> Choice:
+    def choose(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
         """Choose the request to send at `now` (monotonic seconds); `is_idle`: no request is under way."""
         breaker = state.breaker
-        if now < breaker.until:
+        if now < breaker.wait_until:
             return self._arrival(state, now, is_idle=is_idle)
         if wait := self._bucket_wait(state, now):
             return Choice(state, [], wait=wait)
         if breaker.probes_single_events:
             return self._probe(state)
         if self._queue.halves:
-            size = state.size.within(self._bounds.size)
+            size = state.size.effective_limit(self._bounds.size)
             if half := self._queue.take_half(size, in_order=self._bounds.in_order):
                 return Choice(state, half, Role.HALF)
         return self._front(state, self._queue.ready)
 
-    def _front(self, state: State, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
+    def _front(self, state: ReceiverState, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
         """Choose as many of the first deliveries of `ready` as may share a request."""
         if not ready:
             return Choice(state, [])
@@ -80,19 +80,23 @@ class RequestChooser:
             self._bounds.grouping,
             state.size,
             busy=self._queue.unavailable(),
-            rate=min(self._bounds.rate, state.rate.rate),
+            rate=min(self._bounds.rate, state.rate.per_second),
             now_ms=self._clock.now_ms(),
             in_order=self._bounds.in_order,
             has_slots=self._reader.gate is not None,
         )
         if not batch.deliveries:
-            return Choice(state, [], wait=batch.wait or None)
+            return Choice(state, [], wait=batch.wait_seconds or None)
         self._queue.take(batch.deliveries)
-        if not batch.trial:
+        if not batch.is_trial:
             return Choice(state, batch.deliveries, role)
-        return Choice(replace(state, size=replace(state.size, on_trial=True, full=0)), batch.deliveries, Role.TRIAL)
+        return Choice(
+            replace(state, size=replace(state.size, is_trial_under_way=True, full_successes=0)),
+            batch.deliveries,
+            Role.TRIAL,
+        )
 
-    def _probe(self, state: State) -> Choice:
+    def _probe(self, state: ReceiverState) -> Choice:
         """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault.
 
         A digest that may not be divided yet is sent as a whole instead.
@@ -103,7 +107,7 @@ class RequestChooser:
                 self._queue.waiting(),
                 self._queue.busy,
                 round_number=breaker.rounds,
-                first_of_round=breaker.probes_left == probes(breaker.rounds, self._bounds.waits),
+                first_of_round=breaker.probes_left == probe_count(breaker.rounds, self._bounds.wait_limits),
             )
             if chosen in self._queue.ready and decisions.is_whole_digest([chosen], self._bounds):
                 ready = self._queue.ready
@@ -112,7 +116,7 @@ class RequestChooser:
             self._reader.read_candidates()
             chosen = None
         else:
-            chosen = probe.choose(self._reader.candidates, self._queue.busy, breaker.tried)
+            chosen = probe.choose(self._reader.candidates, self._queue.busy, breaker.recently_failed)
             self._reader.candidates = None if chosen else ()
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
 
@@ -121,11 +125,16 @@ class RequestChooser:
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
         return is_digest and (self._reader.more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 
-    def _arrival(self, state: State, now: float, *, is_idle: bool) -> Choice:
+    def _arrival(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
         """Choose a new event to try during a wait, at most one per wait, in case the endpoint works again."""
         breaker = state.breaker
-        nothing = Choice(state, [], wait=breaker.until - now)
-        if breaker.mode is not Mode.OPEN or breaker.asked or breaker.arrival_probed or self._bounds.in_order:
+        nothing = Choice(state, [], wait=breaker.wait_until - now)
+        if (
+            breaker.mode is not Mode.OPEN
+            or breaker.is_wait_requested
+            or breaker.has_probed_arrival
+            or self._bounds.in_order
+        ):
             return nothing
         if not self.arrived or not is_idle or self._bucket_wait(state, now):
             return nothing
@@ -133,17 +142,17 @@ class RequestChooser:
             self._reader.read_candidates()
             return nothing
         self.arrived = False
-        since_ms = self._clock.now_ms() - round((now - breaker.since) * _MILLISECONDS)
+        since_ms = self._clock.now_ms() - round((now - breaker.wait_started) * _MILLISECONDS)
         newest = max(self._reader.candidates, default=None, key=sequence_of)
         if newest is None or newest.attempts or newest.slot_ms or newest.event.time_ms <= since_ms:
             return nothing
         if newest.event.record in self._queue.busy:
             return nothing
         self._reader.candidates = None
-        probed = replace(state, breaker=replace(breaker, arrival_probed=True))
+        probed = replace(state, breaker=replace(breaker, has_probed_arrival=True))
         return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait)
 
-    def _bucket_wait(self, state: State, now: float) -> float:
-        rate = min(self._bounds.rate, state.rate.rate)
+    def _bucket_wait(self, state: ReceiverState, now: float) -> float:
+        rate = min(self._bounds.rate, state.rate.per_second)
         self._bucket.rate = rate if isfinite(rate) else 0.0
         return self._bucket.wait(now)

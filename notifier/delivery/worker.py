@@ -20,7 +20,7 @@ from notifier.delivery.health import Serving
 from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, report_attempt, settlements_of
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role
-from notifier.delivery.policy.schedule import timetable
+from notifier.delivery.policy.schedule import timetable_of
 from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
@@ -89,7 +89,7 @@ class Worker:
         most = MOST_IN_A_DIGEST if size > 1 else _FETCH
         self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
         self._queue = ReadyQueue()
-        self._timetable = timetable(settings)
+        self._timetable = timetable_of(settings)
         self._reader = QueueReader(
             self.name,
             store,
@@ -157,7 +157,7 @@ class Worker:
             await self._destination.prepare()
         recognise = await fingerprint.recogniser(self._settings)
         recalled = await self._store.run(destinations.begin, self.name, recognise)
-        schedule = "" if self._timetable is None else self._timetable.text
+        schedule = "" if self._timetable is None else self._timetable.settings_text
         await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
         if not self._running:
             self._health.begin(recalled)
@@ -280,7 +280,7 @@ class Worker:
             self._reader.gate = None
             self.set_aside()
             return
-        while len(self._attempts) < self._health.state.slots and self._start_next():
+        while len(self._attempts) < self._health.state.request_limit and self._start_next():
             pass
         reads_front = self._reader.more and len(self._queue.ready) < self._refill_below
         if reads_front and not self._chooser.probes_anywhere(self._health.state):

@@ -20,7 +20,7 @@ from notifier.cli.parameter_types import OneOf, destination_names
 from notifier.cli.store_access import reading
 from notifier.clock import SystemClock
 from notifier.config import Destination, MessageSettings, Settings
-from notifier.delivery.policy.schedule import timetable
+from notifier.delivery.policy.schedule import timetable_of
 from notifier.delivery.preview import requests
 from notifier.destinations import registry
 from notifier.destinations.base import Destination as AnyDestination
@@ -99,7 +99,7 @@ def test(
     clock = SystemClock()
     source = _source(settings, settings.destinations[destination])
     if preview:
-        waits = timetable(settings.destinations[destination]) is not None
+        waits = timetable_of(settings.destinations[destination]) is not None
         wanted = SampleKind(kind) if kind else SampleKind.DIGEST if waits else SampleKind.CREATED
         count = events or _usual_count(wanted, settings.destinations[destination])
         samples = sample_events(wanted, source, clock.now_ms(), count)
@@ -189,7 +189,7 @@ async def _send(settings: Settings, name: str, event: Event) -> Outcome:
 def _usual_count(kind: SampleKind, settings: Destination) -> int:
     """Return the number of events that a preview of this kind contains by default."""
     match kind:
-        case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable(settings) is None:
+        case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable_of(settings) is None:
             return settings.digest_above + 1
         case SampleKind.DIGEST | SampleKind.SESSION:
             return _SOME_EVENTS
@@ -208,7 +208,7 @@ async def _previews(
         destination = _built(settings, name, session)
         if not isinstance(destination, Previewing):
             raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
-        table, now_ms = timetable(settings.destinations[name]), SystemClock().now_ms()
+        table, now_ms = timetable_of(settings.destinations[name]), SystemClock().now_ms()
         # Other previews have no slot: alerts do not wait for one, and with a slot a session would become a digest.
         slot_ms = table.next_slot_ms(now_ms) if table is not None and is_digest else None
         waiting = [Delivery(event, name, slot_ms=slot_ms) for event in events]

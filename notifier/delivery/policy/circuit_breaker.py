@@ -31,8 +31,8 @@ _DOUBLINGS = 6
 """The first six rounds have 1, 2, 4, ... 32 probes, 63 in all; every later round has one. With strict order, the
 numbers differ (see `probes`).
 """
-_TRUSTED_ROUNDS = 3
-_BELIEVED_AT_ONCE_SECONDS = 21_600.0
+_ROUNDS_BEFORE_LONGER_WAITS = 3
+_LONGEST_UNCONFIRMED_WAIT_SECONDS = 21_600.0
 """The longest requested wait in seconds that is obeyed at once; a longer one must be requested twice in a row."""
 _LEAST_JITTER = 0.5
 
@@ -47,11 +47,11 @@ class Mode(StrEnum):
     """Nothing gets through; only probes are sent."""
 
 
-class Waits(Struct, frozen=True):
+class WaitLimits(Struct, frozen=True):
     """The first and the longest wait for an endpoint, in seconds, and whether events are sent strictly in order."""
 
-    first: float = _FIRST_SECONDS
-    longest: float = LONGEST_OPEN_SECONDS
+    first_seconds: float = _FIRST_SECONDS
+    longest_seconds: float = LONGEST_OPEN_SECONDS
     in_order: bool = False
 
 
@@ -65,15 +65,15 @@ class Breaker(Struct, frozen=True):
 
     mode: Mode = Mode.CLOSED
     scope: FailureScope = FailureScope.NONE
-    until: float = 0.0
-    asked: bool = False
+    wait_until: float = 0.0
+    is_wait_requested: bool = False
     rounds: int = 0
     probes_left: int = 0
-    since: float = -inf
-    arrival_probed: bool = False
-    failures_in_row: int = 0
+    wait_started: float = -inf
+    has_probed_arrival: bool = False
+    consecutive_failures: int = 0
     last_success: float = -inf
-    tried: frozenset[Hashable] = frozenset()
+    recently_failed: frozenset[Hashable] = frozenset()
 
     @property
     def probes_single_events(self) -> bool:
@@ -83,32 +83,36 @@ class Breaker(Struct, frozen=True):
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker after a success: closed, or still waiting if the peer asked for a longer wait."""
-    if breaker.asked and now < breaker.until:
-        return replace(breaker, failures_in_row=0, last_success=now, tried=frozenset())
+    if breaker.is_wait_requested and now < breaker.wait_until:
+        return replace(breaker, consecutive_failures=0, last_success=now, recently_failed=frozenset())
     return Breaker(last_success=now)
 
 
-def after_pace(
-    breaker: Breaker, *, started: float, retry_after: float | None, now: float, waits: Waits, jitter: float
+def after_throttling(
+    breaker: Breaker, *, started: float, retry_after: float | None, now: float, limits: WaitLimits, jitter: float
 ) -> Breaker:
     """Return the breaker with the wait that the peer asked for, or a default one.
 
     If a peer keeps asking for short waits, longer ones are used.
     """
-    paced = breaker.mode is Mode.PACED
-    rounds = breaker.rounds + (started >= breaker.since) if paced else 0
-    own = _pause(rounds, waits, jitter)
-    if retry_after is not None and retry_after > _BELIEVED_AT_ONCE_SECONDS and rounds == 0:
+    was_paced = breaker.mode is Mode.PACED
+    rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0
+    default_wait = _wait_seconds(rounds, limits, jitter)
+    if retry_after is not None and retry_after > _LONGEST_UNCONFIRMED_WAIT_SECONDS and rounds == 0:
         retry_after = None
-    wait = own if retry_after is None else max(retry_after, own if rounds > _TRUSTED_ROUNDS else 0.0)
+    wait = (
+        default_wait
+        if retry_after is None
+        else max(retry_after, default_wait if rounds > _ROUNDS_BEFORE_LONGER_WAITS else 0.0)
+    )
     return replace(
         breaker,
         mode=Mode.PACED,
         scope=FailureScope.PACE,
-        until=max(breaker.until, now + wait),
-        asked=retry_after is not None or (breaker.asked and now < breaker.until),
+        wait_until=max(breaker.wait_until, now + wait),
+        is_wait_requested=retry_after is not None or (breaker.is_wait_requested and now < breaker.wait_until),
         rounds=rounds,
-        since=now,
+        wait_started=now,
     )
 
 
@@ -117,12 +121,12 @@ def after_failure(
     scope: FailureScope,
     *,
     started: float,
-    news: bool,
-    arrival: bool,
-    decides: bool,
-    about: frozenset[Hashable],
+    may_be_endpoint: bool,
+    is_arrival: bool,
+    opens_at_once: bool,
+    trainings_and_records: frozenset[Hashable],
     now: float,
-    waits: Waits,
+    limits: WaitLimits,
     jitter: float,
 ) -> Breaker:
     """Return the breaker after a failure: count it, open the breaker if nothing gets through, end a round of probes.
@@ -130,43 +134,49 @@ def after_failure(
     `news`: the failure may be the endpoint's, so it counts. `decides`: a single such failure opens the breaker.
     `arrival`: the request tried a new event during a wait. `about` holds the trainings and records in the request.
     """
-    breaker = replace(breaker, failures_in_row=breaker.failures_in_row + news, tried=breaker.tried | about)
+    breaker = replace(
+        breaker,
+        consecutive_failures=breaker.consecutive_failures + may_be_endpoint,
+        recently_failed=breaker.recently_failed | trainings_and_records,
+    )
     if breaker.mode is Mode.OPEN:
-        if arrival or started < breaker.since or now < breaker.until:
+        if is_arrival or started < breaker.wait_started or now < breaker.wait_until:
             return breaker
         if breaker.probes_left > 1:
             return replace(breaker, probes_left=breaker.probes_left - 1, scope=scope)
-        return _opened(breaker, scope, breaker.rounds + 1, now, waits, jitter)
-    strict = news and (decides or (waits.in_order and scope is not FailureScope.EVENT))
-    if breaker.failures_in_row >= (1 if strict else FAILURES_TO_OPEN):
-        return _opened(breaker, scope, 0, now, waits, jitter)
-    if breaker.mode is Mode.PACED and now >= breaker.until:
-        return replace(breaker, mode=Mode.CLOSED, until=0.0, asked=False)
+        return _open(breaker, scope, breaker.rounds + 1, now, limits, jitter)
+    one_is_enough = may_be_endpoint and (opens_at_once or (limits.in_order and scope is not FailureScope.EVENT))
+    if breaker.consecutive_failures >= (1 if one_is_enough else FAILURES_TO_OPEN):
+        return _open(breaker, scope, 0, now, limits, jitter)
+    if breaker.mode is Mode.PACED and now >= breaker.wait_until:
+        return replace(breaker, mode=Mode.CLOSED, wait_until=0.0, is_wait_requested=False)
     return breaker
 
 
-def probes(rounds: int, waits: Waits) -> int:
+def probe_count(rounds: int, limits: WaitLimits) -> int:
     """Return the number of probes in a round."""
-    if waits.in_order and rounds < 2:  # noqa: PLR2004 - the earliest event alone, twice
+    if limits.in_order and rounds < 2:  # noqa: PLR2004 - the earliest event alone, twice
         return 1
-    return 2**rounds if rounds < _DOUBLINGS else 1 + waits.in_order
+    return 2**rounds if rounds < _DOUBLINGS else 1 + limits.in_order
 
 
-def _opened(breaker: Breaker, scope: FailureScope, rounds: int, now: float, waits: Waits, jitter: float) -> Breaker:
+def _open(breaker: Breaker, scope: FailureScope, rounds: int, now: float, limits: WaitLimits, jitter: float) -> Breaker:
     return replace(
         breaker,
         mode=Mode.OPEN,
         scope=scope,
-        until=max(now + _pause(rounds, waits, jitter), breaker.until if breaker.asked else 0.0),
-        asked=breaker.asked and now < breaker.until,
+        wait_until=max(
+            now + _wait_seconds(rounds, limits, jitter), breaker.wait_until if breaker.is_wait_requested else 0.0
+        ),
+        is_wait_requested=breaker.is_wait_requested and now < breaker.wait_until,
         rounds=rounds,
-        probes_left=1 if scope is FailureScope.ENDPOINT else probes(rounds, waits),
-        since=now,
-        arrival_probed=False,
+        probes_left=1 if scope is FailureScope.ENDPOINT else probe_count(rounds, limits),
+        wait_started=now,
+        has_probed_arrival=False,
     )
 
 
-def _pause(rounds: int, waits: Waits, jitter: float) -> float:
+def _wait_seconds(rounds: int, limits: WaitLimits, jitter: float) -> float:
     """Return the seconds to wait before a round of probes; at most half of the wait is random (`jitter`)."""
-    bound = min(waits.longest, waits.first * _GROWTH ** min(rounds, 40))
+    bound = min(limits.longest_seconds, limits.first_seconds * _GROWTH ** min(rounds, 40))
     return bound * (_LEAST_JITTER + (1 - _LEAST_JITTER) * jitter)

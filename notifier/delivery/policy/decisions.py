@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from notifier.config import DestinationSettings
 from notifier.delivery.policy import batching, circuit_breaker, probe, rate, retry
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
-from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker, Mode, Waits
+from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker, Mode, WaitLimits
 from notifier.delivery.policy.rate import AdaptiveRate
-from notifier.delivery.policy.retry import Decision, Retries, RetryDecision
+from notifier.delivery.policy.retry import Decision, RetryDecision, RetryHistory
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome
 from notifier.events import EventType
@@ -49,7 +49,7 @@ class Attempt(Struct, frozen=True):
     deliveries: tuple[Delivery, ...]
     started: float
     role: Role = Role.NORMAL
-    first_failed: float | None = None
+    first_failed_at: float | None = None
 
 
 class Bounds(Struct, frozen=True):
@@ -79,14 +79,16 @@ class Bounds(Struct, frozen=True):
         return self.settings.concurrency == 1
 
     @property
-    def waits(self) -> Waits:
+    def wait_limits(self) -> WaitLimits:
         """The limits of the endpoint's waits, never longer than the configured retry waits."""
-        return Waits(
-            min(Waits().first, self.settings.retry_first), min(Waits().longest, self.settings.retry_max), self.in_order
+        return WaitLimits(
+            min(WaitLimits().first_seconds, self.settings.retry_first),
+            min(WaitLimits().longest_seconds, self.settings.retry_max),
+            self.in_order,
         )
 
 
-class State(Struct, frozen=True):
+class ReceiverState(Struct, frozen=True):
     """Everything that is known about a receiver.
 
     Up to `concurrency` requests may be under way: one at first, and one more with each success.
@@ -95,29 +97,29 @@ class State(Struct, frozen=True):
     rate: AdaptiveRate = AdaptiveRate()
     breaker: Breaker = Breaker()
     size: BatchSize = BatchSize()
-    retries: Retries = Retries()
+    retries: RetryHistory = RetryHistory()
     concurrency: int = 1
 
     @property
-    def slots(self) -> int:
+    def request_limit(self) -> int:
         """The number of requests that may be under way now."""
         return self.concurrency if self.breaker.mode is Mode.CLOSED else 1
 
 
-class Result(Struct, frozen=True):
+class AttemptDecisions(Struct, frozen=True):
     """The result of an attempt: the state after it, and the decision about each delivery, in order.
 
     `split`: the group is split in half, and the halves are sent first. `forget_halves`: the existing halves are merged
     back, because an outage caused them.
     """
 
-    state: State
+    state: ReceiverState
     decisions: tuple[RetryDecision, ...]
     split: bool = False
     forget_halves: bool = False
 
 
-_WHOLE_ATTEMPTS = 40
+_ATTEMPTS_BEFORE_DIVIDING = 40
 """A digest may be divided after this many attempts; they take one or two hours."""
 
 _DELIVERED = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED)
@@ -128,7 +130,7 @@ _GIVE_UP = RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP)
 
 
 def after_attempt(
-    state: State,
+    state: ReceiverState,
     attempt: Attempt,
     outcome: Outcome,
     bounds: Bounds,
@@ -136,7 +138,7 @@ def after_attempt(
     trying_ms: int,
     now: float,
     jitter: Callable[[], float],
-) -> Result:
+) -> AttemptDecisions:
     """Return the new state of the receiver, and a decision about each delivery of the attempt.
 
     `trying_ms` is the destination's total time of trying (see `TryingClock`); `jitter` returns numbers in [0, 1).
@@ -145,29 +147,29 @@ def after_attempt(
     count = len(attempt.deliveries)
     first = attempt.deliveries[0]
     if attempt.role is Role.TRIAL:
-        state = replace(state, size=replace(state.size, on_trial=False))
+        state = replace(state, size=replace(state.size, is_trial_under_way=False))
     if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
-        state = replace(state, retries=state.retries.after(got_through=scope is FailureScope.NONE))
+        state = replace(state, retries=state.retries.with_result(got_through=scope is FailureScope.NONE))
     if scope is FailureScope.NONE:
         return _after_success(state, attempt, bounds, now)
     if scope is FailureScope.PERMANENT:
-        return Result(state, (_HOLD,) * count)
+        return AttemptDecisions(state, (_HOLD,) * count)
     if outcome.reason is AttemptResult.PARTLY_TAKEN:
-        return _after_part(state, attempt, bounds, trying_ms, now, jitter)
-    undivided = attempt.role is not Role.HALF and is_whole_digest(attempt.deliveries, bounds)
-    whole = scope is FailureScope.UNKNOWN and undivided
-    if whole or scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
-        return _after_no_fault(state, attempt, outcome, bounds, trying_ms, now, jitter)
+        return _after_partial_delivery(state, attempt, bounds, trying_ms, now, jitter)
+    is_digest = attempt.role is not Role.HALF and is_whole_digest(attempt.deliveries, bounds)
+    is_kept_whole = scope is FailureScope.UNKNOWN and is_digest
+    if is_kept_whole or scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
+        return _after_rate_or_endpoint_failure(state, attempt, outcome, bounds, trying_ms, now, jitter)
     if outcome.is_too_large and count > 1:
-        trial = attempt.role is Role.TRIAL
-        state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, trial=trial))
-    others_got_through = attempt.first_failed is not None and attempt.first_failed < state.breaker.last_success
+        is_trial = attempt.role is Role.TRIAL
+        state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, is_trial=is_trial))
+    others_got_through = attempt.first_failed_at is not None and attempt.first_failed_at < state.breaker.last_success
     proven = first.proven or others_got_through or outcome.reason is AttemptResult.UNSENDABLE
     if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
-        news = _is_news(attempt, proven=proven)
-        state = _count_failure(state, attempt, scope, bounds, news=news, now=now, jitter=jitter)
+        may_be_endpoint = _may_be_endpoint_failure(attempt, proven=proven)
+        state = _count_failure(state, attempt, scope, bounds, may_be_endpoint=may_be_endpoint, now=now, jitter=jitter)
     if count > 1:
-        return Result(state, (_SPLIT,) * count, split=True)
+        return AttemptDecisions(state, (_SPLIT,) * count, split=True)
     open_or_strict = state.breaker.mode is Mode.OPEN or bounds.in_order
     decision = retry.after_failure(
         first,
@@ -178,7 +180,7 @@ def after_attempt(
         trying_ms=trying_ms,
         jitter=jitter(),
     )
-    return Result(state, (decision,))
+    return AttemptDecisions(state, (decision,))
 
 
 def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
@@ -189,17 +191,17 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
     """
     if not deliveries or not bounds.sends_digests:
         return False
-    return deliveries[0].slot_ms is not None and deliveries[0].attempts < _WHOLE_ATTEMPTS
+    return deliveries[0].slot_ms is not None and deliveries[0].attempts < _ATTEMPTS_BEFORE_DIVIDING
 
 
-def learned(state: State, bounds: Bounds) -> Learned:
+def learned_limits(state: ReceiverState, bounds: Bounds) -> Learned:
     """Return the limits learned from the receiver; each is None if no limit below the configured one was learned."""
-    pace = min(bounds.rate, state.rate.rate)
+    pace = min(bounds.rate, state.rate.per_second)
     slowed = isfinite(pace) and pace < bounds.rate
     return Learned(float(f"{pace:.2g}") if slowed else None, state.size.limit)
 
 
-def without_wait(state: State, bounds: Bounds) -> State:
+def without_wait(state: ReceiverState, bounds: Bounds) -> ReceiverState:
     """Return the state with the endpoint's wait ended, even one from Retry-After, because the operator asked for it.
 
     The learned limits are kept.
@@ -207,101 +209,107 @@ def without_wait(state: State, bounds: Bounds) -> State:
     breaker = state.breaker
     if breaker.mode is Mode.CLOSED:
         return state
-    left = circuit_breaker.probes(0, bounds.waits)
-    return replace(state, breaker=replace(breaker, until=0.0, asked=False, rounds=0, probes_left=left))
+    left = circuit_breaker.probe_count(0, bounds.wait_limits)
+    return replace(state, breaker=replace(breaker, wait_until=0.0, is_wait_requested=False, rounds=0, probes_left=left))
 
 
-def after_sample(state: State, now: float) -> State:
+def after_sample(state: ReceiverState, now: float) -> ReceiverState:
     """Return the state after a sample event was delivered."""
     return replace(state, breaker=Breaker(last_success=now), concurrency=1)
 
 
-def _after_success(state: State, attempt: Attempt, bounds: Bounds, now: float) -> Result:
+def _after_success(state: ReceiverState, attempt: Attempt, bounds: Bounds, now: float) -> AttemptDecisions:
     long_outage = state.breaker.rounds >= LONG_OUTAGE_ROUNDS and state.breaker.mode is not Mode.CLOSED
     breaker = circuit_breaker.after_success(state.breaker, now)
-    over = long_outage and breaker.mode is Mode.CLOSED
+    outage_is_over = long_outage and breaker.mode is Mode.CLOSED
     size = batching.after_success(
         state.size,
         len(attempt.deliveries),
         bounds.size,
-        half=attempt.role is Role.HALF,
-        trial=attempt.role is Role.TRIAL,
+        is_half=attempt.role is Role.HALF,
+        is_trial=attempt.role is Role.TRIAL,
     )
     after = replace(
         state,
         rate=rate.after_success(state.rate, bounds.rate),
         breaker=breaker,
-        size=replace(size, suspect=0) if over else size,
+        size=replace(size, proposed_limit=0) if outage_is_over else size,
         concurrency=min(bounds.settings.concurrency, state.concurrency + 1),
     )
-    return Result(after, (_DELIVERED,) * len(attempt.deliveries), forget_halves=over)
+    return AttemptDecisions(after, (_DELIVERED,) * len(attempt.deliveries), forget_halves=outage_is_over)
 
 
-def _after_part(
-    state: State, attempt: Attempt, bounds: Bounds, trying_ms: int, now: float, jitter: Callable[[], float]
-) -> Result:
+def _after_partial_delivery(
+    state: ReceiverState, attempt: Attempt, bounds: Bounds, trying_ms: int, now: float, jitter: Callable[[], float]
+) -> AttemptDecisions:
     """Handle a request that only some receivers took: all its events are retried later, at the same moment."""
     state = replace(state, breaker=circuit_breaker.after_success(state.breaker, now))
-    old = retry.aged_out(attempt.deliveries, bounds.settings, trying_ms)
+    overdue = retry.sequences_to_give_up(attempt.deliveries, bounds.settings, trying_ms)
     failures = max(it.failures for it in attempt.deliveries)
     later = RetryDecision(
         DeliveryState.PENDING,
         Decision.RETRY_LATER,
         retry.backoff(failures + 1, bounds.settings, jitter()),
-        counts=True,
+        counts_against_event=True,
     )
-    return Result(state, tuple(_GIVE_UP if it.event.sequence in old else later for it in attempt.deliveries))
+    return AttemptDecisions(
+        state, tuple(_GIVE_UP if it.event.sequence in overdue else later for it in attempt.deliveries)
+    )
 
 
-def _after_no_fault(
-    state: State,
+def _after_rate_or_endpoint_failure(
+    state: ReceiverState,
     attempt: Attempt,
     outcome: Outcome,
     bounds: Bounds,
     trying_ms: int,
     now: float,
     jitter: Callable[[], float],
-) -> Result:
+) -> AttemptDecisions:
     """Handle a failure that no event has caused: the same deliveries are sent again.
 
     A delivery is given up only after the endpoint has been unreachable for too long.
     """
     if outcome.scope is not FailureScope.PACE:
-        state = _count_failure(state, attempt, FailureScope.ENDPOINT, bounds, news=True, now=now, jitter=jitter)
-        old = retry.aged_out(attempt.deliveries, bounds.settings, trying_ms)
-        return Result(state, tuple(_GIVE_UP if it.event.sequence in old else _WAIT for it in attempt.deliveries))
-    breaker = circuit_breaker.after_pace(
+        state = _count_failure(
+            state, attempt, FailureScope.ENDPOINT, bounds, may_be_endpoint=True, now=now, jitter=jitter
+        )
+        overdue = retry.sequences_to_give_up(attempt.deliveries, bounds.settings, trying_ms)
+        return AttemptDecisions(
+            state, tuple(_GIVE_UP if it.event.sequence in overdue else _WAIT for it in attempt.deliveries)
+        )
+    breaker = circuit_breaker.after_throttling(
         state.breaker,
         started=attempt.started,
         retry_after=None if outcome.retry_after is None else min(outcome.retry_after, LONGEST_WAIT_SECONDS),
         now=now,
-        waits=bounds.waits,
+        limits=bounds.wait_limits,
         jitter=jitter(),
     )
-    slower = rate.after_pace(state.rate, started=attempt.started, until=breaker.until, now=now)
-    return Result(replace(state, breaker=breaker, rate=slower), (_WAIT,) * len(attempt.deliveries))
+    slower = rate.after_throttling(state.rate, started=attempt.started, until=breaker.wait_until, now=now)
+    return AttemptDecisions(replace(state, breaker=breaker, rate=slower), (_WAIT,) * len(attempt.deliveries))
 
 
 def _count_failure(
-    state: State,
+    state: ReceiverState,
     attempt: Attempt,
     scope: FailureScope,
     bounds: Bounds,
     *,
-    news: bool,
+    may_be_endpoint: bool,
     now: float,
     jitter: Callable[[], float],
-) -> State:
+) -> ReceiverState:
     breaker = circuit_breaker.after_failure(
         state.breaker,
         scope,
         started=attempt.started,
-        news=news,
-        arrival=attempt.role is Role.ARRIVAL,
-        decides=_is_alert(attempt),
-        about=probe.about(attempt.deliveries),
+        may_be_endpoint=may_be_endpoint,
+        is_arrival=attempt.role is Role.ARRIVAL,
+        opens_at_once=_is_alert(attempt),
+        trainings_and_records=probe.trainings_and_records(attempt.deliveries),
         now=now,
-        waits=bounds.waits,
+        limits=bounds.wait_limits,
         jitter=jitter(),
     )
     opened = breaker.mode is Mode.OPEN and state.breaker.mode is not Mode.OPEN
@@ -316,7 +324,7 @@ def _is_alert(attempt: Attempt) -> bool:
     return all(it.event.type == EventType.ALERT for it in attempt.deliveries)
 
 
-def _is_news(attempt: Attempt, *, proven: bool) -> bool:
+def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     """Return whether the endpoint may have caused a failure.
 
     The answer is False for half of a refused group, and for a single event that is `proven` to be at fault.

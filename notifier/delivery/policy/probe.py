@@ -14,14 +14,16 @@ CANDIDATES = 64
 """The number of places in the queue from which candidates are taken."""
 
 
-def spread(first: int, last: int) -> list[int]:
+def spread_evenly(first: int, last: int) -> list[int]:
     """Return up to CANDIDATES numbers spread evenly from `first` to `last`, both included, in order."""
     return sorted(
-        {first, last, *(first + int(_fraction(number) * (last - first)) for number in range(1, CANDIDATES - 1))}
+        {first, last, *(first + int(_van_der_corput(number) * (last - first)) for number in range(1, CANDIDATES - 1))}
     )
 
 
-def choose(candidates: Sequence[Delivery], busy: Collection[Record], tried: Collection[Hashable]) -> Delivery | None:
+def choose(
+    candidates: Sequence[Delivery], busy: Collection[Record], recently_failed: Collection[Hashable]
+) -> Delivery | None:
     """Choose a probe; return None if there is none.
 
     Preferred are, in this order: the fewest failures, a training that is not in `tried`, a record that is not in
@@ -34,7 +36,7 @@ def choose(candidates: Sequence[Delivery], busy: Collection[Record], tried: Coll
         if delivery.event.record not in seen:
             seen.add(delivery.event.record)
             free.append(delivery)
-    return max(free, default=None, key=lambda it: _information(it, tried))
+    return max(free, default=None, key=lambda it: _preference(it, recently_failed))
 
 
 def choose_in_order(
@@ -56,7 +58,7 @@ def choose_in_order(
     return min(free, default=None, key=lambda it: (it.failures, it.event.sequence))
 
 
-def about(deliveries: Sequence[Delivery]) -> frozenset[Hashable]:
+def trainings_and_records(deliveries: Sequence[Delivery]) -> frozenset[Hashable]:
     """Return the trainings and records of the first eight deliveries of a request."""
     some = deliveries[:8]
     return frozenset(it.event.record for it in some) | frozenset(
@@ -64,9 +66,14 @@ def about(deliveries: Sequence[Delivery]) -> frozenset[Hashable]:
     )
 
 
-def _information(delivery: Delivery, tried: Collection[Hashable]) -> tuple[int, bool, bool, int]:
+def _preference(delivery: Delivery, recently_failed: Collection[Hashable]) -> tuple[int, bool, bool, int]:
     event = delivery.event
-    return -delivery.failures, _training(delivery) not in tried, event.record not in tried, event.sequence
+    return (
+        -delivery.failures,
+        _training(delivery) not in recently_failed,
+        event.record not in recently_failed,
+        event.sequence,
+    )
 
 
 def _training(delivery: Delivery) -> Hashable:
@@ -75,6 +82,6 @@ def _training(delivery: Delivery) -> Hashable:
     return (delivery.event.source, "training", training) if training else None
 
 
-def _fraction(number: int) -> float:
+def _van_der_corput(number: int) -> float:
     """Return the `number`-th value of the van der Corput sequence: 1/2, 1/4, 3/4, ..."""
     return sum(((number >> bit) & 1) / (2 << bit) for bit in range(number.bit_length()))

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 IDLE_SECONDS = 60.0
 """After this many seconds without a request, earlier measurements are discarded."""
 
-_KEPT = 0.95
+_SAFETY_FACTOR = 0.95
 """The share of the measured rate that is used after the receiver objected to the rate."""
-_CLIMB = 0.01
+_GROWTH_PER_SUCCESS = 0.01
 """The share by which a success raises the rate; it grows with the requests accepted since the last objection."""
-_FORGET = 0.97
-_LEAST_SECONDS = 0.05
-_NOTED_EVERY_SECONDS = 1.0
+_LONGEST_WAIT_DECAY = 0.97
+_SHORTEST_MEASUREMENT_SECONDS = 0.05
+_UPDATE_EVERY_SECONDS = 1.0
 """Seconds between updates of `next_at` while the rate is unlimited; `next_at` then only serves to detect a silence."""
 
 
@@ -26,30 +26,30 @@ class AdaptiveRate(Struct, frozen=True):
     for. `next_at` is when the next request may start.
     """
 
-    rate: float = inf
-    taken: int = 0
+    per_second: float = inf
+    accepted: int = 0
     measured_since: float = 0.0
     lowered_at: float = -inf
-    longest_wait: float = 0.0
+    longest_wait_seconds: float = 0.0
     next_at: float = 0.0
 
 
 def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
     """Return the rate after a request has started; after a long silence, the measurement restarts."""
-    if rate.rate == inf and rate.next_at <= now < rate.next_at + _NOTED_EVERY_SECONDS:
+    if rate.per_second == inf and rate.next_at <= now < rate.next_at + _UPDATE_EVERY_SECONDS:
         return rate
     if now > rate.next_at + IDLE_SECONDS:
-        rate = replace(rate, measured_since=now, taken=0)
-    return replace(rate, next_at=now + 1 / rate.rate)
+        rate = replace(rate, measured_since=now, accepted=0)
+    return replace(rate, next_at=now + 1 / rate.per_second)
 
 
 def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
     """Return the rate raised a little, up to `most` requests a second."""
-    rise = 1 + _CLIMB * (1 + rate.taken / 10)
-    return replace(rate, rate=min(most, rate.rate * rise), taken=rate.taken + 1)
+    rise = 1 + _GROWTH_PER_SUCCESS * (1 + rate.accepted / 10)
+    return replace(rate, per_second=min(most, rate.per_second * rise), accepted=rate.accepted + 1)
 
 
-def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
+def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
     """Return the rate lowered to what the receiver accepted, after it objected to a request that began at `started`.
 
     The rate is lowered once per burst. If the receiver accepted nothing since the last objection, this is an outage,
@@ -57,15 +57,19 @@ def after_pace(rate: AdaptiveRate, *, started: float, until: float, now: float) 
     refusals would otherwise reduce it to nothing. `until` is the end of the wait.
     """
     wait = until - now
-    longest = max(_FORGET * rate.longest_wait, wait, _LEAST_SECONDS) if rate.taken else rate.longest_wait
-    rate = replace(rate, longest_wait=max(longest, _LEAST_SECONDS))
+    longest = (
+        max(_LONGEST_WAIT_DECAY * rate.longest_wait_seconds, wait, _SHORTEST_MEASUREMENT_SECONDS)
+        if rate.accepted
+        else rate.longest_wait_seconds
+    )
+    rate = replace(rate, longest_wait_seconds=max(longest, _SHORTEST_MEASUREMENT_SECONDS))
     if started < rate.lowered_at:
         return rate
-    if not rate.taken:
+    if not rate.accepted:
         return replace(rate, lowered_at=now, measured_since=until)
     # A measurement that began with an objection includes the wait after it. Any other counts as at least as long as
     # the coming wait, because a short burst would otherwise seem to be a high rate.
     burst = rate.measured_since != rate.lowered_at
-    seconds = max(now - rate.measured_since, wait if burst else 0.0, _LEAST_SECONDS)
-    lower = min(rate.rate, max(_KEPT * rate.taken / seconds, 0.5 / rate.longest_wait))
-    return replace(rate, lowered_at=now, measured_since=now, taken=0, rate=lower)
+    seconds = max(now - rate.measured_since, wait if burst else 0.0, _SHORTEST_MEASUREMENT_SECONDS)
+    lower = min(rate.per_second, max(_SAFETY_FACTOR * rate.accepted / seconds, 0.5 / rate.longest_wait_seconds))
+    return replace(rate, lowered_at=now, measured_since=now, accepted=0, per_second=lower)

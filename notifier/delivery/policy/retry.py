@@ -12,11 +12,11 @@ from notifier.destinations.outcome import LONGEST_WAIT_SECONDS
 from notifier.store.tables.outbox import Delivery, DeliveryState
 
 _SMALLEST_JITTER = 0.1
-_LOOKED_AT = 20
-_ENOUGH = 5
-_CHANCE = 0.2
+_HISTORY_LENGTH = 20
+_LEAST_RETRIES = 5
+_RANDOM_SHARE = 0.2
 """If at least this share of the latest retries gets through, failures are random, not caused by the events."""
-_LONGEST_BY_CHANCE = 5.0
+_LONGEST_WAIT_IF_RANDOM_SECONDS = 5.0
 _MOST_ATTEMPTS = 100
 _LEAST_TRYING_SECONDS = 3600.0
 """A delivery gets at least as many attempts as fit into this many seconds of trying; only then can it be given up."""
@@ -42,24 +42,24 @@ class RetryDecision(Struct, frozen=True):
 
     state: DeliveryState
     decision: Decision
-    wait: float = 0.0
-    counts: bool = False
+    wait_seconds: float = 0.0
+    counts_against_event: bool = False
     proven: bool = False
 
 
-class Retries(Struct, frozen=True):
+class RetryHistory(Struct, frozen=True):
     """The latest retries, oldest first; an entry is true if the retry got through."""
 
     latest: tuple[bool, ...] = ()
 
-    def after(self, *, got_through: bool) -> "Retries":
+    def with_result(self, *, got_through: bool) -> "RetryHistory":
         """Return the latest retries with the result of one more at the end."""
-        return replace(self, latest=(*self.latest[1 - _LOOKED_AT :], got_through))
+        return replace(self, latest=(*self.latest[1 - _HISTORY_LENGTH :], got_through))
 
     @property
-    def are_chance(self) -> bool:
+    def suggests_random_failures(self) -> bool:
         """Whether failures seem to be random, because many retries get through."""
-        return len(self.latest) >= _ENOUGH and sum(self.latest) >= _CHANCE * len(self.latest)
+        return len(self.latest) >= _LEAST_RETRIES and sum(self.latest) >= _RANDOM_SHARE * len(self.latest)
 
 
 def backoff(
@@ -77,7 +77,7 @@ def backoff(
 def after_failure(
     delivery: Delivery,
     settings: DestinationSettings,
-    retries: Retries,
+    retries: RetryHistory,
     *,
     proven: bool,
     waits_with_endpoint: bool,
@@ -89,18 +89,18 @@ def after_failure(
     `waits_with_endpoint`: the delivery waits for the endpoint and has no wait of its own, except if it is `proven` to
     be at fault.
     """
-    if is_given_up(delivery, settings, trying_ms):
-        return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts=True, proven=proven)
+    if should_give_up(delivery, settings, trying_ms):
+        return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts_against_event=True, proven=proven)
     if waits_with_endpoint and not proven:
-        return RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT, counts=True)
+        return RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT, counts_against_event=True)
     longest = LONGEST_WAIT_SECONDS if proven else LONGEST_OPEN_SECONDS
-    if retries.are_chance:
-        longest = _LONGEST_BY_CHANCE
+    if retries.suggests_random_failures:
+        longest = _LONGEST_WAIT_IF_RANDOM_SECONDS
     wait = backoff(delivery.failures + 1, settings, jitter, longest)
-    return RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, wait, counts=True, proven=proven)
+    return RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, wait, counts_against_event=True, proven=proven)
 
 
-def is_given_up(delivery: Delivery, settings: DestinationSettings, trying_ms: int) -> bool:
+def should_give_up(delivery: Delivery, settings: DestinationSettings, trying_ms: int) -> bool:
     """Return whether a delivery that has just failed again has been tried for too long.
 
     Only time in which the notifier ran and delivery was possible counts. A delivery gets at least as many attempts as
@@ -122,6 +122,8 @@ def least_attempts(settings: DestinationSettings) -> int:
     return attempts
 
 
-def aged_out(deliveries: Sequence[Delivery], settings: DestinationSettings, trying_ms: int) -> frozenset[int]:
+def sequences_to_give_up(
+    deliveries: Sequence[Delivery], settings: DestinationSettings, trying_ms: int
+) -> frozenset[int]:
     """Return the sequence numbers of the deliveries that have been tried for too long."""
-    return frozenset(it.event.sequence for it in deliveries if is_given_up(it, settings, trying_ms))
+    return frozenset(it.event.sequence for it in deliveries if should_give_up(it, settings, trying_ms))

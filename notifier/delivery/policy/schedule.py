@@ -46,10 +46,10 @@ class Timetable(Struct, frozen=True):
     quiet_days: frozenset[int]
     boundaries: tuple[Any, ...]
     urgent: frozenset[str]
-    text: str
+    settings_text: str
     """The settings that slots depend on, as one text. When the text changes, slots are counted from that moment on."""
 
-    def gate(self, from_ms: int, now_ms: int) -> Gate:
+    def gate_at(self, from_ms: int, now_ms: int) -> Gate:
         """Return what may be sent at `now_ms`, if slots are counted from `from_ms` on; both are Unix milliseconds.
 
         `from_ms` is when a slot was last served or, before the first one, when the settings were first seen.
@@ -78,7 +78,7 @@ class Timetable(Struct, frozen=True):
 
     def is_quiet(self, moment_ms: int) -> bool:
         """Return whether nothing may be sent at this moment."""
-        wall = wall_of(moment_ms, self.zone)
+        wall = wall_clock_at(moment_ms, self.zone)
         in_hours = self.quiet_hours is not None and self.quiet_hours.covers(wall.time())
         return in_hours or wall.weekday() in self.quiet_days
 
@@ -101,19 +101,19 @@ class Timetable(Struct, frozen=True):
 
     def _next_ms(self, trigger: Any, after_ms: int) -> int:
         """Return the first moment after `after_ms` at which a trigger fires."""
-        wall = wall_of(after_ms, self.zone).replace(tzinfo=UTC) + timedelta(microseconds=1)
+        wall = wall_clock_at(after_ms, self.zone).replace(tzinfo=UTC) + timedelta(microseconds=1)
         found: datetime | None = trigger.get_next_fire_time(None, wall)
         if found is None:
             raise RuntimeError("a schedule has no further time")  # the configuration refuses such schedules
-        return moment_of(found.replace(tzinfo=None), self.zone)
+        return first_moment_at(found.replace(tzinfo=None), self.zone)
 
 
-def timetable(settings: DestinationSettings) -> Timetable | None:
+def timetable_of(settings: DestinationSettings) -> Timetable | None:
     """Return the timetable of a destination; None if its deliveries may be sent at any time."""
     if not isinstance(settings, ScheduledSettings) or not settings.has_slots:
         return None
     hours = parse_quiet_hours(settings.quiet_hours)
-    limits = {*((hours.begin, hours.end) if hours else ()), *((time(0),) if settings.quiet_days else ())}
+    boundaries = {*((hours.begin, hours.end) if hours else ()), *((time(0),) if settings.quiet_days else ())}
     zone = parse_time_zone(settings.timezone)
     written = (settings.schedule, str(zone), settings.quiet_hours, ",".join(sorted(set(settings.quiet_days))))
     return Timetable(
@@ -121,13 +121,13 @@ def timetable(settings: DestinationSettings) -> Timetable | None:
         zone=zone,
         quiet_hours=hours,
         quiet_days=frozenset(WEEKDAYS.index(day) for day in settings.quiet_days),
-        boundaries=tuple(daily_trigger(limit) for limit in sorted(limits)),
+        boundaries=tuple(daily_trigger(it) for it in sorted(boundaries)),
         urgent=frozenset(settings.urgent),
-        text=" | ".join(written),
+        settings_text=" | ".join(written),
     )
 
 
-def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
+def wall_clock_at(moment_ms: int, zone: tzinfo) -> datetime:
     """Return the latest wall-clock time that a zone has reached by a moment, as a naive datetime.
 
     It never decreases: in an hour that a clock change repeats, it stays at the time of the change.
@@ -137,21 +137,21 @@ def wall_of(moment_ms: int, zone: tzinfo) -> datetime:
     if not local.fold:
         return local.replace(tzinfo=None)
     first = local.replace(fold=0)
-    change = _change(first.astimezone(UTC), moment, zone)
+    change = _find_offset_change(first.astimezone(UTC), moment, zone)
     return (change + _offset(first)).replace(tzinfo=None)
 
 
-def moment_of(wall: datetime, zone: tzinfo) -> int:
+def first_moment_at(wall: datetime, zone: tzinfo) -> int:
     """Return the first moment (Unix ms) at which the wall clock of a zone shows the time `wall` or a later one."""
     local = wall.replace(tzinfo=zone, fold=0)
     moment = local.astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) != wall:
         # A clock change skips this time. The two folds have the zone's offsets before and after the change.
-        moment = _change(local.replace(fold=1).astimezone(UTC), moment, zone)
+        moment = _find_offset_change(local.replace(fold=1).astimezone(UTC), moment, zone)
     return round(moment.timestamp() * _MILLISECONDS)
 
 
-def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+def _find_offset_change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
     """Return the moment, to the second, at which the zone's offset changes between two moments in UTC."""
     old = _offset(before.astimezone(zone))
     low, high = 0, -(-(after - before) // timedelta(seconds=1))

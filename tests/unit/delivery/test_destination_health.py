@@ -142,7 +142,7 @@ def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
 def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | None, begins_with: float) -> None:
     served = Served(rate=2.0)
     served.health.begin(StartingState(Health(), Learned(rate=recalled), 0))
-    assert served.health.state.rate.rate == begins_with
+    assert served.health.state.rate.per_second == begins_with
 
 
 def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:

@@ -14,8 +14,8 @@ from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.settlements import Settlement
 from tests.support.waiting import until
 
-DONE = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED, 0.0, counts=False)
-LATER = RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, 60.0, counts=True)
+DONE = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED, 0.0, counts_against_event=False)
+LATER = RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, 60.0, counts_against_event=True)
 NOW_MS = 10**12
 
 

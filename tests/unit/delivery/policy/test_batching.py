@@ -14,9 +14,9 @@ from notifier.delivery.policy.batching import (
     BatchSize,
     after_success,
     after_too_large,
-    halves,
     next_batch,
-    together,
+    select_for_request,
+    split_in_half,
 )
 from notifier.destinations.base import Grouping
 from notifier.events import Event, EventType
@@ -63,7 +63,7 @@ def test_a_batch_is_in_order_within_its_bounds_and_past_nothing_of_its_records(
         assert {one.event.sequence for one in earlier} <= set(chosen)
     if any(it.proven for it in found.deliveries):
         assert len(chosen) == 1
-    if found.wait:
+    if found.wait_seconds:
         assert not chosen
 
 
@@ -72,7 +72,7 @@ def test_where_all_goes_in_order_nothing_goes_past_what_has_to_stay(count: int, 
     queue = waiting(count)
     if guilty < count:
         queue[guilty] = replace(queue[guilty], proven=True)
-    chosen = together(queue, 100, (), in_order=True)
+    chosen = select_for_request(queue, 100, (), in_order=True)
     assert chosen == (queue[:guilty] or queue[:1])
 
 
@@ -124,7 +124,7 @@ def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: lis
 def test_a_full_group_does_not_wait_and_another_one_waits_from_the_detection_on() -> None:
     grouping = Grouping(100, wait=1.0)
     assert len(batch(waiting(100), grouping).deliveries) == 100
-    assert batch(waiting(2), grouping, now_ms=NOW + 250) == Batch(wait=0.75)
+    assert batch(waiting(2), grouping, now_ms=NOW + 250) == Batch(wait_seconds=0.75)
     assert len(batch(waiting(2), grouping, now_ms=NOW + 1000).deliveries) == 2
     assert len(batch(waiting(2), grouping, now_ms=NOW - 5000).deliveries) == 2, "the clock was set back"
 
@@ -137,16 +137,16 @@ def test_a_second_attempt_does_not_wait_for_company() -> None:
 @given(st.integers(2, 1000))
 def test_halves_are_the_group_in_order_and_neither_is_empty(count: int) -> None:
     group = waiting(count)
-    first, second = halves(group)
+    first, second = split_in_half(group)
     assert [*first, *second] == group
     assert 0 <= len(second) - len(first) <= 1
     assert first
 
 
 def test_a_size_that_was_too_large_is_halved_only_once_a_half_gets_through() -> None:
-    size = after_too_large(BatchSize(), 100, 100, trial=False)
-    assert size.within(100) == 100
-    size = after_success(size, 50, 100, half=True, trial=False)
+    size = after_too_large(BatchSize(), 100, 100, is_trial=False)
+    assert size.effective_limit(100) == 100
+    size = after_success(size, 50, 100, is_half=True, is_trial=False)
     assert size.limit == 50
 
 
@@ -156,26 +156,30 @@ def test_the_size_that_works_is_found_and_passed_ever_less_often(works: int, mos
     group = most
     half = False
     for _ in range(600):
-        trial = not half and size.limit is not None and size.full >= size.needed
+        trial = not half and size.limit is not None and size.full_successes >= size.successes_before_trial
         count = (
-            min(most, 2 * size.within(most)) if trial else min(group, size.within(most)) if half else size.within(most)
+            min(most, 2 * size.effective_limit(most))
+            if trial
+            else min(group, size.effective_limit(most))
+            if half
+            else size.effective_limit(most)
         )
         if count > works:
             too_large += 1
-            size = after_too_large(size, count, most, trial=trial)
+            size = after_too_large(size, count, most, is_trial=trial)
             group, half = (max(1, count // 2), True) if not trial else (count, False)
         else:
-            size = after_success(size, count, most, half=half, trial=trial)
+            size = after_success(size, count, most, is_half=half, is_trial=trial)
             group, half = most, False
-    assert works / 2 <= size.within(most) <= max(works, 1) or most <= works
+    assert works / 2 <= size.effective_limit(most) <= max(works, 1) or most <= works
     assert too_large <= 10 + 4
 
 
 def test_with_success_it_grows_back() -> None:
     size = BatchSize(limit=10)
     for _ in range(10):
-        size = after_success(size, 10, 100, half=False, trial=False)
-    assert batch(waiting(100), Grouping(100), size=size).trial
-    size = after_success(size, 20, 100, half=False, trial=True)
+        size = after_success(size, 10, 100, is_half=False, is_trial=False)
+    assert batch(waiting(100), Grouping(100), size=size).is_trial
+    size = after_success(size, 20, 100, is_half=False, is_trial=True)
     assert size.limit == 20
-    assert after_success(size, 100, 100, half=False, trial=True).limit is None
+    assert after_success(size, 100, 100, is_half=False, is_trial=True).limit is None

@@ -13,10 +13,10 @@ from notifier.delivery.policy.circuit_breaker import (
     LONGEST_OPEN_SECONDS,
     Breaker,
     Mode,
-    Waits,
-    after_pace,
+    WaitLimits,
     after_success,
-    probes,
+    after_throttling,
+    probe_count,
 )
 from notifier.destinations.outcome import FailureScope
 
@@ -30,12 +30,12 @@ def failed(breaker: Breaker, now: float, scope: FailureScope = UNKNOWN, **keys: 
         scope,
         **{
             "started": now,
-            "news": True,
-            "arrival": False,
-            "decides": False,
-            "about": frozenset(),
+            "may_be_endpoint": True,
+            "is_arrival": False,
+            "opens_at_once": False,
+            "trainings_and_records": frozenset(),
             "now": now,
-            "waits": Waits(),
+            "limits": WaitLimits(),
             "jitter": 0.5,
             **keys,
         },
@@ -64,14 +64,14 @@ def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) ->
 
 @given(scopes)
 def test_one_failure_is_enough_where_it_decides_and_says_something_of_the_endpoint(scope: FailureScope) -> None:
-    assert failed(Breaker(), 1.0, scope, decides=True).mode is Mode.OPEN
-    assert failed(Breaker(), 1.0, scope, decides=True, news=False).mode is Mode.CLOSED
+    assert failed(Breaker(), 1.0, scope, opens_at_once=True).mode is Mode.OPEN
+    assert failed(Breaker(), 1.0, scope, opens_at_once=True, may_be_endpoint=False).mode is Mode.CLOSED
 
 
 def test_what_says_nothing_new_of_the_endpoint_does_not_open_it() -> None:
     breaker = Breaker()
     for _ in range(100):
-        breaker = failed(breaker, 1.0, news=False)
+        breaker = failed(breaker, 1.0, may_be_endpoint=False)
     assert breaker.mode is Mode.CLOSED
 
 
@@ -79,11 +79,11 @@ def test_what_says_nothing_new_of_the_endpoint_does_not_open_it() -> None:
 def test_the_wait_grows_by_rounds_and_has_a_bound(scope: FailureScope, count: int, jitter: float) -> None:
     breaker, now, requests = opened(scope), 10.0, 0
     for _ in range(count):
-        now = max(now, breaker.until)
+        now = max(now, breaker.wait_until)
         before = breaker
         breaker = failed(breaker, now, scope, jitter=jitter)
         requests += 1
-        assert breaker.until - now <= LONGEST_OPEN_SECONDS
+        assert breaker.wait_until - now <= LONGEST_OPEN_SECONDS
         assert breaker.rounds in (before.rounds, before.rounds + 1)
     # 63 probes in the first minute or so, then one each five minutes.
     assert requests <= 63 + 10 + (now / (LONGEST_OPEN_SECONDS / 2))
@@ -95,50 +95,50 @@ def test_the_first_success_closes_it(scope: FailureScope) -> None:
 
 
 def test_what_was_asked_for_stands_though_others_get_through() -> None:
-    paced = after_pace(Breaker(), started=1.0, retry_after=60.0, now=1.0, waits=Waits(), jitter=0.5)
+    paced = after_throttling(Breaker(), started=1.0, retry_after=60.0, now=1.0, limits=WaitLimits(), jitter=0.5)
     assert after_success(paced, 5.0) == replace(paced, last_success=5.0)
     assert after_success(paced, 61.0).mode is Mode.CLOSED
 
 
 @pytest.mark.parametrize("wait", [21_601.0, 86_400.0])
 def test_a_wait_of_more_than_six_hours_is_believed_when_it_is_asked_for_twice_in_a_row(wait: float) -> None:
-    first = after_pace(Breaker(), started=1.0, retry_after=wait, now=1.0, waits=Waits(), jitter=0.5)
-    assert first.until < 60
-    second = after_pace(first, started=2.0, retry_after=wait, now=2.0, waits=Waits(), jitter=0.5)
-    assert second.until == 2.0 + wait
+    first = after_throttling(Breaker(), started=1.0, retry_after=wait, now=1.0, limits=WaitLimits(), jitter=0.5)
+    assert first.wait_until < 60
+    second = after_throttling(first, started=2.0, retry_after=wait, now=2.0, limits=WaitLimits(), jitter=0.5)
+    assert second.wait_until == 2.0 + wait
 
 
 @given(st.floats(0, 21_600), st.floats(0, 21_600), scopes)
 def test_no_answer_shortens_a_wait_that_was_asked_for(first: float, second: float, scope: FailureScope) -> None:
-    paced = after_pace(Breaker(), started=1.0, retry_after=first, now=1.0, waits=Waits(), jitter=0.5)
-    again = after_pace(paced, started=0.5, retry_after=second, now=1.1, waits=Waits(), jitter=0.5)
-    assert again.until >= max(1.0 + first, 1.1 + second)
+    paced = after_throttling(Breaker(), started=1.0, retry_after=first, now=1.0, limits=WaitLimits(), jitter=0.5)
+    again = after_throttling(paced, started=0.5, retry_after=second, now=1.1, limits=WaitLimits(), jitter=0.5)
+    assert again.wait_until >= max(1.0 + first, 1.1 + second)
     for _ in range(FAILURES_TO_OPEN):
         again = failed(again, 1.2, scope, started=0.5)
-    assert again.until >= 1.0 + first
+    assert again.wait_until >= 1.0 + first
 
 
 def test_who_asks_for_nothing_again_and_again_waits_all_the_same() -> None:
     breaker, now, requests = Breaker(), 0.0, 0
     while now < 86_400:
-        breaker = after_pace(breaker, started=now, retry_after=0.0, now=now, waits=Waits(), jitter=0.5)
+        breaker = after_throttling(breaker, started=now, retry_after=0.0, now=now, limits=WaitLimits(), jitter=0.5)
         requests += 1
-        now = max(now + 0.05, breaker.until)
+        now = max(now + 0.05, breaker.wait_until)
     assert requests < 600
 
 
 def test_a_new_arrival_makes_nobody_wait_longer() -> None:
     breaker = opened()
-    assert failed(breaker, 10.5, arrival=True).until == breaker.until
+    assert failed(breaker, 10.5, is_arrival=True).wait_until == breaker.wait_until
 
 
 @pytest.mark.parametrize(("rounds", "expected"), [(0, 1), (1, 2), (5, 32), (6, 1), (100, 1)])
 def test_a_round_has_ever_more_probes_and_in_the_end_one(rounds: int, expected: int) -> None:
-    assert probes(rounds, Waits()) == expected
+    assert probe_count(rounds, WaitLimits()) == expected
 
 
 def test_where_order_is_strict_the_earliest_event_is_tried_alone_at_first() -> None:
-    strict = Waits(in_order=True)
-    assert [probes(rounds, strict) for rounds in (0, 1, 2, 6)] == [1, 1, 4, 2]
-    assert failed(Breaker(), 1.0, waits=strict).mode is Mode.OPEN
-    assert failed(Breaker(), 1.0, EVENT, waits=strict).mode is Mode.CLOSED
+    strict = WaitLimits(in_order=True)
+    assert [probe_count(rounds, strict) for rounds in (0, 1, 2, 6)] == [1, 1, 4, 2]
+    assert failed(Breaker(), 1.0, limits=strict).mode is Mode.OPEN
+    assert failed(Breaker(), 1.0, EVENT, limits=strict).mode is Mode.CLOSED

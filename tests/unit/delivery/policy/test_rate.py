@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.delivery.policy.rate import AdaptiveRate, after_pace, after_start, after_success
+from notifier.delivery.policy.rate import AdaptiveRate, after_start, after_success, after_throttling
 
 
 def taken(rate: AdaptiveRate, count: int, most: float = inf) -> AdaptiveRate:
@@ -17,38 +17,38 @@ def taken(rate: AdaptiveRate, count: int, most: float = inf) -> AdaptiveRate:
 
 def test_a_burst_and_the_wait_after_it_tell_what_is_taken() -> None:
     rate = taken(after_start(AdaptiveRate(), 100.0), 10)
-    rate = after_pace(rate, started=100.6, until=160.0, now=100.6)
-    assert rate.rate == pytest.approx(0.95 * 10 / 59.4)
+    rate = after_throttling(rate, started=100.6, until=160.0, now=100.6)
+    assert rate.per_second == pytest.approx(0.95 * 10 / 59.4)
 
 
 def test_a_burst_of_refusals_lowers_it_once() -> None:
     rate = taken(after_start(AdaptiveRate(), 100.0), 10)
-    rate = after_pace(rate, started=100.5, until=110.0, now=100.6)
-    assert after_pace(rate, started=100.5, until=110.0, now=100.7).rate == rate.rate
+    rate = after_throttling(rate, started=100.5, until=110.0, now=100.6)
+    assert after_throttling(rate, started=100.5, until=110.0, now=100.7).per_second == rate.per_second
 
 
 def test_an_outage_lowers_nothing() -> None:
-    rate = AdaptiveRate(rate=5.0)
+    rate = AdaptiveRate(per_second=5.0)
     for now in (1.0, 2.0, 300.0):
-        rate = after_pace(rate, started=now, until=now + 60, now=now)
-    assert rate.rate == 5.0
+        rate = after_throttling(rate, started=now, until=now + 60, now=now)
+    assert rate.per_second == 5.0
 
 
 @given(st.floats(0.01, 100.0), st.integers(1, 500))
 def test_it_rises_with_success_and_not_above_what_is_allowed(begin: float, successes: int) -> None:
-    rate = taken(AdaptiveRate(rate=begin), successes, most=50.0)
-    assert min(begin, 50.0) <= rate.rate <= 50.0
+    rate = taken(AdaptiveRate(per_second=begin), successes, most=50.0)
+    assert min(begin, 50.0) <= rate.per_second <= 50.0
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 600.0), st.integers(0, 20), st.floats(0.0, 600.0)), max_size=60))
 def test_whatever_is_refused_it_never_falls_below_one_request_in_twice_the_longest_wait(
     refusals: list[tuple[float, int, float]],
 ) -> None:
-    rate, now = AdaptiveRate(rate=10.0), 1.0
+    rate, now = AdaptiveRate(per_second=10.0), 1.0
     longest = 0.05
     for passed, successes, wait in refusals:
         now += passed
         rate = taken(rate, successes)
-        rate = after_pace(rate, started=now, until=now + wait, now=now)
+        rate = after_throttling(rate, started=now, until=now + wait, now=now)
         longest = max(longest, wait)
-        assert rate.rate >= 0.499 / longest or rate.rate == 10.0
+        assert rate.per_second >= 0.499 / longest or rate.per_second == 10.0

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from notifier.config.webhooks import HttpSettings
 from notifier.delivery.policy.retry import (
     Decision,
-    Retries,
+    RetryHistory,
     after_failure,
     backoff,
-    is_given_up,
     least_attempts,
+    should_give_up,
 )
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS
 from notifier.events import Event
@@ -33,19 +33,23 @@ def test_the_wait_grows_with_jitter_between_a_tenth_and_the_whole_of_its_bound(f
 
 @pytest.mark.parametrize(
     ("proven", "retries", "longest"),
-    [(True, Retries(), 21_600), (False, Retries(), 300), (True, Retries((True, False, False, False, False)), 5)],
+    [
+        (True, RetryHistory(), 21_600),
+        (False, RetryHistory(), 300),
+        (True, RetryHistory((True, False, False, False, False)), 5),
+    ],
 )
-def test_how_long_an_event_waits_at_most(*, proven: bool, retries: Retries, longest: float) -> None:
+def test_how_long_an_event_waits_at_most(*, proven: bool, retries: RetryHistory, longest: float) -> None:
     decision = after_failure(
         delivery(failures=40), SETTINGS, retries, proven=proven, waits_with_endpoint=False, trying_ms=0, jitter=1.0
     )
-    assert (decision.decision, decision.wait) == (Decision.RETRY_LATER, longest)
+    assert (decision.decision, decision.wait_seconds) == (Decision.RETRY_LATER, longest)
 
 
 @pytest.mark.parametrize(("proven", "expected"), [(False, Decision.WAIT_FOR_ENDPOINT), (True, Decision.RETRY_LATER)])
 def test_only_the_guilty_wait_longer_than_their_endpoint(*, proven: bool, expected: Decision) -> None:
     decision = after_failure(
-        delivery(), SETTINGS, Retries(), proven=proven, waits_with_endpoint=True, trying_ms=0, jitter=0.5
+        delivery(), SETTINGS, RetryHistory(), proven=proven, waits_with_endpoint=True, trying_ms=0, jitter=0.5
     )
     assert decision.decision is expected
 
@@ -54,12 +58,12 @@ def test_only_the_guilty_wait_longer_than_their_endpoint(*, proven: bool, expect
 def test_it_is_given_up_for_time_of_trying_and_after_as_many_attempts_as_an_hour_holds(
     age_ms: int, attempts: int
 ) -> None:
-    given_up = is_given_up(delivery(attempts=attempts, tried_from_ms=7), SETTINGS, 7 + age_ms)
+    given_up = should_give_up(delivery(attempts=attempts, tried_from_ms=7), SETTINGS, 7 + age_ms)
     assert given_up is (age_ms > 3 * DAY_MS and attempts + 1 >= 10)
 
 
 def test_what_was_never_tried_is_not_given_up() -> None:
-    assert not is_given_up(delivery(attempts=50), SETTINGS, 100 * DAY_MS)
+    assert not should_give_up(delivery(attempts=50), SETTINGS, 100 * DAY_MS)
 
 
 @pytest.mark.parametrize(
@@ -79,16 +83,16 @@ def test_how_many_attempts_an_hour_holds(keys: dict[str, str], attempts: int) ->
 def test_a_delivery_that_is_given_up_is_dead() -> None:
     old = delivery(attempts=20, tried_from_ms=0)
     decision = after_failure(
-        old, SETTINGS, Retries(), proven=True, waits_with_endpoint=False, trying_ms=4 * DAY_MS, jitter=0.5
+        old, SETTINGS, RetryHistory(), proven=True, waits_with_endpoint=False, trying_ms=4 * DAY_MS, jitter=0.5
     )
     assert (decision.state, decision.decision) == (DeliveryState.DEAD, Decision.GIVE_UP)
 
 
 @given(st.lists(st.booleans(), max_size=60))
 def test_chance_is_judged_by_the_latest_twenty_retries(outcomes: list[bool]) -> None:
-    retries = Retries()
+    retries = RetryHistory()
     for outcome in outcomes:
-        retries = retries.after(got_through=outcome)
+        retries = retries.with_result(got_through=outcome)
     latest = outcomes[-20:]
     assert retries.latest == tuple(latest)
-    assert retries.are_chance is (len(latest) >= 5 and sum(latest) * 5 >= len(latest))
+    assert retries.suggests_random_failures is (len(latest) >= 5 and sum(latest) * 5 >= len(latest))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.config import DestinationSettings, HttpSettings
-from notifier.delivery.policy.schedule import Timetable, moment_of, timetable, wall_of
+from notifier.delivery.policy.schedule import Timetable, first_moment_at, timetable_of, wall_clock_at
 
 ZONES = (
     "UTC",
@@ -38,7 +38,7 @@ DAY = 24 * HOUR
 
 def made(**keys: Any) -> Timetable:
     settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
-    found = timetable(settings)
+    found = timetable_of(settings)
     assert found is not None
     return found
 
@@ -63,7 +63,7 @@ def following(table: Timetable, after_ms: int, count: int, zone: str = "America/
 
 def test_without_a_schedule_there_is_no_timetable() -> None:
     settings: DestinationSettings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/"})
-    assert timetable(settings) is None
+    assert timetable_of(settings) is None
 
 
 def test_a_time_that_the_clock_skips_comes_when_the_clock_changes() -> None:
@@ -102,25 +102,25 @@ def test_in_an_hour_that_is_repeated_its_end_counts_for_quiet_hours(moment: str,
 
 def test_quiet_days_join_the_quiet_hours_around_them() -> None:
     table = made(quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago")
-    gate = table.gate(at("2026-11-27T06:00"), at("2026-11-27T20:00"))
+    gate = table.gate_at(at("2026-11-27T06:00"), at("2026-11-27T20:00"))
     assert (gate.slot_ms, shown(gate.closed_until_ms), gate.is_open) == (None, "11-30 06:00-0600", False)
-    after = table.gate(at("2026-11-27T06:00"), at("2026-11-30T06:00"))
+    after = table.gate_at(at("2026-11-27T06:00"), at("2026-11-30T06:00"))
     assert (shown(after.slot_ms), after.closed_until_ms, after.is_open) == ("11-30 06:00-0600", None, True)
     assert shown(after.changes_ms) == "11-30 20:00-0600"
 
 
 def test_a_schedule_is_closed_until_its_next_slot_and_open_to_what_has_one() -> None:
     table = made(schedule="daily 08:00", timezone="America/Chicago", urgent=["completion.removed"])
-    gate = table.gate(at("2026-11-21T08:00"), at("2026-11-21T12:00"))
+    gate = table.gate_at(at("2026-11-21T08:00"), at("2026-11-21T12:00"))
     assert (gate.slot_ms, shown(gate.closed_until_ms), gate.held_until_ms) == (None, "11-22 08:00-0600", None)
     assert gate.urgent == {"completion.removed"}
-    missed = table.gate(at("2026-11-21T08:00"), at("2026-11-24T12:00"))
+    missed = table.gate_at(at("2026-11-21T08:00"), at("2026-11-24T12:00"))
     assert (shown(missed.slot_ms), shown(missed.closed_until_ms)) == ("11-22 08:00-0600", "11-25 08:00-0600")
 
 
 def test_a_slot_that_was_served_does_not_come_again_when_the_clock_is_set_back() -> None:
     table = made(schedule="daily 08:00", timezone="America/Chicago")
-    gate = table.gate(at("2026-11-21T08:00"), at("2026-11-21T07:55"))
+    gate = table.gate_at(at("2026-11-21T08:00"), at("2026-11-21T07:55"))
     assert (gate.slot_ms, shown(gate.closed_until_ms)) == (None, "11-22 08:00-0600")
 
 
@@ -128,11 +128,11 @@ def test_a_slot_that_was_served_does_not_come_again_when_the_clock_is_set_back()
 def test_the_wall_clock_never_goes_back_and_a_moment_is_the_first_that_shows_its_time(moment: int, zone: str) -> None:
     place = ZoneInfo(zone)
     for step in range(0, 3 * HOUR, 10 * MINUTE):
-        wall = wall_of(moment + step, place)
-        assert wall <= wall_of(moment + step + 10 * MINUTE, place)
-        first = moment_of(wall, place)
+        wall = wall_clock_at(moment + step, place)
+        assert wall <= wall_clock_at(moment + step + 10 * MINUTE, place)
+        first = first_moment_at(wall, place)
         assert first <= moment + step
-        assert wall_of(first, place) >= wall > wall_of(first - 1000, place)
+        assert wall_clock_at(first, place) >= wall > wall_clock_at(first - 1000, place)
 
 
 @given(moment=moments, zone=zones, schedule=schedules)
@@ -144,7 +144,7 @@ def test_every_time_of_the_schedule_has_one_slot_between_any_two_moments(moment:
         slots.append(after)
     wanted = []
     for before, now in pairwise(range(moment - moment % MINUTE, end + 1, 5 * MINUTE)):
-        walls = wall_of(before, table.zone), wall_of(now, table.zone)
+        walls = wall_clock_at(before, table.zone), wall_clock_at(now, table.zone)
         time = table.trigger.get_next_fire_time(None, walls[0].replace(tzinfo=UTC) + timedelta(microseconds=1))
         if time.replace(tzinfo=None) <= walls[1]:
             wanted.append((before, now))
@@ -160,7 +160,7 @@ def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours:
     if schedule == "immediately" and not hours and not free:
         return
     table, now = made(**keys), moment + DAY
-    gate = table.gate(moment, now)
+    gate = table.gate_at(moment, now)
     assert gate.slot_ms is None or moment < gate.slot_ms <= now
     assert gate.changes_ms is not None
     assert gate.changes_ms > now
@@ -168,14 +168,14 @@ def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours:
         assert until is None or (until > now and not table.is_quiet(until))
     assert (gate.held_until_ms is not None) == table.is_quiet(now)
     # Nothing changes before it says so, and whatever waits is let through in the end.
-    just_before = table.gate(now, gate.changes_ms - 1)
+    just_before = table.gate_at(now, gate.changes_ms - 1)
     assert (just_before.closed_until_ms, just_before.held_until_ms) == (
-        table.gate(now, now).closed_until_ms,
+        table.gate_at(now, now).closed_until_ms,
         gate.held_until_ms,
     )
     slot = table.next_slot_ms(now)
-    assert table.gate(now, slot).slot_ms == slot
-    assert table.gate(now, slot - 1).slot_ms is None
+    assert table.gate_at(now, slot).slot_ms == slot
+    assert table.gate_at(now, slot - 1).slot_ms is None
 
 
 @pytest.mark.parametrize("zone", ZONES)
