@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from notifier import __version__, process
 from notifier.cli.errors import ExitCode
-from notifier.cli.global_options import common_options
+from notifier.cli.global_options import add_global_options
 from notifier.cli.help_text import examples
 
 COMMANDS: Final = MappingProxyType(
@@ -53,7 +53,7 @@ COMMANDS: Final = MappingProxyType(
 """The one-line help of each command, by the command's name, which is also its module's in `notifier.cli.commands`."""
 
 
-COMPLETE: Final = "_NOTIFIER_COMPLETE"
+COMPLETION_VARIABLE: Final = "_NOTIFIER_COMPLETE"
 """The environment variable by which a shell requests completions of an unfinished command line."""
 
 
@@ -97,7 +97,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples("notifier demo", "notifier check --online", "notifier run"),
 )
-@common_options
+@add_global_options
 @click.version_option(__version__, prog_name="notifier", message="%(prog)s %(version)s")
 def program() -> None:
     """Tell Slack and HTTP endpoints who completed which training in KPA Flex."""
@@ -110,10 +110,10 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        exit_code = program.main(prog_name="notifier", complete_var=COMPLETE, standalone_mode=False)
+        exit_code = program.main(prog_name="notifier", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except SystemExit as end:
         # click exits this way after shell completions, and also when the reader has closed the pipe.
-        return ExitCode.FAILED if end.code and COMPLETE in os.environ else ExitCode.DONE
+        return ExitCode.FAILED if end.code and COMPLETION_VARIABLE in os.environ else ExitCode.DONE
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as failure:
@@ -121,8 +121,8 @@ def main() -> int:
         return failure.exit_code
     except Exception as fault:  # noqa: BLE001 - shown, without secrets
         # Imported only here, because most runs never need it.
-        from notifier.cli.errors import own_up  # noqa: PLC0415
+        from notifier.cli.errors import report_internal_error  # noqa: PLC0415
 
-        own_up(fault)
+        report_internal_error(fault)
         return ExitCode.FAILED
     return exit_code or ExitCode.DONE

@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-_PAGE: Final = "notifier-dashboard.html"
-_PATIENCE: Final = 5.0
+_PAGE_NAME: Final = "notifier-dashboard.html"
+_TIMEOUT_SECONDS: Final = 5.0
 
 
 def open_in_browser(link: str) -> bool:
@@ -19,19 +19,19 @@ def open_in_browser(link: str) -> bool:
     Other users of the machine can read a program's arguments. So the browser is given a local page that only its owner
     can read, and that page redirects to the link.
     """
-    opener, folder = _opener(), os.environ.get("XDG_RUNTIME_DIR", "")
+    opener, folder = _find_opener(), os.environ.get("XDG_RUNTIME_DIR", "")
     # Root's browser would not start, or would run as root.
     if opener is None or not Path(folder).is_dir() or os.geteuid() == 0:
         return False
-    page = Path(folder) / _PAGE
+    page = Path(folder) / _PAGE_NAME
     try:
-        _write_for_owner(page, f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(link)}">')
+        _write_private(page, f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(link)}">')
         done = subprocess.run(  # noqa: S603 - no shell, and a program of the desktop
             [opener, str(page)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -42,14 +42,14 @@ def open_in_browser(link: str) -> bool:
     return done.returncode == 0
 
 
-def _opener() -> str | None:
+def _find_opener() -> str | None:
     if sys.platform == "darwin":
         return shutil.which("open")
     has_desktop = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return shutil.which("xdg-open") if has_desktop else None
 
 
-def _write_for_owner(page: Path, text: str) -> None:
+def _write_private(page: Path, text: str) -> None:
     with suppress(FileNotFoundError):
         page.unlink()
     descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

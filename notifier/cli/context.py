@@ -22,16 +22,16 @@ from notifier.suggest import hint
 _CONNECT_SECONDS: Final = 1.0
 
 
-def load_settings(given: GlobalOptions) -> Settings:
+def load_settings(global_options: GlobalOptions) -> Settings:
     """Read the configuration, and check the templates that it names. Raises ConfigError with all problems found."""
-    settings = load(given.config, secrets_dir=given.secrets_dir)
+    settings = load(global_options.config, secrets_dir=global_options.secrets_dir)
     remember((*settings.secrets(), *secrets_of(os.environ)))
-    if problems := tuple(_wrong_templates(settings)):
+    if problems := tuple(_template_problems(settings)):
         raise ConfigError(problems)
     return settings
 
 
-def _wrong_templates(settings: Settings) -> Iterator[Problem]:
+def _template_problems(settings: Settings) -> Iterator[Problem]:
     if any(isinstance(one, MessageSettings) and one.templates is not None for one in settings.destinations.values()):
         # Imported only here, because most commands need neither the template engine nor the destination types.
         from notifier.destinations.registry import kind  # noqa: PLC0415
@@ -40,26 +40,26 @@ def _wrong_templates(settings: Settings) -> Iterator[Problem]:
         yield from problems(settings.destinations, lambda one: kind(one).fits)
 
 
-def read_settings(given: GlobalOptions) -> Settings:
+def read_settings(global_options: GlobalOptions) -> Settings:
     """Read the configuration; if this process is root, switch to the user that owns the state file.
 
     Raises ConfigurationError with every problem that was found.
     """
-    settings = read_settings_as_caller(given)
-    become_owner_of(settings.store.path)
+    settings = read_settings_as_caller(global_options)
+    switch_to_owner_of(settings.store.path)
     return settings
 
 
-def read_settings_as_caller(given: GlobalOptions) -> Settings:
+def read_settings_as_caller(global_options: GlobalOptions) -> Settings:
     """Read the configuration without changing the user, for a command that also uses its caller's own files.
 
     Raises ConfigurationError with every problem that was found.
     """
-    with _problems_told():
-        return load_settings(given)
+    with _as_configuration_error():
+        return load_settings(global_options)
 
 
-def become_owner_of(state_file: Path) -> None:
+def switch_to_owner_of(state_file: Path) -> None:
     """Give up root's rights for good, if this process is root and the state file belongs to another user.
 
     Raises CommandError if that user cannot run this program.
@@ -68,16 +68,16 @@ def become_owner_of(state_file: Path) -> None:
     if owner is None:
         return
     # The user must be able to read the modules that are imported later, too.
-    for needed in (Path(notifier.__file__), Path(click.__file__), Path(os.__file__)):
-        if not privileges.may_use(needed, owner, os.R_OK):
+    for file in (Path(notifier.__file__), Path(click.__file__), Path(os.__file__)):
+        if not privileges.may_use(file, owner, os.R_OK):
             raise CommandError(
-                f"the state file {state_file} belongs to {owner}, who cannot read this program ({needed.parent}):"
+                f"the state file {state_file} belongs to {owner}, who cannot read this program ({file.parent}):"
                 " install it where every user can run it"
             )
     privileges.become(owner, state_file)
 
 
-def settings_or_state_file(given: GlobalOptions) -> tuple[Settings | None, Path]:
+def settings_and_state_file(global_options: GlobalOptions) -> tuple[Settings | None, Path]:
     """Read the configuration, for a command that queries a running daemon.
 
     Returns the settings and the path of the state file. The settings are None if the configuration is wrong, since the
@@ -85,13 +85,13 @@ def settings_or_state_file(given: GlobalOptions) -> tuple[Settings | None, Path]
     configuration is wrong and the path is unknown too, or no daemon listens beside that state file.
     """
     try:
-        settings = read_settings(given)
+        settings = read_settings(global_options)
     except ConfigurationError as wrong:
         try:
-            state_file = locate_state_file(given)
+            state_file = locate_state_file(global_options)
         except ConfigurationError:
             raise wrong from None
-        if not _listens(socket_path(state_file)):
+        if not _is_listening(socket_path(state_file)):
             raise
         click.echo(
             f"The configuration is wrong: {wrong.message}\nThis asks the running daemon, which still uses the"
@@ -102,27 +102,27 @@ def settings_or_state_file(given: GlobalOptions) -> tuple[Settings | None, Path]
     return settings, settings.store.path
 
 
-def _listens(place: Path) -> bool:
+def _is_listening(socket_file: Path) -> bool:
     """Return whether a process accepts connections on this Unix socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_CONNECT_SECONDS)
         try:
-            client.connect(str(place))
+            client.connect(str(socket_file))
         except OSError:
             return False
     return True
 
 
-def locate_state_file(given: GlobalOptions) -> Path:
+def locate_state_file(global_options: GlobalOptions) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong. Raises ConfigurationError."""
-    with _problems_told():
-        found = config.locate_state_file(given.config, secrets_dir=given.secrets_dir)
-    become_owner_of(found)
+    with _as_configuration_error():
+        found = config.locate_state_file(global_options.config, secrets_dir=global_options.secrets_dir)
+    switch_to_owner_of(found)
     return found
 
 
 @contextmanager
-def _problems_told() -> Iterator[None]:
+def _as_configuration_error() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
@@ -134,14 +134,14 @@ def _problems_told() -> Iterator[None]:
 
 def require_source(settings: Settings, name: str) -> None:
     """Raise NameNotFoundError, which suggests the nearest name, if there is no source of this name."""
-    _require("source", name, settings.sources)
+    _require_configured("source", name, settings.sources)
 
 
 def require_destination(settings: Settings, name: str) -> None:
     """Raise NameNotFoundError, which suggests the nearest name, if there is no destination of this name."""
-    _require("destination", name, settings.destinations)
+    _require_configured("destination", name, settings.destinations)
 
 
-def _require(kind: str, name: str, known: Collection[str]) -> None:
+def _require_configured(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise NameNotFoundError(f"there is no {kind} `{name}`; {hint(name, known)}")

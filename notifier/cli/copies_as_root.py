@@ -19,49 +19,49 @@ from notifier.store.file.backup import BackupError
 
 Result = TypeVar("Result")
 
-_PLACE: Final = "/var/tmp"  # noqa: S108 - the private folder is made here, because a restart of the machine does not empty it
-_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_TEMPORARY_FOLDER: Final = "/var/tmp"  # noqa: S108 - the private folder is made here, because a restart of the machine does not empty it
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def owner_may_write(owner: Owner, target: Path) -> bool:
+def owner_can_write(owner: Owner, target: Path) -> bool:
     """Return whether the owner of the state file may write this backup, so that root need not do it."""
     return may_use(target.absolute().parent, owner, os.W_OK | os.X_OK)
 
 
-def owner_may_read(owner: Owner, source: Path) -> bool:
+def owner_can_read(owner: Owner, source: Path) -> bool:
     """Return whether the owner of the state file may read this backup, so that root need not do it."""
     return may_use(source, owner, os.R_OK)
 
 
-def made_by_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
+def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
     """Let `make` write a copy as the owner, then put the copy at `target` as root; return the result of `make`.
 
     The folder of `target` can be one that only root can write to. With `overwrite`, an existing file is replaced.
     Raises BackupError, and the errors of `make`.
     """
     target = target.absolute()
-    _require_own_folder(target)
+    _require_root_folder(target)
     if target.is_symlink():
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
     if target.exists() and not overwrite:
         raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
-    with _shared_folder(owner) as folder:
-        made = folder / target.name
+    with _folder_of_owner(owner) as folder:
+        copy = folder / target.name
         with acting_as(owner, passing=True):
-            done = make(made)
-            source = os.fdopen(os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+            result = make(copy)
+            source = os.fdopen(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
         with source:
-            _put(source, target, overwrite=overwrite)
-    return done
+            _move_into_place(source, target, overwrite=overwrite)
+    return result
 
 
 @contextmanager
-def lent_to_owner(owner: Owner, source: Path) -> Iterator[Path]:
+def copy_for_owner(owner: Owner, source: Path) -> Iterator[Path]:
     """Yield a temporary copy of a file that only root can read; the owner can read the copy. Raises BackupError."""
     source = source.absolute()
-    _require_own_folder(source)
+    _require_root_folder(source)
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -69,16 +69,16 @@ def lent_to_owner(owner: Owner, source: Path) -> Iterator[Path]:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BackupError(f"{source} is not a regular file")
-        with _shared_folder(owner) as folder:
-            lent = folder / source.name
+        with _folder_of_owner(owner) as folder:
+            copy = folder / source.name
             with acting_as(owner):
-                fresh = os.fdopen(os.open(lent, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-            with fresh:
-                shutil.copyfileobj(file, fresh)
-            yield lent
+                new_file = os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+            with new_file:
+                shutil.copyfileobj(file, new_file)
+            yield copy
 
 
-def _require_own_folder(path: Path) -> None:
+def _require_root_folder(path: Path) -> None:
     """Raise BackupError if users other than root can create or replace this file."""
     folder = path.parent
     try:
@@ -86,14 +86,14 @@ def _require_own_folder(path: Path) -> None:
     except OSError as error:
         raise BackupError(f"{folder} cannot be used ({error.strerror}): choose another path") from error
     is_sticky = found.st_mode & stat.S_ISVTX
-    if found.st_uid != 0 or (found.st_mode & _OTHERS_WRITE and not is_sticky):
+    if found.st_uid != 0 or (found.st_mode & _WRITABLE_BY_OTHERS and not is_sticky):
         raise BackupError(f"{folder} can be written by users other than root: name a place that only root can write")
 
 
 @contextmanager
-def _shared_folder(owner: Owner) -> Iterator[Path]:
+def _folder_of_owner(owner: Owner) -> Iterator[Path]:
     with acting_as(owner):
-        folder = Path(tempfile.mkdtemp(dir=_PLACE, prefix="notifier-"))
+        folder = Path(tempfile.mkdtemp(dir=_TEMPORARY_FOLDER, prefix="notifier-"))
     try:
         yield folder
     finally:
@@ -101,21 +101,21 @@ def _shared_folder(owner: Owner) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put(source: IO[bytes], target: Path, *, overwrite: bool) -> None:
+def _move_into_place(source: IO[bytes], target: Path, *, overwrite: bool) -> None:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    fresh = Path(name)
+    new_file = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(source, file)
             file.flush()
             os.fsync(descriptor)
         if overwrite:
-            fresh.replace(target)
+            new_file.replace(target)
         else:
-            os.link(fresh, target)
+            os.link(new_file, target)
     except FileExistsError as error:
         raise BackupError(f"{target} was created in the meantime: name another file, or use --force") from error
     except OSError as error:
         raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     finally:
-        fresh.unlink(missing_ok=True)
+        new_file.unlink(missing_ok=True)

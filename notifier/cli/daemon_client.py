@@ -18,9 +18,9 @@ from msgspec import Struct
 from notifier.cli.errors import CommandError, NameNotFoundError
 from notifier.daemon.socket_path import lock_path, socket_path
 
-_UNKNOWN: Final = ("unknown_event", "unknown_person")
+_NOT_FOUND_REASONS: Final = ("unknown_event", "unknown_person")
 
-PATIENCE_SECONDS: Final = 5.0
+ANSWER_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that the daemon may take to answer a request that needs no work."""
 
 
@@ -37,7 +37,7 @@ def request(
     path: str,
     *,
     body: Mapping[str, Any] | None = None,
-    timeout: float | None = PATIENCE_SECONDS,
+    timeout: float | None = ANSWER_TIMEOUT_SECONDS,
 ) -> DaemonAnswer | None:
     """Send a request to the daemon of this state file; return None if no daemon is running.
 
@@ -45,17 +45,17 @@ def request(
     the daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a failure, and
     NameNotFoundError if it does not know the event or person.
     """
-    is_long = timeout is None or timeout > PATIENCE_SECONDS
+    is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
     # A daemon that hangs is noticed within PATIENCE_SECONDS, however long the work itself may take.
     if is_long and request(state_file, "GET", "/healthz") is None:
         return None
-    place = socket_path(state_file)
-    with closing(_UnixConnection(place, timeout or PATIENCE_SECONDS)) as connection:
+    socket_file = socket_path(state_file)
+    with closing(_UnixConnection(socket_file, timeout or ANSWER_TIMEOUT_SECONDS)) as connection:
         try:
             connection.connect()
         except PermissionError as error:
             raise CommandError(
-                f"{place} refuses this user: run this command as the user that runs the daemon"
+                f"{socket_file} refuses this user: run this command as the user that runs the daemon"
             ) from error
         except OSError:
             return None
@@ -66,45 +66,45 @@ def request(
                 headers = {"Content-Type": "application/json"}
                 connection.request(verb, path, body=json.dumps(body).encode(), headers=headers)
             if timeout is None:
-                _wait(connection.sock, state_file)
+                _wait_for_answer(connection.sock, state_file)
             response = connection.getresponse()
-            said = json.loads(response.read())
+            document = json.loads(response.read())
         except TimeoutError as error:
             raise CommandError(
-                f"the daemon has not answered within {timeout or PATIENCE_SECONDS:g} seconds; see its log for the"
+                f"the daemon has not answered within {timeout or ANSWER_TIMEOUT_SECONDS:g} seconds; see its log for the"
                 " reason"
             ) from error
         except (OSError, HTTPException, ValueError) as error:
             raise CommandError(
                 "the daemon closed the connection before it answered; see its log for the reason"
             ) from error
-    if "error" in said:
+    if "error" in document:
         # The command has checked names of sources and destinations before; only the daemon can look up an event.
-        kind = NameNotFoundError if said["error"]["reason"] in _UNKNOWN else CommandError
-        raise kind(f"the daemon says: {said['error']['message']}")
-    return DaemonAnswer(response.status == HTTPStatus.OK, said)
+        error_type = NameNotFoundError if document["error"]["reason"] in _NOT_FOUND_REASONS else CommandError
+        raise error_type(f"the daemon says: {document['error']['message']}")
+    return DaemonAnswer(response.status == HTTPStatus.OK, document)
 
 
-def _wait(connected: socket.socket, state_file: Path) -> None:
+def _wait_for_answer(connection: socket.socket, state_file: Path) -> None:
     """Wait until the answer begins. Raises CommandError if the daemon answers no other requests meanwhile."""
-    waiting = select.poll()
-    waiting.register(connected, select.POLLIN)
-    while not waiting.poll(PATIENCE_SECONDS * 1000):
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    while not poll.poll(ANSWER_TIMEOUT_SECONDS * 1000):
         request(state_file, "GET", "/healthz")
 
 
-def holder(state_file: Path) -> int | None:
+def lock_holder_pid(state_file: Path) -> int | None:
     """Return the id of the process that holds the state file; None if there is none, or it cannot be read.
 
     This does not try the lock: taking it even for a moment could keep a daemon from starting.
     """
     lock = lock_path(state_file.resolve())
     try:
-        number = int(lock.read_text(encoding="utf-8"))
-        held = any(file.readlink() == lock for file in Path(f"/proc/{number}/fd").iterdir())
+        pid = int(lock.read_text(encoding="utf-8"))
+        is_held = any(file.readlink() == lock for file in Path(f"/proc/{pid}/fd").iterdir())
     except (OSError, ValueError):
         return None
-    return number if held else None
+    return pid if is_held else None
 
 
 class _UnixConnection(HTTPConnection):

@@ -5,16 +5,16 @@ from typing import Any
 
 from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, settings_or_state_file
+from notifier.cli.context import read_settings, require_destination, settings_and_state_file
 from notifier.cli.global_options import GlobalOptions
 
 
-def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[str, Any]:
+def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[str, Any]:
     """Enable or disable a destination, through the running daemon or, without one, in this process.
 
     Returns the daemon's answer, or the same object without a daemon. Raises CommandError, NameNotFoundError.
     """
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     if settings is not None:
         require_destination(settings, destination)
     verb = "enable" if enabled else "disable"
@@ -22,12 +22,12 @@ def switch(given: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[
     if answer is not None:
         return answer.body
     # Imported only without a daemon, because these imports take half a second.
-    from notifier.cli.offline_deliveries import switch_alone  # noqa: PLC0415
+    from notifier.cli.offline_deliveries import set_enabled_offline  # noqa: PLC0415
     from notifier.daemon.api.deliveries import switched_document  # noqa: PLC0415
     from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
 
-    settings = settings or read_settings(given)
-    log.setup(given.log_level(), "text")
-    health, waited = switch_alone(settings, destination, enabled=enabled)
+    settings = settings or read_settings(global_options)
+    log.setup(global_options.log_level(), "text")
+    health, waited = set_enabled_offline(settings, destination, enabled=enabled)
     # `Unfollowed` is empty, because without a daemon no older configuration is in use.
     return switched_document(destination, health, Unfollowed(), waited=waited)

@@ -9,10 +9,10 @@ from errno import EDQUOT, EIO, ENOSPC
 
 import click
 
-from notifier.cli.formatting import harmless
+from notifier.cli.formatting import terminal_safe
 from notifier.redact import hide_known, redact
 
-_OUTPUT_FAILED = frozenset({ENOSPC, EDQUOT, EIO})
+_OUTPUT_ERRNOS = frozenset({ENOSPC, EDQUOT, EIO})
 
 
 class ExitCode(IntEnum):
@@ -34,7 +34,7 @@ class CommandError(click.ClickException):
 
     def __init__(self, *lines: str) -> None:
         """Initialize with the lines to print."""
-        super().__init__("\n  ".join(harmless(hide_known(line)) for line in lines))
+        super().__init__("\n  ".join(terminal_safe(hide_known(line)) for line in lines))
 
 
 class NameNotFoundError(CommandError):
@@ -58,9 +58,9 @@ def as_command_error(*errors: type[Exception]) -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
-def own_up(fault: Exception) -> None:
+def report_internal_error(fault: Exception) -> None:
     """Report an internal error in the log, or on standard error if logging is not set up yet."""
-    if isinstance(fault, OSError) and fault.errno in _OUTPUT_FAILED and fault.filename is None:
+    if isinstance(fault, OSError) and fault.errno in _OUTPUT_ERRNOS and fault.filename is None:
         click.echo(f"Error: the output cannot be written: {fault.strerror}", err=True)
     elif logging.getLogger().handlers:
         logging.getLogger(__name__).critical(

@@ -14,15 +14,15 @@ from notifier.cli.errors import CommandError
 from notifier.daemon.socket_path import socket_path
 from notifier.web.feed.sse import POSITION
 
-AGAIN_SECONDS: Final = 0.5
+RECONNECT_SECONDS: Final = 0.5
 """Seconds between two attempts to reach the daemon again."""
 
-SILENCE_SECONDS: Final = 60.0
+SILENCE_TIMEOUT_SECONDS: Final = 60.0
 """Seconds without any byte after which the connection is taken as lost; the daemon sends some every 15 seconds."""
 
 LONGEST_LINE_BYTES: Final = 64 * 2**20
 
-_UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
+_CONNECTION_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class FeedEvent(Struct, frozen=True):
@@ -36,22 +36,22 @@ class BrokenFeedError(Exception):
     """The feed contains something that is not an event."""
 
 
-class FrameParser:
+class EventStreamParser:
     """Parses the feed's server-sent events: comments, and events with an `id` and one line of `data`."""
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._number = b""
+        self._incomplete_line = b""
+        self._event_number = b""
         self._data: bytes | None = None
 
     def feed(self, piece: bytes) -> Iterator[FeedEvent]:
         """Add a piece of the stream, and yield the events that are complete then. Raises BrokenFeedError."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        if len(self._rest) > LONGEST_LINE_BYTES:
+        *lines, self._incomplete_line = (self._incomplete_line + piece).split(b"\n")
+        if len(self._incomplete_line) > LONGEST_LINE_BYTES:
             raise BrokenFeedError("an event is too long")
         for line in lines:
             if line.startswith(b"id: "):
-                self._number = line.removeprefix(b"id: ")
+                self._event_number = line.removeprefix(b"id: ")
             elif line.startswith(b"data: "):
                 self._data = line.removeprefix(b"data: ")
             elif not line and self._data is not None:
@@ -60,7 +60,7 @@ class FrameParser:
 
     def _event(self, data: bytes) -> FeedEvent:
         try:
-            number, document = int(self._number), orjson.loads(data)
+            number, document = int(self._event_number), orjson.loads(data)
         except ValueError as error:
             raise BrokenFeedError("an event is not JSON with a number") from error
         if not isinstance(document, dict):
@@ -68,19 +68,23 @@ class FrameParser:
         return FeedEvent(number, document)
 
 
-async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bool], None]) -> AsyncIterator[FeedEvent]:
+async def follow_events(
+    state_file: Path, types: Sequence[str], on_connection_change: Callable[[bool], None]
+) -> AsyncIterator[FeedEvent]:
     """Yield each event of these types that is detected from now on, across restarts of the daemon.
 
     Without types, all events are yielded. `on_change` is called with True whenever the daemon is reached, and with
     False whenever the connection ends. Events that are detected while there is no connection are yielded later.
     Raises CommandError if no daemon runs at the beginning, or if the daemon refuses the request.
     """
-    place = socket_path(state_file)
+    socket_file = socket_path(state_file)
     position: int | None = None
-    was_there = False
+    is_connected = False
     async with aiohttp.ClientSession(
-        connector=aiohttp.UnixConnector(str(place)),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS),
+        connector=aiohttp.UnixConnector(str(socket_file)),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=SILENCE_TIMEOUT_SECONDS, sock_read=SILENCE_TIMEOUT_SECONDS
+        ),
     ) as session:
         while True:
             try:
@@ -88,27 +92,27 @@ async def follow(state_file: Path, types: Sequence[str], on_change: Callable[[bo
                 query = [("type", one) for one in types]
                 async with session.get("http://localhost/v1/events/stream", params=query, headers=headers) as answer:
                     if answer.status != HTTPStatus.OK:
-                        await _refused(answer)
+                        await _raise_if_refused(answer)
                     else:
-                        position = _position(answer, position)
-                        if not was_there:
-                            was_there = True
-                            on_change(was_there)
-                        parser = FrameParser()
+                        position = _start_position(answer, position)
+                        if not is_connected:
+                            is_connected = True
+                            on_connection_change(is_connected)
+                        parser = EventStreamParser()
                         async for piece in answer.content.iter_any():
                             for event in parser.feed(piece):
                                 yield event
                                 position = event.number
-            except (*_UNREACHABLE, BrokenFeedError) as error:
+            except (*_CONNECTION_ERRORS, BrokenFeedError) as error:
                 if position is None:
-                    raise _not_there(place, error) from error
-            if was_there:
-                was_there = False
-                on_change(was_there)
-            await asyncio.sleep(AGAIN_SECONDS)
+                    raise _unreachable_error(socket_file, error) from error
+            if is_connected:
+                is_connected = False
+                on_connection_change(is_connected)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
 
-def _position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
+def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     """Return the number of the event after which the stream begins; `known` is None at the first connection.
 
     At the first connection, the answer's header gives the number. The result is None if an older daemon does not send
@@ -118,7 +122,7 @@ def _position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     return int(said) if known is None and said.isdecimal() else known
 
 
-async def _refused(answer: aiohttp.ClientResponse) -> None:
+async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
     """Raise CommandError for a permanent refusal; return if the daemon is only busy or stopping."""
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return
@@ -129,7 +133,7 @@ async def _refused(answer: aiohttp.ClientResponse) -> None:
     raise CommandError(f"the daemon says: {said}")
 
 
-def _not_there(place: Path, error: Exception) -> CommandError:
+def _unreachable_error(socket_file: Path, error: Exception) -> CommandError:
     if isinstance(error, PermissionError):
-        return CommandError(f"{place} refuses this user: run this command as the user that runs the daemon")
+        return CommandError(f"{socket_file} refuses this user: run this command as the user that runs the daemon")
     return CommandError("no daemon runs with this configuration: start `notifier run` first")

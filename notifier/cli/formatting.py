@@ -11,23 +11,23 @@ _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _INVISIBLE: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that control a terminal or the direction of writing, and that JSON may contain unescaped."""
 
-_TO_THE_SECOND: Final = len("2026-11-21 17:00:00")
-_ZONE: Final = {None: "", UTC: " UTC"}
+_LENGTH: Final = len("2026-11-21 17:00:00")
+_ZONE_SUFFIXES: Final = {None: "", UTC: " UTC"}
 
 NOTHING: Final = "-"
 
 
-def harmless(text: str) -> str:
+def terminal_safe(text: str) -> str:
     """Return `text` on one line, without characters that control a terminal, which names may contain."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
-def harmless_json(line: str) -> str:
+def terminal_safe_json(line: str) -> str:
     """Return a line of JSON, with characters that control a terminal escaped."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
-def moment(ms: int | None) -> str:
+def local_time(ms: int | None) -> str:
     """Return Unix milliseconds as local time, such as `2026-11-21 17:00:00`, or `-` for None.
 
     A time that cannot be converted to local time is returned in UTC or, as a last resort, as a number.
@@ -37,16 +37,16 @@ def moment(ms: int | None) -> str:
     for zone in (None, UTC):
         with suppress(ValueError, OverflowError, OSError):
             # strftime() is not used, because it omits leading zeros of years before 1000.
-            return datetime.fromtimestamp(ms / 1000, zone).isoformat(" ", "seconds")[:_TO_THE_SECOND] + _ZONE[zone]
+            return datetime.fromtimestamp(ms / 1000, zone).isoformat(" ", "seconds")[:_LENGTH] + _ZONE_SUFFIXES[zone]
     return f"{ms} ms"
 
 
-def milliseconds(iso: str | None) -> int | None:
+def parse_time_ms(iso: str | None) -> int | None:
     """Return a time such as `2026-11-21T17:00:00.123Z`, from `/v1/status`, in Unix milliseconds; None for None."""
     return None if iso is None else round(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
-def distance(ms: int | None, now_ms: int) -> str:
+def relative_time(ms: int | None, now_ms: int) -> str:
     """Return a time as its distance from now in the largest unit, such as `12s ago`, `now` or `in 3h`; `-` for None."""
     if ms is None:
         return NOTHING
@@ -58,14 +58,14 @@ def distance(ms: int | None, now_ms: int) -> str:
     return f"{length} ago" if ms <= now_ms else f"in {length}"
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def format_count(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun, such as `1 new event` or `3,012 new events`."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
 
 
 class Column(Struct, frozen=True):
     """A column of a table; `right` aligns it to the right, `least` is its minimum width while rows may still follow."""
 
     title: str
-    right: bool = False
-    least: int = 0
+    align_right: bool = False
+    min_width: int = 0

@@ -20,15 +20,15 @@ class GlobalOptions(Struct, frozen=True):
     secrets_dir: Path | None = None
     verbose: bool = False
 
-    def log_level(self, otherwise: str = "critical") -> str:
+    def log_level(self, default: str = "critical") -> str:
         """Return the log level: the most detailed one with `--verbose`, else `otherwise`.
 
         The default logs only internal errors, for commands that print their own failures.
         """
-        return "debug" if self.verbose else otherwise
+        return "debug" if self.verbose else default
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Path | bool | None) -> None:
+def _store_option(context: click.Context, parameter: click.Parameter, value: Path | bool | None) -> None:
     if value and parameter.name is not None:
         context.obj = replace(context.obj or GlobalOptions(), **{parameter.name: value})
 
@@ -39,7 +39,7 @@ _OPTIONS: Final = (
         type=click.Path(path_type=Path),
         metavar="PATH",
         expose_value=False,
-        callback=_keep,
+        callback=_store_option,
         help="The configuration file; else $NOTIFIER_CONFIG, ./config.toml (not as root) or /etc/notifier/config.toml.",
     ),
     click.option(
@@ -47,20 +47,22 @@ _OPTIONS: Final = (
         type=click.Path(path_type=Path),
         metavar="PATH",
         expose_value=False,
-        callback=_keep,
+        callback=_store_option,
         help="A folder of credential files; else $CREDENTIALS_DIRECTORY.",
     ),
-    click.option("--verbose", is_flag=True, expose_value=False, callback=_keep, help="Log everything, for debugging."),
+    click.option(
+        "--verbose", is_flag=True, expose_value=False, callback=_store_option, help="Log everything, for debugging."
+    ),
 )
 
 
-def common_options(command: AnyCallable) -> AnyCallable:
+def add_global_options(command: AnyCallable) -> AnyCallable:
     """Return `command` with the common options added."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def with_global_options(command: Callable[Concatenate[GlobalOptions, P], R]) -> Callable[P, R]:
+def pass_global_options(command: Callable[Concatenate[GlobalOptions, P], R]) -> Callable[P, R]:
     """Return `command` with the common options added; it gets their values as its first argument."""
-    return common_options(click.make_pass_decorator(GlobalOptions, ensure=True)(command))
+    return add_global_options(click.make_pass_decorator(GlobalOptions, ensure=True)(command))

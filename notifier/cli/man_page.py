@@ -13,7 +13,7 @@ from notifier.cli.errors import ExitCode
 from notifier.config.paths import CONFIG_VARIABLE, FILE_NAME, STATE_FILE_NAME, SYSTEM_FILE
 
 _WIDTH: Final = 79
-_COMMON: Final = {option for parameter in program.params for option in parameter.opts} | {"--help"}
+_GLOBAL_OPTIONS: Final = {option for parameter in program.params for option in parameter.opts} | {"--help"}
 
 _ABOUT: Final = (
     (
@@ -91,17 +91,17 @@ _EXAMPLES: Final = (
     ("Follow detected events, as CloudEvents:", "notifier events --follow --json"),
 )
 
-_LEADING: Final = re.compile(r"^([.'])", re.MULTILINE)
-_QUOTED: Final = re.compile(r"`([^`]+)`")
+_LEADING_CONTROL: Final = re.compile(r"^([.'])", re.MULTILINE)
+_BACKTICKS: Final = re.compile(r"`([^`]+)`")
 
 
 def page() -> str:
     """Return the manual page."""
-    return "\n".join(_lines()) + "\n"
+    return "\n".join(_page_lines()) + "\n"
 
 
-def _lines() -> Iterator[str]:
-    whole = click.Context(program, info_name="notifier", help_option_names=["-h", "--help"])
+def _page_lines() -> Iterator[str]:
+    program_context = click.Context(program, info_name="notifier", help_option_names=["-h", "--help"])
     yield '.\\" Made by `notifier man` from the help of the commands.'
     yield f'.TH NOTIFIER 1 "" "Completion Notifier {__version__}" "User Commands"'
     summary = (program.help or "").rstrip(".")
@@ -109,10 +109,10 @@ def _lines() -> Iterator[str]:
     yield from (".SH SYNOPSIS", r".B notifier", r"[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]...")
     yield from (".SH DESCRIPTION", *_paragraphs(_ABOUT))
     yield from (".SH OPTIONS", "These are accepted before a command and after it.")
-    yield from _options(whole, set())
+    yield from _options(program_context, set())
     yield from (".SH COMMANDS",)
     for name in COMMANDS:
-        yield from _command(whole, name)
+        yield from _command_section(program_context, name)
     yield from (".SH EXIT STATUS", *_tagged((str(int(code)), text) for code, text in EXITS))
     yield from (".SH FILES", *_tagged(_FILES))
     yield from (".SH ENVIRONMENT", *_tagged(_ENVIRONMENT))
@@ -121,28 +121,28 @@ def _lines() -> Iterator[str]:
     for number, (text, command) in enumerate(_EXAMPLES):
         if text:
             yield from ([".PP", _text(text)] if number else [_text(text)])
-        yield from _block([command])
+        yield from _code_block([command])
     yield from (".SH SEE ALSO", ".BR systemd.exec (5),", ".BR journalctl (1)")
 
 
-def _command(whole: click.Context, name: str) -> Iterator[str]:
-    command = program.get_command(whole, name)
+def _command_section(program_context: click.Context, name: str) -> Iterator[str]:
+    command = program.get_command(program_context, name)
     if command is None:
         raise RuntimeError(f"there is no command {name}")
-    context = click.Context(command, info_name=name, parent=whole)
+    context = click.Context(command, info_name=name, parent=program_context)
     pieces = [piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
     yield f".SS {_verbatim(' '.join(['notifier', name, *pieces]))}"
     yield from _paragraphs((command.help or "").split("\n\n"))
-    yield from _options(context, _COMMON)
+    yield from _options(context, _GLOBAL_OPTIONS)
     shown = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("notifier")]
     if shown:
         yield from (".PP", "Examples:")
-        yield from _block(shown)
+        yield from _code_block(shown)
 
 
-def _options(context: click.Context, left_out: Collection[str]) -> Iterator[str]:
+def _options(context: click.Context, omitted: Collection[str]) -> Iterator[str]:
     for parameter in context.command.get_params(context):
-        record = None if {*parameter.opts} & {*left_out} else parameter.get_help_record(context)
+        record = None if {*parameter.opts} & {*omitted} else parameter.get_help_record(context)
         # Arguments have no help text of their own; the command's text describes them.
         if record is not None and record[1]:
             yield from _tagged([record])
@@ -160,27 +160,30 @@ def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
         yield _text(" ".join(text.split()))
 
 
-def _block(commands: Iterable[str]) -> Iterator[str]:
+def _code_block(commands: Iterable[str]) -> Iterator[str]:
     yield from (".PP", ".RS 4", ".nf", *map(_verbatim, commands), ".fi", ".RE")
 
 
 def _text(text: str) -> str:
     """Return prose as troff in short lines; text between backticks is bold, and can be copied from the page."""
-    pieces = _QUOTED.split(text.replace("\\", r"\e"))
+    pieces = _BACKTICKS.split(text.replace("\\", r"\e"))
     written = "".join(
-        rf"\fB{_copyable(piece)}\fR" if number % 2 else _options_in(piece) for number, piece in enumerate(pieces)
+        rf"\fB{_escape_for_copying(piece)}\fR" if number % 2 else _escape_option_hyphens(piece)
+        for number, piece in enumerate(pieces)
     )
-    return _LEADING.sub(r"\\&\1", textwrap.fill(written, _WIDTH, break_long_words=False, break_on_hyphens=False))
+    return _LEADING_CONTROL.sub(
+        r"\\&\1", textwrap.fill(written, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def _verbatim(text: str) -> str:
     """Return text as troff that shows every character unchanged, for text that a reader may type."""
-    return _LEADING.sub(r"\\&\1", _copyable(text.replace("\\", r"\e")))
+    return _LEADING_CONTROL.sub(r"\\&\1", _escape_for_copying(text.replace("\\", r"\e")))
 
 
-def _copyable(text: str) -> str:
+def _escape_for_copying(text: str) -> str:
     return text.replace("-", r"\-").replace("~", r"\(ti").replace("^", r"\(ha")
 
 
-def _options_in(text: str) -> str:
-    return re.sub(r"(?<![\w-])--[a-z-]+", lambda match: _copyable(match[0]), text).replace("~", r"\(ti")
+def _escape_option_hyphens(text: str) -> str:
+    return re.sub(r"(?<![\w-])--[a-z-]+", lambda match: _escape_for_copying(match[0]), text).replace("~", r"\(ti")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from notifier.web.response_models.records import PersonForgottenDocument
 
 
-def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
+def set_enabled_offline(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
     """Enable or disable a destination; return its health, and whether this ended a pause. Raises CommandError."""
 
     async def switch() -> tuple[Health, bool]:
@@ -46,7 +46,7 @@ def switch_alone(settings: Settings, destination: str, *, enabled: bool) -> tupl
         return asyncio.run(switch())
 
 
-def end_wait_alone(settings: Settings, destination: str) -> bool:
+def end_pause_offline(settings: Settings, destination: str) -> bool:
     """End a destination's pause after failures; return whether there was one. Raises CommandError."""
 
     async def end_wait() -> bool:
@@ -57,23 +57,23 @@ def end_wait_alone(settings: Settings, destination: str) -> bool:
         return asyncio.run(end_wait())
 
 
-def retry_alone(settings: Settings, wish: Retry) -> "RetriedDocument":
+def retry_offline(settings: Settings, request: Retry) -> "RetriedDocument":
     """Put deliveries back into the queue; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
-    names = tuple(settings.destinations) if wish.destination is None else (wish.destination,)
+    names = tuple(settings.destinations) if request.destination is None else (request.destination,)
 
-    async def put_back() -> "RetriedDocument":
+    async def requeue_deliveries() -> "RetriedDocument":
         async with lone_store(settings) as store:
-            retried = await store.run(retry_known, wish, names, SystemClock().now_ms())
+            retried = await store.run(retry_known, request, names, SystemClock().now_ms())
             return retry_document(retried.counts, retried.waited, retried.why_none)
 
-    with _unknown_named():
-        return asyncio.run(put_back())
+    with _as_name_error():
+        return asyncio.run(requeue_deliveries())
 
 
-def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonForgottenDocument":
+def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "PersonForgottenDocument":
     """Erase a person's data or, with `dry_run`, only look up who is meant; return what the daemon would report.
 
     Raises CommandError, NameNotFoundError.
@@ -87,11 +87,11 @@ def forget_alone(settings: Settings, person: str, *, dry_run: bool) -> "PersonFo
                 await write_essentials(store)
             return done
 
-    with _unknown_named(), as_command_error(OSError):
+    with _as_name_error(), as_command_error(OSError):
         return asyncio.run(forget())
 
 
-def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
+def drop_offline(settings: Settings, request: Drop, *, dry_run: bool) -> "DroppedDocument":
     """Remove deliveries from the queue for good, or only count them; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
@@ -100,29 +100,29 @@ def drop_alone(settings: Settings, wish: Drop, *, dry_run: bool) -> "DroppedDocu
     async def drop() -> dict[str, int]:
         async with lone_store(settings) as store:
             wanted = subscriptions(settings.destinations)
-            return await store.run(drop_known, wish, tuple(settings.destinations), wanted, dry_run=dry_run)
+            return await store.run(drop_known, request, tuple(settings.destinations), wanted, dry_run=dry_run)
 
-    with _unknown_named():
+    with _as_name_error():
         counts = asyncio.run(drop())
     return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
 
 
-def move_alone(settings: Settings, old: str, new: str) -> "ActionResult[MovedDocument]":
+def move_offline(settings: Settings, old: str, new: str) -> "ActionResult[MovedDocument]":
     """Move the waiting deliveries of a destination to another; return the same result as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
 
-    async def hand_over() -> "ActionResult[MovedDocument]":
+    async def move() -> "ActionResult[MovedDocument]":
         async with lone_store(settings) as store:
             return await store.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
 
-    with _unknown_named():
-        return asyncio.run(hand_over())
+    with _as_name_error():
+        return asyncio.run(move())
 
 
 @contextmanager
-def _unknown_named() -> Iterator[None]:
+def _as_name_error() -> Iterator[None]:
     try:
         with as_command_error(StoreError):
             yield
@@ -130,7 +130,7 @@ def _unknown_named() -> Iterator[None]:
         raise NameNotFoundError(str(error)) from error
 
 
-def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], None]) -> "PlanDocument":
+def replay_offline(settings: Settings, request: Replay, show_progress: Callable[[int, int], None]) -> "PlanDocument":
     """Put the requested past events back into the queue without pauses; with `wish.dry_run`, only count them.
 
     Pauses are not needed, because without a daemon there are no newer events that would have to wait. A replay
@@ -138,30 +138,34 @@ def replay_alone(settings: Settings, wish: Replay, show: Callable[[int, int], No
     with the number of deliveries put back and their total. Returns the plan as the daemon would. Raises CommandError.
     """
 
-    async def put_back() -> "PlanDocument":
+    async def requeue_deliveries() -> "PlanDocument":
         async with lone_store(settings) as store:
             now_ms = SystemClock().now_ms()
             newest = [await store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
-            past = wish.past(now_ms, *newest)
-            wanted = [it for it in subscriptions(settings.destinations) if wish.destination in (None, it.destination)]
+            past = request.past(now_ms, *newest)
+            wanted = [
+                it for it in subscriptions(settings.destinations) if request.destination in (None, it.destination)
+            ]
             plan = Plan(deliveries={it.destination: 0 for it in wanted})
             while plan.sequence < past.last:
                 plan = await store.run(requeue.plan, past, wanted, plan)
             document = plan_document(plan, forgotten_before_ms(settings, past, now_ms))
-            if not wish.dry_run:
+            if not request.dry_run:
                 number = await store.run(replays.begin, past, plan, now_ms)
                 try:
-                    await _advance_all(store, number, wanted, lambda queued: show(queued, document["deliveries"]))
+                    await _requeue_all(
+                        store, number, wanted, lambda queued: show_progress(queued, document["deliveries"])
+                    )
                 except asyncio.CancelledError:
                     await store.run(replays.stop, SystemClock().now_ms(), number)
                     raise
             return document
 
     with as_command_error(StoreError, ReplayRunningError):
-        return asyncio.run(put_back())
+        return asyncio.run(requeue_deliveries())
 
 
-def stop_replay_alone(settings: Settings) -> "ReplayProgressDocument":
+def stop_replay_offline(settings: Settings) -> "ReplayProgressDocument":
     """Stop the replays that the last daemon left unfinished; return the object of `GET /v1/replay`.
 
     Raises CommandError.
@@ -176,11 +180,13 @@ def stop_replay_alone(settings: Settings) -> "ReplayProgressDocument":
         return asyncio.run(stop())
 
 
-async def _advance_all(store: Store, number: int, wanted: Sequence[Subscription], show: Callable[[int], None]) -> None:
+async def _requeue_all(
+    store: Store, number: int, wanted: Sequence[Subscription], show_progress: Callable[[int], None]
+) -> None:
     queued = 0
     for subscription in wanted:
-        over = False
-        while not over:
+        is_done = False
+        while not is_done:
             step = await store.run(replays.advance, number, subscription, SystemClock().now_ms())
-            over, queued = step.over, queued + step.queued
-            show(queued)
+            is_done, queued = step.over, queued + step.queued
+            show_progress(queued)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.cli.errors import CommandError, as_command_error
-from notifier.cli.progress import Show
+from notifier.cli.progress import ShowSweep
 from notifier.config import Settings
 from notifier.daemon.api.status import sweep_status
 from notifier.daemon.offline import lone_watcher
@@ -18,41 +18,43 @@ from notifier.watch.watcher import RoundResult, Watcher
 if TYPE_CHECKING:
     from notifier.events import Event
 
-_LOOK: Final = 0.2
+_REFRESH_SECONDS: Final = 0.2
 
 
-def poll_alone(settings: Settings, source: str) -> int:
+def poll_offline(settings: Settings, source: str) -> int:
     """Poll a source, also for older records that only the API's count reveals; return the number of new events.
 
     Raises CommandError.
     """
-    found: list[Event] = []
+    new_events: list[Event] = []
 
-    async def look() -> int:
-        async with lone_watcher(settings, source, found.extend) as watcher:
-            await _poll(watcher)
-            return len(found)
+    async def poll() -> int:
+        async with lone_watcher(settings, source, new_events.extend) as watcher:
+            await _poll_or_fail(watcher)
+            return len(new_events)
 
     with as_command_error(StoreError):
-        return asyncio.run(look())
+        return asyncio.run(poll())
 
 
-def sweep_alone(settings: Settings, source: str, show: Show) -> Mapping[str, Any]:
+def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> Mapping[str, Any]:
     """Sweep the whole list, show the progress, and return the sweep's result. Raises CommandError."""
-    found: list[Event] = []
+    new_events: list[Event] = []
 
-    async def read() -> Mapping[str, Any]:
-        async with lone_watcher(settings, source, found.extend) as watcher:
+    async def sweep() -> Mapping[str, Any]:
+        async with lone_watcher(settings, source, new_events.extend) as watcher:
             # A first sweep begins with a head poll anyway. Before a later one, this poll finds new records quickly.
-            await _poll(watcher)
+            await _poll_or_fail(watcher)
             await watcher.begin_sweep()
-            return {**await _end_of_sweep(watcher, show), "changes": len(found)}
+            return {**await _wait_for_sweep(watcher, show_progress), "changes": len(new_events)}
 
     with as_command_error(StoreError):
-        return asyncio.run(read())
+        return asyncio.run(sweep())
 
 
-def release_alone(settings: Settings, source: str, what: Direction, *, silently: bool, show: Show) -> int:
+def release_offline(
+    settings: Settings, source: str, direction: Direction, *, silently: bool, show_progress: ShowSweep
+) -> int:
     """Report held-back changes, or accept them silently; return the number of their records.
 
     Removals and changes require a sweep, whose progress is shown. Raises CommandError.
@@ -60,41 +62,41 @@ def release_alone(settings: Settings, source: str, what: Direction, *, silently:
 
     async def release() -> int:
         async with lone_watcher(settings, source, lambda _events: None) as watcher:
-            if what is not Direction.ARRIVALS and held_figures(watcher.memory)[what]:
+            if direction is not Direction.ARRIVALS and held_figures(watcher.memory)[direction]:
                 # If the records have come back by themselves, this poll ends the hold.
-                await _poll(watcher)
-            released = await watcher.release(what, silently=silently)
+                await _poll_or_fail(watcher)
+            released = await watcher.release(direction, silently=silently)
             if watcher.is_sweeping:
-                await _end_of_sweep(watcher, show)
+                await _wait_for_sweep(watcher, show_progress)
             return released
 
     with as_command_error(StoreError):
         return asyncio.run(release())
 
 
-async def _end_of_sweep(watcher: Watcher, show: Show) -> Mapping[str, Any]:
+async def _wait_for_sweep(watcher: Watcher, show_progress: ShowSweep) -> Mapping[str, Any]:
     """Show a sweep's progress to its end, and return the result. Raises CommandError if the sweep was interrupted."""
     while True:
         running = watcher.is_sweeping
         progress: Mapping[str, Any] = sweep_status(await watcher.latest_sweep(), running=running) or {}
-        show(progress)
+        show_progress(progress)
         if not running:
             break
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_REFRESH_SECONDS)
     if progress["finished_at"] is None:
-        raise _failure(watcher, "the sweep was interrupted")
+        raise _source_error(watcher, "the sweep was interrupted")
     return progress
 
 
-async def _poll(watcher: Watcher) -> None:
+async def _poll_or_fail(watcher: Watcher) -> None:
     done = await watcher.poll(by_hand=True)
     if done.result is not RoundResult.DONE:
         raise CommandError(f"{watcher.name}: {done.message}")
     await watcher.wait_for_search()
     if watcher.state is not SourceState.OK:
-        raise _failure(watcher, "the search for changes below the newest page was interrupted")
+        raise _source_error(watcher, "the search for changes below the newest page was interrupted")
 
 
-def _failure(watcher: Watcher, otherwise: str) -> CommandError:
+def _source_error(watcher: Watcher, default_message: str) -> CommandError:
     error = watcher.memory.error
-    return CommandError(f"{watcher.name}: {error.message if error else otherwise}")
+    return CommandError(f"{watcher.name}: {error.message if error else default_message}")

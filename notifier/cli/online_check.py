@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from notifier import log
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import Column, counted, harmless
+from notifier.cli.formatting import Column, format_count, terminal_safe
 from notifier.cli.global_options import GlobalOptions
 from notifier.cli.output import TableWriter, echo
 from notifier.clock import SystemClock
@@ -15,30 +15,30 @@ from notifier.config import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from notifier.cli.filter_reach import Reach
+    from notifier.cli.filter_matches import FilterMatches
     from notifier.cli.source_probe import ProbeResult
 
 _COLUMNS: Final = (
     Column("source"),
     Column("answers"),
-    Column("records", right=True),
+    Column("records", align_right=True),
     Column("newest"),
-    Column("people", right=True),
-    Column("trainings", right=True),
+    Column("people", align_right=True),
+    Column("trainings", align_right=True),
     Column("way"),
 )
 
 
-def seen(given: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
+def probe_sources(global_options: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
     """Try the token of each source, and return the results. Nothing is stored, or sent to destinations."""
     # Imported here, because these imports take half a second and an offline check does not need them.
-    from notifier.cli.source_probe import look_at_all  # noqa: PLC0415
+    from notifier.cli.source_probe import probe_all  # noqa: PLC0415
 
-    log.setup(given.log_level(), "text")
-    return asyncio.run(look_at_all(settings.sources))
+    log.setup(global_options.log_level(), "text")
+    return asyncio.run(probe_all(settings.sources))
 
 
-def of_store(settings: Settings) -> "Iterator[str]":
+def store_warnings(settings: Settings) -> "Iterator[str]":
     """Yield a sentence for each destination that is not configured but has waiting events in the store.
 
     If the clock of the database's server differs from that of this machine, yield a sentence about that too.
@@ -53,47 +53,47 @@ def of_store(settings: Settings) -> "Iterator[str]":
     from notifier.store.errors import StoreError, StoreReason  # noqa: PLC0415
     from notifier.store.opening import open_to_read  # noqa: PLC0415
     from notifier.store.postgres.server_clock import difference_sentence, server_clock_ahead_ms  # noqa: PLC0415
-    from notifier.store.queries.orphans import orphans as found_in  # noqa: PLC0415
+    from notifier.store.queries.orphans import orphans as find_orphans  # noqa: PLC0415
 
     try:
         with closing(open_to_read(settings.store)) as db:
-            found = found_in(db, tuple(settings.destinations))
+            orphans = find_orphans(db, tuple(settings.destinations))
             ahead_ms = 0 if is_file else server_clock_ahead_ms(db, SystemClock().now_ms)
     except StoreError as error:
         # Errors of the state file are not reported here; the daemon reports them when it starts.
         if is_file or error.reason is StoreReason.NOT_A_STATE_FILE:
             return
         raise CommandError(error.message) from error
-    yield from (orphan_sentence(orphan) for orphan in found if orphan.pending)
-    if said := difference_sentence(ahead_ms):
-        yield said
+    yield from (orphan_sentence(orphan) for orphan in orphans if orphan.pending)
+    if sentence := difference_sentence(ahead_ms):
+        yield sentence
 
 
-def show(sights: "Sequence[ProbeResult]") -> None:
+def show_probes(probes: "Sequence[ProbeResult]") -> None:
     """Show the results as a table."""
-    TableWriter(*_COLUMNS).show(sight.row() for sight in sights)
+    TableWriter(*_COLUMNS).show(probe.row() for probe in probes)
 
 
-def reach(settings: Settings, sights: "Sequence[ProbeResult]") -> "list[Reach]":
+def match_filters(settings: Settings, probes: "Sequence[ProbeResult]") -> "list[FilterMatches]":
     """Return, for each destination, the matches of its filters in the lists of its sources."""
-    from notifier.cli.filter_reach import reaches  # noqa: PLC0415 - slow to import, like the probe
+    from notifier.cli.filter_matches import count_matches  # noqa: PLC0415 - slow to import, like the probe
 
-    return reaches(settings, {sight.source: sight.directory for sight in sights})
+    return count_matches(settings, {probe.source: probe.directory for probe in probes})
 
 
-def show_reach(found: "Sequence[Reach]") -> None:
+def show_matches(matches: "Sequence[FilterMatches]") -> None:
     """Show the numbers of trainings and people that each destination's filters match, and patterns without a match."""
-    from notifier.cli.filter_reach import COLUMNS  # noqa: PLC0415 - slow to import, like the probe
+    from notifier.cli.filter_matches import COLUMNS  # noqa: PLC0415 - slow to import, like the probe
 
-    if found:
+    if matches:
         echo("")
-        TableWriter(*COLUMNS).show(one.row() for one in found)
-    if warnings := [f"Warning: {harmless(warning)}" for one in found for warning in one.warnings()]:
+        TableWriter(*COLUMNS).show(match.row() for match in matches)
+    if warnings := [f"Warning: {terminal_safe(warning)}" for match in matches for warning in match.warnings()]:
         echo("", *warnings)
 
 
-def refuse(sights: "Sequence[ProbeResult]") -> None:
+def raise_on_problems(probes: "Sequence[ProbeResult]") -> None:
     """Raise CommandError if one of the sources cannot be used as configured."""
-    troubles = [f"{sight.source}: {trouble}" for sight in sights for trouble in sight.troubles]
+    troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
     if troubles:
-        raise CommandError(f"{counted(len(troubles), 'request')} failed online:", *troubles)
+        raise CommandError(f"{format_count(len(troubles), 'request')} failed online:", *troubles)

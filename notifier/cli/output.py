@@ -8,7 +8,7 @@ import click
 import orjson
 
 from notifier.cli.errors import CommandError, ExitCode
-from notifier.cli.formatting import Column, harmless, harmless_json
+from notifier.cli.formatting import Column, terminal_safe, terminal_safe_json
 
 Page = TypeVar("Page")
 
@@ -50,7 +50,7 @@ def _print(content: str | bytes, *, nl: bool = True) -> None:
 
 def echo_json(documents: Iterable[Any]) -> None:
     """Print documents as JSON Lines, one per line, and flush them."""
-    echo(*(harmless_json(orjson.dumps(document).decode()) for document in documents))
+    echo(*(terminal_safe_json(orjson.dumps(document).decode()) for document in documents))
 
 
 def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
@@ -63,11 +63,11 @@ def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
         click.echo("there are none", err=True)
 
 
-def say_facts(facts: Iterable[tuple[str, str]]) -> None:
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print names and values, one pair per line, with the values aligned."""
     pairs = list(facts)
     width = max((len(name) for name, _ in pairs), default=0)
-    echo(*(f"{name:<{width}}{_GAP}{harmless(value)}" for name, value in pairs))
+    echo(*(f"{name:<{width}}{_GAP}{terminal_safe(value)}" for name, value in pairs))
 
 
 def _cut(cell: str) -> str:
@@ -80,31 +80,31 @@ class TableWriter:
     On a terminal it is drawn by `rich`; in a pipe it is plain text with titles in capitals.
     """
 
-    def __init__(self, *columns: Column, grows: bool = False) -> None:
+    def __init__(self, *columns: Column, may_grow: bool = False) -> None:
         """Initialize with the columns; `grows` means that more rows may follow, so that minimum widths are used."""
         self._columns = columns
-        self._widths = tuple(max(len(column.title), column.least if grows else 0) for column in columns)
-        self._begun = False
+        self._widths = tuple(max(len(column.title), column.min_width if may_grow else 0) for column in columns)
+        self._titles_printed = False
 
     def show(self, rows: Iterable[Sequence[str]]) -> None:
         """Print rows, aligned with the earlier ones. A cell that is too long shifts the rest of its row."""
-        cells = [[_cut(harmless(cell)) for cell in row] for row in rows]
-        if not self._begun:
+        cells = [[_cut(terminal_safe(cell)) for cell in row] for row in rows]
+        if not self._titles_printed:
             lengths = ([len(cell) for cell in row] for row in cells)
             self._widths = tuple(map(max, zip(self._widths, *lengths, strict=True)))
         if is_terminal():
             # Imported only here: the import takes a tenth of a second, and a pipe never needs it.
             from notifier.cli.rich_output import draw  # noqa: PLC0415
 
-            draw(self._columns, cells, self._widths, titled=not self._begun)
+            draw(self._columns, cells, self._widths, show_titles=not self._titles_printed)
         else:
-            titles = [] if self._begun else [[column.title.upper() for column in self._columns]]
+            titles = [] if self._titles_printed else [[column.title.upper() for column in self._columns]]
             echo(*(self._line(row) for row in [*titles, *cells]))
-        self._begun = True
+        self._titles_printed = True
 
     def _line(self, row: Sequence[str]) -> str:
         padded = (
-            cell.rjust(width) if column.right else cell.ljust(width)
+            cell.rjust(width) if column.align_right else cell.ljust(width)
             for column, cell, width in zip(self._columns, row, self._widths, strict=True)
         )
         return _GAP.join(padded).rstrip()

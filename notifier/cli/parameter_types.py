@@ -17,7 +17,7 @@ Address = TcpAddress | UnixAddress
 _RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([smh]))?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _HIGHEST_RATE: Final = 10_000
-one_json_object: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+json_object_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 """The option `--json` of commands that print one result."""
 
 
@@ -77,8 +77,8 @@ def destination_names(context: click.Context, _parameter: click.Parameter, incom
 
 
 def _names(context: click.Context) -> ConfiguredNames:
-    given = context.find_object(GlobalOptions) or GlobalOptions()
+    global_options = context.find_object(GlobalOptions) or GlobalOptions()
     try:
-        return configured_names(given.config, secrets_dir=given.secrets_dir)
+        return configured_names(global_options.config, secrets_dir=global_options.secrets_dir)
     except ConfigError:
         return ConfiguredNames()

@@ -8,32 +8,32 @@ from typing import Any, Final
 
 from notifier.cli import daemon_client
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted
+from notifier.cli.formatting import format_count
 from notifier.cli.output import is_terminal
 
-_PAGE: Final = 4096
-_LOOK: Final = 0.3
-Show = Callable[[Mapping[str, Any]], None]
+_PAGE_BYTES: Final = 4096
+_REFRESH_SECONDS: Final = 0.3
+ShowSweep = Callable[[Mapping[str, Any]], None]
 """A function that shows the progress of a sweep; it gets the sweep's object from `/v1/status`."""
 
 
 @contextmanager
-def shown_copying(title: str) -> Iterator[Callable[[int, int], None]]:
+def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows progress on a terminal, and does nothing elsewhere.
 
     Its arguments are the number of pages copied and their total.
     """
     if not is_terminal():
-        yield lambda _done, _of: None
+        yield lambda _done, _total: None
         return
     # Imported only for a terminal, because the import takes a tenth of a second.
     from notifier.cli.rich_output import progress_bar  # noqa: PLC0415
 
     with progress_bar(title) as update:
-        yield lambda done, of: update(done, of, f"{done * _PAGE / 1_000_000:,.1f} MB")
+        yield lambda done, total: update(done, total, f"{done * _PAGE_BYTES / 1_000_000:,.1f} MB")
 
 
-def watch(state_file: Path, source: str, show: Show) -> Mapping[str, Any]:
+def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[str, Any]:
     """Follow the daemon's sweep to its end, and return the result. Raises CommandError if the sweep is interrupted."""
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
@@ -41,20 +41,20 @@ def watch(state_file: Path, source: str, show: Show) -> Mapping[str, Any]:
             raise CommandError("the daemon has stopped; the next `notifier run` continues the sweep")
         if source not in answer.body["sources"]:
             raise CommandError(f"{source} was removed from the daemon's configuration, so its sweep was interrupted")
-        described = answer.body["sources"][source]
-        progress: Mapping[str, Any] = described["sweep"]
+        source_status = answer.body["sources"][source]
+        progress: Mapping[str, Any] = source_status["sweep"]
         show(progress)
         if progress["finished_at"] is not None and not progress["running"]:
             return progress
         if not progress["running"]:
-            failing = described["failing"]
-            error = failing.get("scan") or failing.get("head") or described["last_error"]
+            failing = source_status["failing"]
+            error = failing.get("scan") or failing.get("head") or source_status["last_error"]
             raise CommandError(f"{source}: {error['message'] if error else 'the sweep was interrupted'}")
-        time.sleep(_LOOK)
+        time.sleep(_REFRESH_SECONDS)
 
 
 @contextmanager
-def shown(source: str, *, quiet: bool) -> Iterator[Show]:
+def sweep_progress(source: str, *, quiet: bool) -> Iterator[ShowSweep]:
     """Yield a function that shows a sweep's progress, or does nothing if there is no terminal or `quiet` is set."""
     if quiet or not is_terminal():
         yield lambda _progress: None
@@ -64,5 +64,5 @@ def shown(source: str, *, quiet: bool) -> Iterator[Show]:
 
     with progress_bar(source) as update:
         yield lambda progress: update(
-            progress["next_page"] - 1, progress["last_page"], counted(progress["records"], "record")
+            progress["next_page"] - 1, progress["last_page"], format_count(progress["records"], "record")
         )

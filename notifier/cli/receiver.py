@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from notifier.destinations.webhook.verification import Verdict, verify
 
 LONGEST_BODY_BYTES: Final = 64 * 2**20
-_MOST_REMEMBERED: Final = 100_000
+_MAX_REMEMBERED_IDS: Final = 100_000
 _HOST: Final = "127.0.0.1"
 
 
@@ -53,7 +53,7 @@ class ReceivedRequest(Struct, frozen=True):
         }
 
 
-class TryoutReceiver(Struct):
+class WebhookReceiver(Struct):
     """Answers requests with the given `statuses`, one after the other, and then always with the last one.
 
     Only genuine requests with events use up a status. A request with a wrong signature is answered with 401. `show` is
@@ -63,8 +63,8 @@ class TryoutReceiver(Struct):
     secrets: Sequence[str]
     statuses: Sequence[int]
     show: Callable[[ReceivedRequest], None]
-    _answered: int = 0
-    _seen: dict[str, None] = field(default_factory=dict)
+    _used_statuses: int = 0
+    _confirmed_ids: dict[str, None] = field(default_factory=dict)
 
     @asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[str]:
@@ -81,41 +81,41 @@ class TryoutReceiver(Struct):
 
     async def _handle(self, request: web.Request) -> web.Response:
         if request.method == "OPTIONS" and (origin := request.headers.get("WebHook-Request-Origin")):
-            self._tell(request, HTTPStatus.OK, note=f"allowed the origin {origin}")
+            self._report(request, HTTPStatus.OK, note=f"allowed the origin {origin}")
             return web.Response(headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"})
         if request.method != "POST":
-            self._tell(request, HTTPStatus.METHOD_NOT_ALLOWED, note="only POST brings events")
+            self._report(request, HTTPStatus.METHOD_NOT_ALLOWED, note="only POST brings events")
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         verdict = verify(self.secrets, headers, body, time.time()) if self.secrets else None
         if verdict is not None and not verdict.is_genuine:
-            self._tell(request, HTTPStatus.UNAUTHORIZED, verdict)
+            self._report(request, HTTPStatus.UNAUTHORIZED, verdict)
             return web.Response(status=HTTPStatus.UNAUTHORIZED, text=verdict.reason)
         try:
-            found = list(events_in(orjson.loads(body)))
+            parsed = list(events_in(orjson.loads(body)))
         except ValueError as error:
-            self._tell(request, HTTPStatus.BAD_REQUEST, verdict, note=f"the body is no event: {error}")
+            self._report(request, HTTPStatus.BAD_REQUEST, verdict, note=f"the body is no event: {error}")
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="the body is no event")
         status = self._next_status()
-        events = tuple(ReceivedEvent(*one, one[0] in self._seen) for one in found)
+        events = tuple(ReceivedEvent(*one, one[0] in self._confirmed_ids) for one in parsed)
         if status // 100 == 2:  # noqa: PLR2004 - a success
-            self._remember([one.id for one in events if one.id])
-        self._tell(request, status, verdict, events)
+            self._remember_confirmed([one.id for one in events if one.id])
+        self._report(request, status, verdict, events)
         # Slack and the services that imitate it confirm with this word.
         return web.Response(status=status, text="ok" if status == HTTPStatus.OK else None)
 
     def _next_status(self) -> int:
-        status = self.statuses[min(self._answered, len(self.statuses) - 1)]
-        self._answered += 1
+        status = self.statuses[min(self._used_statuses, len(self.statuses) - 1)]
+        self._used_statuses += 1
         return status
 
-    def _remember(self, ids: Sequence[str]) -> None:
-        self._seen.update(dict.fromkeys(ids))
-        while len(self._seen) > _MOST_REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+    def _remember_confirmed(self, ids: Sequence[str]) -> None:
+        self._confirmed_ids.update(dict.fromkeys(ids))
+        while len(self._confirmed_ids) > _MAX_REMEMBERED_IDS:
+            del self._confirmed_ids[next(iter(self._confirmed_ids))]
 
-    def _tell(
+    def _report(
         self,
         request: web.Request,
         status: int,
@@ -141,7 +141,7 @@ def events_in(document: Any) -> Iterator[tuple[str, str, str]]:
         case {"type": "notifier.batch", "data": {"events": list(several)}}:
             yield from events_in(several)
         case {"id": str(identifier), "type": str(kind), "data": dict(data)}:
-            yield identifier, kind, _text(data)
+            yield identifier, kind, _summary(data)
         case {"text": str(text), "blocks": _}:
             yield "", "message", text
         case {"type": "message", "attachments": list()}:
@@ -150,7 +150,7 @@ def events_in(document: Any) -> Iterator[tuple[str, str, str]]:
             raise ValueError("it is neither a CloudEvent nor a Standard Webhooks message nor a batch of them")
 
 
-def _text(data: dict[str, Any]) -> str:
+def _summary(data: dict[str, Any]) -> str:
     completion = data.get("completion")
     if not isinstance(completion, dict):
         return str(data.get("summary") or "")

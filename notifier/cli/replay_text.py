@@ -3,21 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from notifier.cli.formatting import counted, milliseconds, moment
+from notifier.cli.formatting import format_count, local_time, parse_time_ms
 
 
-def history_lines(told: Mapping[str, Any]) -> list[str]:
+def history_lines(progress: Mapping[str, Any]) -> list[str]:
     """Return lines about the latest replay, the one before it, and older ones that are under way."""
-    if told["state"] is None:
+    if progress["state"] is None:
         return ["no replay is stored"]
-    return [line for replay in (told, told["previous"], *told["others"]) if replay for line in _lines(replay)]
+    return [
+        line
+        for replay in (progress, progress["previous"], *progress["others"])
+        if replay
+        for line in _replay_lines(replay)
+    ]
 
 
-def left_lines(replay: Mapping[str, Any]) -> list[str]:
+def unfinished_lines(replay: Mapping[str, Any]) -> list[str]:
     """Return lines about deliveries that a replay has not queued, and a way to continue; no lines if all are queued."""
     lines = [
-        f"  {name}: {part['queued']:,} of {counted(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
-        f"{_waits(part)}"
+        f"  {name}: {part['queued']:,} of {format_count(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
+        f"{_wait_suffix(part)}"
         for name, part in replay["destinations"].items()
         if part["queued"] < part["deliveries"]
     ]
@@ -28,20 +33,21 @@ def left_lines(replay: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _lines(replay: Mapping[str, Any]) -> list[str]:
-    begun, ended = (moment(milliseconds(replay[key])) for key in ("begun_at", "ended_at"))
-    how = f"running since {begun}" if replay["ended_at"] is None else f"{replay['state']} at {ended}"
-    much = f"{replay['queued']:,} of {counted(replay['deliveries'], 'delivery', 'deliveries')} put back into the queue"
-    meant = "".join(f", {key} {replay[key]}" for key in ("source", "type") if replay[key])
+def _replay_lines(replay: Mapping[str, Any]) -> list[str]:
+    begun, ended = (local_time(parse_time_ms(replay[key])) for key in ("begun_at", "ended_at"))
+    state = f"running since {begun}" if replay["ended_at"] is None else f"{replay['state']} at {ended}"
+    deliveries = format_count(replay["deliveries"], "delivery", "deliveries")
+    amount = f"{replay['queued']:,} of {deliveries} put back into the queue"
+    filters = "".join(f", {key} {replay[key]}" for key in ("source", "type") if replay[key])
     return [
-        f"replay {replay['id']}, {how}: {much}",
-        f"  events detected from {replay['since']} to {replay['until']}{meant}",
+        f"replay {replay['id']}, {state}: {amount}",
+        f"  events detected from {replay['since']} to {replay['until']}{filters}",
         *(
-            f"  {name}: {part['queued']:,} of {part['deliveries']:,}, {part['state']}{_waits(part)}"
+            f"  {name}: {part['queued']:,} of {part['deliveries']:,}, {part['state']}{_wait_suffix(part)}"
             for name, part in replay["destinations"].items()
         ),
     ]
 
 
-def _waits(part: Mapping[str, Any]) -> str:
+def _wait_suffix(part: Mapping[str, Any]) -> str:
     return f"; waits: {part['waits']}" if part["waits"] else ""

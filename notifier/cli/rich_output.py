@@ -28,17 +28,17 @@ _STYLES: Final = {
 """The colours of words that are states, by word."""
 
 
-def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], *, titled: bool) -> None:
+def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], *, show_titles: bool) -> None:
     """Print rows as a table; `titled`: with titles above the columns.
 
     Rows wider than the terminal are printed whole, and the terminal wraps them. So they stay aligned and can be copied.
     """
     console = Console(highlight=False)
-    longest = [max([width, *map(len, cells)]) for width, *cells in zip(widths, *rows, strict=True)]
-    console.width = max(console.width, sum(longest) + _GAP * len(widths))
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=titled, header_style="bold")
+    widest = [max([width, *map(len, cells)]) for width, *cells in zip(widths, *rows, strict=True)]
+    console.width = max(console.width, sum(widest) + _GAP * len(widths))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=show_titles, header_style="bold")
     for column, width in zip(columns, widths, strict=True):
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, min_width=width)
+        table.add_column(column.title, justify="right" if column.align_right else "left", no_wrap=True, min_width=width)
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     console.print(table)

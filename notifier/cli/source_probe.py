@@ -10,8 +10,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from notifier.alerts import rules
-from notifier.cli.filter_reach import Directory
-from notifier.cli.formatting import NOTHING, counted
+from notifier.cli.filter_matches import Directory
+from notifier.cli.formatting import NOTHING, format_count
 from notifier.clock import SystemClock
 from notifier.config import SourceSettings
 from notifier.facts import PersonFacts, PersonField
@@ -47,7 +47,7 @@ class ProbeResult(Struct, frozen=True):
     """
 
     source: str
-    answers: bool = False
+    is_answering: bool = False
     records: int | None = None
     newest: str | None = None
     unreadable: int = 0
@@ -59,7 +59,7 @@ class ProbeResult(Struct, frozen=True):
     def document(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
         return {
-            "answers": self.answers,
+            "answers": self.is_answering,
             "records": self.records,
             "newest": self.newest,
             "unreadable": self.unreadable,
@@ -73,26 +73,26 @@ class ProbeResult(Struct, frozen=True):
         """Return the result as a row of a table."""
         return (
             self.source,
-            "yes" if self.answers else "no",
-            _written(self.records),
+            "yes" if self.is_answering else "no",
+            _format_number(self.records),
             self.newest or NOTHING,
-            _written(self.names.get("people")),
-            _written(self.names.get("trainings")),
+            _format_number(self.names.get("people")),
+            _format_number(self.names.get("trainings")),
             "direct" if self.proxy is None else f"proxy {self.proxy} (from {self.proxy.origin})",
         )
 
 
-def _written(count: int | None) -> str:
+def _format_number(count: int | None) -> str:
     return NOTHING if count is None else f"{count:,}"
 
 
-async def look_at_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
+async def probe_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
     """Probe all sources in parallel, and return the results in the order of the sources."""
     async with new_session() as session:
-        return await asyncio.gather(*(look(name, settings, session) for name, settings in sources.items()))
+        return await asyncio.gather(*(probe(name, settings, session) for name, settings in sources.items()))
 
 
-async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
+async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
     """Request the count, the newest page and, if configured, the names. Failures are in the result's `troubles`."""
     exchange = HttpExchange(session, settings)
     client = Client(exchange, settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
@@ -100,45 +100,45 @@ async def look(name: str, settings: SourceSettings, session: aiohttp.ClientSessi
         first = page = await client.page(1, limit=1, urgency=Priority.HEAD)
     except ApiError as failure:
         return ProbeResult(name, troubles=(failure.message,), proxy=exchange.proxy)
-    refusal: tuple[str, ...] = ()
+    page_problems: tuple[str, ...] = ()
     if not first.is_last:
         try:
             page = await client.page(1, limit=settings.page_size, urgency=Priority.HEAD)
         except ApiError as failure:
-            refusal = (f"the newest page: {failure.message}",)
-    sight = ProbeResult(
+            page_problems = (f"the newest page: {failure.message}",)
+    result = ProbeResult(
         name,
-        answers=True,
+        is_answering=True,
         records=count_bounds(first).exactly,
         newest=page.completions[0].completed_on if page.completions else None,
         unreadable=len(page.bad),
-        troubles=(*_clock_troubles(page.served_at_ms), *_unreadable(page), *refusal),
+        troubles=(*_clock_problems(page.served_at_ms), *_unreadable_problems(page), *page_problems),
         proxy=exchange.proxy,
     )
-    return await _look_for_names(client, settings, sight) if settings.names and not refusal else sight
+    return await _add_names(client, settings, result) if settings.names and not page_problems else result
 
 
-def _unreadable(page: Page) -> Iterator[str]:
+def _unreadable_problems(page: Page) -> Iterator[str]:
     """Yield a sentence for each field that makes records unreadable, with their number, an example and the problem."""
-    of_field: dict[str | None, list[InvalidRecord]] = {}
+    by_field: dict[str | None, list[InvalidRecord]] = {}
     for bad in page.bad:
-        of_field.setdefault(bad.field_name, []).append(bad)
-    for alike in of_field.values():
-        which = "" if alike[0].key is None else f", such as {alike[0].key}"
+        by_field.setdefault(bad.field_name, []).append(bad)
+    for group in by_field.values():
+        which = "" if group[0].key is None else f", such as {group[0].key}"
         yield (
-            f"{len(alike)} of the newest {counted(page.size, 'record')} cannot be read{which}: {alike[0].problem};"
+            f"{len(group)} of the newest {format_count(page.size, 'record')} cannot be read{which}: {group[0].problem};"
             " they are left out until they can be read"
         )
 
 
-def _clock_troubles(served_at_ms: int | None) -> list[str]:
+def _clock_problems(served_at_ms: int | None) -> list[str]:
     """Return a sentence, in a list, if this machine's clock differs too much from the API's; else an empty list."""
     peers = PeerClocks(SystemClock())
     peers.note("", served_at_ms)
     return [condition.summary for condition in rules.clock_conditions(peers, ())]
 
 
-async def _look_for_names(client: Client, settings: SourceSettings, sight: ProbeResult) -> ProbeResult:
+async def _add_names(client: Client, settings: SourceSettings, result: ProbeResult) -> ProbeResult:
     """Read the lists of names that the daemon would read, and return the result with the names added."""
     lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
         "people": client.people(),
@@ -146,34 +146,41 @@ async def _look_for_names(client: Client, settings: SourceSettings, sight: Probe
     }
     if PersonField.JOB_TITLE in settings.person_fields:
         lists["job titles"] = client.job_titles()
-    found: dict[str, dict[str, Any]] = {}
-    for kind, batches in lists.items():
+    names_by_list: dict[str, dict[str, Any]] = {}
+    for list_name, batches in lists.items():
         try:
-            found[kind] = await _gathered(batches)
+            names_by_list[list_name] = await _collect(batches)
         except ApiError as failure:
-            advice = _ADVICE[kind] if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
-            sight = replace(sight, troubles=(*sight.troubles, f"names of {kind}: {failure.message}{advice}"))
+            advice = _ADVICE[list_name] if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
+            result = replace(result, troubles=(*result.troubles, f"names of {list_name}: {failure.message}{advice}"))
             if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
                 # The client would now wait until the rate limit allows more, which this command must not do.
                 break
     directory = Directory(
-        {id_: training.title for id_, training in found["trainings"].items()} if "trainings" in found else None,
-        {id_: _titled(person.facts, found.get("job titles")) for id_, person in found["people"].items()}
-        if "people" in found
+        {id_: training.title for id_, training in names_by_list["trainings"].items()}
+        if "trainings" in names_by_list
+        else None,
+        {
+            id_: _with_job_title(person.facts, names_by_list.get("job titles"))
+            for id_, person in names_by_list["people"].items()
+        }
+        if "people" in names_by_list
         else None,
     )
-    return replace(sight, names={kind: len(names) for kind, names in found.items()}, directory=directory)
+    return replace(
+        result, names={list_name: len(names) for list_name, names in names_by_list.items()}, directory=directory
+    )
 
 
-async def _gathered(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+async def _collect(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any]:
+    collected: dict[str, Any] = {}
     async with aclosing(batches):
         async for batch in batches:
-            found |= batch
-    return found
+            collected |= batch
+    return collected
 
 
-def _titled(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
+def _with_job_title(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
     """Return a person's facts, with the job title added; unchanged if the title of the job is not known."""
     job = facts.get(PersonField.JOB_TITLE_ID)
     if jobs is None or (isinstance(job, str) and job not in jobs):

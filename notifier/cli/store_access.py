@@ -17,35 +17,35 @@ from notifier.store.recovery.opener import pending
 
 
 @contextmanager
-def reading(place: StoreSettings | Path) -> Iterator[Database]:
+def open_store(location: StoreSettings | Path) -> Iterator[Database]:
     """Open the store read-only. Print a note if the next daemon will change the file first, for example migrate it.
 
     `place` is the path of the state file if the settings are not known. Raises CommandError if the store does not exist
     or cannot be read.
     """
-    if isinstance(place, StoreSettings):
-        if is_database(place):
-            with _reading_database(place) as db:
+    if isinstance(location, StoreSettings):
+        if is_database(location):
+            with _open_database(location) as db:
                 yield db
             return
-        path = place.path
+        path = location.path
     else:
-        path = place
-    if to_do := pending(path):
+        path = location
+    if pending_step := pending(path):
         if not path.exists():
-            raise CommandError(f"{to_do}: start `notifier run` once, which does that")
+            raise CommandError(f"{pending_step}: start `notifier run` once, which does that")
         click.echo(
-            f"Note: {to_do}; `notifier run` does that when it starts, and this is the state before it.", err=True
+            f"Note: {pending_step}; `notifier run` does that when it starts, and this is the state before it.", err=True
         )
     try:
         with errors_named(path), closing(open_for_reading(path)) as db:
             yield db
     except StoreError as error:
-        raise _failure(error) from error
+        raise _read_error(error) from error
 
 
 @contextmanager
-def _reading_database(store: StoreSettings) -> Iterator[Database]:
+def _open_database(store: StoreSettings) -> Iterator[Database]:
     # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.errors import errors_named as postgres_errors_named  # noqa: PLC0415
 
@@ -56,20 +56,20 @@ def _reading_database(store: StoreSettings) -> Iterator[Database]:
         raise CommandError(error.message) from error
 
 
-class Followed:
+class FollowedStore:
     """A store opened read-only. If another state file replaces it, as after a restore, the new file is opened."""
 
     def __init__(self, path: Path | None, opened: Database) -> None:
         """Initialize with an open store, which the caller closes; `close` only closes files that are opened later."""
         self._path = path
         self._db = opened
-        self._first = opened
-        self._file = None if path is None else _identity(path)
+        self._given_db = opened
+        self._file_id = None if path is None else _file_identity(path)
 
-    def now(self) -> tuple[Database, bool]:
+    def current(self) -> tuple[Database, bool]:
         """Return the database to read, and whether it differs from the one that the last call returned."""
-        found = None if self._path is None else _identity(self._path)
-        if self._path is None or found is None or found == self._file:
+        found = None if self._path is None else _file_identity(self._path)
+        if self._path is None or found is None or found == self._file_id:
             return self._db, False
         try:
             with errors_named(self._path):
@@ -78,33 +78,33 @@ class Followed:
             # The file is being replaced or migrated. Until it can be read, the earlier one is returned.
             return self._db, False
         self.close()
-        self._db, self._file = db, found
+        self._db, self._file_id = db, found
         return db, True
 
     def close(self) -> None:
         """Close the present file, except if it is the one that the caller opened."""
-        if self._db is not self._first:
+        if self._db is not self._given_db:
             self._db.close()
 
 
 @contextmanager
-def following(place: StoreSettings | Path) -> Iterator[Followed]:
+def follow_store(location: StoreSettings | Path) -> Iterator[FollowedStore]:
     """Open the store read-only, to be read again and again even if another file replaces it. Raises CommandError."""
-    file = place.path if isinstance(place, StoreSettings) else place
-    path = None if isinstance(place, StoreSettings) and is_database(place) else file
-    with reading(place) as db, closing(Followed(path, db)) as followed:
+    file = location.path if isinstance(location, StoreSettings) else location
+    path = None if isinstance(location, StoreSettings) and is_database(location) else file
+    with open_store(location) as db, closing(FollowedStore(path, db)) as followed:
         yield followed
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _file_identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _failure(error: StoreError) -> CommandError:
+def _read_error(error: StoreError) -> CommandError:
     if error.reason in {StoreReason.NOT_WRITABLE, StoreReason.READ_ONLY}:
         return CommandError(f"{error.message}, or run this command as the user that runs the daemon")
     return CommandError(error.message)

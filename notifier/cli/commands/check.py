@@ -9,11 +9,11 @@ import click
 from notifier.cli import online_check
 from notifier.cli.context import read_settings
 from notifier.cli.errors import ConfigurationError
-from notifier.cli.formatting import Column, counted, harmless
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import Column, format_count, terminal_safe
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.output import TableWriter, echo, echo_json, say_facts
-from notifier.cli.parameter_types import one_json_object
+from notifier.cli.output import TableWriter, echo, echo_json, print_facts
+from notifier.cli.parameter_types import json_object_option
 from notifier.config import ConfigError, HttpSettings, Settings, find_file, format_duration, proxies
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import ScheduledSettings
@@ -24,7 +24,7 @@ from notifier.redact import redact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from notifier.cli.filter_reach import Reach
+    from notifier.cli.filter_matches import FilterMatches
     from notifier.cli.source_probe import ProbeResult
     from notifier.http.proxy import Proxy
 
@@ -42,9 +42,9 @@ _DESTINATION_COLUMNS: Final = (
 @click.command(epilog=examples("notifier check", "notifier check --online --config /etc/notifier/config.toml"))
 @click.option("--online", is_flag=True, help="Try every source's token and show what it sees.")
 @click.option("--strict", is_flag=True, help="Treat warnings as errors.")
-@one_json_object
-@with_global_options
-def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def check(global_options: GlobalOptions, *, online: bool, strict: bool, as_json: bool) -> None:
     """Validate the configuration; --online tries each token.
 
     Nothing is stored or sent. With --online, the newest page of each source is requested, and the names if they are
@@ -53,30 +53,30 @@ def check(given: GlobalOptions, *, online: bool, strict: bool, as_json: bool) ->
     mistake; they do not change the exit code unless --strict is given.
     """
     try:
-        settings = read_settings(given)
+        settings = read_settings(global_options)
     except ConfigurationError as failure:
         if as_json:
-            echo_json([{"errors": _errors(failure), "warnings": [], "notes": []}])
+            echo_json([{"errors": _error_texts(failure), "warnings": [], "notes": []}])
         raise
-    file = find_file(given.config, environ=os.environ, cwd=Path.cwd())
-    warnings = [*map(str, settings.warnings()), *online_check.of_store(settings)]
+    file = find_file(global_options.config, environ=os.environ, cwd=Path.cwd())
+    warnings = [*map(str, settings.warnings()), *online_check.store_warnings(settings)]
     if not as_json:
         _show(file, settings, warnings)
-    sights = online_check.seen(given, settings) if online else None
-    found = online_check.reach(settings, sights or ()) if online else []
-    warnings += [warning for one in found for warning in one.warnings()]
+    probes = online_check.probe_sources(global_options, settings) if online else None
+    matches = online_check.match_filters(settings, probes or ()) if online else []
+    warnings += [warning for match in matches for warning in match.warnings()]
     if as_json:
-        echo_json([_document(file, settings, sights, found, warnings)])
-    elif sights is not None:
+        echo_json([_document(file, settings, probes, matches, warnings)])
+    elif probes is not None:
         echo("")
-        online_check.show(sights)
-        online_check.show_reach(found)
-    online_check.refuse(sights or ())
+        online_check.show_probes(probes)
+        online_check.show_matches(matches)
+    online_check.raise_on_problems(probes or ())
     if strict and warnings:
-        raise ConfigurationError(f"{counted(len(warnings), 'warning')}, which --strict makes an error")
+        raise ConfigurationError(f"{format_count(len(warnings), 'warning')}, which --strict makes an error")
 
 
-def _errors(failure: ConfigurationError) -> list[str]:
+def _error_texts(failure: ConfigurationError) -> list[str]:
     error = failure.__cause__
     return [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [failure.message]
 
@@ -94,8 +94,8 @@ def _database(settings: Settings) -> str | None:
 def _document(
     file: Path | None,
     settings: Settings,
-    sights: "Sequence[ProbeResult] | None",
-    found: "Sequence[Reach]",
+    probes: "Sequence[ProbeResult] | None",
+    matches: "Sequence[FilterMatches]",
     warnings: "Sequence[str]",
 ) -> dict[str, Any]:
     public_keys = list(_public_keys(settings))
@@ -105,26 +105,26 @@ def _document(
             "address": redact(source.base_url),
             "poll_interval": format_duration(source.poll_interval),
             "first_run": str(source.first_run),
-            "proxy": _written(proxies.of_source(source)),
+            "proxy": _optional_text(proxies.of_source(source)),
         }
         for name, source in settings.sources.items()
     }
-    for sight in sights or ():
-        sources[sight.source]["online"] = sight.document()
+    for probe in probes or ():
+        sources[probe.source]["online"] = probe.document()
     destinations: dict[str, dict[str, Any]] = {
         name: {
             "type": destination.type,
             "address": destination.address(),
             "events": destination.events,
             "sources": destination.sources or tuple(settings.sources),
-            "when": _when(destination),
-            "proxy": _written(proxies.of_destination(destination)),
+            "when": _schedule_text(destination),
+            "proxy": _optional_text(proxies.of_destination(destination)),
             "public_keys": [key for owner, key in public_keys if owner == name],
         }
         for name, destination in settings.destinations.items()
     }
-    for one in found:
-        destinations[one.destination]["online"] = one.document()
+    for match in matches:
+        destinations[match.destination]["online"] = match.document()
     return {
         "configuration": None if file is None else str(file),
         "state_file": None if settings.store.url.get_secret_value() else str(settings.store.path),
@@ -146,11 +146,11 @@ def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
                 yield name, public_key(text)
 
 
-def _written(proxy: "Proxy | None") -> str | None:
+def _optional_text(proxy: "Proxy | None") -> str | None:
     return None if proxy is None else str(proxy)
 
 
-def _when(destination: Destination) -> str:
+def _schedule_text(destination: Destination) -> str:
     """Return the destination's schedule and quiet times in the notation of the configuration."""
     if not isinstance(destination, ScheduledSettings):
         return IMMEDIATELY
@@ -165,7 +165,7 @@ def _when(destination: Destination) -> str:
 
 
 def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> None:
-    say_facts(
+    print_facts(
         [
             ("configuration", "the environment only" if file is None else str(file)),
             ("database", str(_database(settings))) if _database(settings) else ("state file", str(settings.store.path)),
@@ -188,14 +188,14 @@ def _show(file: Path | None, settings: Settings, warnings: "Sequence[str]") -> N
                 destination.address(),
                 ", ".join(event.removeprefix("completion.") for event in destination.events),
                 ", ".join(destination.sources) or "all",
-                _when(destination),
+                _schedule_text(destination),
             )
             for name, destination in settings.destinations.items()
         )
-    echo("", *(f"Warning: {harmless(warning)}" for warning in warnings))
+    echo("", *(f"Warning: {terminal_safe(warning)}" for warning in warnings))
     echo(*(f"Note: {note}" for note in settings.notes()))
     echo(
-        f"The configuration is valid, with {counted(len(warnings), 'warning')}."
+        f"The configuration is valid, with {format_count(len(warnings), 'warning')}."
         if warnings
         else "The configuration is valid."
     )

@@ -3,8 +3,8 @@
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
-from notifier.cli.app import COMPLETE, program
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.app import COMPLETION_VARIABLE, program
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.parameter_types import OneOf
@@ -20,8 +20,8 @@ _SHELLS = ("bash", "zsh", "fish")
     )
 )
 @click.argument("shell", metavar="SHELL", type=OneOf(_SHELLS))
-@with_global_options
-def completion(_given: GlobalOptions, shell: str) -> None:
+@pass_global_options
+def completion(_global_options: GlobalOptions, shell: str) -> None:
     """Print a completion script for your shell.
 
     SHELL is bash, zsh or fish. The names of sources and destinations are read from the configuration.
@@ -30,4 +30,4 @@ def completion(_given: GlobalOptions, shell: str) -> None:
     if of_shell is None:
         raise RuntimeError(f"click knows no completion for {shell}")
     # The method of the base class is called, because click's class for bash first checks this machine's bash version.
-    echo(ShellComplete.source(of_shell(program, {}, "notifier", COMPLETE)))
+    echo(ShellComplete.source(of_shell(program, {}, "notifier", COMPLETION_VARIABLE)))

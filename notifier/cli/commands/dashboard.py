@@ -6,7 +6,7 @@ from notifier.cli import daemon_client
 from notifier.cli.browser import open_in_browser
 from notifier.cli.context import locate_state_file
 from notifier.cli.errors import CommandError
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 
@@ -15,14 +15,14 @@ _MINUTE = 60
 
 @click.command(epilog=examples("notifier dashboard", "notifier dashboard --no-open"))
 @click.option("--no-open", "only_print", is_flag=True, help="Only print the link, even on a desktop.")
-@with_global_options
-def dashboard(given: GlobalOptions, *, only_print: bool) -> None:
+@pass_global_options
+def dashboard(global_options: GlobalOptions, *, only_print: bool) -> None:
     """Print a link that signs a browser in to the dashboard, once.
 
     On a desktop, the link is opened in the browser. From another machine, first open an SSH tunnel to the port:
     `ssh -L 8787:127.0.0.1:8787 server`.
     """
-    answer = daemon_client.request(locate_state_file(given), "POST", "/v1/sign-in-link")
+    answer = daemon_client.request(locate_state_file(global_options), "POST", "/v1/sign-in-link")
     if answer is None:
         raise CommandError("the dashboard needs a running daemon; `notifier run` starts one")
     if not answer.done:

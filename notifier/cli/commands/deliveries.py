@@ -8,14 +8,14 @@ import click
 
 from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, settings_or_state_file
+from notifier.cli.context import read_settings, require_destination, settings_and_state_file
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import NOTHING, Column, counted, distance, moment
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import NOTHING, Column, format_count, local_time, relative_time
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, is_terminal, show_pages
-from notifier.cli.parameter_types import OneOf, destination_names, one_json_object
-from notifier.cli.store_access import Followed, following
+from notifier.cli.parameter_types import OneOf, destination_names, json_object_option
+from notifier.cli.store_access import FollowedStore, follow_store
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.api.delivery import delivery_document
@@ -29,19 +29,19 @@ from notifier.web.requests import DROPPED_STATES
 EVENT_ID: Final = "evt_"
 """The prefix of every event id; no destination's name can begin with it."""
 
-_A_SCREENFUL: Final = 50
+_LATEST_ROWS: Final = 50
 _PAGE: Final = 500
-_LOOK_SECONDS: Final = 0.2
+_CHECK_SECONDS: Final = 0.2
 """Seconds between two checks for new deliveries; a check takes some microseconds."""
 
 _COLUMNS: Final = (
-    Column("event", least=30),
-    Column("record", least=8),
-    Column("destination", least=12),
-    Column("state", least=9),
-    Column("attempts", right=True),
-    Column("last answer", least=20),
-    Column("decision", least=12),
+    Column("event", min_width=30),
+    Column("record", min_width=8),
+    Column("destination", min_width=12),
+    Column("state", min_width=9),
+    Column("attempts", align_right=True),
+    Column("last answer", min_width=20),
+    Column("decision", min_width=12),
     Column("next attempt"),
 )
 
@@ -60,11 +60,11 @@ _COLUMNS: Final = (
 @click.option("--destination", metavar="D", shell_complete=destination_names, help="Only those to this destination.")
 @click.option("--follow", is_flag=True, help="Wait for further attempts, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-@with_global_options
+@pass_global_options
 @click.pass_context
 def deliveries(
     context: click.Context,
-    given: GlobalOptions,
+    global_options: GlobalOptions,
     state: str | None,
     destination: str | None,
     *,
@@ -79,11 +79,11 @@ def deliveries(
     """
     if context.invoked_subcommand is not None:
         return
-    settings, state_file = settings_or_state_file(given)
-    chosen = DeliveryFilter(None if state is None else DeliveryState(state), destination)
-    with following(state_file if settings is None else settings.store) as file:
-        _check_destination(file.now()[0], settings, destination)
-        show_pages(_pages(file, chosen, follow=follow), _show_json if as_json else _table(grows=follow))
+    settings, state_file = settings_and_state_file(global_options)
+    delivery_filter = DeliveryFilter(None if state is None else DeliveryState(state), destination)
+    with follow_store(state_file if settings is None else settings.store) as store:
+        _require_known_destination(store.current()[0], settings, destination)
+        show_pages(_pages(store, delivery_filter, follow=follow), _show_json if as_json else _table(may_grow=follow))
 
 
 @deliveries.command(
@@ -106,112 +106,119 @@ def deliveries(
 )
 @click.option("--unmatched", is_flag=True, help="Only those whose events the destination's filters now exclude.")
 @click.option("--yes", is_flag=True, help="Do it. Without --yes, only print how many there are.")
-@one_json_object
-@with_global_options
+@json_object_option
+@pass_global_options
 def drop(
-    given: GlobalOptions, what: str, destination: str | None, state: str, *, unmatched: bool, yes: bool, as_json: bool
+    global_options: GlobalOptions,
+    what: str,
+    destination: str | None,
+    state: str,
+    *,
+    unmatched: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Remove deliveries from the queue for good; they are never sent.
 
     Removes those of one event, or all those to one destination, even if it is no longer configured. The events
     themselves are kept, and a replay can send them again.
     """
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     if what.startswith(EVENT_ID):
-        wish = Drop((what,), destination, DeliveryState(state), unmatched=unmatched)
+        request = Drop((what,), destination, DeliveryState(state), unmatched=unmatched)
     elif destination is not None:
         raise click.UsageError("`--destination` needs an event's id: name the destination only once")
     else:
-        wish = Drop((), what, DeliveryState(state), unmatched=unmatched)
+        request = Drop((), what, DeliveryState(state), unmatched=unmatched)
     body = {
-        "event_ids": wish.event_ids,
-        "destination": wish.destination,
+        "event_ids": request.event_ids,
+        "destination": request.destination,
         "state": state,
         "unmatched": unmatched,
         "dry_run": not yes,
     }
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/drop", body=body)
     if answer is not None:
-        told: Mapping[str, Any] = answer.body
+        result: Mapping[str, Any] = answer.body
     else:
         # Imported only without a daemon, because the import takes half a second.
-        from notifier.cli.offline_deliveries import drop_alone  # noqa: PLC0415
+        from notifier.cli.offline_deliveries import drop_offline  # noqa: PLC0415
 
-        settings = settings or read_settings(given)
-        log.setup(given.log_level(), "text")
-        told = drop_alone(settings, wish, dry_run=not yes)
+        settings = settings or read_settings(global_options)
+        log.setup(global_options.log_level(), "text")
+        result = drop_offline(settings, request, dry_run=not yes)
     if as_json:
-        echo_json([{**told, "daemon": answer is not None}])
+        echo_json([{**result, "daemon": answer is not None}])
         return
-    echo(f"{counted(told['deliveries'], 'delivery', 'deliveries')} {'dropped' if yes else 'would be dropped'}")
-    echo(*(f"  {name}: {count:,}" for name, count in told["destinations"].items()))
-    if not yes and told["deliveries"]:
+    echo(f"{format_count(result['deliveries'], 'delivery', 'deliveries')} {'dropped' if yes else 'would be dropped'}")
+    echo(*(f"  {name}: {count:,}" for name, count in result["destinations"].items()))
+    if not yes and result["deliveries"]:
         raise CommandError("nothing was dropped: add `--yes` to drop them")
 
 
 @deliveries.command(epilog=examples("notifier deliveries move hr hr-system"))
 @click.argument("old")
 @click.argument("new", shell_complete=destination_names)
-@one_json_object
-@with_global_options
-def move(given: GlobalOptions, old: str, new: str, *, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) -> None:
     """Move the deliveries that wait for OLD to NEW.
 
     OLD is a destination that is no longer configured, for example because it was renamed. Events keep their ids,
     and NEW is not sent anything that it already has.
     """
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     if settings is not None:
         require_destination(settings, new)
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/move", body={"from": old, "to": new})
     if answer is not None:
-        done, told = answer.done, answer.body
+        done, result = answer.done, answer.body
     else:
         # Imported only without a daemon, because the import takes half a second.
-        from notifier.cli.offline_deliveries import move_alone  # noqa: PLC0415
+        from notifier.cli.offline_deliveries import move_offline  # noqa: PLC0415
 
-        settings = settings or read_settings(given)
-        log.setup(given.log_level(), "text")
-        alone = move_alone(settings, old, new)
-        done, told = alone.ok, dict(alone.body)
+        settings = settings or read_settings(global_options)
+        log.setup(global_options.log_level(), "text")
+        moved = move_offline(settings, old, new)
+        done, result = moved.ok, dict(moved.body)
     if not done:
-        raise CommandError(told["message"])
+        raise CommandError(result["message"])
     if as_json:
-        echo_json([{**told, "daemon": answer is not None}])
+        echo_json([{**result, "daemon": answer is not None}])
         return
-    echo(f"{counted(told['deliveries'], 'delivery', 'deliveries')} moved to {new}")
+    echo(f"{format_count(result['deliveries'], 'delivery', 'deliveries')} moved to {new}")
 
 
-def _check_destination(db: Database, settings: Settings | None, name: str | None) -> None:
+def _require_known_destination(db: Database, settings: Settings | None, name: str | None) -> None:
     """Raise CommandError if no destination of this name is configured or has past deliveries."""
     if settings is not None and name is not None and name not in history.known_destination_names(db):
         require_destination(settings, name)
 
 
-def _pages(file: Followed, chosen: DeliveryFilter, *, follow: bool) -> Iterator[list[PastDelivery]]:
-    db, _ = file.now()
-    attempt = history.newest_attempt(db)
-    yield from _past_pages(db, chosen)
+def _pages(store: FollowedStore, delivery_filter: DeliveryFilter, *, follow: bool) -> Iterator[list[PastDelivery]]:
+    db, _ = store.current()
+    last_attempt = history.newest_attempt(db)
+    yield from _past_pages(db, delivery_filter)
     while follow:
-        db, is_another = file.now()
-        if is_another:
+        db, is_replaced = store.current()
+        if is_replaced:
             # A state file that replaces another may number its attempts differently.
-            attempt = min(attempt, history.newest_attempt(db))
-        before = attempt
-        tried, attempt = history.tried_after(db, attempt, chosen, _PAGE)
-        if tried:
-            yield tried
-        elif attempt == before:
-            time.sleep(_LOOK_SECONDS)
+            last_attempt = min(last_attempt, history.newest_attempt(db))
+        before = last_attempt
+        attempted, last_attempt = history.tried_after(db, last_attempt, delivery_filter, _PAGE)
+        if attempted:
+            yield attempted
+        elif last_attempt == before:
+            time.sleep(_CHECK_SECONDS)
 
 
-def _past_pages(db: Database, chosen: DeliveryFilter) -> Iterator[list[PastDelivery]]:
+def _past_pages(db: Database, delivery_filter: DeliveryFilter) -> Iterator[list[PastDelivery]]:
     if is_terminal():
-        if latest := history.latest_deliveries(db, chosen, _A_SCREENFUL):
+        if latest := history.latest_deliveries(db, delivery_filter, _LATEST_ROWS):
             yield latest
         return
     cursor = DeliveryCursor()
-    while page := history.deliveries_after(db, cursor, chosen, _PAGE):
+    while page := history.deliveries_after(db, cursor, delivery_filter, _PAGE):
         yield page
         cursor = page[-1].cursor
 
@@ -220,8 +227,8 @@ def _show_json(page: Sequence[PastDelivery]) -> None:
     echo_json(delivery_document(delivery) for delivery in page)
 
 
-def _table(*, grows: bool) -> Callable[[Sequence[PastDelivery]], None]:
-    listing, clock = TableWriter(*_COLUMNS, grows=grows), SystemClock()
+def _table(*, may_grow: bool) -> Callable[[Sequence[PastDelivery]], None]:
+    listing, clock = TableWriter(*_COLUMNS, may_grow=may_grow), SystemClock()
     return lambda page: listing.show(_row(delivery, clock.now_ms()) for delivery in page)
 
 
@@ -240,5 +247,5 @@ def _row(delivery: PastDelivery, now_ms: int) -> tuple[str, ...]:
 
 def _next_attempt(delivery: PastDelivery, now_ms: int) -> str:
     due_ms = delivery.next_attempt_ms
-    due = distance(None if due_ms is None else max(due_ms, now_ms), now_ms)
-    return due if delivery.scheduled_ms is None else f"{due} (schedule: {moment(delivery.scheduled_ms)[:16]})"
+    due = relative_time(None if due_ms is None else max(due_ms, now_ms), now_ms)
+    return due if delivery.scheduled_ms is None else f"{due} (schedule: {local_time(delivery.scheduled_ms)[:16]})"

@@ -8,7 +8,7 @@ import click
 
 from notifier import log
 from notifier.cli.errors import as_command_error
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.parameter_types import LISTEN, Address
 from notifier.config import ConfigError
@@ -29,15 +29,15 @@ _STAY: Final = 30.0
     help="How many completions to report.",
 )
 @click.option("--listen", type=LISTEN, metavar="ADDR", help="Where the dashboard listens; by default on a free port.")
-@with_global_options
-def demo(given: GlobalOptions, events: int, listen: Address | None) -> None:
+@pass_global_options
+def demo(global_options: GlobalOptions, events: int, listen: Address | None) -> None:
     """Show the whole pipeline; needs no set-up.
 
     Runs a simulated account, the real daemon with its dashboard, and receivers for webhooks and Slack messages in one
     process, with its state in a temporary folder. It ends by itself; on a terminal the dashboard stays available for
     half a minute before that.
     """
-    log.setup(given.log_level(otherwise="error"), "text")
+    log.setup(global_options.log_level(default="error"), "text")
     with as_command_error(ConfigError, StoreError, ListenError):
         stay = _STAY if sys.stdout.isatty() else 0.0
         asyncio.run(run_demo(events, None if listen is None else str(listen), sys.stdout, stay=stay))

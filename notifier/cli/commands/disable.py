@@ -2,23 +2,23 @@
 
 import click
 
-from notifier.cli.destination_switch import switch
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.destination_switch import set_enabled
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import destination_names, one_json_object
+from notifier.cli.parameter_types import destination_names, json_object_option
 
 
 @click.command(epilog=examples("notifier disable hr-system"))
 @click.argument("destination", shell_complete=destination_names)
-@one_json_object
-@with_global_options
-def disable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def disable(global_options: GlobalOptions, destination: str, *, as_json: bool) -> None:
     """Stop sending to DESTINATION; its events are kept.
 
     It stays disabled until `notifier enable`, across restarts too. Waiting events are not dropped and do not expire.
     """
-    health = switch(given, destination, enabled=False)
+    health = set_enabled(global_options, destination, enabled=False)
     if as_json:
         echo_json([health])
         return

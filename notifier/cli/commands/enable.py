@@ -2,25 +2,25 @@
 
 import click
 
-from notifier.cli.destination_switch import switch
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.destination_switch import set_enabled
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import destination_names, one_json_object
+from notifier.cli.parameter_types import destination_names, json_object_option
 
 
 @click.command(epilog=examples("notifier enable hr-system"))
 @click.argument("destination", shell_complete=destination_names)
-@one_json_object
-@with_global_options
-def enable(given: GlobalOptions, destination: str, *, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def enable(global_options: GlobalOptions, destination: str, *, as_json: bool) -> None:
     """Send to DESTINATION again.
 
     Use it after `notifier disable`, after an answer of the receiver has disabled the destination (`notifier status`
     shows why), or to end a pause after failed attempts. Waiting events are sent at once; if no daemon is running, by
     the next `notifier run`.
     """
-    health = switch(given, destination, enabled=True)
+    health = set_enabled(global_options, destination, enabled=True)
     if as_json:
         echo_json([health])
     else:

@@ -7,33 +7,33 @@ from typing import Final
 import click
 import orjson
 
-from notifier.cli.context import settings_or_state_file
-from notifier.cli.formatting import Column, moment
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.context import settings_and_state_file
+from notifier.cli.formatting import Column, local_time
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo_bytes, echo_json, is_terminal, show_pages
-from notifier.cli.store_access import Followed, following
+from notifier.cli.store_access import FollowedStore, follow_store
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
 from notifier.store.queries import history
 from notifier.store.queries.feed import position
 
-_A_SCREENFUL: Final = 50
+_LATEST_ROWS: Final = 50
 _PAGE: Final = 500
-_LOOK_SECONDS: Final = 0.2
+_CHECK_SECONDS: Final = 0.2
 """Seconds between two checks for new events; a check takes some microseconds."""
 
 _HIGHEST: Final = 2**63 - 1
 """The highest number that SQLite supports."""
 
 _COLUMNS: Final = (
-    Column("seq", right=True, least=5),
-    Column("detected", least=19),
-    Column("what", least=7),
-    Column("source", least=8),
-    Column("record", least=8),
-    Column("person", least=20),
-    Column("training", least=28),
+    Column("seq", align_right=True, min_width=5),
+    Column("detected", min_width=19),
+    Column("what", min_width=7),
+    Column("source", min_width=8),
+    Column("record", min_width=8),
+    Column("person", min_width=20),
+    Column("training", min_width=28),
     Column("completed"),
 )
 
@@ -55,8 +55,8 @@ _COLUMNS: Final = (
 @click.option("--follow", is_flag=True, help="Wait for more, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print CloudEvents, one a line.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a CSV file, for spreadsheets.")
-@with_global_options
-def events(given: GlobalOptions, after: int | None, *, follow: bool, as_json: bool, as_csv: bool) -> None:
+@pass_global_options
+def events(global_options: GlobalOptions, after: int | None, *, follow: bool, as_json: bool, as_csv: bool) -> None:
     """Show detected events.
 
     The newest event comes last. It works with and without a running daemon. In a CSV file, an apostrophe is put before
@@ -64,22 +64,22 @@ def events(given: GlobalOptions, after: int | None, *, follow: bool, as_json: bo
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot be combined")
-    settings, state_file = settings_or_state_file(given)
-    with following(state_file if settings is None else settings.store) as file:
-        db, _ = file.now()
+    settings, state_file = settings_and_state_file(global_options)
+    with follow_store(state_file if settings is None else settings.store) as store:
+        db, _ = store.current()
         if after is None:
-            after = history.sequence_before_latest(db, _A_SCREENFUL) if is_terminal() else 0
-        pages = _pages(file, min(after, _HIGHEST), follow=follow)
+            after = history.sequence_before_latest(db, _LATEST_ROWS) if is_terminal() else 0
+        pages = _pages(store, min(after, _HIGHEST), follow=follow)
         if as_csv:
-            _show_csv(file, pages)
+            _show_csv(store, pages)
         else:
-            show_pages(pages, _show_json if as_json else _table(grows=follow))
+            show_pages(pages, _show_json if as_json else _table(may_grow=follow))
 
 
-def _pages(file: Followed, after: int, *, follow: bool) -> Iterator[list[Event]]:
+def _pages(store: FollowedStore, after: int, *, follow: bool) -> Iterator[list[Event]]:
     while True:
-        db, is_another = file.now()
-        if is_another:
+        db, is_replaced = store.current()
+        if is_replaced:
             # A state file that replaces another may lack the latest events, and uses their numbers again.
             after = min(after, position(db))
         page = history.events_after(db, after, _PAGE)
@@ -87,7 +87,7 @@ def _pages(file: Followed, after: int, *, follow: bool) -> Iterator[list[Event]]
             yield page
             after = page[-1].sequence
         elif follow:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_CHECK_SECONDS)
         else:
             return
 
@@ -96,19 +96,19 @@ def _show_json(page: Sequence[Event]) -> None:
     echo_json(cloudevent(event) for event in page)
 
 
-def _show_csv(file: Followed, pages: Iterable[Sequence[Event]]) -> None:
+def _show_csv(store: FollowedStore, pages: Iterable[Sequence[Event]]) -> None:
     """Print the events with their deliveries as CSV, with a heading even if there are none."""
     # Imported only here, because the other formats do not need it.
     from notifier.web import event_rows  # noqa: PLC0415
 
     echo_bytes(event_rows.heading())
     for page in pages:
-        deliveries = history.deliveries_of(file.now()[0], [event.sequence for event in page])
+        deliveries = history.deliveries_of(store.current()[0], [event.sequence for event in page])
         echo_bytes(event_rows.csv_rows(page, event_rows.by_event(deliveries)))
 
 
-def _table(*, grows: bool) -> Callable[[Sequence[Event]], None]:
-    listing = TableWriter(*_COLUMNS, grows=grows)
+def _table(*, may_grow: bool) -> Callable[[Sequence[Event]], None]:
+    listing = TableWriter(*_COLUMNS, may_grow=may_grow)
     return lambda page: listing.show(_row(event) for event in page)
 
 
@@ -117,7 +117,7 @@ def _row(event: Event) -> tuple[str, ...]:
     completion = data.get("completion") or {}
     return (
         str(event.sequence),
-        moment(event.time_ms),
+        local_time(event.time_ms),
         event.type.removeprefix("completion."),
         event.source,
         event.subject,

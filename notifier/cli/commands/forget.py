@@ -9,22 +9,22 @@ from notifier import log
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted, harmless
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import format_count, terminal_safe
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import one_json_object
+from notifier.cli.parameter_types import json_object_option
 from notifier.config import Settings
 
-_LONGEST: Final = 500
+_LONGEST_PERSON: Final = 500
 
 
 @click.command(epilog=examples("notifier forget 5e580f0cb780600088bd2c11", "notifier forget E-1046 --yes"))
 @click.argument("person")
 @click.option("--yes", is_flag=True, help="Erase without asking.")
-@one_json_object
-@with_global_options
-def forget(given: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def forget(global_options: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> None:
     """Erase a person's data from the notifier's state file.
 
     First delete the person's records in KPA Flex: those that the account still has are not erased here, because they
@@ -32,47 +32,50 @@ def forget(given: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> No
     also those that are not delivered yet, and the content of removed records; only their keys, dates and fingerprints
     stay, so that nothing is reported twice. At the end, the command lists where data may remain, such as in backups.
     """
-    settings = read_settings(given)
-    log.setup(given.log_level(), "text")
-    if not 0 < len(person.strip()) <= _LONGEST:
+    settings = read_settings(global_options)
+    log.setup(global_options.log_level(), "text")
+    if not 0 < len(person.strip()) <= _LONGEST_PERSON:
         raise click.UsageError("PERSON is a user's id, an employee number or the exact name.")
     if not yes:
-        meant = _forget(settings, person, dry_run=True)
-        _ask(meant)
-    done = _forget(settings, person, dry_run=False)
+        meant = _request_erasure(settings, person, dry_run=True)
+        _require_confirmation(meant)
+    result = _request_erasure(settings, person, dry_run=False)
     if as_json:
-        echo_json([done])
+        echo_json([result])
         return
     erased = [
-        counted(done["events"], "event"),
-        counted(done["deliveries"], "delivery", "deliveries"),
-        counted(done["records"], "removed record"),
-        counted(done["names"], "name"),
+        format_count(result["events"], "event"),
+        format_count(result["deliveries"], "delivery", "deliveries"),
+        format_count(result["records"], "removed record"),
+        format_count(result["names"], "name"),
     ]
     echo(f"Erased: {', '.join(erased)}.")
-    if done["living"]:
-        living = counted(done["living"], "record")
-        echo(f"The account still has {living} of this person: delete them there, then run this command again.")
-    echo("Not erased:", *(f"  {place}" for place in done["unreached"]))
+    if result["living"]:
+        remaining = format_count(result["living"], "record")
+        echo(f"The account still has {remaining} of this person: delete them there, then run this command again.")
+    echo("Not erased:", *(f"  {place}" for place in result["unreached"]))
 
 
-def _forget(settings: Settings, person: str, *, dry_run: bool) -> Mapping[str, Any]:
+def _request_erasure(settings: Settings, person: str, *, dry_run: bool) -> Mapping[str, Any]:
     answer = daemon_client.request(
         settings.store.path, "POST", "/v1/people/forget", body={"person": person, "dry_run": dry_run}, timeout=None
     )
     if answer is not None:
         return answer.body
     # Imported only here: the import takes half a second, and is not needed when a daemon runs.
-    from notifier.cli.offline_deliveries import forget_alone  # noqa: PLC0415
+    from notifier.cli.offline_deliveries import forget_offline  # noqa: PLC0415
 
-    return forget_alone(settings, person, dry_run=dry_run)
+    return forget_offline(settings, person, dry_run=dry_run)
 
 
-def _ask(meant: Mapping[str, Any]) -> None:
+def _require_confirmation(meant: Mapping[str, Any]) -> None:
     """Ask whether to erase the data of these people. Raises CommandError if the answer is no or missing."""
-    for one in meant["people"]:
+    for person in meant["people"]:
         click.echo(
-            harmless(f"{one['name'] or 'a person without a known name'} ({one['id']}) of {one['source']}"), err=True
+            terminal_safe(
+                f"{person['name'] or 'a person without a known name'} ({person['id']}) of {person['source']}"
+            ),
+            err=True,
         )
     try:
         agreed = click.confirm("Erase this person's data? This cannot be undone", err=True)

@@ -10,7 +10,7 @@ import click
 from notifier.cli import daemon_client
 from notifier.cli.context import locate_state_file
 from notifier.cli.errors import CommandError, ConfigurationError
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.config.paths import default_state_file
@@ -20,53 +20,53 @@ LONGEST_START_SECONDS: Final = 4 * 3600.0
 
 
 @click.command(epilog=examples("notifier health"))
-@with_global_options
-def health(given: GlobalOptions) -> None:
+@pass_global_options
+def health(global_options: GlobalOptions) -> None:
     """Exit with 0 while the daemon works, for health checks.
 
     The exit code is 1 if only a restart helps: there is no daemon, it does not answer, or a part of it makes no
     progress. A daemon that is starting works, and so does one that cannot poll a source or reach a destination;
     `notifier status --exit-code` reports those.
     """
-    state_file, broken = _state_file(given)
+    state_file, config_error = _find_state_file(global_options)
     answer = daemon_client.request(state_file, "GET", "/healthz")
     if answer is not None and answer.done:
         echo("The daemon works.")
     elif answer is not None:
         parts = ", ".join(answer.body.get("hanging", ())) or "a part of it"
         raise CommandError(f"the daemon hangs ({parts}): restart it")
-    elif broken is not None:
-        raise broken
+    elif config_error is not None:
+        raise config_error
     else:
         _require_starting(state_file)
         echo("The daemon is starting.")
 
 
-def _state_file(given: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
+def _find_state_file(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
     """Return the path of the state file; if the configuration cannot be read, the default path and the error.
 
     A health check must not restart a working daemon because its configuration file was broken after the start.
     """
     try:
-        return locate_state_file(given), None
+        return locate_state_file(global_options), None
     except ConfigurationError as error:
         return default_state_file(os.environ), error
 
 
 def _require_starting(state_file: Path) -> None:
     """Raise CommandError if no process uses the state file, or if the process has been starting for too long."""
-    holder = daemon_client.holder(state_file)
-    if holder is None:
+    pid = daemon_client.lock_holder_pid(state_file)
+    if pid is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")
-    if _age_seconds(holder) > LONGEST_START_SECONDS:
-        raise CommandError(f"process {holder} uses the state file {state_file} and does not answer: restart it")
+    if _process_age_seconds(pid) > LONGEST_START_SECONDS:
+        raise CommandError(f"process {pid} uses the state file {state_file} and does not answer: restart it")
 
 
-def _age_seconds(process: int) -> float:
+def _process_age_seconds(pid: int) -> float:
     """Return the seconds since a process was started; 0 if it has ended."""
     try:
         # The command's name may contain spaces and parentheses; the 22nd field is the start in ticks since the boot.
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")

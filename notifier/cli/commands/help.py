@@ -6,19 +6,21 @@ from pathlib import Path
 import click
 
 import notifier
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, is_terminal
 from notifier.cli.parameter_types import OneOf
 
 _FOLDER = Path(notifier.__file__).with_name("docs")
-_PROGRAMS = "receivers"
+_PROGRAMS_FOLDER = "receivers"
 """The folder of example programs. The names of their topics begin with the folder's name."""
 
 
 def _topics() -> list[str]:
     pages = sorted(file.stem for file in _FOLDER.glob("*.md"))
-    return pages + sorted(f"{_PROGRAMS}/{file.name}" for file in (_FOLDER / _PROGRAMS).glob("*_receiver.*"))
+    return pages + sorted(
+        f"{_PROGRAMS_FOLDER}/{file.name}" for file in (_FOLDER / _PROGRAMS_FOLDER).glob("*_receiver.*")
+    )
 
 
 @click.command(
@@ -28,7 +30,7 @@ def _topics() -> list[str]:
     ),
 )
 @click.argument("topic", metavar="[TOPIC]", required=False, type=OneOf(_topics()))
-@with_global_options
+@pass_global_options
 def help(_options: GlobalOptions, topic: str | None) -> None:  # noqa: A001 - named as the command is
     """Show a page of the documentation, or the list of topics.
 
@@ -38,7 +40,7 @@ def help(_options: GlobalOptions, topic: str | None) -> None:  # noqa: A001 - na
     if topic is None:
         echo(*(f"{name:<18}{title}" for name, title in _titles().items()), "", "`notifier help TOPIC` shows a page.")
         return
-    if topic.startswith(f"{_PROGRAMS}/"):
+    if topic.startswith(f"{_PROGRAMS_FOLDER}/"):
         echo((_FOLDER / topic).read_text(encoding="utf-8").removesuffix("\n"))
         return
     text = (_FOLDER / f"{topic}.md").read_text(encoding="utf-8")

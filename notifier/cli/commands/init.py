@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from notifier.cli import online_check
 from notifier.cli.context import read_settings
 from notifier.cli.errors import CommandError, as_command_error
-from notifier.cli.formatting import harmless
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import terminal_safe
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.init.credential_files import UnwrittenError, write_private
-from notifier.cli.init.draft import ConfigDraft, credential_files, written
+from notifier.cli.init.credential_files import FileWriteError, write_private
+from notifier.cli.init.draft import ConfigDraft, configuration_text, credential_files
 from notifier.cli.init.interview import BASE_URL, Interview
 from notifier.cli.output import echo
 from notifier.cli.secret_option import read_secret
@@ -51,8 +51,8 @@ from notifier.config.paths import FILE_NAME, working_directory
     help="Write the token and other secrets into the file, or leave them out for credential files.",
 )
 @click.option("--check/--no-check", "online", default=None, help="Try the token after the file is written, or do not.")
-@with_global_options
-def init(given: GlobalOptions, /, path: Path | None, **options: Any) -> None:
+@pass_global_options
+def init(global_options: GlobalOptions, /, path: Path | None, **options: Any) -> None:
     """Ask a few questions and write a commented configuration.
 
     Writes to PATH, or where --config says, or to ./config.toml, readable by its owner only; an existing file is not
@@ -60,22 +60,24 @@ def init(given: GlobalOptions, /, path: Path | None, **options: Any) -> None:
     the destinations' URLs, `@FILE` reads a file and `@-` reads standard input, because other users of the machine can
     see command lines. With --secrets-dir, secrets are written into credential files there.
     """
-    file = _place(path or given.config or Path(FILE_NAME), force=options["force"])
-    interview = Interview({name: _read(name, value) for name, value in options.items()}, given.secrets_dir)
+    file = _target_file(path or global_options.config or Path(FILE_NAME), force=options["force"])
+    interview = Interview(
+        {name: _read_option(name, value) for name, value in options.items()}, global_options.secrets_dir
+    )
     try:
-        answers = interview.answers()
+        answers = interview.ask_all()
     except click.Abort:
         click.echo("nothing was written", err=True)
         raise
-    _write(given, file, interview, answers, force=options["force"])
-    if interview.wants_check():
+    _write_files(global_options, file, interview, answers, force=options["force"])
+    if interview.wants_online_check():
         echo("")
-        sights = online_check.seen(given, read_settings(replace(given, config=file)))
-        online_check.show(sights)
-        online_check.refuse(sights)
+        probes = online_check.probe_sources(global_options, read_settings(replace(global_options, config=file)))
+        online_check.show_probes(probes)
+        online_check.raise_on_problems(probes)
 
 
-def _place(path: Path, *, force: bool) -> Path:
+def _target_file(path: Path, *, force: bool) -> Path:
     """Return the absolute path of the file to write. Raises CommandError if the file cannot be written."""
     try:
         file = (working_directory() / path).absolute()
@@ -93,23 +95,25 @@ def _place(path: Path, *, force: bool) -> Path:
     return file
 
 
-def _read(name: str, value: Any) -> Any:
+def _read_option(name: str, value: Any) -> Any:
     """Return the value of an option; `@FILE` stands for the content of a file. Raises CommandError."""
     return read_secret(value) if name in ("token", "slack_url", "http_url") else value
 
 
-def _write(given: GlobalOptions, file: Path, interview: Interview, answers: ConfigDraft, *, force: bool) -> None:
+def _write_files(
+    global_options: GlobalOptions, file: Path, interview: Interview, answers: ConfigDraft, *, force: bool
+) -> None:
     """Write the files and print the result. Raises CommandError."""
-    credentials = {} if interview.with_secrets else credential_files(answers)
-    with as_command_error(UnwrittenError):
-        if given.secrets_dir is not None:
-            _refuse_to_replace([] if force else [given.secrets_dir / name for name in credentials])
+    credentials = {} if interview.has_secrets_in_file else credential_files(answers)
+    with as_command_error(FileWriteError):
+        if global_options.secrets_dir is not None:
+            _require_absent([] if force else [global_options.secrets_dir / name for name in credentials])
             for name, value in credentials.items():
-                write_private(given.secrets_dir / name, f"{value}\n", over=force)
-        write_private(file, written(answers, with_secrets=interview.with_secrets), over=force)
-    echo(f"Written: {harmless(str(file))}")
-    if given.secrets_dir is not None:
-        echo(f"Secrets: {', '.join(credentials)} in {harmless(str(given.secrets_dir))}")
+                write_private(global_options.secrets_dir / name, f"{value}\n", overwrite=force)
+        write_private(file, configuration_text(answers, with_secrets=interview.has_secrets_in_file), overwrite=force)
+    echo(f"Written: {terminal_safe(str(file))}")
+    if global_options.secrets_dir is not None:
+        echo(f"Secrets: {', '.join(credentials)} in {terminal_safe(str(global_options.secrets_dir))}")
     elif credentials:
         echo(
             "The secrets are not in the file. Write each into a file with this name, and name their folder with"
@@ -120,27 +124,31 @@ def _write(given: GlobalOptions, file: Path, interview: Interview, answers: Conf
     if answers.http is not None:
         echo("", f"The secret that signs requests to {answers.http.name}; the receiver needs it, and it will not be")
         echo("shown again:", f"  {answers.http.secret}")
-    _say_what_next(given, file, answers)
+    _print_next_steps(global_options, file, answers)
 
 
-def _refuse_to_replace(files: Sequence[Path]) -> None:
+def _require_absent(files: Sequence[Path]) -> None:
     """Raise CommandError if one of these files exists, because it may hold the secret of another account."""
-    if there := [file for file in files if file.is_symlink() or file.exists()]:
+    if existing := [file for file in files if file.is_symlink() or file.exists()]:
         raise CommandError(
-            f"{there[0]} already exists: name another --secrets-dir or --source, or use --force to overwrite it"
+            f"{existing[0]} already exists: name another --secrets-dir or --source, or use --force to overwrite it"
         )
 
 
-def _say_what_next(given: GlobalOptions, file: Path, answers: ConfigDraft) -> None:
-    named = f"--config {quote(str(file))}"
-    if given.secrets_dir is not None:
-        named += f" --secrets-dir {quote(str(given.secrets_dir))}"
+def _print_next_steps(global_options: GlobalOptions, file: Path, answers: ConfigDraft) -> None:
+    options_text = f"--config {quote(str(file))}"
+    if global_options.secrets_dir is not None:
+        options_text += f" --secrets-dir {quote(str(global_options.secrets_dir))}"
     destination = answers.slack or answers.http
     steps = [("check --online", "tries the token"), ("run", "runs the daemon")]
     if destination is not None:
         steps.insert(1, (f"test {destination.name}", "sends a sample event"))
     width = max(len(command) for command, _ in steps)
-    echo("", "Next:", *(f"  notifier {command:<{width}} {harmless(named)}   {what}" for command, what in steps))
+    echo(
+        "",
+        "Next:",
+        *(f"  notifier {command:<{width}} {terminal_safe(options_text)}   {what}" for command, what in steps),
+    )
     echo(
         "",
         (

@@ -10,8 +10,8 @@ import click
 
 import notifier
 from notifier.cli.errors import CommandError, as_command_error
-from notifier.cli.formatting import harmless
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import terminal_safe
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.config.paths import CREDENTIALS_FOLDER_NAME
@@ -29,7 +29,7 @@ from notifier.service.preflight import (
 from notifier.service.unit import BASELINE, OLDEST, ServicePaths, unit
 
 _INSTANCE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_LONGEST_USER: Final = 31
+_LONGEST_USER_NAME: Final = 31
 """Maximum length of a user name (User= in systemd.exec(5)), which is also the name of the service's directory."""
 
 _SYSTEM: Final = Path("/")
@@ -57,37 +57,43 @@ _SYSTEM: Final = Path("/")
     metavar="PATH",
     help="Write below this folder, for the image of another machine.",
 )
-@with_global_options
+@pass_global_options
 def install_service(
-    _given: GlobalOptions, *, only_print: bool, instance: str | None, now: bool, program: Path | None, root: Path
+    _global_options: GlobalOptions,
+    *,
+    only_print: bool,
+    instance: str | None,
+    now: bool,
+    program: Path | None,
+    root: Path,
 ) -> None:
     """Install a hardened systemd service that runs this program.
 
     Creates /etc/notifier with a first configuration and a folder for secrets, writes the unit, and lists the remaining
     steps. Existing files are kept, except the unit. Nothing is started unless --now is given.
     """
-    names = _names(instance)
+    paths = _service_paths(instance)
     version = systemctl.version() or BASELINE
     if version < OLDEST:
         raise CommandError(f"this is systemd {version}; the service needs {OLDEST} or newer (Debian 12, Ubuntu 24.04)")
-    runs, needs = _program(program)
-    text = unit(PurePosixPath(runs), names, version, in_a_home=any(map(is_in_a_home, (runs, *needs))))
-    hindered = obstacles(needs)
-    open_to_others = writable(needs, None if program is not None else Path(notifier.__file__).parent)
+    program_path, needs = _program_and_files(program)
+    text = unit(PurePosixPath(program_path), paths, version, in_a_home=any(map(is_in_a_home, (program_path, *needs))))
+    program_obstacles = obstacles(needs)
+    writable_by_others = writable(needs, None if program is not None else Path(notifier.__file__).parent)
     if only_print:
         echo(text.rstrip("\n"))
-        remedies = [*([ELSEWHERE] if hindered else []), *([OWNED] if open_to_others else [])]
-        for sentence in (*hindered, *open_to_others, *remedies):
-            click.echo(f"Warning: {harmless(sentence)}", err=True)
+        remedies = [*([ELSEWHERE] if program_obstacles else []), *([OWNED] if writable_by_others else [])]
+        for sentence in (*program_obstacles, *writable_by_others, *remedies):
+            click.echo(f"Warning: {terminal_safe(sentence)}", err=True)
         return
     if now and root != _SYSTEM:
         raise click.UsageError(
             "--now cannot be combined with --root: --now starts a service on this machine, --root prepares another one"
         )
-    if hindered:
-        raise CommandError("the service could not run this program:", *hindered, ELSEWHERE)
-    if open_to_others:
-        raise CommandError("other users could change the program that the service runs:", *open_to_others, OWNED)
+    if program_obstacles:
+        raise CommandError("the service could not run this program:", *program_obstacles, ELSEWHERE)
+    if writable_by_others:
+        raise CommandError("other users could change the program that the service runs:", *writable_by_others, OWNED)
     if root == _SYSTEM and os.geteuid() != 0:
         raise CommandError("this writes to /etc: run it as root (sudo), or use --print to see what it would write")
     if now and not systemctl.is_running():
@@ -95,29 +101,31 @@ def install_service(
             "systemd does not run this machine, so the service cannot be started: leave out --now to write the files"
         )
     with as_command_error(PlacingError, systemctl.SystemctlError):
-        _install(names, runs, text, root, now=now)
+        _install(paths, program_path, text, root, now=now)
 
 
-def _names(instance: str | None) -> ServicePaths:
-    names = ServicePaths(instance)
+def _service_paths(instance: str | None) -> ServicePaths:
+    paths = ServicePaths(instance)
     if instance is not None and (
-        not _INSTANCE.fullmatch(instance) or instance == CREDENTIALS_FOLDER_NAME or len(names.directory) > _LONGEST_USER
+        not _INSTANCE.fullmatch(instance)
+        or instance == CREDENTIALS_FOLDER_NAME
+        or len(paths.directory) > _LONGEST_USER_NAME
     ):
-        longest = _LONGEST_USER - len(ServicePaths("").directory)
+        longest = _LONGEST_USER_NAME - len(ServicePaths("").directory)
         raise click.UsageError(
-            f"--instance {harmless(instance)}: a name has up to {longest} lower-case letters, digits and single"
+            f"--instance {terminal_safe(instance)}: a name has up to {longest} lower-case letters, digits and single"
             f" hyphens, and is not `{CREDENTIALS_FOLDER_NAME}`"
         )
-    return names
+    return paths
 
 
-def _program(named: Path | None) -> tuple[Path, tuple[Path, ...]]:
+def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]:
     """Return the program of the service, and the files that it needs to start. Raises CommandError, UsageError."""
-    if named is not None:
-        if not named.is_absolute():
+    if given_path is not None:
+        if not given_path.is_absolute():
             raise click.UsageError("--program: give the absolute path, beginning with /")
         # A program that does not exist here is meant for another machine.
-        return named, (named,) if named.exists() else ()
+        return given_path, (given_path,) if given_path.exists() else ()
     present = present_program(sys.argv[0])
     if present is None:
         raise CommandError(
@@ -126,24 +134,24 @@ def _program(named: Path | None) -> tuple[Path, tuple[Path, ...]]:
     return present, present_needs(present)
 
 
-def _install(names: ServicePaths, program: Path, text: str, root: Path, *, now: bool) -> None:
+def _install(paths: ServicePaths, program: Path, text: str, root: Path, *, now: bool) -> None:
     """Put the files in place; with `now`, start the service. Raises PlacingError, SystemctlError, CommandError."""
     done: list[Placed] = []
-    for placed in place(names, text, root):
-        echo(f"{harmless(str(placed.path))}: {placed.done.value}")
+    for placed in place(paths, text, root):
+        echo(f"{terminal_safe(str(placed.path))}: {placed.done.value}")
         done.append(placed)
     if root == _SYSTEM and systemctl.is_running():
         systemctl.systemctl("daemon-reload")
     if not now:
-        echo("", *next_steps(names, program, {placed.done for placed in done}))
+        echo("", *next_steps(paths, program, {placed.done for placed in done}))
     elif any(placed.done is Done.TO_BE_COMPLETED for placed in done):
-        raise CommandError("nothing was started: complete the configuration first", *next_steps(names, program))
+        raise CommandError("nothing was started: complete the configuration first", *next_steps(paths, program))
     else:
-        _start(names, restarts=any(placed.done is Done.REPLACED for placed in done))
+        _start(paths, restarts=any(placed.done is Done.REPLACED for placed in done))
 
 
-def _start(names: ServicePaths, *, restarts: bool) -> None:
+def _start(paths: ServicePaths, *, restarts: bool) -> None:
     """Enable and start the service or, with `restarts`, restart it. Raises SystemctlError."""
-    systemctl.systemctl("enable", names.service)
-    systemctl.systemctl("restart" if restarts else "start", names.service)
-    echo(f"{names.service}: running, now and after every boot")
+    systemctl.systemctl("enable", paths.service)
+    systemctl.systemctl("restart" if restarts else "start", paths.service)
+    echo(f"{paths.service}: running, now and after every boot")

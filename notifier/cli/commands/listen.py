@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import settings_or_state_file
+from notifier.cli.context import settings_and_state_file
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import Column
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo_json
 from notifier.cli.parameter_types import OneOf
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from notifier.cli.feed_client import FeedEvent
     from notifier.destinations.outcome import Outcome
 
-Show = Callable[["FeedEvent", "Outcome | None"], None]
+ShowEvent = Callable[["FeedEvent", "Outcome | None"], None]
 
 _COLUMNS: Final = (
-    Column("seq", right=True, least=5),
-    Column("detected", least=24),
-    Column("what", least=18),
-    Column("source", least=8),
-    Column("record", least=8),
-    Column("person", least=20),
-    Column("training", least=28),
-    Column("forwarded", least=9),
+    Column("seq", align_right=True, min_width=5),
+    Column("detected", min_width=24),
+    Column("what", min_width=18),
+    Column("source", min_width=8),
+    Column("record", min_width=8),
+    Column("person", min_width=20),
+    Column("training", min_width=28),
+    Column("forwarded", min_width=9),
 )
 
 
@@ -65,16 +65,22 @@ _COLUMNS: Final = (
 @click.option("--secret", metavar="S", help="The secret that signs forwarded events; by default a new one.")
 @click.option(
     "--format",
-    "form",
-    type=OneOf([form.value for form in HttpFormat]),
+    "format_name",
+    type=OneOf([format_.value for format_ in HttpFormat]),
     default=HttpFormat.CLOUDEVENTS.value,
     show_default=True,
     help="The format of forwarded events: cloudevents or standard.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print CloudEvents, one a line.")
-@with_global_options
+@pass_global_options
 def listen(
-    given: GlobalOptions, forward: str | None, types: Sequence[str], secret: str | None, form: str, *, as_json: bool
+    global_options: GlobalOptions,
+    forward: str | None,
+    types: Sequence[str],
+    secret: str | None,
+    format_name: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Follow the events of the running daemon, and forward them.
 
@@ -83,30 +89,30 @@ def listen(
     after the other, with one attempt for each. The daemon's own deliveries do not change. `@FILE` reads the secret from
     a file.
     """
-    _, state_file = settings_or_state_file(given)
-    log.setup(given.log_level(otherwise="error"), "text")
+    _, state_file = settings_and_state_file(global_options)
+    log.setup(global_options.log_level(default="error"), "text")
     if forward is None and secret is not None:
         raise click.UsageError("--secret needs --forward")
-    made = None if forward is None else _settings(forward, read_secret(secret), form)
+    forwarding = None if forward is None else _forwarding_settings(forward, read_secret(secret), format_name)
     if daemon_client.request(state_file, "GET", "/healthz") is None:
         raise CommandError("no daemon runs with this configuration: start `notifier run` first")
-    if made is not None and secret is None:
-        click.echo(f"forwarded events are signed with {made.secret[0].get_secret_value()}", err=True)
+    if forwarding is not None and secret is None:
+        click.echo(f"forwarded events are signed with {forwarding.secret[0].get_secret_value()}", err=True)
 
     async def run() -> None:
         # Imported here, because these imports take half a second and wrong usage is reported without them.
-        from notifier.cli.feed_client import follow  # noqa: PLC0415
+        from notifier.cli.feed_client import follow_events  # noqa: PLC0415
         from notifier.destinations.webhook.destination import HttpDestination  # noqa: PLC0415
         from notifier.http.exchange import new_session  # noqa: PLC0415
         from notifier.store.tables.outbox import Delivery  # noqa: PLC0415
 
-        show = _json if as_json else _table(is_forwarded=made is not None)
+        show = _show_json if as_json else _table(is_forwarded=forwarding is not None)
         async with new_session() as session:
-            there = None if made is None else HttpDestination("forward", made, session, SystemClock())
-            async for event in follow(state_file, types, _tell):
+            destination = None if forwarding is None else HttpDestination("forward", forwarding, session, SystemClock())
+            async for event in follow_events(state_file, types, _print_connection_change):
                 outcome = None
-                if there is not None:
-                    outcome = await there.send([Delivery(event_of(event.cloudevent), "forward")])
+                if destination is not None:
+                    outcome = await destination.send([Delivery(event_of(event.cloudevent), "forward")])
                 show(event, outcome)
 
     asyncio.run(_until_stopped(run))
@@ -125,60 +131,60 @@ async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
             working.result()
 
 
-def _settings(url: str, secret: str | None, form: str) -> HttpSettings:
+def _forwarding_settings(url: str, secret: str | None, format_name: str) -> HttpSettings:
     """Return settings for an HTTP destination with this URL. Raises UsageError if an option is invalid."""
     keys = {
         "type": "http",
         "url": url,
         "secret": secret or f"whsec_{b64encode(token_bytes(32)).decode()}",
-        "format": form,
+        "format": format_name,
     }
     try:
-        made = HttpSettings.model_validate(keys)
+        forwarding = HttpSettings.model_validate(keys)
     except ValidationError as error:
         (problem, *_) = explain(error, ())
         option = "--forward" if str(problem.key) == "url" else "--secret"
         raise click.UsageError(f"{option} {problem.message}") from None
     if is_plain_beyond_loopback(url):
         raise click.UsageError("--forward must be on this machine (127.0.0.1, localhost) or begin with https://")
-    return made
+    return forwarding
 
 
-def _tell(is_there: bool) -> None:
-    click.echo("following the daemon's events" if is_there else "the daemon has stopped: waiting for it", err=True)
+def _print_connection_change(is_connected: bool) -> None:
+    click.echo("following the daemon's events" if is_connected else "the daemon has stopped: waiting for it", err=True)
 
 
-def _json(event: "FeedEvent", outcome: "Outcome | None") -> None:
+def _show_json(event: "FeedEvent", outcome: "Outcome | None") -> None:
     echo_json([event.cloudevent])
     if outcome is not None:
-        click.echo(f"{event.cloudevent.get('id')}: {_forwarded(outcome)}", err=True)
+        click.echo(f"{event.cloudevent.get('id')}: {_outcome_text(outcome)}", err=True)
 
 
-def _table(*, is_forwarded: bool) -> "Show":
-    listing = TableWriter(*(_COLUMNS if is_forwarded else _COLUMNS[:-1]), grows=True)
+def _table(*, is_forwarded: bool) -> "ShowEvent":
+    listing = TableWriter(*(_COLUMNS if is_forwarded else _COLUMNS[:-1]), may_grow=True)
 
     def show(event: "FeedEvent", outcome: "Outcome | None") -> None:
-        listing.show([(*_row(event), *([] if outcome is None else [_forwarded(outcome)]))])
+        listing.show([(*_row(event), *([] if outcome is None else [_outcome_text(outcome)]))])
 
     return show
 
 
 def _row(event: "FeedEvent") -> tuple[str, ...]:
-    said = event.cloudevent
-    data = said.get("data") or {}
+    cloudevent = event.cloudevent
+    data = cloudevent.get("data") or {}
     completion = data.get("completion") or {}
     return (
         str(event.number),
-        str(said.get("time", "")),
-        str(said.get("type", "")).removeprefix("completion."),
-        str(said.get("source", "")).removeprefix("/sources/"),
-        str(said.get("subject", "")),
+        str(cloudevent.get("time", "")),
+        str(cloudevent.get("type", "")).removeprefix("completion."),
+        str(cloudevent.get("source", "")).removeprefix("/sources/"),
+        str(cloudevent.get("subject", "")),
         str(completion.get("user_name") or completion.get("user_id") or ""),
         str(completion.get("training_title") or completion.get("training_id") or data.get("summary") or ""),
     )
 
 
-def _forwarded(outcome: "Outcome") -> str:
+def _outcome_text(outcome: "Outcome") -> str:
     if outcome.status is not None:
         return f"{outcome.status}" if not outcome.detail else f"{outcome.status} {outcome.detail}"
     return f"{outcome.reason}: {outcome.detail}"
@@ -193,12 +199,12 @@ def event_of(document: Mapping[str, Any]) -> Event:
             type=document["type"],
             source=str(document["source"]).removeprefix("/sources/").removeprefix("/"),
             subject=document["subject"],
-            time_ms=_ms(document["time"]),
+            time_ms=_parse_time_ms(document["time"]),
             data=orjson.dumps(document["data"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CommandError("the daemon's feed has an unknown form: it may be of another version") from error
 
 
-def _ms(moment: str) -> int:
-    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+def _parse_time_ms(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -5,15 +5,15 @@ import subprocess
 
 import click
 
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.man_page import page
 from notifier.cli.output import echo, is_terminal
 
 
 @click.command(epilog=examples("notifier man", "notifier man > notifier.1"))
-@with_global_options
-def man(_given: GlobalOptions) -> None:
+@pass_global_options
+def man(_global_options: GlobalOptions) -> None:
     """Show the manual page.
 
     On a terminal it is opened with man, if man is installed; otherwise its source is printed.

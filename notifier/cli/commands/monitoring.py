@@ -7,8 +7,8 @@ import click
 
 import notifier
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import harmless
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import terminal_safe
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 
@@ -16,8 +16,8 @@ from notifier.cli.output import echo
 @click.command(epilog=examples("notifier monitoring /etc/prometheus/notifier", "notifier monitoring . --force"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite existing files that differ.")
-@with_global_options
-def monitoring(_given: GlobalOptions, folder: Path, *, force: bool) -> None:
+@pass_global_options
+def monitoring(_global_options: GlobalOptions, folder: Path, *, force: bool) -> None:
     """Write alert rules for Prometheus and a dashboard for Grafana.
 
     Writes three files into DIR, which is created if needed: notifier.rules.yml, grafana-dashboard.json, and
@@ -35,7 +35,7 @@ def monitoring(_given: GlobalOptions, folder: Path, *, force: bool) -> None:
             (folder / name).write_bytes(content)
     except OSError as error:
         raise CommandError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-    echo(*(harmless(str(folder / name)) for name in files))
+    echo(*(terminal_safe(str(folder / name)) for name in files))
 
 
 def _files() -> Mapping[str, bytes]:

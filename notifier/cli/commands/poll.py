@@ -4,37 +4,37 @@ import click
 
 from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_source, settings_or_state_file
+from notifier.cli.context import read_settings, require_source, settings_and_state_file
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import format_count
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import one_json_object, source_names
+from notifier.cli.parameter_types import json_object_option, source_names
 
 
 @click.command(epilog=examples("notifier poll acme"))
 @click.argument("source", shell_complete=source_names)
-@one_json_object
-@with_global_options
-def poll(given: GlobalOptions, source: str, *, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def poll(global_options: GlobalOptions, source: str, *, as_json: bool) -> None:
     """Check SOURCE for new completions now.
 
     The running daemon polls at once, ahead of its schedule. Without a daemon, this command polls, and new events wait
     in the state file until `notifier run` delivers them.
     """
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     if settings is not None:
         require_source(settings, source)
     # There is no time limit, because a round may have many pages.
     answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/poll", timeout=None)
     if answer is None:
-        settings = settings or read_settings(given)
+        settings = settings or read_settings(global_options)
         # Imported only without a daemon, because the import takes half a second.
-        from notifier.cli.offline_sources import poll_alone  # noqa: PLC0415
+        from notifier.cli.offline_sources import poll_offline  # noqa: PLC0415
 
-        log.setup(given.log_level(), "text")
-        events = poll_alone(settings, source)
+        log.setup(global_options.log_level(), "text")
+        events = poll_offline(settings, source)
     elif answer.done:
         events = answer.body["events"]
     else:
@@ -42,6 +42,6 @@ def poll(given: GlobalOptions, source: str, *, as_json: bool) -> None:
     if as_json:
         echo_json([{"source": source, "events": events, "daemon": answer is not None}])
         return
-    echo(f"{source}: {counted(events, 'new event')}")
+    echo(f"{source}: {format_count(events, 'new event')}")
     if events and answer is None:
         echo("No daemon is running: new events wait in the state file until `notifier run` delivers them.")

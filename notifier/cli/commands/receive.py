@@ -9,8 +9,8 @@ import click
 
 from notifier import log
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import harmless
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import terminal_safe
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
 from notifier.cli.secret_option import read_secret
@@ -56,8 +56,10 @@ _INDENT: Final = " " * 10
     help="Port to listen on, on this machine; 0 for any free one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-@with_global_options
-def receive(given: GlobalOptions, secrets: Sequence[str], statuses: Sequence[int], port: int, *, as_json: bool) -> None:
+@pass_global_options
+def receive(
+    global_options: GlobalOptions, secrets: Sequence[str], statuses: Sequence[int], port: int, *, as_json: bool
+) -> None:
     """Run a local receiver that prints what a destination sends.
 
     To try a destination of the type `http`, `slack` or `teams`, set its `url` to the address that this command prints,
@@ -69,7 +71,7 @@ def receive(given: GlobalOptions, secrets: Sequence[str], statuses: Sequence[int
     for key in keys:
         if problem := problem_with_receiver_key(key):
             raise click.UsageError(f"--secret {problem}")
-    log.setup(given.log_level(otherwise="error"), "text")
+    log.setup(global_options.log_level(default="error"), "text")
     asyncio.run(_serve(keys, statuses, port, _show_json if as_json else _show, quiet=as_json))
 
 
@@ -82,13 +84,15 @@ async def _serve(
     quiet: bool,
 ) -> None:
     # Imported here, because this import takes a quarter of a second and wrong usage is reported without it.
-    from notifier.cli.receiver import TryoutReceiver  # noqa: PLC0415
+    from notifier.cli.receiver import WebhookReceiver  # noqa: PLC0415
 
     with stop_on_signal() as stop:
         try:
-            async with TryoutReceiver(secrets, statuses, show).serve(port) as url:
-                checked = "signatures are verified" if secrets else "signatures are not verified: there is no --secret"
-                lines = [f"receiving at {url} ({checked}); Ctrl-C ends it"]
+            async with WebhookReceiver(secrets, statuses, show).serve(port) as url:
+                verification = (
+                    "signatures are verified" if secrets else "signatures are not verified: there is no --secret"
+                )
+                lines = [f"receiving at {url} ({verification}); Ctrl-C ends it"]
                 if quiet:
                     click.echo(lines[0], err=True)
                 else:
@@ -105,18 +109,18 @@ def _show_json(request: "ReceivedRequest") -> None:
 
 
 def _show(request: "ReceivedRequest") -> None:
-    words = [f"{datetime.now().astimezone():%H:%M:%S}", request.verb, request.path, request.message_id]
+    cells = [f"{datetime.now().astimezone():%H:%M:%S}", request.verb, request.path, request.message_id]
     if request.verdict is not None:
-        words.append(f"({request.verdict.reason})")
-    lines = [_joined(*words, f"answered {request.status}")]
+        cells.append(f"({request.verdict.reason})")
+    lines = [_joined(*cells, f"answered {request.status}")]
     for event in request.events:
         mark = "  (arrived before)" if event.is_repeated else ""
         texts = (event.text or "").splitlines() or [""]
         lines += [f"{_INDENT}{_joined(event.type, event.id, text)}{mark}" for text in texts]
     if request.note:
-        lines.append(f"{_INDENT}{harmless(request.note)}")
+        lines.append(f"{_INDENT}{terminal_safe(request.note)}")
     echo(*lines)
 
 
-def _joined(*words: str) -> str:
-    return "  ".join(harmless(word) for word in words if word)
+def _joined(*cells: str) -> str:
+    return "  ".join(terminal_safe(word) for word in cells if word)

@@ -7,21 +7,21 @@ import click
 from notifier.cli import daemon_client
 from notifier.cli.context import locate_state_file
 from notifier.cli.errors import CommandError, ConfigurationError
-from notifier.cli.formatting import counted
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import format_count
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import one_json_object
+from notifier.cli.parameter_types import json_object_option
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 """The time limit of a reload in seconds, in which the configuration is read and running requests finish."""
 
 
 @click.command(epilog=examples("notifier reload"))
-@one_json_object
-@with_global_options
-def reload(given: GlobalOptions, *, as_json: bool) -> None:
+@json_object_option
+@pass_global_options
+def reload(global_options: GlobalOptions, *, as_json: bool) -> None:
     """Make the running daemon read its configuration again.
 
     Sources and destinations are added, changed and removed without losing a delivery. An invalid configuration changes
@@ -29,12 +29,12 @@ def reload(given: GlobalOptions, *, as_json: bool) -> None:
     (unless it was started with nohup).
     """
     # This command does not check the configuration itself, because only the daemon has systemd's credentials.
-    answer = daemon_client.request(locate_state_file(given), "POST", "/v1/reload", timeout=_PATIENCE_SECONDS)
+    answer = daemon_client.request(locate_state_file(global_options), "POST", "/v1/reload", timeout=_TIMEOUT_SECONDS)
     if answer is None:
         raise CommandError("no daemon is running, so there is nothing to reload; `notifier run` starts one")
     if not answer.done:
-        kind = ConfigurationError if answer.body["reason"] == WRONG_CONFIGURATION else CommandError
-        raise kind(*answer.body["message"].splitlines())
+        error_type = ConfigurationError if answer.body["reason"] == WRONG_CONFIGURATION else CommandError
+        raise error_type(*answer.body["message"].splitlines())
     if as_json:
         echo_json(
             [
@@ -49,27 +49,27 @@ def reload(given: GlobalOptions, *, as_json: bool) -> None:
 
 
 def _lines(changed: dict[str, Any]) -> list[str]:
-    told = [
+    lines = [
         f"{kind} {what}: {', '.join(names)}"
         for kind in ("sources", "destinations")
         for what, names in changed[kind].items()
         if names
     ]
-    told += [
-        f"{counted(count, 'event')} that {'waits' if count == 1 else 'wait'} for {name} would not pass its filters"
+    lines += [
+        f"{format_count(count, 'event')} that {'waits' if count == 1 else 'wait'} for {name} would not pass its filters"
         f" any more, and {'is' if count == 1 else 'are'} sent anyway; `notifier deliveries drop {name} --unmatched"
         " --yes` removes those that are still in the queue"
         for name, count in changed["unmatched"].items()
     ]
     if changed["left_to_restart"]:
-        told.append(f"takes effect only after a restart: {', '.join(changed['left_to_restart'])}")
-    if not told:
-        told.append("the configuration was read again; no source and no destination has changed")
+        lines.append(f"takes effect only after a restart: {', '.join(changed['left_to_restart'])}")
+    if not lines:
+        lines.append("the configuration was read again; no source and no destination has changed")
     if changed["handed_over"]:
-        told.append(
+        lines.append(
             "unchanged since the start, because systemd passes them to the service only then (restart it after"
             " changing one): " + ", ".join(changed["handed_over"])
         )
     if changed["message"]:
-        told.append(changed["message"])
-    return told
+        lines.append(changed["message"])
+    return lines

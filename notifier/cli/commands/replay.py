@@ -11,25 +11,25 @@ import orjson
 
 from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, require_source, settings_or_state_file
+from notifier.cli.context import read_settings, require_destination, require_source, settings_and_state_file
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted, milliseconds, moment
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import format_count, local_time, parse_time_ms
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json, is_terminal
-from notifier.cli.parameter_types import OneOf, destination_names, one_json_object, source_names
-from notifier.cli.replay_text import history_lines, left_lines
-from notifier.cli.store_access import reading
+from notifier.cli.parameter_types import OneOf, destination_names, json_object_option, source_names
+from notifier.cli.replay_text import history_lines, unfinished_lines
+from notifier.cli.store_access import open_store
 from notifier.clock import SystemClock
 from notifier.config import Settings, StoreSettings
 from notifier.daemon.api.replays import replays_document
 from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, parse_replay
 
-_LOOK: Final = 0.3
-_WAITS_SECONDS: Final = 10.0
+_REFRESH_SECONDS: Final = 0.3
+_LONGEST_WAIT_SECONDS: Final = 10.0
 """Seconds after which this command ends if the replay only waits; the daemon then continues the replay."""
 
-Show = Callable[[int, int], None]
+ShowProgress = Callable[[int, int], None]
 """A function that shows progress; it gets the number of deliveries put back into the queue, and the total."""
 
 
@@ -50,10 +50,10 @@ Show = Callable[[int, int], None]
 @click.option("--dry-run", is_flag=True, help="Only print how many there are.")
 @click.option("--status", is_flag=True, help="Only show the progress of the running replay, and the latest one.")
 @click.option("--stop", is_flag=True, help="Stop the running replay for good.")
-@one_json_object
-@with_global_options
+@json_object_option
+@pass_global_options
 def replay(
-    given: GlobalOptions, /, *, type_: str | None, status: bool, stop: bool, as_json: bool, **options: Any
+    global_options: GlobalOptions, /, *, type_: str | None, status: bool, stop: bool, as_json: bool, **options: Any
 ) -> None:
     """Send past events again, under their old ids.
 
@@ -66,153 +66,161 @@ def replay(
         raise click.MissingParameter(param_hint="'--since'", param_type="option")
     if (status or stop) and (status == stop or any(body.values())):
         raise click.UsageError("`--status` and `--stop` cannot be combined with other options")
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     if status or stop:
-        told = _stopped(state_file, given) if stop else _progress(state_file if settings is None else settings.store)
+        progress = (
+            _stop_replays(state_file, global_options)
+            if stop
+            else _read_progress(state_file if settings is None else settings.store)
+        )
         if as_json:
-            echo_json([told])
+            echo_json([progress])
         else:
-            echo(*history_lines(told))
+            echo(*history_lines(progress))
         return
-    wish = _checked(settings, body)
-    _replay(state_file, given, wish, body, as_json=as_json)
+    request = _parse_options(settings, body)
+    _request_replay(state_file, global_options, request, body, as_json=as_json)
 
 
-def _replay(state_file: Path, given: GlobalOptions, wish: Replay, body: dict[str, Any], *, as_json: bool) -> None:
+def _request_replay(
+    state_file: Path, global_options: GlobalOptions, request: Replay, body: dict[str, Any], *, as_json: bool
+) -> None:
     plan: dict[str, Any]
     number: int | None = None
-    left: list[str] = []
+    unfinished: list[str] = []
     try:
-        with _shown(wish, quiet=as_json) as show:
+        with _replay_progress(request, quiet=as_json) as show_progress:
             # There is no time limit, because counting many events takes long.
             answer = daemon_client.request(state_file, "POST", "/v1/replay", body=body, timeout=None)
             if answer is None:
                 # Imported only without a daemon, because the import takes half a second.
-                from notifier.cli.offline_deliveries import replay_alone  # noqa: PLC0415
+                from notifier.cli.offline_deliveries import replay_offline  # noqa: PLC0415
 
-                settings = read_settings(given)
-                log.setup(given.log_level(), "text")
-                plan = {**replay_alone(settings, wish, show)}
+                settings = read_settings(global_options)
+                log.setup(global_options.log_level(), "text")
+                plan = {**replay_offline(settings, request, show_progress)}
             elif not answer.done:
                 raise CommandError(answer.body["message"])
             else:
                 plan, number = answer.body, answer.body["id"]
                 if number is not None:
-                    left = left_lines(_watched(state_file, number, show))
+                    unfinished = unfinished_lines(_wait_for_replay(state_file, number, show_progress))
     except KeyboardInterrupt:
-        if not wish.dry_run:
-            _interrupted(state_file, number)
+        if not request.dry_run:
+            _stop_after_interrupt(state_file, number)
         raise
     if as_json:
         keys = ("events", "deliveries", "destinations", "forgotten_before")
-        echo_json([{**{key: plan[key] for key in keys}, "dry_run": wish.dry_run, "daemon": answer is not None}])
+        echo_json([{**{key: plan[key] for key in keys}, "dry_run": request.dry_run, "daemon": answer is not None}])
     else:
-        _tell(plan, wish, left, alone=answer is None)
+        _print_result(plan, request, unfinished, without_daemon=answer is None)
 
 
-def _checked(settings: Settings | None, body: dict[str, Any]) -> Replay:
+def _parse_options(settings: Settings | None, body: dict[str, Any]) -> Replay:
     try:
-        wish = parse_replay(orjson.dumps(body))
+        request = parse_replay(orjson.dumps(body))
     except WrongRequestError as error:
         raise click.UsageError(str(error)) from error
     except TypeError as error:
         raise click.UsageError("an option is not valid UTF-8") from error
-    if wish.destination is not None and settings is not None:
-        require_destination(settings, wish.destination)
-    if wish.source is not None and settings is not None:
-        require_source(settings, wish.source)
-    return wish
+    if request.destination is not None and settings is not None:
+        require_destination(settings, request.destination)
+    if request.source is not None and settings is not None:
+        require_source(settings, request.source)
+    return request
 
 
-def _watched(state_file: Path, number: int, show: Show) -> Mapping[str, Any]:
+def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress) -> Mapping[str, Any]:
     """Follow the daemon's replay until it ends, or until all its unfinished destinations wait; return its progress.
 
     Raises CommandError if the daemon or the replay was stopped.
     """
-    waits_since: float | None = None
+    waiting_since: float | None = None
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/replay")
         if answer is None:
             raise CommandError("the daemon has stopped; the next `notifier run` continues the replay")
-        progress = _of(answer.body, number)
-        show(progress["queued"], progress["deliveries"])
+        progress = _find_replay(answer.body, number)
+        show_progress(progress["queued"], progress["deliveries"])
         if progress["state"] == "done":
             return progress
         if progress["state"] != "running":
-            raise CommandError("the replay was stopped before its end", *left_lines(progress))
+            raise CommandError("the replay was stopped before its end", *unfinished_lines(progress))
         running_parts = [part for part in progress["destinations"].values() if part["state"] == "running"]
         if not all(part["waits"] for part in running_parts):
-            waits_since = None
-        elif waits_since is None:
-            waits_since = time.monotonic()
-        elif time.monotonic() - waits_since > _WAITS_SECONDS:
+            waiting_since = None
+        elif waiting_since is None:
+            waiting_since = time.monotonic()
+        elif time.monotonic() - waiting_since > _LONGEST_WAIT_SECONDS:
             return progress
-        time.sleep(_LOOK)
+        time.sleep(_REFRESH_SECONDS)
 
 
-def _of(told: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+def _find_replay(progress: Mapping[str, Any], number: int) -> Mapping[str, Any]:
     """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError without one."""
-    replays: tuple[Mapping[str, Any] | None, ...] = (told, told["previous"], *told["others"])
-    progress = next((it for it in replays if it and it["id"] == number), None)
-    if progress is None:
+    replays: tuple[Mapping[str, Any] | None, ...] = (progress, progress["previous"], *progress["others"])
+    found = next((it for it in replays if it and it["id"] == number), None)
+    if found is None:
         raise CommandError("the replay has ended, and others have started since: `notifier replay --status` shows them")
-    return progress
+    return found
 
 
-def _progress(store: StoreSettings | Path) -> Mapping[str, Any]:
+def _read_progress(store: StoreSettings | Path) -> Mapping[str, Any]:
     """Return the object of `GET /v1/replay` from the daemon or, if none runs, from the store."""
     path = store if isinstance(store, Path) else store.path
     answer = daemon_client.request(path, "GET", "/v1/replay")
     if answer is not None:
         return answer.body
-    with reading(store) as db:
+    with open_store(store) as db:
         return replays_document(db, SystemClock().now_ms())
 
 
-def _stopped(state_file: Path, given: GlobalOptions) -> Mapping[str, Any]:
+def _stop_replays(state_file: Path, global_options: GlobalOptions) -> Mapping[str, Any]:
     """Stop the replays under way, and return the object of `GET /v1/replay`."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop")
     if answer is not None:
         return answer.body
     # Imported only without a daemon, because the import takes half a second.
-    from notifier.cli.offline_deliveries import stop_replay_alone  # noqa: PLC0415
+    from notifier.cli.offline_deliveries import stop_replay_offline  # noqa: PLC0415
 
-    log.setup(given.log_level(), "text")
-    return stop_replay_alone(read_settings(given))
+    log.setup(global_options.log_level(), "text")
+    return stop_replay_offline(read_settings(global_options))
 
 
-def _interrupted(state_file: Path, number: int | None) -> None:
+def _stop_after_interrupt(state_file: Path, number: int | None) -> None:
     """Stop the daemon's replay with this number, or all of its replays if the number is not known yet (None)."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
     click.echo(
         "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue", err=True
     )
-    for line in left_lines(_of(answer.body, number)) if answer is not None and number is not None else ():
+    for line in (
+        unfinished_lines(_find_replay(answer.body, number)) if answer is not None and number is not None else ()
+    ):
         click.echo(line, err=True)
 
 
-def _tell(plan: Mapping[str, Any], wish: Replay, left: list[str], *, alone: bool) -> None:
-    much = f"{counted(plan['events'], 'event')}, {counted(plan['deliveries'], 'delivery', 'deliveries')}"
-    if wish.dry_run:
-        echo(f"{much} would be put back into the queue")
+def _print_result(plan: Mapping[str, Any], request: Replay, unfinished: list[str], *, without_daemon: bool) -> None:
+    amount = f"{format_count(plan['events'], 'event')}, {format_count(plan['deliveries'], 'delivery', 'deliveries')}"
+    if request.dry_run:
+        echo(f"{amount} would be put back into the queue")
         echo(*(f"  {name}: {count:,}" for name, count in plan["destinations"].items()))
     else:
-        echo(f"{much} put back into the queue", *left)
-        if alone and plan["deliveries"]:
+        echo(f"{amount} put back into the queue", *unfinished)
+        if without_daemon and plan["deliveries"]:
             echo("No daemon is running: they wait in the state file until `notifier run` delivers them.")
     if plan["forgotten_before"] is not None:
-        bound = moment(milliseconds(plan["forgotten_before"]))
-        echo(f"Delivered events from before {bound} were deleted (`retention`) and cannot be sent again.")
+        oldest = local_time(parse_time_ms(plan["forgotten_before"]))
+        echo(f"Delivered events from before {oldest} were deleted (`retention`) and cannot be sent again.")
 
 
 @contextmanager
-def _shown(wish: Replay, *, quiet: bool) -> Iterator[Show]:
+def _replay_progress(request: Replay, *, quiet: bool) -> Iterator[ShowProgress]:
     """Yield a function that shows the replay's progress, or does nothing if there is no terminal or `quiet` is set."""
-    if quiet or wish.dry_run or not is_terminal():
-        yield lambda _queued, _of: None
+    if quiet or request.dry_run or not is_terminal():
+        yield lambda _queued, _total: None
         return
     # Imported only for a terminal, because the import takes a tenth of a second.
     from notifier.cli.rich_output import progress_bar  # noqa: PLC0415
 
     with progress_bar("replay") as update:
-        yield lambda queued, of: update(queued, of, counted(queued, "delivery", "deliveries"))
+        yield lambda queued, total: update(queued, total, format_count(queued, "delivery", "deliveries"))

@@ -6,12 +6,12 @@ import click
 
 from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, settings_or_state_file
-from notifier.cli.formatting import counted
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.context import read_settings, require_destination, settings_and_state_file
+from notifier.cli.formatting import format_count
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
-from notifier.cli.parameter_types import OneOf, destination_names, one_json_object
+from notifier.cli.parameter_types import OneOf, destination_names, json_object_option
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Retry
 from notifier.web.requests import NAME_EVENTS, RETRIED_STATES
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Those that were given up, that wait for another attempt, or (with EVENT_ID) that were delivered.",
 )
-@one_json_object
-@with_global_options
+@json_object_option
+@pass_global_options
 def retry(
-    given: GlobalOptions, event_ids: tuple[str, ...], destination: str | None, state: str, *, as_json: bool
+    global_options: GlobalOptions, event_ids: tuple[str, ...], destination: str | None, state: str, *, as_json: bool
 ) -> None:
     """Put deliveries back into the queue.
 
@@ -51,29 +51,29 @@ def retry(
     """
     if state == DeliveryState.DELIVERED and not event_ids:
         raise click.UsageError(NAME_EVENTS)
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     if destination is not None and settings is not None:
         require_destination(settings, destination)
     body: dict[str, Any] = {"event_ids": event_ids, "destination": destination, "state": state}
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/retry", body=body)
     if answer is not None:
-        told: Mapping[str, Any] = answer.body
+        result: Mapping[str, Any] = answer.body
     else:
         # Imported only without a daemon, because the import takes half a second.
-        from notifier.cli.offline_deliveries import retry_alone  # noqa: PLC0415
+        from notifier.cli.offline_deliveries import retry_offline  # noqa: PLC0415
 
-        settings = settings or read_settings(given)
-        log.setup(given.log_level(), "text")
-        told = retry_alone(settings, Retry(DeliveryState(state), event_ids, destination))
-    count, waited = told["deliveries"], told["waited"]
+        settings = settings or read_settings(global_options)
+        log.setup(global_options.log_level(), "text")
+        result = retry_offline(settings, Retry(DeliveryState(state), event_ids, destination))
+    count, waited = result["deliveries"], result["waited"]
     if as_json:
-        echo_json([{**told, "daemon": answer is not None}])
+        echo_json([{**result, "daemon": answer is not None}])
         return
-    echo(f"{counted(count, 'delivery', 'deliveries')} put back into the queue")
-    if told["message"]:
-        echo(told["message"])
+    echo(f"{format_count(count, 'delivery', 'deliveries')} put back into the queue")
+    if result["message"]:
+        echo(result["message"])
     if waited:
-        now = "are tried now" if answer is not None else "are tried as soon as `notifier run` starts"
-        echo(f"{', '.join(waited)} paused after failures; the waiting events {now}")
+        when = "are tried now" if answer is not None else "are tried as soon as `notifier run` starts"
+        echo(f"{', '.join(waited)} paused after failures; the waiting events {when}")
     if count and answer is None:
         echo("No daemon is running: they wait in the state file until `notifier run` delivers them.")

@@ -12,7 +12,7 @@ import click
 from notifier import log
 from notifier.cli.context import load_settings, read_settings
 from notifier.cli.errors import CommandError, ExitCode
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.config import Settings, keys_from_systemd
 from notifier.config.proxies import describe_proxies
@@ -26,35 +26,35 @@ _log = logging.getLogger(__name__)
 
 
 @click.command(epilog=examples("notifier run", "notifier run --config /etc/notifier/config.toml --verbose"))
-@with_global_options
-def run(given: GlobalOptions) -> None:
+@pass_global_options
+def run(global_options: GlobalOptions) -> None:
     """Run the daemon: watch the sources and deliver events.
 
     It runs until SIGTERM or Ctrl-C, then exits within five seconds without losing anything. On SIGHUP or `notifier
     reload` it reads its configuration again.
     """
-    settings = read_settings(given)
+    settings = read_settings(global_options)
     configuration = SettingsSource(
-        partial(load_settings, given),
-        partial(_log_as, given),
-        None if given.secrets_dir else keys_from_systemd(os.environ),
+        partial(load_settings, global_options),
+        partial(_set_up_log, global_options),
+        None if global_options.secrets_dir else keys_from_systemd(os.environ),
     )
-    _log_as(given, settings)
+    _set_up_log(global_options, settings)
     warn_of_neighbours(settings)
     # The runner waits for all of its threads, and one may wait for a file system that does not answer.
-    end = threading.Timer(STOP_SECONDS, _end_process)
-    end.daemon = True
+    exit_timer = threading.Timer(STOP_SECONDS, _end_process)
+    exit_timer.daemon = True
     try:
         with asyncio.Runner() as runner:
             try:
                 runner.run(serve(settings, configuration))
-                end.start()
+                exit_timer.start()
             except StoppedAtStart:
                 _end_process()
             except (StoreError, ListenError) as error:
                 raise DaemonError(str(error)) from error
     finally:
-        end.cancel()
+        exit_timer.cancel()
 
 
 def _end_process() -> None:
@@ -72,9 +72,9 @@ class DaemonError(CommandError):
         log.flush()
 
 
-def _log_as(given: GlobalOptions, settings: Settings) -> None:
+def _set_up_log(global_options: GlobalOptions, settings: Settings) -> None:
     """Set up logging as configured, and log warnings about settings that are probably mistakes."""
-    log.setup(given.log_level(settings.log.level), settings.log.format, queued=True)
+    log.setup(global_options.log_level(settings.log.level), settings.log.format, queued=True)
     for warning in settings.warnings():
         _log.warning("%s", warning)
     for proxy in describe_proxies(settings):

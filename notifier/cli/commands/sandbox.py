@@ -9,8 +9,8 @@ import click
 
 from notifier import log
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import counted
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import format_count
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.parameter_types import LISTEN, RATE, Address
@@ -39,8 +39,8 @@ class FaultType(click.ParamType[str]):
         return str(value)
 
 
-def _list_faults(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _list_faults(ctx: click.Context, _param: click.Parameter, is_given: bool) -> None:
+    if is_given:
         echo(*describe())
         ctx.exit()
 
@@ -77,9 +77,9 @@ def _list_faults(ctx: click.Context, _param: click.Parameter, wanted: bool) -> N
     callback=_list_faults,
     help="Describe each fault, the requests it can be limited to and how to start it later, then exit.",
 )
-@with_global_options
+@pass_global_options
 def sandbox(
-    given: GlobalOptions,
+    global_options: GlobalOptions,
     listen: Address | None,
     records: int | None,
     rate: float | None,
@@ -94,24 +94,24 @@ def sandbox(
     While it runs, requests to /control start and stop faults and edit the account; `curl localhost:8788/control`
     explains how.
     """
-    log.setup(given.log_level(otherwise="error"), "text")
+    log.setup(global_options.log_level(default="error"), "text")
     if not isinstance(listen, TcpAddress):
         raise click.BadParameter("the simulated API can listen only on host:port", param_hint="--listen")
     account = build_account(records or 0)
-    limit = None if no_rate_limit else RateLimit()
-    asyncio.run(_serve(account, listen, limit, rate, faults))
+    rate_limit = None if no_rate_limit else RateLimit()
+    asyncio.run(_serve(account, listen, rate_limit, rate, faults))
 
 
 async def _serve(
-    account: Account, address: TcpAddress, limit: RateLimit | None, rate: float | None, faults: Sequence[str]
+    account: Account, address: TcpAddress, rate_limit: RateLimit | None, rate: float | None, faults: Sequence[str]
 ) -> None:
-    app = make_app(account, rate_limit=limit)
+    app = make_app(account, rate_limit=rate_limit)
     for fault in faults:
         app[CONTROL].begin(fault)
     with stop_on_signal() as stop:
         try:
             async with serve(app, address.host, address.port) as base_url:
-                _introduce(account, base_url, limit, faults)
+                _introduce(account, base_url, rate_limit, faults)
                 growth = asyncio.create_task(Growth(account).run(rate)) if rate else None
                 await stop.wait()
                 if growth is not None:
@@ -124,13 +124,13 @@ async def _serve(
             raise CommandError(f"cannot listen on {address} ({why}): give another --listen") from error
 
 
-def _introduce(account: Account, base_url: str, limit: RateLimit | None, faults: Sequence[str]) -> None:
+def _introduce(account: Account, base_url: str, rate_limit: RateLimit | None, faults: Sequence[str]) -> None:
     echo(
-        f"The simulated KPA Flex API, {counted(len(account), 'completed training')}",
+        f"The simulated KPA Flex API, {format_count(len(account), 'completed training')}",
         "",
         f"  base URL  {base_url}",
         f"  token     {DEFAULT_TOKEN}",
-        f"  limit     {f'{limit.requests} requests in {limit.window:g} s' if limit else 'none'}",
+        f"  limit     {f'{rate_limit.requests} requests in {rate_limit.window:g} s' if rate_limit else 'none'}",
         f"  control   {base_url.removesuffix('/v1')}/control",
         *(f"  fault     {fault}" for fault in faults),
         "",

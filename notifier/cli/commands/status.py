@@ -7,13 +7,21 @@ from typing import Any, Final
 import click
 
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, settings_or_state_file
+from notifier.cli.context import read_settings, settings_and_state_file
 from notifier.cli.errors import CommandError, ExitCode
-from notifier.cli.formatting import NOTHING, Column, counted, distance, harmless, milliseconds, moment
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import (
+    NOTHING,
+    Column,
+    format_count,
+    local_time,
+    parse_time_ms,
+    relative_time,
+    terminal_safe,
+)
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json
-from notifier.cli.store_access import reading
+from notifier.cli.store_access import open_store
 from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
 
@@ -26,10 +34,10 @@ _CONDITION_COLUMNS: Final = (
 _SOURCE_COLUMNS: Final = (
     Column("source"),
     Column("state"),
-    Column("records", right=True),
+    Column("records", align_right=True),
     Column("last success"),
     Column("next poll"),
-    Column("requests", right=True),
+    Column("requests", align_right=True),
     Column("sweep"),
 )
 _DETECTION_COLUMNS: Final = (Column("source"), Column("detection"), Column("what"))
@@ -37,10 +45,10 @@ _DESTINATION_COLUMNS: Final = (
     Column("destination"),
     Column("state"),
     Column("reason"),
-    Column("pending", right=True),
+    Column("pending", align_right=True),
     Column("oldest"),
-    Column("delivered", right=True),
-    Column("dead", right=True),
+    Column("delivered", align_right=True),
+    Column("dead", align_right=True),
 )
 
 _BY_OPERATOR: Final = "operator"
@@ -50,24 +58,24 @@ _BY_OPERATOR: Final = "operator"
 @click.command(epilog=examples("notifier status", "notifier status --json", "notifier status --exit-code"))
 @click.option("--json", "as_json", is_flag=True, help="Print one line: the object of /v1/status.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 while anything fails, waits or needs attention.")
-@with_global_options
-def status(given: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
+@pass_global_options
+def status(global_options: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
     """Show the state of sources and destinations.
 
     Asks the running daemon; without one, shows what the state file has stored. The exit code is 0 if the status
     could be shown. With --exit-code it is 1 while anything fails: a condition is active, a source or a destination
     fails, deliveries were given up, or the daemon has not evaluated its state for a while.
     """
-    settings, state_file = settings_or_state_file(given)
+    settings, state_file = settings_and_state_file(global_options)
     clock = SystemClock()
     now_ms = clock.now_ms()
     answer = daemon_client.request(state_file, "GET", "/v1/status")
-    if answer is None and (holder := daemon_client.holder(state_file)):
+    if answer is None and (holder := daemon_client.lock_holder_pid(state_file)):
         raise CommandError(
             f"process {holder} uses the state file {state_file} and does not answer yet: it is starting (opening a"
             " large file takes minutes) or stopping, or its socket was removed; see its log"
         )
-    document = answer.body if answer is not None else _remembered(settings or read_settings(given), clock)
+    document = answer.body if answer is not None else _stored_status(settings or read_settings(global_options), clock)
     if as_json:
         echo_json([document])
     else:
@@ -83,31 +91,31 @@ def is_failing(document: Mapping[str, Any]) -> bool:
         bool(document["conditions"])
         or (evaluation["at"] is not None and not evaluation["well"])
         or any(source["state"] == "failing" for source in document["sources"].values())
-        or any(it["state"] == "retrying" or it["dead"] or _is_disabled_by_itself(it) for it in destinations)
+        or any(it["state"] == "retrying" or it["dead"] or _is_disabled_by_notifier(it) for it in destinations)
     )
 
 
-def _is_disabled_by_itself(destination: Mapping[str, Any]) -> bool:
+def _is_disabled_by_notifier(destination: Mapping[str, Any]) -> bool:
     return bool(destination["state"] == "disabled" and destination["reason"] != _BY_OPERATOR)
 
 
-def _remembered(settings: Settings, clock: Clock) -> Mapping[str, Any]:
+def _stored_status(settings: Settings, clock: Clock) -> Mapping[str, Any]:
     # Imported only without a daemon, because the import takes half a second.
     from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
-    with reading(settings.store) as db:
+    with open_store(settings.store) as db:
         return remembered_status(db, settings.sources, settings.destinations, clock)
 
 
-def _waiting_for_schedule(name: str, events: int, until_ms: int | None, now_ms: int) -> str:
-    when = f"{moment(until_ms)} ({distance(until_ms, now_ms)})"
+def _schedule_line(name: str, events: int, until_ms: int | None, now_ms: int) -> str:
+    when = f"{local_time(until_ms)} ({relative_time(until_ms, now_ms)})"
     if until_ms is not None and until_ms <= now_ms:
-        return f"{counted(events, 'event')} for `{name}`: due by its schedule since {when}"
-    return f"{counted(events, 'event waits', 'events wait')} for the schedule of `{name}`: until {when}"
+        return f"{format_count(events, 'event')} for `{name}`: due by its schedule since {when}"
+    return f"{format_count(events, 'event waits', 'events wait')} for the schedule of `{name}`: until {when}"
 
 
 def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
-    echo(*_heading(document, state_file), *_clock_difference(document), "")
+    echo(*_heading_lines(document, state_file), *_clock_warnings(document), "")
     if document["conditions"]:
         TableWriter(*_CONDITION_COLUMNS).show(_condition_row(it, now_ms) for it in document["conditions"])
         echo("")
@@ -122,33 +130,33 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
         TableWriter(*_DESTINATION_COLUMNS).show(rows)
     for name, it in document["destinations"].items():
         if it["scheduled"]:
-            echo("", _waiting_for_schedule(name, it["scheduled"], milliseconds(it["scheduled_for"]), now_ms))
+            echo("", _schedule_line(name, it["scheduled"], parse_time_ms(it["scheduled_for"]), now_ms))
     for it in document["replays"]:
-        much = f"{it['queued']:,} of {counted(it['deliveries'], 'delivery', 'deliveries')}"
-        echo("", f"A replay to `{it['destination']}` is running: {much} put back into the queue")
-    if errors := list(_errors(document, now_ms)):
+        amount = f"{it['queued']:,} of {format_count(it['deliveries'], 'delivery', 'deliveries')}"
+        echo("", f"A replay to `{it['destination']}` is running: {amount} put back into the queue")
+    if errors := list(_error_rows(document, now_ms)):
         echo("")
         TableWriter(Column("last errors"), Column("when"), Column("reason"), Column("message")).show(errors)
 
 
-def _heading(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
+def _heading_lines(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
     """Yield lines about the process and the location of its state."""
-    started_ms = milliseconds(document["started_at"])
+    started_ms = parse_time_ms(document["started_at"])
     in_database = document["store"]["kind"] != "file"
     if document.get("standby"):
-        yield f"This process stands by; {_holder(document)}."
+        yield f"This process stands by; {_holder_text(document)}."
     elif started_ms is not None:
-        yield f"Completion Notifier {document['version']}, running since {moment(started_ms)}"
+        yield f"Completion Notifier {document['version']}, running since {local_time(started_ms)}"
         if in_database:
-            yield f"Its state is in a database; {_holder(document)}"
-        yield _evaluated(document["evaluation"])
+            yield f"Its state is in a database; {_holder_text(document)}"
+        yield _evaluation_line(document["evaluation"])
     elif in_database:
-        yield f"No daemon is running on this machine; {_holder(document)}. This is what the database contains."
+        yield f"No daemon is running on this machine; {_holder_text(document)}. This is what the database contains."
     else:
-        yield f"No daemon is running; this is what the state file {harmless(str(state_file))} contains."
+        yield f"No daemon is running; this is what the state file {terminal_safe(str(state_file))} contains."
 
 
-def _clock_difference(document: Mapping[str, Any]) -> Iterator[str]:
+def _clock_warnings(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence if this machine's clock differs from that of the database's server."""
     if (seconds := document["store"].get("clock_ahead_seconds")) is not None:
         # Imported here, because most stores are files.
@@ -158,26 +166,28 @@ def _clock_difference(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"Warning: {said}."
 
 
-def _holder(document: Mapping[str, Any]) -> str:
+def _holder_text(document: Mapping[str, Any]) -> str:
     store = document["store"]
     if store["holder"] is None:
         return "no process holds the database"
-    return f"{harmless(store['holder'])} holds the database since {moment(milliseconds(store['since']))}"
+    return f"{terminal_safe(store['holder'])} holds the database since {local_time(parse_time_ms(store['since']))}"
 
 
-def _evaluated(evaluation: Mapping[str, Any]) -> str:
+def _evaluation_line(evaluation: Mapping[str, Any]) -> str:
     if evaluation["at"] is None:
         return "Its state has not been evaluated yet."
-    heard = evaluation["alerts_to"]
-    told = f"alerts go to {heard}" if heard else "alerts go to no one (set [alerts] in the configuration)"
-    return f"State evaluated {evaluation['age_seconds']:.0f} s ago; {told}"
+    destination = evaluation["alerts_to"]
+    alerts_text = (
+        f"alerts go to {destination}" if destination else "alerts go to no one (set [alerts] in the configuration)"
+    )
+    return f"State evaluated {evaluation['age_seconds']:.0f} s ago; {alerts_text}"
 
 
 def _condition_row(condition: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
     return (
         condition["condition"],
         condition["subject"],
-        distance(milliseconds(condition["since"]), now_ms),
+        relative_time(parse_time_ms(condition["since"]), now_ms),
         condition["summary"],
     )
 
@@ -187,10 +197,10 @@ def _source_row(name: str, source: Mapping[str, Any], now_ms: int) -> tuple[str,
         name,
         source["state"],
         f"{source['records']:,}",
-        distance(milliseconds(source["last_success"]), now_ms),
-        distance(milliseconds(source["next_poll"]), now_ms),
+        relative_time(parse_time_ms(source["last_success"]), now_ms),
+        relative_time(parse_time_ms(source["next_poll"]), now_ms),
         f"{source['requests']:,}",
-        _sweep(source["sweep"], now_ms),
+        _sweep_text(source["sweep"], now_ms),
     )
 
 
@@ -203,7 +213,7 @@ def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str,
             example = f", such as {one['example']}" if one.get("example") else ""
             release = f"`notifier release {name} {what}` reports them"
             yield name, "held back", f"{one['records']:,} {what}{field}{example}: {release}"
-    waiting = [counted(number, kind.replace("_", " ")) for kind, number in source["waiting"].items() if number]
+    waiting = [format_count(number, kind.replace("_", " ")) for kind, number in source["waiting"].items() if number]
     if waiting:
         yield name, "waiting", f"for a second look: {', '.join(waiting)}"
     figures = {
@@ -216,10 +226,10 @@ def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str,
         yield name, "count", f"the API's differs from the known records: {', '.join(parts)}"
     if example := source["unreadable_example"]:
         which = "" if example["record"] is None else f", such as {example['record']}"
-        yield name, "unreadable", f"{counted(source['unreadable'], 'record')}{which}: {example['problem']}"
-    if trouble := source["failing"].get("names"):
+        yield name, "unreadable", f"{format_count(source['unreadable'], 'record')}{which}: {example['problem']}"
+    if error := source["failing"].get("names"):
         passes = "filters let events pass if what they check is unknown"
-        yield name, "names", f"cannot be read, so {passes}: {trouble['message']}"
+        yield name, "names", f"cannot be read, so {passes}: {error['message']}"
     if source["searching"]:
         yield name, "searching", "for a change of an older record"
     budget = source["budget"]
@@ -229,11 +239,11 @@ def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str,
         yield name, "requests", f"{budget['used']:,} of {budget['allowed']:g} in the last minute: {by}{waits}"
 
 
-def _sweep(sweep: Mapping[str, Any] | None, now_ms: int) -> str:
+def _sweep_text(sweep: Mapping[str, Any] | None, now_ms: int) -> str:
     if sweep is None:
         return NOTHING
     if sweep["finished_at"] is not None:
-        return f"done {distance(milliseconds(sweep['finished_at']), now_ms)}"
+        return f"done {relative_time(parse_time_ms(sweep['finished_at']), now_ms)}"
     place = f"at page {sweep['next_page']} of {sweep['last_page'] or '?'}"
     return place if sweep["running"] else f"stopped {place}"
 
@@ -244,14 +254,14 @@ def _destination_row(name: str, destination: Mapping[str, Any], now_ms: int) -> 
         destination["state"],
         destination["reason"] or NOTHING,
         f"{destination['pending']:,}",
-        distance(milliseconds(destination["oldest_pending"]), now_ms),
+        relative_time(parse_time_ms(destination["oldest_pending"]), now_ms),
         f"{destination['delivered']:,}",
         f"{destination['dead']:,}",
     )
 
 
-def _errors(document: Mapping[str, Any], now_ms: int) -> Iterator[tuple[str, ...]]:
+def _error_rows(document: Mapping[str, Any], now_ms: int) -> Iterator[tuple[str, ...]]:
     for name, described in [*document["sources"].items(), *document["destinations"].items()]:
         error = described["last_error"]
         if error is not None:
-            yield name, distance(milliseconds(error["at"]), now_ms), error["reason"], error["message"]
+            yield name, relative_time(parse_time_ms(error["at"]), now_ms), error["reason"], error["message"]

@@ -12,12 +12,12 @@ from notifier import log
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings, require_destination
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import NOTHING, counted, harmless, harmless_json
-from notifier.cli.global_options import GlobalOptions, with_global_options
+from notifier.cli.formatting import NOTHING, format_count, terminal_safe, terminal_safe_json
+from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
-from notifier.cli.output import echo, echo_json, say_facts
+from notifier.cli.output import echo, echo_json, print_facts
 from notifier.cli.parameter_types import OneOf, destination_names
-from notifier.cli.store_access import reading
+from notifier.cli.store_access import open_store
 from notifier.clock import SystemClock
 from notifier.config import Destination, MessageSettings, Settings
 from notifier.delivery.policy.schedule import timetable_of
@@ -58,8 +58,8 @@ _PROXY_OR_RECEIVER: Final = (
 )
 """The advice if a request through a proxy got no answer."""
 
-_MOST_EVENTS: Final = 1000
-_SOME_EVENTS: Final = 5
+_MAX_EVENTS: Final = 1000
+_DIGEST_EVENTS: Final = 5
 
 
 @click.command(
@@ -69,7 +69,7 @@ _SOME_EVENTS: Final = 5
 @click.option("--preview", is_flag=True, help="Show what would be sent, and send nothing.")
 @click.option(
     "--events",
-    type=click.IntRange(1, _MOST_EVENTS),
+    type=click.IntRange(1, _MAX_EVENTS),
     metavar="N",
     help="Number of events to preview together. Default: as many as a message of that kind needs.",
 )
@@ -79,9 +79,15 @@ _SOME_EVENTS: Final = 5
     help="What to preview. Default: created, or a digest if the destination has a schedule.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON objects, one a line.")
-@with_global_options
+@pass_global_options
 def test(
-    given: GlobalOptions, destination: str, *, preview: bool, events: int | None, kind: str | None, as_json: bool
+    global_options: GlobalOptions,
+    destination: str,
+    *,
+    preview: bool,
+    events: int | None,
+    kind: str | None,
+    as_json: bool,
 ) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
@@ -93,30 +99,30 @@ def test(
         raise click.UsageError("only an event of the kind `created` is sent; --kind needs --preview")
     if events is not None and events > 1 and not preview:
         raise click.UsageError("only one event is sent; --events needs --preview")
-    settings = read_settings(given)
+    settings = read_settings(global_options)
     require_destination(settings, destination)
-    log.setup(given.log_level(), "text")
+    log.setup(global_options.log_level(), "text")
     clock = SystemClock()
-    source = _source(settings, settings.destinations[destination])
+    source = _sample_source(settings, settings.destinations[destination])
     if preview:
-        waits = timetable_of(settings.destinations[destination]) is not None
-        wanted = SampleKind(kind) if kind else SampleKind.DIGEST if waits else SampleKind.CREATED
-        count = events or _usual_count(wanted, settings.destinations[destination])
-        samples = sample_events(wanted, source, clock.now_ms(), count)
-        previews = asyncio.run(_previews(settings, destination, samples, is_digest=wanted is SampleKind.DIGEST))
+        has_schedule = timetable_of(settings.destinations[destination]) is not None
+        sample_kind = SampleKind(kind) if kind else SampleKind.DIGEST if has_schedule else SampleKind.CREATED
+        count = events or _default_count(sample_kind, settings.destinations[destination])
+        samples = sample_events(sample_kind, source, clock.now_ms(), count)
+        previews = asyncio.run(_previews(settings, destination, samples, is_digest=sample_kind is SampleKind.DIGEST))
         if as_json:
             echo_json(_preview_document(number, preview) for number, preview in previews)
         else:
             _show(previews)
         return
-    standing = _standing(settings, destination)
+    state = _destination_state(settings, destination)
     event = sample_event(source, clock.now_ms())
     started = clock.monotonic()
-    outcome = asyncio.run(_send(settings, destination, event))
+    outcome = asyncio.run(_send_sample(settings, destination, event))
     milliseconds = round((clock.monotonic() - started) * 1000)
     # If the daemon uses an older configuration, its pause may be about another address, so it is not ended.
-    is_of_the_same = outcome.reason is AttemptResult.DELIVERED and not standing["unfollowed"]
-    waited = is_of_the_same and _end_wait(settings, destination)
+    can_end_pause = outcome.reason is AttemptResult.DELIVERED and not state["unfollowed"]
+    pause_ended = can_end_pause and _end_pause(settings, destination)
     document = {
         "destination": destination,
         "event": event.id,
@@ -125,24 +131,24 @@ def test(
         "answer": outcome.detail,
     }
     if as_json:
-        echo_json([{**document, "waited": waited, "milliseconds": milliseconds, **standing}])
+        echo_json([{**document, "waited": pause_ended, "milliseconds": milliseconds, **state}])
     else:
         facts = [(name, str(value or NOTHING)) for name, value in document.items()]
-        say_facts([*facts, ("time", f"{milliseconds} ms")])
-        if waited:
+        print_facts([*facts, ("time", f"{milliseconds} ms")])
+        if pause_ended:
             echo(f"the pause of {destination} after failures has ended")
-        if standing["message"]:
-            echo(f"But {standing['message']}")
+        if state["message"]:
+            echo(f"But {state['message']}")
     if outcome.reason is not AttemptResult.DELIVERED:
         raise CommandError(f"{destination} did not accept the event ({outcome.reason}): {_advice(outcome)}")
 
 
 def _advice(outcome: Outcome) -> str:
-    usual = _PROXY_OR_RECEIVER if outcome.through_proxy else _ADVICE[outcome.scope]
-    return _ADVICE_BY_REASON.get(outcome.reason, usual)
+    default = _PROXY_OR_RECEIVER if outcome.through_proxy else _ADVICE[outcome.scope]
+    return _ADVICE_BY_REASON.get(outcome.reason, default)
 
 
-def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
+def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any]:
     """Return the destination's state, and the keys of its configuration that the daemon has not loaded again yet."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
@@ -154,12 +160,12 @@ def _standing(settings: Settings, destination: str) -> Mapping[str, Any]:
     health = Health()
     # Errors of the state file are ignored, because a sample does not need it.
     if settings.store.url.get_secret_value() or settings.store.path.exists():
-        with suppress(CommandError), reading(settings.store) as db:
+        with suppress(CommandError), open_store(settings.store) as db:
             health = health_of(db, destination)
     return standing_document(destination, health, Unfollowed())
 
 
-def _end_wait(settings: Settings, destination: str) -> bool:
+def _end_pause(settings: Settings, destination: str) -> bool:
     """End a destination's pause after failures, because the test was successful; return whether there was a pause."""
     answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
     if answer is not None:
@@ -167,32 +173,32 @@ def _end_wait(settings: Settings, destination: str) -> bool:
     if not settings.store.path.exists():
         return False
     # Imported only without a daemon, because the import takes half a second.
-    from notifier.cli.offline_deliveries import end_wait_alone  # noqa: PLC0415
+    from notifier.cli.offline_deliveries import end_pause_offline  # noqa: PLC0415
 
-    return end_wait_alone(settings, destination)
+    return end_pause_offline(settings, destination)
 
 
-def _source(settings: Settings, destination: Destination) -> str:
+def _sample_source(settings: Settings, destination: Destination) -> str:
     """Return the name of a source whose events go to the destination."""
     return next(iter(destination.sources or settings.sources))
 
 
-async def _send(settings: Settings, name: str, event: Event) -> Outcome:
+async def _send_sample(settings: Settings, name: str, event: Event) -> Outcome:
     async with new_session() as session:
-        destination = _built(settings, name, session)
+        destination = _build_destination(settings, name, session)
         try:
             return await destination.send([_delivery(name, event)])
         finally:
             await close(destination)
 
 
-def _usual_count(kind: SampleKind, settings: Destination) -> int:
+def _default_count(kind: SampleKind, settings: Destination) -> int:
     """Return the number of events that a preview of this kind contains by default."""
     match kind:
         case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable_of(settings) is None:
             return settings.digest_above + 1
         case SampleKind.DIGEST | SampleKind.SESSION:
-            return _SOME_EVENTS
+            return _DIGEST_EVENTS
         case _:
             return 1
 
@@ -205,7 +211,7 @@ async def _previews(
     With `is_digest`, the events wait for the next slot of the destination's schedule, if it has one.
     """
     async with new_session() as session:
-        destination = _built(settings, name, session)
+        destination = _build_destination(settings, name, session)
         if not isinstance(destination, Previewing):
             raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
         table, now_ms = timetable_of(settings.destinations[name]), SystemClock().now_ms()
@@ -216,7 +222,7 @@ async def _previews(
         return [(len(group), await destination.preview(group)) async for group in groups]
 
 
-def _built(settings: Settings, name: str, session: aiohttp.ClientSession) -> AnyDestination:
+def _build_destination(settings: Settings, name: str, session: aiohttp.ClientSession) -> AnyDestination:
     context = message_context(settings)
     return registry.build(name, settings.destinations[name], session, SystemClock(), context=lambda: context)
 
@@ -234,12 +240,12 @@ def _show(previews: Sequence[tuple[int, Preview]]) -> None:
     for number, (events, preview) in enumerate(previews, start=1):
         if number > 1:
             echo("")
-        echo(f"request {number} of {len(previews)}, with {counted(events, 'event')}")
-        say_facts(sorted(preview.headers.items()))
+        echo(f"request {number} of {len(previews)}, with {format_count(events, 'event')}")
+        print_facts(sorted(preview.headers.items()))
         for line in preview.lines:
             text = line.lstrip()
-            echo("  " + " " * (len(line) - len(text)) + harmless(text))
-        echo(harmless_json(preview.body.decode()))
+            echo("  " + " " * (len(line) - len(text)) + terminal_safe(text))
+        echo(terminal_safe_json(preview.body.decode()))
 
 
 def _delivery(name: str, event: Event) -> Delivery:

@@ -5,29 +5,29 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class UnwrittenError(Exception):
+class FileWriteError(Exception):
     """A file could not be written; the message tells the operator why."""
 
 
-def write_private(file: Path, text: str, *, over: bool) -> None:
+def write_private(file: Path, text: str, *, overwrite: bool) -> None:
     """Write a file with mode 0600, completely or not at all, and a missing folder with mode 0700.
 
     An existing file is replaced only with `over`. Raises UnwrittenError.
     """
-    target = file.resolve() if over else file
-    new = target.with_name(f"{target.name}.new") if over else target
+    target = file.resolve() if overwrite else file
+    temporary = target.with_name(f"{target.name}.new") if overwrite else target
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if over:
-            new.unlink(missing_ok=True)
-        _write_new(new, text)
-        if over:
-            new.replace(target)
+        if overwrite:
+            temporary.unlink(missing_ok=True)
+        _write_new(temporary, text)
+        if overwrite:
+            temporary.replace(target)
     except FileExistsError as error:
-        raise UnwrittenError(f"{file} already exists") from error
+        raise FileWriteError(f"{file} already exists") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise UnwrittenError(f"{file} cannot be written: {why}") from error
+        raise FileWriteError(f"{file} cannot be written: {why}") from error
 
 
 def _write_new(file: Path, text: str) -> None:

@@ -11,13 +11,13 @@ from notifier.config.errors import dotted
 from notifier.config.layers import variable_name
 from notifier.config.template import StoredElsewhere, fill_in_example, read_example, validate_values
 
-_EXAMPLES_SOURCE: Final = "acme"
-_EXAMPLES_SLACK: Final = "safety-channel"
-_EXAMPLES_HTTP: Final = "hr-system"
-_SOME_TOKEN: Final = "some-token"  # noqa: S105 - stands for one that is not asked for
+_EXAMPLE_SOURCE: Final = "acme"
+_EXAMPLE_SLACK: Final = "safety-channel"
+_EXAMPLE_HTTP: Final = "hr-system"
+_PLACEHOLDER_TOKEN: Final = "some-token"  # noqa: S105 - stands for a token that was not asked for
 
 
-class EndpointDraft(Struct, frozen=True):
+class DestinationDraft(Struct, frozen=True):
     """A destination: its name and URL, and for an HTTP endpoint the secret for signing requests."""
 
     name: str
@@ -33,8 +33,8 @@ class ConfigDraft(Struct, frozen=True):
     base_url: str = ""
     api: str = ""
     state_file: str = ""
-    slack: EndpointDraft | None = None
-    http: EndpointDraft | None = None
+    slack: DestinationDraft | None = None
+    http: DestinationDraft | None = None
 
     def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield the path (as keys) and the value of each secret; URLs that may contain a secret count as secrets."""
@@ -49,17 +49,20 @@ class ConfigDraft(Struct, frozen=True):
 
     def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return the tables that the configuration file would have after parsing."""
-        source = {"token": self.token or _SOME_TOKEN, "base_url": self.base_url, "api": self.api}
-        written: dict[str, dict[str, dict[str, Any]]] = {"sources": {self.source: _given(source)}, "destinations": {}}
+        source = {"token": self.token or _PLACEHOLDER_TOKEN, "base_url": self.base_url, "api": self.api}
+        tables: dict[str, dict[str, dict[str, Any]]] = {
+            "sources": {self.source: _without_empty(source)},
+            "destinations": {},
+        }
         if self.slack is not None:
-            written["destinations"][self.slack.name] = {"type": "slack", "url": self.slack.url}
+            tables["destinations"][self.slack.name] = {"type": "slack", "url": self.slack.url}
         if self.http is not None:
-            more = _given({"secret": self.http.secret})
-            written["destinations"][self.http.name] = {"type": "http", "url": self.http.url, **more}
-        return written
+            more = _without_empty({"secret": self.http.secret})
+            tables["destinations"][self.http.name] = {"type": "http", "url": self.http.url, **more}
+        return tables
 
 
-def _given(keys: Mapping[str, str]) -> dict[str, str]:
+def _without_empty(keys: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in keys.items() if value}
 
 
@@ -78,12 +81,12 @@ def new_secret(random: bytes) -> str:
     return f"whsec_{base64.b64encode(random).decode()}"
 
 
-def written(answers: ConfigDraft, *, with_secrets: bool) -> str:
+def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
     """Return the text of the configuration file."""
-    names = _names(answers)
+    names = _names_by_example(answers)
     values: dict[str, dict[str, str | StoredElsewhere]] = {}
     for old, new in names.items():
-        kind = "sources" if old == _EXAMPLES_SOURCE else "destinations"
+        kind = "sources" if old == _EXAMPLE_SOURCE else "destinations"
         values[f"{kind}.{old}"] = dict(answers.tables()[kind][new])
         if not with_secrets:
             secret = {key for place, _ in answers.secrets() for key in place[2:] if place[:2] == (kind, new)}
@@ -98,10 +101,10 @@ def credential_files(answers: ConfigDraft) -> dict[str, str]:
     return {variable_name(place): value for place, value in answers.secrets()}
 
 
-def _names(answers: ConfigDraft) -> dict[str, str]:
-    names = {_EXAMPLES_SOURCE: answers.source}
+def _names_by_example(answers: ConfigDraft) -> dict[str, str]:
+    names = {_EXAMPLE_SOURCE: answers.source}
     if answers.slack is not None:
-        names[_EXAMPLES_SLACK] = answers.slack.name
+        names[_EXAMPLE_SLACK] = answers.slack.name
     if answers.http is not None:
-        names[_EXAMPLES_HTTP] = answers.http.name
+        names[_EXAMPLE_HTTP] = answers.http.name
     return names

@@ -9,14 +9,14 @@ from typing import Any, Final
 import click
 from msgspec.structs import replace
 
-from notifier.cli.formatting import harmless
-from notifier.cli.init.draft import ConfigDraft, EndpointDraft, new_secret, problem_at
+from notifier.cli.formatting import terminal_safe
+from notifier.cli.init.draft import ConfigDraft, DestinationDraft, new_secret, problem_at
 from notifier.config.source_settings import SourceSettings
 
 BASE_URL: Final = str(SourceSettings.model_fields["base_url"].default)
 _SECRET_BYTES: Final = 32
 
-Check = Callable[[str], str | None]
+FindProblem = Callable[[str], str | None]
 """A function that returns the problem with an answer, or None if the answer is valid."""
 
 
@@ -25,45 +25,47 @@ class Interview:
 
     def __init__(self, given: Mapping[str, Any], secrets_dir: Path | None) -> None:
         self._given = given
-        self._asks = somebody_is_there()
+        self._is_interactive = is_interactive()
         self._secrets_dir = secrets_dir
-        self._so_far = ConfigDraft(source="kpa")
-        self.with_secrets = True
+        self._answers = ConfigDraft(source="kpa")
+        self.has_secrets_in_file = True
 
-    def answers(self) -> ConfigDraft:
+    def ask_all(self) -> ConfigDraft:
         """Ask all questions and return the answers.
 
         Raises UsageError if an option is wrong, or is missing without a terminal to ask on. Raises click.Abort.
         """
-        self._refuse_what_is_missing()
-        self._set("source", "A name for the account", ("sources",), default="kpa")
-        self.with_secrets = self._wants_secrets()
-        if self.with_secrets or self._secrets_dir is not None:
-            self._set("token", "Its API token (not shown)", ("sources", self._so_far.source, "token"), hidden=True)
-        self._set("base_url", "The API's address", ("sources", self._so_far.source, "base_url"), default=BASE_URL)
+        self._require_needed_options()
+        self._ask_for("source", "A name for the account", ("sources",), default="kpa")
+        self.has_secrets_in_file = self._wants_secrets_in_file()
+        if self.has_secrets_in_file or self._secrets_dir is not None:
+            self._ask_for("token", "Its API token (not shown)", ("sources", self._answers.source, "token"), hidden=True)
+        self._ask_for("base_url", "The API's address", ("sources", self._answers.source, "base_url"), default=BASE_URL)
         if self._given["api"]:
-            self._set("api", "", ("sources", self._so_far.source, "api"))
-        self._so_far = replace(self._so_far, slack=self._endpoint("slack", "The webhook URL of a Slack channel"))
-        self._so_far = replace(self._so_far, http=self._endpoint("http", "The URL of an HTTP endpoint"))
-        if self._asks or self._given["state_file"]:
-            self._set("state_file", "The path of the state file (Enter: its usual place)", ("store", "path"))
-        return self._so_far
+            self._ask_for("api", "", ("sources", self._answers.source, "api"))
+        self._answers = replace(
+            self._answers, slack=self._ask_for_destination("slack", "The webhook URL of a Slack channel")
+        )
+        self._answers = replace(self._answers, http=self._ask_for_destination("http", "The URL of an HTTP endpoint"))
+        if self._is_interactive or self._given["state_file"]:
+            self._ask_for("state_file", "The path of the state file (Enter: its usual place)", ("store", "path"))
+        return self._answers
 
-    def wants_check(self) -> bool:
+    def wants_online_check(self) -> bool:
         """Return whether to try the token; ask the user if no option decides it."""
-        if not self._so_far.token:
+        if not self._answers.token:
             return False
         wanted: bool | None = self._given["online"]
         if wanted is None:
-            return self._asks and confirm("Try the token now? Nothing is stored or sent")
+            return self._is_interactive and confirm("Try the token now? Nothing is stored or sent")
         return wanted
 
-    def _refuse_what_is_missing(self) -> None:
+    def _require_needed_options(self) -> None:
         given = self._given
         for kind in ("slack", "http"):
             if given[f"no_{kind}"] and (given[f"{kind}_url"] or given[f"{kind}_name"]):
                 raise click.UsageError(f"--no-{kind} cannot be combined with --{kind}-url or --{kind}-name")
-        if self._asks:
+        if self._is_interactive:
             return
         missing = [f"--{kind}-url or --no-{kind}" for kind in ("slack", "http") if not _is_answered(given, kind)]
         if given["token"] is None and given["with_secrets"] is not False:
@@ -71,62 +73,68 @@ class Interview:
         if missing:
             raise click.UsageError(f"there is no terminal to ask questions on: also give {', '.join(missing)}")
 
-    def _wants_secrets(self) -> bool:
+    def _wants_secrets_in_file(self) -> bool:
         wanted: bool | None = self._given["with_secrets"]
         if self._secrets_dir is not None:
             if wanted:
                 raise click.UsageError("--secrets cannot be combined with --secrets-dir")
             return False
         if wanted is None:
-            return not self._asks or confirm("Write the token and other secrets into the file, readable only by you?")
+            return not self._is_interactive or confirm(
+                "Write the token and other secrets into the file, readable only by you?"
+            )
         return wanted
 
-    def _endpoint(self, kind: str, question: str) -> EndpointDraft | None:
+    def _ask_for_destination(self, kind: str, question: str) -> DestinationDraft | None:
         """Ask for a destination; return None if none is wanted."""
         if self._given[f"no_{kind}"]:
             return None
         name = self._given[f"{kind}_name"] or ("slack" if kind == "slack" else "webhook")
-        before = self._so_far
+        answers = self._answers
 
-        def wrong_url(url: str) -> str | None:
-            there = _with(before, kind, EndpointDraft("new", url))
-            return problem_at(there, "destinations", "new", "url") if url else None
+        def url_problem(url: str) -> str | None:
+            changed = _with_answer(answers, kind, DestinationDraft("new", url))
+            return problem_at(changed, "destinations", "new", "url") if url else None
 
         hidden = kind == "slack"
         question = f"{question} (Enter: none{', not shown' if hidden else ''})"
-        url = self._answer(f"{kind}_url", question, wrong_url, hidden=hidden)
+        url = self._option_or_answer(f"{kind}_url", question, url_problem, hidden=hidden)
         if not url:
             return None
 
-        def wrong_name(name: str) -> str | None:
-            if before.slack is not None and before.slack.name == name:
+        def name_problem(name: str) -> str | None:
+            if answers.slack is not None and answers.slack.name == name:
                 return "the Slack channel already has this name"
-            return problem_at(_with(before, kind, EndpointDraft(name, url)), "destinations", name)
+            return problem_at(_with_answer(answers, kind, DestinationDraft(name, url)), "destinations", name)
 
-        name = self._answer(f"{kind}_name", "A name for it", wrong_name, default=name)
-        return EndpointDraft(name, url, new_secret(secrets.token_bytes(_SECRET_BYTES)) if kind == "http" else "")
+        name = self._option_or_answer(f"{kind}_name", "A name for it", name_problem, default=name)
+        return DestinationDraft(name, url, new_secret(secrets.token_bytes(_SECRET_BYTES)) if kind == "http" else "")
 
-    def _set(self, key: str, question: str, place: tuple[str, ...], *, default: str = "", hidden: bool = False) -> None:
-        def wrong(answer: str) -> str | None:
-            if not answer and place[-1] == "token":
+    def _ask_for(
+        self, key: str, question: str, path: tuple[str, ...], *, default: str = "", hidden: bool = False
+    ) -> None:
+        def find_problem(answer: str) -> str | None:
+            if not answer and path[-1] == "token":
                 return "must not be empty"
-            return problem_at(_with(self._so_far, key, answer), *place)
+            return problem_at(_with_answer(self._answers, key, answer), *path)
 
-        answer = self._answer(key, question, wrong, default=default, hidden=hidden)
-        self._so_far = _with(self._so_far, key, answer)
+        answer = self._option_or_answer(key, question, find_problem, default=default, hidden=hidden)
+        self._answers = _with_answer(self._answers, key, answer)
 
-    def _answer(self, key: str, question: str, wrong: Check, *, default: str = "", hidden: bool = False) -> str:
+    def _option_or_answer(
+        self, key: str, question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False
+    ) -> str:
         """Return the option's value or, without the option, the user's answer. Raises UsageError if invalid."""
         given: str | None = self._given[key]
-        if given is None and self._asks:
-            return ask(question, wrong, default=default, hidden=hidden)
+        if given is None and self._is_interactive:
+            return ask(question, find_problem, default=default, hidden=hidden)
         answer = default if given is None else given
-        if reason := wrong(answer):
+        if reason := find_problem(answer):
             raise click.UsageError(f"--{key.replace('_', '-')}: {reason}")
         return answer
 
 
-def _with(answers: ConfigDraft, key: str, answer: Any) -> ConfigDraft:
+def _with_answer(answers: ConfigDraft, key: str, answer: Any) -> ConfigDraft:
     changed: dict[str, Any] = {key: answer}
     return replace(answers, **changed)
 
@@ -135,7 +143,7 @@ def _is_answered(given: Mapping[str, Any], kind: str) -> bool:
     return given[f"no_{kind}"] or given[f"{kind}_url"] is not None
 
 
-def somebody_is_there() -> bool:
+def is_interactive() -> bool:
     """Return whether standard input and standard error are terminals, so that questions can be asked.
 
     Questions are written to standard error, so that standard output can be redirected.
@@ -143,7 +151,7 @@ def somebody_is_there() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
-def ask(question: str, check: Check, *, default: str = "", hidden: bool = False) -> str:
+def ask(question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False) -> str:
     """Ask for a line of text. Enter alone means the default; `hidden` text is not shown while it is typed.
 
     Raises click.Abort on Ctrl-C and at the end of the input.
@@ -151,10 +159,10 @@ def ask(question: str, check: Check, *, default: str = "", hidden: bool = False)
     while True:
         typed: str = click.prompt(question, default=default, show_default=bool(default), hide_input=hidden, err=True)
         answer = typed.strip()
-        reason = check(answer)
+        reason = find_problem(answer)
         if reason is None:
             return answer
-        click.echo(f"  That cannot be used: {harmless(reason)}", err=True)
+        click.echo(f"  That cannot be used: {terminal_safe(reason)}", err=True)
 
 
 def confirm(question: str, *, default: bool = True) -> bool:

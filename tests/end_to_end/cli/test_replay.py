@@ -11,7 +11,7 @@ import pytest
 
 from notifier.cli.context import read_settings
 from notifier.cli.global_options import GlobalOptions
-from notifier.cli.offline_deliveries import replay_alone
+from notifier.cli.offline_deliveries import replay_offline
 from notifier.store.file.store import FileStore
 from notifier.store.tables import requeue
 from notifier.web.requests import Replay
@@ -257,7 +257,7 @@ def put_back_alone(home: "Home", during: "Callable[[], object]") -> None:
 
     asyncio.run(remember(home, 5))
     settings = read_settings(GlobalOptions(home.config))
-    replay_alone(settings, Replay(0, 2**42), look)
+    replay_offline(settings, Replay(0, 2**42), look)
 
 
 def status_of_replay(home: "Home") -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.cli import feed_client
-from notifier.cli.feed_client import BrokenFeedError, FeedEvent, FrameParser
+from notifier.cli.feed_client import BrokenFeedError, EventStreamParser, FeedEvent
 from notifier.web.feed.sse import KEEP_ALIVE, OPENING, frame
 from tests.support.destinations import MakeEvent, make_event
 
@@ -19,7 +19,7 @@ def test_what_the_daemon_writes_is_read_however_it_is_cut(data: st.DataObject, m
     written = OPENING + b"".join(frame(event) + KEEP_ALIVE for event in events)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=12)))
     pieces = [written[start:end] for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True)]
-    parser = FrameParser()
+    parser = EventStreamParser()
     found = [event for piece in pieces for event in parser.feed(piece)]
     assert [event.number for event in found] == [3, 7, 8]
     assert [event.cloudevent["id"] for event in found] == [event.id for event in events]
@@ -30,11 +30,11 @@ def test_what_the_daemon_writes_is_read_however_it_is_cut(data: st.DataObject, m
 )
 def test_what_is_no_event_is_refused(written: bytes) -> None:
     with pytest.raises(BrokenFeedError):
-        list(FrameParser().feed(written))
+        list(EventStreamParser().feed(written))
 
 
 def test_a_line_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_client, "LONGEST_LINE_BYTES", 10)
     with pytest.raises(BrokenFeedError):
-        list(FrameParser().feed(b"data: 12345678"))
-    assert list(FrameParser().feed(b"id: 1\ndata: {}\n\n")) == [FeedEvent(1, orjson.loads(b"{}"))]
+        list(EventStreamParser().feed(b"data: 12345678"))
+    assert list(EventStreamParser().feed(b"id: 1\ndata: {}\n\n")) == [FeedEvent(1, orjson.loads(b"{}"))]

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from notifier import redact
 from notifier.cli.errors import CommandError
-from notifier.cli.formatting import Column, counted, distance, harmless, harmless_json, milliseconds, moment
+from notifier.cli.formatting import (
+    Column,
+    format_count,
+    local_time,
+    parse_time_ms,
+    relative_time,
+    terminal_safe,
+    terminal_safe_json,
+)
 from notifier.cli.output import TableWriter
 from notifier.redact import remember
 
@@ -20,23 +28,23 @@ NOW = 1_795_280_400_123
 @settings(deadline=None)
 @given(st.text())
 def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
-    assert harmless(text).isprintable()
+    assert terminal_safe(text).isprintable()
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P"])))
 def test_words_stay_as_they_are(text: str) -> None:
-    assert harmless(text) == text
+    assert terminal_safe(text) == text
 
 
 def test_an_escape_sequence_becomes_visible() -> None:
-    assert harmless("\x1b[31mDavid\r\nBall\u202e\x9b") == "?[31mDavid Ball??"
+    assert terminal_safe("\x1b[31mDavid\r\nBall\u202e\x9b") == "?[31mDavid Ball??"
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_harmless_json_is_the_same_json(text: str) -> None:
-    line = harmless_json(json.dumps({"name": text}, ensure_ascii=False))
+    line = terminal_safe_json(json.dumps({"name": text}, ensure_ascii=False))
     assert json.loads(line) == {"name": text}
     assert not any(character in line for character in "\x7f\x9b\u202e\u2028")
 
@@ -53,21 +61,26 @@ def test_an_error_holds_no_configured_secret_and_nothing_that_a_terminal_obeys()
 
 
 def test_distance_tells_the_largest_unit() -> None:
-    distances = [distance(NOW + 1000 * seconds, NOW) for seconds in (-90_000, -7_300, -61, -1, 0, 59, 3_600)]
+    distances = [relative_time(NOW + 1000 * seconds, NOW) for seconds in (-90_000, -7_300, -61, -1, 0, 59, 3_600)]
     assert distances == ["1d ago", "2h ago", "1m ago", "1s ago", "now", "in 59s", "in 1h"]
-    assert distance(NOW - 400, NOW) == "now"
-    assert distance(None, NOW) == "-"
+    assert relative_time(NOW - 400, NOW) == "now"
+    assert relative_time(None, NOW) == "-"
 
 
 def test_moments_are_read_and_written() -> None:
-    assert milliseconds("2026-11-21T17:00:00.123Z") == NOW
-    assert milliseconds(None) is None
-    assert moment(None) == "-"
-    assert len(moment(NOW)) == len("2026-11-21 17:00:00")
+    assert parse_time_ms("2026-11-21T17:00:00.123Z") == NOW
+    assert parse_time_ms(None) is None
+    assert local_time(None) == "-"
+    assert len(local_time(NOW)) == len("2026-11-21 17:00:00")
 
 
 def test_counts_agree_with_their_nouns() -> None:
-    counts = counted(0, "event"), counted(1, "event"), counted(3012, "event"), counted(2, "person", "people")
+    counts = (
+        format_count(0, "event"),
+        format_count(1, "event"),
+        format_count(3012, "event"),
+        format_count(2, "person", "people"),
+    )
     assert counts == ("0 events", "1 event", "3,012 events", "2 people")
 
 
@@ -87,7 +100,7 @@ def test_a_moment_at_the_end_of_the_calendar_can_be_written_everywhere(
     with monkeypatch.context() as patch:
         patch.setenv("TZ", zone)
         time.tzset()
-        written = moment(ms)
+        written = local_time(ms)
     time.tzset()
     if written.endswith(" UTC"):
         assert written.removesuffix(" UTC") == in_utc

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from pydantic import TypeAdapter
 
-from notifier.cli.receiver import ReceivedRequest, TryoutReceiver
+from notifier.cli.receiver import ReceivedRequest, WebhookReceiver
 from notifier.clock import SystemClock
 from notifier.config import Destination
 from notifier.destinations.outcome import AttemptResult, Outcome
@@ -36,7 +36,7 @@ class Bench:
         self.requests: list[ReceivedRequest] = []
 
     async def receive(self, *secrets: str, statuses: tuple[int, ...] = (200,)) -> None:
-        receiver = TryoutReceiver(secrets, statuses, self.requests.append)
+        receiver = WebhookReceiver(secrets, statuses, self.requests.append)
         self.url = await self._stack.enter_async_context(receiver.serve(0))
 
     async def send(self, **keys: Any) -> Outcome:

@@ -11,7 +11,7 @@ import pytest
 
 from notifier import __version__
 from notifier.cli import daemon_client
-from notifier.cli.commands.status import _waiting_for_schedule
+from notifier.cli.commands.status import _schedule_line
 from notifier.cli.errors import CommandError
 from notifier.store.file.store import FileStore
 from notifier.store.tables import conditions, sources
@@ -187,4 +187,4 @@ async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(h
     ],
 )
 def test_nothing_waits_until_a_time_that_has_passed(until_ms: int, words: str) -> None:
-    assert _waiting_for_schedule("hr", 2, until_ms, NOW_MS).startswith(words)
+    assert _schedule_line("hr", 2, until_ms, NOW_MS).startswith(words)

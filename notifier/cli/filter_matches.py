@@ -12,7 +12,7 @@ from notifier.facts import PersonFacts
 from notifier.patterns import EXCLUDES, matched
 from notifier.store.subscriptions import Filter, pattern_texts
 
-COLUMNS: Final = (Column("destination"), Column("trainings", right=True), Column("people", right=True))
+COLUMNS: Final = (Column("destination"), Column("trainings", align_right=True), Column("people", align_right=True))
 
 
 class Directory(Struct, frozen=True):
@@ -22,7 +22,7 @@ class Directory(Struct, frozen=True):
     people: Mapping[str, PersonFacts] | None = None
 
 
-class Matched(Struct, frozen=True):
+class MatchCount(Struct, frozen=True):
     """The number of known trainings or people, and the number that a destination's filters match."""
 
     matched: int
@@ -33,22 +33,22 @@ class Matched(Struct, frozen=True):
         return f"{self.matched:,} of {self.known:,}"
 
 
-class Reach(Struct, frozen=True):
+class FilterMatches(Struct, frozen=True):
     """The matches of a destination's filters in the lists of all its sources; None if a list is not known.
 
     `unmatched` holds the key of the filter and the pattern for each pattern that matches nothing.
     """
 
     destination: str
-    trainings: Matched | None = None
-    people: Matched | None = None
+    trainings: MatchCount | None = None
+    people: MatchCount | None = None
     unmatched: tuple[tuple[Filter, str], ...] = field(default=())
 
     def document(self) -> dict[str, Any]:
         """Return the matches as a JSON object."""
         return {
-            "trainings": _numbers(self.trainings),
-            "people": _numbers(self.people),
+            "trainings": _match_count_document(self.trainings),
+            "people": _match_count_document(self.people),
             "unmatched": [{"key": key, "pattern": pattern} for key, pattern in self.unmatched],
         }
 
@@ -61,18 +61,20 @@ class Reach(Struct, frozen=True):
         for key, pattern in self.unmatched:
             what = "excludes nothing" if pattern.startswith(EXCLUDES) else "matches nothing"
             yield f'destinations.{self.destination}.{key}: "{pattern}" {what} in the present lists of its sources'
-        for what, found in (("trainings", self.trainings), ("people", self.people)):
-            if found is not None and found.known and not found.matched:
+        for what, count in (("trainings", self.trainings), ("people", self.people)):
+            if count is not None and count.known and not count.matched:
                 yield (
-                    f"destinations.{self.destination}: its filters match none of the {found.known:,} {what} in the"
+                    f"destinations.{self.destination}: its filters match none of the {count.known:,} {what} in the"
                     " present lists of its sources, so it gets no event"
                 )
 
 
-def reaches(settings: Settings, directories: Mapping[str, Directory]) -> list[Reach]:
+def count_matches(settings: Settings, directories: Mapping[str, Directory]) -> list[FilterMatches]:
     """Return the matches of each destination; `directories` has the lists of the sources that answered, by name."""
     return [
-        _reach(name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)])
+        _count_matches_of(
+            name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)]
+        )
         for name, destination in settings.destinations.items()
     ]
 
@@ -81,27 +83,29 @@ def _sources(destination: DestinationSettings, settings: Settings) -> Sequence[s
     return destination.sources or tuple(settings.sources)
 
 
-def _reach(name: str, settings: DestinationSettings, directories: Sequence[Directory]) -> Reach:
+def _count_matches_of(name: str, settings: DestinationSettings, directories: Sequence[Directory]) -> FilterMatches:
     wanted = subscription(name, settings)
     trainings = people = None
     texts: dict[Filter, list[str]] = {}
     if all(directory.trainings is not None for directory in directories):
-        known = [item for directory in directories for item in (directory.trainings or {}).items()]
-        trainings = Matched(sum(wanted.training_objection(*item) is None for item in known), len(known))
-        texts[Filter.TRAININGS] = [title for _, title in known]
+        all_trainings = [item for directory in directories for item in (directory.trainings or {}).items()]
+        trainings = MatchCount(
+            sum(wanted.training_objection(*item) is None for item in all_trainings), len(all_trainings)
+        )
+        texts[Filter.TRAININGS] = [title for _, title in all_trainings]
     if all(directory.people is not None for directory in directories):
-        persons = [item for directory in directories for item in (directory.people or {}).items()]
-        people = Matched(sum(wanted.person_objection(*item) is None for item in persons), len(persons))
+        all_people = [item for directory in directories for item in (directory.people or {}).items()]
+        people = MatchCount(sum(wanted.person_objection(*item) is None for item in all_people), len(all_people))
         for key in (Filter.PEOPLE, Filter.JOB_TITLES, Filter.FIELD_OFFICES, Filter.LINES_OF_BUSINESS):
-            texts[key] = [text for item in persons for text in pattern_texts(key, *item)]
+            texts[key] = [text for item in all_people for text in pattern_texts(key, *item)]
     unmatched = tuple(
         (key, pattern)
-        for key, there in texts.items()
+        for key, texts_of_key in texts.items()
         for pattern in wanted.patterns(key).written
-        if not matched(pattern, there)
+        if not matched(pattern, texts_of_key)
     )
-    return Reach(name, trainings, people, unmatched)
+    return FilterMatches(name, trainings, people, unmatched)
 
 
-def _numbers(found: Matched | None) -> dict[str, int] | None:
-    return None if found is None else {"matched": found.matched, "known": found.known}
+def _match_count_document(count: MatchCount | None) -> dict[str, int] | None:
+    return None if count is None else {"matched": count.matched, "known": count.known}
