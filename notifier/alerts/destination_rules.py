@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, destination_subject
 from notifier.clock import iso_utc
-from notifier.delivery.health import DestinationReport, Serving
+from notifier.delivery.health import DestinationReport, ServiceSnapshot
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.queries.orphans import Orphan
 from notifier.store.tables.destinations import BY_OPERATOR, DueEvents, Health, HealthState, LastError, Undelivered
@@ -68,7 +68,7 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
             subject,
             _named(name, _behind(name, serving, due, last_error, waiting)),
             begins_after_seconds=FAILING_FOR_SECONDS,
-            seen_seconds=min((now_ms - due.since_ms) / 1000, serving.tried_for),
+            seen_seconds=min((now_ms - due.since_ms) / 1000, serving.seconds_in_service),
         )
     elif not is_failing_reported and (refused := _refused_for_long(serving, undelivered)):
         yield Condition(
@@ -88,7 +88,7 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
         yield Condition(ConditionName.DELIVERIES_DEAD, subject, _named(name, put_back_sentence))
 
 
-def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> int:
+def _refused_for_long(serving: ServiceSnapshot, undelivered: Sequence[Undelivered]) -> int:
     """Return how many waiting events were refused because of their content for FAILING_FOR_SECONDS or longer."""
     if serving.health.state is not HealthState.OK:
         return 0
@@ -103,7 +103,7 @@ def _refused_for_long(serving: Serving, undelivered: Sequence[Undelivered]) -> i
 
 
 def is_behind(
-    due: DueEvents | None, serving: Serving, undelivered: Sequence[Undelivered], now_ms: int
+    due: DueEvents | None, serving: ServiceSnapshot, undelivered: Sequence[Undelivered], now_ms: int
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
@@ -118,7 +118,9 @@ def is_behind(
     return (now_ms - due.since_ms) / 1000 >= FAILING_FOR_SECONDS
 
 
-def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int, *, is_firing: bool) -> float | None:
+def failing_for(
+    serving: ServiceSnapshot, undelivered: Sequence[Undelivered], now_ms: int, *, is_firing: bool
+) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
     An event that was refused because of its own content says nothing about the endpoint. Time before this process
@@ -130,7 +132,7 @@ def failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: in
         return None
     age = _failing_for(serving, undelivered, now_ms)
     if health.state is HealthState.RETRYING or (is_firing and age >= FAILING_FOR_SECONDS):
-        return min(age, serving.tried_for)
+        return min(age, serving.seconds_in_service)
     return None
 
 
@@ -148,7 +150,7 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
     return waiting > 0 and (is_firing or age >= FORGOTTEN_AFTER_SECONDS)
 
 
-def _failing_for(serving: Serving, undelivered: Sequence[Undelivered], now_ms: int) -> float:
+def _failing_for(serving: ServiceSnapshot, undelivered: Sequence[Undelivered], now_ms: int) -> float:
     """Return the seconds since the oldest event that waits for the endpoint was first tried, or since retrying began.
 
     The longer time counts; 0.0 if there is neither.
@@ -178,7 +180,9 @@ def _failing(name: str, report: DestinationReport, waiting: int) -> Sentence:
     return Sentence(f"destination_failing.{text}", since=since, why=why, name=name, waiting=waiting)
 
 
-def _behind(name: str, serving: Serving, due: DueEvents, last_error: LastError | None, waiting: int) -> Sentence:
+def _behind(
+    name: str, serving: ServiceSnapshot, due: DueEvents, last_error: LastError | None, waiting: int
+) -> Sentence:
     health = serving.health
     flow = {"taken": due.delivered_last_hour, "new": due.detected_last_hour}
     if health.state is HealthState.RETRYING and health.asked and serving.waits_until_ms is not None:

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from notifier.cli.formatting import NOTHING, Column
 from notifier.config import DestinationSettings, Settings
-from notifier.delivery.subscriptions import subscription
+from notifier.delivery.subscriptions import subscription_of
 from notifier.facts import PersonFacts
 from notifier.patterns import EXCLUDES, matched
 from notifier.store.subscriptions import Filter, pattern_texts
@@ -84,7 +84,7 @@ def _sources(destination: DestinationSettings, settings: Settings) -> Sequence[s
 
 
 def _count_matches_of(name: str, settings: DestinationSettings, directories: Sequence[Directory]) -> FilterMatches:
-    wanted = subscription(name, settings)
+    wanted = subscription_of(name, settings)
     trainings = people = None
     texts: dict[Filter, list[str]] = {}
     if all(directory.trainings is not None for directory in directories):

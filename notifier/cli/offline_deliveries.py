@@ -12,8 +12,8 @@ from notifier.daemon.api import people
 from notifier.daemon.api.deliveries import drop_known, move_known, retry_document, retry_known
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
 from notifier.daemon.offline import lone_store, write_essentials
-from notifier.delivery.health import end_wait_unserved, switch_unserved
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.health import end_wait_without_worker, set_enabled_without_worker
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
@@ -40,7 +40,9 @@ def set_enabled_offline(settings: Settings, destination: str, *, enabled: bool) 
 
     async def switch() -> tuple[Health, bool]:
         async with lone_store(settings) as store:
-            return await store.run(switch_unserved, destination, enabled=enabled, now_ms=SystemClock().now_ms())
+            return await store.run(
+                set_enabled_without_worker, destination, enabled=enabled, now_ms=SystemClock().now_ms()
+            )
 
     with as_command_error(StoreError):
         return asyncio.run(switch())
@@ -51,7 +53,7 @@ def end_pause_offline(settings: Settings, destination: str) -> bool:
 
     async def end_wait() -> bool:
         async with lone_store(settings) as store:
-            return await store.run(end_wait_unserved, destination, now_ms=SystemClock().now_ms())
+            return await store.run(end_wait_without_worker, destination, now_ms=SystemClock().now_ms())
 
     with as_command_error(StoreError):
         return asyncio.run(end_wait())
@@ -99,7 +101,7 @@ def drop_offline(settings: Settings, request: Drop, *, dry_run: bool) -> "Droppe
 
     async def drop() -> dict[str, int]:
         async with lone_store(settings) as store:
-            wanted = subscriptions(settings.destinations)
+            wanted = subscriptions_of(settings.destinations)
             return await store.run(drop_known, request, tuple(settings.destinations), wanted, dry_run=dry_run)
 
     with _as_name_error():
@@ -144,7 +146,7 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
             newest = [await store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
             past = request.past(now_ms, *newest)
             wanted = [
-                it for it in subscriptions(settings.destinations) if request.destination in (None, it.destination)
+                it for it in subscriptions_of(settings.destinations) if request.destination in (None, it.destination)
             ]
             plan = Plan(deliveries={it.destination: 0 for it in wanted})
             while plan.sequence < past.last:

@@ -62,7 +62,7 @@ class ConditionCollector:
     async def findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
         """Return the current conditions; `firing` are those at the last evaluation. Raises StoreError."""
         state = self._state()
-        reports = await self._dispatcher.reports(destination_rules.FAILING_FOR_SECONDS)
+        reports = await self._dispatcher.destination_reports(destination_rules.FAILING_FOR_SECONDS)
         since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
         unclean_runs = await self._store.run(starts.count_unclean, since_ms, state.started_ms)
         heartbeat = state.heartbeat

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from notifier.config import Destination, HttpInterfaceSettings, Settings
 from notifier.config.errors import dotted
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 
 if TYPE_CHECKING:
     from notifier.store.subscriptions import Subscription
@@ -50,7 +50,7 @@ class RunningConfiguration:
         """The settings at the start. The store and the HTTP interface were opened with them and keep them until the
         next start.
         """
-        self.subscriptions: Sequence[Subscription] = subscriptions(settings.destinations)
+        self.subscriptions: Sequence[Subscription] = subscriptions_of(settings.destinations)
         """The filters that decide which destinations get an event."""
         self.source = source or SettingsSource(lambda: settings)
         self.problem: str | None = None

@@ -31,7 +31,7 @@ from notifier.daemon.socket_path import socket_path
 from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import concerned
+from notifier.delivery.subscriptions import affected_destinations
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
@@ -167,7 +167,7 @@ class Daemon:
             settings.alerts.destination,
             self._conditions.findings,
             self._announce,
-            lambda name: self._dispatcher.set_aside([name]),
+            lambda name: self._dispatcher.reload_queues([name]),
             self._dispatcher.health,
         )
         self._expiry = ExpiryRounds(
@@ -176,7 +176,7 @@ class Daemon:
             lambda: self.settings,
             lambda: self._configuration.subscriptions,
             self._on_events,
-            self._dispatcher.set_aside,
+            self._dispatcher.reload_queues,
             self._sources.status_list,
         )
         self._reloader = Reloader(
@@ -377,7 +377,11 @@ class Daemon:
     def _announce(self, events: Sequence[Event]) -> None:
         """Wake all parts that wait for new events; alerts can be among these events."""
         # During a reload the filters under which the events were written may already be replaced.
-        named = None if self._reloader.running.locked() else concerned(events, self._configuration.subscriptions)
+        named = (
+            None
+            if self._reloader.running.locked()
+            else affected_destinations(events, self._configuration.subscriptions)
+        )
         self._dispatcher.wake(named)
         self.feed.wake()
         self._counts.detected(events)

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from notifier.config import Settings
 from notifier.daemon.configuration import RunningConfiguration
-from notifier.delivery.subscriptions import subscription
+from notifier.delivery.subscriptions import subscription_of
 from notifier.patterns import matched
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
@@ -77,7 +77,7 @@ def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
     """Yield the filters by pattern whose sources all fetch names, without which patterns cannot be checked. Pure."""
     for name, destination in settings.destinations.items():
         sources = destination.sources or tuple(settings.sources)
-        wanted = subscription(name, destination)
+        wanted = subscription_of(name, destination)
         for kind, lists in _LISTS.items():
             patterns = wanted.patterns(kind).written
             if patterns and all(settings.sources[source].names for source in sources):

@@ -9,7 +9,7 @@ from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.file_upkeep import UNWRITTEN
 from notifier.daemon.watcher_factory import build_watcher
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
@@ -57,7 +57,7 @@ async def lone_watcher(
     the reason IN_USE if a daemon runs.
     """
     async with lone_store(settings) as store, new_session() as session:
-        wanted = subscriptions(settings.destinations)
+        wanted = subscriptions_of(settings.destinations)
         watcher = build_watcher(settings, source, session, store, SystemClock(), lambda: wanted, on_events)
         await watcher.start()
         try:

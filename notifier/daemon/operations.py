@@ -92,7 +92,7 @@ class Operations:
     async def status(self) -> "StatusDocument":
         """Return the JSON object of `/v1/status`. Raises StoreError."""
         remembered = await self._reader.run(remembered_status, self._sources.holding())
-        serving = self._dispatcher.serving()
+        serving = self._dispatcher.snapshots()
         evaluation = self._evaluation()
         return status_document(
             self._started_ms(),
@@ -179,7 +179,7 @@ class Operations:
         done = await people.forget(self._store, person, dry_run=dry_run, by=by)
         if not dry_run:
             # The workers may have read this person's events into memory.
-            self._dispatcher.set_aside(self._dispatcher.health())
+            self._dispatcher.reload_queues(self._dispatcher.health())
             await self._housekeeping.rewrite_essentials()
         return done
 

@@ -23,7 +23,7 @@ from notifier.daemon.socket_path import WRONG_CONFIGURATION
 from notifier.daemon.sources import SourceRegistry
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import ActionResult
 from notifier.web.metrics.counters import Counters
@@ -124,11 +124,11 @@ class Reloader:
         # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         theirs = changes.destinations
         kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
-        configuration.subscriptions = subscriptions(kept)
-        await self._dispatcher.renew(
-            settings.destinations, session, renewed=theirs.renewed, removed=theirs.removed, grace=DRAIN_SECONDS
+        configuration.subscriptions = subscriptions_of(kept)
+        await self._dispatcher.apply_settings(
+            settings.destinations, session, changed=theirs.renewed, removed=theirs.removed, grace=DRAIN_SECONDS
         )
-        configuration.subscriptions = subscriptions(settings.destinations)
+        configuration.subscriptions = subscriptions_of(settings.destinations)
         await self._sources.renew(settings, session, changes.sources)
         if settings.alerts.heartbeat_url != before.alerts.heartbeat_url:
             heartbeat.fetch_from(settings.alerts.heartbeat_url)

@@ -30,11 +30,11 @@ class JumpFreeClock:
         return self._clock.monotonic()
 
     @property
-    def is_astray(self) -> bool:
+    def has_jumped(self) -> bool:
         """Whether the wall clock was set and `follow` has not been called since."""
-        return abs(self.astray_ms()) >= _TOLERANCE_MS
+        return abs(self.jump_ms()) >= _TOLERANCE_MS
 
-    def astray_ms(self) -> int:
+    def jump_ms(self) -> int:
         """Return how many milliseconds the system's wall clock is ahead of this clock (negative: behind)."""
         return self._clock.now_ms() - self._monotonic_ms() - self._offset_ms
 
@@ -54,9 +54,9 @@ class TryingClock:
         self._before_ms = 0
         self._since: float | None = None
         self._started_at = 0.0
-        self._held_since: float | None = None
+        self._paused_since: float | None = None
 
-    def ms(self) -> int:
+    def total_ms(self) -> int:
         """Return the milliseconds counted so far, in this process and in earlier ones."""
         lately = 0.0 if self._since is None else self._clock.monotonic() - self._since
         return self._before_ms + round(max(0.0, lately) * 1000)
@@ -65,35 +65,35 @@ class TryingClock:
         """Return the seconds since this clock was last started in this process; 0.0 while it is stopped."""
         return 0.0 if self._since is None else self._clock.monotonic() - self._started_at
 
-    def begin(self, before_ms: int, *, runs: bool) -> None:
+    def restore(self, before_ms: int, *, is_running: bool) -> None:
         """Set the clock to `before_ms`, the value that an earlier process stored, and start it if `runs`."""
         self._before_ms = before_ms
         self._since = None
-        self.run(runs=runs)
+        self.set_running(is_running=is_running)
 
-    def run(self, *, runs: bool) -> None:
+    def set_running(self, *, is_running: bool) -> None:
         """Start the clock if `runs`, otherwise stop it."""
-        self._before_ms = self.ms()
+        self._before_ms = self.total_ms()
         now = self._clock.monotonic()
         if self._since is None:
             self._started_at = now
-        self._since = now if runs else None
+        self._since = now if is_running else None
 
-    def start_again(self) -> None:
+    def restart_seconds_running(self) -> None:
         """Restart `seconds_running` at zero, because the address or the credentials have changed."""
         self._started_at = self._clock.monotonic()
 
-    def leave_out(self, seconds: float) -> None:
+    def exclude(self, seconds: float) -> None:
         """Subtract the `seconds` that have just passed; does nothing while the clock is stopped."""
         if self._since is not None:
             self._since += seconds
             self._started_at += seconds
 
-    def hold(self, *, held: bool) -> None:
+    def set_paused(self, *, is_paused: bool) -> None:
         """Begin (`held`) or end a period that does not count because nothing may be sent; repeated calls do nothing."""
         now = self._clock.monotonic()
-        if held and self._held_since is None:
-            self._held_since = now
-        elif not held and self._held_since is not None:
-            self.leave_out(now - self._held_since)
-            self._held_since = None
+        if is_paused and self._paused_since is None:
+            self._paused_since = now
+        elif not is_paused and self._paused_since is not None:
+            self.exclude(now - self._paused_since)
+            self._paused_since = None

@@ -67,23 +67,25 @@ class DestinationHealth:
         wait = self.state.breaker.wait_until - self._clock.monotonic()
         return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
 
-    def begin(self, recalled: StartingState) -> None:
+    def restore(self, recalled: StartingState) -> None:
         """Start with the health and the limits that the last run stored."""
-        self._take_up(recalled)
-        self._trying.begin(recalled.trying_ms, runs=self.is_enabled)
+        self._load(recalled)
+        self._trying.restore(recalled.trying_ms, is_running=self.is_enabled)
 
-    def begin_again(self, recalled: StartingState) -> None:
+    def reset(self, recalled: StartingState) -> None:
         """Start again with `recalled`, because the address or the credentials have changed."""
-        self._take_up(recalled)
-        self._trying.start_again()
+        self._load(recalled)
+        self._trying.restart_seconds_running()
 
-    def _take_up(self, recalled: StartingState) -> None:
+    def _load(self, recalled: StartingState) -> None:
         now = self._clock.monotonic()
         self.current, self._learned = recalled.health, recalled.learned
         rate = min(self._bounds.rate, recalled.learned.rate or inf)
         self.state = ReceiverState(
             rate=AdaptiveRate(per_second=rate, measured_since=now, next_at=now),
-            breaker=health.breaker_of(recalled.health, self._bounds.wait_limits, now=now, now_ms=self._clock.now_ms()),
+            breaker=health.restored_breaker(
+                recalled.health, self._bounds.wait_limits, now=now, now_ms=self._clock.now_ms()
+            ),
             size=BatchSize(limit=recalled.learned.batch_limit),
         )
 
@@ -93,7 +95,7 @@ class DestinationHealth:
         if rate is not self.state.rate:
             self.state = replace(self.state, rate=rate)
 
-    def judge(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> AttemptDecisions:
+    def apply_outcome(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> AttemptDecisions:
         """Decide what the outcome of an attempt means, and update the health; `now` is in monotonic seconds."""
         before = self.state.breaker
         result = decisions.after_attempt(
@@ -113,38 +115,38 @@ class DestinationHealth:
         if after == self.current and error is None:
             return
         state_changed = after.state is not self.current.state
-        self._change(after, error)
-        self._trying.run(runs=self.is_enabled)
+        self._set(after, error)
+        self._trying.set_running(is_running=self.is_enabled)
         if state_changed:
-            health.report(self._name, after, outcome)
+            health.log_new_state(self._name, after, outcome)
 
-    def after_sample(self, outcome: Outcome) -> bool:
+    def apply_sample(self, outcome: Outcome) -> bool:
         """Mark a failing destination as working if it accepted a sample event; return whether it was failing."""
         if outcome.scope is not FailureScope.NONE or self.current.state is not HealthState.RETRYING:
             return False
         self.state = decisions.after_sample(self.state, self._clock.monotonic())
-        self._change(Health(since_ms=self._clock.now_ms()))
-        health.report(self._name, self.current, outcome)
+        self._set(Health(since_ms=self._clock.now_ms()))
+        health.log_new_state(self._name, self.current, outcome)
         return True
 
-    def switch(self, after: Health) -> None:
+    def apply_switch(self, after: Health) -> None:
         """Set the health after an operator has enabled or disabled the destination."""
-        self._change(after)
+        self._set(after)
         self.state = decisions.after_sample(self.state, -inf)
-        self._trying.run(runs=self.is_enabled)
-        health.report_switch(self._name, enabled=self.is_enabled)
+        self._trying.set_running(is_running=self.is_enabled)
+        health.log_switch(self._name, enabled=self.is_enabled)
 
     def end_wait(self) -> None:
         """End the wait before the next try, if there is one."""
         self.state = decisions.without_wait(self.state, self._bounds)
         if (after := health.without_wait(self.current)) != self.current:
-            self._change(after)
+            self._set(after)
 
     def follow_clock(self, by_ms: int) -> None:
         """Shift the wall-clock times by `by_ms`, after the clock was set."""
-        self._change(health.moved(self.current, by_ms))
+        self._set(health.shifted(self.current, by_ms))
 
-    def _change(self, after: Health, error: LastError | None = None) -> None:
+    def _set(self, after: Health, error: LastError | None = None) -> None:
         self.current = after
         learned = self.learned
         self._on_change(after, error, learned if learned != self._learned else None)

@@ -12,7 +12,7 @@ import aiohttp
 from notifier.clock import Clock
 from notifier.config import Destination as AnyDestination
 from notifier.delivery.clocks import JumpFreeClock
-from notifier.delivery.health import DestinationReport, Serving
+from notifier.delivery.health import DestinationReport, ServiceSnapshot
 from notifier.delivery.outcome_writer import OnAttempt
 from notifier.delivery.worker import Worker
 from notifier.destinations.apprise_pool import ApprisePool
@@ -41,7 +41,7 @@ class Dispatcher:
         clock: Clock,
         on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
         peer_clocks: PeerClocks | None = None,
-        notice_sleep: Callable[[], Awaitable[None]] | None = None,
+        detect_sleep: Callable[[], Awaitable[None]] | None = None,
         context: Callable[[], MessageContext] = MessageContext,
     ) -> None:
         """Initialize with the settings of each destination by name; nothing is started yet.
@@ -53,26 +53,26 @@ class Dispatcher:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._steady = JumpFreeClock(clock)
+        self._jump_free_clock = JumpFreeClock(clock)
         self._on_attempt = on_attempt
-        self._more = {} if notice_sleep is None else {"notice_sleep": notice_sleep}
+        self._worker_options = {} if detect_sleep is None else {"detect_sleep": detect_sleep}
         self._peer_clocks = peer_clocks or PeerClocks(clock)
         self._context = context
-        self._renewing = asyncio.Lock()
+        self._settings_lock = asyncio.Lock()
         self._pool = ApprisePool()
         self._workers: dict[str, Worker] = {}
         self._latest_sequence = 0
 
     async def start(self, session: aiohttp.ClientSession) -> None:
         """Start delivering the waiting events through `session`. Raises StoreError."""
-        await self.renew(self._settings, session, renewed=self._settings)
+        await self.apply_settings(self._settings, session, changed=self._settings)
 
-    async def renew(
+    async def apply_settings(
         self,
         settings: Mapping[str, AnyDestination],
         session: aiohttp.ClientSession,
         *,
-        renewed: Collection[str],
+        changed: Collection[str],
         removed: Collection[str] = (),
         grace: float = 0.0,
     ) -> None:
@@ -82,34 +82,34 @@ class Dispatcher:
         within `grace` seconds; those that do not are repeated. Deliveries for a removed destination stay in
         the store. Raises StoreError; a second call with the same names completes what the first left undone.
         """
-        async with self._renewing:
+        async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
-            made = {
-                name: build(name, settings[name], session, self._clock, self._pool, self._context) for name in renewed
+            built = {
+                name: build(name, settings[name], session, self._clock, self._pool, self._context) for name in changed
             }
-            leaving = [self._workers[name] for name in {*renewed, *removed} if name in self._workers]
+            stopping = [self._workers[name] for name in {*changed, *removed} if name in self._workers]
             # A worker stays in `_workers` until it has stopped.
-            await asyncio.gather(*(worker.stop(grace) for worker in leaving))
+            await asyncio.gather(*(worker.stop(grace) for worker in stopping))
             workers = {
                 name: Worker(
-                    made[name],
+                    built[name],
                     settings[name],
                     self._store,
-                    self._steady,
+                    self._jump_free_clock,
                     jitter,
                     self._on_attempt,
                     self._workers[name].bucket if name in self._workers else None,
                     partial(self._peer_clocks.note, f"destinations/{name}"),
-                    **self._more,
+                    **self._worker_options,
                 )
-                for name in renewed
+                for name in changed
             }
             for name in removed:
                 self._workers.pop(name, None)
             await asyncio.gather(*(it.prepare() for name, it in self._workers.items() if name not in workers))
-            await asyncio.gather(*(self._begin(worker) for worker in workers.values()))
+            await asyncio.gather(*(self._start_worker(worker) for worker in workers.values()))
 
-    async def _begin(self, worker: Worker) -> None:
+    async def _start_worker(self, worker: Worker) -> None:
         await worker.start()
         self._workers[worker.name] = worker
 
@@ -118,7 +118,7 @@ class Dispatcher:
 
         If `renew` is running, the switch happens after it. Raises KeyError for an unknown name, and StoreError.
         """
-        async with self._renewing:
+        async with self._settings_lock:
             worker = self._workers[name]
             waited = await worker.set_enabled(enabled=enabled)
         return worker.health, waited
@@ -138,11 +138,11 @@ class Dispatcher:
         """Make these destinations try their pending deliveries now; return those whose pause this has ended."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
-    def set_aside(self, names: Collection[str]) -> None:
+    def reload_queues(self, names: Collection[str]) -> None:
         """Make these destinations read their waiting deliveries again after a change in the store."""
         for name in names:
             if name in self._workers:
-                self._workers[name].set_aside()
+                self._workers[name].reload_queue()
 
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
         """Start the deliveries of events that were just stored, where no earlier event waits.
@@ -175,10 +175,10 @@ class Dispatcher:
         async with AsyncExitStack() as stack:
             for worker in self._workers.values():
                 # Nothing may be written during the shift, so that no time of the old clock is stored after it.
-                await stack.enter_async_context(worker.writing)
-            by_ms = self._steady.astray_ms()
+                await stack.enter_async_context(worker.write_lock)
+            by_ms = self._jump_free_clock.jump_ms()
             await self._store.run(outbox.postpone_schedule, by_ms)
-            self._steady.follow(by_ms)
+            self._jump_free_clock.follow(by_ms)
             for worker in self._workers.values():
                 worker.follow_clock(by_ms)
 
@@ -194,11 +194,11 @@ class Dispatcher:
         """Return every destination's health at this moment, by name."""
         return {name: worker.health for name, worker in self._workers.items()}
 
-    def serving(self) -> dict[str, Serving]:
+    def snapshots(self) -> dict[str, ServiceSnapshot]:
         """Return a snapshot of how every destination is being served, by name."""
-        return {name: worker.serving for name, worker in self._workers.items()}
+        return {name: worker.snapshot for name, worker in self._workers.items()}
 
-    async def reports(self, late: float) -> dict[str, DestinationReport]:
+    async def destination_reports(self, late_seconds: float) -> dict[str, DestinationReport]:
         """Return a report on every destination, by name. Deliveries that have waited `late` seconds count as late.
 
         Raises StoreError.
@@ -206,24 +206,28 @@ class Dispatcher:
         remembered = await self._store.run(destinations.read_all)
         undelivered = await self._store.run(destinations.undelivered)
         found = {}
-        for name, serving in self.serving().items():
+        for name, serving in self.snapshots().items():
             waits = undelivered.get(name, ())
-            due = await self._due_events(name, late) if any(it.state is DeliveryState.PENDING for it in waits) else None
-            now_ms = self._steady.now_ms()
+            due = (
+                await self._due_events(name, late_seconds)
+                if any(it.state is DeliveryState.PENDING for it in waits)
+                else None
+            )
+            now_ms = self._jump_free_clock.now_ms()
             found[name] = DestinationReport(serving, waits, remembered[name].last_error, due, now_ms)
         return found
 
-    async def _due_events(self, name: str, late: float) -> DueEvents | None:
-        now_ms = self._steady.now_ms()
+    async def _due_events(self, name: str, late_seconds: float) -> DueEvents | None:
+        now_ms = self._jump_free_clock.now_ms()
         horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
-        late_ms = round(late * 1000)
+        late_ms = round(late_seconds * 1000)
         return await self._store.run(
             destinations.due_events, name, now_ms=now_ms, horizon_ms=horizon_ms, late_ms=late_ms
         )
 
     async def stop(self, grace: float) -> None:
         """Stop all workers. Attempts may finish within `grace` seconds; the next run repeats those that do not."""
-        if self._steady.is_astray:
+        if self._jump_free_clock.has_jumped:
             # The next run reads the wall clock. Times stored before the clock was set would make it wait too long.
             try:
                 await self.follow_clock()

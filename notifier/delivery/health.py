@@ -22,7 +22,7 @@ from notifier.store.tables.destinations import (
 )
 
 _log = logging.getLogger(__name__)
-_TOLD_WITH_STATUS = (
+_SHOWN_WITH_STATUS = (
     AttemptResult.REFUSED,
     AttemptResult.SERVER_ERROR,
     AttemptResult.GONE,
@@ -44,7 +44,9 @@ class DestinationState(StrEnum):
     """Its settings are being changed, and requests under way may still finish."""
 
 
-def told_state(health: Health, pending: int, *, is_draining: bool = False, was_tried: bool = True) -> DestinationState:
+def state_to_show(
+    health: Health, pending: int, *, is_draining: bool = False, was_tried: bool = True
+) -> DestinationState:
     """Return the state to show for a destination with `pending` waiting events. Pure."""
     if health.state is HealthState.RETRYING and not pending:
         return DestinationState.IDLE
@@ -55,25 +57,25 @@ def told_state(health: Health, pending: int, *, is_draining: bool = False, was_t
     return DestinationState(health.state)
 
 
-def switched(before: Health, *, enabled: bool, now_ms: int) -> Health | None:
+def after_switch(before: Health, *, enabled: bool, now_ms: int) -> Health | None:
     """Return the health after an operator enables or disables a destination; None if nothing changes. Pure."""
     if enabled == (before.state is not HealthState.DISABLED):
         return None
     return Health() if enabled else Health(HealthState.DISABLED, BY_OPERATOR, now_ms)
 
 
-def switch_unserved(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
+def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
     """Enable or disable a destination that has no worker; return its health, and whether this ended a wait."""
     before = destinations.recall(db, name)
-    switch = switched(before, enabled=enabled, now_ms=now_ms)
+    switch = after_switch(before, enabled=enabled, now_ms=now_ms)
     if switch is not None:
         destinations.remember(db, name, switch)
         return switch, False
-    waited = enabled and end_wait_unserved(db, name, now_ms=now_ms)
+    waited = enabled and end_wait_without_worker(db, name, now_ms=now_ms)
     return destinations.recall(db, name), waited
 
 
-def end_wait_unserved(db: Database, name: str, *, now_ms: int) -> bool:
+def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
     """End the wait of a destination that has no worker, so that its next worker tries at once.
 
     Returns whether there was a wait to end.
@@ -90,7 +92,7 @@ def without_wait(before: Health) -> Health:
     return replace(before, retry_at_ms=None, asked=False) if before.state is HealthState.RETRYING else before
 
 
-def moved(before: Health, by_ms: int) -> Health:
+def shifted(before: Health, by_ms: int) -> Health:
     """Return a health with its wall-clock times shifted by `by_ms` milliseconds. Pure."""
     return replace(
         before,
@@ -107,8 +109,8 @@ def after_attempt(
         after = before
     elif outcome.scope is FailureScope.PERMANENT:
         after = Health(HealthState.DISABLED, outcome.reason, now_ms)
-    elif _told(breaker) != _told(breaker_before):
-        after = told_by(before, breaker, outcome, now=now, now_ms=now_ms)
+    elif _parts_in_health(breaker) != _parts_in_health(breaker_before):
+        after = _from_breaker(before, breaker, outcome, now=now, now_ms=now_ms)
     else:
         after = before
     if outcome.scope is FailureScope.NONE:
@@ -121,17 +123,17 @@ def after_attempt(
 
 def _with_status(outcome: Outcome) -> str:
     """Return the peer's message, after the HTTP status if the result of the attempt is one of _TOLD_WITH_STATUS."""
-    if outcome.status is None or outcome.reason not in _TOLD_WITH_STATUS:
+    if outcome.status is None or outcome.reason not in _SHOWN_WITH_STATUS:
         return outcome.detail
     return f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
 
 
-def _told(breaker: Breaker) -> tuple[object, ...]:
+def _parts_in_health(breaker: Breaker) -> tuple[object, ...]:
     """Return the parts of a breaker that are reflected in the health."""
     return breaker.mode, breaker.scope, breaker.wait_until, breaker.rounds, breaker.is_wait_requested
 
 
-def told_by(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
+def _from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
     """Return the health to store after an attempt, derived from the breaker's new state. Pure."""
     if breaker.mode is Mode.CLOSED:
         return before if before.state is HealthState.OK else Health(since_ms=now_ms)
@@ -146,7 +148,7 @@ def told_by(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, n
     )
 
 
-def breaker_of(health: Health, waits: WaitLimits, *, now: float, now_ms: int) -> Breaker:
+def restored_breaker(health: Health, waits: WaitLimits, *, now: float, now_ms: int) -> Breaker:
     """Restore an endpoint's breaker from the health that the last run stored. Pure.
 
     A stored wait that is longer than the longest allowed one means that the clock was set back: the wait is dropped.
@@ -169,19 +171,19 @@ def breaker_of(health: Health, waits: WaitLimits, *, now: float, now_ms: int) ->
     )
 
 
-def report_switch(name: str, *, enabled: bool) -> None:
+def log_switch(name: str, *, enabled: bool) -> None:
     """Log that the operator enabled or disabled a destination."""
     _log.info(
         "destination enabled" if enabled else "destination disabled", extra={"destination": name, "reason": BY_OPERATOR}
     )
 
 
-def report_wait_ended(name: str) -> None:
+def log_wait_ended(name: str) -> None:
     """Log that a failing destination is tried now instead of waiting."""
     _log.info("destination's pause has ended; it is tried now", extra={"destination": name})
 
 
-def report(name: str, health: Health, outcome: Outcome) -> None:
+def log_new_state(name: str, health: Health, outcome: Outcome) -> None:
     """Log the new state of a destination after an attempt has changed it."""
     facts = {"destination": name, "reason": outcome.reason, "status": outcome.status, "detail": outcome.detail}
     match health.state:
@@ -195,7 +197,7 @@ def report(name: str, health: Health, outcome: Outcome) -> None:
             _log.error("destination disabled by its own answer; its events are kept until it is enabled", extra=facts)
 
 
-class Serving(Struct, frozen=True):
+class ServiceSnapshot(Struct, frozen=True):
     """The service of one destination at this moment.
 
     `tried_for` is the number of seconds since it was last enabled, or its address changed, in this process. `trying_ms`
@@ -205,7 +207,7 @@ class Serving(Struct, frozen=True):
     """
 
     health: Health
-    tried_for: float
+    seconds_in_service: float
     trying_ms: int
     waits_until_ms: int | None = None
     learned: Learned = field(default_factory=Learned)
@@ -216,7 +218,7 @@ class Serving(Struct, frozen=True):
 class DestinationReport(Struct, frozen=True):
     """The state of one destination at `now_ms` (Unix ms, by the same clock as its waits)."""
 
-    serving: Serving
+    serving: ServiceSnapshot
     undelivered: Sequence[Undelivered]
     last_error: LastError | None
     due: DueEvents | None

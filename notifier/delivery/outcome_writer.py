@@ -20,12 +20,12 @@ from notifier.store.tables.settlements import Settlement, settle
 
 _log = logging.getLogger(__name__)
 
-GATHER_SECONDS = 0.05
+COLLECT_SECONDS = 0.05
 """Seconds for which successes are collected before they are written. One transaction per success would cost more than
 the requests themselves. If the process is killed before the write, these events are delivered again, with the same ids.
 """
 
-LONGEST_WAIT_SECONDS = 3.0
+LONGEST_UNWRITTEN_SECONDS = 3.0
 """Once an outcome has waited this many seconds to be written, nothing more is sent. If a disk or a database hangs
 without an error, this limits how many deliveries are repeated after a restart.
 """
@@ -57,11 +57,11 @@ class OutcomeWriter:
         self._health: Health | None = None
         self._error: LastError | None = None
         self._learned: Learned | None = None
-        self._something_to_write = asyncio.Event()
+        self._work_available = asyncio.Event()
         self._urgent = asyncio.Event()
-        self._blocked = False
+        self._is_failing = False
         self._waiting_since: float | None = None
-        self._written_since: float | None = None
+        self._batch_waiting_since: float | None = None
         self._stopping = False
         self.write_lock = asyncio.Lock()
         """Held during every write. While other code holds it, nothing is written."""
@@ -69,16 +69,16 @@ class OutcomeWriter:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def blocked(self) -> bool:
+    def is_blocked(self) -> bool:
         """Whether outcomes cannot be written now; while true, nothing more may be sent."""
-        oldest = self._written_since or self._waiting_since
-        return self._blocked or (
-            oldest is not None and asyncio.get_running_loop().time() - oldest > LONGEST_WAIT_SECONDS
+        oldest = self._batch_waiting_since or self._waiting_since
+        return self._is_failing or (
+            oldest is not None and asyncio.get_running_loop().time() - oldest > LONGEST_UNWRITTEN_SECONDS
         )
 
     def start(self) -> None:
         """Start writing."""
-        self._writing = asyncio.create_task(self._write_on(), name=f"write outcomes {self._name}")
+        self._writing = asyncio.create_task(self._write_loop(), name=f"write outcomes {self._name}")
 
     def add(self, settlements: Sequence[Settlement]) -> None:
         """Queue the outcomes of a request's deliveries."""
@@ -86,9 +86,9 @@ class OutcomeWriter:
         self._waiting_since = self._waiting_since or asyncio.get_running_loop().time()
         if any(settlement.state is not DeliveryState.DELIVERED for settlement in settlements):
             self._urgent.set()
-        self._something_to_write.set()
+        self._work_available.set()
 
-    def flush_soon(self) -> None:
+    def stop_collecting(self) -> None:
         """Write now instead of collecting further, because no request is under way that could add an outcome."""
         self._urgent.set()
 
@@ -98,7 +98,7 @@ class OutcomeWriter:
         self._error = error or self._error
         self._learned = learned or self._learned
         self._urgent.set()
-        self._something_to_write.set()
+        self._work_available.set()
 
     def follow_clock(self, by_ms: int) -> None:
         """Shift the times in unwritten outcomes by `by_ms`, because the wall clock was set by that amount."""
@@ -117,31 +117,31 @@ class OutcomeWriter:
         """Stop, and make one last attempt to write the remaining outcomes."""
         self._stopping = True
         self._urgent.set()
-        self._something_to_write.set()
+        self._work_available.set()
         if self._writing is not None:
             # Not cancelled, because it would then be unknown whether the write in progress succeeded.
             await self._writing
         await self._write()
 
-    async def _write_on(self) -> None:
+    async def _write_loop(self) -> None:
         while not self._stopping:
-            await self._something_to_write.wait()
-            await self._gather()
-            self._something_to_write.clear()
+            await self._work_available.wait()
+            await self._collect()
+            self._work_available.clear()
             if not await self._write() and not self._stopping:
                 self._try_again_later()
 
-    async def _gather(self) -> None:
+    async def _collect(self) -> None:
         """Collect successes for `GATHER_SECONDS`, or until something urgent arrives."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
+            async with asyncio.timeout(COLLECT_SECONDS):
                 await self._urgent.wait()
         self._urgent.clear()
 
     def _try_again_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN_SECONDS, self._something_to_write.set)
+        self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN_SECONDS, self._work_available.set)
 
     async def _write(self) -> bool:
         """Write everything queued in one transaction; return whether it succeeded. On failure, keep everything."""
@@ -150,23 +150,23 @@ class OutcomeWriter:
             health, self._health = self._health, None
             error, self._error = self._error, None
             learned, self._learned = self._learned, None
-            self._written_since, self._waiting_since = self._waiting_since, None
+            self._batch_waiting_since, self._waiting_since = self._waiting_since, None
             try:
-                await self._store.run(_write_down, self._name, batch, health, error, learned, self._trying_ms())
+                await self._store.run(_store_batch, self._name, batch, health, error, learned, self._trying_ms())
             except Exception as failure:  # noqa: BLE001 - reported; whatever it is, nothing unwritten may be lost
-                self._take_back(batch, health, error, learned)
-                self._waiting_since = self._written_since or self._waiting_since
-                self._report(failure)
+                self._requeue(batch, health, error, learned)
+                self._waiting_since = self._batch_waiting_since or self._waiting_since
+                self._log_failure(failure)
                 return False
             finally:
-                self._written_since = None
-        if self._blocked:
-            self._blocked = False
+                self._batch_waiting_since = None
+        if self._is_failing:
+            self._is_failing = False
             _log.info("storing outcomes works again", extra={"destination": self._name})
         self._on_written(batch)
         return True
 
-    def _take_back(
+    def _requeue(
         self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: Learned | None
     ) -> None:
         """Put a batch that could not be written back into the queue, before newer outcomes."""
@@ -175,18 +175,18 @@ class OutcomeWriter:
         self._error = self._error or error
         self._learned = self._learned or learned
 
-    def _report(self, failure: Exception) -> None:
-        if not self._blocked:
+    def _log_failure(self, failure: Exception) -> None:
+        if not self._is_failing:
             if isinstance(failure, StoreError):
                 _log.error(failure.message, extra={"destination": self._name, "reason": failure.reason})
             else:
                 _log.error("outcomes cannot be stored", extra={"destination": self._name}, exc_info=failure)
-        self._blocked = True
+        self._is_failing = True
 
 
 def settlements_of(
     deliveries: Sequence[Delivery],
-    decided: Sequence[RetryDecision],
+    decisions: Sequence[RetryDecision],
     outcome: Outcome,
     *,
     milliseconds: int,
@@ -199,31 +199,31 @@ def settlements_of(
     Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the request for the
     log of requests, with the sequence numbers of all deliveries.
     """
-    fates: dict[RetryDecision, list[Delivery]] = {}
-    if decided.count(decided[0]) == len(decided):
-        fates[decided[0]] = list(deliveries)
+    by_decision: dict[RetryDecision, list[Delivery]] = {}
+    if decisions.count(decisions[0]) == len(decisions):
+        by_decision[decisions[0]] = list(deliveries)
     else:
-        for delivery, decision in zip(deliveries, decided, strict=True):
-            fates.setdefault(decision, []).append(delivery)
+        for delivery, decision in zip(deliveries, decisions, strict=True):
+            by_decision.setdefault(decision, []).append(delivery)
     settlements = [
         Settlement(
             tuple([it.event.sequence for it in shared]),
             deliveries[0].destination,
-            fate.state,
-            fate.decision,
+            decision.state,
+            decision.decision,
             outcome.reason,
             outcome.status,
             outcome.detail,
             now_ms - milliseconds,
             milliseconds,
-            now_ms + round(fate.wait_seconds * 1000) if fate.wait_seconds else 0,
-            fate.counts_against_event,
-            fate.proven,
+            now_ms + round(decision.wait_seconds * 1000) if decision.wait_seconds else 0,
+            decision.counts_against_event,
+            decision.proven,
             max(0, trying_ms - milliseconds),
             outcome.taken_by,
             tuple([it.event.time_ms for it in shared if not it.again]),
         )
-        for fate, shared in fates.items()
+        for decision, shared in by_decision.items()
     ]
     if logged is not None:
         sequences = tuple([it.event.sequence for it in deliveries])
@@ -236,7 +236,7 @@ OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]
 """Called after a request, with the deliveries that it carried and the decisions about them."""
 
 
-def report_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+def log_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
     """Log the decision after a request, in a single line even if it carried many deliveries."""
     first = settlements[0]
     match first.state:
@@ -269,7 +269,7 @@ def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) ->
     return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG
 
 
-def _write_down(
+def _store_batch(
     db: Database,
     name: str,
     settlements: Sequence[Settlement],

@@ -10,7 +10,7 @@ from notifier.destinations.base import Destination, Portioning
 from notifier.store.tables.outbox import Delivery
 
 
-async def requests(
+async def group_into_requests(
     deliveries: Sequence[Delivery], destination: Destination, rate: float
 ) -> AsyncIterator[Sequence[Delivery]]:
     """Group deliveries as the worker does when nothing fails; `rate` is the limit of requests a second (0: none)."""

@@ -49,7 +49,7 @@ class QueueReader:
 
         `on_read` is called after each read; `wake_later` schedules another check in the given number of seconds.
         """
-        self.more = True
+        self.may_have_more = True
         self.candidates: tuple[Delivery, ...] | None = None
         self.gate: Gate | None = None
         self._timetable = timetable
@@ -60,7 +60,7 @@ class QueueReader:
         self._most = most
         self._on_read = on_read
         self._wake_later = wake_later
-        self._cannot_read = False
+        self._is_failing = False
         self._has_seen_end = False
         self._reading: asyncio.Task[None] | None = None
 
@@ -81,20 +81,20 @@ class QueueReader:
 
         With a timetable, this is never certain.
         """
-        return self._has_seen_end and not self.more and not self.is_reading and self._timetable is None
+        return self._has_seen_end and not self.may_have_more and not self.is_reading and self._timetable is None
 
-    def look_again(self) -> None:
+    def mark_outdated(self) -> None:
         """Mark earlier reads as outdated, because the store may hold more deliveries."""
-        self.more = True
+        self.may_have_more = True
         self.candidates = None
 
     def read_due(self) -> None:
         """Start reading the due deliveries, in order, unless a read is under way."""
-        self._begin(self._read_due)
+        self._start_read(self._read_due)
 
     def read_candidates(self) -> None:
         """Start reading probe candidates from the whole queue, unless a read is under way."""
-        self._begin(self._read_candidates)
+        self._start_read(self._read_candidates)
 
     async def stop(self) -> None:
         """Cancel a read that is under way."""
@@ -102,26 +102,26 @@ class QueueReader:
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
-    def _begin(self, read: Callable[[], Awaitable[None]]) -> None:
+    def _start_read(self, read: Callable[[], Awaitable[None]]) -> None:
         if self._reading is None:
-            self._reading = asyncio.create_task(self._once(read), name=f"read {self._name}")
+            self._reading = asyncio.create_task(self._run(read), name=f"read {self._name}")
 
-    async def _once(self, read: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, read: Callable[[], Awaitable[None]]) -> None:
         """Read once; after an error, log it and schedule another try."""
         again: float | None = None
         try:
             await read()
         except StoreError as error:
-            if not self._cannot_read:
+            if not self._is_failing:
                 _log.error(error.message, extra={"destination": self._name, "reason": error.reason})
-            self._cannot_read = True
+            self._is_failing = True
             again = _STORE_RETRY_SECONDS
         except Exception:  # noqa: BLE001 - reported; a bug must not leave everything waiting for ever
             facts = {"destination": self._name}
             _log.critical("an internal error; due deliveries are read again later", extra=facts, exc_info=True)
             again = FAULT_PAUSE_SECONDS
         else:
-            self._cannot_read = False
+            self._is_failing = False
         finally:
             self._reading = None
         if again is None:
@@ -130,38 +130,38 @@ class QueueReader:
             self._wake_later(again)
 
     async def _read_due(self) -> None:
-        self.more = self._has_seen_end = False
+        self.may_have_more = self._has_seen_end = False
         revision, now_ms = self._queue.revision, self._clock.now_ms()
         found, gate = await self._store.run(
-            _due,
+            _query_due,
             self._name,
             now_ms=now_ms,
             timetable=self._timetable,
             limit=self._most,
-            in_flight=tuple(self._queue.held),
+            in_flight=tuple(self._queue.claimed),
         )
         self.gate = gate
         if revision != self._queue.revision:
-            self.more = True
+            self.may_have_more = True
             return
         self._queue.add(found.deliveries)
         if len(found.deliveries) == self._most:
-            self.more = True
+            self.may_have_more = True
         else:
             # If a delivery waits for its next attempt, later events of the same record have to wait, too.
             self._has_seen_end = found.next_due_ms is None
             self._wake_when_due(found, now_ms)
 
     async def _read_candidates(self) -> None:
-        self.more = self._has_seen_end = False
+        self.may_have_more = self._has_seen_end = False
         revision, now_ms = self._queue.revision, self._clock.now_ms()
         kept = {it.event.sequence for it in self._queue.waiting()}
         found, gate = await self._store.run(
-            _candidates,
+            _query_candidates,
             self._name,
             now_ms=now_ms,
             timetable=self._timetable,
-            busy=tuple(self._queue.held - kept),
+            busy=tuple(self._queue.claimed - kept),
         )
         self.gate = gate
         if revision == self._queue.revision:
@@ -173,25 +173,25 @@ class QueueReader:
             self._wake_later(max(0.0, (found.next_due_ms - now_ms) / 1000))
 
 
-def _due(
+def _query_due(
     db: Database, name: str, *, now_ms: int, timetable: Timetable | None, limit: int, in_flight: Collection[int]
 ) -> tuple[Due, Gate | None]:
-    gate = _passed(db, name, timetable, now_ms)
+    gate = _pass_gate(db, name, timetable, now_ms)
     horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
     found = outbox.due(db, name, now_ms=now_ms, horizon_ms=horizon_ms, limit=limit, in_flight=in_flight, gate=gate)
     return found, gate
 
 
-def _candidates(
+def _query_candidates(
     db: Database, name: str, *, now_ms: int, timetable: Timetable | None, busy: Collection[int]
 ) -> tuple[Due, Gate | None]:
-    gate = _passed(db, name, timetable, now_ms)
+    gate = _pass_gate(db, name, timetable, now_ms)
     horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
     found = outbox.candidates(db, name, probe.spread_evenly, now_ms=now_ms, horizon_ms=horizon_ms, busy=busy, gate=gate)
     return found, gate
 
 
-def _passed(db: Database, name: str, timetable: Timetable | None, now_ms: int) -> Gate | None:
+def _pass_gate(db: Database, name: str, timetable: Timetable | None, now_ms: int) -> Gate | None:
     if timetable is None:
         return None
     return slots.pass_gate(db, name, partial(timetable.gate_at, now_ms=now_ms), now_ms)

@@ -29,15 +29,15 @@ class ReadyQueue:
     def __init__(self) -> None:
         self.ready: list[Delivery] = []
         self.halves: list[tuple[Delivery, ...]] = []
-        self.held: set[int] = set()
+        self.claimed: set[int] = set()
         self.busy: dict[Record, int] = {}
         self.generation = 0
         self.revision = 0
-        self._leaving: dict[int, Record | None] = {}
+        self._awaiting_write: dict[int, Record | None] = {}
         """Deliveries whose outcome is being written, with the record that stays busy until then (None: no record)."""
-        self._unwritten: Counter[int] = Counter()
+        self._unwritten_outcomes: Counter[int] = Counter()
         """For each delivery put back before its outcome was written: how many of its outcomes are unwritten."""
-        self._first_failed: dict[int, float] = {}
+        self._first_failed_at: dict[int, float] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -46,29 +46,29 @@ class ReadyQueue:
 
     def waiting(self) -> list[Delivery]:
         """Return all deliveries that are not under way, in order."""
-        return sorted((*_flat(self.halves), *self.ready), key=sequence_of)
+        return sorted((*_flatten(self.halves), *self.ready), key=sequence_of)
 
-    def unavailable(self) -> Collection[Record]:
+    def blocked_records(self) -> Collection[Record]:
         """Return the records whose events in `ready` may not be sent now."""
-        return {*self.busy, *(it.event.record for it in _flat(self.halves))} if self.halves else self.busy
+        return {*self.busy, *(it.event.record for it in _flatten(self.halves))} if self.halves else self.busy
 
-    def first_failed(self, deliveries: Sequence[Delivery]) -> float | None:
+    def first_failed_at(self, deliveries: Sequence[Delivery]) -> float | None:
         """Return when a single delivery first failed in a request of its own (monotonic seconds).
 
         Returns None if it has not, or if there are several deliveries.
         """
-        return self._first_failed.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
+        return self._first_failed_at.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
 
     def forget_failures(self) -> None:
         """Forget when events failed, because the failures happened at another address."""
-        self._first_failed.clear()
+        self._first_failed_at.clear()
 
     def add(self, found: Sequence[Delivery]) -> None:
         """Add deliveries that were read from the store."""
         self.ready = sorted((*self.ready, *found), key=sequence_of)
-        self.held.update(it.event.sequence for it in found)
+        self.claimed.update(it.event.sequence for it in found)
 
-    def begin(self, deliveries: Sequence[Delivery]) -> None:
+    def mark_busy(self, deliveries: Sequence[Delivery]) -> None:
         """Mark the records of these deliveries as busy, because a request with them starts."""
         busy = self.busy
         for delivery in deliveries:
@@ -101,38 +101,38 @@ class ReadyQueue:
         If the delivery is also in memory, that copy is returned, because it is newer.
         """
         sequence = chosen.event.sequence
-        known = next((it for it in (*_flat(self.halves), *self.ready) if it.event.sequence == sequence), chosen)
+        known = next((it for it in (*_flatten(self.halves), *self.ready) if it.event.sequence == sequence), chosen)
         self._drop(lambda it: it.event.sequence == sequence)
-        self.held.add(sequence)
+        self.claimed.add(sequence)
         return known
 
-    def put_back(self, deliveries: Sequence[Delivery], *, kept: bool) -> None:
+    def put_back(self, deliveries: Sequence[Delivery], *, is_current: bool) -> None:
         """Take back deliveries that did not fit into a request, or drop them if the queue was cleared (not `kept`)."""
         for delivery in deliveries:
             self._release(delivery.event.record)
-            if not kept:
-                self.held.discard(delivery.event.sequence)
-        if kept:
+            if not is_current:
+                self.claimed.discard(delivery.event.sequence)
+        if is_current:
             self.ready = sorted((*deliveries, *self.ready), key=sequence_of)
 
     def clear(self) -> None:
         """Drop all waiting deliveries, so that they are read from the store again."""
-        self.held.difference_update(it.event.sequence for it in (*self.ready, *_flat(self.halves)))
+        self.claimed.difference_update(it.event.sequence for it in (*self.ready, *_flatten(self.halves)))
         self.ready, self.halves = [], []
         self.generation += 1
         self.revision += 1
 
-    def forget_halves(self) -> None:
+    def merge_halves(self) -> None:
         """Move the halves back into `ready`, because the groups were refused in an outage and not for their content."""
         self.ready, self.halves = self.waiting(), []
 
-    def end(
+    def finish_attempt(
         self,
         attempt: Attempt,
-        decided: Sequence[RetryDecision],
+        decisions: Sequence[RetryDecision],
         *,
         split: bool,
-        kept: bool,
+        is_current: bool,
         trying_ms: int,
         now: float,
     ) -> None:
@@ -141,23 +141,23 @@ class ReadyQueue:
         Deliveries with a wait of their own are read from the store later. If not `kept`, the queue was cleared during
         the request, and no delivery is taken back.
         """
-        if decided[0].state is DeliveryState.DELIVERED:
-            self._end_delivered(attempt.deliveries)
+        if decisions[0].state is DeliveryState.DELIVERED:
+            self._finish_delivered(attempt.deliveries)
             return
         again: list[Delivery] = []
-        for delivery, decision in zip(attempt.deliveries, decided, strict=True):
+        for delivery, decision in zip(attempt.deliveries, decisions, strict=True):
             sequence, record = delivery.event.sequence, delivery.event.record
             pending = decision.state is DeliveryState.PENDING
             if not pending:
-                self._first_failed.pop(sequence, None)
+                self._first_failed_at.pop(sequence, None)
             elif decision.counts_against_event:
-                self._first_failed.setdefault(sequence, now)
-            if kept and pending and not decision.wait_seconds and decision.decision is not Decision.HOLD:
+                self._first_failed_at.setdefault(sequence, now)
+            if is_current and pending and not decision.wait_seconds and decision.decision is not Decision.HOLD:
                 self._release(record)
-                self._unwritten[sequence] += 1
-                again.append(_tried(delivery, decision, trying_ms))
+                self._unwritten_outcomes[sequence] += 1
+                again.append(_with_attempt_counted(delivery, decision, trying_ms))
             else:
-                self._leaving[sequence] = record
+                self._awaiting_write[sequence] = record
         if split:
             self.halves[:0] = [half for half in batching.split_in_half(again) if half]
         elif again and attempt.role is Role.HALF and len(again) == len(attempt.deliveries):
@@ -165,28 +165,30 @@ class ReadyQueue:
         elif again:
             self.ready = sorted((*self.ready, *again), key=sequence_of)
 
-    def _end_delivered(self, deliveries: Sequence[Delivery]) -> None:
+    def _finish_delivered(self, deliveries: Sequence[Delivery]) -> None:
         """Release the records of an attempt's deliveries after all of them were delivered."""
         busy = self.busy
         for delivery in deliveries:
             event = delivery.event
-            self._leaving[event.sequence] = None
+            self._awaiting_write[event.sequence] = None
             left = busy.pop(event.record, 0) - 1
             if left > 0:
                 busy[event.record] = left
-        if self._first_failed:
+        if self._first_failed_at:
             for delivery in deliveries:
-                self._first_failed.pop(delivery.event.sequence, None)
+                self._first_failed_at.pop(delivery.event.sequence, None)
 
-    def written(self, settlements: Sequence[Settlement]) -> None:
+    def release_written(self, settlements: Sequence[Settlement]) -> None:
         """Release the deliveries whose outcomes are now in the store."""
         delayed: set[Record] = set()
         for settlement in settlements:
             for sequence in settlement.sequences:
-                if (self._unwritten and self._went_again(sequence)) or sequence not in self._leaving:
+                if (
+                    self._unwritten_outcomes and self._was_sent_again(sequence)
+                ) or sequence not in self._awaiting_write:
                     continue
-                record = self._leaving.pop(sequence)
-                self.held.discard(sequence)
+                record = self._awaiting_write.pop(sequence)
+                self.claimed.discard(sequence)
                 if record is not None:
                     self._release(record)
                     if settlement.state is DeliveryState.PENDING:
@@ -196,30 +198,30 @@ class ReadyQueue:
             self._drop(lambda it: it.event.record in delayed)
             self.revision += 1
 
-    def recover(self, deliveries: Iterable[Delivery]) -> None:
+    def release_unfinished(self, deliveries: Iterable[Delivery]) -> None:
         """Release deliveries that an internal error has left under way, so that they are read again."""
         for delivery in deliveries:
             sequence = delivery.event.sequence
-            if sequence in self.held and sequence not in self._leaving:
-                self.held.discard(sequence)
+            if sequence in self.claimed and sequence not in self._awaiting_write:
+                self.claimed.discard(sequence)
                 self._release(delivery.event.record)
 
-    def _went_again(self, sequence: int) -> bool:
+    def _was_sent_again(self, sequence: int) -> bool:
         """Return whether a delivery was sent again before its outcome was written; if so, note that one was written."""
-        if sequence not in self._unwritten:
+        if sequence not in self._unwritten_outcomes:
             return False
-        self._unwritten[sequence] -= 1
-        if not self._unwritten[sequence]:
-            del self._unwritten[sequence]
+        self._unwritten_outcomes[sequence] -= 1
+        if not self._unwritten_outcomes[sequence]:
+            del self._unwritten_outcomes[sequence]
         return True
 
     def _drop(self, unwanted: Callable[[Delivery], bool]) -> None:
-        dropped = {it.event.sequence for it in (*self.ready, *_flat(self.halves)) if unwanted(it)}
+        dropped = {it.event.sequence for it in (*self.ready, *_flatten(self.halves)) if unwanted(it)}
         if dropped:
             self.ready = [it for it in self.ready if it.event.sequence not in dropped]
             halves = (tuple(it for it in half if it.event.sequence not in dropped) for half in self.halves)
             self.halves = [half for half in halves if half]
-            self.held -= dropped
+            self.claimed -= dropped
 
     def _release(self, record: Record) -> None:
         left = self.busy.pop(record, 0) - 1
@@ -232,7 +234,7 @@ def sequence_of(delivery: Delivery) -> int:
     return delivery.event.sequence
 
 
-def _tried(delivery: Delivery, decision: RetryDecision, trying_ms: int) -> Delivery:
+def _with_attempt_counted(delivery: Delivery, decision: RetryDecision, trying_ms: int) -> Delivery:
     """Return the delivery with one more attempt counted."""
     return replace(
         delivery,
@@ -243,7 +245,7 @@ def _tried(delivery: Delivery, decision: RetryDecision, trying_ms: int) -> Deliv
     )
 
 
-def _flat(groups: Iterable[Sequence[Delivery]]) -> list[Delivery]:
+def _flatten(groups: Iterable[Sequence[Delivery]]) -> list[Delivery]:
     return [delivery for group in groups for delivery in group]
 
 

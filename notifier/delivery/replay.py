@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 MOST_WAITING = 500
 """The most deliveries, new ones included, that a destination's queue may hold while a replay adds to it."""
 
-LOOK_AGAIN_SECONDS = 0.5
+CHECK_INTERVAL_SECONDS = 0.5
 """Seconds between checks for room in a destination's queue, which limits a replay to 1,000 deliveries a second."""
 
 
@@ -43,22 +43,22 @@ class ReplayRunner:
         self._feeding: dict[int, asyncio.Task[None]] = {}
         self._stops = 0
 
-    async def take_up(self) -> None:
+    async def resume_unfinished(self) -> None:
         """Continue the replays that the previous run of the program left unfinished. Raises StoreError."""
-        for memory in await self._store.run(replays.under_way):
-            facts = {"replay": memory.id, "deliveries": memory.planned, "queued": memory.queued}
+        for run in await self._store.run(replays.under_way):
+            facts = {"replay": run.id, "deliveries": run.planned, "queued": run.queued}
             _log.info("replay continues", extra=facts)
-            self._feed_on(memory.id, [part.destination for part in memory.unfinished])
+            self._start_feeding(run.id, [part.destination for part in run.unfinished])
 
-    async def plan(self, past: ReplayRange, destination: str | None) -> Plan:
+    async def plan(self, replay_range: ReplayRange, destination: str | None) -> Plan:
         """Count the deliveries that a replay to one destination or (None) to all would make. Raises StoreError."""
         wanted = [it for it in self._subscriptions() if destination in (None, it.destination)]
-        so_far = Plan(deliveries={it.destination: 0 for it in wanted})
-        while so_far.sequence < past.last:
-            so_far = await self._store.run(requeue.plan, past, wanted, so_far)
-        return so_far
+        plan = Plan(deliveries={it.destination: 0 for it in wanted})
+        while plan.sequence < replay_range.last:
+            plan = await self._store.run(requeue.plan, replay_range, wanted, plan)
+        return plan
 
-    async def begin(self, past: ReplayRange, destination: str | None) -> tuple[int, Plan]:
+    async def start(self, replay_range: ReplayRange, destination: str | None) -> tuple[int, Plan]:
         """Start sending past events; return the replay's number and its plan.
 
         Raises ReplayRunningError, ReplayStoppedError, StoreError.
@@ -66,13 +66,13 @@ class ReplayRunner:
         stops = self._stops
         if destination is not None:
             await self._store.run(replays.require_none, [destination])
-        plan = await self.plan(past, destination)
+        plan = await self.plan(replay_range, destination)
         if stops != self._stops:
             raise ReplayStoppedError
-        number = await self._store.run(replays.begin, past, plan, self._clock.now_ms())
+        number = await self._store.run(replays.begin, replay_range, plan, self._clock.now_ms())
         facts = {"replay": number, "events": plan.events, "deliveries": sum(plan.deliveries.values())}
         _log.info("replay started", extra=facts)
-        self._feed_on(number, [name for name, deliveries in plan.deliveries.items() if deliveries])
+        self._start_feeding(number, [name for name, deliveries in plan.deliveries.items() if deliveries])
         return number, plan
 
     async def stop(self, number: int | None = None) -> None:
@@ -83,8 +83,8 @@ class ReplayRunner:
         if number is None:
             self._stops += 1
         for stopped in await self._store.run(replays.stop, self._clock.now_ms(), number):
-            await self._end(self._feeding.pop(stopped, None))
-            await self._report_end(stopped)
+            await self._cancel(self._feeding.pop(stopped, None))
+            await self._log_end(stopped)
 
     async def latest(self) -> Sequence[ReplayRun]:
         """Return the two latest replays and all that are under way, newest first. Raises StoreError."""
@@ -93,14 +93,14 @@ class ReplayRunner:
     async def close(self) -> None:
         """Pause all replays; the next run of the program continues them."""
         for feeding in tuple(self._feeding.values()):
-            await self._end(feeding)
+            await self._cancel(feeding)
 
-    async def _end(self, feeding: asyncio.Task[None] | None) -> None:
+    async def _cancel(self, feeding: asyncio.Task[None] | None) -> None:
         if feeding is not None and not feeding.done():
             feeding.cancel()
             await asyncio.wait([feeding])
 
-    def _feed_on(self, number: int, names: Collection[str]) -> None:
+    def _start_feeding(self, number: int, names: Collection[str]) -> None:
         feeding = asyncio.create_task(self._feed_all(number, names), name=f"replay {number}")
         self._feeding[number] = feeding
         feeding.add_done_callback(lambda _: self._feeding.pop(number, None))
@@ -110,30 +110,30 @@ class ReplayRunner:
             async with asyncio.TaskGroup() as feeding:
                 for name in names:
                     feeding.create_task(self._feed(number, name))
-            await self._report_end(number)
+            await self._log_end(number)
         except Exception:  # noqa: BLE001 - reported, and nothing is lost: the store knows the progress
             _log.exception("an internal error; the replay continues at the next start", extra={"replay": number})
 
     async def _feed(self, number: int, name: str) -> None:
-        in_trouble = False
+        is_failing = False
         while True:
             try:
-                step = await self._advance(number, name)
+                step = await self._queue_next(number, name)
             except StoreError as error:
-                if not in_trouble:
+                if not is_failing:
                     _log.error(error.message, extra={"destination": name, "reason": error.reason})
-                in_trouble = True
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                is_failing = True
+                await asyncio.sleep(CHECK_INTERVAL_SECONDS)
                 continue
-            in_trouble = False
+            is_failing = False
             if step.queued:
                 self._wake()
             if step.over:
                 return
             if step.queued or not step.came_on:
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
-    async def _advance(self, number: int, name: str) -> StepResult:
+    async def _queue_next(self, number: int, name: str) -> StepResult:
         """Queue the next deliveries for one destination; if it no longer exists, end the replay to it."""
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
@@ -143,12 +143,12 @@ class ReplayRunner:
         _log.warning("replay ended for a destination that was removed", extra={"destination": name})
         return StepResult(queued=0, came_on=False, over=True)
 
-    async def _report_end(self, number: int) -> None:
+    async def _log_end(self, number: int) -> None:
         try:
-            memory = next((it for it in await self.latest() if it.id == number), None)
+            run = next((it for it in await self.latest() if it.id == number), None)
         except StoreError as error:
             _log.error(error.message, extra={"reason": error.reason})
             return
-        if memory is not None:
-            facts = {"replay": number, "state": memory.state, "deliveries": memory.queued}
+        if run is not None:
+            facts = {"replay": number, "state": run.state, "deliveries": run.queued}
             _log.info("replay ended", extra=facts)

@@ -29,7 +29,7 @@ class Choice(Struct, frozen=True):
     state: ReceiverState
     deliveries: Sequence[Delivery]
     role: Role = Role.NORMAL
-    wait: float | None = None
+    wait_seconds: float | None = None
 
 
 class RequestChooser:
@@ -42,14 +42,14 @@ class RequestChooser:
         self, bounds: Bounds, queue: ReadyQueue, reader: QueueReader, bucket: TokenBucket, clock: Clock
     ) -> None:
         """Initialize with the configured bounds, the queue and its reader, and the bucket that limits the rate."""
-        self.arrived = False
+        self.may_have_new_events = False
         self._bounds = bounds
         self._queue = queue
         self._reader = reader
         self._bucket = bucket
         self._clock = clock
 
-    def probes_anywhere(self, state: ReceiverState) -> bool:
+    def probes_whole_queue(self, state: ReceiverState) -> bool:
         """Return whether probes are chosen from the whole queue, so that its front need not be read."""
         return state.breaker.probes_single_events and not self._bounds.in_order
 
@@ -57,18 +57,18 @@ class RequestChooser:
         """Choose the request to send at `now` (monotonic seconds); `is_idle`: no request is under way."""
         breaker = state.breaker
         if now < breaker.wait_until:
-            return self._arrival(state, now, is_idle=is_idle)
-        if wait := self._bucket_wait(state, now):
-            return Choice(state, [], wait=wait)
+            return self._choose_arrival(state, now, is_idle=is_idle)
+        if wait := self._rate_wait_seconds(state, now):
+            return Choice(state, [], wait_seconds=wait)
         if breaker.probes_single_events:
-            return self._probe(state)
+            return self._choose_probe(state)
         if self._queue.halves:
             size = state.size.effective_limit(self._bounds.size)
             if half := self._queue.take_half(size, in_order=self._bounds.in_order):
                 return Choice(state, half, Role.HALF)
-        return self._front(state, self._queue.ready)
+        return self._choose_from_front(state, self._queue.ready)
 
-    def _front(self, state: ReceiverState, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
+    def _choose_from_front(self, state: ReceiverState, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
         """Choose as many of the first deliveries of `ready` as may share a request."""
         if not ready:
             return Choice(state, [])
@@ -79,14 +79,14 @@ class RequestChooser:
             ready,
             self._bounds.grouping,
             state.size,
-            busy=self._queue.unavailable(),
+            busy=self._queue.blocked_records(),
             rate=min(self._bounds.rate, state.rate.per_second),
             now_ms=self._clock.now_ms(),
             in_order=self._bounds.in_order,
             has_slots=self._reader.gate is not None,
         )
         if not batch.deliveries:
-            return Choice(state, [], wait=batch.wait_seconds or None)
+            return Choice(state, [], wait_seconds=batch.wait_seconds or None)
         self._queue.take(batch.deliveries)
         if not batch.is_trial:
             return Choice(state, batch.deliveries, role)
@@ -96,7 +96,7 @@ class RequestChooser:
             Role.TRIAL,
         )
 
-    def _probe(self, state: ReceiverState) -> Choice:
+    def _choose_probe(self, state: ReceiverState) -> Choice:
         """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault.
 
         A digest that may not be divided yet is sent as a whole instead.
@@ -111,7 +111,7 @@ class RequestChooser:
             )
             if chosen in self._queue.ready and decisions.is_whole_digest([chosen], self._bounds):
                 ready = self._queue.ready
-                return self._front(state, ready[ready.index(chosen) :], Role.PROBE)
+                return self._choose_from_front(state, ready[ready.index(chosen) :], Role.PROBE)
         elif self._reader.candidates is None:
             self._reader.read_candidates()
             chosen = None
@@ -123,12 +123,12 @@ class RequestChooser:
     def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
         """Return whether the next request is a digest, and some of its deliveries may not have been read yet."""
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
-        return is_digest and (self._reader.more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
+        return is_digest and (self._reader.may_have_more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 
-    def _arrival(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
+    def _choose_arrival(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
         """Choose a new event to try during a wait, at most one per wait, in case the endpoint works again."""
         breaker = state.breaker
-        nothing = Choice(state, [], wait=breaker.wait_until - now)
+        nothing = Choice(state, [], wait_seconds=breaker.wait_until - now)
         if (
             breaker.mode is not Mode.OPEN
             or breaker.is_wait_requested
@@ -136,12 +136,12 @@ class RequestChooser:
             or self._bounds.in_order
         ):
             return nothing
-        if not self.arrived or not is_idle or self._bucket_wait(state, now):
+        if not self.may_have_new_events or not is_idle or self._rate_wait_seconds(state, now):
             return nothing
         if self._reader.candidates is None:
             self._reader.read_candidates()
             return nothing
-        self.arrived = False
+        self.may_have_new_events = False
         since_ms = self._clock.now_ms() - round((now - breaker.wait_started) * _MILLISECONDS)
         newest = max(self._reader.candidates, default=None, key=sequence_of)
         if newest is None or newest.attempts or newest.slot_ms or newest.event.time_ms <= since_ms:
@@ -150,9 +150,9 @@ class RequestChooser:
             return nothing
         self._reader.candidates = None
         probed = replace(state, breaker=replace(breaker, has_probed_arrival=True))
-        return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait)
+        return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait_seconds)
 
-    def _bucket_wait(self, state: ReceiverState, now: float) -> float:
+    def _rate_wait_seconds(self, state: ReceiverState, now: float) -> float:
         rate = min(self._bounds.rate, state.rate.per_second)
         self._bucket.rate = rate if isfinite(rate) else 0.0
         return self._bucket.wait(now)

@@ -8,7 +8,7 @@ from notifier.store.tables.request_log import SentRequest
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 200
+BURST: Final = 200
 """The most requests that are logged in a burst."""
 
 PER_SECOND: Final = 1.0
@@ -20,13 +20,13 @@ class LogAllowance:
     """The number of requests that may be logged now: it grows by PER_SECOND each second, up to AT_ONCE."""
 
     def __init__(self) -> None:
-        self._left = float(AT_ONCE)
+        self._left = float(BURST)
         self._counted_at: float | None = None
 
     def take(self, now: float) -> bool:
         """Return whether one more request may be logged at `now` (monotonic seconds); if so, count it."""
         since = 0.0 if self._counted_at is None else max(0.0, now - self._counted_at)
-        self._left = min(float(AT_ONCE), self._left + since * PER_SECOND)
+        self._left = min(float(BURST), self._left + since * PER_SECOND)
         self._counted_at = now
         if self._left < 1:
             return False
@@ -42,7 +42,7 @@ class RequestLog:
         self._successes = LogAllowance()
         self._failures = LogAllowance()
 
-    def entry(self, outcome: Outcome, now: float) -> SentRequest | None:
+    def entry_for(self, outcome: Outcome, now: float) -> SentRequest | None:
         """Return what to log about a request with this outcome; None: nothing. `now` is in monotonic seconds."""
         allowance = self._successes if outcome.reason is AttemptResult.DELIVERED else self._failures
         if outcome.request is None or not allowance.take(now):

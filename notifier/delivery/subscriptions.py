@@ -11,12 +11,12 @@ from notifier.patterns import Patterns
 from notifier.store.subscriptions import Subscription, facts_of_data
 
 
-def subscriptions(settings: Mapping[str, DestinationSettings]) -> tuple[Subscription, ...]:
+def subscriptions_of(settings: Mapping[str, DestinationSettings]) -> tuple[Subscription, ...]:
     """Return the filters of all destinations."""
-    return tuple(subscription(name, theirs) for name, theirs in settings.items())
+    return tuple(subscription_of(name, theirs) for name, theirs in settings.items())
 
 
-def subscription(name: str, settings: DestinationSettings) -> Subscription:
+def subscription_of(name: str, settings: DestinationSettings) -> Subscription:
     """Return a destination's filters."""
     return Subscription(
         name,
@@ -32,7 +32,7 @@ def subscription(name: str, settings: DestinationSettings) -> Subscription:
     )
 
 
-def concerned(events: Sequence[Event], filters: Iterable[Subscription]) -> list[str] | None:
+def affected_destinations(events: Sequence[Event], filters: Iterable[Subscription]) -> list[str] | None:
     """Return the destinations that get one of these events, and possibly a few others; None means all.
 
     With an alert among the events the result is None, because an alert goes to the destination that is configured for
@@ -49,13 +49,13 @@ def concerned(events: Sequence[Event], filters: Iterable[Subscription]) -> list[
             continue
         if wanted.chooses_records:
             contents = [orjson.loads(event.data) for event in events] if contents is None else contents
-            if not any(_admits(wanted, content) for content in contents):
+            if not any(_matches(wanted, content) for content in contents):
                 continue
         found.append(wanted.destination)
     return found
 
 
-def _admits(wanted: Subscription, data: Mapping[str, Any]) -> bool:
+def _matches(wanted: Subscription, data: Mapping[str, Any]) -> bool:
     completion, known = data["completion"], facts_of_data(data)
     return (
         wanted.training_objection(completion["training_id"], known.training_title) is None

@@ -16,8 +16,8 @@ from notifier.config import DestinationSettings
 from notifier.delivery import health
 from notifier.delivery.clocks import TryingClock
 from notifier.delivery.destination_health import DestinationHealth
-from notifier.delivery.health import Serving
-from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, report_attempt, settlements_of
+from notifier.delivery.health import ServiceSnapshot
+from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, log_attempt, settlements_of
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role
 from notifier.delivery.policy.schedule import timetable_of
@@ -38,13 +38,13 @@ from notifier.token_bucket import TokenBucket
 
 _log = logging.getLogger(__name__)
 
-_FETCH = 500
+_READ_AHEAD = 500
 _REFILL_BELOW = 100
 _MILLISECONDS = 1000
 _LONGEST_LEARNED_WAIT = 10.0
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     """Do nothing; the default if the machine's sleep is not tracked."""
 
 
@@ -61,7 +61,7 @@ class Worker:
         on_attempt: OnAttempt = lambda _deliveries, _settlements: None,
         bucket: TokenBucket | None = None,
         on_peer_time: Callable[[int | None], None] = lambda _served_at_ms: None,
-        notice_sleep: Callable[[], Awaitable[None]] = _nothing,
+        detect_sleep: Callable[[], Awaitable[None]] = _do_nothing,
     ) -> None:
         """Initialize with the destination, its settings and the store; `jitter` returns numbers in [0, 1).
 
@@ -79,14 +79,14 @@ class Worker:
         self._clock = clock
         self._on_attempt = on_attempt
         self._on_peer_time = on_peer_time
-        self._notice_sleep = notice_sleep
+        self._detect_sleep = detect_sleep
         self._attempts: set[asyncio.Task[None]] = set()
         self._sampling = asyncio.Lock()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._running = False
         # As many deliveries are read ahead as all concurrent requests can carry, so that none waits for the store.
         size = destination.grouping.size
-        most = MOST_IN_A_DIGEST if size > 1 else _FETCH
+        most = MOST_IN_A_DIGEST if size > 1 else _READ_AHEAD
         self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
         self._queue = ReadyQueue()
         self._timetable = timetable_of(settings)
@@ -98,14 +98,14 @@ class Worker:
             most,
             self._timetable,
             on_read=self._after_read,
-            wake_later=partial(self._later, self.wake),
+            wake_later=partial(self._call_later, self.wake),
         )
         bounds = Bounds(settings, destination.grouping)
         self._chooser = RequestChooser(bounds, self._queue, self._reader, self.bucket, clock)
         self._log = RequestLog(self.name)
-        self._trying = TryingClock(clock)
-        self._writer = OutcomeWriter(self.name, store, self._on_written, self._trying.ms)
-        self._health = DestinationHealth(self.name, bounds, clock, jitter, self._trying, self._writer.set_health)
+        self._trying_clock = TryingClock(clock)
+        self._writer = OutcomeWriter(self.name, store, self._on_written, self._trying_clock.total_ms)
+        self._health = DestinationHealth(self.name, bounds, clock, jitter, self._trying_clock, self._writer.set_health)
 
     @property
     def health(self) -> Health:
@@ -118,12 +118,12 @@ class Worker:
         return self._health.learned
 
     @property
-    def serving(self) -> Serving:
+    def snapshot(self) -> ServiceSnapshot:
         """How the destination is being served at this moment."""
-        return Serving(
+        return ServiceSnapshot(
             self.health,
-            self._trying.seconds_running(),
-            self._trying.ms(),
+            self._trying_clock.seconds_running(),
+            self._trying_clock.total_ms(),
             self.waits_until_ms,
             self.learned,
             self._settings.rate,
@@ -136,7 +136,7 @@ class Worker:
         return self._health.waits_until_ms() if self._is_serving else None
 
     @property
-    def writing(self) -> asyncio.Lock:
+    def write_lock(self) -> asyncio.Lock:
         """A lock; while it is held, this destination's outcomes are not written to the store."""
         return self._writer.write_lock
 
@@ -146,7 +146,7 @@ class Worker:
         await self.prepare()
         self._running = True
         self._writer.start()
-        self._pump()
+        self._start_requests()
 
     async def prepare(self) -> None:
         """Let the destination read the files that its attempts need; called at the start and at each reload.
@@ -160,30 +160,30 @@ class Worker:
         schedule = "" if self._timetable is None else self._timetable.settings_text
         await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
         if not self._running:
-            self._health.begin(recalled)
+            self._health.restore(recalled)
         elif recalled.was_reset:
-            self._health.begin_again(recalled)
+            self._health.reset(recalled)
             self._queue.forget_failures()
-            self.set_aside()
+            self.reload_queue()
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
         """Take deliveries that were just stored, if no other waits, neither here nor in the store."""
         if self._reader.has_read_all and self._queue.is_empty:
             self._queue.add(deliveries)
-            self._pump()
+            self._start_requests()
 
     def wake(self) -> None:
         """Check the store for events to deliver."""
-        self._chooser.arrived = True
-        self._reader.look_again()
-        self._pump()
+        self._chooser.may_have_new_events = True
+        self._reader.mark_outdated()
+        self._start_requests()
 
     async def stop(self, grace: float) -> None:
         """Start no more attempts, give those under way `grace` seconds to finish, and record their outcomes.
 
         The delivery of an attempt that is cut off stays pending, and the next run sends it again under the same id.
         """
-        self._trying.hold(held=False)
+        self._trying_clock.set_paused(is_paused=False)
         self._running = False
         self.is_draining = True
         for timer in self._timers.values():
@@ -204,13 +204,13 @@ class Worker:
 
         Returns True if it was already enabled and waited before its next try; that wait is ended.
         """
-        switch = health.switched(self.health, enabled=enabled, now_ms=self._clock.now_ms())
+        switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:
             return enabled and self.try_at_once()
         await self._store.run(destinations.remember, self.name, switch)
         # The health is set again after this write, because an outcome that arrived meanwhile may have overwritten it.
-        self._health.switch(switch)
-        self.set_aside()
+        self._health.apply_switch(switch)
+        self.reload_queue()
         return False
 
     def try_at_once(self) -> bool:
@@ -218,7 +218,7 @@ class Worker:
         waited = self.waits_until_ms is not None
         self._health.end_wait()
         if waited:
-            health.report_wait_ended(self.name)
+            health.log_wait_ended(self.name)
         self.wake()
         return waited
 
@@ -228,10 +228,10 @@ class Worker:
         Returns the outcome, and whether a success ended a wait of the destination before its next try.
         """
         async with self._sampling:
-            await self._take_turn()
+            await self._wait_for_rate()
             outcome = await self._destination.send([Delivery(event, self.name)])
         waited = self.waits_until_ms is not None
-        if not self._health.after_sample(outcome):
+        if not self._health.apply_sample(outcome):
             return outcome, False
         self.wake()
         return outcome, waited
@@ -240,7 +240,7 @@ class Worker:
         """Return the request that `deliveries` would share, without sending it; None if it cannot be shown."""
         return await self._destination.preview(deliveries) if isinstance(self._destination, Previewing) else None
 
-    async def _take_turn(self) -> None:
+    async def _wait_for_rate(self) -> None:
         """Count one more request, and wait until the rate allows it; later requests wait behind it."""
         now = self._clock.monotonic()
         # The learned wait may be an hour, and an operator must be able to test sooner whether it still applies.
@@ -255,74 +255,74 @@ class Worker:
         """Shift the wall-clock times in memory by `by_ms`, after the clock was set and stored times were shifted."""
         self._writer.follow_clock(by_ms)
         self._health.follow_clock(by_ms)
-        self.set_aside()
+        self.reload_queue()
 
     def after_sleep(self, slept: float) -> None:
         """Do not count the seconds that the machine slept as time in which delivery was tried."""
-        self._trying.leave_out(slept)
-        self.set_aside()
+        self._trying_clock.exclude(slept)
+        self.reload_queue()
 
-    def set_aside(self) -> None:
+    def reload_queue(self) -> None:
         """Discard the deliveries that were read ahead, so that they are read from the store again."""
         self._queue.clear()
-        self._reader.look_again()
-        self._pump()
+        self._reader.mark_outdated()
+        self._start_requests()
 
     @property
     def _is_serving(self) -> bool:
         return self._running and self._health.is_enabled
 
-    def _pump(self) -> None:
+    def _start_requests(self) -> None:
         """Start all requests that may start now, and set a timer for those that may start later."""
-        if not self._is_serving or self._writer.blocked:
+        if not self._is_serving or self._writer.is_blocked:
             return
         if self._reader.gate_has_changed:
             self._reader.gate = None
-            self.set_aside()
+            self.reload_queue()
             return
-        while len(self._attempts) < self._health.state.request_limit and self._start_next():
+        while len(self._attempts) < self._health.state.request_limit and self._start_one_request():
             pass
-        reads_front = self._reader.more and len(self._queue.ready) < self._refill_below
-        if reads_front and not self._chooser.probes_anywhere(self._health.state):
+        reads_front = self._reader.may_have_more and len(self._queue.ready) < self._refill_below
+        if reads_front and not self._chooser.probes_whole_queue(self._health.state):
             self._reader.read_due()
 
     def _after_read(self) -> None:
         """Start requests after a read of the store, and set a timer for the next change of the timetable's gate."""
         gate = self._reader.gate
         if gate is not None:
-            self._trying.hold(held=gate.held_until_ms is not None)
+            self._trying_clock.set_paused(is_paused=gate.held_until_ms is not None)
             if gate.changes_ms is not None:
-                self._later(self.set_aside, max(0.0, (gate.changes_ms - self._clock.now_ms()) / _MILLISECONDS))
-        self._pump()
+                self._call_later(self.reload_queue, max(0.0, (gate.changes_ms - self._clock.now_ms()) / _MILLISECONDS))
+        self._start_requests()
 
-    def _start_next(self) -> bool:
+    def _start_one_request(self) -> bool:
         """Start a request if one may start now; return whether one was started."""
         now = self._clock.monotonic()
         choice = self._chooser.choose(self._health.state, now, is_idle=not self._attempts)
         self._health.state = choice.state
-        if choice.wait is not None:
-            self._later(self._pump, choice.wait)
+        if choice.wait_seconds is not None:
+            self._call_later(self._start_requests, choice.wait_seconds)
         if choice.deliveries:
-            self._start(choice.deliveries, choice.role, now)
+            self._start_attempt(choice.deliveries, choice.role, now)
         return bool(choice.deliveries)
 
-    def _start(self, deliveries: Sequence[Delivery], role: Role, now: float) -> None:
+    def _start_attempt(self, deliveries: Sequence[Delivery], role: Role, now: float) -> None:
         self.bucket.spend()
         self._health.count_start(now)
-        self._queue.begin(deliveries)
-        attempt = Attempt(tuple(deliveries), now, role, self._queue.first_failed(deliveries))
+        self._queue.mark_busy(deliveries)
+        attempt = Attempt(tuple(deliveries), now, role, self._queue.first_failed_at(deliveries))
         task = asyncio.create_task(self._attempt(attempt, self._queue.generation))
         self._attempts.add(task)
         task.add_done_callback(partial(self._attempt_ended, attempt.deliveries))
 
     async def _attempt(self, attempt: Attempt, generation: int) -> None:
         try:
-            attempt = await self._portion(attempt, generation)
+            attempt = await self._fit_into_message(attempt, generation)
             outcome = await self._destination.send(attempt.deliveries)
         except Exception:  # noqa: BLE001 - a bug with one message must not stop the destination
             _log.exception("the event could not be turned into a request", extra={"destination": self.name})
             outcome = Outcome(AttemptResult.UNSENDABLE, detail="the notifier could not make a request of this event")
-        await self._notice_sleep()
+        await self._detect_sleep()
         now = self._clock.monotonic()
         milliseconds = round((now - attempt.started) * _MILLISECONDS)
         self._on_peer_time(outcome.peer_ms)
@@ -330,10 +330,14 @@ class Worker:
         task = asyncio.current_task()
         if task is not None:
             self._attempts.discard(task)
-        before, was_enabled, trying_ms = self._health.state.breaker, self._health.is_enabled, self._trying.ms()
-        result = self._health.judge(attempt, outcome, trying_ms=trying_ms, now=now)
+        before, was_enabled, trying_ms = (
+            self._health.state.breaker,
+            self._health.is_enabled,
+            self._trying_clock.total_ms(),
+        )
+        result = self._health.apply_outcome(attempt, outcome, trying_ms=trying_ms, now=now)
         if before.probes_single_events and not result.state.breaker.probes_single_events:
-            self._reader.more = True
+            self._reader.may_have_more = True
         settlements = settlements_of(
             attempt.deliveries,
             result.decisions,
@@ -341,30 +345,32 @@ class Worker:
             milliseconds=milliseconds,
             trying_ms=trying_ms,
             now_ms=self._clock.now_ms(),
-            logged=self._log.entry(outcome, now),
+            logged=self._log.entry_for(outcome, now),
         )
         if was_enabled and not self._health.is_enabled:
-            self.set_aside()
-        if result.forget_halves:
-            self._queue.forget_halves()
-        kept = generation == self._queue.generation
-        self._queue.end(attempt, result.decisions, split=result.split, kept=kept, trying_ms=trying_ms, now=now)
-        report_attempt(attempt.deliveries, settlements)
+            self.reload_queue()
+        if result.merge_halves:
+            self._queue.merge_halves()
+        is_current = generation == self._queue.generation
+        self._queue.finish_attempt(
+            attempt, result.decisions, split=result.split_in_half, is_current=is_current, trying_ms=trying_ms, now=now
+        )
+        log_attempt(attempt.deliveries, settlements)
         self._writer.add(settlements)
-        self._pump()
+        self._start_requests()
         if not self._attempts and not self._reader.is_reading:
-            self._writer.flush_soon()
+            self._writer.stop_collecting()
         # This call comes last, so that the outcome is queued for the store even if the call fails.
         self._on_attempt(attempt.deliveries, settlements)
 
-    async def _portion(self, attempt: Attempt, generation: int) -> Attempt:
+    async def _fit_into_message(self, attempt: Attempt, generation: int) -> Attempt:
         """Return the attempt with as many deliveries of a digest as fit into one message; put the others back."""
         whole = attempt.deliveries
         if len(whole) == 1 or whole[0].slot_ms is None or not isinstance(self._destination, Portioning):
             return attempt
         count = await self._destination.portion(whole)
         if count < len(whole):
-            self._queue.put_back(whole[count:], kept=generation == self._queue.generation)
+            self._queue.put_back(whole[count:], is_current=generation == self._queue.generation)
         return replace(attempt, deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
@@ -375,22 +381,22 @@ class Worker:
             return
         facts = {"destination": self.name, "events": len(deliveries)}
         _log.critical("an internal error; these events are retried later", extra=facts, exc_info=fault)
-        asyncio.get_running_loop().call_later(FAULT_PAUSE_SECONDS, self._recover, deliveries)
+        asyncio.get_running_loop().call_later(FAULT_PAUSE_SECONDS, self._release_and_reload, deliveries)
 
-    def _recover(self, deliveries: Sequence[Delivery]) -> None:
-        self._queue.recover(deliveries)
-        self.set_aside()
+    def _release_and_reload(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.release_unfinished(deliveries)
+        self.reload_queue()
 
     def _on_written(self, settlements: Sequence[Settlement]) -> None:
         """Continue after these outcomes were written to the store."""
-        self._queue.written(settlements)
+        self._queue.release_written(settlements)
         if any(it.state is not DeliveryState.DELIVERED for it in settlements):
-            self._reader.more = True
-        if self._reader.candidates is not None and self._reader.more:
+            self._reader.may_have_more = True
+        if self._reader.candidates is not None and self._reader.may_have_more:
             self._reader.candidates = None
-        self._pump()
+        self._start_requests()
 
-    def _later(self, action: Callable[[], None], seconds: float) -> None:
+    def _call_later(self, action: Callable[[], None], seconds: float) -> None:
         """Call `action` in `seconds`; this replaces an earlier call for the same action."""
         if not self._running:
             return

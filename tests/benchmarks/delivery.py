@@ -21,7 +21,7 @@ import aiohttp
 from notifier.clock import SystemClock
 from notifier.config import HttpSettings
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import subscription
+from notifier.delivery.subscriptions import subscription_of
 from notifier.destinations.webhook.envelope import batch, single
 from notifier.events import Event
 from notifier.http.exchange import new_session
@@ -80,7 +80,7 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
 async def notifier(events: int, settings: HttpSettings, store: Store) -> Taken:
     """Deliver `events` that wait in a new store; return what it took."""
     await store.open()
-    wants = [subscription("receiver", settings)]
+    wants = [subscription_of("receiver", settings)]
     await store.run(sources.recall, "acme")
     for first in range(0, events, 1000):
         changes = news(range(first, min(first + 1000, events)))

@@ -23,7 +23,7 @@ from notifier.clock import SystemClock
 from notifier.config import load
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.http.connector import MortalConnection
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
@@ -78,7 +78,7 @@ async def measure(api: subprocess.Popen[str], url: str, receiver: str, events: i
         connector._factory = partial(NotingConnection, answers, asyncio.get_running_loop())
         dispatcher = Dispatcher(settings.destinations, store, SystemClock())
         await dispatcher.start(session)
-        wanted = subscriptions(settings.destinations)
+        wanted = subscriptions_of(settings.destinations)
         watcher = build_watcher(
             settings,
             "acme",

@@ -36,7 +36,7 @@ from msgspec.structs import replace
 
 from notifier.clock import SystemClock
 from notifier.config import HttpSettings
-from notifier.delivery.subscriptions import subscription
+from notifier.delivery.subscriptions import subscription_of
 from notifier.events import Change
 from notifier.store.file.store import FileStore
 from notifier.store.tables import records, sources
@@ -249,7 +249,7 @@ class Notifier(Peer):
         store = FileStore(self.folder / "notifier.db")
         await store.open()
         await store.run(sources.recall, "acme")
-        wants = [subscription("receiver", HttpSettings.model_validate({"type": "http", "url": self.webhook}))]
+        wants = [subscription_of("receiver", HttpSettings.model_validate({"type": "http", "url": self.webhook}))]
         for first in range(0, len(numbers), 1000):
             found = records.Findings("acme", "acme", changes=_named(numbers[first : first + 1000]))
             await store.run(records.write, found, wants, SystemClock().now_ms())

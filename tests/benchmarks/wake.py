@@ -18,7 +18,7 @@ import orjson
 from notifier.clock import SystemClock
 from notifier.config import HttpSettings
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import concerned, subscriptions
+from notifier.delivery.subscriptions import affected_destinations, subscriptions_of
 from notifier.events import Event, EventType
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
@@ -50,7 +50,7 @@ async def run(number: int, rounds: int, folder: Path) -> None:
     }
     data = orjson.dumps({"completion": {"training_id": "7", "user_id": "u"}})
     events = [Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)]
-    filters = subscriptions(settings)
+    filters = subscriptions_of(settings)
     store = FileStore(folder / "notifier.db")
     await store.open()
     async with new_session() as session:
@@ -59,7 +59,7 @@ async def run(number: int, rounds: int, folder: Path) -> None:
         await measure(dispatcher, store, dispatcher.wake, 1)
         for name, wake in (
             ("all destinations", dispatcher.wake),
-            ("those concerned", lambda: dispatcher.wake(concerned(events, filters))),
+            ("those concerned", lambda: dispatcher.wake(affected_destinations(events, filters))),
         ):
             passed, processor = await measure(dispatcher, store, wake, rounds)
             report(name, passed, "ms")

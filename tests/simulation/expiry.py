@@ -18,7 +18,7 @@ import orjson
 from msgspec.structs import replace
 
 from notifier.config import Settings
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
 from notifier.facts import ListedEnd, PersonField, TrainingFacts, months_later
 from notifier.kpa.employee_status import StatusPage
@@ -113,7 +113,7 @@ class ExpiryWorld:
 
     def start(self) -> None:
         """Start a process."""
-        wanted = subscriptions(self.settings.destinations)
+        wanted = subscriptions_of(self.settings.destinations)
         self.rounds = ExpiryRounds(
             self.store,
             self.clock,
@@ -369,7 +369,7 @@ def _mark_swept(db: Database, settings: Settings) -> None:
 
 def _write(db: Database, settings: Settings, changes: Sequence[Change], now_ms: int) -> list[Event]:
     findings = Findings(_SOURCE, settings.sources[_SOURCE].namespace(_SOURCE), changes=changes, names=Names())
-    return records.write(db, findings, subscriptions(settings.destinations), now_ms)
+    return records.write(db, findings, subscriptions_of(settings.destinations), now_ms)
 
 
 def _events_after(db: Database, sequence: int) -> list[Event]:

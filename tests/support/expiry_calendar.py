@@ -6,7 +6,7 @@ import time
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.events import Event
 from notifier.watch.expiry_rounds import ExpiryRounds, local_day
 from tests.support.waiting import DEADLINE
@@ -30,7 +30,7 @@ class Calendar:
     def restart(self) -> None:
         station = self.station
         assert station.settings is not None
-        settings, wanted = station.settings, subscriptions(station.settings.destinations)
+        settings, wanted = station.settings, subscriptions_of(station.settings.destinations)
         self.rounds = ExpiryRounds(
             station.store, station.clock, lambda: settings, lambda: wanted, self.events.extend, self.set_aside.extend
         )

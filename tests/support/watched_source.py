@@ -22,7 +22,7 @@ from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition
 from notifier.config import Settings
 from notifier.daemon.watcher_factory import build_watcher
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.kpa.v1_keys import key_without_id
 from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, synthetic_account
 from notifier.store.file.store import FileStore
@@ -197,7 +197,7 @@ class Station:
         common = {"type": "http", "url": "http://127.0.0.1:9/"}
         destinations = {name: common | filters for name, filters in self.destinations.items()}
         settings = Settings.model_validate({"sources": {"acme": defaults | self.keys}, "destinations": destinations})
-        wanted = subscriptions(settings.destinations)
+        wanted = subscriptions_of(settings.destinations)
         self.settings = settings
         self._watcher = build_watcher(
             settings,

@@ -16,7 +16,7 @@ from notifier.cli.store_access import open_store
 from notifier.clock import SystemClock
 from notifier.daemon.api.record import forgotten, known_lives, life_document, not_judged, not_told, withheld
 from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, not_judged_why, why
-from notifier.delivery.subscriptions import subscriptions
+from notifier.delivery.subscriptions import subscriptions_of
 from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.record_history import EventHistory, FieldChange, PastAttempt, RecordHistory
 from notifier.store.subscriptions import Subscription
@@ -44,7 +44,7 @@ def explain(global_options: GlobalOptions, record: str, *, as_json: bool) -> Non
             histories = known_lives(db, record)
         except UnknownRecordError as error:
             raise NameNotFoundError(str(error)) from error
-    subscribed = subscriptions(settings.destinations)
+    subscribed = subscriptions_of(settings.destinations)
     confirm_after = {name: source.confirm_after for name, source in settings.sources.items()}
     if as_json:
         echo_json(

@@ -21,7 +21,7 @@ from notifier.cli.store_access import open_store
 from notifier.clock import SystemClock
 from notifier.config import Destination, MessageSettings, Settings
 from notifier.delivery.policy.schedule import timetable_of
-from notifier.delivery.preview import requests
+from notifier.delivery.preview import group_into_requests
 from notifier.destinations import registry
 from notifier.destinations.base import Destination as AnyDestination
 from notifier.destinations.base import Preview, Previewing, close
@@ -218,7 +218,7 @@ async def _previews(
         # Other previews have no slot: alerts do not wait for one, and with a slot a session would become a digest.
         slot_ms = table.next_slot_ms(now_ms) if table is not None and is_digest else None
         waiting = [Delivery(event, name, slot_ms=slot_ms) for event in events]
-        groups = requests(waiting, destination, settings.destinations[name].rate)
+        groups = group_into_requests(waiting, destination, settings.destinations[name].rate)
         return [(len(group), await destination.preview(group)) async for group in groups]
 
 

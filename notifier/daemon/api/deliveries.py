@@ -67,7 +67,7 @@ class Deliveries:
 
     async def start(self) -> None:
         """Continue a replay that the last run did not finish. Raises StoreError."""
-        await self._replaying.take_up()
+        await self._replaying.resume_unfinished()
 
     async def stop(self) -> None:
         """Interrupt a replay; the next run of the daemon continues it."""
@@ -97,7 +97,7 @@ class Deliveries:
             dry_run=dry_run,
         )
         if not dry_run:
-            self._dispatcher.set_aside(counts)
+            self._dispatcher.reload_queues(counts)
         return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
 
     async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
@@ -123,7 +123,7 @@ class Deliveries:
             if wish.dry_run:
                 plan = await self._replaying.plan(past, wish.destination)
             else:
-                number, plan = await self._replaying.begin(past, wish.destination)
+                number, plan = await self._replaying.start(past, wish.destination)
         except ReplayRunningError as error:
             return ActionResult(ok=False, body={"message": str(error)})
         except ReplayStoppedError:

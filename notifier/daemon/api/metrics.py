@@ -9,7 +9,7 @@ from notifier.alerts.evaluation import Evaluation
 from notifier.clock import Clock
 from notifier.daemon.sources import SourceRegistry
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.health import Serving, told_state
+from notifier.delivery.health import ServiceSnapshot, state_to_show
 from notifier.store.database import Database
 from notifier.store.reader import StoreReader
 from notifier.store.tables import destinations, sources, sweeps
@@ -51,7 +51,7 @@ class MetricsCollector:
         """Return the page of metrics. Raises StoreError."""
         known_sources, known_sweeps, known_destinations = await self._reader.run(_remembered)
         store = None if self._state_file is None else await _file_figures(self._state_file)
-        serving, evaluation = self._dispatcher.serving(), self._evaluation()
+        serving, evaluation = self._dispatcher.snapshots(), self._evaluation()
         figures = MetricsSnapshot(
             now_ms=self._clock.now_ms(),
             started_ms=started_ms,
@@ -72,9 +72,9 @@ class MetricsCollector:
         return await asyncio.to_thread(self._counts.page, figures)
 
 
-def destination_figures(memory: DestinationMemory, serving: Serving) -> DestinationFigures:
+def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> DestinationFigures:
     """Return the figures of one destination; `serving` is more recent than `memory`, which is from the store."""
-    state = told_state(
+    state = state_to_show(
         serving.health,
         memory.pending - memory.scheduled,
         is_draining=serving.is_draining,

@@ -8,7 +8,7 @@ from msgspec import Struct
 from notifier import __version__
 from notifier.alerts.evaluation import Evaluation
 from notifier.clock import Clock, iso_utc
-from notifier.delivery.health import Serving, told_state
+from notifier.delivery.health import ServiceSnapshot, state_to_show
 from notifier.kpa.rate_limiter import Priority, Usage
 from notifier.store.database import Database, Engine
 from notifier.store.tables import destinations, holds, replays, sweeps
@@ -161,13 +161,13 @@ def _used(usage: Usage | None, purpose: Priority) -> int | None:
     return None if usage is None else usage.by.get(purpose.label, 0)
 
 
-def destination_status(memory: DestinationMemory, serving: Serving | None) -> "DestinationDocument":
+def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | None) -> "DestinationDocument":
     """Return the description of one destination; `serving` comes from its worker and is more recent than `memory`."""
     health = memory.health if serving is None else serving.health
     learned = memory.learned if serving is None else serving.learned
     is_draining = serving is not None and serving.is_draining
     return {
-        "state": told_state(
+        "state": state_to_show(
             health, memory.pending - memory.scheduled, is_draining=is_draining, was_tried=memory.was_tried
         ),
         "reason": health.reason,

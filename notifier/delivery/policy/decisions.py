@@ -115,8 +115,8 @@ class AttemptDecisions(Struct, frozen=True):
 
     state: ReceiverState
     decisions: tuple[RetryDecision, ...]
-    split: bool = False
-    forget_halves: bool = False
+    split_in_half: bool = False
+    merge_halves: bool = False
 
 
 _ATTEMPTS_BEFORE_DIVIDING = 40
@@ -169,7 +169,7 @@ def after_attempt(
         may_be_endpoint = _may_be_endpoint_failure(attempt, proven=proven)
         state = _count_failure(state, attempt, scope, bounds, may_be_endpoint=may_be_endpoint, now=now, jitter=jitter)
     if count > 1:
-        return AttemptDecisions(state, (_SPLIT,) * count, split=True)
+        return AttemptDecisions(state, (_SPLIT,) * count, split_in_half=True)
     open_or_strict = state.breaker.mode is Mode.OPEN or bounds.in_order
     decision = retry.after_failure(
         first,
@@ -236,7 +236,7 @@ def _after_success(state: ReceiverState, attempt: Attempt, bounds: Bounds, now: 
         size=replace(size, proposed_limit=0) if outage_is_over else size,
         concurrency=min(bounds.settings.concurrency, state.concurrency + 1),
     )
-    return AttemptDecisions(after, (_DELIVERED,) * len(attempt.deliveries), forget_halves=outage_is_over)
+    return AttemptDecisions(after, (_DELIVERED,) * len(attempt.deliveries), merge_halves=outage_is_over)
 
 
 def _after_partial_delivery(

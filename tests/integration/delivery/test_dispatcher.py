@@ -10,7 +10,7 @@ from aiohttp import web
 
 from notifier.config.webhooks import HttpSettings
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.delivery.subscriptions import subscription
+from notifier.delivery.subscriptions import subscription_of
 from notifier.store.database import Database
 from notifier.store.tables.destinations import HealthState
 from tests.support.waiting import until
@@ -47,7 +47,7 @@ async def test_a_new_event_does_not_overtake_one_that_was_stored_before_it(
     await rig.enter("1")
     later = await rig.enter("2")
     dispatcher.hand_over(later.events, later.deliveries)
-    assert not dispatcher._workers["hr"]._queue.held
+    assert not dispatcher._workers["hr"]._queue.claimed
     dispatcher.wake()
     await rig.settled()
     assert sorted(receiver.subjects) == ["1", "2"]
@@ -60,11 +60,11 @@ async def test_new_events_are_read_from_the_store_while_others_wait_for_their_ne
     await rig.enter("1")
     dispatcher.wake()
     worker = dispatcher._workers["hr"]
-    await until(lambda: bool(receiver.arrivals) and not worker._queue.held)
-    await until(lambda: not worker._reader.more and not worker._reader.is_reading)
+    await until(lambda: bool(receiver.arrivals) and not worker._queue.claimed)
+    await until(lambda: not worker._reader.may_have_more and not worker._reader.is_reading)
     written = await rig.enter("2")
     worker.hand_over(written.deliveries)
-    assert not worker._queue.held
+    assert not worker._queue.claimed
     dispatcher.wake()
     await until(lambda: "2" in receiver.subjects)
 
@@ -74,7 +74,7 @@ async def test_a_disabled_destination_takes_no_new_events(rig: Rig, dispatcher: 
     await dispatcher.set_enabled("hr", enabled=False)
     written = await rig.enter("1")
     dispatcher.hand_over(written.events, written.deliveries)
-    assert not dispatcher._workers["hr"]._queue.held
+    assert not dispatcher._workers["hr"]._queue.claimed
 
 
 async def caught_up(dispatcher: Dispatcher) -> None:
@@ -221,7 +221,7 @@ async def test_a_destinations_filters_become_its_subscription() -> None:
             "user_ids": ["5e58"],
         }
     )
-    made = subscription("hr", settings)
+    made = subscription_of("hr", settings)
     assert made.destination == "hr"
     assert (made.events, made.sources) == (frozenset({"completion.created"}), frozenset({"acme"}))
     assert (made.training_ids, made.user_ids) == (frozenset({"1046"}), frozenset({"5e58"}))

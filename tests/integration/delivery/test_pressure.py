@@ -282,7 +282,7 @@ def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dro
         assert [it.subjects for it in world.receiver.accepted] == [("2",)]
         await world.store.run(lambda db: db.execute("DELETE FROM deliveries WHERE sequence = 1"))
         assert world.worker is not None
-        world.worker.set_aside()
+        world.worker.reload_queue()
 
     receiver = simulate(poisoned(REFUSED), http(), news, until=2 * HOUR, acts=acts)
     assert [it.sequences for it in receiver.accepted] == [(3,), (2,)]

@@ -41,7 +41,7 @@ class Scene:
 
     async def begin(self, destination: str | None = None) -> int:
         past = ReplayRange(0, self.rig.clock.now_ms() + 1, await self.rig.store.run(requeue.newest))
-        number, _ = await self.replaying.begin(past, destination)
+        number, _ = await self.replaying.start(past, destination)
         return number
 
     async def latest(self) -> ReplayRun:
@@ -75,7 +75,7 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     monkeypatch.setattr(replaying, "MOST_WAITING", 4)
-    monkeypatch.setattr(replaying, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(replaying, "CHECK_INTERVAL_SECONDS", 0.01)
     async with Rig(tmp_path / "notifier.db") as rig:
         await rig.enter(*keys(10), to=("hr", "it"))
         this = Scene(rig)
@@ -136,7 +136,7 @@ async def test_after_a_restart_it_goes_on_where_it_was(scene: Scene, caplog: pyt
     with pytest.raises(ReplayRunningError):
         await scene.begin()
     with caplog.at_level("INFO"):
-        await scene.replaying.take_up()
+        await scene.replaying.resume_unfinished()
     assert "replay continues" in caplog.text
     for expected in (8, 10):
         await scene.has_queued(hr=expected, it=expected)
@@ -152,14 +152,14 @@ async def test_what_was_stopped_stays_so_over_a_restart(scene: Scene) -> None:
     for name in ("hr", "it"):
         await scene.deliver(name)
     scene.restart()
-    await scene.replaying.take_up()
+    await scene.replaying.resume_unfinished()
     await asyncio.sleep(0.05)
     assert await scene.queued() == {"hr": 4, "it": 4}
     assert (await scene.latest()).state is ReplayState.STOPPED
 
 
 async def test_what_is_still_being_counted_can_be_stopped(scene: Scene) -> None:
-    beginning = asyncio.create_task(scene.replaying.begin(ReplayRange(0, scene.rig.clock.now_ms() + 1, 20), None))
+    beginning = asyncio.create_task(scene.replaying.start(ReplayRange(0, scene.rig.clock.now_ms() + 1, 20), None))
     await asyncio.sleep(0)
     await scene.replaying.stop()
     with pytest.raises(ReplayStoppedError):
@@ -199,7 +199,7 @@ async def test_a_destination_that_is_gone_after_a_restart_ends_its_part(scene: S
     await scene.deliver("it")
     scene.to.remove("it")
     scene.restart()
-    await scene.replaying.take_up()
+    await scene.replaying.resume_unfinished()
     await scene.ends()
     assert await scene.waiting("it") == 0
 

@@ -8,10 +8,10 @@ import pytest
 
 from notifier.delivery.health import (
     DestinationState,
-    moved,
-    switch_unserved,
-    switched,
-    told_state,
+    after_switch,
+    set_enabled_without_worker,
+    shifted,
+    state_to_show,
     without_wait,
 )
 from notifier.destinations.outcome import AttemptResult
@@ -46,7 +46,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     ],
 )
 def test_a_switch_is_decided(before: Health, enabled: bool, expected: Health | None) -> None:
-    assert switched(before, enabled=enabled, now_ms=NOW + 5000) == expected
+    assert after_switch(before, enabled=enabled, now_ms=NOW + 5000) == expected
 
 
 def test_only_trouble_is_without_wait() -> None:
@@ -56,8 +56,8 @@ def test_only_trouble_is_without_wait() -> None:
 
 
 def test_what_was_remembered_moves_with_the_clock() -> None:
-    assert moved(RETRYING, 7) == Health(HealthState.RETRYING, "timeout", NOW + 7, 3, NOW + 60_007)
-    assert moved(Health(), 7) == Health()
+    assert shifted(RETRYING, 7) == Health(HealthState.RETRYING, "timeout", NOW + 7, 3, NOW + 60_007)
+    assert shifted(Health(), 7) == Health()
 
 
 async def test_a_parked_destination_stays_parked_over_a_restart_and_gets_everything_once_resumed(
@@ -79,19 +79,19 @@ async def test_a_parked_destination_stays_parked_over_a_restart_and_gets_everyth
 
 async def test_without_a_worker_a_destination_is_switched_in_the_state_file(rig: Rig) -> None:
     await rig.enter("1")
-    first = await rig.store.run(switch_unserved, "hr", enabled=False, now_ms=NOW)
+    first = await rig.store.run(set_enabled_without_worker, "hr", enabled=False, now_ms=NOW)
     assert first == (Health(HealthState.DISABLED, "operator", NOW), False)
-    assert await rig.store.run(switch_unserved, "hr", enabled=False, now_ms=NOW + 1) == first
-    assert await rig.store.run(switch_unserved, "hr", enabled=True, now_ms=NOW + 9000) == (Health(), False)
+    assert await rig.store.run(set_enabled_without_worker, "hr", enabled=False, now_ms=NOW + 1) == first
+    assert await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW + 9000) == (Health(), False)
     assert await rig.store.run(destinations.recall, "hr") == Health()
 
 
 async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> None:
     await rig.store.run(destinations.recall, "hr")
     await rig.store.run(destinations.remember, "hr", RETRYING)
-    health, waited = await rig.store.run(switch_unserved, "hr", enabled=True, now_ms=NOW)
+    health, waited = await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW)
     assert (health.retry_at_ms, waited) == (None, True)
-    assert await rig.store.run(switch_unserved, "hr", enabled=True, now_ms=NOW) == (health, False)
+    assert await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW) == (health, False)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> No
 def test_how_a_destination_is_doing_is_told(
     health: Health, pending: int, *, draining: bool, told: DestinationState
 ) -> None:
-    assert told_state(health, pending, is_draining=draining) is told
+    assert state_to_show(health, pending, is_draining=draining) is told
 
 
 async def test_a_destination_in_trouble_need_not_wait_when_the_operator_retries(rig: Rig, receiver: Receiver) -> None:

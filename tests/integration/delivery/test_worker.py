@@ -39,7 +39,7 @@ async def test_everything_that_waits_is_delivered_once(rig: Rig, receiver: Recei
 async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome_writer, "GATHER_SECONDS", 600.0)
+    monkeypatch.setattr(outcome_writer, "COLLECT_SECONDS", 600.0)
     await rig.enter(*keys(20))
     async with rig.running(rig.http(receiver.url)):
         await rig.settled()

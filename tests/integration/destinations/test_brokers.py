@@ -476,7 +476,7 @@ async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_
             await rig.settled()
             if number == 0:
                 tuned = SETTINGS.validate_python({**broker.keys(port=way.port), **HASTY, "concurrency": 1})
-                await dispatcher.renew({"hr": tuned}, rig.session, renewed=["hr"], grace=1.0)
+                await dispatcher.apply_settings({"hr": tuned}, rig.session, changed=["hr"], grace=1.0)
         await dispatcher.stop(1.0)
         await until(lambda: all(writer.is_closing() for writer in way.writers))
         assert way.connections >= 2

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
 from notifier.alerts.destination_rules import FAILING_FOR_SECONDS, FORGOTTEN_AFTER_SECONDS, conditions, failing_for
-from notifier.delivery.health import DestinationReport, Serving
+from notifier.delivery.health import DestinationReport, ServiceSnapshot
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.tables.destinations import (
     BY_OPERATOR,
@@ -51,7 +51,7 @@ def told(
     serving: Mapping[str, Any] | None = None,
     firing: Collection[ConditionKey] = (),
 ) -> list[Condition]:
-    served = Serving(health, uptime, TRYING, **(serving or {}))
+    served = ServiceSnapshot(health, uptime, TRYING, **(serving or {}))
     found = conditions("hr", DestinationReport(served, undelivered, error, due, NOW), firing)
     return [it for it in found if it.seen_seconds >= it.begins_after_seconds or it.key in firing]
 
@@ -62,7 +62,7 @@ def names(found: Sequence[Condition]) -> list[str]:
 
 
 def fails(health: Health, *undelivered: Undelivered, uptime: float = 1e6, is_firing: bool = False) -> bool:
-    lasts = failing_for(Serving(health, uptime, TRYING), undelivered, NOW, is_firing=is_firing)
+    lasts = failing_for(ServiceSnapshot(health, uptime, TRYING), undelivered, NOW, is_firing=is_firing)
     return lasts is not None and (is_firing or lasts >= FAILING_FOR_SECONDS)
 
 

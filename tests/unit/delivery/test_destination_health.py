@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from notifier.config.webhooks import HttpSettings
 from notifier.delivery.clocks import TryingClock
 from notifier.delivery.destination_health import DestinationHealth
-from notifier.delivery.health import moved
+from notifier.delivery.health import shifted
 from notifier.delivery.policy.batching import BatchSize
 from notifier.delivery.policy.circuit_breaker import Mode
 from notifier.delivery.policy.decisions import Attempt, Bounds, Role
@@ -40,12 +40,14 @@ class Served:
             self.trying,
             lambda *change: self.stored.append(change),
         )
-        self.health.begin(StartingState(Health(), Learned(), 0))
+        self.health.restore(StartingState(Health(), Learned(), 0))
 
     def attempt(self, outcome: Outcome, sequence: int = 1) -> None:
         now = self.clock.monotonic()
         delivery = Delivery(Event(sequence, "evt_1", "completion.created", "acme", "1", 0, b"{}"), "hr")
-        self.health.judge(Attempt((delivery,), now, Role.NORMAL, None), outcome, trying_ms=self.trying.ms(), now=now)
+        self.health.apply_outcome(
+            Attempt((delivery,), now, Role.NORMAL, None), outcome, trying_ms=self.trying.total_ms(), now=now
+        )
 
     def fail(self) -> None:
         """Let so many attempts fail that the destination waits."""
@@ -81,22 +83,22 @@ def test_disabled_by_its_answer_it_is_no_longer_tried_and_the_time_stands(served
     served.clock.advance(100)
     assert not served.health.is_enabled
     assert served.stored[-1][0].state is HealthState.DISABLED
-    assert served.trying.ms() == 7000
+    assert served.trying.total_ms() == 7000
 
 
 def test_enabled_by_an_operator_it_begins_healthy_and_the_time_runs(served: Served) -> None:
     served.attempt(GONE)
-    served.health.switch(Health())
+    served.health.apply_switch(Health())
     served.clock.advance(3)
     assert served.stored[-1][0] == Health()
-    assert served.trying.ms() == 3000
+    assert served.trying.total_ms() == 3000
 
 
 def test_a_sample_that_was_taken_ends_a_failure_and_nothing_else(served: Served) -> None:
-    assert not served.health.after_sample(DELIVERED)
+    assert not served.health.apply_sample(DELIVERED)
     served.fail()
-    assert not served.health.after_sample(FAILED)
-    assert served.health.after_sample(DELIVERED)
+    assert not served.health.apply_sample(FAILED)
+    assert served.health.apply_sample(DELIVERED)
     assert served.stored[-1][0].state is HealthState.OK
     assert served.health.waits_until_ms() is None
 
@@ -113,7 +115,7 @@ def test_an_ended_wait_is_stored_once(served: Served) -> None:
 def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
     served.fail()
     served.clock.advance(5)
-    served.health.begin_again(StartingState(Health(), Learned(rate=0.5), 0, was_reset=True))
+    served.health.reset(StartingState(Health(), Learned(rate=0.5), 0, was_reset=True))
     assert served.health.current == Health()
     assert served.health.learned.rate == 0.5
     assert served.health.waits_until_ms() is None
@@ -123,30 +125,30 @@ def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
 def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     failing = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, 1, failures=2, retry_at_ms=retry_at_ms)
-    served.health.begin(StartingState(failing, Learned(rate=0.5, batch_limit=7), 5000))
+    served.health.restore(StartingState(failing, Learned(rate=0.5, batch_limit=7), 5000))
     served.clock.advance(2)
     assert served.health.current == failing
     assert served.health.learned == Learned(rate=0.5, batch_limit=7)
     assert served.health.waits_until_ms() == retry_at_ms
-    assert served.trying.ms() == 7000
+    assert served.trying.total_ms() == 7000
     assert served.stored == []
 
 
 def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
-    served.health.begin(StartingState(Health(HealthState.DISABLED), Learned(), 5000))
+    served.health.restore(StartingState(Health(HealthState.DISABLED), Learned(), 5000))
     served.clock.advance(2)
-    assert served.trying.ms() == 5000
+    assert served.trying.total_ms() == 5000
 
 
 @pytest.mark.parametrize(("recalled", "begins_with"), [(None, 2.0), (0.5, 0.5), (8.0, 2.0)])
 def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | None, begins_with: float) -> None:
     served = Served(rate=2.0)
-    served.health.begin(StartingState(Health(), Learned(rate=recalled), 0))
+    served.health.restore(StartingState(Health(), Learned(rate=recalled), 0))
     assert served.health.state.rate.per_second == begins_with
 
 
 def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:
-    served.health.begin(StartingState(Health(), Learned(rate=0.5), 0))
+    served.health.restore(StartingState(Health(), Learned(rate=0.5), 0))
     served.health.count_start(served.clock.monotonic())
     assert served.health.state.rate.next_at == served.clock.monotonic() + 2.0
 
@@ -163,13 +165,13 @@ def test_a_set_clock_moves_the_stored_times(served: Served) -> None:
     before = served.health.current
     served.health.follow_clock(5000)
     assert (before.retry_at_ms, before.since_ms) != (None, None)
-    assert served.stored[-1][0] == moved(before, 5000)
+    assert served.stored[-1][0] == shifted(before, 5000)
 
 
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     served.fail()
-    served.health.after_sample(DELIVERED)
+    served.health.apply_sample(DELIVERED)
     assert [it.getMessage() for it in caplog.records] == [
         "destination fails; its events wait and are tried again",
         "destination works again",
@@ -178,19 +180,19 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(served: Served, cap
 
 def test_switches_are_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    served.health.switch(Health(HealthState.DISABLED))
-    served.health.switch(Health())
+    served.health.apply_switch(Health(HealthState.DISABLED))
+    served.health.apply_switch(Health())
     assert [it.getMessage() for it in caplog.records] == ["destination disabled", "destination enabled"]
 
 
 def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: Served) -> None:
     served.fail()
     served.clock.advance(3)
-    served.health.after_sample(DELIVERED)
+    served.health.apply_sample(DELIVERED)
     assert served.stored[-1][0] == Health(since_ms=served.clock.now_ms())
     assert served.health.state.breaker.last_success == served.clock.monotonic()
     served.fail()
-    served.health.switch(Health())
+    served.health.apply_switch(Health())
     assert served.health.waits_until_ms() is None
     assert served.health.state.breaker.mode is Mode.CLOSED
 
@@ -198,7 +200,7 @@ def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: 
 def test_a_success_within_a_wait_that_was_asked_for_changes_nothing(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     paced = Health(HealthState.RETRYING, AttemptResult.THROTTLED, 1, failures=1, retry_at_ms=retry_at_ms, asked=True)
-    served.health.begin(StartingState(paced, Learned(), 0))
+    served.health.restore(StartingState(paced, Learned(), 0))
     served.attempt(DELIVERED)
     assert served.stored == []
     assert served.health.waits_until_ms() == retry_at_ms

@@ -52,16 +52,16 @@ class HangingStore:
 
 
 async def test_nothing_more_is_sent_while_an_outcome_waits_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome_writer, "LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(outcome_writer, "LONGEST_UNWRITTEN_SECONDS", 0.05)
     store: Any = HangingStore()
     written: list[int] = []
     writer = OutcomeWriter("hr", store, lambda batch: written.append(len(batch)))
     writer.start()
-    assert not writer.blocked
+    assert not writer.is_blocked
     writer.add(settled([delivery(1)], [DONE]))
-    assert not writer.blocked
-    await until(lambda: writer.blocked)
+    assert not writer.is_blocked
+    await until(lambda: writer.is_blocked)
     store.goes_on.set()
     await until(lambda: written == [1])
-    assert not writer.blocked
+    assert not writer.is_blocked
     await writer.stop()

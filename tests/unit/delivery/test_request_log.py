@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.delivery.request_log import AT_ONCE, PER_SECOND, LogAllowance, RequestLog
+from notifier.delivery.request_log import BURST, PER_SECOND, LogAllowance, RequestLog
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.store.tables.request_log import SentRequest
 
@@ -17,13 +17,13 @@ def test_in_any_time_a_burst_and_a_trickle_are_logged(pauses: list[float]) -> No
     for pause in pauses:
         now += pause
         taken += allowance.take(now)
-    assert taken <= AT_ONCE + now * PER_SECOND
-    assert taken >= min(len(pauses), AT_ONCE)
+    assert taken <= BURST + now * PER_SECOND
+    assert taken >= min(len(pauses), BURST)
 
 
 def test_a_clock_that_goes_back_changes_nothing() -> None:
     allowance = LogAllowance()
-    assert all(allowance.take(1000.0) for _ in range(AT_ONCE))
+    assert all(allowance.take(1000.0) for _ in range(BURST))
     assert not allowance.take(0.0)
     assert not allowance.take(0.5)
 
@@ -32,15 +32,15 @@ def test_failures_are_logged_whatever_succeeds() -> None:
     log = RequestLog("hr")
     taken = Outcome(AttemptResult.DELIVERED, 200, request=lambda: SENT)
     refused = Outcome(AttemptResult.REFUSED, 422, request=lambda: SENT)
-    logged = [log.entry(taken, 0.0) for _ in range(AT_ONCE + 5)]
-    assert logged == [SENT] * AT_ONCE + [None] * 5
-    assert log.entry(refused, 0.0) == SENT
-    assert log.entry(Outcome(AttemptResult.REFUSED), 0.0) is None
+    logged = [log.entry_for(taken, 0.0) for _ in range(BURST + 5)]
+    assert logged == [SENT] * BURST + [None] * 5
+    assert log.entry_for(refused, 0.0) == SENT
+    assert log.entry_for(Outcome(AttemptResult.REFUSED), 0.0) is None
 
 
 def test_a_request_that_cannot_be_logged_is_reported_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> SentRequest:
         raise ZeroDivisionError
 
-    assert RequestLog("hr").entry(Outcome(AttemptResult.DELIVERED, request=fail), 0.0) is None
+    assert RequestLog("hr").entry_for(Outcome(AttemptResult.DELIVERED, request=fail), 0.0) is None
     assert "a request could not be logged" in caplog.text

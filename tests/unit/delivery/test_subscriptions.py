@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.delivery.subscriptions import concerned
+from notifier.delivery.subscriptions import affected_destinations
 from notifier.events import Event, EventType
 from notifier.patterns import Patterns
 from notifier.store.subscriptions import Subscription
@@ -36,7 +36,7 @@ def named(filters: Sequence[Subscription]) -> list[Subscription]:
 def test_concerned_leaves_out_no_destination_that_gets_an_event(
     kinds: Sequence[tuple[str, str, str, str]], filters: Sequence[Subscription]
 ) -> None:
-    found = concerned([event(*kind) for kind in kinds], filters)
+    found = affected_destinations([event(*kind) for kind in kinds], filters)
     assert found is not None
     assert {it.destination for it in filters if any(it.admits(*kind) for kind in kinds)} <= {*found}
 
@@ -45,7 +45,7 @@ def test_concerned_leaves_out_no_destination_that_gets_an_event(
 def test_concerned_by_one_event_are_exactly_those_that_get_it(
     kind: tuple[str, str, str, str], filters: Sequence[Subscription]
 ) -> None:
-    assert concerned([event(*kind)], filters) == [it.destination for it in filters if it.admits(*kind)]
+    assert affected_destinations([event(*kind)], filters) == [it.destination for it in filters if it.admits(*kind)]
 
 
 def test_titles_and_facts_in_an_event_decide_who_is_concerned() -> None:
@@ -62,9 +62,9 @@ def test_titles_and_facts_in_an_event_decide_who_is_concerned() -> None:
     data = orjson.dumps({"completion": completion, "user": user})
     told = Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)
     # The employee number is not known, so its filter does not reject the event.
-    assert concerned([told], wanted) == ["cranes", "riggers", "number"]
+    assert affected_destinations([told], wanted) == ["cranes", "riggers", "number"]
 
 
 def test_concerned_by_an_alert_may_be_any_destination() -> None:
     created, alert = event(EventType.CREATED, "acme"), event(EventType.ALERT, "acme")
-    assert concerned([created, alert], [Subscription("hr", frozenset({EventType.CREATED}))]) is None
+    assert affected_destinations([created, alert], [Subscription("hr", frozenset({EventType.CREATED}))]) is None

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 
-from notifier.delivery.preview import requests
+from notifier.delivery.preview import group_into_requests
 from notifier.destinations.base import Grouping, Preparing, Previewing
 from notifier.destinations.registry import build
 from notifier.messages.variables import session_of
@@ -37,7 +37,7 @@ def make(request: pytest.FixtureRequest, session: aiohttp.ClientSession, clock: 
 
 async def shown(destination: Any, deliveries: list[Delivery]) -> list[tuple[str, ...]]:
     """Return the lines of the messages that deliveries become."""
-    groups = requests(deliveries, destination, 1.0)
+    groups = group_into_requests(deliveries, destination, 1.0)
     assert isinstance(destination, Previewing)
     return [(await destination.preview(group)).lines async for group in groups]
 
