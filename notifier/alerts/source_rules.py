@@ -13,7 +13,7 @@ from notifier.kpa.errors import ApiErrorReason, sentence_of
 from notifier.store.errors import StoreReason
 from notifier.store.tables.second_looks import SecondLook
 from notifier.store.tables.sources import SourceMemory
-from notifier.watch.observations import Observations, Polls, Question, SourceReport
+from notifier.watch.observations import Observations, PollHistory, RequestCategory, SourceReport
 from notifier.watch.patience import Patience
 from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
@@ -29,11 +29,11 @@ GAP_AFTER_SECONDS = 3 * 3600.0
 the first sweep after a long stop takes time.
 """
 
-_OTHERS: Final[Mapping[Question, tuple[ConditionName, float]]] = MappingProxyType(
+_OTHERS: Final[Mapping[RequestCategory, tuple[ConditionName, float]]] = MappingProxyType(
     {
-        Question.COUNT: (ConditionName.COUNT_FAILING, FAILING_FOR_SECONDS),
-        Question.SCAN: (ConditionName.SWEEP_FAILING, FAILING_FOR_SECONDS),
-        Question.NAMES: (ConditionName.NAMES_UNKNOWN, 3600.0),
+        RequestCategory.COUNT: (ConditionName.COUNT_FAILING, FAILING_FOR_SECONDS),
+        RequestCategory.SCAN: (ConditionName.SWEEP_FAILING, FAILING_FOR_SECONDS),
+        RequestCategory.NAMES: (ConditionName.NAMES_UNKNOWN, 3600.0),
     }
 )
 
@@ -55,23 +55,23 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         yield replace(
             condition(ConditionName.SOURCE_FAILING, _failure(memory)),
             cause=memory.error.reason if memory.error is not None else "",
-            net=Question.HEAD,
+            net=RequestCategory.HEAD,
             remedy=Sentence("source_failing.poll", source=source),
             begins_after_seconds=max(FAILING_FOR_SECONDS, _MOST_POLLS * interval),
             ends_after_seconds=over_after(interval),
-            seen_seconds=polls.without_success,
+            seen_seconds=polls.seconds_without_success,
         )
-    elif polls.faulty is not None:
+    elif polls.blocked_task is not None:
         why = Sentence("source_failing.see_log") if memory.error is None else memory.error.message
         yield replace(
             condition(
-                ConditionName.SOURCE_FAILING, Sentence("source_failing.fault", task=_task(polls.faulty), why=why)
+                ConditionName.SOURCE_FAILING, Sentence("source_failing.fault", task=_task(polls.blocked_task), why=why)
             ),
             cause=FAULT,
             remedy=Sentence("source_failing.report"),
             begins_after_seconds=FAILING_FOR_SECONDS,
             ends_after_seconds=over_after(interval),
-            seen_seconds=polls.faulty_for,
+            seen_seconds=polls.blocked_seconds,
         )
     yield from _other_request_conditions(source, report, firing)
     if reason := gap(memory, settings.sweep_interval, now_ms):
@@ -79,7 +79,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         is_old = reason.name == "gap.outage"
         yield replace(
             condition(ConditionName.GAP, reason),
-            net=Question.SCAN,
+            net=RequestCategory.SCAN,
             begins_after_seconds=0.0 if is_old else overdue_seconds,
         )
     for name, summary in (
@@ -102,7 +102,7 @@ def _other_request_conditions(
     for question, (name, begins_after) in _OTHERS.items():
         is_firing = (name, subject) in firing
         trouble = report.troubles.get(question)
-        if trouble is not None and report.polls.is_failing and not is_firing and question is not Question.NAMES:
+        if trouble is not None and report.polls.is_failing and not is_firing and question is not RequestCategory.NAMES:
             # While the head poll fails, the others are not tried, and the failing head poll is a condition of its own.
             continue
         if trouble is None and not (is_firing and question in report.untried):
@@ -116,7 +116,7 @@ def _other_request_conditions(
             net=question,
             remedy=Sentence("general.check_online"),
             begins_after_seconds=begins_after,
-            ends_after_seconds=0.0 if question is Question.NAMES else over_after(report.settings.poll_interval),
+            ends_after_seconds=0.0 if question is RequestCategory.NAMES else over_after(report.settings.poll_interval),
         )
 
 
@@ -143,13 +143,13 @@ def _count_findings(
 ) -> Iterator[tuple[ConditionName, str]]:
     if reason := unexplained(memory, seen.waiting, settings.confirm_after, patience, now_ms):
         yield ConditionName.COUNT_UNEXPLAINED, reason
-    if seen.disagreeing:
-        example = seen.disagreeing[0]
+    if seen.contradicted:
+        example = seen.contradicted[0]
         yield (
             ConditionName.ANSWERS_DISAGREE,
             Sentence(
                 "answers_disagree.flips",
-                count=len(seen.disagreeing),
+                count=len(seen.contradicted),
                 key=example.key,
                 flips=example.flips,
                 seconds=f"{settings.confirm_after:.0f}",
@@ -157,7 +157,7 @@ def _count_findings(
         )
     since_ms = memory.unexplained_since_ms
     late = since_ms is not None and now_ms - since_ms >= patience.unexplained_seconds * 1000
-    if late and seen.search_gave_up is not None:
+    if late and seen.gave_up_searching_at is not None:
         yield ConditionName.SEARCH_GIVEN_UP, Sentence("search_given_up.too_many")
 
 
@@ -171,14 +171,14 @@ def _list_findings(
         yield ConditionName.RECORDS_UNREADABLE, Sentence(text, count=memory.unreadable, problem=problem, **which)
     if memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < patience.shown_seconds * 1000:
         yield ConditionName.RECORDS_RENUMBERED, Sentence("records_renumbered.recognised", count=memory.renumbered)
-    if seen.unsearchable_since is not None:
+    if seen.unsorted_since is not None:
         yield ConditionName.LIST_UNSEARCHABLE, Sentence("list_unsearchable.unsorted")
-    elif seen.broken_pages:
+    elif seen.has_incomplete_pages:
         yield ConditionName.LIST_UNSEARCHABLE, Sentence("list_unsearchable.incomplete")
 
 
 def _budget_findings(settings: SourceSettings, seen: Observations) -> Iterator[tuple[ConditionName, str]]:
-    if seen.exhausted:
+    if seen.is_budget_exhausted:
         limit = settings.requests_per_minute
         used = [Sentence(f"request.{purpose}", count=count) for purpose, count in seen.used_by.items()]
         yield ConditionName.BUDGET_EXHAUSTED, Sentence("budget_exhausted.used", limit=limit, used=used)
@@ -238,14 +238,14 @@ def unexplained(
     return None
 
 
-def fails(polls: Polls, poll_interval: float, *, is_firing: bool) -> bool:
+def fails(polls: PollHistory, poll_interval: float, *, is_firing: bool) -> bool:
     """Return whether a source fails now: its last poll failed, or its last success is three poll intervals ago.
 
     A failure that fires already (`is_firing`) lasts until a poll of this process succeeds.
     """
     if is_firing and not polls.any_succeeded:
         return True
-    return polls.is_failing or polls.without_success >= _MOST_POLLS * poll_interval
+    return polls.is_failing or polls.seconds_without_success >= _MOST_POLLS * poll_interval
 
 
 def _failure(memory: SourceMemory) -> str:

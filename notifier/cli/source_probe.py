@@ -97,19 +97,19 @@ async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSess
     exchange = HttpExchange(session, settings)
     client = Client(exchange, settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
     try:
-        first = page = await client.page(1, limit=1, urgency=Priority.HEAD)
+        first = page = await client.page(1, limit=1, priority=Priority.HEAD)
     except ApiError as failure:
         return ProbeResult(name, troubles=(failure.message,), proxy=exchange.proxy)
     page_problems: tuple[str, ...] = ()
     if not first.is_last:
         try:
-            page = await client.page(1, limit=settings.page_size, urgency=Priority.HEAD)
+            page = await client.page(1, limit=settings.page_size, priority=Priority.HEAD)
         except ApiError as failure:
             page_problems = (f"the newest page: {failure.message}",)
     result = ProbeResult(
         name,
         is_answering=True,
-        records=count_bounds(first).exactly,
+        records=count_bounds(first).exact,
         newest=page.completions[0].completed_on if page.completions else None,
         unreadable=len(page.bad),
         troubles=(*_clock_problems(page.served_at_ms), *_unreadable_problems(page), *page_problems),

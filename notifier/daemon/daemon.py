@@ -240,7 +240,7 @@ class Daemon:
             self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
             self._schedule.add(EVALUATION, EVALUATE_EVERY_SECONDS, self._evaluate_conditions)
             stack.push_async_callback(self._expiry.stop)
-            self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.look)
+            self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.run_due_rounds)
             if self._store.path is None:
                 self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)
             self._schedule.add(UNKNOWN_IDS, EVALUATE_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
@@ -371,7 +371,7 @@ class Daemon:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
         self._housekeeping.note(events)
-        self._expiry.note(events)
+        self._expiry.note_events(events)
         self._announce(events)
 
     def _announce(self, events: Sequence[Event]) -> None:

@@ -23,8 +23,8 @@ from notifier.store.tables.holds import HeldExamples
 from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.sweeps import Sweep
 from notifier.watch.detection.holds import Direction
-from notifier.watch.detection.sweep_pages import SweepPages
-from notifier.watch.employee_statuses import StatusList
+from notifier.watch.detection.sweep_pages import SweepPageLimiter
+from notifier.watch.employee_statuses import StatusPageReader
 from notifier.watch.ingest import OnDeliveries, ignore_deliveries
 from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.source_health import SourceState
@@ -77,7 +77,7 @@ class SourceRegistry:
         self._patience = patience
         self._on_request = on_request
         self._on_deliveries = on_deliveries
-        self._sweep_pages = SweepPages()
+        self._sweep_pages = SweepPageLimiter()
         self._watchers: dict[str, Watcher] = {}
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class SourceRegistry:
             raise UnknownNameError("source", name, tuple(self._watchers))
         return self._watchers[name]
 
-    def status_list(self, name: str) -> StatusList | None:
+    def status_list(self, name: str) -> StatusPageReader | None:
         """Return a function that reads pages of a source's employee status list; None if the source is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status
@@ -252,7 +252,7 @@ class SourceRegistry:
     async def sweep(self, name: str) -> "ActionResult[SweepBegunDocument]":
         """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
         watcher = self.known(name)
-        refusal = watcher.binding_silence()
+        refusal = watcher.binding_silence_reason()
         if refusal is None:
             await watcher.begin_sweep()
         progress = sweep_status(await watcher.latest_sweep(), running=watcher.is_sweeping)
@@ -290,11 +290,11 @@ class SourceRegistry:
 
     def _signs_of_life(self, watcher: Watcher) -> Hashable:
         # A watcher that waits because the API asked it to has not stalled.
-        return watcher.usage.total, round(self._clock.monotonic()) if watcher.quiet_for() else None
+        return watcher.usage.total, round(self._clock.monotonic()) if watcher.silence_seconds() else None
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:
         scheduled = self._schedule.next_run_ms(watcher.name)
-        quiet_until = self._clock.now_ms() + round(watcher.quiet_for() * 1000)
+        quiet_until = self._clock.now_ms() + round(watcher.silence_seconds() * 1000)
         return scheduled if scheduled is None else max(scheduled, quiet_until)
 
 

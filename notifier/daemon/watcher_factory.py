@@ -20,7 +20,7 @@ from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.head_poll import HeadPoll
 from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
-from notifier.watch.detection.sweep_pages import SweepPages
+from notifier.watch.detection.sweep_pages import SweepPageLimiter
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest import OnDeliveries, PageIngester, ignore_deliveries
 from notifier.watch.name_cache import NameCache
@@ -47,7 +47,7 @@ def build_watcher(
     exchange: Exchange | None = None,
     on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
     on_request: OnRequest | None = None,
-    sweep_pages: SweepPages | None = None,
+    sweep_pages: SweepPageLimiter | None = None,
     on_deliveries: OnDeliveries = ignore_deliveries,
 ) -> Watcher:
     """Return the watcher of one source; it calls `on_events` with each event after it is stored.
@@ -74,7 +74,7 @@ def build_watcher(
     counts = CountCheck(context, reader, ingester, looks)
     absences = Absences(context, reader, ingester, counts, looks)
     search = DiscrepancySearch(context, reader, ingester, counts, absences, v1_records)
-    scan = ScanRunner(context, reader, ingester, counts, absences, sweep_pages or SweepPages())
+    scan = ScanRunner(context, reader, ingester, counts, absences, sweep_pages or SweepPageLimiter())
     return Watcher(
         context,
         settings.store.retention,

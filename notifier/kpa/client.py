@@ -149,7 +149,7 @@ class Client:
         number: int,
         *,
         limit: int,
-        urgency: Priority,
+        priority: Priority,
         user_id: str | None = None,
         training_id: str | None = None,
         skim: bool = False,
@@ -161,7 +161,7 @@ class Client:
         `skim`, only the keys and days of the records are read, if that is possible.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
-        asked = await self._ask(self._version.completions_method, parameters, urgency, _PAGE_LIMIT)
+        asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT)
         try:
             return await self._read(
                 partial(_read_page, version=self._version, number=number, limit=limit, asked=asked, skim=skim),
@@ -184,24 +184,24 @@ class Client:
                 seconds=asked.seconds,
             )
 
-    def people(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, Person], None]:
+    def people(self, priority: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, Person], None]:
         """Yield the names and the chosen facts of all people, by user id, in batches.
 
         The list is complete if it ends without ApiError. A caller that may stop early must close the generator with
         `contextlib.aclosing`.
         """
         reader = partial(people_reader, fields=self._settings.stored_person_fields())
-        return self._names("users.list", reader, urgency)
+        return self._names("users.list", reader, priority)
 
-    def trainings(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, ListedTraining], None]:
+    def trainings(self, priority: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, ListedTraining], None]:
         """Yield the titles and facts of all trainings, by training id, in batches, as `people` does."""
-        return self._names(self._version.trainings_method, trainings_reader, urgency)
+        return self._names(self._version.trainings_method, trainings_reader, priority)
 
-    def job_titles(self, urgency: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, str], None]:
+    def job_titles(self, priority: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, str], None]:
         """Yield all job titles, by their ids, in batches, as `people` does."""
-        return self._names("jobtitles.list", job_titles_reader, urgency)
+        return self._names("jobtitles.list", job_titles_reader, priority)
 
-    async def employee_status(self, number: int, *, limit: int, urgency: Priority = Priority.NAMES) -> StatusPage:
+    async def employee_status(self, number: int, *, limit: int, priority: Priority = Priority.NAMES) -> StatusPage:
         """Return page `number` (from 1) of the employee status list, with `limit` (1..1000) people.
 
         A page beyond the last one is empty, however the API reports it.
@@ -212,7 +212,7 @@ class Client:
             parameters["training_ids"] = [self._version.training_filter(settings.training_id)]
         if settings.user_id:
             parameters["m_user_ids"] = [settings.user_id]
-        asked = await self._ask(STATUS_METHOD, parameters, urgency, _PAGE_LIMIT)
+        asked = await self._ask(STATUS_METHOD, parameters, priority, _PAGE_LIMIT)
         try:
             return await self._read(partial(read_status_page, number=number, limit=limit), asked.answer)
         except ApiError as failure:
@@ -239,11 +239,11 @@ class Client:
         return reason is ApiErrorReason.CONTENT_NOT_FOUND and (narrowed or not self._filters(None, None))
 
     async def _names(
-        self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], urgency: Priority
+        self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], priority: Priority
     ) -> AsyncGenerator[dict[str, Name], None]:
         """Wait for the rate limiter, send one request, and yield the names while the answer arrives."""
         token = self._settings.token.get_secret_value()
-        await self._budget.take(urgency)
+        await self._budget.take(priority)
         try:
             async with self._exchange.stream(method, {}, limit_bytes=_NAMES_LIMIT) as answer:
                 reader = reader_of(answer.head, token)
@@ -261,9 +261,9 @@ class Client:
         if reader.names:
             yield reader.take()
 
-    async def _ask(self, method: str, parameters: dict[str, Any], urgency: Priority, limit_bytes: int) -> _Asked:
+    async def _ask(self, method: str, parameters: dict[str, Any], priority: Priority, limit_bytes: int) -> _Asked:
         """Wait for the rate limiter, send one request, and return the answer."""
-        await self._budget.take(urgency)
+        await self._budget.take(priority)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:

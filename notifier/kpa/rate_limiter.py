@@ -190,7 +190,7 @@ class RateLimiter:
         self._silent_until = 0.0
         self._requests = 0
         self._last_minute = SlidingWindow()
-        self._by = {urgency: SlidingWindow() for urgency in Priority}
+        self._by = {priority: SlidingWindow() for priority in Priority}
         self._arrivals = itertools.count()
         self._heads: list[_Waiting] = []
         self._others: list[_Waiting] = []
@@ -211,12 +211,12 @@ class RateLimiter:
             used=self._last_minute.total(now),
             waiting=sum(not turn.cancelled() for *_, turn in (*self._heads, *self._others)),
             total=self._requests,
-            by={urgency.label: minute.total(now) for urgency, minute in self._by.items()},
+            by={priority.label: minute.total(now) for priority, minute in self._by.items()},
             starved_for=max(
                 (
                     now - since
-                    for urgency, _, since, turn in (*self._heads, *self._others)
-                    if urgency < Priority.SWEEP and not turn.cancelled()
+                    for priority, _, since, turn in (*self._heads, *self._others)
+                    if priority < Priority.SWEEP and not turn.cancelled()
                 ),
                 default=0.0,
             ),
@@ -240,17 +240,17 @@ class RateLimiter:
         """Check the clock again after the machine has slept, because the limiter's timer stood still."""
         self._serve()
 
-    async def take(self, urgency: Priority) -> None:
+    async def take(self, priority: Priority) -> None:
         """Wait until one request may be sent; a wait that is cancelled uses no budget."""
         turn = asyncio.get_running_loop().create_future()
-        crowd = self._heads if urgency is Priority.HEAD else self._others
-        heapq.heappush(crowd, (urgency, next(self._arrivals), self._clock.monotonic(), turn))
+        crowd = self._heads if priority is Priority.HEAD else self._others
+        heapq.heappush(crowd, (priority, next(self._arrivals), self._clock.monotonic(), turn))
         self._serve()
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._give_back(turn.result(), urgency)
+                self._give_back(turn.result(), priority)
             self._serve()
             raise
 
@@ -291,18 +291,18 @@ class RateLimiter:
         return max(self._bucket.opens_at(reserve), self._silent_until)
 
     def _let_pass(self, crowd: list[_Waiting], now: float) -> None:
-        urgency, *_, turn = heapq.heappop(crowd)
+        priority, *_, turn = heapq.heappop(crowd)
         overtaking = crowd is self._heads and bool(self._others)
         self._heads_in_a_row = self._heads_in_a_row + 1 if overtaking else 0
         self._bucket = self._bucket.taken(now)
         self._requests += 1
         self._last_minute.add(now, 1)
-        self._by[urgency].add(now, 1)
+        self._by[priority].add(now, 1)
         turn.set_result(now)
 
-    def _give_back(self, moment: float, urgency: Priority) -> None:
+    def _give_back(self, moment: float, priority: Priority) -> None:
         """Put back the token of a request that passed at `moment` but was not sent."""
         self._bucket = self._bucket.given_back()
         self._requests -= 1
         self._last_minute.add(moment, -1)
-        self._by[urgency].add(moment, -1)
+        self._by[priority].add(moment, -1)

@@ -68,7 +68,7 @@ class AssignedKeys(Struct, frozen=True):
     records of the person and the training) can decide.
     """
 
-    settled: tuple[Completion, ...]
+    assigned: tuple[Completion, ...]
     unclear: tuple[Completion, ...]
 
 
@@ -80,7 +80,7 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
     it is new.
     """
     free = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
-    settled: list[Completion] = []
+    assigned: list[Completion] = []
     unlike: list[Completion] = []
     for record in equals:
         mark = record.fingerprint()
@@ -89,18 +89,18 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
             unlike.append(record)
         else:
             del free[key]
-            settled.append(replace(record, key=key))
+            assigned.append(replace(record, key=key))
     present = [key for key, memory in free.items() if not memory.removed]
     if present and unlike and not complete:
-        return AssignedKeys(tuple(settled), tuple(unlike))
+        return AssignedKeys(tuple(assigned), tuple(unlike))
     number = max(map(key_number, known), default=0)
     for record in unlike:
         if present:
-            settled.append(replace(record, key=present.pop(0)))
+            assigned.append(replace(record, key=present.pop(0)))
         else:
             number += 1
-            settled.append(replace(record, key=numbered_key(record.key, number)))
-    return AssignedKeys(tuple(settled), ())
+            assigned.append(replace(record, key=numbered_key(record.key, number)))
+    return AssignedKeys(tuple(assigned), ())
 
 
 def by_base(completions: Iterable[Completion]) -> dict[str, list[Completion]]:

@@ -12,7 +12,7 @@ from notifier.watch.detection.balance import SearchTiming, sweep_is_affordable
 from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch, SearchOutcome, SearchResult
 from notifier.watch.name_cache import NameCache
-from notifier.watch.observations import Observations, Question
+from notifier.watch.observations import Observations, RequestCategory
 from notifier.watch.source_context import SourceContext
 from notifier.watch.timing import sweep_is_due
 
@@ -29,11 +29,12 @@ class BackgroundTasks:
         scan: ScanRunner,
         names: NameCache | None,
         observations: Observations,
-        meet: Callable[[], Awaitable[bool]],
+        ensure_first_contact: Callable[[], Awaitable[bool]],
     ) -> None:
         """Initialize with the collaborators.
 
-        `meet` polls for the source's very first answer if that has not come yet, and returns whether it has come.
+        `ensure_first_contact` polls for the source's very first answer if that has not come yet, and returns whether it
+        has come.
         """
         self._context = context
         self._clock = context.clock
@@ -41,7 +42,7 @@ class BackgroundTasks:
         self._scan = scan
         self._names = names
         self._observations = observations
-        self._meet = meet
+        self._ensure_first_contact = ensure_first_contact
         self._sweep_task: asyncio.Task[None] | None = None
         self._search_task: asyncio.Task[None] | None = None
         patience = context.patience
@@ -60,38 +61,38 @@ class BackgroundTasks:
         return self._search_task is not None and not self._search_task.done()
 
     @property
-    def probes_tell(self) -> bool:
+    def can_probe(self) -> bool:
         """Whether probes are used; False for a while after a search that found nothing."""
         return self._clock.monotonic() >= self._probes_not_before
 
     async def stop(self) -> None:
         """Stop the sweep and the search, if they are running."""
         if begun := [task for task in (self._sweep_task, self._search_task) if task is not None]:
-            await cancelled(begun)
+            await cancel_and_wait(begun)
 
     async def stop_sweep(self) -> None:
         """Stop the sweep, if one is running."""
         if self._sweep_task is not None and self.is_sweeping:
-            await cancelled([self._sweep_task])
+            await cancel_and_wait([self._sweep_task])
 
     async def wait_for_search(self) -> None:
         """Wait until no search is running."""
         if self._search_task is not None:
             await asyncio.wait([self._search_task])
 
-    def note_even(self) -> None:
+    def note_count_explained(self) -> None:
         """Record that the count is explained, and forget everything about an earlier difference."""
         self._timing.clear()
-        self._observations.search_gave_up = None
+        self._observations.gave_up_searching_at = None
 
     def search_is_due(self, unexplained: int) -> bool:
         """Return whether to search now for the cause of an unexplained difference of this many records."""
         return self._timing.is_due(unexplained, self._clock.monotonic())
 
-    def begin_search(self, moved_at: int | None) -> None:
-        """Start a search if none is running; `moved_at` is the place where the list seems to have moved, or None."""
+    def begin_search(self, moved_place: int | None) -> None:
+        """Start a search if none is running; `moved_place` is the place where the list seems to have moved, or None."""
         if not self.is_searching:
-            self._search_task = asyncio.create_task(self._search(moved_at), name=f"search {self._context.name}")
+            self._search_task = asyncio.create_task(self._search(moved_place), name=f"search {self._context.name}")
 
     async def begin_due_sweep(self) -> None:
         """Start or continue a sweep if one is due. Raises StoreError."""
@@ -102,7 +103,7 @@ class BackgroundTasks:
         is_unread = memory.swept_at_ms is None and memory.left_over is None
         if sweep_is_due(latest, self._context.settings.sweep_interval, self._clock.now_ms()):
             await self.begin_sweep()
-        elif is_unread or self._observations.broken_pages or self._observations.unsearchable_since is not None:
+        elif is_unread or self._observations.has_incomplete_pages or self._observations.unsorted_since is not None:
             # In these cases only sweeps find changes of older records, and only another sweep can show that the problem
             # is over.
             await self.begin_sweep_if_affordable()
@@ -128,36 +129,36 @@ class BackgroundTasks:
                 return
         await self.begin_sweep()
 
-    async def _search(self, moved_at: int | None) -> None:
+    async def _search(self, moved_place: int | None) -> None:
         try:
-            result = await self._search_runner.run(moved_at)
-            self._context.health.works("search")
-            self._context.health.answered(Question.SEARCH)
+            result = await self._search_runner.run(moved_place)
+            self._context.health.clear_internal_error("search")
+            self._context.health.record_answer(RequestCategory.SEARCH)
             self._note_search(result)
             if result.outcome is not SearchOutcome.FOUND:
                 await self.begin_sweep_if_affordable()
         except ApiError as failure:
-            self._timing.searched(self._clock.monotonic(), found=False)
-            await self._context.health.fail(failure, Question.SEARCH)
+            self._timing.note_search_end(self._clock.monotonic(), found=False)
+            await self._context.health.record_failure(failure, RequestCategory.SEARCH)
         except StoreError as error:
-            self._timing.searched(self._clock.monotonic(), found=False)
-            self._context.health.fail_to_write(error)
+            self._timing.note_search_end(self._clock.monotonic(), found=False)
+            self._context.health.record_store_failure(error)
         except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
             now = self._clock.monotonic()
-            self._timing.searched(now, found=False)
+            self._timing.note_search_end(now, found=False)
             self._probes_not_before = now + self._context.patience.first_search_again_seconds
-            await self._context.health.fail_by_fault("search", fault)
+            await self._context.health.record_internal_error("search", fault)
 
     def _note_search(self, result: SearchResult) -> None:
         now, patience = self._clock.monotonic(), self._context.patience
-        self._timing.searched(now, found=result.found > 0, rest=result.pages * patience.search_seconds_a_page)
+        self._timing.note_search_end(now, found=result.found > 0, rest=result.pages * patience.search_seconds_a_page)
         match result.outcome:
             case SearchOutcome.FOUND:
-                self._observations.search_gave_up = None
+                self._observations.gave_up_searching_at = None
             case SearchOutcome.UNSORTED:
                 self._note_unsorted()
             case SearchOutcome.GAVE_UP:
-                self._observations.search_gave_up = self._observations.search_gave_up or now
+                self._observations.gave_up_searching_at = self._observations.gave_up_searching_at or now
                 _log.info(
                     "a search has reached its page limit; the next sweep finds the rest",
                     extra={"source": self._context.name, "pages": result.pages, "left": result.left},
@@ -166,8 +167,8 @@ class BackgroundTasks:
                 self._probes_not_before = now + patience.first_search_again_seconds
 
     def _note_unsorted(self) -> None:
-        if self._observations.unsearchable_since is None:
-            self._observations.unsearchable_since = self._clock.monotonic()
+        if self._observations.unsorted_since is None:
+            self._observations.unsorted_since = self._clock.monotonic()
             _log.warning(
                 "the list is not sorted by completion date; searches are replaced by sweeps",
                 extra={"source": self._context.name},
@@ -175,36 +176,36 @@ class BackgroundTasks:
 
     async def _sweep(self, sweep: Sweep) -> None:
         # The first answer separates history from news, so it has to come from a head poll.
-        if not await self._meet():
+        if not await self._ensure_first_contact():
             return
         try:
             # Requests for names have the lowest priority. If the sweep did not wait for them, all messages would be
             # without names during a long sweep.
             if self._names is not None:
-                await self._names.fetched()
+                await self._names.wait_for_fetch()
             result = await self._scan.read(sweep)
-            self._context.health.works("sweep")
-            self._context.health.answered(Question.SCAN)
+            self._context.health.clear_internal_error("sweep")
+            self._context.health.record_answer(RequestCategory.SCAN)
             if not result.is_sorted:
                 self._note_unsorted()
             else:
-                self._observations.unsearchable_since = None
-            self._observations.broken_pages = not result.whole
-            self._observations.search_gave_up = None
+                self._observations.unsorted_since = None
+            self._observations.has_incomplete_pages = not result.is_whole
+            self._observations.gave_up_searching_at = None
         except ApiError as failure:
             self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
             if failure.reason is ApiErrorReason.PAGE_NOT_WHOLE:
-                self._observations.broken_pages = True
-            await self._context.health.fail(failure, Question.SCAN)
+                self._observations.has_incomplete_pages = True
+            await self._context.health.record_failure(failure, RequestCategory.SCAN)
         except StoreError as error:
             self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
-            self._context.health.fail_to_write(error)
+            self._context.health.record_store_failure(error)
         except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
             self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
-            await self._context.health.fail_by_fault("sweep", fault)
+            await self._context.health.record_internal_error("sweep", fault)
 
 
-async def cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()

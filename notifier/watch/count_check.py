@@ -27,17 +27,18 @@ from notifier.watch.source_reader import SourceReader
 _log = logging.getLogger(__name__)
 
 
-class Counted(Struct, frozen=True):
+class ApiCount(Struct, frozen=True):
     """The number of records according to one answer; `count` is None if the answer does not give it exactly.
 
-    `asked_at` is when the answer was requested (monotonic seconds), `at_ms` when the server sent it (Unix ms of its own
-    clock). `moved_at` is the place of a record that shows that the list has moved, None if no record shows it.
+    `asked_at` is when the answer was requested (monotonic seconds), `served_at_ms` when the server sent it (Unix ms of
+    its own clock). `moved_place` is the place of a record that shows that the list has moved, None if no record shows
+    it.
     """
 
     count: int | None
     asked_at: float
-    at_ms: int | None = None
-    moved_at: int | None = None
+    served_at_ms: int | None = None
+    moved_place: int | None = None
 
 
 class CountCheck:
@@ -51,7 +52,7 @@ class CountCheck:
         self._ingester = ingester
         self._looks = looks
 
-    async def read(self, page: Page) -> Counted:
+    async def count_of_page(self, page: Page) -> ApiCount:
         """Return the count that a page states; `paging.total` is ignored once it has contradicted the page count."""
         if contradicts_total(page) and not self._context.health.memory.total_disbelieved:
             _log.warning(
@@ -60,38 +61,38 @@ class CountCheck:
             )
             await self._context.health.write(total_disbelieved=1)
         bounds = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved)
-        return Counted(bounds.exactly, page.asked_at, page.served_at_ms)
+        return ApiCount(bounds.exact, page.asked_at, page.served_at_ms)
 
-    async def ask(self) -> Counted:
+    async def fetch_count(self) -> ApiCount:
         """Fetch the first record of the list, and return the count that the answer states."""
         page = await self._reader.fetch(1, Priority.COUNT, limit=1)
         if any(bad.is_too_large for bad in page.bad):
             # The first record does not fit into any answer, so a page with the second one is requested.
             page = await self._reader.fetch(2, Priority.COUNT, limit=1)
         await self._ingester.ingest(page, DetectedBy.HEAD)
-        return await self.read(page)
+        return await self.count_of_page(page)
 
-    async def probe(self, landmark: DayBoundary | None) -> Counted:
+    async def probe(self, probe_boundary: DayBoundary | None) -> ApiCount:
         """Fetch a record where a random day begins in the list, and return the count and whether the list has moved.
 
-        `landmark` is the place where that day begins; if it is None, a place is chosen here.
+        `probe_boundary` is the place where that day begins; if it is None, a place is chosen here.
         """
-        boundary = landmark or await self._context.store.run(
+        boundary = probe_boundary or await self._context.store.run(
             records_by_date.landmark, self._context.name, self._context.random()
         )
         if boundary is None:
-            return await self.ask()
+            return await self.fetch_count()
         probe = probe_at(boundary, self._context.random())
         page = await self._reader.fetch(probe.place, Priority.COUNT, limit=1)
         if page.size == 0:
             # The list now ends above this place, and an empty page does not state the list's length.
-            return await self.ask()
+            return await self.fetch_count()
         await self._ingester.ingest(page, DetectedBy.COUNT)
-        counted = await self.read(page)
+        counted = await self.count_of_page(page)
         moved = any(day_of(completion.completed_on) != probe.day for completion in page.completions)
-        return replace(counted, moved_at=probe.place if moved else None)
+        return replace(counted, moved_place=probe.place if moved else None)
 
-    def balance(self, counted: Counted) -> Balance:
+    def balance(self, counted: ApiCount) -> Balance:
         """Return the balance: the count of an answer compared with the records known now."""
         memory = self._context.health.memory
         return Balance(
@@ -104,13 +105,13 @@ class CountCheck:
             counted.count,
         )
 
-    def is_stale(self, counted: Counted) -> bool:
+    def is_stale(self, counted: ApiCount) -> bool:
         """Return whether a later answer has changed the number of known records."""
         return counted.asked_at < self._ingester.existing_changed_at
 
-    async def fresh_balance(self) -> Balance:
+    async def fetch_balance(self) -> Balance:
         """Request the count, and return the balance: the count compared with the known records."""
-        return self.balance(await self.ask())
+        return self.balance(await self.fetch_count())
 
 
 class Probe(Struct, frozen=True):
@@ -120,12 +121,12 @@ class Probe(Struct, frozen=True):
     day: Day
 
 
-def probe_at(boundary: DayBoundary, chance: float) -> Probe:
-    """Return the probe of one of the two records between which a day begins; `chance`, in [0, 1), selects one.
+def probe_at(boundary: DayBoundary, fraction: float) -> Probe:
+    """Return the probe of one of the two records between which a day begins; `fraction`, in [0, 1), selects one.
 
     The first record of the day shows whether the list has moved down. The record above it, the last one of a newer day,
     shows whether the list has moved up.
     """
-    if chance < 1 / 2:
+    if fraction < 1 / 2:
         return Probe(boundary.above + 1, day_of(boundary.day))
     return Probe(boundary.above, day_of(boundary.day_above))

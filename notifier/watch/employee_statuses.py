@@ -6,14 +6,14 @@ from typing import Final
 from notifier.kpa.employee_status import Ends, StatusPage
 from notifier.kpa.errors import ApiError, ApiErrorReason
 
-PEOPLE_AT_ONCE: Final = 500
+PEOPLE_PER_PAGE: Final = 500
 """People per request. The API allows more, but sends the last completion of each training with each person."""
 
-StatusList = Callable[[int, int], Awaitable[StatusPage]]
+StatusPageReader = Callable[[int, int], Awaitable[StatusPage]]
 """A function that returns a page of the list; it gets the page's number (from 1) and size. Raises ApiError."""
 
 
-async def employee_statuses(page: StatusList) -> AsyncGenerator[Mapping[str, Ends], None]:
+async def read_employee_statuses(page: StatusPageReader) -> AsyncGenerator[Mapping[str, Ends], None]:
     """Yield for each page when the completions of its people end, by user id; no person is yielded twice.
 
     Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never
@@ -23,7 +23,7 @@ async def employee_statuses(page: StatusList) -> AsyncGenerator[Mapping[str, End
     number = 0
     while True:
         number += 1
-        read = await page(number, PEOPLE_AT_ONCE)
+        read = await page(number, PEOPLE_PER_PAGE)
         new = {user_id: ends for user_id, ends in read.people.items() if user_id not in met}
         if read.people and not new:
             raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"page {number} repeats the people of earlier pages")

@@ -19,16 +19,16 @@ from notifier.store.tables import names as name_table
 from notifier.store.tables.expiries import ExpiryRow
 from notifier.store.tables.rollups import count_detected
 from notifier.watch.detection.expiry import (
-    Announced,
     ExpiryStage,
+    LastAnnouncement,
+    expiring_days_of,
     has_left,
     next_announcement,
     stage_of,
-    within_days,
 )
 from notifier.watch.detection.news import NewsReason
 from notifier.watch.ingest_transaction import read_stored
-from notifier.watch.name_cache import wanted
+from notifier.watch.name_cache import wanted_ids
 
 _REASONS: Final = {ExpiryStage.EXPIRING: NewsReason.RUNS_OUT, ExpiryStage.EXPIRED: NewsReason.RAN_OUT}
 _TYPES: Final = {ExpiryStage.EXPIRING: EventType.EXPIRING, ExpiryStage.EXPIRED: EventType.EXPIRED}
@@ -62,10 +62,10 @@ class ExpiryOutcome(Struct, frozen=True):
     """The events that were written, and the destinations from whose queues deliveries were deleted."""
 
     events: tuple[Event, ...] = ()
-    taken_from: frozenset[str] = frozenset()
+    dequeued_destinations: frozenset[str] = frozenset()
 
 
-def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
+def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
     """Announce the completions of these that expire, and take back announcements that are no longer true.
 
     This is done in the caller's transaction. `ids` are the store's numbers of records; each record is the newest
@@ -96,7 +96,7 @@ def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOut
         person = names.person_facts.get(completion.user_id)
         if until is None or person is None or has_left(person.get(PersonField.TERMINATED_ON), request.today):
             continue
-        days = within_days(request.settings.expiring_within, None if rule is None else rule.expiring_days)
+        days = expiring_days_of(request.settings.expiring_within, None if rule is None else rule.expiring_days)
         told = next_announcement(same, stage_of(until, request.today, days, request.since))
         if told is None:
             continue
@@ -111,7 +111,9 @@ def judge(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOut
     return ExpiryOutcome(tuple(events), frozenset(taken))
 
 
-def retract(db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]) -> ExpiryOutcome:
+def retract_outdated(
+    db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]
+) -> ExpiryOutcome:
     """Take back the announcements about records that are no longer the newest of their person and training.
 
     Each row comes with the store's number of the newest completion of its person and training, None if there is none.
@@ -230,13 +232,13 @@ def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]
 
 
 def _names(db: Database, request: ExpiryRequest, completions: Sequence[Completion]) -> Names:
-    ids = wanted(completions)
+    ids = wanted_ids(completions)
     fields = request.settings.stored_person_fields()
     return name_table.find(db, request.source, ids.people, ids.trainings, fields)
 
 
-def _announced(row: ExpiryRow) -> Announced:
-    return Announced(
+def _announced(row: ExpiryRow) -> LastAnnouncement:
+    return LastAnnouncement(
         row.key,
         row.valid_until,
         row.user_id,

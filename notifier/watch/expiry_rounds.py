@@ -33,10 +33,10 @@ from notifier.store.tables import expiries, known_ids
 from notifier.store.tables import names as name_table
 from notifier.store.tables.expiries import ExpiryRow, PresentRecord
 from notifier.store.tables.names import NameList
-from notifier.watch.background_tasks import cancelled
-from notifier.watch.employee_statuses import StatusList, employee_statuses
-from notifier.watch.expiry_announcements import ExpiryOutcome, ExpiryRequest, Pair, judge, retract
-from notifier.watch.name_cache import facts_wanted
+from notifier.watch.background_tasks import cancel_and_wait
+from notifier.watch.employee_statuses import StatusPageReader, read_employee_statuses
+from notifier.watch.expiry_announcements import ExpiryOutcome, ExpiryRequest, Pair, announce_due, retract_outdated
+from notifier.watch.name_cache import wanted_facts
 
 _log = logging.getLogger(__name__)
 
@@ -71,12 +71,12 @@ class ExpiryRounds:
         settings: Callable[[], Settings],
         subscriptions: Callable[[], Sequence[Subscription]],
         on_events: Callable[[Sequence[Event]], None],
-        on_taken_back: Callable[[Collection[str]], None],
-        status_list: Callable[[str], StatusList | None] = lambda _source: None,
+        on_dequeued: Callable[[Collection[str]], None],
+        status_list: Callable[[str], StatusPageReader | None] = lambda _source: None,
     ) -> None:
         """Initialize with functions that return the present settings and subscriptions.
 
-        `on_events` gets new events. `on_taken_back` gets the names of destinations whose waiting deliveries were
+        `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were
         deleted. `status_list` returns the function that reads a source's employee status list, None if the source is
         not watched now.
         """
@@ -88,12 +88,12 @@ class ExpiryRounds:
         self._settings = settings
         self._subscriptions = subscriptions
         self._on_events = on_events
-        self._on_taken_back = on_taken_back
+        self._on_taken_back = on_dequeued
         self._done: dict[str, date] = {}
         self._touched: dict[str, set[Pair]] = {}
         self._waits: set[str] = set()
 
-    def note(self, events: Iterable[Event]) -> None:
+    def note_events(self, events: Iterable[Event]) -> None:
         """Remember the person and training of each of these events, to examine them again."""
         sources = self._settings().sources
         for event in events:
@@ -105,15 +105,15 @@ class ExpiryRounds:
             pairs.add((completion["user_id"], completion["training_id"]))
             pairs.add((old.get("user_id", completion["user_id"]), old.get("training_id", completion["training_id"])))
 
-    async def look(self) -> None:
+    async def run_due_rounds(self) -> None:
         """Begin or do the rounds that are due; after a failed write, the next call continues."""
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
         self._done = {name: day for name, day in self._done.items() if name in sources}
         try:
             await self._store.run(expiries.keep_only, list(sources))
-            await self._end_readings(sources)
+            await self._clean_up_readings(sources)
             for name, source in sources.items():
-                await self._look_at(name, source)
+                await self._process_source(name, source)
         except StoreError as error:
             # Other parts, which use the store all the time, report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
@@ -121,14 +121,14 @@ class ExpiryRounds:
     async def stop(self) -> None:
         """Stop the rounds that are reading a status list; the next run of the program repeats them."""
         if tasks := [reading.task for reading in self._reading.values()]:
-            await cancelled(tasks)
+            await cancel_and_wait(tasks)
 
-    async def settle(self) -> None:
+    async def wait_for_readings(self) -> None:
         """Wait until all rounds that are reading a status list have ended."""
         if tasks := [reading.task for reading in self._reading.values()]:
             await asyncio.wait(tasks)
 
-    async def _end_readings(self, sources: Mapping[str, SourceSettings]) -> None:
+    async def _clean_up_readings(self, sources: Mapping[str, SourceSettings]) -> None:
         """Forget finished rounds, and stop rounds whose settings have changed. Raises the error of a failed round."""
         for name, reading in [*self._reading.items()]:
             if reading.task.done():
@@ -136,9 +136,9 @@ class ExpiryRounds:
                 await reading.task
             elif sources.get(name) != reading.settings:
                 del self._reading[name]
-                await cancelled([reading.task])
+                await cancel_and_wait([reading.task])
 
-    async def _look_at(self, name: str, source: SourceSettings) -> None:
+    async def _process_source(self, name: str, source: SourceSettings) -> None:
         if name in self._reading:
             return
         now_ms = self._clock.now_ms()
@@ -161,12 +161,12 @@ class ExpiryRounds:
                 self._reading[name] = _Reading(source, task)
         elif pairs := self._touched.pop(name, None):
             try:
-                await self._judge_pairs(request, pairs)
+                await self._retract_and_announce_pairs(request, pairs)
             except StoreError:
                 self._touched.setdefault(name, set()).update(pairs)
                 raise
 
-    async def _do_round(self, request: ExpiryRequest, page: StatusList | None = None) -> None:
+    async def _do_round(self, request: ExpiryRequest, page: StatusPageReader | None = None) -> None:
         """Examine the newest completion of each person and training.
 
         `page` reads the employee status list; if it is given, the list decides for the people in it.
@@ -176,18 +176,18 @@ class ExpiryRounds:
         touched: set[Pair] = set()
         if page is not None:
             self._touched.pop(name, None)
-            read = await self._judge_listed(request, page, await self._retracted(request))
+            read = await self._announce_listed(request, page, await self._retract_outdated(request))
             request = self._now(request)
             # What has changed while the list was read is judged again.
             touched = self._touched.get(name, set())
         self._touched.pop(name, None)
-        newest = await self._retracted(request)
+        newest = await self._retract_outdated(request)
         rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in touched]
-        await self._judge_ids(request, rest)
+        await self._announce_ids(request, rest)
         await self._store.run(expiries.finish, name, request.today.isoformat())
         self._done[name] = request.today
 
-    async def _retracted(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
+    async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
         """Take back the announcements that no longer hold; return the newest completions.
 
         This is done before completions are examined, so that the same round can announce a completion that now belongs
@@ -197,8 +197,8 @@ class ExpiryRounds:
         await self._retract(request, await self._store.run(expiries.standing, request.source), newest)
         return newest
 
-    async def _judge_listed(
-        self, request: ExpiryRequest, page: StatusList, newest: Mapping[Pair, PresentRecord]
+    async def _announce_listed(
+        self, request: ExpiryRequest, page: StatusPageReader, newest: Mapping[Pair, PresentRecord]
     ) -> set[str]:
         """Examine the completions of the people in the status list, page by page; return the ids of these people."""
         name = request.source
@@ -207,12 +207,12 @@ class ExpiryRounds:
             numbers.setdefault(pair[0], []).append((pair, record.id))
         read: set[str] = set()
         try:
-            async with aclosing(employee_statuses(page)) as statuses:
+            async with aclosing(read_employee_statuses(page)) as statuses:
                 async for people in statuses:
                     touched = self._touched.get(name, set())
                     theirs = [numbered for user in people for numbered in numbers.pop(user, ())]
                     listed = {(user, training): end for user in people for training, end in people[user].items()}
-                    await self._judge_ids(
+                    await self._announce_ids(
                         replace(self._now(request), listed=listed),
                         [number for pair, number in theirs if pair not in touched],
                     )
@@ -246,12 +246,12 @@ class ExpiryRounds:
             await asyncio.sleep(0)
         return found
 
-    async def _judge_ids(self, request: ExpiryRequest, numbers: Iterable[int]) -> None:
+    async def _announce_ids(self, request: ExpiryRequest, numbers: Iterable[int]) -> None:
         ids = sorted(numbers)
         for first in range(0, len(ids), _AT_ONCE):
-            self._tell(await self._store.run(judge, request, ids[first : first + _AT_ONCE]))
+            self._tell(await self._store.run(announce_due, request, ids[first : first + _AT_ONCE]))
 
-    async def _judge_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
+    async def _retract_and_announce_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
         rows = await self._store.run(expiries.standing, request.source)
         # Only announcements about these pairs may have to be taken back. Completions that newly run out are found by
         # the next round.
@@ -262,7 +262,7 @@ class ExpiryRounds:
         newest: dict[Pair, PresentRecord] = {}
         _keep_newest(newest, await self._store.run(expiries.present_of, request.source, there))
         await self._retract(request, concerned, newest)
-        self._tell(await self._store.run(judge, request, sorted(record.id for record in newest.values())))
+        self._tell(await self._store.run(announce_due, request, sorted(record.id for record in newest.values())))
 
     async def _retract(
         self, request: ExpiryRequest, rows: Sequence[ExpiryRow], newest: Mapping[Pair, PresentRecord]
@@ -270,11 +270,11 @@ class ExpiryRounds:
         ids = {pair: record.id for pair, record in newest.items()}
         for first in range(0, len(rows), _AT_ONCE):
             chunk = [(row, ids.get((row.user_id, row.training_id))) for row in rows[first : first + _AT_ONCE]]
-            self._tell(await self._store.run(retract, request, chunk))
+            self._tell(await self._store.run(retract_outdated, request, chunk))
 
     def _tell(self, outcome: ExpiryOutcome) -> None:
-        if outcome.taken_from:
-            self._on_taken_back(outcome.taken_from)
+        if outcome.dequeued_destinations:
+            self._on_taken_back(outcome.dequeued_destinations)
         if outcome.events:
             self._on_events(outcome.events)
 
@@ -295,7 +295,7 @@ def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
     if row is None or row[0] is None:
         return False
     fetched = name_table.fetched(db, source)
-    facts = facts_wanted(settings)
+    facts = wanted_facts(settings)
     return all(
         fetched.get(names, (0, None))[1] == facts[names] and known_ids.names_are_fetched(db, [source], names)
         for names in (NameList.PEOPLE, NameList.TRAININGS)

@@ -21,18 +21,18 @@ from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection import renumbering
 from notifier.watch.detection.balance import count_bounds
 from notifier.watch.detection.bisection import Day, day_of
-from notifier.watch.detection.evidence import Circumstances, holds_fresh, removal
+from notifier.watch.detection.evidence import AnswerContext, has_new_records, removal
 from notifier.watch.detection.news import Baseline, NewsReason
-from notifier.watch.detection.unreadable import UnreadableRecords, left_out
+from notifier.watch.detection.unreadable import UnreadableRecords, to_left_out
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest_transaction import (
     IngestRequest,
     PageMetadata,
+    evaluate_and_write,
     learn_held,
-    read_all,
-    weigh_and_write,
+    read_all_stored,
+    write_evaluated,
     write_only,
-    write_weighed,
 )
 from notifier.watch.name_cache import NameCache
 from notifier.watch.past_answers import PastAnswers
@@ -48,21 +48,21 @@ class IngestResult(Struct, frozen=True):
     """The result of writing an answer to the store.
 
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
-    was requested (monotonic seconds). `holds_fresh` means that the next page may have unknown records, too.
-    `ends_round` means that the round is a success, which was stored in the same transaction if that was due. `landmark`
-    is a place in the list that can be checked after the round.
+    was requested (monotonic seconds). `has_new_records` means that the next page may have unknown records, too.
+    `ends_round` means that the round is a success, which was stored in the same transaction if that was due.
+    `probe_boundary` is a place in the list that can be checked after the round.
     """
 
     asked_at: float
     events: tuple[Event, ...] = ()
-    holds_fresh: bool = False
+    has_new_records: bool = False
     ids: "array[int]" = field(default_factory=lambda: array("q"))
     learned: Sequence[SilentRecord] = ()
     changes: Sequence[Change] = ()
     ends_round: bool = False
-    landmark: DayBoundary | None = None
+    probe_boundary: DayBoundary | None = None
 
-    def found(self) -> int:
+    def new_records(self) -> int:
         """Return how many records became known with this answer."""
         return len(self.learned) + sum(change.type is EventType.CREATED for change in self.changes)
 
@@ -89,8 +89,8 @@ class _Answer(Struct, frozen=True):
     bad: Sequence[InvalidRecord]
     asked_at: float
     absent: Collection[str] = ()
-    room: int | None = None
-    most: int | None = None
+    max_gone: int | None = None
+    most_records: int | None = None
     precise: bool = False
     skimmed: SkimmedRecords | None = None
 
@@ -144,9 +144,9 @@ class PageIngester:
         """Callbacks that get the result of every answer."""
         self.found_at_head = 0
         """The number of records that became known by head polls, since the daemon started."""
-        self.found_out_of_sight = 0
+        self.found_without_head_poll = 0
         """The number of records that became known by requests other than head polls, since the daemon started."""
-        self.found_absent = 0
+        self.found_missing = 0
         """How often a record was found missing, to be confirmed by a second look, since the daemon started."""
         self.events_at_head = 0
         """The number of events that head polls have caused, since the daemon started."""
@@ -156,7 +156,7 @@ class PageIngester:
         """When the newest of the answers that changed the number of known records was requested (monotonic seconds)."""
         return self._past.existing_changed_at
 
-    async def ingest(self, page: Page, net: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
+    async def ingest(self, page: Page, detected_by: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
         """Write a page and its metadata to the store, in one transaction."""
         self._unreadable.report(page.bad)
         self._unreadable.report_fields(page.completions)
@@ -164,46 +164,48 @@ class PageIngester:
             await self._past.note_unreadable(page.bad)
             completions: Sequence[Completion] = page.completions
             if self._v1_records is not None:
-                completions = await self._v1_records.settle_page(page)
-            most = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved).most
-            answer = _Answer(completions, page.bad, page.asked_at, most=most, skimmed=page.skimmed)
-            result = await self._ingest(answer, net, metadata)
-        if net is DetectedBy.HEAD:
-            self.found_at_head += result.found()
+                completions = await self._v1_records.assign_page_keys(page)
+            most_records = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved).most
+            answer = _Answer(completions, page.bad, page.asked_at, most_records=most_records, skimmed=page.skimmed)
+            result = await self._ingest(answer, detected_by, metadata)
+        if detected_by is DetectedBy.HEAD:
+            self.found_at_head += result.new_records()
             self.events_at_head += len(result.events)
         return result
 
     async def ingest_precise(
-        self, answer: PreciseAnswer, suspects: Collection[str], room: int | None, net: DetectedBy
+        self, answer: PreciseAnswer, suspects: Collection[str], max_gone: int | None, detected_by: DetectedBy
     ) -> IngestResult:
         """Write the complete answer to a precise question (for all records of a person or a training) to the store.
 
-        `suspects` are the keys of known records that the answer should contain. At most `room` of them (None: any
+        `suspects` are the keys of known records that the answer should contain. At most `max_gone` of them (None: any
         number) can be gone if the answer lacks them.
         """
         self._unreadable.report(answer.bad)
         async with self._turn:
             completions: Sequence[Completion] = answer.completions
             if self._v1_records is not None:
-                completions = await self._v1_records.settle_whole(completions, suspects)
+                completions = await self._v1_records.assign_answer_keys(completions, suspects)
             present = {completion.key for completion in completions} | answer.unreadable_keys()
             absent = (
                 ()
-                if answer.hides_a_key or not answer.is_whole
+                if answer.has_unidentified_record or not answer.is_whole
                 else tuple(key for key in suspects if key not in present)
             )
-            whole = _Answer(completions, answer.bad, answer.asked_at, absent=absent, room=room, precise=True)
-            return await self._ingest(whole, net, _NOTHING_ELSE)
+            whole = _Answer(completions, answer.bad, answer.asked_at, absent=absent, max_gone=max_gone, precise=True)
+            return await self._ingest(whole, detected_by, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
         """Restart the count of a sweep's arrivals and changes, to which the hold limits apply."""
         self._past.begin_sweep()
 
-    async def announce(self, keys: Sequence[str], reason: NewsReason, net: DetectedBy) -> int:
+    async def announce(self, keys: Sequence[str], reason: NewsReason, detected_by: DetectedBy) -> int:
         """Announce known records that had no event; return the number of events."""
         async with self._turn:
             contents = await self._contents(keys)
-            changes = tuple(Change(EventType.CREATED, completion, 1, net, reason) for completion in contents.values())
+            changes = tuple(
+                Change(EventType.CREATED, completion, 1, detected_by, reason) for completion in contents.values()
+            )
             names = await self._names_for(changes)
             findings = self._empty_findings(announced=changes, names=names)
             events, memory = await self._context.store.run(
@@ -257,44 +259,44 @@ class PageIngester:
             released += len(keys)
         return released
 
-    async def _ingest(self, answer: "_Answer", net: DetectedBy, metadata: PageMetadata) -> IngestResult:
-        request = await self._request(answer, net, metadata)
+    async def _ingest(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestResult:
+        request = await self._request(answer, detected_by, metadata)
         asked_at = answer.asked_at
         store = self._context.store
-        weighed = await store.run(weigh_and_write, request)
+        evaluated = await store.run(evaluate_and_write, request)
         if answer.skimmed is not None:
-            self._unreadable.report_fields(weighed.undecided)
-        findings, written = weighed.findings, weighed.written
+            self._unreadable.report_fields(evaluated.undecided)
+        findings, written = evaluated.findings, evaluated.written
         if written is None:
             findings = replace(findings, names=await self._names_for(findings.told()))
-            written = await store.run(write_weighed, request, findings, weighed.lookup)
+            written = await store.run(write_evaluated, request, findings, evaluated.lookup)
         if written.memory is not None:
             self._context.health.remember(written.memory)
         elif written.ends_round and request.success is not None:
             self._context.health.note_unstored_success(request.success)
-        self._past.note(findings, asked_at, net)
+        self._past.note(findings, asked_at, detected_by)
         renumbering.report(self._context.name, findings)
         result = IngestResult(
             asked_at,
             tuple(written.events),
-            holds_fresh(findings),
+            has_new_records(findings),
             written.ids,
             findings.learned,
             findings.changes,
             written.ends_round,
-            written.landmark,
+            written.probe_boundary,
         )
         if written.events:
             self._on_deliveries(written.events, written.deliveries)
             self._on_events(written.events)
-        if net is not DetectedBy.HEAD:
-            self.found_out_of_sight += result.found() + len(findings.adopted)
-            self.found_absent += sum(look.kind is LookKind.REMOVAL for look in findings.looks)
+        if detected_by is not DetectedBy.HEAD:
+            self.found_without_head_poll += result.new_records() + len(findings.adopted)
+            self.found_missing += sum(look.kind is LookKind.REMOVAL for look in findings.looks)
         for observer in self.observers:
             observer(result)
         return result
 
-    async def _request(self, answer: "_Answer", net: DetectedBy, metadata: PageMetadata) -> IngestRequest:
+    async def _request(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestRequest:
         await self._past.recall()
         context, memory = self._context, self._context.health.memory
         contact_ms = memory.met_at_ms
@@ -308,26 +310,26 @@ class PageIngester:
         return IngestRequest(
             self._version,
             answer.completions,
-            left_out(answer.bad),
+            to_left_out(answer.bad),
             answer.absent,
-            answer.room,
-            answer.most,
+            answer.max_gone,
+            answer.most_records,
             memory,
             self._past.evidence(answer.asked_at, answer.keys(), precise=answer.precise),
-            Circumstances(
+            AnswerContext(
                 context.name,
                 context.settings.namespace(context.name),
-                net,
+                detected_by,
                 answer.asked_at,
                 context.clock.now_ms(),
                 baseline,
-                self._past.hold_state(memory, net),
+                self._past.hold_state(memory, detected_by),
             ),
             metadata,
             self._subscriptions(),
             self._names is not None,
             answer.precise,
-            None if metadata.end is None else context.health.success(metadata.end.longest_outage_seconds),
+            None if metadata.end is None else context.health.success_to_store(metadata.end.longest_outage_seconds),
             answer.skimmed,
             context.settings.shown_person_fields(),
         )
@@ -339,7 +341,7 @@ class PageIngester:
 
     async def _contents(self, keys: Sequence[str]) -> dict[str, Completion]:
         stored = await self._context.store.run(record_lookups.stored, self._context.name, keys)
-        return read_all(self._version, stored)
+        return read_all_stored(self._version, stored)
 
     def _empty_findings(self, *, announced: Sequence[Change], names: Names) -> Findings:
         settings, name = self._context.settings, self._context.name

@@ -30,7 +30,14 @@ from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
 from notifier.store.tables.sources import RoundSuccess, SourceMemory
 from notifier.store.tables.sweeps import SweptPage
-from notifier.watch.detection.evidence import Circumstances, Evidence, differing, holds_fresh, weigh, weigh_absences
+from notifier.watch.detection.evidence import (
+    AnswerContext,
+    Evidence,
+    changed_keys,
+    evaluate,
+    evaluate_absences,
+    has_new_records,
+)
 from notifier.watch.detection.news import NewsReason
 from notifier.watch.detection.renumbering import adoptions, may_be_renumbered, was_renumbered_lately
 from notifier.watch.detection.view import View
@@ -57,13 +64,13 @@ class RoundEnd(Struct, frozen=True):
     """Says that the round succeeds with this page, unless the next page may have unknown records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. If the last success is more than
-    `longest_outage_seconds` ago, a gap is recorded. `spot_chance` (0 to 1) chooses the day whose place in the list is
-    checked after the round; None for no check.
+    `longest_outage_seconds` ago, a gap is recorded. `probe_fraction` (0 to 1) chooses the day whose place in the list
+    is checked after the round; None for no check.
     """
 
     is_certain: bool
     longest_outage_seconds: float
-    spot_chance: float | None = None
+    probe_fraction: float | None = None
 
 
 class IngestRequest(Struct, frozen=True):
@@ -73,20 +80,20 @@ class IngestRequest(Struct, frozen=True):
     ones first, and only those that have changed are parsed.
 
     `left_out` are the answer's unreadable records. `absent` are keys of known records that a precise answer lacks. At
-    most `room` of these records can be gone (None: any number). `most` is the most records that the API can have
-    according to this answer, None if unknown. `success` is stored if the round ends with this answer. `person_fields`
-    are the facts about people that events show.
+    most `max_gone` of these records can be gone (None: any number). `most_records` is the most records that the API can
+    have according to this answer, None if unknown. `success` is stored if the round ends with this answer.
+    `person_fields` are the facts about people that events show.
     """
 
     version: RecordFormat
     completions: Sequence[Completion]
     left_out: Sequence[LeftOut]
     absent: Collection[str]
-    room: int | None
-    most: int | None
+    max_gone: int | None
+    most_records: int | None
     memory: SourceMemory
     evidence: Evidence
-    circumstances: Circumstances
+    context: AnswerContext
     metadata: PageMetadata
     subscriptions: Sequence[Subscription]
     announces: bool
@@ -134,7 +141,7 @@ class Lookup(Struct, frozen=True):
         return array("q", [*self.unchanged.values(), *others])
 
 
-class Weighed(Struct, frozen=True):
+class EvaluatedAnswer(Struct, frozen=True):
     """The decisions about an answer; `written` is None if names have to be fetched first.
 
     `undecided` are the records that are not `unchanged` (see `Lookup`).
@@ -149,15 +156,15 @@ class Weighed(Struct, frozen=True):
 class WrittenAnswer(Struct, frozen=True):
     """The events written, the ids of the answer's known records, and the source's stored state (None if unchanged).
 
-    `ends_round` means that the round is a success, which was stored as well unless `memory` is None. `landmark` is a
-    place in the list that can be checked after the round. `deliveries` are the first ones of the events.
+    `ends_round` means that the round is a success, which was stored as well unless `memory` is None. `probe_boundary`
+    is a place in the list that can be checked after the round. `deliveries` are the first ones of the events.
     """
 
     events: Sequence[Event]
     ids: "array[int]"
     memory: SourceMemory | None
     ends_round: bool = False
-    landmark: DayBoundary | None = None
+    probe_boundary: DayBoundary | None = None
     deliveries: Sequence[Delivery] = ()
 
 
@@ -167,42 +174,44 @@ def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | Non
     return replace(completions[0], key=key) if completions else None
 
 
-def read_all(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
+def read_all_stored(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
     """Return stored records by key; records that this version of the program cannot read are omitted."""
     read = {key: read_stored(version, key, raw) for key, raw in stored.items()}
     return {key: completion for key, completion in read.items() if completion is not None}
 
 
-def weigh_and_write(db: Database, request: IngestRequest) -> Weighed:
+def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     """Decide about an answer, and write the result if the store has all names that its events need."""
-    source = request.circumstances.source
+    source = request.context.source
     lookup = _look_up(db, request)
     undecided = completions = request.undecided(lookup.unchanged)
     adopted = _renumbered(db, request, undecided, lookup.known)
     taken = {adoption.completion.key for adoption in adopted}
     if adopted:
         completions = [completion for completion in completions if completion.key not in taken]
-    findings = replace(_weigh(db, request, completions, lookup.known, taken), adopted=adopted)
+    findings = replace(_evaluate(db, request, completions, lookup.known, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
     if request.announces and (told := findings.told()):
         names = stored_names(db, source, (change.completion for change in told), request.person_fields)
         if names is None:
-            return Weighed(undecided, findings, lookup, None)
+            return EvaluatedAnswer(undecided, findings, lookup, None)
         findings = replace(findings, names=names)
     end, success = request.metadata.end, request.success
-    if end is None or success is None or (holds_fresh(findings) and not end.is_certain):
-        return Weighed(undecided, findings, lookup, write_weighed(db, request, findings, lookup))
-    written = write_weighed(db, request, findings, lookup, success)
+    if end is None or success is None or (has_new_records(findings) and not end.is_certain):
+        return EvaluatedAnswer(undecided, findings, lookup, write_evaluated(db, request, findings, lookup))
+    written = write_evaluated(db, request, findings, lookup, success)
     # Destinations do not wait for the landmark of their events' round: it is looked up later.
-    chance = None if written.events else end.spot_chance
-    landmark = None if chance is None else records_by_date.landmark(db, source, chance)
-    return Weighed(undecided, findings, lookup, replace(written, ends_round=True, landmark=landmark))
+    fraction = None if written.events else end.probe_fraction
+    probe_boundary = None if fraction is None else records_by_date.landmark(db, source, fraction)
+    return EvaluatedAnswer(
+        undecided, findings, lookup, replace(written, ends_round=True, probe_boundary=probe_boundary)
+    )
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
     """Look up an answer's records; `unchanged` are the known ones with the same JSON and no pending decision."""
-    source, evidence, swept = request.circumstances.source, request.evidence, request.metadata.swept
+    source, evidence, swept = request.context.source, request.evidence, request.metadata.swept
     unchanged: Mapping[str, int] = {}
     # In a first sweep, nearly all records are new.
     if swept is None or swept.marks:
@@ -223,7 +232,7 @@ def _no_longer_absent(request: IngestRequest) -> list[str]:
     return [key for key in keys if looks[key].kind is LookKind.REMOVAL]
 
 
-def _weigh(
+def _evaluate(
     db: Database,
     request: IngestRequest,
     completions: Sequence[Completion],
@@ -231,10 +240,10 @@ def _weigh(
     taken: Collection[str],
 ) -> Findings:
     """Decide about `completions`, records of an answer; `taken` are the new keys of renumbered known records."""
-    source = request.circumstances.source
+    source = request.context.source
     evidence = replace(request.evidence, known=known)
-    if changed := differing(completions, known):
-        contents = read_all(request.version, record_lookups.stored(db, source, changed))
+    if changed := changed_keys(completions, known):
+        contents = read_all_stored(request.version, record_lookups.stored(db, source, changed))
         absent = request.version.absent_fields(
             raw for key, raw in zip(request.keys, request.raws, strict=True) if key not in taken
         )
@@ -242,7 +251,7 @@ def _weigh(
             evidence,
             contents=contents,
             earlier_forms=second_looks.earlier_forms(db, source, changed),
-            is_narrow=bool(absent),
+            lacks_fields=bool(absent),
         )
         if absent:
             completions = [
@@ -251,15 +260,15 @@ def _weigh(
                 else completion
                 for completion in completions
             ]
-    findings = weigh(completions, evidence, request.circumstances)
+    findings = evaluate(completions, evidence, request.context)
     if not request.absent:
         return findings
-    contents = read_all(request.version, record_lookups.stored(db, source, list(request.absent)))
+    contents = read_all_stored(request.version, record_lookups.stored(db, source, list(request.absent)))
     # New records of this answer already count as known, so that an entry and a deletion do not cancel out in the count.
     entered = len(findings.learned) + len(findings.held)
     entered += sum(change.type is EventType.CREATED for change in findings.changes)
-    room = None if request.room is None else request.room + entered
-    gone = weigh_absences([*contents.values()], room, evidence, request.circumstances)
+    max_gone = None if request.max_gone is None else request.max_gone + entered
+    gone = evaluate_absences([*contents.values()], max_gone, evidence, request.context)
     return replace(
         findings,
         changes=(*findings.changes, *gone.changes),
@@ -273,16 +282,16 @@ def _renumbered(
     db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
 ) -> list[Adoption]:
     """Return an adoption for each unknown record that is recognised as a known record with a new key."""
-    now_ms = request.circumstances.now_ms
+    now_ms = request.context.now_ms
     unknown = [completion for completion in completions if completion.key not in known]
     memory = request.memory
-    view = None if memory.view is None else View.read(memory.view)
+    view = None if memory.view is None else View.from_text(memory.view)
     expects = view is not None and view.renumbers
     if not unknown or memory.met_at_ms is None:
         return []
-    if not (expects or request.precise or may_be_renumbered(len(unknown), memory, request.most, now_ms)):
+    if not (expects or request.precise or may_be_renumbered(len(unknown), memory, request.most_records, now_ms)):
         return []
-    alike = record_lookups.alike(db, request.circumstances.source, unknown)
+    alike = record_lookups.alike(db, request.context.source, unknown)
     present = {*request.keys}
     found = adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
     return _with_last_readable(db, request, found)
@@ -293,7 +302,7 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
     gaps = [adoption.old_key for adoption in found if adoption.completion.unread]
     if not gaps:
         return [*found]
-    before = read_all(request.version, record_lookups.stored(db, request.circumstances.source, gaps))
+    before = read_all_stored(request.version, record_lookups.stored(db, request.context.source, gaps))
     return [
         replace(adoption, completion=adoption.completion.with_last_readable(before[adoption.old_key]))
         if adoption.old_key in before
@@ -302,14 +311,14 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
     ]
 
 
-def write_weighed(
+def write_evaluated(
     db: Database, request: IngestRequest, findings: Findings, lookup: Lookup, success: RoundSuccess | None = None
 ) -> WrittenAnswer:
     """Write an answer's metadata and the decisions about it; return the events and the known records' numbers.
 
     The `success` of the round is written as well if it is due or anything else changes the source's stored state.
     """
-    source, metadata = request.circumstances.source, request.metadata
+    source, metadata = request.context.source, request.metadata
     keys = [*request.keys]
     recounted = _count_left_out(db, request, lookup.known)
     # A known record in the answer exists, even if it is unreadable.
@@ -328,9 +337,9 @@ def write_weighed(
         return WrittenAnswer((), ids, sources.recall(db, source) if recounted else None)
     if metadata.first_contact_ms is not None:
         sources.write(db, source, met_at_ms=metadata.first_contact_ms)
-    if metadata.head_key is not None and holds_fresh(findings):
+    if metadata.head_key is not None and has_new_records(findings):
         sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
-    told = records.write_all(db, findings, request.subscriptions, request.circumstances.now_ms)
+    told = records.write_all(db, findings, request.subscriptions, request.context.now_ms)
     # A first sweep does not need the ids, and looking them up would take a tenth of its time.
     wanted = keys if metadata.swept is None or metadata.swept.marks else ()
     ids = array("q", lookup.unchanged.values())
@@ -350,14 +359,14 @@ def _write_success(db: Database, source: str, success: RoundSuccess) -> None:
 
 def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
     """Update the count of unreadable records from an answer; return whether the count has changed."""
-    source = request.circumstances.source
+    source = request.context.source
     recounted = False
     if request.memory.unreadable:
         recounted = left_out.forget_readable(db, source, request.keys)
     # A precise question may return records outside the source's own view.
     if request.left_out and not request.precise:
         exist = {key for key, memory in known.items() if not memory.removed and not memory.out_of_view}
-        swept = request.circumstances.net is DetectedBy.SWEEP
+        swept = request.context.detected_by is DetectedBy.SWEEP
         recounted = left_out.note(db, source, request.left_out, exist, swept=swept) or recounted
     return recounted
 

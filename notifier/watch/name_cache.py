@@ -28,18 +28,18 @@ _log = logging.getLogger(__name__)
 REFRESH_AFTER_SECONDS = 86_400.0
 """Seconds after which the lists of names are fetched again in any case."""
 
-ASK_AGAIN_AFTER_SECONDS = 600.0
+RETRY_AFTER_SECONDS = 600.0
 """Minimum number of seconds between two fetches of a list, for an id that it lacks or after a failure."""
 
-PATIENCE_SECONDS = 3.0
+MAX_WAIT_SECONDS = 3.0
 """Seconds that events wait for names, counted from the beginning of a fetch."""
 
 
 _TRAINING_FACTS: Final = "schedule"
-"""The names of the facts that are read from the list of trainings, in the form that `facts_wanted` describes."""
+"""The names of the facts that are read from the list of trainings, in the form that `wanted_facts` describes."""
 
 
-class Wanted(Struct, frozen=True):
+class WantedIds(Struct, frozen=True):
     """The ids of which events show names and facts; `fields` are the kinds of facts about each person."""
 
     people: frozenset[str]
@@ -47,14 +47,14 @@ class Wanted(Struct, frozen=True):
     job_titles: frozenset[str] = frozenset()
     fields: frozenset[PersonField] = frozenset()
 
-    def without(self, names: Names) -> "Wanted":
+    def without(self, names: Names) -> "WantedIds":
         """Return the ids for which `names` lacks the name or a wanted fact."""
         in_the_list = self.fields - {PersonField.JOB_TITLE}
         known = {id_ for id_ in names.people if in_the_list <= names.person_facts.get(id_, {}).keys()}
         read = names.trainings.keys() & names.training_facts.keys()
-        return Wanted(self.people - known, self.trainings - read, self._untitled(names), self.fields)
+        return WantedIds(self.people - known, self.trainings - read, self._missing_job_titles(names), self.fields)
 
-    def _untitled(self, names: Names) -> frozenset[str]:
+    def _missing_job_titles(self, names: Names) -> frozenset[str]:
         """Return the ids of wanted job titles that `names` lacks."""
         if PersonField.JOB_TITLE not in self.fields:
             return frozenset()
@@ -70,7 +70,7 @@ class Wanted(Struct, frozen=True):
         return bool(self.people or self.trainings or self.job_titles)
 
 
-def wanted(completions: Iterable[Completion], fields: frozenset[PersonField] = frozenset()) -> Wanted:
+def wanted_ids(completions: Iterable[Completion], fields: frozenset[PersonField] = frozenset()) -> WantedIds:
     """Return the ids of the people (including instructors) and trainings of these completions."""
     people: set[str] = set()
     trainings: set[str] = set()
@@ -79,23 +79,23 @@ def wanted(completions: Iterable[Completion], fields: frozenset[PersonField] = f
         trainings.add(completion.training_id)
         if completion.instructor_id:
             people.add(completion.instructor_id)
-    return Wanted(frozenset(people), frozenset(trainings), fields=fields)
+    return WantedIds(frozenset(people), frozenset(trainings), fields=fields)
 
 
 def stored_names(
     db: Database, source: str, completions: Iterable[Completion], fields: frozenset[PersonField]
 ) -> Names | None:
     """Return the stored names and facts for these completions; None if at least one of them has to be fetched."""
-    ids = wanted(completions, fields_to_look_up(fields))
+    ids = wanted_ids(completions, fields_to_look_up(fields))
     names = name_table.find(db, source, ids.people, ids.trainings, ids.fields)
     return None if ids.without(names) else names.showing(fields)
 
 
-NAMES_ALONE: Final = (NameList.PEOPLE, NameList.TRAININGS)
+REQUIRED_LISTS: Final = (NameList.PEOPLE, NameList.TRAININGS)
 """The lists that every source with names fetches; job titles are fetched only where they are wanted."""
 
 
-def facts_wanted(settings: SourceSettings) -> dict[NameList, str]:
+def wanted_facts(settings: SourceSettings) -> dict[NameList, str]:
     """Return the names of the facts to read (joined by commas), for each list that a source fetches. Pure."""
     stored = settings.stored_person_fields()
     found = {NameList.PEOPLE: ",".join(sorted(stored)), NameList.TRAININGS: _TRAINING_FACTS}
@@ -104,10 +104,10 @@ def facts_wanted(settings: SourceSettings) -> dict[NameList, str]:
 
 def lists_to_fetch(
     fetched_ms: Mapping[NameList, int],
-    missing: Wanted,
+    missing: WantedIds,
     now_ms: int,
     failed: Collection[NameList] = (),
-    lists: Collection[NameList] = NAMES_ALONE,
+    lists: Collection[NameList] = REQUIRED_LISTS,
 ) -> tuple[NameList, ...]:
     """Return which `lists` to fetch: outdated ones, failed ones, and those that may contain a missing name. Pure."""
     missing_of = {
@@ -120,9 +120,7 @@ def lists_to_fetch(
         if names not in fetched_ms:
             return True
         age = (now_ms - fetched_ms[names]) / 1000
-        return (
-            not 0 <= age < (ASK_AGAIN_AFTER_SECONDS if missing_of[names] or names in failed else REFRESH_AFTER_SECONDS)
-        )
+        return not 0 <= age < (RETRY_AFTER_SECONDS if missing_of[names] or names in failed else REFRESH_AFTER_SECONDS)
 
     return tuple(names for names in NameList if names in lists and is_due(names))
 
@@ -132,7 +130,7 @@ async def _report(names: NameList, fault: Exception | None) -> None:
         _log.error("internal error while fetching names", extra={"list": names}, exc_info=fault)
 
 
-_NOTHING: Final = Wanted(frozenset(), frozenset())
+_NOTHING: Final = WantedIds(frozenset(), frozenset())
 
 
 class NameCache:
@@ -158,14 +156,14 @@ class NameCache:
         self._source = source
         self._stored_fields = settings.stored_person_fields()
         self._shown_fields = settings.shown_person_fields()
-        self._facts = facts_wanted(settings)
+        self._facts = wanted_facts(settings)
         self._client = client
         self._store = store
         self._clock = clock
         self._on_failure = on_failure
         self._on_fault = on_fault
         self._fetching: asyncio.Task[None] | None = None
-        self._patient_until = 0.0
+        self._names_awaited_until = 0.0
         self._fetched_ms: dict[NameList, int] | None = None
         self._asked_at: dict[NameList, float] = {}
         self._failures: dict[NameList, ApiErrorReason] = {}
@@ -189,7 +187,7 @@ class NameCache:
 
         Raises StoreError.
         """
-        ids = wanted(completions, fields_to_look_up(self._shown_fields))
+        ids = wanted_ids(completions, fields_to_look_up(self._shown_fields))
         names = await self._find(ids)
         missing = ids.without(names)
         if not missing:
@@ -197,11 +195,11 @@ class NameCache:
         await self.refresh(missing)
         if self._fetching is None:
             return names.showing(self._shown_fields)
-        patience = self._patient_until - asyncio.get_running_loop().time()
+        patience = self._names_awaited_until - asyncio.get_running_loop().time()
         await asyncio.wait([self._fetching], timeout=max(0.0, patience))
         return (await self._find(ids)).showing(self._shown_fields)
 
-    async def refresh(self, missing: Wanted = _NOTHING) -> None:
+    async def refresh(self, missing: WantedIds = _NOTHING) -> None:
         """Start to fetch the lists that are due, unless a fetch is running. Raises StoreError."""
         if self._fetching is not None:
             return
@@ -212,12 +210,12 @@ class NameCache:
         due = lists_to_fetch(self._fetched_ms, missing, self._clock.now_ms(), self._failures, self._facts)
         due = self._not_recently_fetched(due)
         # A name that an event waits for is as urgent as the event.
-        urgency = Priority.HEAD if missing else Priority.NAMES
+        priority = Priority.HEAD if missing else Priority.NAMES
         if due and self._fetching is None:
-            self._patient_until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-            self._fetching = asyncio.create_task(self._fetch(due, urgency), name=f"names of {self._source}")
+            self._names_awaited_until = asyncio.get_running_loop().time() + MAX_WAIT_SECONDS
+            self._fetching = asyncio.create_task(self._fetch(due, priority), name=f"names of {self._source}")
 
-    async def fetched(self) -> None:
+    async def wait_for_fetch(self) -> None:
         """Wait until no fetch is running."""
         if self._fetching is not None:
             await asyncio.wait([self._fetching])
@@ -235,24 +233,24 @@ class NameCache:
         full.
         """
         now = self._clock.monotonic()
-        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= ASK_AGAIN_AFTER_SECONDS)
+        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= RETRY_AFTER_SECONDS)
 
-    async def _find(self, ids: Wanted) -> Names:
+    async def _find(self, ids: WantedIds) -> Names:
         return await self._store.run(name_table.find, self._source, ids.people, ids.trainings, ids.fields)
 
-    async def _fetch(self, lists: tuple[NameList, ...], urgency: Priority) -> None:
+    async def _fetch(self, lists: tuple[NameList, ...], priority: Priority) -> None:
         try:
             for names in lists:
-                await self._fetch_guarded(names, urgency)
+                await self._fetch_guarded(names, priority)
         except StoreError as error:
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})
         finally:
             self._fetching = None
 
-    async def _fetch_guarded(self, names: NameList, urgency: Priority) -> None:
+    async def _fetch_guarded(self, names: NameList, priority: Priority) -> None:
         """Fetch one list; an internal error is reported, and the other lists are fetched all the same."""
         try:
-            await self._fetch_one(names, urgency)
+            await self._fetch_one(names, priority)
         except StoreError:
             raise
         except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
@@ -260,17 +258,17 @@ class NameCache:
         else:
             await self._on_fault(names, None)
 
-    async def _fetch_one(self, names: NameList, urgency: Priority) -> None:
+    async def _fetch_one(self, names: NameList, priority: Priority) -> None:
         """Fetch one list; if the fetch is interrupted, the names received so far are kept."""
         self._asked_at[names] = self._clock.monotonic()
         try:
             match names:
                 case NameList.PEOPLE:
-                    await self._fetch_people(urgency)
+                    await self._fetch_people(priority)
                 case NameList.TRAININGS:
-                    await self._fetch_trainings(urgency)
+                    await self._fetch_trainings(priority)
                 case NameList.JOB_TITLES:
-                    await self._fetch_job_titles(urgency)
+                    await self._fetch_job_titles(priority)
         except ApiError as failure:
             self._on_failure(self._source, failure.reason)
             self._failures[names] = failure.reason
@@ -285,9 +283,9 @@ class NameCache:
             if await self._note(names, "ok") not in (None, "ok"):
                 _log.warning("fetching names works again", extra={"source": self._source, "list": names})
 
-    async def _fetch_people(self, urgency: Priority) -> None:
+    async def _fetch_people(self, priority: Priority) -> None:
         users: list[str] = []
-        async with aclosing(self._client.people(urgency)) as batches:
+        async with aclosing(self._client.people(priority)) as batches:
             async for people in batches:
                 users += people
                 rows = [
@@ -297,15 +295,15 @@ class NameCache:
         if users:
             await self._store.run(erasure.forget_names, self._source, users)
 
-    async def _fetch_trainings(self, urgency: Priority) -> None:
-        async with aclosing(self._client.trainings(urgency)) as batches:
+    async def _fetch_trainings(self, priority: Priority) -> None:
+        async with aclosing(self._client.trainings(priority)) as batches:
             async for trainings in batches:
                 titles = [(id_, training.title) for id_, training in trainings.items()]
                 facts = {id_: training.facts for id_, training in trainings.items()}
                 await self._store.run(name_table.learn_trainings, self._source, titles, facts)
 
-    async def _fetch_job_titles(self, urgency: Priority) -> None:
-        async with aclosing(self._client.job_titles(urgency)) as batches:
+    async def _fetch_job_titles(self, priority: Priority) -> None:
+        async with aclosing(self._client.job_titles(priority)) as batches:
             async for titles in batches:
                 await self._store.run(name_table.learn_job_titles, self._source, titles.items())
 

@@ -17,7 +17,7 @@ from notifier.watch.patience import Patience
 _NEARLY_ALL = 0.75
 
 
-class Question(StrEnum):
+class RequestCategory(StrEnum):
     """The kinds of requests to the API; each can fail independently."""
 
     HEAD = "head"
@@ -27,46 +27,46 @@ class Question(StrEnum):
     NAMES = "names"
 
 
-class Trouble(Struct, frozen=True):
+class RequestFailure(Struct, frozen=True):
     """Why a kind of request fails, for how many seconds it has failed in this process, and the remedy."""
 
     reason: str
     message: str
-    lasts: float
+    failing_seconds: float
     remedy: Remedy = Remedy.WAIT
 
 
-class Polls(Struct, frozen=True):
+class PollHistory(Struct, frozen=True):
     """The polls of a source since this process started.
 
-    `without_success` is the number of seconds since the last successful poll, or since the start if there was none.
-    `is_failing` means that the last answered poll failed. `faulty` is the task that an internal error has blocked for
-    the longest time, `faulty_for` for how many seconds.
+    `seconds_without_success` is the number of seconds since the last successful poll, or since the start if there was
+    none. `is_failing` means that the last answered poll failed. `blocked_task` is the task that an internal error has
+    blocked for the longest time, `blocked_seconds` for how many seconds.
     """
 
-    without_success: float
+    seconds_without_success: float
     any_succeeded: bool
     is_failing: bool = False
-    faulty: str | None = None
-    faulty_for: float = 0.0
+    blocked_task: str | None = None
+    blocked_seconds: float = 0.0
 
 
 class Observations(Struct):
     """Observations of this process about the detection of changes in one source; moments are monotonic seconds.
 
-    Searches have ended at their page limit since `search_gave_up`. The list has not been sorted since
-    `unsearchable_since`. Each is None if that is not so now. `broken_pages` means that the last sweep could not get
-    every page complete. `exhausted` means that for most of the last minutes the request budget was used up and requests
-    had to wait (those of sweeps and for names do not count). `used_by` is how many requests of each purpose have used
-    the budget in the last minute.
+    Searches have ended at their page limit since `gave_up_searching_at`. The list has not been sorted since
+    `unsorted_since`. Each is None if that is not so now. `has_incomplete_pages` means that the last sweep could not get
+    every page complete. `is_budget_exhausted` means that for most of the last minutes the request budget was used up
+    and requests had to wait (those of sweeps and for names do not count). `used_by` is how many requests of each
+    purpose have used the budget in the last minute.
     """
 
-    search_gave_up: float | None = None
-    unsearchable_since: float | None = None
-    broken_pages: bool = False
-    exhausted: bool = False
+    gave_up_searching_at: float | None = None
+    unsorted_since: float | None = None
+    has_incomplete_pages: bool = False
+    is_budget_exhausted: bool = False
     used_by: Mapping[str, int] = field(default_factory=dict)
-    disagreeing: Sequence[SecondLook] = field(default_factory=tuple)
+    contradicted: Sequence[SecondLook] = field(default_factory=tuple)
     waiting: Sequence[SecondLook] = field(default_factory=tuple)
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
 
@@ -80,12 +80,12 @@ class Observations(Struct):
         while self._busy[-1][0] - self._busy[0][0] > seconds:
             self._busy.popleft()
         lasted = now - self._busy[0][0] >= seconds * _NEARLY_ALL
-        self.exhausted = lasted and 2 * sum(busy for _, busy in self._busy) > len(self._busy)
+        self.is_budget_exhausted = lasted and 2 * sum(busy for _, busy in self._busy) > len(self._busy)
         self.used_by = {label: used for label, used in usage.by.items() if used}
 
-    def with_looks(self, disagreeing: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":
+    def with_looks(self, contradicted: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":
         """Return these observations with the second looks replaced by the current ones."""
-        return replace(self, disagreeing=disagreeing, waiting=waiting)
+        return replace(self, contradicted=contradicted, waiting=waiting)
 
 
 class SourceReport(Struct, frozen=True):
@@ -97,7 +97,7 @@ class SourceReport(Struct, frozen=True):
     memory: SourceMemory
     settings: SourceSettings
     patience: Patience
-    polls: Polls
+    polls: PollHistory
     seen: Observations
-    troubles: Mapping[Question, Trouble] = field(default_factory=dict)
-    untried: frozenset[Question] = frozenset()
+    troubles: Mapping[RequestCategory, RequestFailure] = field(default_factory=dict)
+    untried: frozenset[RequestCategory] = frozenset()

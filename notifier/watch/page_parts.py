@@ -37,7 +37,7 @@ def _sizes(limit: int) -> list[int]:
     return sizes
 
 
-def page_of_too_large(number: int, asked_at: float, seconds: float) -> Page:
+def too_large_record_page(number: int, asked_at: float, seconds: float) -> Page:
     """Return a page with one unreadable record, which stands for a record that is too large for any answer."""
     bad = InvalidRecord(None, _TOO_LARGE, mark=number, is_too_large=True)
     return Page(
@@ -54,7 +54,7 @@ def page_of_too_large(number: int, asked_at: float, seconds: float) -> Page:
     )
 
 
-def joined(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
+def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
     """Return the page that consists of these consecutive `parts`.
 
     A record that is in two parts has moved down between their requests. The page then contains it twice and is not

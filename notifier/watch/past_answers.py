@@ -68,15 +68,15 @@ class PastAnswers:
             looks=self._looks.by_key,
             # Only a precise question counts as a second look: an outdated page would show the same again.
             due=self._looks.due() if precise else frozenset(),
-            changed_at=self._recent.later_than(asked_at, keys),
+            changed_at=self._recent.changed_after(asked_at, keys),
             held_changes=self._held_changes,
             unreadable=self._unreadable_keys,
         )
 
-    def hold_state(self, memory: SourceMemory, net: DetectedBy) -> HoldState:
+    def hold_state(self, memory: SourceMemory, detected_by: DetectedBy) -> HoldState:
         """Return the limits, the changes that are held back, and the recent numbers of arrivals and changes."""
         patience, settings = self._context.patience, self._context.settings
-        tally = self._tally_of(net)
+        tally = self._tally_for(detected_by)
         few = patience.few_records
         limits = HoldLimits(
             hold_limit(settings.hold_arrivals_above, memory.records, few),
@@ -92,7 +92,7 @@ class PastAnswers:
             release_changes=memory.release_changes,
         )
 
-    def note(self, findings: Findings, asked_at: float, net: DetectedBy) -> None:
+    def note(self, findings: Findings, asked_at: float, detected_by: DetectedBy) -> None:
         """Remember what an answer has changed, because answers that were requested earlier may arrive later."""
         self._looks.note(findings.looks, findings.ended_looks)
         self._held_changes.difference_update(findings.ended_changes)
@@ -104,7 +104,7 @@ class PastAnswers:
             if change.previous is not None
             for name in changed_fields(change.completion, change.previous)
         )
-        self._tally_of(net).add(len(arrivals) + len(findings.held), updates)
+        self._tally_for(detected_by).add(len(arrivals) + len(findings.held), updates)
         changed = [
             *(change.completion.key for change in findings.changes),
             *(learned.completion.key for learned in (*findings.learned, *findings.held)),
@@ -120,9 +120,9 @@ class PastAnswers:
         if len(findings.changes) > updated or findings.learned or findings.held or findings.in_view or findings.dropped:
             self.existing_changed_at = max(self.existing_changed_at, asked_at)
 
-    def _tally_of(self, net: DetectedBy) -> Tally:
+    def _tally_for(self, detected_by: DetectedBy) -> Tally:
         """Return the tally to which an answer is added: that of the sweep, or that of the current time window."""
-        if net is DetectedBy.SWEEP:
+        if detected_by is DetectedBy.SWEEP:
             return self._sweep_tally
         now = self._context.clock.monotonic()
         if now - self._tally.begun_at > self._context.patience.hold_window_seconds:

@@ -50,7 +50,7 @@ class Patience(Struct, frozen=True):
     page_tries: int = 3
     """The number of times that an incomplete page is requested."""
     most_questions: int = 20
-    """Maximum number of precise questions (`SourceReader.ask`) in one search, or in one round of second looks."""
+    """Maximum number of precise questions in one search, or in one round of second looks."""
     most_question_pages: int = 5
     """Maximum number of pages to read about a person or a training; for more, both are named in one question."""
     spare_search_pages: int = 10

@@ -32,7 +32,7 @@ class RecentChanges:
         """Forget the changes by answers that were requested at or before `moment` (monotonic seconds)."""
         del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
 
-    def later_than(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
+    def changed_after(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
         """Return the keys whose records a later answer has changed, each with the time of that answer's request.
 
         A later answer is one that was requested after `asked_at` (monotonic seconds).

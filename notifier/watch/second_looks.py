@@ -69,7 +69,7 @@ class SecondLooks:
             else:
                 self._due_at[look.key] = self._clock.monotonic() + self._confirm_after
 
-    def disagreeing(self, most_flips: int, within_ms: int) -> list[SecondLook]:
+    def contradicted(self, most_flips: int, within_ms: int) -> list[SecondLook]:
         """Return the second looks contradicted by at least `most_flips` answers, the last one within `within_ms`."""
         now_ms = self._clock.now_ms()
         return [

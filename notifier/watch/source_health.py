@@ -16,7 +16,7 @@ from notifier.store.store import Store
 from notifier.store.tables import sources
 from notifier.store.tables.names import NameList
 from notifier.store.tables.sources import RoundSuccess, SourceError, SourceMemory
-from notifier.watch.observations import Polls, Question, Trouble
+from notifier.watch.observations import PollHistory, RequestCategory, RequestFailure
 from notifier.watch.patience import Patience
 from notifier.watch.timing import pause_after, silence_left
 
@@ -64,12 +64,12 @@ class SourceHealth:
         self._state = SourceState.STARTING
         self._begun_at = clock.monotonic()
         self._succeeded_at: float | None = None
-        self._quiet_until = 0.0
-        self._quiet_is_binding = False
+        self._silent_until = 0.0
+        self._silence_is_binding = False
         self._faults: dict[str, float] = {}
         self._on_failure = on_failure
-        self._troubles: dict[Question, tuple[Trouble, float]] = {}
-        self._tried: set[Question] = set()
+        self._troubles: dict[RequestCategory, tuple[RequestFailure, float]] = {}
+        self._sent_categories: set[RequestCategory] = set()
 
     @property
     def state(self) -> SourceState:
@@ -77,7 +77,7 @@ class SourceHealth:
         return SourceState.FAILING if self._faults and self._state is SourceState.OK else self._state
 
     @property
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether the API responds, even if an internal error of the notifier prevents the use of the response."""
         return self._state is SourceState.OK
 
@@ -134,56 +134,59 @@ class SourceHealth:
         if self._succeeded_at is not None:
             self._succeeded_at += slept
 
-    def polls(self) -> Polls:
+    def polls(self) -> PollHistory:
         """Return the state of the polls of this process."""
         succeeded = self._succeeded_at is not None
         since = self._begun_at if self._succeeded_at is None else self._succeeded_at
         is_failing = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         now = self._clock.monotonic()
-        faulty = min(self._faults, key=lambda work: self._faults[work], default=None)
-        return Polls(
+        blocked_task = min(self._faults, key=lambda work: self._faults[work], default=None)
+        return PollHistory(
             now - since,
             any_succeeded=succeeded,
             is_failing=is_failing,
-            faulty=faulty,
-            faulty_for=0.0 if faulty is None else now - self._faults[faulty],
+            blocked_task=blocked_task,
+            blocked_seconds=0.0 if blocked_task is None else now - self._faults[blocked_task],
         )
 
-    def troubles(self) -> Mapping[Question, Trouble]:
+    def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
         """Return the kinds of requests that fail, with the reasons."""
         now = self._clock.monotonic()
-        return {question: replace(trouble, lasts=now - since) for question, (trouble, since) in self._troubles.items()}
+        return {
+            category: replace(trouble, failing_seconds=now - since)
+            for category, (trouble, since) in self._troubles.items()
+        }
 
-    def untried(self) -> frozenset[Question]:
+    def unsent_categories(self) -> frozenset[RequestCategory]:
         """Return the kinds of requests that this process has not sent yet."""
-        return frozenset(Question) - self._tried
+        return frozenset(RequestCategory) - self._sent_categories
 
-    def answered(self, question: Question) -> None:
-        """Record that a request of this kind was answered properly."""
-        self._tried.add(question)
-        if self._troubles.pop(question, None) is not None and question is not Question.HEAD:
-            _log.warning("the API answers again", extra={"source": self._source, "asked_for": question})
+    def record_answer(self, category: RequestCategory) -> None:
+        """Record that a request of this category was answered properly."""
+        self._sent_categories.add(category)
+        if self._troubles.pop(category, None) is not None and category is not RequestCategory.HEAD:
+            _log.warning("the API answers again", extra={"source": self._source, "asked_for": category})
 
-    def quiet_for(self) -> float:
+    def silence_seconds(self) -> float:
         """Return for how many more seconds the source gets no requests."""
-        return max(0.0, self._quiet_until - self._clock.monotonic(), self._budget.silent_for())
+        return max(0.0, self._silent_until - self._clock.monotonic(), self._budget.silent_for())
 
-    def silence(self) -> str | None:
+    def silence_reason(self) -> str | None:
         """Return why requests have to wait now; None if they may be sent."""
-        quiet = self.quiet_for()
+        quiet = self.silence_seconds()
         return f"no requests are sent for {quiet:.0f} more seconds" if quiet else None
 
-    def binding_silence(self) -> str | None:
+    def binding_silence_reason(self) -> str | None:
         """Return why even an operator's request has to wait; None if it may be sent."""
-        return self.silence() if self._quiet_is_binding or self._budget.silent_for() else None
+        return self.silence_reason() if self._silence_is_binding or self._budget.silent_for() else None
 
-    def success(self, longest_outage_seconds: float) -> RoundSuccess:
+    def success_to_store(self, longest_outage_seconds: float) -> RoundSuccess:
         """Return the values to store for a round that succeeds now.
 
         If the last successful round is more than `longest_outage_seconds` ago, a gap is recorded.
         """
         # A sweep that runs at the same time may have started a silence.
-        silent = self.binding_silence() is not None
+        silent = self.binding_silence_reason() is not None
         now_ms = self._clock.now_ms()
         return RoundSuccess(now_ms, not silent, round(longest_outage_seconds * 1000), self._is_due(now_ms))
 
@@ -222,9 +225,9 @@ class SourceHealth:
             # Why the store cannot be used is reported once, and not for each source.
             _log.debug(error.message, extra={"source": self._source, "reason": error.reason})
 
-    async def succeed(self, longest_outage_seconds: float) -> None:
+    async def record_success(self, longest_outage_seconds: float) -> None:
         """Store a successful round, and note it. Raises StoreError."""
-        success = self.success(longest_outage_seconds)
+        success = self.success_to_store(longest_outage_seconds)
         stored = partial(
             sources.succeed, ends_silence=success.ends_silence, longest_outage_ms=success.longest_outage_ms
         )
@@ -234,37 +237,37 @@ class SourceHealth:
     def note_success(self) -> None:
         """Note that the source answers, after a round whose success was stored or noted."""
         self._succeeded_at = self._clock.monotonic()
-        self.answered(Question.HEAD)
-        if self.binding_silence() is not None:
+        self.record_answer(RequestCategory.HEAD)
+        if self.binding_silence_reason() is not None:
             return
-        self._quiet_until = 0.0
+        self._silent_until = 0.0
         if self._state in (SourceState.FAILING, SourceState.RATE_LIMITED):
             _log.warning("source works again", extra={"source": self._source})
         self._state = SourceState.OK
 
-    async def fail(self, failure: ApiError, question: Question = Question.HEAD) -> None:
+    async def record_failure(self, failure: ApiError, category: RequestCategory = RequestCategory.HEAD) -> None:
         """Record a failed request, and pause the requests to the source for as long as the failure requires.
 
         Only a failed head poll or an exceeded rate limit makes the source itself fail.
         """
         self._on_failure(self._source, failure.reason)
-        pause = self._pause_after(failure, question)
+        pause = self._pause_after(failure, category)
         now = self._clock.monotonic()
-        before = self._troubles.get(question)
-        trouble = Trouble(failure.reason, failure.message, 0.0, failure.remedy)
-        self._troubles[question] = trouble, now if before is None else before[1]
-        self._tried.add(question)
-        if question is not Question.HEAD and failure.reason is not ApiErrorReason.RATE_LIMIT_EXCEEDED:
+        before = self._troubles.get(category)
+        trouble = RequestFailure(failure.reason, failure.message, 0.0, failure.remedy)
+        self._troubles[category] = trouble, now if before is None else before[1]
+        self._sent_categories.add(category)
+        if category is not RequestCategory.HEAD and failure.reason is not ApiErrorReason.RATE_LIMIT_EXCEEDED:
             if pause:
-                self._stay_quiet(pause, binding=failure.remedy is not Remedy.OPERATOR)
+                self._begin_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
             if before is None or before[0].reason != failure.reason:
-                facts = {"source": self._source, "reason": failure.reason, "asked_for": question}
+                facts = {"source": self._source, "reason": failure.reason, "asked_for": category}
                 _log.warning(failure.message, extra=facts)
             return
         limited = failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED
         if pause:
-            self._stay_quiet(pause, binding=failure.remedy is not Remedy.OPERATOR)
-        if not self._is_known(failure.reason):
+            self._begin_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
+        if not self._already_fails_for(failure.reason):
             level = logging.ERROR if failure.remedy is not Remedy.WAIT else logging.WARNING
             _log.log(level, failure.message, extra={"source": self._source, "reason": failure.reason})
         self._state = SourceState.RATE_LIMITED if limited else SourceState.FAILING
@@ -274,31 +277,31 @@ class SourceHealth:
         try:
             self.remember(await self._store.run(sources.fail, self._source, error, silent_until_ms))
         except StoreError as trouble:
-            self.fail_to_write(trouble)
+            self.record_store_failure(trouble)
 
-    def _pause_after(self, failure: ApiError, question: Question) -> float:
+    def _pause_after(self, failure: ApiError, category: RequestCategory) -> float:
         """Return for how many seconds to pause.
 
         If only an operator can solve the failure, this is 0.0 the first time, because the failure may pass by itself.
         """
         pause = pause_after(failure, self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
-        before = self._troubles.get(question)
+        before = self._troubles.get(category)
         is_first = before is None or before[0].remedy is not Remedy.OPERATOR
         return 0.0 if failure.remedy is Remedy.OPERATOR and is_first else pause
 
-    def fail_to_write(self, error: StoreError) -> None:
+    def record_store_failure(self, error: StoreError) -> None:
         """Record a failure of the store.
 
         Nothing was written, so no record counts as known without its event: the next round finds everything again.
         """
         self._on_failure(self._source, error.reason)
-        if not self._is_known(error.reason):
+        if not self._already_fails_for(error.reason):
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})
         self._state = SourceState.FAILING
         self._memory = replace(self._memory, error=SourceError(error.reason, error.message, self._clock.now_ms()))
-        self._stay_quiet(_SOON, binding=False)
+        self._begin_silence(_SOON, binding=False)
 
-    async def fail_by_fault(self, work: str, error: Exception) -> None:
+    async def record_internal_error(self, work: str, error: Exception) -> None:
         """Record an internal error in a task (`work`): log it the first time, and show it in the status."""
         self._on_failure(self._source, FAULT)
         if work not in self._faults:
@@ -316,17 +319,17 @@ class SourceHealth:
         try:
             self.remember(await self._store.run(sources.fail, self._source, trouble, None))
         except StoreError as unwritten:
-            self.fail_to_write(unwritten)
+            self.record_store_failure(unwritten)
 
     async def note_names(self, names: NameList, fault: Exception | None) -> None:
         """Record the result of fetching a list of names: an internal error, or None."""
         work = f"fetching of the names of {names}"
         if fault is None:
-            self.works(work)
+            self.clear_internal_error(work)
         else:
-            await self.fail_by_fault(work, fault)
+            await self.record_internal_error(work, fault)
 
-    def works(self, work: str) -> None:
+    def clear_internal_error(self, work: str) -> None:
         """Record that a task (`work`) was done without an internal error."""
         if self._faults.pop(work, None) is not None:
             _log.info(
@@ -334,18 +337,18 @@ class SourceHealth:
                 extra={"source": self._source, "work": work},
             )
 
-    def rest(self, seconds: float) -> None:
+    def begin_silence(self, seconds: float) -> None:
         """Send no requests for `seconds`, except those of an operator."""
-        self._stay_quiet(seconds, binding=False)
+        self._begin_silence(seconds, binding=False)
 
-    def _is_known(self, reason: str) -> bool:
+    def _already_fails_for(self, reason: str) -> bool:
         """Return whether the source already fails for this reason, which was logged then."""
         troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         return troubled and self._memory.error is not None and self._memory.error.reason == reason
 
-    def _stay_quiet(self, seconds: float, *, binding: bool) -> None:
+    def _begin_silence(self, seconds: float, *, binding: bool) -> None:
         """Send no requests for `seconds`; if a pause in force is longer, it stays."""
         until = self._clock.monotonic() + seconds
-        if until >= self._quiet_until:
-            self._quiet_until = until
-            self._quiet_is_binding = binding
+        if until >= self._silent_until:
+            self._silent_until = until
+            self._silence_is_binding = binding

@@ -14,7 +14,7 @@ from notifier.kpa.client import Client, Page
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Priority
 from notifier.kpa.versions import InvalidRecord
-from notifier.watch.page_parts import joined, larger_size, page_of_too_large, smaller_size
+from notifier.watch.page_parts import join_parts, larger_size, smaller_size, too_large_record_page
 from notifier.watch.source_context import SourceContext
 
 _log = logging.getLogger(__name__)
@@ -54,12 +54,12 @@ _SAYS: Final = {
 }
 
 
-def not_whole(page: Page, fault: PageFault) -> ApiError:
+def page_not_whole_error(page: Page, fault: PageFault) -> ApiError:
     """Return the ApiError `page_not_whole` that describes this problem of a page."""
     return ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number}: {_SAYS[fault].format(page=page)}")
 
 
-def refusal(page: Page) -> ApiError | None:
+def unreadable_page_error(page: Page) -> ApiError | None:
     """Return an ApiError if more than half of the page's records are unreadable, else None."""
     bad = [record for record in page.bad if not record.is_repeated]
     if 2 * len(bad) <= page.size:
@@ -91,7 +91,7 @@ class PreciseAnswer(Struct, frozen=True):
         return {bad.key for bad in self.bad if bad.key is not None}
 
     @property
-    def hides_a_key(self) -> bool:
+    def has_unidentified_record(self) -> bool:
         """Whether the answer has an unreadable record without a key, which may be any of the known records."""
         return any(bad.key is None for bad in self.bad)
 
@@ -102,7 +102,7 @@ class SourceReader:
     def __init__(self, context: SourceContext, client: Client) -> None:
         self._context = context
         self._client = client
-        self._fitting: dict[int, _Fitting] = {}
+        self._working_sizes: dict[int, _WorkingSize] = {}
         self._timed_out: set[int] = set()
         self._too_large: set[int] = set()
 
@@ -111,29 +111,29 @@ class SourceReader:
         """The number of records on a page of a sweep or a search, which is the API's maximum."""
         return self._context.health.memory.page_cap or self._context.patience.large_page
 
-    async def fetch(self, number: int, urgency: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
+    async def fetch(self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
         """Return a page of at most `limit` records (None: the API's maximum), whatever its problems.
 
         With `skim`, only the keys and days of its records are read, if that is possible.
         """
-        return await self._page(number, limit or self.large_page, urgency, skim=skim)
+        return await self._page(number, limit or self.large_page, priority, skim=skim)
 
     async def fetch_whole(
-        self, number: int, urgency: Priority, limit: int | None = None, *, skim: bool = False
+        self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False
     ) -> Page:
         """Return a page as `fetch` does, after some retries if it is incomplete. Raises ApiError `page_not_whole`."""
         for _ in range(self._context.patience.page_tries - 1):
-            page = await self.fetch(number, urgency, limit, skim=skim)
+            page = await self.fetch(number, priority, limit, skim=skim)
             if page_fault(page) not in _UNUSABLE:
                 return page
-        page = await self.fetch(number, urgency, limit, skim=skim)
+        page = await self.fetch(number, priority, limit, skim=skim)
         fault = page_fault(page)
         if fault in _UNUSABLE:
-            raise not_whole(page, fault)
+            raise page_not_whole_error(page, fault)
         return page
 
-    async def ask(
-        self, urgency: Priority, *, user_id: str | None = None, training_id: str | None = None, whole: bool = False
+    async def ask_precise_question(
+        self, priority: Priority, *, user_id: str | None = None, training_id: str | None = None, all_pages: bool = False
     ) -> PreciseAnswer | None:
         """Return all records of a person, a training, or both, from all pages.
 
@@ -144,12 +144,12 @@ class SourceReader:
         readings: list[list[Page]] = []
         fit = False
         for _ in range(self._context.patience.page_tries):
-            pages = [await self._precise_page(1, urgency, user_id, training_id)]
-            if not whole and (pages[0].last_page or 1) > self._context.patience.most_question_pages:
+            pages = [await self._precise_page(1, priority, user_id, training_id)]
+            if not all_pages and (pages[0].last_page or 1) > self._context.patience.most_question_pages:
                 return None
             while not pages[-1].is_last:
-                pages.append(await self._precise_page(len(pages) + 1, urgency, user_id, training_id))
-            fit = self._fit_together(pages, readings[-1] if readings else None)
+                pages.append(await self._precise_page(len(pages) + 1, priority, user_id, training_id))
+            fit = self._is_consistent(pages, readings[-1] if readings else None)
             readings = [pages] if fit or self._is_v1 else [*readings, pages]
             if fit:
                 break
@@ -160,19 +160,19 @@ class SourceReader:
         bad = [record for page in read for record in page.bad]
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
-    async def left_out(self, answer: PreciseAnswer, urgency: Priority) -> int | None:
+    async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
         """Return how many records an answer lacks according to the API's count for its question; None without a count.
 
         If pages have one record each, the last page's number is the exact count.
         """
-        page = await self._page(1, 1, urgency, answer.user_id, answer.training_id)
+        page = await self._page(1, 1, priority, answer.user_id, answer.training_id)
         if page.last_page is None:
             return None
         # An empty list has a page, too.
         count = 0 if page.last_page == 1 and page.size == 0 else page.last_page
         return count - answer.size
 
-    def _fit_together(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
+    def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
         If pages were read in parts, the previous reading (`before`) must have the same keys.
@@ -189,18 +189,20 @@ class SourceReader:
         """Whether the API version has no record ids, so that equal records have the same key at first."""
         return self._context.settings.api == "v1"
 
-    async def _precise_page(self, number: int, urgency: Priority, user_id: str | None, training_id: str | None) -> Page:
-        page = await self._page(number, self.large_page, urgency, user_id, training_id)
+    async def _precise_page(
+        self, number: int, priority: Priority, user_id: str | None, training_id: str | None
+    ) -> Page:
+        page = await self._page(number, self.large_page, priority, user_id, training_id)
         fault = page_fault(page)
         if fault in _UNUSABLE:
-            raise not_whole(page, fault)
+            raise page_not_whole_error(page, fault)
         return page
 
     async def _page(
         self,
         number: int,
         limit: int,
-        urgency: Priority,
+        priority: Priority,
         user_id: str | None = None,
         training_id: str | None = None,
         *,
@@ -211,23 +213,23 @@ class SourceReader:
         The size that works is remembered: for hours after too large answers, for minutes after late ones. A record that
         is too large even alone counts as unreadable.
         """
-        fitting = self._fitting.get(limit)
+        fitting = self._working_sizes.get(limit)
         size = limit if fitting is None else fitting.size
         now = self._context.clock.monotonic()
         if fitting is not None and now >= fitting.until:
             size = larger_size(limit, size)
-        fetch = partial(self._client.page, urgency=urgency, user_id=user_id, training_id=training_id, skim=skim)
-        page, worked = await self._in_parts(number, limit, size, fetch)
+        fetch = partial(self._client.page, priority=priority, user_id=user_id, training_id=training_id, skim=skim)
+        page, worked = await self._fetch_in_parts(number, limit, size, fetch)
         if page.parts > 1 and self._is_v1:
             # Without ids, a record that moved from one part to the next looks like two equal records.
-            again, _ = await self._in_parts(number, limit, min(worked, size), fetch)
+            again, _ = await self._fetch_in_parts(number, limit, min(worked, size), fetch)
             if _keys([again]) != _keys([page]):
-                raise not_whole(page, PageFault.REPEATED_RECORD)
+                raise page_not_whole_error(page, PageFault.REPEATED_RECORD)
         if worked < size or (fitting is not None and size != fitting.size):
             self._remember_size(limit, min(worked, size))
         return page
 
-    async def _in_parts(self, number: int, limit: int, size: int, fetch: "_Fetch") -> tuple[Page, int]:
+    async def _fetch_in_parts(self, number: int, limit: int, size: int, fetch: "_Fetch") -> tuple[Page, int]:
         """Return a page read in parts of at most `size` records, and the largest size that worked."""
         if size == limit:
             asked_at = asyncio.get_running_loop().time()
@@ -236,7 +238,7 @@ class SourceReader:
             except ApiError as failure:
                 seconds = asyncio.get_running_loop().time() - asked_at
                 if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE and limit == 1:
-                    return page_of_too_large(number, asked_at, seconds), 0
+                    return too_large_record_page(number, asked_at, seconds), 0
                 await self._require_smaller(failure, number, limit, fetch)
             else:
                 self._timed_out.discard(limit)
@@ -247,12 +249,12 @@ class SourceReader:
         worked = 0
         ratio = limit // size
         for part in range((number - 1) * ratio + 1, number * ratio + 1):
-            page, fits = await self._in_parts(part, size, size, fetch)
+            page, fits = await self._fetch_in_parts(part, size, size, fetch)
             parts.append(page.parsed())
             worked = max(worked, fits)
             if page.is_last:
                 break
-        return joined(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
+        return join_parts(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
 
     async def _require_smaller(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
         """Record that a page of `limit` records failed; raise the failure if smaller pages cannot help."""
@@ -266,9 +268,9 @@ class SourceReader:
             self._timed_out.add(limit)
             raise failure
         # If not even one record arrives in time, smaller pages do not help.
-        await self._expect_answer(fetch, (number - 1) * limit + 1, failure)
+        await self._require_one_record(fetch, (number - 1) * limit + 1, failure)
 
-    async def _expect_answer(self, fetch: "_Fetch", place: int, failure: ApiError) -> None:
+    async def _require_one_record(self, fetch: "_Fetch", place: int, failure: ApiError) -> None:
         try:
             await fetch(place, limit=1)
         except ApiError as second:
@@ -278,13 +280,13 @@ class SourceReader:
                 raise
 
     def _remember_size(self, limit: int, size: int) -> None:
-        before = self._fitting.get(limit)
+        before = self._working_sizes.get(limit)
         if size >= limit:
-            self._fitting.pop(limit, None)
+            self._working_sizes.pop(limit, None)
         else:
             patience = self._context.patience
             seconds = patience.smaller_pages_seconds if self._too_large else patience.slow_pages_seconds
-            self._fitting[limit] = _Fitting(max(1, size), self._context.clock.monotonic() + seconds)
+            self._working_sizes[limit] = _WorkingSize(max(1, size), self._context.clock.monotonic() + seconds)
         if before is None or before.size != size:
             _log.warning(
                 "answers are too large or too slow; smaller pages are asked for"
@@ -304,7 +306,7 @@ class _Fetch(Protocol):
     async def __call__(self, number: int, *, limit: int) -> Page: ...
 
 
-class _Fitting(Struct, frozen=True):
+class _WorkingSize(Struct, frozen=True):
     """A page size that works after a larger one failed. From `until` on (monotonic seconds), a larger one is tried."""
 
     size: int

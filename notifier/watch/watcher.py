@@ -15,18 +15,18 @@ from notifier.store.errors import StoreError
 from notifier.store.tables import sources, sweeps
 from notifier.store.tables.sources import Release, SourceMemory
 from notifier.store.tables.sweeps import Sweep
-from notifier.watch.background_tasks import BackgroundTasks, cancelled
-from notifier.watch.count_check import CountCheck, Counted
+from notifier.watch.background_tasks import BackgroundTasks, cancel_and_wait
+from notifier.watch.count_check import ApiCount, CountCheck
 from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.balance import UnexplainedAge
 from notifier.watch.detection.head_poll import Head, HeadPoll
 from notifier.watch.detection.holds import Direction
 from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
-from notifier.watch.detection.view import View, follow_view
+from notifier.watch.detection.view import View, apply_view
 from notifier.watch.ingest import PageIngester
 from notifier.watch.name_cache import NameCache
-from notifier.watch.observations import Observations, Question, SourceReport, Trouble
+from notifier.watch.observations import Observations, RequestCategory, RequestFailure, SourceReport
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceState
@@ -95,7 +95,7 @@ class Watcher:
         self._age = UnexplainedAge()
         self._looks_not_before = 0.0
         self._observations = Observations()
-        self._tasks = BackgroundTasks(context, search, scan, names, self._observations, self._meet)
+        self._tasks = BackgroundTasks(context, search, scan, names, self._observations, self._ensure_first_contact)
 
     @property
     def state(self) -> SourceState:
@@ -146,30 +146,30 @@ class Watcher:
             seconds=patience.exhausted_seconds,
         )
         seen = self._observations.with_looks(
-            self._looks.disagreeing(patience.most_flips, round(patience.flips_seconds * 1000)),
+            self._looks.contradicted(patience.most_flips, round(patience.flips_seconds * 1000)),
             [look for look in self._looks.by_key.values() if look.since_ms is not None],
         )
-        untried = self._health.untried() - {Question.NAMES}
+        untried = self._health.unsent_categories() - {RequestCategory.NAMES}
         return SourceReport(self.memory, self._settings, patience, self._health.polls(), seen, self.troubles(), untried)
 
-    def troubles(self) -> Mapping[Question, Trouble]:
+    def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
         """Return the kinds of requests that fail now, each with the reason."""
         found = dict(self._health.troubles())
         if self._names is not None and (reason := self._names.failure):
-            found[Question.NAMES] = Trouble(reason, MEANINGS[reason].advice, 0.0, reason.remedy)
+            found[RequestCategory.NAMES] = RequestFailure(reason, MEANINGS[reason].advice, 0.0, reason.remedy)
         return found
 
     async def employee_status(self, number: int, limit: int) -> StatusPage:
         """Return a page of the account's employee status list, within the request budget. Raises ApiError."""
         return await self._client.employee_status(number, limit=limit)
 
-    def quiet_for(self) -> float:
+    def silence_seconds(self) -> float:
         """Return for how many more seconds the source gets no requests."""
-        return self._health.quiet_for()
+        return self._health.silence_seconds()
 
-    def binding_silence(self) -> str | None:
+    def binding_silence_reason(self) -> str | None:
         """Return why even an operator's poll has to wait; None if it may be sent."""
-        return self._health.binding_silence()
+        return self._health.binding_silence_reason()
 
     def wake(self, slept: float) -> None:
         """Continue requests whose waits are over, after the machine has slept for `slept` seconds."""
@@ -179,19 +179,19 @@ class Watcher:
     async def start(self) -> None:
         """Load the state of the previous run, before the first poll. Raises StoreError."""
         await self._health.recall()
-        view = View.of(self._settings)
-        self._health.remember(await self._context.store.run(follow_view, self.name, view, self._clock.now_ms()))
+        view = View.from_settings(self._settings)
+        self._health.remember(await self._context.store.run(apply_view, self.name, view, self._clock.now_ms()))
         await self._looks.recall()
         if self._names is not None:
             await self._names.recall()
-        self._age.recall(self.memory.unexplained, self.memory.unexplained_since_ms)
+        self._age.restore(self.memory.unexplained, self.memory.unexplained_since_ms)
         latest = await self._scan.latest()
-        self._observations.broken_pages = latest is not None and not latest.whole
+        self._observations.has_incomplete_pages = latest is not None and not latest.whole
 
     async def stop(self) -> None:
         """Stop all tasks; the next run reads again whatever was not written."""
         if self._polls:
-            await cancelled(self._polls)
+            await cancel_and_wait(self._polls)
         # Tasks are stopped last, because a poll may have started them.
         await self._tasks.stop()
         if self._names is not None:
@@ -231,47 +231,47 @@ class Watcher:
 
     async def _poll(self, *, by_hand: bool) -> Round:
         async with self._polling:
-            if silence := self.binding_silence() or (None if by_hand else self._health.silence()):
+            if silence := self.binding_silence_reason() or (None if by_hand else self._health.silence_reason()):
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
                 # The place of the spot check is looked up in the transaction that writes the newest records, to save a
                 # transaction.
-                chance = self._context.random() if self._spots_tell() else None
-                head = await self._head.read(self._retention, chance)
+                fraction = self._context.random() if self._can_compare_places() else None
+                head = await self._head.read(self._retention, fraction)
                 if self._ingester.events_at_head != found_before:
                     # Let the destinations read their new events before this round uses the store again.
                     await asyncio.sleep(0)
                 await self._head.check_first_contact(head.first)
             except ApiError as failure:
-                await self._health.fail(failure)
+                await self._health.record_failure(failure)
                 return Round(RoundResult.FAILED, message=failure.message)
             except StoreError as error:
-                self._health.fail_to_write(error)
+                self._health.record_store_failure(error)
                 return Round(RoundResult.FAILED, message=error.message)
             except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
                 return await self._note_fault("poll", fault)
-            self._health.works("poll")
+            self._health.clear_internal_error("poll")
             message = ""
             try:
                 await self._check_count(head)
-                await self._look_again()
+                await self._run_second_looks()
             except ApiError as failure:
-                await self._health.fail(failure, Question.COUNT)
+                await self._health.record_failure(failure, RequestCategory.COUNT)
                 message = failure.message
             except StoreError as error:
-                self._health.fail_to_write(error)
+                self._health.record_store_failure(error)
                 return Round(RoundResult.FAILED, message=error.message)
             except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
                 return await self._note_fault("count check", fault)
             else:
-                self._health.answered(Question.COUNT)
-            self._health.works("count check")
+                self._health.record_answer(RequestCategory.COUNT)
+            self._health.clear_internal_error("count check")
         return Round(RoundResult.DONE, self._ingester.events_at_head - found_before, message)
 
     async def _note_fault(self, work: str, fault: Exception) -> Round:
-        await self._health.fail_by_fault(work, fault)
-        self._health.rest(self._context.patience.retry_seconds)
+        await self._health.record_internal_error(work, fault)
+        self._health.begin_silence(self._context.patience.retry_seconds)
         return Round(RoundResult.FAILED, message="an internal error; see the log")
 
     async def wait_for_search(self) -> None:
@@ -280,7 +280,7 @@ class Watcher:
 
     async def run_followups(self) -> None:
         """Do the work that follows a round: start or continue a sweep if one is due, and fetch names again."""
-        if not self._health.answers:
+        if not self._health.is_answering:
             return
         try:
             if self._names is not None:
@@ -288,74 +288,76 @@ class Watcher:
             await self._looks.forget_old(self._context.patience)
             await self._tasks.begin_due_sweep()
         except StoreError as error:
-            self._health.fail_to_write(error)
+            self._health.record_store_failure(error)
 
     async def begin_sweep(self) -> None:
         """Start a sweep or continue an interrupted one; do nothing if one is running. Raises StoreError."""
         await self._tasks.begin_sweep()
 
-    async def _meet(self) -> bool:
+    async def _ensure_first_contact(self) -> bool:
         """Poll now if the source has never answered, because the first answer is history; return whether it has."""
         return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
     async def _check_count(self, head: Head) -> None:
         """Compare the API's count with the number of known records, and start a search if they differ."""
-        if self._is_first_sweep_to_come() and not self.is_sweeping:
+        if self._is_before_first_sweep() and not self.is_sweeping:
             return
         first = head.first
-        counted = await self._counts.read(first)
+        counted = await self._counts.count_of_page(first)
         # A page that contains the whole list leaves no other place to check.
-        if counted.count is None or (not first.is_last and self._may_probe()):
-            counted = await (self._counts.probe(head.landmark) if self._spots_tell() else self._counts.ask())
+        if counted.count is None or (not first.is_last and self._may_send_extra_probe()):
+            counted = await (
+                self._counts.probe(head.probe_boundary) if self._can_compare_places() else self._counts.fetch_count()
+            )
         await self._scan.note_count(counted.count)
         if counted.count is None or self._counts.is_stale(counted):
-            if counted.moved_at is not None:
-                self._tasks.begin_search(counted.moved_at)
+            if counted.moved_place is not None:
+                self._tasks.begin_search(counted.moved_place)
             return
-        if self._is_first_sweep_to_come():
+        if self._is_before_first_sweep():
             return
-        await self._weigh_count(counted)
+        await self._evaluate_count(counted)
 
-    def _is_first_sweep_to_come(self) -> bool:
+    def _is_before_first_sweep(self) -> bool:
         """Return whether no sweep has read the whole list yet, so that the API's count cannot be checked."""
         memory = self.memory
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 
-    def _may_probe(self) -> bool:
+    def _may_send_extra_probe(self) -> bool:
         """Return whether to send a probe although the first page states the count."""
         usage = self._budget.usage()
-        return self._spots_tell() and usage.used < usage.allowed * _BUDGET_FOR_PROBES
+        return self._can_compare_places() and usage.used < usage.allowed * _BUDGET_FOR_PROBES
 
-    async def _weigh_count(self, counted: Counted) -> None:
+    async def _evaluate_count(self, counted: ApiCount) -> None:
         balance = self._counts.balance(counted)
         if balance.difference == 0 and self.memory.held:
-            await self._absences.release()
+            await self._absences.clear_removal_hold()
         unexplained = balance.unexplained
         await self._note_unexplained(unexplained)
         if unexplained == 0:
-            self._tasks.note_even()
+            self._tasks.note_count_explained()
             if not self.is_sweeping:
-                await self._prove_last_sweep()
-        if self._observations.unsearchable_since is not None:
+                await self._mark_last_sweep_complete()
+        if self._observations.unsorted_since is not None:
             if unexplained:
                 await self.begin_sweep()
         elif self._tasks.search_is_due(unexplained):
             self._tasks.begin_search(None)
-        elif unexplained == 0 and counted.moved_at is not None and self._tasks.probes_tell:
-            self._tasks.begin_search(counted.moved_at)
+        elif unexplained == 0 and counted.moved_place is not None and self._tasks.can_probe:
+            self._tasks.begin_search(counted.moved_place)
 
-    async def _prove_last_sweep(self) -> None:
+    async def _mark_last_sweep_complete(self) -> None:
         """If the last sweep is whole, record that it has seen all records, because its difference is explained now."""
         latest = await self._scan.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:
             return
         if (self.memory.swept_at_ms or 0) < latest.finished_ms:
-            await self._scan.prove()
+            await self._scan.mark_complete()
 
     async def _note_unexplained(self, unexplained: int) -> None:
         """Store the unexplained count difference, and since when there is one; for 0, clear what is stored about it."""
         memory = self.memory
-        found = self._ingester.found_absent if unexplained < 0 else self._ingester.found_out_of_sight
+        found = self._ingester.found_missing if unexplained < 0 else self._ingester.found_without_head_poll
         since_ms = self._age.note(unexplained, found, self._clock.now_ms())
         unchanged = (memory.unexplained, memory.unexplained_since_ms) == (unexplained, since_ms)
         if unchanged and (unexplained or memory.left_over is None):
@@ -363,21 +365,21 @@ class Watcher:
         left_over = memory.left_over if unexplained else None
         await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
-    def _spots_tell(self) -> bool:
+    def _can_compare_places(self) -> bool:
         """Return whether a record's place can show a change; for that, every counted record must be known."""
         memory = self.memory
         even = memory.swept_at_ms is not None and memory.unexplained == 0
         even = even and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held
-        searchable = self._observations.unsearchable_since is None
-        return even and searchable and self._tasks.probes_tell
+        searchable = self._observations.unsorted_since is None
+        return even and searchable and self._tasks.can_probe
 
-    async def _look_again(self) -> None:
+    async def _run_second_looks(self) -> None:
         """Send the requests of the second looks that are due."""
         if self._clock.monotonic() < self._looks_not_before or not self._looks.due():
             return
         try:
             # While sweeps get incomplete pages, a record that seems to be missing may only have been left out.
-            if await self._absences.look_again(removals=not self._observations.broken_pages):
+            if await self._absences.run_second_looks(include_removals=not self._observations.has_incomplete_pages):
                 await self._tasks.begin_sweep_if_affordable()
         except ApiError:
             self._looks_not_before = self._clock.monotonic() + self._context.patience.retry_seconds

@@ -31,7 +31,7 @@ from notifier.store.tables.names import NameList, PersonName
 from notifier.store.tables.records import Findings
 from notifier.watch.detection.news import NewsReason
 from notifier.watch.expiry_rounds import ExpiryRounds, local_day
-from notifier.watch.name_cache import facts_wanted
+from notifier.watch.name_cache import wanted_facts
 from tests.simulation.account import day_text, training, user_id
 from tests.support.clocks import FakeClock
 from tests.support.virtual_time import LeapingLoop, ThreadlessStore
@@ -160,7 +160,7 @@ class ExpiryWorld:
             raise
         if self.chance.random() < 0.05:
             raise KilledError
-        self.rounds.note(written)
+        self.rounds.note_events(written)
 
     def _enter(self) -> list[Change]:
         record = Record(
@@ -261,9 +261,9 @@ class ExpiryWorld:
 
     async def _look(self) -> None:
         """Let the rounds look, and end what they have begun."""
-        await self.rounds.look()
-        await self.rounds.settle()
-        await self.rounds.look()
+        await self.rounds.run_due_rounds()
+        await self.rounds.wait_for_readings()
+        await self.rounds.run_due_rounds()
 
     async def _mortal(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something during which the process may be killed; it is started again."""
@@ -363,7 +363,7 @@ def _completion(record: Record) -> Completion:
 
 def _mark_swept(db: Database, settings: Settings) -> None:
     db.execute("UPDATE sources SET swept_at = 1 WHERE name = ?", [_SOURCE])
-    for name, facts in facts_wanted(settings.sources[_SOURCE]).items():
+    for name, facts in wanted_facts(settings.sources[_SOURCE]).items():
         names.note_fetch(db, _SOURCE, NameList(name), 1, "ok", facts)
 
 

@@ -89,10 +89,10 @@ def _whenever_asked(before: Any) -> Any:
     What it shows of the past would wait for a second look (rule 5): that is left out, where no server lags.
     """
 
-    def weigh(completions: Any, evidence: Any, circumstances: Any) -> Any:
+    def evaluate(completions: Any, evidence: Any, circumstances: Any) -> Any:
         return before(completions, replace(evidence, changed_at={}, earlier_forms={}), circumstances)
 
-    return weigh
+    return evaluate
 
 
 def _unknown(_before: Any) -> Any:
@@ -121,8 +121,8 @@ def _by_moment_of_entry(before: Any) -> Any:
 
 def _asked_for_its_person_again(_before: Any) -> Any:
     async def ask(absences: Any, look: Any) -> Any:
-        return await absences._reader.ask(
-            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, whole=True
+        return await absences._reader.ask_precise_question(
+            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, all_pages=True
         )
 
     return ask
@@ -140,7 +140,7 @@ _PLAIN: Final = (
     ),
     Switch(
         "a return is not told",
-        [("notifier.watch.detection.evidence:_weigh_return", _always(None))],
+        [("notifier.watch.detection.evidence:_evaluate_return", _always(None))],
         ("calm_pairs", "calm"),
     ),
     Switch(
@@ -154,7 +154,7 @@ _PLAIN: Final = (
 _RULES: Final = (
     Switch(
         "rule 1: an answer speaks for the moment it was asked for",
-        [("notifier.watch.ingest_transaction:weigh", _whenever_asked)],
+        [("notifier.watch.ingest_transaction:evaluate", _whenever_asked)],
         ("ambush_edits", "latency", "slow_store"),
     ),
     Switch(
@@ -162,8 +162,8 @@ _RULES: Final = (
         [
             ("notifier.watch.source_reader:page_fault", _always(None)),
             ("notifier.watch.detection.scan:page_fault", _always(None)),
-            ("notifier.watch.detection.scan:ScanRunner._check", _always(None)),
-            ("notifier.watch.source_reader:SourceReader._fit_together", _always(value=True)),
+            ("notifier.watch.detection.scan:ScanRunner._check_page", _always(None)),
+            ("notifier.watch.source_reader:SourceReader._is_consistent", _always(value=True)),
         ],
         ("page_one", "capped", "everything"),
     ),
@@ -174,7 +174,7 @@ _RULES: Final = (
     ),
     Switch(
         "rule 4: absence needs room in the balance",
-        [("notifier.watch.detection.balance:Balance.room", _unknown)],
+        [("notifier.watch.detection.balance:Balance.max_gone", _unknown)],
         ("lacking", "short_pages", "calm"),
     ),
     Switch(
@@ -190,8 +190,8 @@ _RULES: Final = (
     Switch(
         "rule 6: a record in motion is one record",
         [
-            ("notifier.watch.detection.absences:Sightings.__contains__", _always(value=False)),
-            ("notifier.watch.detection.absences:Absences._ask_for_training", _asked_for_its_person_again),
+            ("notifier.watch.detection.absences:SeenRecords.__contains__", _always(value=False)),
+            ("notifier.watch.detection.absences:Absences._ask_about_training", _asked_for_its_person_again),
         ],
         ("moves_beside_deletions", "ambush_moves"),
     ),
@@ -204,12 +204,12 @@ _RULES: Final = (
         "rule 8: much at once is held",
         [
             ("notifier.watch.past_answers:hold_limit", _always(10**9)),
-            ("notifier.watch.detection.absences:held_back", _always(value=False)),
+            ("notifier.watch.detection.absences:exceeds_hold_limit", _always(value=False)),
         ],
         ("half",),
     ),
     Switch(
-        "rule 9: the view", [("notifier.watch.watcher:follow_view", _view_forgotten)], ("view_filter", "view_person")
+        "rule 9: the view", [("notifier.watch.watcher:apply_view", _view_forgotten)], ("view_filter", "view_person")
     ),
     Switch(
         "rule 10: the same record under another key",
@@ -225,7 +225,7 @@ _RULES: Final = (
         "rule 12: a list that cannot be searched",
         [
             ("notifier.watch.background_tasks:BackgroundTasks._note_unsorted", _always(None)),
-            ("notifier.watch.detection.scan:ScanRunner._learn_cap", _always_later(value=False)),
+            ("notifier.watch.detection.scan:ScanRunner._detect_page_cap", _always_later(value=False)),
         ],
         ("ties", "oldest_first", "capped"),
     ),

@@ -40,13 +40,13 @@ class Calendar:
         before = len(self.station.events)
         await self.station.round()
         await self.station.settle()
-        self.rounds.note(self.station.events[before:])
-        await self.rounds.look()
+        self.rounds.note_events(self.station.events[before:])
+        await self.rounds.run_due_rounds()
 
     async def days(self, count: int) -> None:
         for _ in range(count):
             self.station.clock.advance(86_400)
-            await self.rounds.look()
+            await self.rounds.run_due_rounds()
 
     def told(self) -> list[tuple[str, str]]:
         return [(event.type.removeprefix("completion."), event.subject) for event in self.events]

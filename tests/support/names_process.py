@@ -51,7 +51,7 @@ async def main(url: str, path: Path) -> None:
         before, began = mebibytes("VmRSS"), time.monotonic()
         ticking = asyncio.create_task(tick(held))
         await book.refresh()
-        await book.fetched()
+        await book.wait_for_fetch()
         ticking.cancel()
         seconds = time.monotonic() - began
     people = await store.run(lambda db: db.execute("SELECT count(*) FROM people").fetchone()[0])

@@ -19,7 +19,7 @@ from notifier.store.tables.replays import ReplayRun, ReplayState
 from notifier.store.tables.second_looks import LookKind
 from notifier.store.tables.sources import SourceError, SourceMemory
 from notifier.store.tables.sweeps import Sweep
-from notifier.watch.observations import Question, Trouble
+from notifier.watch.observations import RequestCategory, RequestFailure
 from notifier.watch.source_health import SourceState
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def source_status(
     sweep: "SweepDocument | None",
     waiting: Mapping[LookKind, int],
     examples: HeldExamples,
-    troubles: Mapping[Question, Trouble],
+    troubles: Mapping[RequestCategory, RequestFailure],
 ) -> "SourceDocument":
     """Return the description of one source.
 

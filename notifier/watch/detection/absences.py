@@ -23,7 +23,7 @@ from notifier.store.tables.records_by_date import RemovalCandidate
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.count_check import CountCheck
 from notifier.watch.detection.bisection import KnownCounts, day_of
-from notifier.watch.detection.evidence import interrupted
+from notifier.watch.detection.evidence import contradicted_look
 from notifier.watch.detection.number_set import NumberSet
 from notifier.watch.ingest import IngestResult, PageIngester
 from notifier.watch.second_looks import SecondLooks
@@ -32,11 +32,11 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 
 _log = logging.getLogger(__name__)
 
-_MOST_READINGS = 6
+_MOST_REREADINGS = 6
 """Maximum number of times that the pages of missing records are read again, which finds most of the moved ones."""
 
 
-def held_back(suspects: int, known: int, share: float, few: int) -> bool:
+def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> bool:
     """Return whether to hold removals back: `suspects` is above `few`, and above this `share` of the `known` records.
 
     An error in a filter, a permission or the API is then more likely than real deletions.
@@ -44,7 +44,7 @@ def held_back(suspects: int, known: int, share: float, few: int) -> bool:
     return suspects > few and suspects > known * share
 
 
-class Examined(Struct, frozen=True):
+class ExaminationResult(Struct, frozen=True):
     """The result of examining missing records.
 
     `events` counts the events written, `held` the removals held back, `left` the records left to the next sweep.
@@ -55,7 +55,7 @@ class Examined(Struct, frozen=True):
     left: int = 0
 
 
-class Sightings:
+class SeenRecords:
     """Collects the records shown by answers that were requested since a given moment; these records are not gone."""
 
     def __init__(self, ingester: PageIngester, since: float) -> None:
@@ -102,8 +102,8 @@ class Absences:
         """Trainings with too many records to request all of them."""
 
     async def examine(
-        self, ids: Sequence[int], net: DetectedBy, urgency: Priority, *, most_questions: int | None = None
-    ) -> Examined:
+        self, ids: Sequence[int], detected_by: DetectedBy, priority: Priority, *, most_questions: int | None = None
+    ) -> ExaminationResult:
         """Ask the API for missing records; hold their removal back if there are too many of them.
 
         `ids` are the store's numbers of the records. All records of each person are requested, and a missing record
@@ -112,31 +112,33 @@ class Absences:
         """
         suspects = await self._suspects(ids)
         if not suspects:
-            return Examined()
-        room = (await self._counts.fresh_balance()).spare_room
-        if room == 0:
-            return Examined()
-        if room is not None and len(suspects) > room:
-            suspects = await self._read_again(suspects, room, net, urgency)
+            return ExaminationResult()
+        max_gone = (await self._counts.fetch_balance()).max_newly_gone
+        if max_gone == 0:
+            return ExaminationResult()
+        if max_gone is not None and len(suspects) > max_gone:
+            suspects = await self._read_again(suspects, max_gone, detected_by, priority)
         memory, patience = self._context.health.memory, self._context.patience
-        possible = len(suspects) if room is None else min(room, len(suspects))
-        if held_back(possible, memory.records, self._context.settings.hold_removals_above, patience.few_records):
-            await self._hold(possible, memory.records)
-            return Examined(held=possible)
+        possible = len(suspects) if max_gone is None else min(max_gone, len(suspects))
+        if exceeds_hold_limit(
+            possible, memory.records, self._context.settings.hold_removals_above, patience.few_records
+        ):
+            await self._hold_removals(possible, memory.records)
+            return ExaminationResult(held=possible)
         by_person = [(person, [*group]) for person, group in groupby(suspects, key=lambda suspect: suspect.user_id)]
         left = 0 if most_questions is None else sum(len(group) for _, group in by_person[most_questions:])
         events = 0
         for user_id, group in by_person[:most_questions]:
-            events += await self._ask_for_person(user_id, group, room, net, urgency)
-        return Examined(events, left=left)
+            events += await self._examine_person(user_id, group, max_gone, detected_by, priority)
+        return ExaminationResult(events, left=left)
 
-    async def look_again(self, *, removals: bool) -> bool:
+    async def run_second_looks(self, *, include_removals: bool) -> bool:
         """Send the requests of the second looks that are due; return whether a sweep has to decide about removals.
 
-        If `removals` is False, second looks at removals keep waiting.
+        If `include_removals` is False, second looks at removals keep waiting.
         """
         due = self._looks.due()
-        waiting = self._looks.waiting(LookKind.REMOVAL) if removals else ()
+        waiting = self._looks.waiting(LookKind.REMOVAL) if include_removals else ()
         left = False
         if any(look.key in due for look in waiting):
             left = await self._confirm_removals(waiting, due)
@@ -145,24 +147,24 @@ class Absences:
             await self._confirm_presence(look)
         return left
 
-    async def release_held(self, ids: Sequence[int], *, silently: bool) -> int:
+    async def release_held_removals(self, ids: Sequence[int], *, silently: bool) -> int:
         """Announce held-back removals of these records, or accept them `silently`; return the number of events.
 
         An operator's command replaces the second look. The API's count must still be low enough for each removal.
         """
         suspects = await self._context.store.run(records_by_date.suspects, ids)
-        room = (await self._counts.fresh_balance()).room
-        keys = [suspect.key for suspect in suspects][: None if room is None else room]
+        max_gone = (await self._counts.fetch_balance()).max_gone
+        keys = [suspect.key for suspect in suspects][: None if max_gone is None else max_gone]
         if len(keys) < len(suspects):
             _log.warning(
                 "more records are missing than the API's count allows; the others still exist",
-                extra={"source": self._context.name, "missing": len(suspects), "room": room},
+                extra={"source": self._context.name, "missing": len(suspects), "room": max_gone},
             )
         events = await self._ingester.remove(keys, silently=silently)
-        await self.release()
+        await self.clear_removal_hold()
         return events
 
-    async def release(self) -> None:
+    async def clear_removal_hold(self) -> None:
         """Record that no removal is held back any more."""
         if self._context.health.memory.held:
             _log.info("removed records are no longer held back", extra={"source": self._context.name})
@@ -174,18 +176,21 @@ class Absences:
         return [suspect for suspect in found if suspect.key not in waiting]
 
     async def _read_again(
-        self, suspects: list[RemovalCandidate], room: int, net: DetectedBy, urgency: Priority
+        self, suspects: list[RemovalCandidate], max_gone: int, detected_by: DetectedBy, priority: Priority
     ) -> list[RemovalCandidate]:
-        """Read the suspects' pages again, because more than `room` seem to be gone; return the remaining suspects."""
-        with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
-            for _ in range(_MOST_READINGS):
+        """Read the pages of the missing records again; return the records that are still missing.
+
+        This is done if more than `max_gone` records seem to be gone.
+        """
+        with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
+            for _ in range(_MOST_REREADINGS):
                 pages = await self._pages_of(suspects)
                 if len(pages) > self._context.patience.most_questions:
                     break
                 for number in pages:
-                    await self._ingester.ingest(await self._reader.fetch_whole(number, urgency), net)
+                    await self._ingester.ingest(await self._reader.fetch_whole(number, priority), detected_by)
                 before, suspects = suspects, [suspect for suspect in suspects if suspect.id not in seen]
-                if len(suspects) <= room or len(suspects) == len(before):
+                if len(suspects) <= max_gone or len(suspects) == len(before):
                     break
         return suspects
 
@@ -200,56 +205,65 @@ class Absences:
             pages.update(range(above // size + 1, (above + max(1, by_day.get(day, 1)) - 1) // size + 2))
         return sorted(pages)
 
-    async def _ask_for_person(
-        self, user_id: str, group: Sequence[RemovalCandidate], room: int | None, net: DetectedBy, urgency: Priority
+    async def _examine_person(
+        self,
+        user_id: str,
+        group: Sequence[RemovalCandidate],
+        max_gone: int | None,
+        detected_by: DetectedBy,
+        priority: Priority,
     ) -> int:
-        answer = await self._reader.ask(urgency, user_id=user_id)
+        answer = await self._reader.ask_precise_question(priority, user_id=user_id)
         if answer is not None and answer.is_whole:
-            return await self._take(answer, [suspect.key for suspect in group], room, net)
+            return await self._ingest_answer(answer, [suspect.key for suspect in group], max_gone, detected_by)
         events = 0
         for training_id, alike in groupby(group, key=lambda suspect: suspect.training_id):
-            answer = await self._reader.ask(urgency, user_id=user_id, training_id=training_id, whole=True)
+            answer = await self._reader.ask_precise_question(
+                priority, user_id=user_id, training_id=training_id, all_pages=True
+            )
             if answer is not None:
-                events += await self._take(answer, [suspect.key for suspect in alike], room, net)
+                events += await self._ingest_answer(answer, [suspect.key for suspect in alike], max_gone, detected_by)
         return events
 
-    async def _take(self, answer: PreciseAnswer, keys: Sequence[str], room: int | None, net: DetectedBy) -> int:
-        return len((await self._ingester.ingest_precise(answer, keys, room, net)).events)
+    async def _ingest_answer(
+        self, answer: PreciseAnswer, keys: Sequence[str], max_gone: int | None, detected_by: DetectedBy
+    ) -> int:
+        return len((await self._ingester.ingest_precise(answer, keys, max_gone, detected_by)).events)
 
     async def _confirm_removals(self, removals: Sequence[SecondLook], due: Collection[str]) -> bool:
-        room = (await self._counts.fresh_balance()).room
-        if room == 0:
+        max_gone = (await self._counts.fetch_balance()).max_gone
+        if max_gone == 0:
             # The count leaves no room for a removal: all known records exist, or there are as many unknown new entries
             # as records are gone. A search looks for such entries. A page that shows one of the waiting records ends
             # its second look.
             return False
-        if room is not None and room < len(removals):
+        if max_gone is not None and max_gone < len(removals):
             return True
         looked = [look for look in removals if look.key in due][: self._context.patience.most_questions]
         for look in looked:
-            answer = await self._ask_for_training(look)
+            answer = await self._ask_about_training(look)
             if answer is None:
                 continue
-            if await self._hides_records(answer, look.key):
+            if await self._omits_records(answer, look.key):
                 # The API counts a record that the answer does not show, which may be this one: wait, and ask again.
-                await self._put(replace(look, since_ms=self._context.clock.now_ms()))
+                await self._store_look(replace(look, since_ms=self._context.clock.now_ms()))
                 continue
             before = len(self._looks.by_key)
-            await self._ingester.ingest_precise(answer, [look.key], room, DetectedBy(look.net))
-            room = room if room is None else room - (before - len(self._looks.by_key))
+            await self._ingester.ingest_precise(answer, [look.key], max_gone, DetectedBy(look.net))
+            max_gone = max_gone if max_gone is None else max_gone - (before - len(self._looks.by_key))
         return False
 
-    async def _hides_records(self, answer: PreciseAnswer, key: str) -> bool:
+    async def _omits_records(self, answer: PreciseAnswer, key: str) -> bool:
         """Return whether the answer lacks this record while the API counts more records than the answer contains.
 
         Lists and precise answers can lack existing records for hours, while the API's count still includes them.
         """
         if not answer.is_whole or any(found.key == key for found in answer.completions):
             return False
-        left_out = await self._reader.left_out(answer, Priority.CONFIRM)
-        return left_out is not None and left_out > max(0, self._context.health.memory.count_offset)
+        omitted = await self._reader.count_omitted(answer, Priority.CONFIRM)
+        return omitted is not None and omitted > max(0, self._context.health.memory.count_offset)
 
-    async def _ask_for_training(self, look: SecondLook) -> PreciseAnswer | None:
+    async def _ask_about_training(self, look: SecondLook) -> PreciseAnswer | None:
         """Ask for all records of the training that a second look is about, and return the answer.
 
         If the training has too many records, or its answer is incomplete, only those of the record's person are
@@ -257,18 +271,20 @@ class Absences:
         """
         is_v2 = self._context.settings.api == "v2"
         if is_v2 and not look.training_id.isdecimal():
-            return await self._reader.ask(Priority.CONFIRM, user_id=look.user_id, whole=True)
+            return await self._reader.ask_precise_question(Priority.CONFIRM, user_id=look.user_id, all_pages=True)
         if look.training_id not in self._large_trainings:
-            answer = await self._reader.ask(Priority.CONFIRM, training_id=look.training_id)
+            answer = await self._reader.ask_precise_question(Priority.CONFIRM, training_id=look.training_id)
             if answer is None:
                 self._large_trainings.add(look.training_id)
             elif answer.is_whole or any(found.key == look.key for found in answer.completions):
                 return answer
-        return await self._reader.ask(Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, whole=True)
+        return await self._reader.ask_precise_question(
+            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, all_pages=True
+        )
 
     async def _confirm_presence(self, look: SecondLook) -> None:
-        answer = await self._reader.ask(
-            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, whole=True
+        answer = await self._reader.ask_precise_question(
+            Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, all_pages=True
         )
         if answer is None:
             return
@@ -277,13 +293,13 @@ class Absences:
         after = self._looks.by_key.get(look.key)
         if after is not None and after.since_ms is not None and look.kind is LookKind.EARLIER_FORM:
             # The record was not found where it was seen before, so the next answer that shows it decides.
-            await self._put(interrupted(after, self._context.clock.now_ms()))
+            await self._store_look(contradicted_look(after, self._context.clock.now_ms()))
 
-    async def _put(self, look: SecondLook) -> None:
+    async def _store_look(self, look: SecondLook) -> None:
         await self._context.store.run(second_looks.put, self._context.name, [look])
         self._looks.note([look], ())
 
-    async def _hold(self, suspects: int, known: int) -> None:
+    async def _hold_removals(self, suspects: int, known: int) -> None:
         if not self._context.health.memory.held:
             _log.error(
                 "too many records seem to be gone at once; their removal is held back",

@@ -18,7 +18,7 @@ class CountBounds(Struct, frozen=True):
     most: int | None
 
     @property
-    def exactly(self) -> int | None:
+    def exact(self) -> int | None:
         """The exact number; None if it is not certain."""
         return self.least if self.least == self.most else None
 
@@ -38,7 +38,7 @@ def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
     if believe_total and page.total is not None and page.total >= least and not contradicts_total(page):
         return CountBounds(page.total, page.total)
     if page.size == 0:
-        return _bounds_of_nothing(page.number, page.limit, last)
+        return _bounds_of_empty_page(page.number, page.limit, last)
     if last == page.number or (last is None and page.size < page.limit):
         return CountBounds(least, least)
     if last is None:
@@ -53,7 +53,7 @@ def contradicts_total(page: Page) -> bool:
     return page.last_page != max(1, -(-page.total // page.limit))
 
 
-def _bounds_of_nothing(number: int, limit: int, last: int | None) -> CountBounds:
+def _bounds_of_empty_page(number: int, limit: int, last: int | None) -> CountBounds:
     """Return the bounds according to an empty page, for example one beyond the end of the list."""
     if number == 1:
         return CountBounds(0, 0)
@@ -103,24 +103,24 @@ class Balance(Struct, frozen=True):
         return self.difference + self.leaving + self.held - self.returning
 
     @property
-    def room(self) -> int | None:
+    def max_gone(self) -> int | None:
         """How many known records can be gone at most according to the count; None if the count is not exact."""
         return None if self.count is None else max(0, self.returning - self.difference)
 
     @property
-    def spare_room(self) -> int | None:
-        """The part of `room` that is left when the `leaving` records are subtracted; None if `room` is None."""
-        return None if self.room is None else max(0, self.room - self.leaving)
+    def max_newly_gone(self) -> int | None:
+        """The part of `max_gone` that is left when the `leaving` records are subtracted; None if `max_gone` is None."""
+        return None if self.max_gone is None else max(0, self.max_gone - self.leaving)
 
 
-def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, lasts: bool) -> int:
+def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has_lasted: bool) -> int:
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
-    count was explained in between. `lasts` means that the first sweep with this difference was long ago: the list may
-    lag behind the count for some minutes.
+    count was explained in between. `has_lasted` means that the first sweep with this difference was long ago: the list
+    may lag behind the count for some minutes.
     """
-    return offset + unexplained if lasts and unexplained and unexplained == left_over else offset
+    return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 
 
 class SearchTiming(Struct):
@@ -145,7 +145,7 @@ class SearchTiming(Struct):
             self._difference = difference
         return now >= max(self._not_before, self._rest_until)
 
-    def searched(self, now: float, *, found: bool, rest: float = 0.0) -> None:
+    def note_search_end(self, now: float, *, found: bool, rest: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
         The next search begins when two times are over: `rest` seconds, and a wait. The wait is `first` seconds after a
@@ -199,14 +199,14 @@ class UnexplainedAge(Struct):
             self._samples.append(_Sample(now_ms, difference, found))
         return self._samples[0].at_ms
 
-    def recall(self, difference: int, since_ms: int | None) -> None:
+    def restore(self, difference: int, since_ms: int | None) -> None:
         """Restore the count difference of the previous run of the program, unexplained since `since_ms` (Unix ms)."""
         self._samples.clear()
         if difference and since_ms is not None:
             self._samples.append(_Sample(since_ms, difference, 0))
 
 
-class Mark(Struct, frozen=True):
+class SweepCheckpoint(Struct, frozen=True):
     """A moment of a sweep: the API's count, the last page read, and the number of records found by head polls."""
 
     count: int
@@ -214,12 +214,12 @@ class Mark(Struct, frozen=True):
     found: int
 
 
-def page_to_repeat(mark: Mark, now: Mark, size: int) -> int | None:
+def page_to_repeat(checkpoint: SweepCheckpoint, now: SweepCheckpoint, size: int) -> int | None:
     """Return the page (of `size` records) from which a sweep has to read again; None if the sweep can just go on.
 
     A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
     moves to a page that was already read. Records were deleted if the count has grown by less than the number of new
     records.
     """
-    gone = (now.found - mark.found) - (now.count - mark.count)
-    return max(1, mark.page - (gone - 1) // size) if gone > 0 else None
+    gone = (now.found - checkpoint.found) - (now.count - checkpoint.count)
+    return max(1, checkpoint.page - (gone - 1) // size) if gone > 0 else None

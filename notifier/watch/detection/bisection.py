@@ -48,7 +48,7 @@ class Range(Struct, frozen=True):
     last_page: int
 
 
-class Arrival(Struct, frozen=True):
+class CountChange(Struct, frozen=True):
     """A record that became known or is gone since the search began: its day, and its time of entry (Unix ms) or None.
 
     `count` is -1 if the record is gone.
@@ -101,8 +101,8 @@ class Bisection:
 
     The API stated the total at `at_ms` (Unix ms). `random` returns a random number in [0, 1).
 
-    As long as `next_page` returns a number, the caller reads that page and calls `learn` and `observe_page`. Afterwards
-    `changed` yields the ranges whose numbers still differ. The day of an unreadable record is None.
+    As long as `next_page` returns a number, the caller reads that page and calls `add_changes` and `observe_page`.
+    Afterwards `changed_ranges` yields the ranges whose numbers still differ. The day of an unreadable record is None.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Bisection:
         self._known = known
         self._size = size
         self._pages: set[int] = set()
-        self._arrivals: list[Arrival] = []
+        self._arrivals: list[CountChange] = []
         # For each day, the place above its first record, or above where that record would be.
         self._places: dict[Day, _Boundary] = {_TOP: _Boundary(0, None), _END: _Boundary(total, at_ms)}
 
@@ -132,7 +132,7 @@ class Bisection:
             if newer is not None and older is not None and newer != older:
                 self._places[older] = _Boundary(place, at_ms)
 
-    def learn(self, arrivals: Iterable[Arrival]) -> None:
+    def add_changes(self, arrivals: Iterable[CountChange]) -> None:
         """Count records that became known or are gone since the search began, because of its own or other requests."""
         moved: dict[Day, int] = {}
         for arrival in arrivals:
@@ -148,7 +148,7 @@ class Bisection:
         """
         best: list[int] = []
         most, excess = 0.0, 0
-        for changed in self.changed():
+        for changed in self.changed_ranges():
             unread = [page for page in range(changed.first_page, changed.last_page + 1) if page not in self._pages]
             if unread and abs(changed.excess) / len(unread) > most:
                 best, most, excess = unread, abs(changed.excess) / len(unread), abs(changed.excess)
@@ -158,7 +158,7 @@ class Bisection:
         place = self._random() if excess >= _MANY else 1 / 2
         return best[int(place * len(best))]
 
-    def changed(self) -> Iterable[Range]:
+    def changed_ranges(self) -> Iterable[Range]:
         """Yield the ranges whose number of records in the list differs from the known number, newest first."""
         places = sorted(self._places.items(), reverse=True)
         excesses = [place.above - self._expected_above(day, place.at_ms) for day, place in places]

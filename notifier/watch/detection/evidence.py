@@ -27,7 +27,7 @@ class Evidence(Struct, frozen=True):
     """The facts known about an answer's records before the answer is examined; mappings are by record key.
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
-    earlier contents. `is_narrow` means that some content field is missing in all records of the answer. `looks` are
+    earlier contents. `lacks_fields` means that some content field is missing in all records of the answer. `looks` are
     second looks, `due` the keys of those whose wait is over. `changed_at` is when the answer that last changed a record
     was requested (monotonic seconds); it is kept as long as older answers may arrive. `held_changes` are records with a
     held-back change. `unreadable` are records that could not be read before the end of the first sweep.
@@ -36,7 +36,7 @@ class Evidence(Struct, frozen=True):
     known: Mapping[str, StoredRecord]
     contents: Mapping[str, Completion] = field(default_factory=dict)
     earlier_forms: Mapping[str, Collection[int]] = field(default_factory=dict)
-    is_narrow: bool = False
+    lacks_fields: bool = False
     looks: Mapping[str, SecondLook] = field(default_factory=dict)
     due: Collection[str] = frozenset()
     changed_at: Mapping[str, float] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class HoldState(Struct, frozen=True):
     release_changes: str | None = None
 
 
-class Circumstances(Struct, frozen=True):
+class AnswerContext(Struct, frozen=True):
     """The circumstances of one answer, which apply to all of its records.
 
     `asked_at` is when the answer was requested, in monotonic seconds. `now_ms` is the moment of detection.
@@ -63,7 +63,7 @@ class Circumstances(Struct, frozen=True):
 
     source: str
     id_namespace: str
-    net: DetectedBy
+    detected_by: DetectedBy
     asked_at: float
     now_ms: int
     baseline: Baseline
@@ -78,10 +78,15 @@ class _Update(Struct, frozen=True):
     revision: int
     fields: tuple[str, ...]
 
-    def change(self, net: DetectedBy) -> Change:
+    def change(self, detected_by: DetectedBy) -> Change:
         """Return the change to announce for this update."""
         return Change(
-            EventType.UPDATED, self.completion, self.revision + 1, net, NewsReason.CONTENT_CHANGED, self.previous
+            EventType.UPDATED,
+            self.completion,
+            self.revision + 1,
+            detected_by,
+            NewsReason.CONTENT_CHANGED,
+            self.previous,
         )
 
 
@@ -100,7 +105,7 @@ class _Decisions(Struct):
     ended_changes: list[str] = field(default_factory=list)
 
 
-def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecord]) -> list[str]:
+def changed_keys(completions: Iterable[Completion], known: Mapping[str, StoredRecord]) -> list[str]:
     """Return the keys of known records that are not removed and whose JSON has changed."""
     return [
         completion.key
@@ -111,27 +116,27 @@ def differing(completions: Iterable[Completion], known: Mapping[str, StoredRecor
     ]
 
 
-def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: Circumstances) -> Findings:
+def evaluate(completions: Sequence[Completion], evidence: Evidence, context: AnswerContext) -> Findings:
     """Decide for each record of an answer whether it is history or news, needs a second look, or is held back."""
     decisions = _Decisions()
     for completion in completions:
-        if evidence.changed_at.get(completion.key, circumstances.asked_at) > circumstances.asked_at:
+        if evidence.changed_at.get(completion.key, context.asked_at) > context.asked_at:
             continue  # an answer that was requested later has changed this record
         memory = evidence.known.get(completion.key)
         if memory is None:
-            _weigh_unknown(completion, evidence, circumstances, decisions)
+            _evaluate_unknown(completion, evidence, context, decisions)
         elif memory.removed:
-            _weigh_return(completion, memory, evidence, circumstances, decisions)
+            _evaluate_return(completion, memory, evidence, context, decisions)
         else:
-            _weigh_known(completion, memory, evidence, circumstances, decisions)
-    _settle_arrivals(decisions, circumstances)
-    _settle_updates(decisions, circumstances)
+            _evaluate_known(completion, memory, evidence, context, decisions)
+    _announce_or_hold_arrivals(decisions, context)
+    _announce_or_hold_updates(decisions, context)
     return Findings(
-        circumstances.source,
-        circumstances.id_namespace,
+        context.source,
+        context.id_namespace,
         learned=tuple(decisions.learned),
-        changes=in_order_of_entry(decisions.changes),
-        held=() if not decisions.arrivals else tuple(_held(decisions.arrivals, circumstances.net)),
+        changes=sorted_by_entry(decisions.changes),
+        held=() if not decisions.arrivals else tuple(_held(decisions.arrivals, context.detected_by)),
         refreshed=tuple(decisions.refreshed),
         in_view=tuple(decisions.in_view),
         looks=tuple(decisions.looks),
@@ -141,44 +146,44 @@ def weigh(completions: Sequence[Completion], evidence: Evidence, circumstances: 
     )
 
 
-def _weigh_unknown(
-    completion: Completion, evidence: Evidence, circumstances: Circumstances, decisions: _Decisions
+def _evaluate_unknown(
+    completion: Completion, evidence: Evidence, context: AnswerContext, decisions: _Decisions
 ) -> None:
-    reason, is_news = classify_unknown(completion.recorded_at, circumstances.baseline)
+    reason, is_news = classify_unknown(completion.recorded_at, context.baseline)
     appeared = reason in (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
     if not is_news:
-        decisions.learned.append(SilentRecord(completion, circumstances.net, reason))
+        decisions.learned.append(SilentRecord(completion, context.detected_by, reason))
     elif appeared and completion.key in evidence.unreadable:
-        decisions.learned.append(SilentRecord(completion, circumstances.net, NewsReason.WAS_UNREADABLE))
+        decisions.learned.append(SilentRecord(completion, context.detected_by, NewsReason.WAS_UNREADABLE))
     elif appeared:
         decisions.arrivals.append(completion)
     else:
-        decisions.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
+        decisions.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, context.detected_by, reason))
 
 
-def _weigh_return(
+def _evaluate_return(
     completion: Completion,
     memory: StoredRecord,
     evidence: Evidence,
-    circumstances: Circumstances,
+    context: AnswerContext,
     decisions: _Decisions,
 ) -> None:
     """Examine a removed record that is present again; its return is announced when a second look has confirmed it."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if look is None or look.kind is not LookKind.RETURN or look.since_ms is None:
-        decisions.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, circumstances))
+        decisions.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, context))
     elif key in evidence.due:
         decisions.changes.append(
-            Change(EventType.CREATED, completion, memory.revision + 1, circumstances.net, NewsReason.CAME_BACK)
+            Change(EventType.CREATED, completion, memory.revision + 1, context.detected_by, NewsReason.CAME_BACK)
         )
         decisions.ended_looks.append(key)
 
 
-def _weigh_known(
+def _evaluate_known(
     completion: Completion,
     memory: StoredRecord,
     evidence: Evidence,
-    circumstances: Circumstances,
+    context: AnswerContext,
     decisions: _Decisions,
 ) -> None:
     """Examine a known record that is not removed, and whose content may have changed."""
@@ -191,22 +196,22 @@ def _weigh_known(
     previous = evidence.contents.get(key)
     if previous is None:
         if look is not None and look.since_ms is not None:
-            decisions.looks.append(interrupted(look, circumstances.now_ms))
+            decisions.looks.append(contradicted_look(look, context.now_ms))
     else:
         unread = frozenset(field.name for field in completion.unread)
         current = completion.with_last_readable(previous)
         if (fields := changed_fields(current, previous)) and not memory.held:
-            _weigh_update(_Update(current, previous, memory.revision, fields), look, evidence, circumstances, decisions)
+            _evaluate_update(_Update(current, previous, memory.revision, fields), look, evidence, context, decisions)
             return
-        if not evidence.is_narrow and unread <= {field.name for field in previous.unread}:
+        if not evidence.lacks_fields and unread <= {field.name for field in previous.unread}:
             # No content field differs: only store the rest of the JSON, so that it need not be compared next time.
             decisions.refreshed.append(completion)
     if key in evidence.held_changes:
         decisions.ended_changes.append(key)
 
 
-def _weigh_update(
-    update: _Update, look: SecondLook | None, evidence: Evidence, circumstances: Circumstances, decisions: _Decisions
+def _evaluate_update(
+    update: _Update, look: SecondLook | None, evidence: Evidence, context: AnswerContext, decisions: _Decisions
 ) -> None:
     """Decide about an update; if the record has had this content before, the update waits for a second look."""
     key, form = update.completion.key, update.completion.form()
@@ -215,31 +220,31 @@ def _weigh_update(
         if look is not None:
             decisions.ended_looks.append(key)
     elif look is None or look.since_ms is None or look.form != form:
-        decisions.looks.append(_look(LookKind.EARLIER_FORM, update.completion, form, look, circumstances))
+        decisions.looks.append(_look(LookKind.EARLIER_FORM, update.completion, form, look, context))
     elif key in evidence.due:
-        decisions.changes.append(update.change(circumstances.net))
+        decisions.changes.append(update.change(context.detected_by))
         decisions.ended_looks.append(key)
 
 
-def _settle_arrivals(decisions: _Decisions, circumstances: Circumstances) -> None:
+def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) -> None:
     """Announce arrivals, or hold them back if there are too many at once.
 
     Arrivals are new records whose time of entry is missing or before the first contact.
     """
-    holds = circumstances.holds
+    holds = context.holds
     if holds_arrivals(
         len(decisions.arrivals), holds.counted_arrivals, holds.limits.arrivals, held_already=holds.arrivals_held
     ):
         return
     for completion in decisions.arrivals:
-        reason, _ = classify_unknown(completion.recorded_at, circumstances.baseline)
-        decisions.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, circumstances.net, reason))
+        reason, _ = classify_unknown(completion.recorded_at, context.baseline)
+        decisions.changes.append(Change(EventType.CREATED, completion, _FIRST_REVISION, context.detected_by, reason))
     decisions.arrivals.clear()
 
 
-def _settle_updates(decisions: _Decisions, circumstances: Circumstances) -> None:
+def _announce_or_hold_updates(decisions: _Decisions, context: AnswerContext) -> None:
     """Announce updates, or hold them back if they change a field that changes in too many records at once."""
-    holds = circumstances.holds
+    holds = context.holds
     if holds.release_changes == Release.LEARN:
         decisions.refreshed += [update.completion for update in decisions.updates]
         decisions.ended_changes += [update.completion.key for update in decisions.updates]
@@ -253,24 +258,24 @@ def _settle_updates(decisions: _Decisions, circumstances: Circumstances) -> None
         if field_held is not None:
             decisions.held_changes.append(HeldChange(update.completion.key, field_held))
         else:
-            decisions.changes.append(update.change(circumstances.net))
+            decisions.changes.append(update.change(context.detected_by))
             decisions.ended_changes.append(update.completion.key)
 
 
-def _held(arrivals: Iterable[Completion], net: DetectedBy) -> Iterable[SilentRecord]:
-    return (SilentRecord(completion, net, NewsReason.HELD) for completion in arrivals)
+def _held(arrivals: Iterable[Completion], detected_by: DetectedBy) -> Iterable[SilentRecord]:
+    return (SilentRecord(completion, detected_by, NewsReason.HELD) for completion in arrivals)
 
 
 def _look(
-    kind: LookKind, completion: Completion, form: int, before: SecondLook | None, circumstances: Circumstances
+    kind: LookKind, completion: Completion, form: int, before: SecondLook | None, context: AnswerContext
 ) -> SecondLook:
     """Return a second look whose wait begins now; it keeps the history of `before` if that is of the same kind."""
     look = SecondLook(
         completion.key,
         kind,
-        circumstances.now_ms,
-        circumstances.now_ms,
-        circumstances.net,
+        context.now_ms,
+        context.now_ms,
+        context.detected_by,
         form,
         completion.user_id,
         completion.training_id,
@@ -280,7 +285,7 @@ def _look(
     return replace(look, first_ms=before.first_ms, flips=before.flips, flipped_ms=before.flipped_ms)
 
 
-def interrupted(look: SecondLook, now_ms: int) -> SecondLook:
+def contradicted_look(look: SecondLook, now_ms: int) -> SecondLook:
     """Return a second look whose wait has to begin again, because an answer has contradicted it."""
     return replace(look, since_ms=None, flips=look.flips + 1, flipped_ms=now_ms)
 
@@ -290,14 +295,14 @@ def changed_fields(current: Completion, previous: Completion) -> tuple[str, ...]
     return tuple(name for name in CONTENT_FIELDS if getattr(current, name) != getattr(previous, name))
 
 
-def weigh_absences(
-    absent: Sequence[Completion], room: int | None, evidence: Evidence, circumstances: Circumstances
+def evaluate_absences(
+    absent: Sequence[Completion], max_gone: int | None, evidence: Evidence, context: AnswerContext
 ) -> Findings:
     """Decide about known records that a complete answer about their person or training lacks.
 
-    `absent` has the last known content of these records. `room` is how many records can be gone according to the API's
-    count, None if the count is unknown. If it is 0, no record counts as gone. A removal is announced when the record
-    was missing twice, at least `confirm_after` apart (`evidence.due`).
+    `absent` has the last known content of these records. `max_gone` is how many records can be gone according to the
+    API's count, None if the count is unknown. If it is 0, no record counts as gone. A removal is announced when the
+    record was missing twice, at least `confirm_after` apart (`evidence.due`).
     """
     changes: list[Change] = []
     looks: list[SecondLook] = []
@@ -307,25 +312,25 @@ def weigh_absences(
         key = completion.key
         memory = evidence.known.get(key)
         look = evidence.looks.get(key)
-        if memory is None or evidence.changed_at.get(key, circumstances.asked_at) > circumstances.asked_at:
+        if memory is None or evidence.changed_at.get(key, context.asked_at) > context.asked_at:
             continue
         if memory.removed:
             if look is not None and look.since_ms is not None:
-                looks.append(interrupted(look, circumstances.now_ms))
+                looks.append(contradicted_look(look, context.now_ms))
             continue
-        if room is not None and room <= len(changes) + len(dropped):
+        if max_gone is not None and max_gone <= len(changes) + len(dropped):
             continue
         if look is None or look.kind is not LookKind.REMOVAL:
-            looks.append(_look(LookKind.REMOVAL, completion, 0, None, circumstances))
+            looks.append(_look(LookKind.REMOVAL, completion, 0, None, context))
         elif key in evidence.due:
             ended.append(key)
             if memory.held:
                 dropped.append(key)
             else:
-                changes.append(removal(completion, memory.revision, circumstances.net))
+                changes.append(removal(completion, memory.revision, context.detected_by))
     return Findings(
-        circumstances.source,
-        circumstances.id_namespace,
+        context.source,
+        context.id_namespace,
         changes=tuple(changes),
         dropped=tuple(dropped),
         looks=tuple(looks),
@@ -333,12 +338,12 @@ def weigh_absences(
     )
 
 
-def removal(last_known: Completion, revision: int, net: DetectedBy) -> Change:
+def removal(last_known: Completion, revision: int, detected_by: DetectedBy) -> Change:
     """Return the `completion.removed` change for a known record that is gone."""
-    return Change(EventType.REMOVED, last_known, revision + 1, net, NewsReason.GONE)
+    return Change(EventType.REMOVED, last_known, revision + 1, detected_by, NewsReason.GONE)
 
 
-def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
+def sorted_by_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Sort changes by the time at which their record was entered, oldest first; unknown times are last."""
     return tuple(
         sorted(
@@ -348,6 +353,6 @@ def in_order_of_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
     )
 
 
-def holds_fresh(findings: Findings) -> bool:
+def has_new_records(findings: Findings) -> bool:
     """Return whether an answer has new records, so that the next page may have some, too."""
-    return bool(findings.held) or any(NewsReason(change.reason).is_fresh for change in findings.changes)
+    return bool(findings.held) or any(NewsReason(change.reason).is_new_entry for change in findings.changes)

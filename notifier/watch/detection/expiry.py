@@ -19,7 +19,7 @@ class ExpiryStage(StrEnum):
     EXPIRED = "expired"
 
 
-class Announced(Struct, frozen=True):
+class LastAnnouncement(Struct, frozen=True):
     """The last announcement that a record ends on the day `valid_until`.
 
     `is_renewed` means that the announcement was taken back. If the record later ends on that day again, it is announced
@@ -36,13 +36,13 @@ class Announced(Struct, frozen=True):
 
 
 class Announcement(Struct, frozen=True):
-    """An announcement to make: its stage, and its `turn`, which `Announced` explains."""
+    """An announcement to make: its stage, and its `turn`, which `LastAnnouncement` explains."""
 
     stage: ExpiryStage
     turn: int
 
 
-def within_days(expiring_within_seconds: float | None, training_days: int | None) -> int:
+def expiring_days_of(expiring_within_seconds: float | None, training_days: int | None) -> int:
     """Return the days before its end from which a completion counts as expiring: as configured, else the training's."""
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
@@ -63,7 +63,7 @@ def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpirySta
     return ExpiryStage.EXPIRING if until - today <= timedelta(days=days) else None
 
 
-def next_announcement(before: Announced | None, stage: ExpiryStage | None) -> Announcement | None:
+def next_announcement(before: LastAnnouncement | None, stage: ExpiryStage | None) -> Announcement | None:
     """Return the announcement for a record in this stage, or None if there is none to make.
 
     `before` is the last announcement for the same end date.

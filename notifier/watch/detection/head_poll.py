@@ -16,7 +16,7 @@ from notifier.watch.detection.news import NewsReason
 from notifier.watch.ingest import PageIngester
 from notifier.watch.ingest_transaction import PageMetadata, RoundEnd
 from notifier.watch.source_context import SourceContext
-from notifier.watch.source_reader import SourceReader, refusal
+from notifier.watch.source_reader import SourceReader, unreadable_page_error
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Head(Struct, frozen=True):
     """The result of a head poll: the first page, and a place in the list for a probe (None if none was looked up)."""
 
     first: Page
-    landmark: DayBoundary | None = None
+    probe_boundary: DayBoundary | None = None
 
 
 class HeadPoll:
@@ -40,26 +40,26 @@ class HeadPoll:
         self._contact: ContactEstimate | None = None
         self._has_parsed = False
 
-    async def read(self, longest_outage_seconds: float, spot_chance: float | None) -> Head:
+    async def read(self, longest_outage_seconds: float, probe_fraction: float | None) -> Head:
         """Read pages from the first on until known records are reached, and record the success of the round.
 
-        `RoundEnd` explains `spot_chance`. The success is recorded in the transaction of the last page, if possible,
+        `RoundEnd` explains `probe_fraction`. The success is recorded in the transaction of the last page, if possible,
         because each transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first
         page cannot be read.
         """
         if self._context.health.memory.met_at_ms is None:
-            head, recorded = Head(await self._meet()), False
+            head, recorded = Head(await self._make_first_contact()), False
         else:
-            head, recorded = await self._read_to_known_ground(longest_outage_seconds, spot_chance)
-        if (refused := refusal(head.first)) is not None:
+            head, recorded = await self._read_to_known_records(longest_outage_seconds, probe_fraction)
+        if (refused := unreadable_page_error(head.first)) is not None:
             raise refused
         if recorded:
             self._context.health.note_success()
         else:
-            await self._context.health.succeed(longest_outage_seconds)
+            await self._context.health.record_success(longest_outage_seconds)
         return head
 
-    async def _meet(self) -> Page:
+    async def _make_first_contact(self) -> Page:
         """Read the first page of a new source, store the moment of this first contact, and return the page."""
         now_ms = self._context.clock.now_ms()
         page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
@@ -95,8 +95,8 @@ class HeadPoll:
         ):
             await self._ingester.announce(keys, NewsReason.ENTERED_SINCE, DetectedBy.HEAD)
 
-    async def _read_to_known_ground(
-        self, longest_outage_seconds: float, spot_chance: float | None
+    async def _read_to_known_records(
+        self, longest_outage_seconds: float, probe_fraction: float | None
     ) -> tuple[Head, bool]:
         """Read pages until known records are reached; return also whether the success of this poll was recorded.
 
@@ -109,7 +109,7 @@ class HeadPoll:
         skim = self._has_parsed
         first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size, skim=skim)
         self._has_parsed = True
-        is_refused = refusal(first) is not None
+        is_refused = unreadable_page_error(first) is not None
         while True:
             # If one page of the usual size is not enough, read pages of the largest size, again from the first one on.
             following = page.number + 1 if page.limit == self._reader.large_page else 1
@@ -119,10 +119,10 @@ class HeadPoll:
                 PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page)
             )
             if may_end and not is_refused:
-                metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds, spot_chance))
+                metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds, probe_fraction))
             result = await self._ingester.ingest(page, DetectedBy.HEAD, metadata)
-            if page.is_last or (may_end and not result.holds_fresh):
-                return Head(first, result.landmark), result.ends_round
+            if page.is_last or (may_end and not result.has_new_records):
+                return Head(first, result.probe_boundary), result.ends_round
             if until_key is not None and _reaches(page, until_key, until_day):
                 until_key = until_day = None
             page = await self._reader.fetch(following, Priority.HEAD, skim=skim)

@@ -32,7 +32,7 @@ class NewsReason(StrEnum):
     RENEWED = "renewed"
 
     @property
-    def is_fresh(self) -> bool:
+    def is_new_entry(self) -> bool:
         """Whether the record was entered while the notifier was watching."""
         return self in _FRESH
 

@@ -22,7 +22,7 @@ class NumberSet:
         for number in numbers:
             marks[number] = 1
 
-    def others(self, numbers: Sequence[int]) -> list[int]:
+    def absent(self, numbers: Sequence[int]) -> list[int]:
         """Return the given numbers that are not in the set, in order."""
         marks, end = self._marks, len(self._marks)
         return [number for number in numbers if number >= end or not marks[number]]

@@ -25,17 +25,17 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
     return memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < _DAY_MS
 
 
-def may_be_renumbered(unknown: int, memory: SourceMemory, most: int | None, now_ms: int) -> bool:
+def may_be_renumbered(unknown: int, memory: SourceMemory, most_records: int | None, now_ms: int) -> bool:
     """Return whether the unknown records of an answer may be known ones under new keys.
 
-    `unknown` is their number. `most` is the most records that the API can have, None if unknown. A few unknown records
-    count as new if the known ones and these together are not more than `most`.
+    `unknown` is their number. `most_records` is the most records that the API can have, None if unknown. A few unknown
+    records count as new if the known ones and these together are not more than `most_records`.
     """
     if memory.swept_at_ms is None:
         return False
     if was_renumbered_lately(memory, now_ms):
         return True
-    return unknown > _FEW or (most is not None and memory.expected + unknown > most)
+    return unknown > _FEW or (most_records is not None and memory.expected + unknown > most_records)
 
 
 def adoptions(

@@ -15,10 +15,10 @@ from notifier.store.tables import left_out, records_by_date, sweeps
 from notifier.store.tables.sources import Release
 from notifier.store.tables.sweeps import Sweep, SweptPage
 from notifier.watch.count_check import CountCheck
-from notifier.watch.detection.absences import Absences, Sightings
-from notifier.watch.detection.balance import Mark, accepted_offset, page_cap, page_to_repeat
+from notifier.watch.detection.absences import Absences, SeenRecords
+from notifier.watch.detection.balance import SweepCheckpoint, accepted_offset, page_cap, page_to_repeat
 from notifier.watch.detection.number_set import NumberSet
-from notifier.watch.detection.sweep_pages import SweepPages
+from notifier.watch.detection.sweep_pages import SweepPageLimiter
 from notifier.watch.detection.view import View
 from notifier.watch.ingest import PageIngester
 from notifier.watch.ingest_transaction import PageMetadata
@@ -30,17 +30,17 @@ _log = logging.getLogger(__name__)
 _PAGES_AT_ONCE = 20
 """Number of pages whose record ids are loaded at once, which takes some milliseconds."""
 _RECORDS_AT_ONCE = 20_000
-_PAGES_A_REPORT = 100
+_PAGES_PER_PROGRESS_LOG = 100
 
 
 class ScanResult(Struct, frozen=True):
     """The result of a sweep.
 
-    `whole` means that every page was complete, so that missing records could be judged. `is_sorted` means that the list
-    was in the order of completion dates.
+    `is_whole` means that every page was complete, so that missing records could be judged. `is_sorted` means that the
+    list was in the order of completion dates.
     """
 
-    whole: bool
+    is_whole: bool
     is_sorted: bool
 
 
@@ -54,7 +54,7 @@ class ScanRunner:
         ingester: PageIngester,
         counts: CountCheck,
         absences: Absences,
-        pages: SweepPages,
+        pages: SweepPageLimiter,
     ) -> None:
         """Initialize with the collaborators; `pages` counts the pages of all sources' sweeps."""
         self._pages = pages
@@ -65,7 +65,7 @@ class ScanRunner:
         self._absences = absences
         self._sweep: Sweep | None = None
         self._page = 0
-        self._mark: Mark | None = None
+        self._checkpoint: SweepCheckpoint | None = None
         self._repeat_from: int | None = None
         self._oldest_day = ""
         self._is_sorted = True
@@ -98,22 +98,24 @@ class ScanRunner:
 
     async def read(self, sweep: Sweep) -> ScanResult:
         """Read the remaining pages of a sweep. After an exception, call this again to continue."""
-        counted = await self._counts.ask()
+        counted = await self._counts.fetch_count()
         self._page = sweep.next_page - 1
         self._repeat_from = None
         self._is_sorted = True
         self._forget_last_page()
         # The sweep may have been interrupted by a restart; the stored count shows how the list has changed since then.
-        self._mark = None if sweep.counted is None else self._mark_of(sweep.counted, sweep.counted_page or 0)
+        self._checkpoint = (
+            None if sweep.counted is None else self._checkpoint_at(sweep.counted, sweep.counted_page or 0)
+        )
         self._sweep = sweep
         is_from_the_beginning = sweep.next_page == 1
         self._ingester.begin_sweep()
         try:
-            with Sightings(self._ingester, self._context.clock.monotonic()) as seen:
+            with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
                 await self.note_count(counted.count)
-                following: int | None = self._to_repeat() or sweep.next_page
+                following: int | None = self._take_page_to_repeat() or sweep.next_page
                 while following is not None:
-                    following = await self._read_on(following, sweep)
+                    following = await self._read_from(following, sweep)
                 result = await self._finish(sweep, seen)
                 self._has_parsed_all |= is_from_the_beginning
                 return result
@@ -124,37 +126,37 @@ class ScanRunner:
         """Record the API's current count; if it shows a deletion, the running sweep reads some pages again."""
         if count is None or self._sweep is None:
             return
-        before, now = self._mark, self._mark_of(count, self._page)
-        self._mark = now
+        before, now = self._checkpoint, self._checkpoint_at(count, self._page)
+        self._checkpoint = now
         page = None if before is None else page_to_repeat(before, now, self._reader.large_page)
         if page is not None and page <= self._page:
-            await self._step_back(self._sweep, page)
-        if self._mark != before:
-            await self._context.store.run(sweeps.count, self._sweep.id, self._mark.count, self._mark.page)
+            await self._rewind(self._sweep, page)
+        if self._checkpoint != before:
+            await self._context.store.run(sweeps.count, self._sweep.id, self._checkpoint.count, self._checkpoint.page)
 
-    async def _step_back(self, sweep: Sweep, page: int) -> None:
+    async def _rewind(self, sweep: Sweep, page: int) -> None:
         self._repeat_from = min(page, self._repeat_from or page)
-        self._mark_before(self._repeat_from)
+        self._rewind_to(self._repeat_from)
         await self._context.store.run(sweeps.step_back, sweep.id, self._repeat_from)
         _log.info(
             "records were deleted during the sweep; some pages are read again",
             extra={"source": self._context.name, "page": self._repeat_from},
         )
 
-    def _mark_before(self, page: int) -> None:
+    def _rewind_to(self, page: int) -> None:
         """Set the sweep back so that it reads `page` next, and count deletions from there."""
         self._page = page - 1
-        if self._mark is not None:
-            self._mark = replace(self._mark, page=page - 1)
+        if self._checkpoint is not None:
+            self._checkpoint = replace(self._checkpoint, page=page - 1)
 
-    def _mark_of(self, count: int, page: int) -> Mark:
-        return Mark(count, page, self._ingester.found_at_head)
+    def _checkpoint_at(self, count: int, page: int) -> SweepCheckpoint:
+        return SweepCheckpoint(count, page, self._ingester.found_at_head)
 
-    def _to_repeat(self) -> int | None:
+    def _take_page_to_repeat(self) -> int | None:
         page, self._repeat_from = self._repeat_from, None
         if page is not None:
             # A page that was being written when the sweep was set back has moved the mark forward again.
-            self._mark_before(page)
+            self._rewind_to(page)
             self._forget_last_page()
         return page
 
@@ -162,7 +164,7 @@ class ScanRunner:
         """Forget the previous page, because the next page does not follow it."""
         self._last_keys, self._oldest_day = None, ""
 
-    async def _read_on(self, first: int, sweep: Sweep) -> int | None:
+    async def _read_from(self, first: int, sweep: Sweep) -> int | None:
         """Read the pages from `first` to the end. If the list moves, stop and return the page to go back to."""
         page = await self._fetch(first, sweep)
         while True:
@@ -171,8 +173,8 @@ class ScanRunner:
             ahead = None if is_last else asyncio.create_task(self._fetch(page.number + 1, sweep))
             try:
                 if page.size or page.number == 1:
-                    await self._take(page, sweep)
-                if (repeat := self._to_repeat()) is not None or ahead is None:
+                    await self._write_page(page, sweep)
+                if (repeat := self._take_page_to_repeat()) is not None or ahead is None:
                     return repeat
                 page = await ahead
             finally:
@@ -193,12 +195,12 @@ class ScanRunner:
         except ApiError as failure:
             if failure.reason is not ApiErrorReason.PAGE_NOT_WHOLE:
                 raise
-            if number == 1 and await self._learn_cap():
+            if number == 1 and await self._detect_page_cap():
                 page = await self._reader.fetch_whole(number, Priority.SWEEP)
             else:
                 page = await self._fetch_broken(number, sweep, failure)
         try:
-            self._check(page)
+            self._check_page(page)
         except ApiError:
             # Read both pages again: it is unclear which of the two numbers this content belongs to.
             await self._context.store.run(sweeps.step_back, sweep.id, page.number - 1)
@@ -214,7 +216,7 @@ class ScanRunner:
             raise failure
         return page
 
-    def _check(self, page: Page) -> None:
+    def _check_page(self, page: Page) -> None:
         """Raise ApiError if a page is the same as the previous one; record whether the list is sorted."""
         records = tuple(page.raws)
         keys = hash(records)
@@ -225,10 +227,10 @@ class ScanRunner:
         if page_fault(page) is PageFault.UNSORTED:
             self._is_sorted = False
 
-    async def _learn_cap(self) -> bool:
+    async def _detect_page_cap(self) -> bool:
         """Store the API's page limit if it is lower than the requested one; return whether it is."""
         page = await self._reader.fetch(1, Priority.SWEEP)
-        counted = await self._counts.ask()
+        counted = await self._counts.fetch_count()
         cap = page_cap(page, counted.count)
         if cap is None:
             return False
@@ -239,7 +241,7 @@ class ScanRunner:
         await self._context.health.write(page_cap=cap)
         return True
 
-    async def _take(self, page: Page, sweep: Sweep) -> None:
+    async def _write_page(self, page: Page, sweep: Sweep) -> None:
         above = (page.number - 1) * page.limit + page.size
         swept = SweptPage(sweep.id, page.number, page.last_page, above, len(page.bad), bool(sweep.marks))
         self._note_order(page)
@@ -247,8 +249,8 @@ class ScanRunner:
             await self._ingester.ingest(page, DetectedBy.SWEEP, PageMetadata(swept=swept))
         self.pages_read += 1
         self._page = page.number
-        await self.note_count((await self._counts.read(page)).count)
-        if page.number % _PAGES_A_REPORT == 0:
+        await self.note_count((await self._counts.count_of_page(page)).count)
+        if page.number % _PAGES_PER_PROGRESS_LOG == 0:
             _log.info(
                 "sweep continues", extra={"source": self._context.name, "page": page.number, "of": page.last_page}
             )
@@ -262,7 +264,7 @@ class ScanRunner:
             self._is_sorted = False
         self._oldest_day = listed[-1] if listed else self._oldest_day
 
-    async def _finish(self, sweep: Sweep, seen: Sightings) -> ScanResult:
+    async def _finish(self, sweep: Sweep, seen: SeenRecords) -> ScanResult:
         done = await self.latest() or sweep
         missing = await self._missing(done, seen) if done.marks and done.whole else []
         await self._context.store.run(left_out.settle, done, len(missing))
@@ -270,28 +272,28 @@ class ScanRunner:
         if missing and self._context.health.memory.count_offset < 0:
             # These missing records may be the reason why the count seemed to be wrong.
             await self._context.health.write(count_offset=0)
-        events = await self._settle_missing(missing)
+        events = await self._examine_or_release_missing(missing)
         await self._context.store.run(sweeps.add_changes, sweep.id, events)
         await self._context.health.write(release_changes=None, release_removals=None)
         await self._context.store.run(sweeps.finish, sweep, self._context.clock.now_ms())
-        await self._settle_count(done, missing=len(missing))
+        await self._update_count_offset(done, missing=len(missing))
         _log.info(
             "sweep has read the whole list",
             extra={"source": self._context.name, "records": done.records, "changes": done.changes + events},
         )
         return ScanResult(done.whole, self._is_sorted)
 
-    async def _settle_missing(self, missing: list[int]) -> int:
+    async def _examine_or_release_missing(self, missing: list[int]) -> int:
         """Request the missing known records, or release their removals; return the number of events."""
         release = self._context.health.memory.release_removals
         if release is not None:
-            return await self._absences.release_held(missing, silently=release == Release.LEARN)
+            return await self._absences.release_held_removals(missing, silently=release == Release.LEARN)
         examined = await self._absences.examine(missing, DetectedBy.SWEEP, Priority.SWEEP)
         if not examined.held:
-            await self._absences.release()
+            await self._absences.clear_removal_hold()
         return examined.events
 
-    async def _missing(self, sweep: Sweep, elsewhere: Sightings) -> list[int]:
+    async def _missing(self, sweep: Sweep, elsewhere: SeenRecords) -> list[int]:
         """Return the numbers in the store of the known records that no answer has contained since the sweep began."""
         seen = NumberSet()
         after: int | None = 0
@@ -307,17 +309,17 @@ class ScanRunner:
                 records_by_date.ids_after, self._context.name, place, _RECORDS_AT_ONCE
             )
             missing += [
-                id_ for id_ in seen.others(known) if id_ not in elsewhere and (first_new is None or id_ < first_new)
+                id_ for id_ in seen.absent(known) if id_ not in elsewhere and (first_new is None or id_ < first_new)
             ]
         return missing
 
-    async def _settle_count(self, sweep: Sweep, *, missing: int) -> None:
+    async def _update_count_offset(self, sweep: Sweep, *, missing: int) -> None:
         """Compare the count with the known records after a sweep, and record the API's own error if one is proven.
 
         A difference that is due to the `missing` records is not the API's error. If the sweep saw everything that the
         API counts, that is recorded too.
         """
-        counted = await self._counts.ask()
+        counted = await self._counts.fetch_count()
         memory = self._context.health.memory
         balance = self._counts.balance(counted)
         unexplained = balance.unexplained
@@ -333,8 +335,12 @@ class ScanRunner:
         is_left_again = unexplained != 0 and unexplained == memory.left_over
         now = self._context.clock.monotonic()
         self._left_since = self._left_since if is_left_again and self._left_since is not None else now
-        lasts = now - self._left_since >= self._context.patience.offset_seconds
-        offset = accepted_offset(unexplained, memory.left_over, memory.count_offset, lasts=lasts) if judges else None
+        has_lasted = now - self._left_since >= self._context.patience.offset_seconds
+        offset = (
+            accepted_offset(unexplained, memory.left_over, memory.count_offset, has_lasted=has_lasted)
+            if judges
+            else None
+        )
         if (
             quiet
             and not balance.leaving
@@ -362,15 +368,15 @@ class ScanRunner:
         # deleted records among the known ones may make up for missed ones.
         seen_all = unexplained == 0 or is_left_again or (unexplained < 0 and memory.swept_at_ms is not None)
         if sweep.whole and seen_all:
-            await self.prove()
+            await self.mark_complete()
 
-    async def prove(self) -> None:
+    async def mark_complete(self) -> None:
         """Record that the newest finished sweep has seen everything that the API counts."""
         sweep = await self.latest()
         if sweep is None or sweep.finished_ms is None or not sweep.whole:
             return
         await self._context.store.run(sweeps.prove, sweep)
         memory = await self._context.health.refresh()
-        view = None if memory.view is None else View.read(memory.view)
+        view = None if memory.view is None else View.from_text(memory.view)
         if view is not None and view.renumbers:
-            await self._context.health.write(view=replace(view, renumbers=False).written())
+            await self._context.health.write(view=replace(view, renumbers=False).to_text())

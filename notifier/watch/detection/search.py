@@ -13,11 +13,11 @@ from notifier.events import Completion, DetectedBy, EventType
 from notifier.kpa.client import Page
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables import records_by_date
-from notifier.watch.count_check import CountCheck, Counted
-from notifier.watch.detection.absences import Absences, Sightings
+from notifier.watch.count_check import ApiCount, CountCheck
+from notifier.watch.detection.absences import Absences, SeenRecords
 from notifier.watch.detection.bisection import (
-    Arrival,
     Bisection,
+    CountChange,
     Day,
     KnownCounts,
     NotSortedError,
@@ -75,33 +75,35 @@ class DiscrepancySearch:
         self._v1_records = v1_records
         self._pages_read = 0
 
-    async def run(self, moved_at: int | None = None) -> SearchResult:
+    async def run(self, moved_place: int | None = None) -> SearchResult:
         """Request the count, and search once. If the search fails, the records that it has found are kept.
 
-        `moved_at` is a place in the list (from 1) where another record was seen than expected. Its page is read first,
-        even if the count shows no difference.
+        `moved_place` is a place in the list (from 1) where another record was seen than expected. Its page is read
+        first, even if the count shows no difference.
         """
         if self._v1_records is not None:
             self._v1_records.uncertain.clear()
-        counted = await self._counts.ask()
+        counted = await self._counts.fetch_count()
         if counted.count is None:
             return SearchResult(SearchOutcome.NOTHING, 0)
-        with Sightings(self._ingester, counted.asked_at) as seen:
+        with SeenRecords(self._ingester, counted.asked_at) as seen:
             found = _Found()
             self._ingester.observers.append(found.observe)
             try:
-                return await self._search(counted, moved_at, seen, found)
+                return await self._search(counted, moved_place, seen, found)
             except NotSortedError:
                 return SearchResult(SearchOutcome.UNSORTED, 0)
             finally:
                 self._ingester.observers.remove(found.observe)
 
-    async def _search(self, counted: Counted, moved_at: int | None, seen: Sightings, found: "_Found") -> SearchResult:
+    async def _search(
+        self, counted: ApiCount, moved_place: int | None, seen: SeenRecords, found: "_Found"
+    ) -> SearchResult:
         counts = await self._context.store.run(records_by_date.counts, self._context.name)
         known = KnownCounts({day_of(completed_on): count for completed_on, count in counts.items()})
         total, size = counted.count or 0, self._reader.large_page
-        bisection = Bisection(known, total, size, counted.at_ms, self._context.random)
-        first = None if moved_at is None else (moved_at - 1) // size + 1
+        bisection = Bisection(known, total, size, counted.served_at_ms, self._context.random)
+        first = None if moved_place is None else (moved_place - 1) // size + 1
         most_pages = self._most_pages(total, size)
         ids: dict[int, array[int]] = {}
         self._pages_read = 0
@@ -109,19 +111,19 @@ class DiscrepancySearch:
             first = None
             page = await self._fetch(number)
             result = await self._ingester.ingest(page, DetectedBy.COUNT)
-            bisection.learn(found.take())
+            bisection.add_changes(found.take())
             bisection.observe_page(number, _days_on(page), page.served_at_ms)
             ids[number] = result.ids
         gave_up = bisection.next_page() is not None
         missing: list[int] = []
-        for changed in bisection.changed():
+        for changed in bisection.changed_ranges():
             if changed.excess < 0 and all(page in ids for page in _pages_of(changed)):
                 missing += await self._missing(changed, ids, seen)
         examined = await self._absences.examine(
             missing, DetectedBy.COUNT, Priority.SEARCH, most_questions=self._context.patience.most_questions
         )
         if self._v1_records is not None and found.total == 0 and not missing:
-            await self._count_equals(self._v1_records)
+            await self._request_equals_of_ends(self._v1_records)
         _log.info(
             "searched for changes of older records",
             extra={
@@ -151,7 +153,7 @@ class DiscrepancySearch:
         """Return how many pages a search may read: twice the binary logarithm of the page count, and some more."""
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
-    async def _missing(self, changed: Range, ids: "dict[int, array[int]]", seen: Sightings) -> list[int]:
+    async def _missing(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
         """Return the known records (numbers in the store) of a range that no answer of this search has contained."""
         older, newer = _iso(changed.older), _iso(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
@@ -164,11 +166,13 @@ class DiscrepancySearch:
             await self._ingester.ingest(await self._fetch(number), DetectedBy.COUNT)
         return [id_ for id_ in missing if id_ not in seen]
 
-    async def _count_equals(self, v1_records: V1Records) -> None:
+    async def _request_equals_of_ends(self, v1_records: V1Records) -> None:
         """Request all records equal to the first or last of a page, because some may be on a page that was not read."""
         uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
         for user_id, training_id in dict.fromkeys(uncertain):
-            answer = await self._reader.ask(Priority.SEARCH, user_id=user_id, training_id=training_id, whole=True)
+            answer = await self._reader.ask_precise_question(
+                Priority.SEARCH, user_id=user_id, training_id=training_id, all_pages=True
+            )
             if answer is not None:
                 await self._ingester.ingest_precise(answer, (), None, DetectedBy.COUNT)
 
@@ -178,7 +182,7 @@ class _Found:
 
     def __init__(self) -> None:
         self.total = 0
-        self._arrivals: list[Arrival] = []
+        self._arrivals: list[CountChange] = []
 
     def observe(self, result: IngestResult) -> None:
         self.total += len(result.learned) + len(result.changes)
@@ -189,19 +193,19 @@ class _Found:
                 case EventType.CREATED:
                     self._arrivals.append(_arrival(change.completion))
                 case EventType.REMOVED:
-                    self._arrivals.append(Arrival(day_of(change.completion.completed_on), None, -1))
+                    self._arrivals.append(CountChange(day_of(change.completion.completed_on), None, -1))
                 case EventType.UPDATED if change.previous is not None:
-                    self._arrivals.append(Arrival(day_of(change.completion.completed_on), None))
-                    self._arrivals.append(Arrival(day_of(change.previous.completed_on), None, -1))
+                    self._arrivals.append(CountChange(day_of(change.completion.completed_on), None))
+                    self._arrivals.append(CountChange(day_of(change.previous.completed_on), None, -1))
 
-    def take(self) -> Sequence[Arrival]:
+    def take(self) -> Sequence[CountChange]:
         """Return the new and the gone records since the previous call."""
         taken, self._arrivals = self._arrivals, []
         return taken
 
 
-def _arrival(completion: Completion) -> Arrival:
-    return Arrival(day_of(completion.completed_on), completion.recorded_at)
+def _arrival(completion: Completion) -> CountChange:
+    return CountChange(day_of(completion.completed_on), completion.recorded_at)
 
 
 def _pages_of(changed: Range) -> Iterable[int]:

@@ -12,7 +12,7 @@ UNANSWERED_SECONDS: Final = 0.5
 """Seconds after which an unanswered request is no longer counted, so that a slow API does not delay other sources."""
 
 
-class SweepPages:
+class SweepPageLimiter:
     """The pages that the sweeps of all sources have requested, or have read but not written yet.
 
     The store is slower than many sources together. Without a limit, pages would wait for it in memory, and the process

@@ -55,7 +55,7 @@ class UnreadableRecords:
                 )
 
 
-def left_out(bad: Iterable[InvalidRecord]) -> list[LeftOut]:
+def to_left_out(bad: Iterable[InvalidRecord]) -> list[LeftOut]:
     """Return the unreadable records of an answer in the form in which the store counts them, without repeated ones."""
     return [LeftOut(one.key or _stand_in(one), one.field_name, one.problem) for one in bad if not one.is_repeated]
 

@@ -37,7 +37,7 @@ class V1Records:
         self.uncertain: dict[str, tuple[str, str]] = {}
         """Person and training of the first and last record of each page, by key base; equal ones may be elsewhere."""
 
-    async def settle_page(self, page: Page) -> tuple[Completion, ...]:
+    async def assign_page_keys(self, page: Page) -> tuple[Completion, ...]:
         """Return the records of a page with their keys.
 
         If equal records at an end of the page may continue on another page, all records of their person and training
@@ -52,10 +52,10 @@ class V1Records:
             if assigned.unclear or base in asked:
                 settled += await self._ask(equals[0], known[base])
             else:
-                settled += assigned.settled
+                settled += assigned.assigned
         return tuple(settled)
 
-    async def settle_whole(
+    async def assign_answer_keys(
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
         """Return the records with their keys; `completions` must contain all records with the same key bases."""
@@ -64,7 +64,7 @@ class V1Records:
         return tuple(
             record
             for base, equals in groups.items()
-            for record in assign_keys(equals, known[base], complete=True).settled
+            for record in assign_keys(equals, known[base], complete=True).assigned
         )
 
     def _bases_to_ask(
@@ -102,13 +102,13 @@ class V1Records:
 
     async def _ask(self, unclear: Completion, known: Mapping[str, StoredRecord]) -> list[Completion]:
         """Request all records with the person and training of `unclear`; return those equal to it, with their keys."""
-        answer = await self._reader.ask(
-            Priority.SEARCH, user_id=unclear.user_id, training_id=unclear.training_id, whole=True
+        answer = await self._reader.ask_precise_question(
+            Priority.SEARCH, user_id=unclear.user_id, training_id=unclear.training_id, all_pages=True
         )
         if answer is None:
             return []
         equals = by_base(answer.completions).get(key_base(unclear.key), [])
-        return [*assign_keys(equals, known, complete=True).settled]
+        return [*assign_keys(equals, known, complete=True).assigned]
 
 
 def _end_of(page: Page, base: str, above: Counter[str]) -> "_PageEnd":

@@ -28,7 +28,7 @@ class View(Struct, frozen=True):
     renumbers: bool = False
 
     @classmethod
-    def of(cls, settings: SourceSettings) -> "View":
+    def from_settings(cls, settings: SourceSettings) -> "View":
         """Return the view that these settings define."""
         return cls(
             settings.api,
@@ -39,16 +39,16 @@ class View(Struct, frozen=True):
         )
 
     @classmethod
-    def read(cls, text: str) -> "View":
-        """Return the view that `written` has turned into this text."""
+    def from_text(cls, text: str) -> "View":
+        """Return the view that `to_text` has turned into this text."""
         values: dict[str, Any] = orjson.loads(text)
         return cls(**values)
 
-    def written(self) -> str:
+    def to_text(self) -> str:
         """Return the view as text for the store."""
         return orjson.dumps(asdict(self)).decode()
 
-    def asks_for_the_same(self, other: "View") -> bool:
+    def requests_same_list(self, other: "View") -> bool:
         """Return whether two views request the same list."""
         return (self.api, self.base_url, self.filters) == (other.api, other.base_url, other.filters)
 
@@ -58,18 +58,18 @@ class View(Struct, frozen=True):
         return self.training_id, self.user_id, self.has_attachments
 
 
-def follow_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
+def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
     If the view has changed, an unknown record that was entered before the last successful poll is history, and is not
     announced. The counts and sweeps of the earlier view prove nothing for the new one, so a sweep is due.
     """
     memory = sources.recall(db, source)
-    before = None if memory.view is None else View.read(memory.view)
+    before = None if memory.view is None else View.from_text(memory.view)
     if before is None or memory.met_at_ms is None:
         # No earlier view is stored, because the file is from an earlier version or the source was never read.
-        return sources.update(db, source, view=view.written())
-    if view.asks_for_the_same(before):
+        return sources.update(db, source, view=view.to_text())
+    if view.requests_same_list(before):
         return memory
     renumbers = view.api != before.api or (before.renumbers and memory.swept_at_ms is None)
     sweeps.abandon(db, source)
@@ -86,7 +86,7 @@ def follow_view(db: Database, source: str, view: View, now_ms: int) -> SourceMem
     memory = sources.update(
         db,
         source,
-        view=View(view.api, view.base_url, *view.filters, renumbers).written(),
+        view=View(view.api, view.base_url, *view.filters, renumbers).to_text(),
         view_since_ms=memory.last_success_ms or memory.met_at_ms,
         records=existing,
         swept_at_ms=None,

@@ -23,7 +23,7 @@ async def test_an_end_that_only_the_list_knows_is_announced(world: World, run: A
     while not world.received:
         assert time.monotonic() < end
         # The schedule looks only every half a minute.
-        await daemon._expiry.look()
+        await daemon._expiry.run_due_rounds()
         await asyncio.sleep(0.05)
     told = next(event for event in world.received if event["data"]["completion"]["user_id"] == person)
     assert told["type"] == "completion.expiring"

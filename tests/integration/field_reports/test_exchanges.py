@@ -108,10 +108,10 @@ async def test_a_source_has_the_same_room_for_headers(case: dict[str, Any]) -> N
         settings = SourceSettings.model_validate({"base_url": f"{peer.url}/v1", "token": "t", "timeout": "5s"})
         client = Client(HttpExchange(session, settings), settings, RateLimiter(10_000, SystemClock()))
         if case["outcome"] == "delivered":
-            assert (await client.page(1, limit=100, urgency=Priority.HEAD)).size == 0
+            assert (await client.page(1, limit=100, priority=Priority.HEAD)).size == 0
             return
         with pytest.raises(ApiError) as raised:
-            await client.page(1, limit=100, urgency=Priority.HEAD)
+            await client.page(1, limit=100, priority=Priority.HEAD)
     assert case["detail"] in str(raised.value)
 
 

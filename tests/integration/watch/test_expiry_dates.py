@@ -50,8 +50,8 @@ class CheckedCalendar(Calendar):
             await self.end_round()
 
     async def end_round(self) -> None:
-        await self.rounds.settle()
-        await self.rounds.look()
+        await self.rounds.wait_for_readings()
+        await self.rounds.run_due_rounds()
 
     def listed(self, record: Any, days: int) -> None:
         """Let the list say that a completion ends in so many days."""
@@ -101,7 +101,7 @@ async def test_the_date_of_the_list_wins_and_each_end_is_told_once(calendar: Che
 async def test_the_list_is_read_once_a_day_and_in_a_task_of_its_own(
     calendar: CheckedCalendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.watch.employee_statuses.PEOPLE_AT_ONCE", 20)
+    monkeypatch.setattr("notifier.watch.employee_statuses.PEOPLE_PER_PAGE", 20)
     before, people = asked(calendar.station), len(calendar.station.account.users)
     await calendar.days(1)
     assert asked(calendar.station) - before == -(-people // 20)
@@ -114,7 +114,7 @@ async def test_the_list_is_read_once_a_day_and_in_a_task_of_its_own(
 
     calendar.station.upstream.interfere = hold
     calendar.station.clock.advance(86_400)
-    await asyncio.wait_for(calendar.rounds.look(), 5)
+    await asyncio.wait_for(calendar.rounds.run_due_rounds(), 5)
     await asyncio.wait_for(calendar.rounds.stop(), 5)
     held.set()
 
@@ -195,13 +195,13 @@ async def test_a_renewal_while_the_list_is_read_is_not_announced_by_the_old_comp
         before = len(calendar.station.events)
         enter(calendar, person=1, left=500)
         await calendar.station.watcher.poll()
-        calendar.rounds.note(calendar.station.events[before:])
+        calendar.rounds.note_events(calendar.station.events[before:])
         return web.json_response({"ok": True, "employees": people, "paging": {"last_page": 1}})
 
     calendar.station.upstream.interfere = renew
     calendar.station.clock.advance(3_600)
     calendar.restart()
-    await calendar.rounds.look()
+    await calendar.rounds.run_due_rounds()
     await calendar.end_round()
     assert len(calendar.station.events) == 2
     assert calendar.events == []

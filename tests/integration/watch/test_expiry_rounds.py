@@ -136,7 +136,7 @@ async def test_a_round_that_fails_in_the_middle_is_done_again_and_tells_nothing_
 
     async def broken(work: Any, *args: Any) -> Any:
         nonlocal left
-        if work.__name__ == "judge":
+        if work.__name__ == "announce_due":
             left -= 1
             if left < 0:
                 raise StoreError(StoreReason.DISK_FULL, "the disk is full")
@@ -144,11 +144,11 @@ async def test_a_round_that_fails_in_the_middle_is_done_again_and_tells_nothing_
 
     calendar.station.clock.advance(86_400)
     monkeypatch.setattr(store, "run", broken)
-    await calendar.rounds.look()
+    await calendar.rounds.run_due_rounds()
     assert len(calendar.events) == 4
     monkeypatch.setattr(store, "run", run)
     calendar.restart()
-    await calendar.rounds.look()
+    await calendar.rounds.run_due_rounds()
     assert {subject for _, subject in calendar.told()} == keys
     assert len(calendar.events) == 5
 
@@ -172,10 +172,10 @@ async def test_before_all_completions_are_known_none_is_taken_for_the_newest(cal
     await station.store.run(lambda db: db.execute("UPDATE sources SET swept_at = NULL").rowcount)
     await station.store.run(lambda db: db.execute("UPDATE expiry_rounds SET last = NULL").rowcount)
     calendar.restart()
-    await calendar.rounds.look()
+    await calendar.rounds.run_due_rounds()
     assert calendar.events == []
     await station.store.run(lambda db: db.execute("UPDATE sources SET swept_at = 1").rowcount)
-    await calendar.rounds.look()
+    await calendar.rounds.run_due_rounds()
     assert [stage for stage, _ in calendar.told()] == ["expiring"]
 
 
@@ -184,5 +184,5 @@ async def test_without_names_of_the_lists_the_first_round_waits(station: "Statio
     await station.open(0, names=True, expiry=True)
     await station.watcher.poll()
     calendar = Calendar(station)
-    await calendar.rounds.look()
+    await calendar.rounds.run_due_rounds()
     assert await station.query("SELECT last FROM expiry_rounds") == [(None,)]

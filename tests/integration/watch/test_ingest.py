@@ -156,8 +156,8 @@ async def test_a_pause_that_the_peer_asked_for_outlasts_trouble_with_the_disk(st
     await station.quiet()
     assert station.watcher.memory.error is not None
     assert station.watcher.memory.error.reason == StoreReason.DISK_FULL
-    assert station.watcher.quiet_for() == 30.0
-    assert station.watcher.binding_silence()
+    assert station.watcher.silence_seconds() == 30.0
+    assert station.watcher.binding_silence_reason()
 
 
 async def test_a_page_that_fails_behind_one_that_cannot_be_written_leaves_no_noise(

@@ -27,7 +27,7 @@ from notifier.sandbox import Token
 from notifier.store.file.store import FileStore
 from notifier.store.tables.names import NameList
 from notifier.watch import name_cache as names
-from notifier.watch.name_cache import NameCache, Wanted, lists_to_fetch
+from notifier.watch.name_cache import NameCache, WantedIds, lists_to_fetch
 from tests.support import names_process
 from tests.support.new_state_file import new_state_file
 from tests.support.servers import serving
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
     from tests.support.watched_source import Asked, Station
 
-NOTHING = Wanted(frozenset(), frozenset())
-SOMEONE = Wanted(frozenset({"5e58"}), frozenset())
-SOMETHING = Wanted(frozenset(), frozenset({"1046"}))
+NOTHING = WantedIds(frozenset(), frozenset())
+SOMEONE = WantedIds(frozenset({"5e58"}), frozenset())
+SOMETHING = WantedIds(frozenset(), frozenset({"1046"}))
 BOTH = {NameList.PEOPLE, NameList.TRAININGS}
 NOW = 1_795_280_400_123
 
 
-def due(people_age: float, trainings_age: float, missing: Wanted) -> set[NameList]:
+def due(people_age: float, trainings_age: float, missing: WantedIds) -> set[NameList]:
     """Decide which lists to fetch, given the ages (seconds) of what is there."""
     fetched = {
         NameList.PEOPLE: NOW - round(people_age * 1000),
@@ -69,7 +69,7 @@ def test_an_unknown_id_is_worth_a_request_every_ten_minutes() -> None:
 @given(ages=st.tuples(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6)))
 def test_a_clock_set_back_makes_a_list_old(ages: tuple[int, int]) -> None:
     found = due(*ages, NOTHING)
-    for age, name in zip(ages, names.NAMES_ALONE, strict=True):
+    for age, name in zip(ages, names.REQUIRED_LISTS, strict=True):
         assert (name in found) is not (0 <= age < 86_400)
 
 
@@ -154,7 +154,7 @@ async def test_a_missing_permission_leaves_ids_and_is_said_once(
 async def test_slow_names_hold_an_event_up_for_a_moment_only(
     station: "Station", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(names, "MAX_WAIT_SECONDS", 0.05)
     released = asyncio.Event()
 
     async def hold_names(asked: "Asked") -> web.StreamResponse | None:
@@ -265,7 +265,7 @@ class Desk:
 
     async def fetch(self) -> None:
         await self.book.refresh()
-        await self.book.fetched()
+        await self.book.wait_for_fetch()
 
     async def name_of(self, number: int) -> str | None:
         """Ask for one person's name, as a message about this person would."""
@@ -376,7 +376,7 @@ async def test_a_missing_permission_is_said_once_until_it_works_again(
 
 
 async def test_events_wait_together_for_a_list_that_is_slow(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(names, "MAX_WAIT_SECONDS", 0.3)
     desk.api.let.clear()
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -384,7 +384,7 @@ async def test_events_wait_together_for_a_list_that_is_slow(desk: Desk, monkeypa
         assert await desk.name_of(3) is None
     assert 0.3 <= loop.time() - began < 0.9
     desk.api.let.set()
-    await desk.book.fetched()
+    await desk.book.wait_for_fetch()
     assert await desk.name_of(3) == "David Ball 3"
 
 

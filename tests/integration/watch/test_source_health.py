@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.sandbox import RateLimit, Token
-from notifier.watch.observations import Question
+from notifier.watch.observations import RequestCategory
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import RoundResult
 
@@ -132,7 +132,7 @@ async def test_a_sweep_that_breaks_off_goes_on_where_it_was(
     await station.quiet()
     # Its newest records can be read all the same: it is the scan that fails.
     assert station.watcher.state is SourceState.OK
-    assert list(station.watcher.report().troubles) == [Question.SCAN]
+    assert list(station.watcher.report().troubles) == [RequestCategory.SCAN]
     station.upstream.interfere = None
     station.upstream.asked.clear()
     station.clock.advance(60)
@@ -231,13 +231,13 @@ async def test_the_rate_limit_silences_a_source_whoever_asks(station: "Station")
         station.clock.advance(11.9)
         assert (await station.round()).result is RoundResult.SILENT
         assert (await station.watcher.poll(by_hand=True)).result is RoundResult.SILENT
-        assert station.watcher.binding_silence()
+        assert station.watcher.binding_silence_reason()
     assert station.upstream.asked == []
     assert station.watcher.state == "rate_limited"
     station.clock.advance(0.6)
     assert (await station.round()).result is RoundResult.DONE
     assert station.watcher.state == "ok"
-    assert station.watcher.binding_silence() is None
+    assert station.watcher.binding_silence_reason() is None
     assert (await station.memory()).silent_until_ms is None
 
 
@@ -245,7 +245,7 @@ async def test_the_pause_is_as_long_as_configured(station: "Station") -> None:
     await exceed_the_limit(station, rate_limit_pause="200s")
     station.clock.advance(199)
     assert (await station.watcher.poll()).result is RoundResult.SILENT
-    assert station.watcher.quiet_for() == pytest.approx(1.0)
+    assert station.watcher.silence_seconds() == pytest.approx(1.0)
     station.clock.advance(1)
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
@@ -255,7 +255,7 @@ async def test_the_rate_limits_pause_survives_a_restart(station: "Station") -> N
     station.clock.advance(20)
     await station.restart()
     assert station.watcher.state is SourceState.RATE_LIMITED
-    assert station.watcher.quiet_for() == pytest.approx(40, abs=0.1)
+    assert station.watcher.silence_seconds() == pytest.approx(40, abs=0.1)
     assert (await station.watcher.poll(by_hand=True)).result is RoundResult.SILENT
     station.clock.advance(39.8)
     assert (await station.watcher.poll()).result is RoundResult.SILENT
@@ -269,7 +269,7 @@ async def test_a_clock_set_back_does_not_lengthen_the_pause(station: "Station", 
     await exceed_the_limit(station)
     station.clock.set_wall_clock(jump)
     await station.restart()
-    assert 0 < station.watcher.quiet_for() <= 600
+    assert 0 < station.watcher.silence_seconds() <= 600
     station.clock.advance(600)
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
@@ -296,9 +296,9 @@ async def test_a_timeout_right_after_it_does_not_make_the_pause_forgotten(
     released.set()
     await station.quiet()
     station.upstream.interfere = None
-    assert station.watcher.binding_silence()
+    assert station.watcher.binding_silence_reason()
     await station.restart()
-    assert station.watcher.quiet_for() == pytest.approx(60, abs=0.1)
+    assert station.watcher.silence_seconds() == pytest.approx(60, abs=0.1)
 
 
 async def test_success_beside_it_does_not_end_the_pause(station: "Station", refusal: "Callable[[str], Answer]") -> None:
@@ -339,7 +339,7 @@ async def test_the_rate_limit_met_by_names_silences_polls_too(
     await station.watcher.poll()
     station.upstream.fail([1], refusal("rate_limit_exceeded"), method="users.list")
     await station.watcher.run_followups()
-    await station.until(lambda: bool(station.watcher.quiet_for()))
+    await station.until(lambda: bool(station.watcher.silence_seconds()))
     station.upstream.asked.clear()
     async with asyncio.timeout(20):
         assert (await station.watcher.poll()).result is RoundResult.SILENT
@@ -381,7 +381,7 @@ async def test_an_operator_need_not_wait_after_mending_a_token(station: "Station
     assert (await station.watcher.poll(by_hand=True)).result is RoundResult.FAILED
     station.tokens["sandbox"] = Token("sandbox")
     assert (await station.watcher.poll()).result is RoundResult.SILENT
-    assert station.watcher.binding_silence() is None
+    assert station.watcher.binding_silence_reason() is None
     assert (await station.watcher.poll(by_hand=True)).result is RoundResult.DONE
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
@@ -424,4 +424,4 @@ async def test_a_count_that_fails_beside_a_head_that_is_read_is_no_failure_of_th
     assert [it.name for it in station.conditions()] == ["count_failing"]
     station.upstream.interfere = None
     await station.round()
-    assert Question.COUNT not in station.watcher.report().troubles
+    assert RequestCategory.COUNT not in station.watcher.report().troubles

@@ -68,7 +68,7 @@ async def test_a_round_uses_the_store_once_for_each_answer(station: "Station", u
         uses.clear()
         assert (await station.round()).events == new
         # After a new record, one more page is read.
-        assert uses == {"weigh_and_write": 2 + new}
+        assert uses == {"evaluate_and_write": 2 + new}
         assert (await station.memory()).last_success_ms == station.clock.now_ms()
 
 

@@ -15,7 +15,7 @@ from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Usage
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.sources import SourceError, SourceMemory
-from notifier.watch.observations import Observations, Polls, Question, SourceReport, Trouble
+from notifier.watch.observations import Observations, PollHistory, RequestCategory, RequestFailure, SourceReport
 from notifier.watch.patience import PATIENCE
 
 DAY = 86_400.0
@@ -25,7 +25,7 @@ NOW = 1_795_280_400_123  # 2026-11-21T17:00:00.123Z
 WHOLE = SourceMemory(met_at_ms=NOW - 30 * DAY_MS, swept_at_ms=NOW - 1000, records=1200)
 
 SETTINGS = SourceSettings.model_validate({"token": "t", "sweep_interval": "24h", "poll_interval": "60s"})
-WELL = Polls(30.0, any_succeeded=True)
+WELL = PollHistory(30.0, any_succeeded=True)
 FAILING = (ConditionName.SOURCE_FAILING.value, "sources/acme")
 
 moments = st.integers(1, 2**42)
@@ -33,7 +33,10 @@ spans = st.floats(0, 1e6)
 
 
 def told(
-    memory: SourceMemory, polls: Polls = WELL, firing: Collection[ConditionKey] = (), seen: Observations | None = None
+    memory: SourceMemory,
+    polls: PollHistory = WELL,
+    firing: Collection[ConditionKey] = (),
+    seen: Observations | None = None,
 ) -> list[Condition]:
     report = SourceReport(memory, SETTINGS, PATIENCE, polls, seen or Observations())
     found = conditions("acme", report, firing, NOW)
@@ -48,27 +51,27 @@ def told(
 def test_a_source_fails_with_its_last_poll_or_without_an_answer_for_three_intervals(
     without: float, interval: float, *, is_failing: bool
 ) -> None:
-    polls = Polls(without, any_succeeded=True, is_failing=is_failing)
+    polls = PollHistory(without, any_succeeded=True, is_failing=is_failing)
     assert fails(polls, interval, is_firing=False) is (is_failing or without >= 3 * interval)
 
 
 @given(spans, spans)
 def test_a_restart_ends_nothing_before_a_poll_has_succeeded(without: float, interval: float) -> None:
-    assert fails(Polls(without, any_succeeded=False), interval, is_firing=True)
-    polls = Polls(without, any_succeeded=True)
+    assert fails(PollHistory(without, any_succeeded=False), interval, is_firing=True)
+    polls = PollHistory(without, any_succeeded=True)
     assert fails(polls, interval, is_firing=True) is fails(polls, interval, is_firing=False)
 
 
 def test_a_stop_however_long_is_no_failure() -> None:
     error = SourceError("server_error", "the API had an internal error", NOW - 30 * DAY_MS)
     memory = replace(WHOLE, last_success_ms=NOW - 30 * DAY_MS, error=error)
-    assert told(memory, Polls(5.0, any_succeeded=False)) == []
+    assert told(memory, PollHistory(5.0, any_succeeded=False)) == []
 
 
 def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
     failure = ApiError(ApiErrorReason.TOKEN_INVALID)
     memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=SourceError("token_invalid", failure.message, NOW))
-    (condition,) = told(memory, Polls(FAILING_FOR_SECONDS, any_succeeded=True))
+    (condition,) = told(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True))
     assert (condition.key, condition.cause, condition.summary) == (
         (ConditionName.SOURCE_FAILING, "sources/acme"),
         "token_invalid",
@@ -81,7 +84,7 @@ def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
 
 def test_a_source_that_is_rate_limited_says_whose_the_limit_is() -> None:
     memory = replace(WHOLE, error=SourceError("rate_limit_exceeded", "the limit is exceeded", NOW))
-    (condition,) = told(memory, Polls(5.0, any_succeeded=False), {FAILING})
+    (condition,) = told(memory, PollHistory(5.0, any_succeeded=False), {FAILING})
     assert condition.name is ConditionName.SOURCE_FAILING
     assert "no poll has succeeded yet: the API's limit of about 80 requests a minute, which all of" in condition.summary
     assert "lower `requests_per_minute` here" in condition.summary
@@ -90,7 +93,7 @@ def test_a_source_that_is_rate_limited_says_whose_the_limit_is() -> None:
 @pytest.mark.parametrize("error", [None, SourceError("timeout", "the API did not answer in time", NOW - 2_000_000)])
 def test_an_error_that_is_over_is_not_blamed(error: SourceError | None) -> None:
     memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=error)
-    (condition,) = told(memory, Polls(FAILING_FOR_SECONDS, any_succeeded=True))
+    (condition,) = told(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True))
     assert (
         condition.summary
         == "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z; the API has not answered since then"
@@ -207,7 +210,7 @@ def test_a_second_look_that_cannot_be_had_is_shown(seconds: float, shown: bool) 
 
 def test_answers_that_disagree_are_shown_with_an_example() -> None:
     look = SecondLook("1238", LookKind.EARLIER_FORM, None, NOW, "head", 7, "u", "t", flips=3, flipped_ms=NOW)
-    (condition,) = told(WHOLE, seen=Observations(disagreeing=[look]))
+    (condition,) = told(WHOLE, seen=Observations(contradicted=[look]))
     assert condition.name is ConditionName.ANSWERS_DISAGREE
     assert "1 record, such as 1238" in condition.summary
 
@@ -220,9 +223,9 @@ def test_records_that_were_renumbered_are_shown_for_a_day(age_ms: int, shown: bo
 
 def test_a_list_that_cannot_be_searched_or_is_not_whole_is_shown_once() -> None:
     for seen in (
-        Observations(unsearchable_since=1.0),
-        Observations(broken_pages=True),
-        Observations(unsearchable_since=1.0, broken_pages=True),
+        Observations(unsorted_since=1.0),
+        Observations(has_incomplete_pages=True),
+        Observations(unsorted_since=1.0, has_incomplete_pages=True),
     ):
         assert names(WHOLE, seen) == [ConditionName.LIST_UNSEARCHABLE]
 
@@ -259,15 +262,15 @@ def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
 @pytest.mark.parametrize(
     ("question", "name", "begins_after_seconds"),
     [
-        (Question.COUNT, ConditionName.COUNT_FAILING, 900.0),
-        (Question.SCAN, ConditionName.SWEEP_FAILING, 900.0),
-        (Question.NAMES, ConditionName.NAMES_UNKNOWN, 3600.0),
+        (RequestCategory.COUNT, ConditionName.COUNT_FAILING, 900.0),
+        (RequestCategory.SCAN, ConditionName.SWEEP_FAILING, 900.0),
+        (RequestCategory.NAMES, ConditionName.NAMES_UNKNOWN, 3600.0),
     ],
 )
 def test_what_fails_besides_the_head_is_a_condition_of_its_own(
-    question: Question, name: ConditionName, begins_after_seconds: float
+    question: RequestCategory, name: ConditionName, begins_after_seconds: float
 ) -> None:
-    trouble = Trouble("server_error", "the API had an internal error", 1.0)
+    trouble = RequestFailure("server_error", "the API had an internal error", 1.0)
     report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), {question: trouble})
     (condition,) = conditions("acme", report, (), NOW)
     assert (condition.name, condition.net, condition.cause) == (name, question, "server_error")
@@ -275,7 +278,7 @@ def test_what_fails_besides_the_head_is_a_condition_of_its_own(
 
 
 def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
-    report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), untried=frozenset(Question))
+    report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), untried=frozenset(RequestCategory))
     assert list(conditions("acme", report, (), NOW)) == []
     (condition,) = conditions("acme", report, {("sweep_failing", "sources/acme")}, NOW)
     assert condition.name is ConditionName.SWEEP_FAILING
@@ -283,7 +286,7 @@ def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
 
 def test_a_state_file_that_cannot_be_written_is_no_failure_of_the_api() -> None:
     memory = replace(WHOLE, error=SourceError("disk_full", "the disk is full", NOW))
-    assert told(memory, Polls(FAILING_FOR_SECONDS, any_succeeded=True, is_failing=True)) == []
+    assert told(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True, is_failing=True)) == []
 
 
 def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None:

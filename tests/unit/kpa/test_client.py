@@ -23,7 +23,7 @@ async def test_a_page_is_posted_for_with_the_token_in_the_body_only(
     upstream: "Upstream", client_of: "MakeClient", token: str
 ) -> None:
     upstream.answers(EMPTY)
-    await client_of(upstream.url).page(3, limit=100, urgency=Priority.HEAD)
+    await client_of(upstream.url).page(3, limit=100, priority=Priority.HEAD)
     [asked] = upstream.asked
     assert (asked.method, asked.path) == ("POST", "/v1/completedtrainings.v2.list")
     assert asked.headers["content-type"] == "application/json"
@@ -54,7 +54,7 @@ async def test_filters_are_the_sources_unless_the_caller_narrows_further(
     client_of: "MakeClient",
 ) -> None:
     upstream.answers(EMPTY)
-    await client_of(upstream.url, **keys).page(1, limit=5, urgency=Priority.SWEEP, **narrowed)
+    await client_of(upstream.url, **keys).page(1, limit=5, priority=Priority.SWEEP, **narrowed)
     assert upstream.asked[0].parameters == {"page": 1, "limit": 5} | expected
 
 
@@ -71,7 +71,7 @@ async def test_a_documented_page_is_read(
 ) -> None:
     document = sample(name)
     upstream.answers(document, Date="Sat, 21 Nov 2026 17:00:00 GMT")
-    page = await client_of(upstream.url, api=api).page(2, limit=1000, urgency=Priority.HEAD)
+    page = await client_of(upstream.url, api=api).page(2, limit=1000, priority=Priority.HEAD)
     assert upstream.asked[0].path == f"/v1/{method}"
     assert (page.number, page.limit, page.size) == (2, 1000, len(document["completedtrainings"]))
     assert [json.loads(completion.raw) for completion in page.completions] == document["completedtrainings"]
@@ -89,7 +89,7 @@ async def test_a_page_says_when_it_was_asked_for_without_the_wait_for_its_turn(
     client = client_of(upstream.url)
     budget.silence(0.3)
     begun = asyncio.get_running_loop().time()
-    page = await client.page(2, limit=5, urgency=Priority.HEAD)
+    page = await client.page(2, limit=5, priority=Priority.HEAD)
     ended = asyncio.get_running_loop().time()
     assert begun + 0.25 < page.asked_at < page.asked_at + page.seconds <= ended
 
@@ -100,7 +100,7 @@ async def test_a_bad_record_is_reported_beside_the_good_ones(
     document = sample("completedtrainings.v2.list.2020.json")
     document["completedtrainings"][1]["date_number"] = "soon"
     upstream.answers(document)
-    page = await client_of(upstream.url).page(1, limit=1, urgency=Priority.HEAD)
+    page = await client_of(upstream.url).page(1, limit=1, priority=Priority.HEAD)
     assert [completion.key for completion in page.completions] == ["1238", "1233"]
     assert [record.key for record in page.bad] == ["1236"]
     assert page.size == 3
@@ -128,7 +128,7 @@ async def test_paging_of_a_wrong_type_is_as_good_as_none(
     paging: object, last_page: int | None, total: int | None, upstream: "Upstream", client_of: "MakeClient"
 ) -> None:
     upstream.answers(EMPTY | {"paging": paging})
-    page = await client_of(upstream.url).page(1, limit=100, urgency=Priority.HEAD)
+    page = await client_of(upstream.url).page(1, limit=100, priority=Priority.HEAD)
     assert (page.last_page, page.total) == (last_page, total)
 
 
@@ -138,14 +138,14 @@ async def test_records_that_are_no_list_are_an_unexpected_shape(
 ) -> None:
     upstream.answers({"ok": True, "completedtrainings": records})
     with pytest.raises(ApiError) as caught:
-        await client_of(upstream.url).page(1, limit=100, urgency=Priority.HEAD)
+        await client_of(upstream.url).page(1, limit=100, priority=Priority.HEAD)
     assert caught.value.reason is ApiErrorReason.UNEXPECTED_SHAPE
 
 
 async def test_a_page_of_megabytes_is_read(upstream: "Upstream", client_of: "MakeClient") -> None:
     record = {"id": 1, "training_id": 2, "m_user_id": USER, "signature": {"png": "x" * 20_000}}
     upstream.answers({"ok": True, "completedtrainings": [record | {"id": number} for number in range(200)]})
-    page = await client_of(upstream.url).page(1, limit=200, urgency=Priority.SWEEP)
+    page = await client_of(upstream.url).page(1, limit=200, priority=Priority.SWEEP)
     assert [completion.key for completion in page.completions] == [str(number) for number in range(200)]
 
 
@@ -227,7 +227,7 @@ async def test_every_request_takes_its_turn(
 ) -> None:
     client = client_of(upstream.url)
     upstream.answers(EMPTY | {"users": [], "trainings": []})
-    await client.page(1, limit=1, urgency=Priority.HEAD)
+    await client.page(1, limit=1, priority=Priority.HEAD)
     await gathered(client.people())
     await gathered(client.trainings())
     await client.echo()
@@ -257,7 +257,7 @@ async def test_what_only_says_that_nothing_is_there_is_an_empty_page(
     client_of: "MakeClient",
 ) -> None:
     upstream.answers({"ok": False, "error": error})
-    asking = client_of(upstream.url, **keys).page(number, limit=10, urgency=Priority.HEAD, **narrowed)
+    asking = client_of(upstream.url, **keys).page(number, limit=10, priority=Priority.HEAD, **narrowed)
     if is_empty:
         page = await asking
         assert (page.number, page.size, page.completions, page.last_page, page.total) == (number, 0, (), None, None)

@@ -21,7 +21,7 @@ IMPATIENT = {"timeout": "300ms"}
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 ASKING: dict[str, Callable[[Client], Awaitable[Any]]] = {
-    "page": lambda client: client.page(1, limit=100, urgency=Priority.HEAD),
+    "page": lambda client: client.page(1, limit=100, priority=Priority.HEAD),
     "people": lambda client: anext(client.people()),
     "trainings": lambda client: anext(client.trainings()),
     "echo": lambda client: client.echo(),
@@ -252,5 +252,5 @@ async def test_the_token_is_in_no_url_no_log_and_no_failure(
 
 async def test_a_token_in_a_bad_record_is_not_shown(upstream: "Upstream", client_of: "MakeClient", token: str) -> None:
     upstream.answers({"ok": True, "completedtrainings": [{"id": 1, "training_id": [token], "created": token}]})
-    page = await client_of(upstream.url).page(1, limit=100, urgency=Priority.HEAD)
+    page = await client_of(upstream.url).page(1, limit=100, priority=Priority.HEAD)
     assert token not in str(page.bad)

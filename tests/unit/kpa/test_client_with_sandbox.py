@@ -18,7 +18,7 @@ async def test_every_method_is_understood(api: str, client_of: "MakeClient", gat
         client = client_of(base_url, api=api, token=DEFAULT_TOKEN)
         await client.echo()
         people, trainings = await gathered(client.people()), await gathered(client.trainings())
-        page = await client.page(1, limit=1000, urgency=Priority.HEAD)
+        page = await client.page(1, limit=1000, priority=Priority.HEAD)
         assert page.bad == ()
         assert page.size == len(page.completions) > 0
         assert page.last_page == 1
@@ -27,7 +27,7 @@ async def test_every_method_is_understood(api: str, client_of: "MakeClient", gat
         assert all(completion.training_id in trainings for completion in page.completions)
         one = page.completions[0]
         narrowed = await client.page(
-            1, limit=1000, urgency=Priority.SEARCH, user_id=one.user_id, training_id=one.training_id
+            1, limit=1000, priority=Priority.SEARCH, user_id=one.user_id, training_id=one.training_id
         )
         assert one in narrowed.completions
         assert {completion.user_id for completion in narrowed.completions} == {one.user_id}
@@ -39,7 +39,7 @@ async def test_a_large_account_is_read_whole_and_each_record_under_its_own_key(
 ) -> None:
     async with serve(make_app(build_account(records=2_500), rate_limit=None)) as base_url:
         client = client_of(base_url, api=api, token=DEFAULT_TOKEN)
-        pages = [await client.page(number, limit=1000, urgency=Priority.SWEEP) for number in (1, 2, 3)]
+        pages = [await client.page(number, limit=1000, priority=Priority.SWEEP) for number in (1, 2, 3)]
         assert [page.size for page in pages] == [1000, 1000, 500]
         assert {page.last_page for page in pages} == {3}
         assert not any(page.bad for page in pages)

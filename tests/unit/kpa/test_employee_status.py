@@ -12,7 +12,7 @@ from notifier.kpa.employee_status import StatusPage, read_status_page
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Priority
 from notifier.sandbox import DEFAULT_TOKEN, build_account, make_app, serve
-from notifier.watch.employee_statuses import employee_statuses
+from notifier.watch.employee_statuses import read_employee_statuses
 
 if TYPE_CHECKING:
     from tests.unit.kpa.conftest import MakeClient
@@ -84,7 +84,7 @@ async def test_pages_that_repeat_themselves_end_with_an_error() -> None:
         del number, limit
         return StatusPage({"a": {}}, is_last=False)
 
-    statuses = employee_statuses(page)
+    statuses = read_employee_statuses(page)
     assert await anext(statuses) == {"a": {}}
     with pytest.raises(ApiError, match="page 2 repeats"):
         await anext(statuses)
@@ -100,7 +100,7 @@ async def test_the_list_of_the_simulated_account_is_read_whole(client_of: "MakeC
         assert [len(page.people) for page in pages] == [20, 20]
         assert not pages[0].is_last
         assert pages[0].people.keys().isdisjoint(pages[1].people)
-        beyond = await client.employee_status(1000, limit=20, urgency=Priority.NAMES)
+        beyond = await client.employee_status(1000, limit=20, priority=Priority.NAMES)
         assert (beyond.people, beyond.is_last) == ({}, True)
         one = await client_of(
             base_url, api="v2", token=DEFAULT_TOKEN, user_id=account.users[0]["id"], training_id="1"

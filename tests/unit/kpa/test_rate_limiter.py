@@ -64,8 +64,8 @@ class Users:
     budget: RateLimiter
     turns: list[tuple[float, str]] = field(default_factory=list)
 
-    async def take(self, urgency: Priority, name: str = "") -> None:
-        await self.budget.take(urgency)
+    async def take(self, priority: Priority, name: str = "") -> None:
+        await self.budget.take(priority)
         self.turns.append((asyncio.get_running_loop().time(), name))
 
     @property
@@ -219,8 +219,8 @@ def test_the_last_minute_is_what_passed_in_60_seconds(gaps: list[float], rest: f
 def test_who_need_not_wait_does_not_even_give_way() -> None:
     async def main() -> None:
         budget = RateLimiter(10_000_000, LoopClock())
-        for urgency in [*Priority] * 5_000:
-            turn = budget.take(urgency)
+        for priority in [*Priority] * 5_000:
+            turn = budget.take(priority)
             with pytest.raises(StopIteration):
                 turn.send(None)
         assert budget.requests == 5_000 * len(Priority)
@@ -266,11 +266,11 @@ def test_a_head_poll_does_not_wait_behind_a_sweep() -> None:
 def test_no_60_seconds_see_more_than_the_rate_even_when_many_give_up(
     per_minute: float, plans: list[tuple[float, Priority, float | None]]
 ) -> None:
-    async def user(crowd: Users, start: float, urgency: Priority, patience: float | None) -> bool:
+    async def user(crowd: Users, start: float, priority: Priority, patience: float | None) -> bool:
         await asyncio.sleep(start)
         try:
             async with asyncio.timeout(patience):
-                await crowd.take(urgency)
+                await crowd.take(priority)
         except TimeoutError:
             return False
         return True
@@ -409,9 +409,9 @@ def test_heads_that_passed_those_who_gave_up_are_not_counted() -> None:
     run(main())
 
 
-async def always(crowd: Users, urgency: Priority) -> None:
+async def always(crowd: Users, priority: Priority) -> None:
     while True:
-        await crowd.take(urgency, urgency.name)
+        await crowd.take(priority, priority.name)
 
 
 def test_heads_that_want_everything_get_six_of_seven_and_not_a_request_is_lost() -> None:
@@ -443,7 +443,7 @@ def test_polls_that_want_four_fifths_are_in_time_though_a_sweep_and_names_always
 
     async def main() -> None:
         crowd, late = users(per_minute), list[float]()
-        rest = [asyncio.create_task(always(crowd, urgency)) for urgency in (Priority.SWEEP, Priority.NAMES)]
+        rest = [asyncio.create_task(always(crowd, priority)) for priority in (Priority.SWEEP, Priority.NAMES)]
         await poll(crowd, late)
         for task in rest:
             task.cancel()
@@ -514,9 +514,9 @@ def test_no_60_seconds_see_more_than_the_most_that_was_allowed_in_them(
     def note(budget: RateLimiter) -> None:
         allowed.append((asyncio.get_running_loop().time(), budget.usage().allowed))
 
-    async def user(crowd: Users, start: float, urgency: Priority) -> None:
+    async def user(crowd: Users, start: float, priority: Priority) -> None:
         await asyncio.sleep(start)
-        await crowd.take(urgency)
+        await crowd.take(priority)
         note(crowd.budget)
 
     async def refuse(crowd: Users, moment: float, pause: float) -> None:
@@ -527,9 +527,9 @@ def test_no_60_seconds_see_more_than_the_most_that_was_allowed_in_them(
     async def main() -> None:
         crowd = users(per_minute)
         async with asyncio.TaskGroup() as tasks:
-            for start, size, urgency in plans:
+            for start, size, priority in plans:
                 for _ in range(size):
-                    tasks.create_task(user(crowd, start, urgency))
+                    tasks.create_task(user(crowd, start, priority))
             for moment, pause in refusals:
                 tasks.create_task(refuse(crowd, moment, pause))
         for first in crowd.times:
@@ -546,7 +546,7 @@ def range_of(first: float) -> Callable[[float], bool]:
 
 
 def by(*passed: Priority) -> dict[str, int]:
-    return {urgency.label: passed.count(urgency) for urgency in Priority}
+    return {priority.label: passed.count(priority) for priority in Priority}
 
 
 def test_usage_tells_who_passed_in_the_last_minute_and_who_waits() -> None:
@@ -556,7 +556,7 @@ def test_usage_tells_who_passed_in_the_last_minute_and_who_waits() -> None:
     async def main() -> None:
         crowd = users(per_minute=20)
         assert crowd.budget.usage() == usage(0, 0, 0)
-        waiting = [asyncio.create_task(crowd.take(urgency)) for urgency in [*Priority] * 2]
+        waiting = [asyncio.create_task(crowd.take(priority)) for priority in [*Priority] * 2]
         await asyncio.sleep(0)
         heads = [Priority.HEAD] * 2
         assert crowd.budget.usage() == usage(2, 10, 2, *heads)
@@ -579,7 +579,7 @@ def test_sweeps_and_names_that_wait_are_not_starved() -> None:
     async def main() -> None:
         crowd = users(per_minute=20)
         crowd.budget.silence(60)
-        tasks = [asyncio.create_task(crowd.take(urgency)) for urgency in (Priority.SWEEP, Priority.NAMES)]
+        tasks = [asyncio.create_task(crowd.take(priority)) for priority in (Priority.SWEEP, Priority.NAMES)]
         await asyncio.sleep(30)
         assert crowd.budget.usage().starved_for == 0.0
         await asyncio.wait(tasks)

@@ -39,13 +39,13 @@ def test_assign_keys_complete_gives_each_record_a_key_and_changes_as_few_as_poss
     api: list[int], store: list[int]
 ) -> None:
     assigned = assign_keys([record(content) for content in api], known(store), complete=True)
-    keys = [one.key for one in assigned.settled]
+    keys = [one.key for one in assigned.assigned]
     assert assigned.unclear == ()
     assert len(keys) == len(set(keys)) == len(api)
-    assert sorted(one.raw for one in assigned.settled) == sorted(b"%d" % content for content in api)
+    assert sorted(one.raw for one in assigned.assigned) == sorted(b"%d" % content for content in api)
     same = sum(min(api.count(content), store.count(content)) for content in set(api))
     before = {key: memory.fingerprint for key, memory in known(store).items()}
-    assert sum(before.get(one.key) == fingerprint(one.raw) for one in assigned.settled) == same
+    assert sum(before.get(one.key) == fingerprint(one.raw) for one in assigned.assigned) == same
     assert len(set(keys) - set(before)) == max(0, len(api) - len(store))
 
 
@@ -55,24 +55,24 @@ def test_assign_keys_page_never_turns_one_known_record_into_another(
 ) -> None:
     memory = known(store, frozenset(removed))
     assigned = assign_keys([record(content) for content in page], memory, complete=False)
-    for one in assigned.settled:
+    for one in assigned.assigned:
         assert one.key not in memory or memory[one.key].fingerprint == fingerprint(one.raw)
-    assert len(assigned.settled) + len(assigned.unclear) == len(page)
+    assert len(assigned.assigned) + len(assigned.unclear) == len(page)
 
 
 def test_assign_keys_removed_record_that_is_there_again_is_recognised() -> None:
-    [back] = assign_keys([record(7)], known([7], removed=frozenset({1})), complete=False).settled
+    [back] = assign_keys([record(7)], known([7], removed=frozenset({1})), complete=False).assigned
     assert back.key == BASE
 
 
 def test_assign_keys_present_record_goes_before_a_removed_equal_one() -> None:
-    [one] = assign_keys([record(7)], known([7, 7], removed=frozenset({1})), complete=False).settled
+    [one] = assign_keys([record(7)], known([7, 7], removed=frozenset({1})), complete=False).assigned
     assert one.key == numbered_key(BASE, 2)
 
 
 def test_assign_keys_numbers_go_on_behind_the_highest_known_one() -> None:
     assigned = assign_keys([record(1), record(2), record(3)], known([1, 2]), complete=False)
-    assert [one.key for one in assigned.settled] == [BASE, f"{BASE}-2", f"{BASE}-3"]
+    assert [one.key for one in assigned.assigned] == [BASE, f"{BASE}-2", f"{BASE}-3"]
 
 
 @given(st.integers(1, 10**6))

@@ -22,4 +22,4 @@ def test_later_changes_are_those_that_were_noted_and_not_forgotten(
             if at > max(asked_at, forgotten_until) and key in asked:
                 expected[key] = max(at, expected.get(key, at))
     changes.forget_until(forgotten_until)
-    assert changes.later_than(asked_at, asked) == expected
+    assert changes.changed_after(asked_at, asked) == expected

@@ -79,7 +79,7 @@ def test_disagreeing_are_those_with_many_flips_lately(looks: SecondLooks, clock:
         ],
         (),
     )
-    assert [one.key for one in looks.disagreeing(3, 3_600_000)] == ["many"]
+    assert [one.key for one in looks.contradicted(3, 3_600_000)] == ["many"]
 
 
 async def test_forget_old_forgets_those_interrupted_long_ago(looks: SecondLooks, clock: FakeClock) -> None:

@@ -11,8 +11,8 @@ from notifier.kpa.client import Page
 from notifier.watch.detection.balance import (
     Balance,
     CountBounds,
-    Mark,
     SearchTiming,
+    SweepCheckpoint,
     UnexplainedAge,
     accepted_offset,
     contradicts_total,
@@ -60,7 +60,7 @@ limits = st.integers(1, 20)
 def test_what_any_page_tells_is_true(api: Api, number: int, limit: int) -> None:
     told = count_bounds(api.page(number, limit))
     assert told.admits(api.records)
-    assert told.exactly in (None, api.records)
+    assert told.exact in (None, api.records)
 
 
 @given(apis, limits)
@@ -68,17 +68,17 @@ def test_the_last_page_tells_exactly(api: Api, limit: int) -> None:
     last = pages_of(api.records, limit)
     # A last page that is full does not show that it is the last, unless the API says so.
     if api.says_last_page or api.says_total or api.records % limit or api.records == 0:
-        assert count_bounds(api.page(last, limit)).exactly == api.records
+        assert count_bounds(api.page(last, limit)).exact == api.records
 
 
 @given(apis.filter(lambda api: api.says_total), numbers, limits)
 def test_with_the_total_every_page_tells_exactly(api: Api, number: int, limit: int) -> None:
-    assert count_bounds(api.page(number, limit)).exactly == api.records
+    assert count_bounds(api.page(number, limit)).exact == api.records
 
 
 @given(apis.filter(lambda api: api.says_last_page))
 def test_a_page_of_one_record_tells_exactly(api: Api) -> None:
-    assert count_bounds(api.page(1, 1)).exactly == api.records
+    assert count_bounds(api.page(1, 1)).exact == api.records
 
 
 @given(apis.filter(lambda api: api.says_last_page), numbers, limits, st.integers(0, 500))
@@ -118,7 +118,7 @@ def test_what_a_page_tells(answer: Page, told: CountBounds) -> None:
 def test_what_it_admits_lies_between_the_bounds(least: int, more: int | None, count: int) -> None:
     told = CountBounds(least, None if more is None else least + more)
     assert told.admits(count) is (count >= least and (more is None or count <= least + more))
-    assert told.exactly == (least if more == 0 else None)
+    assert told.exact == (least if more == 0 else None)
 
 
 @given(apis, numbers, limits)
@@ -159,26 +159,26 @@ def test_balance_what_waits_and_is_held_explains_itself(
     known = existing + leaving + held
     balance = Balance(known, unreadable, offset, leaving, held, returning, existing + unreadable + offset + returning)
     assert balance.unexplained == 0
-    assert balance.room == leaving + held
-    assert balance.spare_room == held
+    assert balance.max_gone == leaving + held
+    assert balance.max_newly_gone == held
 
 
 @given(balances)
 def test_balance_room_is_never_more_than_the_count_leaves(balance: Balance) -> None:
-    room, spare = balance.room, balance.spare_room
-    assert room is not None
+    max_gone, spare = balance.max_gone, balance.max_newly_gone
+    assert max_gone is not None
     assert spare is not None
-    assert 0 <= spare <= room
-    if room:
+    assert 0 <= spare <= max_gone
+    if max_gone:
         assert balance.count is not None
-        assert balance.count - balance.unreadable - balance.offset - balance.returning + room == balance.existing
+        assert balance.count - balance.unreadable - balance.offset - balance.returning + max_gone == balance.existing
 
 
 @given(balances)
 def test_balance_without_a_count_explains_all_and_leaves_room_open(balance: Balance) -> None:
     open_ = replace(balance, count=None)
     assert open_.difference == open_.unexplained == 0
-    assert open_.room is open_.spare_room is None
+    assert open_.max_gone is open_.max_newly_gone is None
 
 
 @given(balances, st.integers(-5, 5))
@@ -192,14 +192,14 @@ differences = st.integers(-50, 50)
 
 @given(differences, differences.filter(bool))
 def test_accepted_offset_takes_what_two_whole_sweeps_left(offset: int, unexplained: int) -> None:
-    assert accepted_offset(unexplained, unexplained, offset, lasts=True) == offset + unexplained
-    assert accepted_offset(unexplained, unexplained, offset, lasts=False) == offset
+    assert accepted_offset(unexplained, unexplained, offset, has_lasted=True) == offset + unexplained
+    assert accepted_offset(unexplained, unexplained, offset, has_lasted=False) == offset
 
 
 @given(differences, differences, st.none() | differences)
 def test_accepted_offset_takes_nothing_that_one_sweep_left(offset: int, unexplained: int, before: int | None) -> None:
     if unexplained != before or unexplained == 0:
-        assert accepted_offset(unexplained, before, offset, lasts=True) == offset
+        assert accepted_offset(unexplained, before, offset, has_lasted=True) == offset
 
 
 FIRST, LONGEST = 60.0, 3600.0
@@ -216,7 +216,7 @@ def test_search_timing_waits_twice_as_long_after_each_search_in_vain() -> None:
     timing, now, waits = SearchTiming(FIRST, LONGEST), 0.0, []
     for _ in range(9):
         assert timing.is_due(-3, now)
-        timing.searched(now, found=False)
+        timing.note_search_end(now, found=False)
         began = now
         while not timing.is_due(-3, now):
             now += 1.0
@@ -226,11 +226,11 @@ def test_search_timing_waits_twice_as_long_after_each_search_in_vain() -> None:
 
 def test_search_timing_what_found_something_is_followed_at_once() -> None:
     timing = SearchTiming(FIRST, LONGEST)
-    timing.searched(0.0, found=False)
+    timing.note_search_end(0.0, found=False)
     assert timing.is_due(2, 60.0)
-    timing.searched(60.0, found=True)
+    timing.note_search_end(60.0, found=True)
     assert timing.is_due(2, 60.0)
-    timing.searched(60.0, found=True, rest=30.0)
+    timing.note_search_end(60.0, found=True, rest=30.0)
     assert not timing.is_due(2, 89.0)
     assert timing.is_due(2, 90.0)
 
@@ -240,7 +240,7 @@ def test_search_timing_no_difference_waits_longer_than_the_longest(steps: list[t
     timing, now = SearchTiming(FIRST, LONGEST), 0.0
     for difference, found, gap in steps:
         if timing.is_due(difference, now):
-            timing.searched(now, found=found)
+            timing.note_search_end(now, found=found)
         assert timing.is_due(difference, now + LONGEST) is (difference != 0)
         now += gap
 
@@ -250,9 +250,9 @@ def test_search_timing_another_difference_need_not_wait_out_a_long_wait() -> Non
     now = 0.0
     for _ in range(7):
         assert timing.is_due(-3, now)
-        timing.searched(now, found=False)
+        timing.note_search_end(now, found=False)
         now += LONGEST
-    timing.searched(now, found=False)
+    timing.note_search_end(now, found=False)
     assert not timing.is_due(-4, now)
     assert timing.is_due(-4, now + FIRST)
 
@@ -260,7 +260,7 @@ def test_search_timing_another_difference_need_not_wait_out_a_long_wait() -> Non
 def test_search_timing_even_balance_forgets_everything() -> None:
     timing = SearchTiming(FIRST, LONGEST)
     assert timing.is_due(-3, 0.0)
-    timing.searched(0.0, found=False)
+    timing.note_search_end(0.0, found=False)
     timing.clear()
     assert timing.is_due(-3, 1.0)
 
@@ -288,9 +288,9 @@ def test_unexplained_age_what_came_first_is_explained_first() -> None:
 
 def test_unexplained_age_goes_on_after_a_restart() -> None:
     age = UnexplainedAge()
-    age.recall(2, 500)
+    age.restore(2, 500)
     assert age.note(2, 0, 1000) == 500
-    age.recall(0, None)
+    age.restore(0, None)
     assert age.note(2, 0, 1000) == 1000
 
 
@@ -310,8 +310,8 @@ class MovingList:
             elif self.records:
                 del self.records[place % len(self.records)]
 
-    def mark(self, page: int) -> Mark:
-        return Mark(len(self.records), page, self.found)
+    def checkpoint(self, page: int) -> SweepCheckpoint:
+        return SweepCheckpoint(len(self.records), page, self.found)
 
 
 # Deletions near the top: those above the place where the sweep reads move what it has not read yet.
@@ -327,11 +327,11 @@ def test_no_unread_record_stands_above_the_place_to_read_on_from(
     moving: MovingList, size: int, page: int, earlier: list[int | None], later: list[int | None]
 ) -> None:
     unread = {*moving.records[page * size :]}
-    before = moving.mark(page)
+    before = moving.checkpoint(page)
     moving.move(earlier)
     unread -= {*moving.records[page * size : (page + 1) * size]}
     moving.move(later)
-    following = page_to_repeat(before, moving.mark(page + 1), size) or page + 2
+    following = page_to_repeat(before, moving.checkpoint(page + 1), size) or page + 2
     assert not unread & {*moving.records[: (following - 1) * size]}
 
 
@@ -343,7 +343,7 @@ def test_a_sweep_that_reads_again_from_there_misses_nothing(
     there_all_along = {*moving.records}
     read: set[int] = set()
     steps = iter(meanwhile)
-    number, mark, is_last = 1, moving.mark(0), False
+    number, checkpoint, is_last = 1, moving.checkpoint(0), False
     while not is_last:
         standing = moving.records[(number - 1) * size : number * size]
         read |= {*standing}
@@ -351,11 +351,13 @@ def test_a_sweep_that_reads_again_from_there_misses_nothing(
         moving.move(moved)
         is_last = len(standing) < size
         following = number + 1
-        if (tells_count or is_last) and (repeat := page_to_repeat(mark, moving.mark(number), size)) is not None:
+        if (tells_count or is_last) and (
+            repeat := page_to_repeat(checkpoint, moving.checkpoint(number), size)
+        ) is not None:
             following, is_last = repeat, False
         if tells_count or is_last:
             # Where it steps back, the page read last is the one before.
-            mark = moving.mark(following - 1)
+            checkpoint = moving.checkpoint(following - 1)
         number = following
     assert there_all_along & {*moving.records} <= read
 
@@ -364,13 +366,13 @@ def test_a_sweep_that_reads_again_from_there_misses_nothing(
 def test_entries_that_head_polls_have_found_make_no_page_be_read_again(
     moving: MovingList, page: int, size: int, entries: int
 ) -> None:
-    before = moving.mark(page)
+    before = moving.checkpoint(page)
     moving.move([None] * entries)
-    assert page_to_repeat(before, moving.mark(page + 1), size) is None
+    assert page_to_repeat(before, moving.checkpoint(page + 1), size) is None
 
 
 @pytest.mark.parametrize(
     ("gone", "page"), [(-5, None), (0, None), (1, 7), (10, 7), (11, 6), (60, 2), (61, 1), (500, 1)]
 )
 def test_it_reads_again_as_many_pages_as_may_have_moved(gone: int, page: int | None) -> None:
-    assert page_to_repeat(Mark(1000, 7, found=3), Mark(1002 - gone, 9, found=5), size=10) == page
+    assert page_to_repeat(SweepCheckpoint(1000, 7, found=3), SweepCheckpoint(1002 - gone, 9, found=5), size=10) == page

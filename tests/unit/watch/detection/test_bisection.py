@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from notifier.watch.detection.bisection import (
     UNDATED,
-    Arrival,
     Bisection,
+    CountChange,
     Day,
     KnownCounts,
     NotSortedError,
@@ -67,17 +67,17 @@ def search(
     The first `came_on_top` of the listed records came in after they were counted, and polls have found them.
     """
     bisection = Bisection(known, len(listed) - came_on_top, size, COUNTED)
-    bisection.learn(Arrival(day, SINCE) for day in listed[:came_on_top] if day is not None)
+    bisection.add_changes(CountChange(day, SINCE) for day in listed[:came_on_top] if day is not None)
     pages: list[int] = []
     while (number := bisection.next_page()) is not None:
         assert number not in pages
         pages.append(number)
         places = range(len(listed))[(number - 1) * size : number * size]
         bisection.observe_page(number, [listed[place] for place in places], READ)
-        bisection.learn(
-            Arrival(day, BEFORE) for place in places if place in fresh and (day := listed[place]) is not None
+        bisection.add_changes(
+            CountChange(day, BEFORE) for place in places if place in fresh and (day := listed[place]) is not None
         )
-    return Search(pages, list(bisection.changed()))
+    return Search(pages, list(bisection.changed_ranges()))
 
 
 class Account:
@@ -212,7 +212,7 @@ def test_a_search_ends_whatever_the_list_does_meanwhile(
         pages.append(number)
         listed = sorted(next(lists, []), reverse=True)[(number - 1) * size : number * size]
         bisection.observe_page(number, listed, at_ms)
-        bisection.learn(Arrival(day, at_ms) for day in listed)
+        bisection.add_changes(CountChange(day, at_ms) for day in listed)
     assert len(pages) == len({*pages}) <= (80 + 9) // size + 1
 
 
@@ -232,9 +232,9 @@ def test_entries_found_by_polls_while_it_reads_make_nothing_seem_gone(
         for day in islice(coming, 1):
             now_ms += 1
             listed = sorted([day, *listed], reverse=True)
-            bisection.learn([Arrival(day, now_ms)])
+            bisection.add_changes([CountChange(day, now_ms)])
             now_ms += 1
-    assert all(range_.excess > 0 for range_ in bisection.changed())
+    assert all(range_.excess > 0 for range_ in bisection.changed_ranges())
 
 
 @pytest.mark.parametrize(

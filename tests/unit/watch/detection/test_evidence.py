@@ -20,17 +20,17 @@ from notifier.store.tables.records import Findings
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.sources import Release
 from notifier.watch.detection.evidence import (
-    Circumstances,
+    AnswerContext,
     Evidence,
     HoldState,
     changed_fields,
-    differing,
-    holds_fresh,
-    in_order_of_entry,
-    interrupted,
+    changed_keys,
+    contradicted_look,
+    evaluate,
+    evaluate_absences,
+    has_new_records,
     removal,
-    weigh,
-    weigh_absences,
+    sorted_by_entry,
 )
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason, classify_unknown
@@ -69,10 +69,10 @@ def look(kind: LookKind, one: Completion, form: int = 0, since_ms: int | None = 
     return replace(waiting, **fields)
 
 
-def circumstances(
+def context(
     baseline: Baseline = SWEPT, holds: HoldState = NO_HOLDS, net: DetectedBy = DetectedBy.HEAD, asked_at: float = ASKED
-) -> Circumstances:
-    return Circumstances("acme", "space", net, asked_at, NOW, baseline, holds)
+) -> AnswerContext:
+    return AnswerContext("acme", "space", net, asked_at, NOW, baseline, holds)
 
 
 def nothing(findings: Findings) -> bool:
@@ -151,7 +151,7 @@ def test_classify_unknown_after_the_first_sweep_is_news_whatever_its_moment_of_e
 ) -> None:
     reason, is_news = classify_unknown(recorded_at, Baseline(MET, True, first_run, told_until_ms, view_since_ms))
     assert is_news
-    assert reason.is_fresh
+    assert reason.is_new_entry
 
 
 @given(around)
@@ -257,7 +257,7 @@ holds = st.builds(
 def test_weigh_every_record_has_at_most_one_fate(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
-    fates = case.fates(weigh(case.completions, case.evidence, circumstances(baseline, held, net)))
+    fates = case.fates(evaluate(case.completions, case.evidence, context(baseline, held, net)))
     assert set(fates.values()) <= {1}
     for key, (_, state, waits, newer) in case.rows.items():
         if newer:
@@ -275,7 +275,7 @@ def test_weigh_every_record_has_at_most_one_fate(
 def test_weigh_a_change_follows_the_known_revision(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
-    for change in weigh(case.completions, case.evidence, circumstances(baseline, held, net)).changes:
+    for change in evaluate(case.completions, case.evidence, context(baseline, held, net)).changes:
         memory = case.evidence.known.get(change.completion.key)
         assert change.revision == (1 if memory is None else memory.revision + 1)
         assert change.net is net
@@ -286,22 +286,22 @@ def test_weigh_a_change_follows_the_known_revision(
 @given(cases, baselines, holds)
 def test_weigh_stale_answer_changes_nothing(case: Case, baseline: Baseline, held: HoldState) -> None:
     stale = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED + 0.001))
-    assert nothing(weigh(case.completions, stale, circumstances(baseline, held)))
+    assert nothing(evaluate(case.completions, stale, context(baseline, held)))
 
 
 @given(cases, baselines)
 def test_weigh_answer_asked_for_at_the_moment_of_the_last_change_counts(case: Case, baseline: Baseline) -> None:
     same_moment = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED))
     fresh = replace(case.evidence, changed_at={})
-    given_ = circumstances(baseline)
-    assert weigh(case.completions, same_moment, given_) == weigh(case.completions, fresh, given_)
+    given_ = context(baseline)
+    assert evaluate(case.completions, same_moment, given_) == evaluate(case.completions, fresh, given_)
 
 
 @given(cases, baselines)
 def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: Baseline) -> None:
     """What was told, learned or taken over is known afterwards, as the store writes it down."""
-    given_ = circumstances(baseline)
-    first = weigh(case.completions, case.evidence, given_)
+    given_ = context(baseline)
+    first = evaluate(case.completions, case.evidence, given_)
     memory = {**case.evidence.known}
     for change in first.changes:
         memory[change.completion.key] = StoredRecord(change.revision, change.completion.fingerprint(), removed=False)
@@ -309,8 +309,8 @@ def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: B
         memory[one.key] = StoredRecord(1, one.fingerprint(), removed=False)
     looks = {key: waiting for key, waiting in case.evidence.looks.items() if key not in first.ended_looks}
     looks |= {waiting.key: waiting for waiting in first.looks}
-    changed = differing(case.completions, memory)
-    second = weigh(
+    changed = changed_keys(case.completions, memory)
+    second = evaluate(
         case.completions,
         replace(
             case.evidence,
@@ -329,7 +329,7 @@ def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: B
 @given(around, st.sampled_from(LOOKS))
 def test_weigh_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits: str) -> None:
     case = Case([(recorded_at, "new_form", waits, False)])
-    findings = weigh(case.completions, case.evidence, circumstances())
+    findings = evaluate(case.completions, case.evidence, context())
     (change,) = findings.changes
     assert (change.type, change.previous) == (EventType.UPDATED, case.evidence.contents["0"])
     assert findings.looks == ()
@@ -343,7 +343,7 @@ def test_weigh_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits:
 @pytest.mark.parametrize("state", ["earlier_form", "removed"])
 def test_weigh_earlier_form_and_return_wait_for_a_second_look(state: str, waits: str, told: bool, begins: bool) -> None:
     case = Case([(MET, state, waits, False)])
-    findings = weigh(case.completions, case.evidence, circumstances())
+    findings = evaluate(case.completions, case.evidence, context())
     assert len(findings.changes) == told
     assert [waiting.since_ms for waiting in findings.looks] == [NOW] * begins
     assert list(findings.ended_looks) == ["0"] * told
@@ -352,7 +352,7 @@ def test_weigh_earlier_form_and_return_wait_for_a_second_look(state: str, waits:
 def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
     case = Case([(MET, "earlier_form", "due", False)])
     other = look(LookKind.EARLIER_FORM, case.completions[0], form=12345, flips=2, flipped_ms=5)
-    findings = weigh(case.completions, replace(case.evidence, looks={"0": other}), circumstances())
+    findings = evaluate(case.completions, replace(case.evidence, looks={"0": other}), context())
     assert findings.changes == ()
     (waiting,) = findings.looks
     assert (waiting.form, waiting.since_ms, waiting.flips) == (case.completions[0].form(), NOW, 2)
@@ -361,13 +361,13 @@ def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
 def test_weigh_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
     one = completion()
     waiting = look(LookKind.EARLIER_FORM, one, form=1)
-    findings = weigh([one], Evidence({"1": known(one)}, looks={"1": waiting}, due={"1"}), circumstances())
-    assert findings == Findings("acme", "space", looks=(interrupted(waiting, NOW),))
+    findings = evaluate([one], Evidence({"1": known(one)}, looks={"1": waiting}, due={"1"}), context())
+    assert findings == Findings("acme", "space", looks=(contradicted_look(waiting, NOW),))
 
 
 @given(cases)
 def test_weigh_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -> None:
-    findings = weigh(case.completions, case.evidence, circumstances())
+    findings = evaluate(case.completions, case.evidence, context())
     for key, waiting in case.evidence.looks.items():
         if waiting.kind is LookKind.REMOVAL and case.rows[key][1] != "unknown" and not case.rows[key][3]:
             assert key in findings.ended_looks
@@ -375,29 +375,29 @@ def test_weigh_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -
 
 def test_weigh_a_record_out_of_view_that_is_seen_is_in_view_again() -> None:
     one = completion()
-    findings = weigh([one], Evidence({"1": known(one, out_of_view=True)}), circumstances())
+    findings = evaluate([one], Evidence({"1": known(one, out_of_view=True)}), context())
     assert findings == Findings("acme", "space", in_view=("1",))
 
 
 def test_weigh_a_held_arrival_that_is_edited_is_still_held_under_its_new_form() -> None:
     before, after = completion(notes="before"), completion(notes="after")
     evidence = Evidence({"1": known(before, held=True)}, contents={"1": before})
-    assert weigh([after], evidence, circumstances()) == Findings("acme", "space", refreshed=(after,))
+    assert evaluate([after], evidence, context()) == Findings("acme", "space", refreshed=(after,))
 
 
 def test_weigh_a_record_of_an_answer_without_a_field_is_not_learned_in_its_form() -> None:
     one = completion()
-    evidence = Evidence({"1": known(one)}, contents={"1": one}, is_narrow=True)
-    assert nothing(weigh([one], evidence, circumstances()))
-    assert weigh([one], replace(evidence, is_narrow=False), circumstances()).refreshed == (one,)
+    evidence = Evidence({"1": known(one)}, contents={"1": one}, lacks_fields=True)
+    assert nothing(evaluate([one], evidence, context()))
+    assert evaluate([one], replace(evidence, lacks_fields=False), context()).refreshed == (one,)
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
 def test_weigh_arrivals_beyond_the_limit_are_held_and_news_is_not(arrivals: int, counted: int, limit: int) -> None:
     answer = [completion(str(number), MET - 1) for number in range(arrivals)]
     news = completion("news", MET + 1)
-    findings = weigh(
-        [*answer, news], Evidence({}), circumstances(holds=HoldState(HoldLimits(limit, 9), counted_arrivals=counted))
+    findings = evaluate(
+        [*answer, news], Evidence({}), context(holds=HoldState(HoldLimits(limit, 9), counted_arrivals=counted))
     )
     told = {change.completion.key for change in findings.changes}
     held = {learned.completion.key for learned in findings.held}
@@ -413,7 +413,7 @@ def test_weigh_changes_of_one_field_beyond_the_limit_are_held(
     after = [replace(one, notes="after", raw=one.raw + b" ") for one in before]
     evidence = Evidence({one.key: known(one) for one in before}, contents={one.key: one for one in before})
     held = HoldState(HoldLimits(9, limit), counted_changes={"notes": counted}, release_changes=release)
-    findings = weigh(after, evidence, circumstances(holds=held))
+    findings = evaluate(after, evidence, context(holds=held))
     too_many = release is None and counted + changes > limit
     assert len(findings.held_changes) == changes * too_many
     assert len(findings.changes) == changes * (release is not Release.LEARN and not too_many)
@@ -441,18 +441,18 @@ rooms = st.none() | st.integers(0, 12)
 
 
 @given(suspected, rooms)
-def test_weigh_absences_never_more_removals_than_room(states: list[tuple[str, bool]], room: int | None) -> None:
+def test_weigh_absences_never_more_removals_than_room(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
-    findings = weigh_absences(absent, room, evidence, circumstances())
+    findings = evaluate_absences(absent, max_gone, evidence, context())
     gone = len(findings.changes) + len(findings.dropped)
     due = sum(due for state, due in states if state != "removed")
-    assert gone == (due if room is None else min(room, due))
+    assert gone == (due if max_gone is None else min(max_gone, due))
 
 
 @given(suspected, rooms)
-def test_weigh_absences_only_what_is_due_is_told(states: list[tuple[str, bool]], room: int | None) -> None:
+def test_weigh_absences_only_what_is_due_is_told(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
-    findings = weigh_absences(absent, room, evidence, circumstances())
+    findings = evaluate_absences(absent, max_gone, evidence, context())
     told = [change.completion.key for change in findings.changes]
     assert {*told, *findings.dropped} <= {*evidence.due}
     assert all(states[int(key)] == ("known", True) for key in told)
@@ -464,16 +464,14 @@ def test_weigh_absences_only_what_is_due_is_told(states: list[tuple[str, bool]],
 @given(suspected)
 def test_weigh_absences_a_first_absence_begins_to_wait(states: list[tuple[str, bool]]) -> None:
     absent, evidence = suspects(states)
-    begun = {
-        waiting.key for waiting in weigh_absences(absent, None, evidence, circumstances()).looks if waiting.since_ms
-    }
+    begun = {waiting.key for waiting in evaluate_absences(absent, None, evidence, context()).looks if waiting.since_ms}
     assert begun == {str(number) for number, (state, due) in enumerate(states) if state != "removed" and not due}
 
 
 @given(suspected)
 def test_weigh_absences_without_room_nothing_begins_to_wait(states: list[tuple[str, bool]]) -> None:
     absent, evidence = suspects(states)
-    findings = weigh_absences(absent, 0, evidence, circumstances())
+    findings = evaluate_absences(absent, 0, evidence, context())
     assert findings.changes == ()
     assert findings.dropped == ()
     assert all(waiting.since_ms is None for waiting in findings.looks)
@@ -481,24 +479,26 @@ def test_weigh_absences_without_room_nothing_begins_to_wait(states: list[tuple[s
 
 @given(suspected, rooms)
 def test_weigh_absences_an_answer_older_than_what_is_known_proves_nothing(
-    states: list[tuple[str, bool]], room: int | None
+    states: list[tuple[str, bool]], max_gone: int | None
 ) -> None:
     absent, evidence = suspects(states)
     newer = replace(evidence, changed_at={one.key: ASKED + 1 for one in absent})
-    assert nothing(weigh_absences(absent, room, newer, circumstances()))
+    assert nothing(evaluate_absences(absent, max_gone, newer, context()))
 
 
 @given(suspected, rooms)
-def test_weigh_absences_a_wait_that_is_not_over_is_left_alone(states: list[tuple[str, bool]], room: int | None) -> None:
+def test_weigh_absences_a_wait_that_is_not_over_is_left_alone(
+    states: list[tuple[str, bool]], max_gone: int | None
+) -> None:
     absent, evidence = suspects([("known", True) for _ in states])
-    assert nothing(weigh_absences(absent, room, replace(evidence, due=set()), circumstances()))
+    assert nothing(evaluate_absences(absent, max_gone, replace(evidence, due=set()), context()))
 
 
 def test_weigh_absences_a_return_that_is_absent_again_is_interrupted() -> None:
     one = completion()
     waiting = look(LookKind.RETURN, one)
     evidence = Evidence({"1": known(one, removed=True)}, looks={"1": waiting})
-    assert weigh_absences([one], None, evidence, circumstances()).looks == (interrupted(waiting, NOW),)
+    assert evaluate_absences([one], None, evidence, context()).looks == (contradicted_look(waiting, NOW),)
 
 
 @given(around, st.integers(1, 50), st.sampled_from(DetectedBy))
@@ -508,7 +508,7 @@ def test_removal_tells_the_last_known_state_under_the_next_revision(
     one = completion(recorded_at=recorded_at)
     change = removal(one, revision, net)
     assert change == Change(EventType.REMOVED, one, revision + 1, net, NewsReason.GONE)
-    assert not NewsReason(change.reason).is_fresh
+    assert not NewsReason(change.reason).is_new_entry
 
 
 # Smaller rules.
@@ -520,7 +520,7 @@ def test_in_order_of_entry_sorts_the_oldest_first_and_undated_last(entries: Sequ
         Change(EventType.CREATED, completion(str(index), at), 1, DetectedBy.HEAD, NewsReason.ENTERED_SINCE)
         for index, at in enumerate(entries)
     ]
-    ordered = in_order_of_entry(changes)
+    ordered = sorted_by_entry(changes)
     assert sorted(ordered, key=lambda change: int(change.completion.key)) == changes
     dated = [change.completion.recorded_at for change in ordered if change.completion.recorded_at is not None]
     assert dated == sorted(dated)
@@ -531,7 +531,7 @@ def test_in_order_of_entry_keeps_the_lists_order_within_a_moment() -> None:
     changes = [
         Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, NewsReason.ENTERED_SINCE) for key in "312"
     ]
-    assert [change.completion.key for change in in_order_of_entry(changes)] == ["3", "1", "2"]
+    assert [change.completion.key for change in sorted_by_entry(changes)] == ["3", "1", "2"]
 
 
 @pytest.mark.parametrize("name", CONTENT_FIELDS)
@@ -548,11 +548,11 @@ def test_changed_fields_other_json_makes_none() -> None:
 @given(cases)
 def test_differing_returns_existing_records_with_other_json(case: Case) -> None:
     expected = [key for key, (_, state, *_) in case.rows.items() if state in ("new_form", "earlier_form", "other_json")]
-    assert differing(case.completions, case.evidence.known) == expected
+    assert changed_keys(case.completions, case.evidence.known) == expected
 
 
 @given(cases, baselines, holds)
 def test_holds_fresh_when_something_came_into_the_list(case: Case, baseline: Baseline, held: HoldState) -> None:
-    findings = weigh(case.completions, case.evidence, circumstances(baseline, held))
-    fresh = any(NewsReason(change.reason).is_fresh for change in findings.changes)
-    assert holds_fresh(findings) is (fresh or bool(findings.held))
+    findings = evaluate(case.completions, case.evidence, context(baseline, held))
+    fresh = any(NewsReason(change.reason).is_new_entry for change in findings.changes)
+    assert has_new_records(findings) is (fresh or bool(findings.held))

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.watch.detection.expiry import (
-    Announced,
     ExpiryStage,
+    LastAnnouncement,
+    expiring_days_of,
     has_left,
     next_announcement,
     stage_of,
-    within_days,
 )
 
 SINCE = date(2026, 1, 10)
@@ -42,7 +42,7 @@ def test_the_last_day_is_a_valid_one_and_what_ended_before_is_history(
     [(None, None, 30), (None, 14, 14), (None, 0, 0), (7 * 86_400.0, 14, 7), (3600.0, 14, 0)],
 )
 def test_the_operator_decides_before_the_training(seconds: float | None, training: int | None, days: int) -> None:
-    assert within_days(seconds, training) == days
+    assert expiring_days_of(seconds, training) == days
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_who_leaves_later_has_not_left(day: object, left: bool) -> None:
 class Told:
     """What was told of one record, day by day."""
 
-    rows: dict[str, Announced]
+    rows: dict[str, LastAnnouncement]
     events: list[tuple[str, str, int]]
 
     def live(self, today: date, until: str | None) -> None:
         """Do what a round does on one day, for a record with this last day."""
         for row in [*self.rows.values()]:
             if row.valid_until != until and not row.is_renewed:
-                self.rows[row.valid_until] = Announced("1", row.valid_until, "u", "t", row.stage, row.turn, True)
+                self.rows[row.valid_until] = LastAnnouncement("1", row.valid_until, "u", "t", row.stage, row.turn, True)
                 self.events.append(("renewed", row.valid_until, row.turn))
         if until is None:
             return
         told = next_announcement(self.rows.get(until), stage_of(until, today, 30, SINCE))
         if told is not None:
-            self.rows[until] = Announced("1", until, "u", "t", told.stage, told.turn, False)
+            self.rows[until] = LastAnnouncement("1", until, "u", "t", told.stage, told.turn, False)
             self.events.append((told.stage, until, told.turn))
 
 

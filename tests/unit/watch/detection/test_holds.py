@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.watch.detection.absences import held_back
+from notifier.watch.detection.absences import exceeds_hold_limit
 from notifier.watch.detection.holds import Tally, held_fields, hold_limit, holds_arrivals
 
 numbers = st.integers(0, 5000)
@@ -68,11 +68,11 @@ def test_tally_adds_up_what_answers_brought() -> None:
     ],
 )
 def test_held_back_more_than_few_and_more_than_the_share(suspects: int, known: int, share: float, held: bool) -> None:
-    assert held_back(suspects, known, share, 20) is held
+    assert exceeds_hold_limit(suspects, known, share, 20) is held
 
 
 @given(numbers, numbers, st.floats(0, 1))
 def test_held_back_what_is_held_would_be_too_if_it_were_more(suspects: int, known: int, share: float) -> None:
-    if held_back(suspects, known, share, 20):
-        assert held_back(suspects + 1, known, share, 20)
+    if exceeds_hold_limit(suspects, known, share, 20):
+        assert exceeds_hold_limit(suspects + 1, known, share, 20)
         assert suspects > 20

@@ -16,4 +16,4 @@ def test_it_has_what_was_added_and_nothing_else(added: list[list[int]], asked: l
     for some in added:
         known.add(array("q", some))
     assert [number in known for number in asked] == [number in expected for number in asked]
-    assert known.others(asked) == [number for number in asked if number not in expected]
+    assert known.absent(asked) == [number for number in asked if number not in expected]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from notifier.watch.detection.sweep_pages import MOST_PAGES, UNANSWERED_SECONDS, SweepPages
+from notifier.watch.detection.sweep_pages import MOST_PAGES, UNANSWERED_SECONDS, SweepPageLimiter
 from tests.support.virtual_time import LeapingLoop
 
 SLOW_ANSWER_SECONDS = 30.0
@@ -18,7 +18,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def test_there_are_never_more_pages_than_the_limit() -> None:
-    pages, present, most = SweepPages(), 0, 0
+    pages, present, most = SweepPageLimiter(), 0, 0
 
     async def sweep() -> None:
         nonlocal present, most
@@ -38,7 +38,7 @@ def test_there_are_never_more_pages_than_the_limit() -> None:
 
 
 def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
-    pages = SweepPages()
+    pages = SweepPageLimiter()
 
     async def hang() -> None:
         async with pages.requesting():
@@ -55,7 +55,7 @@ def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
 
 
 def test_a_sweep_that_is_stopped_while_it_waits_leaves_its_place_to_the_next() -> None:
-    pages = SweepPages()
+    pages = SweepPageLimiter()
 
     async def ask() -> None:
         async with pages.requesting():

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from notifier.config import SourceSettings
 from notifier.store.database import Database
 from notifier.store.tables import sources, sweeps
-from notifier.watch.detection.view import View, follow_view
+from notifier.watch.detection.view import View, apply_view
 from tests.support.tables_in_memory import tables_in_memory
 
 ids = st.none() | st.sampled_from(["1", "2"])
@@ -27,20 +27,20 @@ views = st.builds(
 
 @given(views, views, st.booleans())
 def test_asks_for_the_same_whatever_it_says_of_keys(one: View, other: View, renumbers: bool) -> None:
-    assert one.asks_for_the_same(replace(one, renumbers=renumbers))
-    assert one.asks_for_the_same(other) is (one == other) is other.asks_for_the_same(one)
+    assert one.requests_same_list(replace(one, renumbers=renumbers))
+    assert one.requests_same_list(other) is (one == other) is other.requests_same_list(one)
 
 
 @given(views)
 def test_view_is_read_as_it_was_written(view: View) -> None:
-    assert View.read(view.written()) == view
+    assert View.from_text(view.to_text()) == view
 
 
 def test_view_of_settings_leaves_out_what_says_nothing() -> None:
     settings = SourceSettings.model_validate({"token": "t", "base_url": "https://a/", "training_id": "7"})
     bare = SourceSettings.model_validate({"token": "t", "base_url": "https://a"})
-    assert View.of(settings) == View("v2", "https://a", "7")
-    assert View.of(bare).filters == (None, None, None)
+    assert View.from_settings(settings) == View("v2", "https://a", "7")
+    assert View.from_settings(bare).filters == (None, None, None)
 
 
 @pytest.fixture
@@ -56,17 +56,17 @@ NOW_MS = 10
 
 def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
     before = sources.update(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3)
-    assert follow_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.written())
-    assert follow_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.written())
+    assert apply_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.to_text())
+    assert apply_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.to_text())
 
 
 def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
-    follow_view(db, "acme", WIDE, NOW_MS)
+    apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9)
     sweeps.resume(db, "acme", 5)
     narrow = replace(WIDE, training_id="7")
-    memory = follow_view(db, "acme", narrow, NOW_MS)
-    assert View.read(memory.view or "") == narrow
+    memory = apply_view(db, "acme", narrow, NOW_MS)
+    assert View.from_text(memory.view or "") == narrow
     assert (memory.met_at_ms, memory.view_since_ms, memory.swept_at_ms) == (1, 9, None)
     assert (memory.unexplained, memory.count_offset, memory.held) == (0, 0, 0)
     due = sweeps.latest(db, "acme")
@@ -75,9 +75,9 @@ def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_swee
 
 
 def test_follow_view_another_api_version_expects_other_keys_until_a_sweep_is_a_proof(db: Database) -> None:
-    follow_view(db, "acme", WIDE, NOW_MS)
+    apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
-    assert View.read(follow_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
-    assert View.read(follow_view(db, "acme", replace(WIDE, api="v1", user_id="u"), NOW_MS).view or "").renumbers
+    assert View.from_text(apply_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
+    assert View.from_text(apply_view(db, "acme", replace(WIDE, api="v1", user_id="u"), NOW_MS).view or "").renumbers
     sources.write(db, "acme", swept_at_ms=3)
-    assert not View.read(follow_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
+    assert not View.from_text(apply_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
