@@ -1,4 +1,4 @@
-"""The command line: it parses the arguments, calls the other packages, and prints the results."""
+"""The command line interface: parses arguments, calls the other packages, and prints results."""
 
 import sys
 
@@ -6,7 +6,7 @@ from notifier import process
 
 
 def main() -> int:
-    """Run the command in this process's arguments, and return its exit code."""
+    """Run the command that this process's arguments name, and return the exit code."""
     process.prepare(sys.argv[1:])
     process.hold_collections()
     try:

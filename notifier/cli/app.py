@@ -1,4 +1,4 @@
-"""The program `notifier`: its commands, each imported only when it is used."""
+"""The click group `notifier`, which imports each command only when it is used."""
 
 import io
 import os
@@ -50,11 +50,11 @@ COMMANDS: Final = MappingProxyType(
         "man": "Show the manual page.",
     }
 )
-"""The one-line help of each command, by the command's name, which is also its module's in `notifier.cli.commands`."""
+"""One line of help for each command, by name. Each command has a module in `notifier.cli.commands`."""
 
 
 COMPLETION_VARIABLE: Final = "_NOTIFIER_COMPLETE"
-"""The environment variable by which a shell requests completions of an unfinished command line."""
+"""The environment variable that a shell sets to request completions for a command line."""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
-        """Import and return the command of this name; return None if there is none."""
+        """Import and return the command with this name, or return None if no such command exists."""
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
@@ -76,18 +76,18 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that `args` begin with. If it does not exist, fail and suggest the nearest name."""
+        """Return the command that `args[0]` names. If there is none, raise NoSuchCommand with suggestions."""
         if args[0] not in COMMANDS:
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
-        """Write the list of commands without importing any."""
+        """Write the list of commands into the help text, without importing a command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return completions for the name of a command or option, without importing a command."""
+        """Return the commands and options that begin with `incomplete`, without importing a command."""
         commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
@@ -104,7 +104,7 @@ def program() -> None:
 
 
 def main() -> int:
-    """Run the command in this process's arguments, and return its exit code."""
+    """Run the command that this process's arguments name, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end the program.
         if isinstance(stream, io.TextIOWrapper):
@@ -112,7 +112,7 @@ def main() -> int:
     try:
         exit_code = program.main(prog_name="notifier", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except SystemExit as end:
-        # click exits this way after shell completions, and also when the reader has closed the pipe.
+        # click raises SystemExit after it has printed shell completions, and when the reader has closed the pipe.
         return ExitCode.FAILED if end.code and COMPLETION_VARIABLE in os.environ else ExitCode.DONE
     except click.Abort:
         return ExitCode.INTERRUPTED

@@ -14,10 +14,10 @@ _TIMEOUT_SECONDS: Final = 5.0
 
 
 def open_in_browser(link: str) -> bool:
-    """Open a link in the desktop's browser; return False if there is none.
+    """Open a link in the desktop's browser; return False if that is not possible.
 
-    Other users of the machine can read a program's arguments. So the browser is given a local page that only its owner
-    can read, and that page redirects to the link.
+    Other users of the machine can read a program's arguments. So the browser opens a local page, which only its owner
+    can read and which redirects to the link.
     """
     opener, folder = _find_opener(), os.environ.get("XDG_RUNTIME_DIR", "")
     # Root's browser would not start, or would run as root.

@@ -1,4 +1,4 @@
-"""Reads the configuration for commands, or reports every problem with it."""
+"""Reads the configuration for commands, and raises its problems as errors of the command."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ _CONNECT_SECONDS: Final = 1.0
 
 
 def load_settings(global_options: GlobalOptions) -> Settings:
-    """Read the configuration, and check the templates that it names. Raises ConfigError with all problems found."""
+    """Read the configuration and check the templates that it names. Raises ConfigError, which lists every problem."""
     settings = load(global_options.config, secrets_dir=global_options.secrets_dir)
     remember((*settings.secrets(), *secrets_of(os.environ)))
     if problems := tuple(_template_problems(settings)):
@@ -43,7 +43,7 @@ def _template_problems(settings: Settings) -> Iterator[Problem]:
 def read_settings(global_options: GlobalOptions) -> Settings:
     """Read the configuration; if this process is root, switch to the user that owns the state file.
 
-    Raises ConfigurationError with every problem that was found.
+    Raises ConfigurationError, which lists every problem, and CommandError if the user cannot be switched.
     """
     settings = read_settings_as_caller(global_options)
     switch_to_owner_of(settings.store.path)
@@ -51,23 +51,23 @@ def read_settings(global_options: GlobalOptions) -> Settings:
 
 
 def read_settings_as_caller(global_options: GlobalOptions) -> Settings:
-    """Read the configuration without changing the user, for a command that also uses its caller's own files.
+    """Read the configuration without switching the user, for commands that also use files of the caller.
 
-    Raises ConfigurationError with every problem that was found.
+    Raises ConfigurationError, which lists every problem.
     """
     with _as_configuration_error():
         return load_settings(global_options)
 
 
 def switch_to_owner_of(state_file: Path) -> None:
-    """Give up root's rights for good, if this process is root and the state file belongs to another user.
+    """If this process is root and another user owns the state file, become that user until the process ends.
 
-    Raises CommandError if that user cannot run this program.
+    Raises CommandError if that user cannot read this program's modules.
     """
     owner = privileges.other_owner(state_file)
     if owner is None:
         return
-    # The user must be able to read the modules that are imported later, too.
+    # Modules that are imported later are read as this user.
     for file in (Path(notifier.__file__), Path(click.__file__), Path(os.__file__)):
         if not privileges.may_use(file, owner, os.R_OK):
             raise CommandError(
@@ -80,9 +80,9 @@ def switch_to_owner_of(state_file: Path) -> None:
 def settings_and_state_file(global_options: GlobalOptions) -> tuple[Settings | None, Path]:
     """Read the configuration, for a command that queries a running daemon.
 
-    Returns the settings and the path of the state file. The settings are None if the configuration is wrong, since the
-    daemon may have loaded an earlier one that was valid. Raises ConfigurationError if the
-    configuration is wrong and the path is unknown too, or no daemon listens beside that state file.
+    Returns the settings and the path of the state file. If the configuration is wrong but a daemon is running, returns
+    None instead of the settings, because the daemon still uses an earlier, valid configuration. Raises
+    ConfigurationError if the configuration is wrong and no running daemon is found.
     """
     try:
         settings = read_settings(global_options)
@@ -114,7 +114,10 @@ def _is_listening(socket_file: Path) -> bool:
 
 
 def locate_state_file(global_options: GlobalOptions) -> Path:
-    """Return the path of the state file, even if the rest of the configuration is wrong. Raises ConfigurationError."""
+    """Return the path of the state file, even if other settings are wrong.
+
+    If this process is root, also switch to the user that owns the file. Raises ConfigurationError, CommandError.
+    """
     with _as_configuration_error():
         found = config.locate_state_file(global_options.config, secrets_dir=global_options.secrets_dir)
     switch_to_owner_of(found)
@@ -123,6 +126,7 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
 
 @contextmanager
 def _as_configuration_error() -> Iterator[None]:
+    """Convert ConfigError into ConfigurationError, with one line per problem."""
     try:
         yield
     except ConfigError as error:
@@ -133,12 +137,12 @@ def _as_configuration_error() -> Iterator[None]:
 
 
 def require_source(settings: Settings, name: str) -> None:
-    """Raise NameNotFoundError, which suggests the nearest name, if there is no source of this name."""
+    """Raise NameNotFoundError, which suggests a similar name, if no source with this name is configured."""
     _require_configured("source", name, settings.sources)
 
 
 def require_destination(settings: Settings, name: str) -> None:
-    """Raise NameNotFoundError, which suggests the nearest name, if there is no destination of this name."""
+    """Raise NameNotFoundError, which suggests a similar name, if no destination with this name is configured."""
     _require_configured("destination", name, settings.destinations)
 
 

@@ -1,8 +1,8 @@
-"""Makes and restores backups of another user's state file when the caller is root.
+"""Helps root to back up and restore a state file that belongs to another user.
 
-Root opens no file in a folder that belongs to another user, because any file there may be a link to elsewhere. The
-state file is read and written as its owner. A backup that only root can read or write is passed through a private
-temporary folder that the owner can use.
+Root must not open a file in a folder of another user, because the file could be a link to a file anywhere. So the state
+file is read and written as its owner. If only root has access to the backup, the data takes a detour through a
+temporary folder of the owner.
 """
 
 import os
@@ -24,20 +24,20 @@ _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def owner_can_write(owner: Owner, target: Path) -> bool:
-    """Return whether the owner of the state file may write this backup, so that root need not do it."""
+    """Return whether the owner of the state file can create this backup without root's rights."""
     return may_use(target.absolute().parent, owner, os.W_OK | os.X_OK)
 
 
 def owner_can_read(owner: Owner, source: Path) -> bool:
-    """Return whether the owner of the state file may read this backup, so that root need not do it."""
+    """Return whether the owner of the state file can read this backup without root's rights."""
     return may_use(source, owner, os.R_OK)
 
 
 def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
-    """Let `make` write a copy as the owner, then put the copy at `target` as root; return the result of `make`.
+    """Call `make` as the owner to write a backup, then copy the backup to `target` as root.
 
-    The folder of `target` can be one that only root can write to. With `overwrite`, an existing file is replaced.
-    Raises BackupError, and the errors of `make`.
+    Returns the result of `make`, whose argument is the path of a temporary file. With `overwrite`, an existing
+    `target` is replaced. Raises BackupError, and the errors of `make`.
     """
     target = target.absolute()
     _require_root_folder(target)
@@ -59,7 +59,10 @@ def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
 
 @contextmanager
 def copy_for_owner(owner: Owner, source: Path) -> Iterator[Path]:
-    """Yield a temporary copy of a file that only root can read; the owner can read the copy. Raises BackupError."""
+    """Copy a file that only root can read, and yield the path of the copy, which the owner can read.
+
+    The copy is deleted at the end. Raises BackupError.
+    """
     source = source.absolute()
     _require_root_folder(source)
     try:
@@ -79,7 +82,7 @@ def copy_for_owner(owner: Owner, source: Path) -> Iterator[Path]:
 
 
 def _require_root_folder(path: Path) -> None:
-    """Raise BackupError if users other than root can create or replace this file."""
+    """Raise BackupError if users other than root could replace the file at this path."""
     folder = path.parent
     try:
         found = folder.stat()

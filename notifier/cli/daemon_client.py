@@ -1,6 +1,6 @@
-"""A client for the running daemon, over the socket beside its state file.
+"""An HTTP client for the running daemon, over the Unix socket beside the state file.
 
-It uses the standard library's HTTP client, which imports fast: a command makes only one request at a time.
+It uses the standard library's HTTP client, because that can be imported fast.
 """
 
 import json
@@ -21,11 +21,11 @@ from notifier.daemon.socket_path import lock_path, socket_path
 _NOT_FOUND_REASONS: Final = ("unknown_event", "unknown_person")
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that the daemon may take to answer a request that needs no work."""
+"""The default time limit for an answer of the daemon."""
 
 
 class DaemonAnswer(Struct, frozen=True):
-    """An answer of the daemon; `done` means that the daemon did what was requested."""
+    """An answer of the daemon. `done` is true if the daemon did what was requested."""
 
     done: bool
     body: dict[str, Any]
@@ -39,14 +39,14 @@ def request(
     body: Mapping[str, Any] | None = None,
     timeout: float | None = ANSWER_TIMEOUT_SECONDS,
 ) -> DaemonAnswer | None:
-    """Send a request to the daemon of this state file; return None if no daemon is running.
+    """Send a request to the daemon that uses this state file; return None if no daemon is running.
 
-    `timeout` is in seconds. With None it waits for as long as the work takes, but checks every PATIENCE_SECONDS that
-    the daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a failure, and
-    NameNotFoundError if it does not know the event or person.
+    `timeout` is in seconds. With None, this waits without a limit, but checks every ANSWER_TIMEOUT_SECONDS that the
+    daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a failure, and
+    NameNotFoundError if the daemon does not know the event or person.
     """
     is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
-    # A daemon that hangs is noticed within PATIENCE_SECONDS, however long the work itself may take.
+    # This notices a daemon that hangs within ANSWER_TIMEOUT_SECONDS, even if `timeout` is longer.
     if is_long and request(state_file, "GET", "/healthz") is None:
         return None
     socket_file = socket_path(state_file)
@@ -79,14 +79,14 @@ def request(
                 "the daemon closed the connection before it answered; see its log for the reason"
             ) from error
     if "error" in document:
-        # The command has checked names of sources and destinations before; only the daemon can look up an event.
+        # Commands check the names of sources and destinations before. Only the daemon looks up events and people.
         error_type = NameNotFoundError if document["error"]["reason"] in _NOT_FOUND_REASONS else CommandError
         raise error_type(f"the daemon says: {document['error']['message']}")
     return DaemonAnswer(response.status == HTTPStatus.OK, document)
 
 
 def _wait_for_answer(connection: socket.socket, state_file: Path) -> None:
-    """Wait until the answer begins. Raises CommandError if the daemon answers no other requests meanwhile."""
+    """Wait until the answer begins. Raises CommandError if the daemon stops answering other requests."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     while not poll.poll(ANSWER_TIMEOUT_SECONDS * 1000):
@@ -94,9 +94,9 @@ def _wait_for_answer(connection: socket.socket, state_file: Path) -> None:
 
 
 def lock_holder_pid(state_file: Path) -> int | None:
-    """Return the id of the process that holds the state file; None if there is none, or it cannot be read.
+    """Return the id of the process that has locked the state file, or None if no such process is found.
 
-    This does not try the lock: taking it even for a moment could keep a daemon from starting.
+    This does not try to take the lock, because taking it even briefly could keep a daemon from starting.
     """
     lock = lock_path(state_file.resolve())
     try:

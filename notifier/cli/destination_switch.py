@@ -1,4 +1,4 @@
-"""The common part of `notifier enable` and `notifier disable`."""
+"""Enables or disables a destination, for `notifier enable` and `notifier disable`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,10 @@ from notifier.cli.global_options import GlobalOptions
 
 
 def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: bool) -> Mapping[str, Any]:
-    """Enable or disable a destination, through the running daemon or, without one, in this process.
+    """Enable or disable a destination through the daemon or, if no daemon is running, in the store.
 
-    Returns the daemon's answer, or the same object without a daemon. Raises CommandError, NameNotFoundError.
+    Returns the daemon's answer or, without a daemon, an object with the same keys.
+    Raises CommandError, NameNotFoundError.
     """
     settings, state_file = settings_and_state_file(global_options)
     if settings is not None:

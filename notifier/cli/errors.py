@@ -1,4 +1,4 @@
-"""The exit codes and errors of commands: a command that fails prints a sentence, never a traceback."""
+"""The exit codes and errors of commands. Only an internal error prints a traceback; other errors print a sentence."""
 
 import logging
 import traceback
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(click.ClickException):
-    """The command failed; the first line says what failed and what to do, further lines give details."""
+    """A command failed. The first line says what failed and what to do; further lines give details."""
 
     exit_code = ExitCode.FAILED
 
@@ -38,7 +38,7 @@ class CommandError(click.ClickException):
 
 
 class NameNotFoundError(CommandError):
-    """A name was not found: of a source or destination that is not configured, or of a record or event not stored."""
+    """A source or destination is not configured, or a record, event or person is not stored."""
 
     exit_code = ExitCode.WRONG_USAGE
 
@@ -51,7 +51,7 @@ class ConfigurationError(CommandError):
 
 @contextmanager
 def as_command_error(*errors: type[Exception]) -> Iterator[None]:
-    """Turn errors of these types into CommandErrors with the same text, which must be a sentence for operators."""
+    """Convert exceptions of these types into CommandError with the same text, so the text must suit operators."""
     try:
         yield
     except errors as error:
@@ -59,7 +59,10 @@ def as_command_error(*errors: type[Exception]) -> Iterator[None]:
 
 
 def report_internal_error(fault: Exception) -> None:
-    """Report an internal error in the log, or on standard error if logging is not set up yet."""
+    """Report an unexpected exception in the log, or on standard error if logging is not set up.
+
+    If the exception is a failed write of the output, for example to a full disk, report that instead.
+    """
     if isinstance(fault, OSError) and fault.errno in _OUTPUT_ERRNOS and fault.filename is None:
         click.echo(f"Error: the output cannot be written: {fault.strerror}", err=True)
     elif logging.getLogger().handlers:

@@ -1,4 +1,4 @@
-"""Follows the daemon's feed of events over its Unix socket, even across restarts of the daemon."""
+"""Reads the feed of events over the daemon's Unix socket, and reconnects when the daemon restarts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -15,10 +15,10 @@ from notifier.daemon.socket_path import socket_path
 from notifier.web.feed.sse import POSITION
 
 RECONNECT_SECONDS: Final = 0.5
-"""Seconds between two attempts to reach the daemon again."""
+"""Seconds between two attempts to reconnect to the daemon."""
 
 SILENCE_TIMEOUT_SECONDS: Final = 60.0
-"""Seconds without any byte after which the connection is taken as lost; the daemon sends some every 15 seconds."""
+"""Seconds without data after which the connection counts as lost. The daemon sends data every 15 seconds."""
 
 LONGEST_LINE_BYTES: Final = 64 * 2**20
 
@@ -26,18 +26,18 @@ _CONNECTION_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class FeedEvent(Struct, frozen=True):
-    """An event of the feed: its number, and the CloudEvent."""
+    """An event of the feed: its sequence number, and the event as a CloudEvent."""
 
     number: int
     cloudevent: dict[str, Any]
 
 
 class BrokenFeedError(Exception):
-    """The feed contains something that is not an event."""
+    """The daemon sent data that is not a valid event."""
 
 
 class EventStreamParser:
-    """Parses the feed's server-sent events: comments, and events with an `id` and one line of `data`."""
+    """Parses a stream of server-sent events that have an `id` and one line of `data`. Comments are skipped."""
 
     def __init__(self) -> None:
         self._incomplete_line = b""
@@ -45,7 +45,7 @@ class EventStreamParser:
         self._data: bytes | None = None
 
     def feed(self, piece: bytes) -> Iterator[FeedEvent]:
-        """Add a piece of the stream, and yield the events that are complete then. Raises BrokenFeedError."""
+        """Parse the next bytes of the stream, and yield the events that they complete. Raises BrokenFeedError."""
         *lines, self._incomplete_line = (self._incomplete_line + piece).split(b"\n")
         if len(self._incomplete_line) > LONGEST_LINE_BYTES:
             raise BrokenFeedError("an event is too long")
@@ -71,11 +71,11 @@ class EventStreamParser:
 async def follow_events(
     state_file: Path, types: Sequence[str], on_connection_change: Callable[[bool], None]
 ) -> AsyncIterator[FeedEvent]:
-    """Yield each event of these types that is detected from now on, across restarts of the daemon.
+    """Yield each event that is detected from now on, and reconnect when the connection is lost.
 
-    Without types, all events are yielded. `on_change` is called with True whenever the daemon is reached, and with
-    False whenever the connection ends. Events that are detected while there is no connection are yielded later.
-    Raises CommandError if no daemon runs at the beginning, or if the daemon refuses the request.
+    If `types` is not empty, only events of these types are yielded. Events that were detected without a connection are
+    yielded after the reconnect. `on_connection_change` is called with True after a connect and with False after a
+    disconnect. Raises CommandError if no daemon is running at first, or if the daemon refuses the request.
     """
     socket_file = socket_path(state_file)
     position: int | None = None
@@ -113,17 +113,17 @@ async def follow_events(
 
 
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
-    """Return the number of the event after which the stream begins; `known` is None at the first connection.
+    """Return the number of the event after which the stream begins.
 
-    At the first connection, the answer's header gives the number. The result is None if an older daemon does not send
-    that header.
+    That is `known` or, if `known` is None (at the first connection), the number in a header of the answer. Returns None
+    if that header is missing, because older daemons do not send it.
     """
     said = answer.headers.get(POSITION, "")
     return int(said) if known is None and said.isdecimal() else known
 
 
 async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
-    """Raise CommandError for a permanent refusal; return if the daemon is only busy or stopping."""
+    """Raise CommandError, except if the status says that the daemon is only busy or stopping."""
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return
     try:

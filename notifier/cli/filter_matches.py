@@ -16,27 +16,27 @@ COLUMNS: Final = (Column("destination"), Column("trainings", align_right=True), 
 
 
 class Directory(Struct, frozen=True):
-    """A source's lists: titles by training id, and facts about people by user id; None if a list could not be read."""
+    """A source's training titles by training id, and facts about people by user id; None if a list was not read."""
 
     trainings: Mapping[str, str] | None = None
     people: Mapping[str, PersonFacts] | None = None
 
 
 class MatchCount(Struct, frozen=True):
-    """The number of known trainings or people, and the number that a destination's filters match."""
+    """The number of known trainings (or people), and how many of them match a destination's filters."""
 
     matched: int
     known: int
 
     def __str__(self) -> str:
-        """Return the numbers as words."""
+        """Return text such as `3 of 20`."""
         return f"{self.matched:,} of {self.known:,}"
 
 
 class FilterMatches(Struct, frozen=True):
-    """The matches of a destination's filters in the lists of all its sources; None if a list is not known.
+    """What a destination's filters match in the lists of its sources; None if a source's list was not read.
 
-    `unmatched` holds the key of the filter and the pattern for each pattern that matches nothing.
+    `unmatched` has an entry for each pattern that matches nothing: the filter's key and the pattern.
     """
 
     destination: str
@@ -57,7 +57,7 @@ class FilterMatches(Struct, frozen=True):
         return self.destination, str(self.trainings or NOTHING), str(self.people or NOTHING)
 
     def warnings(self) -> Iterator[str]:
-        """Yield sentences about patterns that match nothing, and about filters that together match nothing."""
+        """Yield a sentence for each pattern without a match, and if the filters exclude all trainings or all people."""
         for key, pattern in self.unmatched:
             what = "excludes nothing" if pattern.startswith(EXCLUDES) else "matches nothing"
             yield f'destinations.{self.destination}.{key}: "{pattern}" {what} in the present lists of its sources'
@@ -70,7 +70,7 @@ class FilterMatches(Struct, frozen=True):
 
 
 def count_matches(settings: Settings, directories: Mapping[str, Directory]) -> list[FilterMatches]:
-    """Return the matches of each destination; `directories` has the lists of the sources that answered, by name."""
+    """Count the matches of each destination. `directories` has the lists of each source that answered, by source."""
     return [
         _count_matches_of(
             name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)]

@@ -18,19 +18,19 @@ NOTHING: Final = "-"
 
 
 def terminal_safe(text: str) -> str:
-    """Return `text` on one line, without characters that control a terminal, which names may contain."""
+    """Return `text` on one line, with `?` for each character that could control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def terminal_safe_json(line: str) -> str:
-    """Return a line of JSON, with characters that control a terminal escaped."""
+    """Return a line of JSON with characters that control a terminal escaped."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def local_time(ms: int | None) -> str:
-    """Return Unix milliseconds as local time, such as `2026-11-21 17:00:00`, or `-` for None.
+    """Format Unix milliseconds as local time, such as `2026-11-21 17:00:00`; return `-` for None.
 
-    A time that cannot be converted to local time is returned in UTC or, as a last resort, as a number.
+    A time that cannot be converted to local time is formatted in UTC or, as a last resort, as a number.
     """
     if ms is None:
         return NOTHING
@@ -42,12 +42,12 @@ def local_time(ms: int | None) -> str:
 
 
 def parse_time_ms(iso: str | None) -> int | None:
-    """Return a time such as `2026-11-21T17:00:00.123Z`, from `/v1/status`, in Unix milliseconds; None for None."""
+    """Parse a time such as `2026-11-21T17:00:00.123Z` into Unix milliseconds; return None for None."""
     return None if iso is None else round(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
 def relative_time(ms: int | None, now_ms: int) -> str:
-    """Return a time as its distance from now in the largest unit, such as `12s ago`, `now` or `in 3h`; `-` for None."""
+    """Format a time relative to `now_ms`, such as `12s ago`, `now` or `in 3h`; return `-` for None."""
     if ms is None:
         return NOTHING
     seconds = round(abs(now_ms - ms) / 1000)
@@ -59,12 +59,12 @@ def relative_time(ms: int | None, now_ms: int) -> str:
 
 
 def format_count(number: int, singular: str, plural: str | None = None) -> str:
-    """Return a number with its noun, such as `1 new event` or `3,012 new events`."""
+    """Format a number with its noun, such as `1 new event` or `3,012 new events`."""
     return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
 
 
 class Column(Struct, frozen=True):
-    """A column of a table; `right` aligns it to the right, `least` is its minimum width while rows may still follow."""
+    """A column of a table. `min_width` applies only to tables that may grow (see TableWriter)."""
 
     title: str
     align_right: bool = False

@@ -14,16 +14,16 @@ AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
 class GlobalOptions(Struct, frozen=True):
-    """The values of the common options. An option after the command's name overrides the same one before it."""
+    """The values of the global options. An option after the command's name overrides the same option before it."""
 
     config: Path | None = None
     secrets_dir: Path | None = None
     verbose: bool = False
 
     def log_level(self, default: str = "critical") -> str:
-        """Return the log level: the most detailed one with `--verbose`, else `otherwise`.
+        """Return `debug` with the option `--verbose`, else the log level `default`.
 
-        The default logs only internal errors, for commands that print their own failures.
+        At the level `critical`, only internal errors are logged; it suits commands that print their failures.
         """
         return "debug" if self.verbose else default
 
@@ -57,12 +57,12 @@ _OPTIONS: Final = (
 
 
 def add_global_options(command: AnyCallable) -> AnyCallable:
-    """Return `command` with the common options added."""
+    """Return `command` with the global options added."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def pass_global_options(command: Callable[Concatenate[GlobalOptions, P], R]) -> Callable[P, R]:
-    """Return `command` with the common options added; it gets their values as its first argument."""
+    """Return `command` with the global options added; their values become its first argument."""
     return add_global_options(click.make_pass_decorator(GlobalOptions, ensure=True)(command))

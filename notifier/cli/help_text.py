@@ -1,6 +1,6 @@
-"""The examples at the end of a command's help."""
+"""Formats the examples at the end of a command's help."""
 
 
 def examples(*commands: str) -> str:
-    """Return examples, one per line, after a backspace character, which keeps click from rewrapping them."""
+    """Format example commands, one per line. The leading backspace character makes click keep the line breaks."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])

@@ -96,7 +96,7 @@ _BACKTICKS: Final = re.compile(r"`([^`]+)`")
 
 
 def page() -> str:
-    """Return the manual page."""
+    """Return the source of the manual page."""
     return "\n".join(_page_lines()) + "\n"
 
 
@@ -165,7 +165,7 @@ def _code_block(commands: Iterable[str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return prose as troff in short lines; text between backticks is bold, and can be copied from the page."""
+    """Convert prose to troff in short lines. Text between backticks becomes bold and can be copied from the page."""
     pieces = _BACKTICKS.split(text.replace("\\", r"\e"))
     written = "".join(
         rf"\fB{_escape_for_copying(piece)}\fR" if number % 2 else _escape_option_hyphens(piece)
@@ -177,7 +177,7 @@ def _text(text: str) -> str:
 
 
 def _verbatim(text: str) -> str:
-    """Return text as troff that shows every character unchanged, for text that a reader may type."""
+    """Convert text to troff that shows every character unchanged, for commands that a reader may copy."""
     return _LEADING_CONTROL.sub(r"\\&\1", _escape_for_copying(text.replace("\\", r"\e")))
 
 

@@ -1,4 +1,4 @@
-"""Changes deliveries and destinations in this process, for commands that run without a daemon."""
+"""Changes deliveries and destinations directly in the store, for commands when no daemon is running."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 def set_enabled_offline(settings: Settings, destination: str, *, enabled: bool) -> tuple[Health, bool]:
-    """Enable or disable a destination; return its health, and whether this ended a pause. Raises CommandError."""
+    """Enable or disable a destination; return its health, and whether a pause after failures ended.
+
+    Raises CommandError.
+    """
 
     async def switch() -> tuple[Health, bool]:
         async with lone_store(settings) as store:
@@ -49,7 +52,7 @@ def set_enabled_offline(settings: Settings, destination: str, *, enabled: bool) 
 
 
 def end_pause_offline(settings: Settings, destination: str) -> bool:
-    """End a destination's pause after failures; return whether there was one. Raises CommandError."""
+    """End a destination's pause after failures; return whether it was paused. Raises CommandError."""
 
     async def end_wait() -> bool:
         async with lone_store(settings) as store:
@@ -76,7 +79,7 @@ def retry_offline(settings: Settings, request: Retry) -> "RetriedDocument":
 
 
 def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "PersonForgottenDocument":
-    """Erase a person's data or, with `dry_run`, only look up who is meant; return what the daemon would report.
+    """Erase a person's data or, with `dry_run`, only look the person up; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
@@ -85,7 +88,7 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
         async with lone_store(settings) as store:
             done = await people.forget(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
-                # The file is written again before the store is closed, so that its previous version loses the data too.
+                # Closing the store writes the essentials once more, so that their older generation loses the data too.
                 await write_essentials(store)
             return done
 
@@ -94,7 +97,7 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
 
 
 def drop_offline(settings: Settings, request: Drop, *, dry_run: bool) -> "DroppedDocument":
-    """Remove deliveries from the queue for good, or only count them; return the same object as the daemon would.
+    """Drop deliveries or, with `dry_run`, only count them; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
@@ -110,7 +113,7 @@ def drop_offline(settings: Settings, request: Drop, *, dry_run: bool) -> "Droppe
 
 
 def move_offline(settings: Settings, old: str, new: str) -> "ActionResult[MovedDocument]":
-    """Move the waiting deliveries of a destination to another; return the same result as the daemon would.
+    """Move the waiting deliveries of the destination `old` to `new`; return the same result as the daemon would.
 
     Raises CommandError, NameNotFoundError.
     """
@@ -133,11 +136,12 @@ def _as_name_error() -> Iterator[None]:
 
 
 def replay_offline(settings: Settings, request: Replay, show_progress: Callable[[int, int], None]) -> "PlanDocument":
-    """Put the requested past events back into the queue without pauses; with `wish.dry_run`, only count them.
+    """Put past events back into the queue; return the plan, the same object as the daemon would return.
 
-    Pauses are not needed, because without a daemon there are no newer events that would have to wait. A replay
-    that is interrupted by Ctrl-C is over; if this process is killed, the next daemon continues it. `show` is called
-    with the number of deliveries put back and their total. Returns the plan as the daemon would. Raises CommandError.
+    With `request.dry_run`, only counts the events. Ctrl-C ends the replay for good. If this process is killed, the next
+    daemon continues the replay. `show_progress` is called with the number of deliveries in the queue and the total.
+    The daemon pauses between portions to let new events pass; without a daemon there are no new events, and no pauses.
+    Raises CommandError.
     """
 
     async def requeue_deliveries() -> "PlanDocument":
@@ -168,7 +172,7 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
 
 
 def stop_replay_offline(settings: Settings) -> "ReplayProgressDocument":
-    """Stop the replays that the last daemon left unfinished; return the object of `GET /v1/replay`.
+    """Stop the replays that the previous daemon did not finish; return the object of `GET /v1/replay`.
 
     Raises CommandError.
     """

@@ -1,4 +1,4 @@
-"""Runs a round, a sweep or a release in this process, for commands that run without a daemon."""
+"""Runs a poll, a sweep or a release in this process, for commands when no daemon is running."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ _REFRESH_SECONDS: Final = 0.2
 
 
 def poll_offline(settings: Settings, source: str) -> int:
-    """Poll a source, also for older records that only the API's count reveals; return the number of new events.
+    """Poll a source, and return the number of new events.
 
-    Raises CommandError.
+    Includes the count check and, if the count differs, the search for the difference. Raises CommandError.
     """
     new_events: list[Event] = []
 
@@ -38,12 +38,12 @@ def poll_offline(settings: Settings, source: str) -> int:
 
 
 def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> Mapping[str, Any]:
-    """Sweep the whole list, show the progress, and return the sweep's result. Raises CommandError."""
+    """Run a sweep of a source; return the object `sweep` as in `/v1/status`. Raises CommandError."""
     new_events: list[Event] = []
 
     async def sweep() -> Mapping[str, Any]:
         async with lone_watcher(settings, source, new_events.extend) as watcher:
-            # A first sweep begins with a head poll anyway. Before a later one, this poll finds new records quickly.
+            # A source's first sweep begins with a head poll anyway. Before a later sweep, this finds new records fast.
             await _poll_or_fail(watcher)
             await watcher.begin_sweep()
             return {**await _wait_for_sweep(watcher, show_progress), "changes": len(new_events)}
@@ -55,15 +55,15 @@ def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> 
 def release_offline(
     settings: Settings, source: str, direction: Direction, *, silently: bool, show_progress: ShowSweep
 ) -> int:
-    """Report held-back changes, or accept them silently; return the number of their records.
+    """Report held changes or, with `silently`, accept them without events; return the number of records.
 
-    Removals and changes require a sweep, whose progress is shown. Raises CommandError.
+    Held removals and changes require a sweep, whose progress is shown. Raises CommandError.
     """
 
     async def release() -> int:
         async with lone_watcher(settings, source, lambda _events: None) as watcher:
             if direction is not Direction.ARRIVALS and held_figures(watcher.memory)[direction]:
-                # If the records have come back by themselves, this poll ends the hold.
+                # If the API has undone the changes, this poll ends the hold.
                 await _poll_or_fail(watcher)
             released = await watcher.release(direction, silently=silently)
             if watcher.is_sweeping:
@@ -75,7 +75,7 @@ def release_offline(
 
 
 async def _wait_for_sweep(watcher: Watcher, show_progress: ShowSweep) -> Mapping[str, Any]:
-    """Show a sweep's progress to its end, and return the result. Raises CommandError if the sweep was interrupted."""
+    """Show a sweep's progress until it ends, and return its last state. Raises CommandError if it was interrupted."""
     while True:
         running = watcher.is_sweeping
         progress: Mapping[str, Any] = sweep_status(await watcher.latest_sweep(), running=running) or {}

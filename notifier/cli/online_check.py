@@ -1,4 +1,4 @@
-"""Tries the tokens of a configuration, for `notifier check --online` and after `notifier init`."""
+"""Tries each source's token, for `notifier check --online` and after `notifier init`."""
 
 import asyncio
 from contextlib import closing
@@ -30,7 +30,7 @@ _COLUMNS: Final = (
 
 
 def probe_sources(global_options: GlobalOptions, settings: Settings) -> "Sequence[ProbeResult]":
-    """Try the token of each source, and return the results. Nothing is stored, or sent to destinations."""
+    """Try the token of each source, and return the results. Nothing is stored, and destinations get no request."""
     # Imported here, because these imports take half a second and an offline check does not need them.
     from notifier.cli.source_probe import probe_all  # noqa: PLC0415
 
@@ -39,11 +39,10 @@ def probe_sources(global_options: GlobalOptions, settings: Settings) -> "Sequenc
 
 
 def store_warnings(settings: Settings) -> "Iterator[str]":
-    """Yield a sentence for each destination that is not configured but has waiting events in the store.
+    """Yield warnings about the store, if it exists.
 
-    If the clock of the database's server differs from that of this machine, yield a sentence about that too.
-
-    Raises CommandError if the store is in a database that cannot be used.
+    A destination is reported if events wait for it although it is not configured. A database server is reported if its
+    clock differs from this machine's clock. Raises CommandError if the database cannot be used.
     """
     is_file = not settings.store.url.get_secret_value()
     if is_file and not settings.store.path.exists():
@@ -70,19 +69,19 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
 
 
 def show_probes(probes: "Sequence[ProbeResult]") -> None:
-    """Show the results as a table."""
+    """Print the results of the probes as a table."""
     TableWriter(*_COLUMNS).show(probe.row() for probe in probes)
 
 
 def match_filters(settings: Settings, probes: "Sequence[ProbeResult]") -> "list[FilterMatches]":
-    """Return, for each destination, the matches of its filters in the lists of its sources."""
+    """Count what each destination's filters match in the lists that the probes read."""
     from notifier.cli.filter_matches import count_matches  # noqa: PLC0415 - slow to import, like the probe
 
     return count_matches(settings, {probe.source: probe.directory for probe in probes})
 
 
 def show_matches(matches: "Sequence[FilterMatches]") -> None:
-    """Show the numbers of trainings and people that each destination's filters match, and patterns without a match."""
+    """Print how many trainings and people each destination's filters match, and warn about patterns without a match."""
     from notifier.cli.filter_matches import COLUMNS  # noqa: PLC0415 - slow to import, like the probe
 
     if matches:
@@ -93,7 +92,7 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
 
 
 def raise_on_problems(probes: "Sequence[ProbeResult]") -> None:
-    """Raise CommandError if one of the sources cannot be used as configured."""
+    """Raise CommandError, with all problems, if a probe found problems."""
     troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
     if troubles:
         raise CommandError(f"{format_count(len(troubles), 'request')} failed online:", *troubles)

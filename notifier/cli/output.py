@@ -1,4 +1,4 @@
-"""All output to a terminal, a pipe or a file: lines, facts and tables."""
+"""Prints lines, JSON, names with values, and tables to standard output."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ _LONGEST_CELL: Final = 300
 
 
 def is_terminal() -> bool:
-    """Return whether the output goes to a terminal, and not to a file or a program."""
+    """Return whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
@@ -34,7 +34,7 @@ def echo(*lines: str) -> None:
 
 
 def echo_bytes(content: bytes) -> None:
-    """Print a part of a file unchanged. If the output is closed or fails, end as `echo` does."""
+    """Print bytes unchanged. A closed pipe or a failed write has the same effect as in `echo`."""
     if content:
         _print(content, nl=False)
 
@@ -54,7 +54,7 @@ def echo_json(documents: Iterable[Any]) -> None:
 
 
 def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
-    """Show each page as soon as it is read; if there are no pages, print that on standard error."""
+    """Call `show` with each page as soon as the page is read. If there are none, print a note on standard error."""
     empty = True
     for page in pages:
         show(page)
@@ -75,19 +75,19 @@ def _cut(cell: str) -> str:
 
 
 class TableWriter:
-    """A table that is printed in parts: the titles once, then rows in any number of calls.
+    """Prints a table in parts: the titles once, then rows in any number of calls.
 
-    On a terminal it is drawn by `rich`; in a pipe it is plain text with titles in capitals.
+    On a terminal, `rich` draws the table. Otherwise the table is plain text with titles in capitals.
     """
 
     def __init__(self, *columns: Column, may_grow: bool = False) -> None:
-        """Initialize with the columns; `grows` means that more rows may follow, so that minimum widths are used."""
+        """Initialize with the columns. With `may_grow`, later rows may need more space, so minimum widths apply."""
         self._columns = columns
         self._widths = tuple(max(len(column.title), column.min_width if may_grow else 0) for column in columns)
         self._titles_printed = False
 
     def show(self, rows: Iterable[Sequence[str]]) -> None:
-        """Print rows, aligned with the earlier ones. A cell that is too long shifts the rest of its row."""
+        """Print rows, aligned with those of earlier calls. A cell wider than its column shifts the cells after it."""
         cells = [[_cut(terminal_safe(cell)) for cell in row] for row in rows]
         if not self._titles_printed:
             lengths = ([len(cell) for cell in row] for row in cells)

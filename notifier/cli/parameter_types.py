@@ -1,4 +1,4 @@
-"""Types of option values that click does not have, and the completion of names from the configuration."""
+"""Parameter types that click lacks, and shell completion of the names of sources and destinations."""
 
 import math
 import re
@@ -18,16 +18,16 @@ _RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([smh]))?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _HIGHEST_RATE: Final = 10_000
 json_object_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-"""The option `--json` of commands that print one result."""
+"""The option `--json` of commands that print one JSON object."""
 
 
 class ListenType(click.ParamType[Address | None]):
-    """An address to listen on, in the notation of the configuration; an empty text is converted to None."""
+    """Parameter type: an address to listen on, as in the configuration; an empty string becomes None."""
 
     name = "address"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address | None:
-        """Parse the address, or fail like click's own types."""
+        """Parse the address. Raises BadParameter, like click's own types."""
         try:
             return parse_listen(value)
         except InvalidValue as wrong:
@@ -35,12 +35,12 @@ class ListenType(click.ParamType[Address | None]):
 
 
 class RateType(click.ParamType[float]):
-    """A rate, converted to a number per second: `5/s`, `30/m`, `2.5/h`, or `5`."""
+    """Parameter type: a rate such as `5/s`, `30/m`, `2.5/h` or `5` (per second), converted to a number per second."""
 
     name = "rate"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse the rate, or fail like click's own types."""
+        """Parse the rate. Raises BadParameter, like click's own types."""
         match = _RATE.fullmatch(value) if isinstance(value, str) else None
         rate = float(match[1]) / _SECONDS[match[2] or "s"] if match else math.nan
         if not 0 < rate <= _HIGHEST_RATE:
@@ -49,14 +49,14 @@ class RateType(click.ParamType[float]):
 
 
 class OneOf(click.Choice[str]):
-    """A choice of words. The error for another word suggests a similar one."""
+    """Parameter type: one of several words. The error for an invalid word suggests a similar valid word."""
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's
-        """Return a message with the possible words."""
+        """Return the error message for a missing value, with a list of the valid words."""
         return f"It is one of {', '.join(self.choices)}."
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
-        """Return a message with the possible words, and the most similar one if there is any."""
+        """Return the error message for an invalid value, with a list of the valid words and perhaps a suggestion."""
         message = super().get_invalid_choice_message(value, ctx)
         likely = nearest(str(value), self.choices)
         return f"{message.removesuffix('.')}; did you mean `{likely}`?" if likely else message
@@ -67,12 +67,12 @@ RATE: Final = RateType()
 
 
 def source_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the sources whose names begin with `incomplete`."""
+    """Return the names of configured sources that begin with `incomplete`, for shell completion."""
     return [name for name in _names(context).sources if name.startswith(incomplete)]
 
 
 def destination_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the destinations whose names begin with `incomplete`."""
+    """Return the names of configured destinations that begin with `incomplete`, for shell completion."""
     return [name for name in _names(context).destinations if name.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""Shows the progress of a sweep or of copying the state file on a terminal."""
+"""Shows, on a terminal, the progress of a sweep or of a copy of the state file."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +14,14 @@ from notifier.cli.output import is_terminal
 _PAGE_BYTES: Final = 4096
 _REFRESH_SECONDS: Final = 0.3
 ShowSweep = Callable[[Mapping[str, Any]], None]
-"""A function that shows the progress of a sweep; it gets the sweep's object from `/v1/status`."""
+"""A function that shows the progress of a sweep. Its argument is the object `sweep` of a source in `/v1/status`."""
 
 
 @contextmanager
 def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows progress on a terminal, and does nothing elsewhere.
+    """Yield a function that shows the progress of a copy, or does nothing without a terminal.
 
-    Its arguments are the number of pages copied and their total.
+    The function takes the number of pages copied and the total number of pages.
     """
     if not is_terminal():
         yield lambda _done, _total: None
@@ -34,7 +34,10 @@ def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[str, Any]:
-    """Follow the daemon's sweep to its end, and return the result. Raises CommandError if the sweep is interrupted."""
+    """Wait until the daemon's sweep of a source ends, and return the object of the sweep from `/v1/status`.
+
+    Calls `show` with that object again and again. Raises CommandError if the sweep is interrupted.
+    """
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
         if answer is None:
@@ -55,7 +58,7 @@ def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[st
 
 @contextmanager
 def sweep_progress(source: str, *, quiet: bool) -> Iterator[ShowSweep]:
-    """Yield a function that shows a sweep's progress, or does nothing if there is no terminal or `quiet` is set."""
+    """Yield a function that shows a sweep's progress, or does nothing with `quiet` or without a terminal."""
     if quiet or not is_terminal():
         yield lambda _progress: None
         return

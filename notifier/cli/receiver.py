@@ -1,4 +1,4 @@
-"""A receiver of webhooks for tests by hand: it verifies and shows requests, and answers with given statuses."""
+"""A webhook receiver for manual tests: it verifies and shows each request, and answers with given HTTP statuses."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ _HOST: Final = "127.0.0.1"
 
 
 class ReceivedEvent(Struct, frozen=True):
-    """An event in a request; `is_repeated` means that an earlier request with the same id was answered with success."""
+    """An event in a request. `is_repeated` is true if an event with the same id was accepted before."""
 
     id: str
     type: str
@@ -27,7 +27,7 @@ class ReceivedEvent(Struct, frozen=True):
 
 
 class ReceivedRequest(Struct, frozen=True):
-    """A request and its answer; `verdict` is None if no secret is known, so that the signature cannot be verified."""
+    """A request and the HTTP status of its answer. `verdict` is None if the signature was not verified."""
 
     verb: str
     path: str
@@ -54,10 +54,10 @@ class ReceivedRequest(Struct, frozen=True):
 
 
 class WebhookReceiver(Struct):
-    """Answers requests with the given `statuses`, one after the other, and then always with the last one.
+    """Answers each request with the next of `statuses`. At the end of the list, the last status is repeated.
 
-    Only genuine requests with events use up a status. A request with a wrong signature is answered with 401. `show` is
-    called with each request.
+    A request with an invalid signature (answered with 401) or without events uses up no status. `show` is called with
+    each request.
     """
 
     secrets: Sequence[str]
@@ -68,7 +68,7 @@ class WebhookReceiver(Struct):
 
     @asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[str]:
-        """Listen on this port of the machine (0 for any free port), and yield the URL. Raises OSError."""
+        """Listen on this port of 127.0.0.1 (0: any free port), and yield the receiver's URL. Raises OSError."""
         app = web.Application(client_max_size=LONGEST_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -102,7 +102,7 @@ class WebhookReceiver(Struct):
         if status // 100 == 2:  # noqa: PLR2004 - a success
             self._remember_confirmed([one.id for one in events if one.id])
         self._report(request, status, verdict, events)
-        # Slack and the services that imitate it confirm with this word.
+        # Slack, and services that imitate it, answer `ok`.
         return web.Response(status=status, text="ok" if status == HTTPStatus.OK else None)
 
     def _next_status(self) -> int:
@@ -128,9 +128,9 @@ class WebhookReceiver(Struct):
 
 
 def events_in(document: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield the id, type and text of each event in a body: CloudEvents, Standard Webhooks, or a message for people.
+    """Yield the id, type and text of each event or message in the body of a request.
 
-    Raises ValueError if there is none.
+    The body is in one of the formats of the destination types `http`, `slack` and `teams`; if not, raises ValueError.
     """
     match document:
         case list(several):

@@ -1,4 +1,4 @@
-"""Describes replays in lines of text, from the object of `GET /v1/replay`."""
+"""Formats the object of `GET /v1/replay` as lines of text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from notifier.cli.formatting import format_count, local_time, parse_time_ms
 
 
 def history_lines(progress: Mapping[str, Any]) -> list[str]:
-    """Return lines about the latest replay, the one before it, and older ones that are under way."""
+    """Return lines about the latest two replays, and about older replays that are not finished."""
     if progress["state"] is None:
         return ["no replay is stored"]
     return [
@@ -19,7 +19,7 @@ def history_lines(progress: Mapping[str, Any]) -> list[str]:
 
 
 def unfinished_lines(replay: Mapping[str, Any]) -> list[str]:
-    """Return lines about deliveries that a replay has not queued, and a way to continue; no lines if all are queued."""
+    """Return lines about deliveries that a replay has not put into the queue yet, and about how to continue it."""
     lines = [
         f"  {name}: {part['queued']:,} of {format_count(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
         f"{_wait_suffix(part)}"

@@ -1,4 +1,4 @@
-"""Rich output for a terminal: tables, coloured words, and a progress bar."""
+"""Draws tables, coloured words and a progress bar on a terminal, with the library `rich`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +25,13 @@ _STYLES: Final = {
     "disabled": "red",
     "no": "red",
 }
-"""The colours of words that are states, by word."""
+"""The colour of a cell that contains exactly this word."""
 
 
 def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], *, show_titles: bool) -> None:
-    """Print rows as a table; `titled`: with titles above the columns.
+    """Print rows as a table, with `show_titles` below the titles of the columns.
 
-    Rows wider than the terminal are printed whole, and the terminal wraps them. So they stay aligned and can be copied.
+    A row wider than the terminal is not cut; the terminal wraps it.
     """
     console = Console(highlight=False)
     widest = [max([width, *map(len, cells)]) for width, *cells in zip(widths, *rows, strict=True)]
@@ -46,7 +46,7 @@ def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Seque
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """Show a progress bar; yield a function that updates it with the amount done, the total (or None) and a remark."""
+    """Show a progress bar; yield a function that sets the amount done, the total (None: unknown) and a remark."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

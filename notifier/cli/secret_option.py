@@ -1,4 +1,4 @@
-"""Reads a secret from an option: the value itself, or `@FILE`, because other users can see command lines."""
+"""Reads a secret from an option's value, or from a file that the value `@FILE` names."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ LONGEST_SECRET: Final = 65_536
 
 
 def read_secret(value: str | None) -> str | None:
-    """Return `value` itself or, if it is `@FILE`, the content of that file; `@-` is the first line of standard input.
+    """Return the secret: for `@FILE` the content of the file, for `@-` the first line of standard input, else `value`.
 
     Raises CommandError if the file cannot be read.
     """

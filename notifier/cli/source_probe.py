@@ -35,15 +35,15 @@ _ADVICE: Final = {
 """The advice if the token has no permission to read a list, by the name of the list."""
 
 _REQUESTS_PER_MINUTE: Final = 60
-"""The limit of requests per minute, at which the five requests of one source need not wait."""
+"""The rate limit of a probe, at which the five requests to one source need not wait."""
 
 
 class ProbeResult(Struct, frozen=True):
-    """The result for one source; None stands for an unknown value.
+    """What a probe found out about one source; None means unknown.
 
-    If names were requested, `names` holds the number of `people` and of `trainings`, and `directory` the lists
-    themselves. `unreadable` is the number of records on the newest page that cannot be read. `troubles` are sentences
-    for the operator. The requests went through `proxy`, or directly if it is None.
+    `directory` holds the lists of names that were read, and `names` the number of entries of each list. `unreadable`
+    counts the records on the newest page that cannot be read. `troubles` are sentences about problems, for the
+    operator. If `proxy` is None, the requests were sent directly.
     """
 
     source: str
@@ -93,7 +93,10 @@ async def probe_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
 
 
 async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
-    """Request the count, the newest page and, if configured, the names. Failures are in the result's `troubles`."""
+    """Request a source's record count, its newest page and, if configured, the names; return the result.
+
+    Failures are reported in the `troubles` of the result.
+    """
     exchange = HttpExchange(session, settings)
     client = Client(exchange, settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
     try:
@@ -119,7 +122,7 @@ async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSess
 
 
 def _unreadable_problems(page: Page) -> Iterator[str]:
-    """Yield a sentence for each field that makes records unreadable, with their number, an example and the problem."""
+    """Yield a sentence for each field that makes records unreadable: how many, an example, and the problem."""
     by_field: dict[str | None, list[InvalidRecord]] = {}
     for bad in page.bad:
         by_field.setdefault(bad.field_name, []).append(bad)
@@ -132,14 +135,14 @@ def _unreadable_problems(page: Page) -> Iterator[str]:
 
 
 def _clock_problems(served_at_ms: int | None) -> list[str]:
-    """Return a sentence, in a list, if this machine's clock differs too much from the API's; else an empty list."""
+    """Return a list with one sentence if the clocks of this machine and the API differ too much, else an empty list."""
     peers = PeerClocks(SystemClock())
     peers.note("", served_at_ms)
     return [condition.summary for condition in rules.clock_conditions(peers, ())]
 
 
 async def _add_names(client: Client, settings: SourceSettings, result: ProbeResult) -> ProbeResult:
-    """Read the lists of names that the daemon would read, and return the result with the names added."""
+    """Read the lists of names that the daemon reads too, and return `result` with the lists added."""
     lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
         "people": client.people(),
         "trainings": client.trainings(),
@@ -154,7 +157,7 @@ async def _add_names(client: Client, settings: SourceSettings, result: ProbeResu
             advice = _ADVICE[list_name] if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
             result = replace(result, troubles=(*result.troubles, f"names of {list_name}: {failure.message}{advice}"))
             if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
-                # The client would now wait until the rate limit allows more, which this command must not do.
+                # The client would delay another request until the rate limit allows it, but this command must not wait.
                 break
     directory = Directory(
         {id_: training.title for id_, training in names_by_list["trainings"].items()}
@@ -181,7 +184,7 @@ async def _collect(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, A
 
 
 def _with_job_title(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
-    """Return a person's facts, with the job title added; unchanged if the title of the job is not known."""
+    """Return a person's facts with the job title added, or unchanged if the title is unknown."""
     job = facts.get(PersonField.JOB_TITLE_ID)
     if jobs is None or (isinstance(job, str) and job not in jobs):
         return facts

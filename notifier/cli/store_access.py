@@ -1,4 +1,4 @@
-"""Opens the store read-only, whether a daemon runs or not."""
+"""Opens the store read-only, with or without a running daemon."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,11 +17,11 @@ from notifier.store.recovery.opener import pending
 
 
 @contextmanager
-def open_store(location: StoreSettings | Path) -> Iterator[Database]:
-    """Open the store read-only. Print a note if the next daemon will change the file first, for example migrate it.
+def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
+    """Open the store read-only. Prints a note if the file is old because a restored or rebuilt file will replace it.
 
-    `place` is the path of the state file if the settings are not known. Raises CommandError if the store does not exist
-    or cannot be read.
+    `location` is the path of the state file if the settings are unknown. Raises CommandError if the store does not
+    exist or cannot be read.
     """
     if isinstance(location, StoreSettings):
         if is_database(location):
@@ -57,17 +57,17 @@ def _open_database(store: StoreSettings) -> Iterator[Database]:
 
 
 class FollowedStore:
-    """A store opened read-only. If another state file replaces it, as after a restore, the new file is opened."""
+    """A store that is read repeatedly. If the state file is replaced, for example by a restore, opens the new file."""
 
     def __init__(self, path: Path | None, opened: Database) -> None:
-        """Initialize with an open store, which the caller closes; `close` only closes files that are opened later."""
+        """Initialize with an open database, which the caller closes. `close` closes only files opened here."""
         self._path = path
         self._db = opened
         self._given_db = opened
         self._file_id = None if path is None else _file_identity(path)
 
     def current(self) -> tuple[Database, bool]:
-        """Return the database to read, and whether it differs from the one that the last call returned."""
+        """Return the database to read, and whether it differs from the result of the previous call."""
         found = None if self._path is None else _file_identity(self._path)
         if self._path is None or found is None or found == self._file_id:
             return self._db, False
@@ -75,24 +75,24 @@ class FollowedStore:
             with errors_named(self._path):
                 db = open_for_reading(self._path)
         except StoreError:
-            # The file is being replaced or migrated. Until it can be read, the earlier one is returned.
+            # The new file is not complete or not migrated yet. Until it can be read, the old database is returned.
             return self._db, False
         self.close()
         self._db, self._file_id = db, found
         return db, True
 
     def close(self) -> None:
-        """Close the present file, except if it is the one that the caller opened."""
+        """Close the database, unless the caller opened it."""
         if self._db is not self._given_db:
             self._db.close()
 
 
 @contextmanager
 def follow_store(location: StoreSettings | Path) -> Iterator[FollowedStore]:
-    """Open the store read-only, to be read again and again even if another file replaces it. Raises CommandError."""
+    """Open the store read-only, for repeated reading even if the state file is replaced. Raises CommandError."""
     file = location.path if isinstance(location, StoreSettings) else location
     path = None if isinstance(location, StoreSettings) and is_database(location) else file
-    with open_store(location) as db, closing(FollowedStore(path, db)) as followed:
+    with open_store_read_only(location) as db, closing(FollowedStore(path, db)) as followed:
         yield followed
 
 

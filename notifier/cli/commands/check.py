@@ -1,4 +1,4 @@
-"""The command `notifier check`, which validates the configuration, and tries the tokens if asked."""
+"""The command `notifier check`, which validates the configuration and, with --online, tries the API tokens."""
 
 import os
 from pathlib import Path
@@ -139,7 +139,7 @@ def _document(
 
 
 def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
-    """Yield, for each private key that signs requests, the destination's name and the public key."""
+    """Yield the destination's name and the public key for each private key that signs requests."""
     for name, destination in settings.destinations.items():
         for secret in destination.secret if isinstance(destination, HttpSettings) else ():
             if (text := secret.get_secret_value()).startswith(PRIVATE):

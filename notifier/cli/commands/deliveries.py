@@ -190,7 +190,7 @@ def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) ->
 
 
 def _require_known_destination(db: Database, settings: Settings | None, name: str | None) -> None:
-    """Raise CommandError if no destination of this name is configured or has past deliveries."""
+    """Raise NameNotFoundError if no destination with this name is configured or has deliveries in the store."""
     if settings is not None and name is not None and name not in history.known_destination_names(db):
         require_destination(settings, name)
 
@@ -202,7 +202,7 @@ def _pages(store: FollowedStore, delivery_filter: DeliveryFilter, *, follow: boo
     while follow:
         db, is_replaced = store.current()
         if is_replaced:
-            # A state file that replaces another may number its attempts differently.
+            # The new state file may number its attempts differently.
             last_attempt = min(last_attempt, history.newest_attempt(db))
         before = last_attempt
         attempted, last_attempt = history.tried_after(db, last_attempt, delivery_filter, _PAGE)

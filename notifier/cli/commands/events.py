@@ -24,7 +24,7 @@ _CHECK_SECONDS: Final = 0.2
 """Seconds between two checks for new events; a check takes some microseconds."""
 
 _HIGHEST: Final = 2**63 - 1
-"""The highest number that SQLite supports."""
+"""The largest integer that SQLite supports."""
 
 _COLUMNS: Final = (
     Column("seq", align_right=True, min_width=5),
@@ -80,7 +80,7 @@ def _pages(store: FollowedStore, after: int, *, follow: bool) -> Iterator[list[E
     while True:
         db, is_replaced = store.current()
         if is_replaced:
-            # A state file that replaces another may lack the latest events, and uses their numbers again.
+            # The new state file may lack the latest events, and may use their numbers for other events.
             after = min(after, position(db))
         page = history.events_after(db, after, _PAGE)
         if page:
@@ -97,7 +97,7 @@ def _show_json(page: Sequence[Event]) -> None:
 
 
 def _show_csv(store: FollowedStore, pages: Iterable[Sequence[Event]]) -> None:
-    """Print the events with their deliveries as CSV, with a heading even if there are none."""
+    """Print events with their deliveries as CSV. The heading is printed even if there are no events."""
     # Imported only here, because the other formats do not need it.
     from notifier.web import event_rows  # noqa: PLC0415
 

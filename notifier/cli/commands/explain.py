@@ -12,7 +12,7 @@ from notifier.cli.formatting import NOTHING, Column, format_count, local_time, r
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, print_facts
-from notifier.cli.store_access import open_store
+from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
 from notifier.daemon.api.record import forgotten, known_lives, life_document, not_judged, not_told, withheld
 from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, not_judged_why, why
@@ -39,7 +39,7 @@ def explain(global_options: GlobalOptions, record: str, *, as_json: bool) -> Non
     notified, the reason. It works with and without a running daemon.
     """
     settings = read_settings(global_options)
-    with open_store(settings.store) as db:
+    with open_store_read_only(settings.store) as db:
         try:
             histories = known_lives(db, record)
         except UnknownRecordError as error:
@@ -97,7 +97,7 @@ def _facts(record_history: RecordHistory) -> Iterator[tuple[str, str]]:
 def _unreported_facts(
     record_history: RecordHistory, confirm_after: float | None, now_ms: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of facts about unreported changes: the reason, the earliest time, what is missing."""
+    """Yield facts, as names and values, that explain why changes of the record are not reported yet."""
     if record_history.out_of_view:
         yield (
             "excluded",
@@ -117,7 +117,7 @@ def _name_with_id(name: str | None, identifier: str) -> str:
 
 
 def _history_rows(record_history: RecordHistory, subscribed: Sequence[Subscription], now_ms: int) -> list[Row]:
-    """Return the rows of the record's history in order of time; those about undelivered events are at the end."""
+    """Return rows about the past in chronological order, then a row for each delivery that is not delivered."""
     past: list[tuple[int, Row]] = []
     undelivered: list[Row] = []
     for event in record_history.events:

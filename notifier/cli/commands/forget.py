@@ -37,8 +37,8 @@ def forget(global_options: GlobalOptions, person: str, *, yes: bool, as_json: bo
     if not 0 < len(person.strip()) <= _LONGEST_PERSON:
         raise click.UsageError("PERSON is a user's id, an employee number or the exact name.")
     if not yes:
-        meant = _request_erasure(settings, person, dry_run=True)
-        _require_confirmation(meant)
+        preview = _request_erasure(settings, person, dry_run=True)
+        _require_confirmation(preview)
     result = _request_erasure(settings, person, dry_run=False)
     if as_json:
         echo_json([result])
@@ -68,9 +68,9 @@ def _request_erasure(settings: Settings, person: str, *, dry_run: bool) -> Mappi
     return forget_offline(settings, person, dry_run=dry_run)
 
 
-def _require_confirmation(meant: Mapping[str, Any]) -> None:
-    """Ask whether to erase the data of these people. Raises CommandError if the answer is no or missing."""
-    for person in meant["people"]:
+def _require_confirmation(preview: Mapping[str, Any]) -> None:
+    """Ask whether to erase the data of the people in `preview`. Raises CommandError unless the answer is yes."""
+    for person in preview["people"]:
         click.echo(
             terminal_safe(
                 f"{person['name'] or 'a person without a known name'} ({person['id']}) of {person['source']}"

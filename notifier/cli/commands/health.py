@@ -16,7 +16,7 @@ from notifier.cli.output import echo
 from notifier.config.paths import default_state_file
 
 LONGEST_START_SECONDS: Final = 4 * 3600.0
-"""Seconds that a daemon may take to open its state file, as long as systemd allows, too."""
+"""The longest time for a daemon to open its state file. The systemd service allows the same time."""
 
 
 @click.command(epilog=examples("notifier health"))
@@ -43,9 +43,10 @@ def health(global_options: GlobalOptions) -> None:
 
 
 def _find_state_file(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
-    """Return the path of the state file; if the configuration cannot be read, the default path and the error.
+    """Return the path of the state file and, if the configuration is invalid, the error.
 
-    A health check must not restart a working daemon because its configuration file was broken after the start.
+    With an error, the path is the default one: a working daemon must not be restarted because its configuration file
+    became invalid after the start.
     """
     try:
         return locate_state_file(global_options), None
@@ -54,7 +55,7 @@ def _find_state_file(global_options: GlobalOptions) -> tuple[Path, Configuration
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError if no process uses the state file, or if the process has been starting for too long."""
+    """Raise CommandError if no process uses the state file, or if that process started too long ago."""
     pid = daemon_client.lock_holder_pid(state_file)
     if pid is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")
@@ -63,7 +64,7 @@ def _require_starting(state_file: Path) -> None:
 
 
 def _process_age_seconds(pid: int) -> float:
-    """Return the seconds since a process was started; 0 if it has ended."""
+    """Return the seconds since a process started, or 0 if the process has ended."""
     try:
         # The command's name may contain spaces and parentheses; the 22nd field is the start in ticks since the boot.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

@@ -13,7 +13,7 @@ from notifier.cli.parameter_types import OneOf
 
 _FOLDER = Path(notifier.__file__).with_name("docs")
 _PROGRAMS_FOLDER = "receivers"
-"""The folder of example programs. The names of their topics begin with the folder's name."""
+"""The folder of example programs. Each program is a topic with the name `FOLDER/FILE`."""
 
 
 def _topics() -> list[str]:

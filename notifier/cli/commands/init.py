@@ -65,7 +65,7 @@ def init(global_options: GlobalOptions, /, path: Path | None, **options: Any) ->
         {name: _read_option(name, value) for name, value in options.items()}, global_options.secrets_dir
     )
     try:
-        answers = interview.ask_all()
+        answers = interview.collect_answers()
     except click.Abort:
         click.echo("nothing was written", err=True)
         raise
@@ -96,14 +96,14 @@ def _target_file(path: Path, *, force: bool) -> Path:
 
 
 def _read_option(name: str, value: Any) -> Any:
-    """Return the value of an option; `@FILE` stands for the content of a file. Raises CommandError."""
+    """Return an option's value or, if the option takes `@FILE`, the content of that file. Raises CommandError."""
     return read_secret(value) if name in ("token", "slack_url", "http_url") else value
 
 
 def _write_files(
     global_options: GlobalOptions, file: Path, interview: Interview, answers: ConfigDraft, *, force: bool
 ) -> None:
-    """Write the files and print the result. Raises CommandError."""
+    """Write the configuration and credential files, and print their paths. Raises CommandError."""
     credentials = {} if interview.has_secrets_in_file else credential_files(answers)
     with as_command_error(FileWriteError):
         if global_options.secrets_dir is not None:
@@ -128,7 +128,7 @@ def _write_files(
 
 
 def _require_absent(files: Sequence[Path]) -> None:
-    """Raise CommandError if one of these files exists, because it may hold the secret of another account."""
+    """Raise CommandError if one of these files exists: the file may hold the secret of another account."""
     if existing := [file for file in files if file.is_symlink() or file.exists()]:
         raise CommandError(
             f"{existing[0]} already exists: name another --secrets-dir or --source, or use --force to overwrite it"

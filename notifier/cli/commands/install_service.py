@@ -30,7 +30,7 @@ from notifier.service.unit import BASELINE, OLDEST, ServicePaths, unit
 
 _INSTANCE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_USER_NAME: Final = 31
-"""Maximum length of a user name (User= in systemd.exec(5)), which is also the name of the service's directory."""
+"""Maximum length of a user name (User= in systemd.exec(5)). The service's user and directory have the same name."""
 
 _SYSTEM: Final = Path("/")
 
@@ -120,7 +120,10 @@ def _service_paths(instance: str | None) -> ServicePaths:
 
 
 def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]:
-    """Return the program of the service, and the files that it needs to start. Raises CommandError, UsageError."""
+    """Return the program that the service runs, and the files that the program needs to start.
+
+    Raises CommandError, UsageError.
+    """
     if given_path is not None:
         if not given_path.is_absolute():
             raise click.UsageError("--program: give the absolute path, beginning with /")
@@ -135,7 +138,7 @@ def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]
 
 
 def _install(paths: ServicePaths, program: Path, text: str, root: Path, *, now: bool) -> None:
-    """Put the files in place; with `now`, start the service. Raises PlacingError, SystemctlError, CommandError."""
+    """Write the files of the service; with `now`, start it. Raises PlacingError, SystemctlError, CommandError."""
     done: list[Placed] = []
     for placed in place(paths, text, root):
         echo(f"{terminal_safe(str(placed.path))}: {placed.done.value}")

@@ -115,11 +115,11 @@ def listen(
                     outcome = await destination.send([Delivery(event_of(event.cloudevent), "forward")])
                 show(event, outcome)
 
-    asyncio.run(_until_stopped(run))
+    asyncio.run(_run_until_stopped(run))
 
 
-async def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run `work` until it ends or a signal stops it. Raises the errors of `work`."""
+async def _run_until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` until it ends or this process gets a stop signal. Raises the errors of `work`."""
     with stop_on_signal() as stop:
         working = asyncio.ensure_future(work())
         stopped = asyncio.ensure_future(stop.wait())
@@ -191,7 +191,7 @@ def _outcome_text(outcome: "Outcome") -> str:
 
 
 def event_of(document: Mapping[str, Any]) -> Event:
-    """Return the event that a CloudEvent of the feed contains. Raises CommandError."""
+    """Convert a CloudEvent of the feed into an Event. Raises CommandError."""
     try:
         return Event(
             sequence=int(document["sequence"]),
@@ -203,7 +203,7 @@ def event_of(document: Mapping[str, Any]) -> Event:
             data=orjson.dumps(document["data"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CommandError("the daemon's feed has an unknown form: it may be of another version") from error
+        raise CommandError("the daemon's feed has an unknown format: the daemon may have another version") from error
 
 
 def _parse_time_ms(time: str) -> int:

@@ -69,7 +69,7 @@ def release(global_options: GlobalOptions, source: str, what: str, *, silently: 
 
 
 def _wait_for_release(state_file: Path, source: str, what: Direction, released: int, show_progress: ShowSweep) -> None:
-    """Wait for the daemon's sweep that releases removals or changes. Raises CommandError if it does not finish."""
+    """Wait for the sweep that releases removals or changes. Raises CommandError if the sweep does not finish."""
     if not released or what is Direction.ARRIVALS:
         return
     try:

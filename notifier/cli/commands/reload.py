@@ -15,7 +15,7 @@ from notifier.cli.parameter_types import json_object_option
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 
 _TIMEOUT_SECONDS = 60.0
-"""The time limit of a reload in seconds, in which the configuration is read and running requests finish."""
+"""The time limit of a reload, in which the daemon reads the configuration and finishes running requests."""
 
 
 @click.command(epilog=examples("notifier reload"))

@@ -19,7 +19,7 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json, is_terminal
 from notifier.cli.parameter_types import OneOf, destination_names, json_object_option, source_names
 from notifier.cli.replay_text import history_lines, unfinished_lines
-from notifier.cli.store_access import open_store
+from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
 from notifier.config import Settings, StoreSettings
 from notifier.daemon.api.replays import replays_document
@@ -27,10 +27,10 @@ from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, par
 
 _REFRESH_SECONDS: Final = 0.3
 _LONGEST_WAIT_SECONDS: Final = 10.0
-"""Seconds after which this command ends if the replay only waits; the daemon then continues the replay."""
+"""The command ends if the replay has only waited for this time. The daemon continues the replay."""
 
 ShowProgress = Callable[[int, int], None]
-"""A function that shows progress; it gets the number of deliveries put back into the queue, and the total."""
+"""A function that shows progress. It takes the number of deliveries put back into the queue, and the total."""
 
 
 @click.command(
@@ -131,7 +131,7 @@ def _parse_options(settings: Settings | None, body: dict[str, Any]) -> Replay:
 
 
 def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress) -> Mapping[str, Any]:
-    """Follow the daemon's replay until it ends, or until all its unfinished destinations wait; return its progress.
+    """Show the progress of the daemon's replay until it ends or has only waited for a while; return the progress.
 
     Raises CommandError if the daemon or the replay was stopped.
     """
@@ -157,7 +157,7 @@ def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress)
 
 
 def _find_replay(progress: Mapping[str, Any], number: int) -> Mapping[str, Any]:
-    """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError without one."""
+    """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError if it is missing."""
     replays: tuple[Mapping[str, Any] | None, ...] = (progress, progress["previous"], *progress["others"])
     found = next((it for it in replays if it and it["id"] == number), None)
     if found is None:
@@ -171,12 +171,12 @@ def _read_progress(store: StoreSettings | Path) -> Mapping[str, Any]:
     answer = daemon_client.request(path, "GET", "/v1/replay")
     if answer is not None:
         return answer.body
-    with open_store(store) as db:
+    with open_store_read_only(store) as db:
         return replays_document(db, SystemClock().now_ms())
 
 
 def _stop_replays(state_file: Path, global_options: GlobalOptions) -> Mapping[str, Any]:
-    """Stop the replays under way, and return the object of `GET /v1/replay`."""
+    """Stop all running replays, and return the object of `GET /v1/replay`."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop")
     if answer is not None:
         return answer.body
@@ -188,7 +188,7 @@ def _stop_replays(state_file: Path, global_options: GlobalOptions) -> Mapping[st
 
 
 def _stop_after_interrupt(state_file: Path, number: int | None) -> None:
-    """Stop the daemon's replay with this number, or all of its replays if the number is not known yet (None)."""
+    """Stop the daemon's replay with this number, or all replays if `number` is None (not known yet)."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
     click.echo(
         "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue", err=True
@@ -215,7 +215,7 @@ def _print_result(plan: Mapping[str, Any], request: Replay, unfinished: list[str
 
 @contextmanager
 def _replay_progress(request: Replay, *, quiet: bool) -> Iterator[ShowProgress]:
-    """Yield a function that shows the replay's progress, or does nothing if there is no terminal or `quiet` is set."""
+    """Yield a function that shows a replay's progress, or does nothing with `quiet` or without a terminal."""
     if quiet or request.dry_run or not is_terminal():
         yield lambda _queued, _total: None
         return

@@ -41,7 +41,7 @@ def run(global_options: GlobalOptions) -> None:
     )
     _set_up_log(global_options, settings)
     warn_of_neighbours(settings)
-    # The runner waits for all of its threads, and one may wait for a file system that does not answer.
+    # asyncio.Runner waits for all its threads, and a thread can hang in a file system that does not answer.
     exit_timer = threading.Timer(STOP_SECONDS, _end_process)
     exit_timer.daemon = True
     try:
@@ -64,7 +64,7 @@ def _end_process() -> None:
 
 
 class DaemonError(CommandError):
-    """The daemon cannot start or continue. The message is printed after the log lines that are still queued."""
+    """The daemon cannot start, or cannot continue. The message is printed after the queued log lines."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message after the queued log lines."""

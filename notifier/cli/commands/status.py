@@ -21,7 +21,7 @@ from notifier.cli.formatting import (
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json
-from notifier.cli.store_access import open_store
+from notifier.cli.store_access import open_store_read_only
 from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
 
@@ -52,7 +52,7 @@ _DESTINATION_COLUMNS: Final = (
 )
 
 _BY_OPERATOR: Final = "operator"
-"""The reason in the status if an operator has disabled a destination; copied from the store, whose import is slow."""
+"""The reason of a destination that an operator has disabled, copied here because the store is slow to import."""
 
 
 @click.command(epilog=examples("notifier status", "notifier status --json", "notifier status --exit-code"))
@@ -103,7 +103,7 @@ def _stored_status(settings: Settings, clock: Clock) -> Mapping[str, Any]:
     # Imported only without a daemon, because the import takes half a second.
     from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
-    with open_store(settings.store) as db:
+    with open_store_read_only(settings.store) as db:
         return remembered_status(db, settings.sources, settings.destinations, clock)
 
 
@@ -140,7 +140,7 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
 
 
 def _heading_lines(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
-    """Yield lines about the process and the location of its state."""
+    """Yield lines about the daemon and where its state is stored."""
     started_ms = parse_time_ms(document["started_at"])
     in_database = document["store"]["kind"] != "file"
     if document.get("standby"):
@@ -157,7 +157,7 @@ def _heading_lines(document: Mapping[str, Any], state_file: Path) -> Iterator[st
 
 
 def _clock_warnings(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence if this machine's clock differs from that of the database's server."""
+    """Yield a warning if the clocks of this machine and of the database server differ."""
     if (seconds := document["store"].get("clock_ahead_seconds")) is not None:
         # Imported here, because most stores are files.
         from notifier.store.postgres.server_clock import difference_sentence  # noqa: PLC0415
@@ -205,7 +205,7 @@ def _source_row(name: str, source: Mapping[str, Any], now_ms: int) -> tuple[str,
 
 
 def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield rows about anything unusual in detection, such as held-back records, and about the requests used."""
+    """Yield rows about the detection of changes: held records, unexplained counts, errors, and used requests."""
     held = source["held"]
     for what, one in held.items():
         if one["records"]:

@@ -17,7 +17,7 @@ from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json, print_facts
 from notifier.cli.parameter_types import OneOf, destination_names
-from notifier.cli.store_access import open_store
+from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
 from notifier.config import Destination, MessageSettings, Settings
 from notifier.delivery.policy.schedule import timetable_of
@@ -51,7 +51,7 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
     AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
-"""Advice by result, for results that say more about the cause than the scope of the failure does."""
+"""Advice for results that need more specific advice than their failure scope."""
 
 _PROXY_OR_RECEIVER: Final = (
     "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
@@ -120,7 +120,7 @@ def test(
     started = clock.monotonic()
     outcome = asyncio.run(_send_sample(settings, destination, event))
     milliseconds = round((clock.monotonic() - started) * 1000)
-    # If the daemon uses an older configuration, its pause may be about another address, so it is not ended.
+    # If the daemon uses an older configuration, the pause may concern another address, so it continues.
     can_end_pause = outcome.reason is AttemptResult.DELIVERED and not state["unfollowed"]
     pause_ended = can_end_pause and _end_pause(settings, destination)
     document = {
@@ -149,7 +149,7 @@ def _advice(outcome: Outcome) -> str:
 
 
 def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any]:
-    """Return the destination's state, and the keys of its configuration that the daemon has not loaded again yet."""
+    """Return the destination's state, and the changed configuration keys that the daemon has not loaded yet."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
     from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
@@ -160,13 +160,13 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
     health = Health()
     # Errors of the state file are ignored, because a sample does not need it.
     if settings.store.url.get_secret_value() or settings.store.path.exists():
-        with suppress(CommandError), open_store(settings.store) as db:
+        with suppress(CommandError), open_store_read_only(settings.store) as db:
             health = health_of(db, destination)
     return standing_document(destination, health, Unfollowed())
 
 
 def _end_pause(settings: Settings, destination: str) -> bool:
-    """End a destination's pause after failures, because the test was successful; return whether there was a pause."""
+    """End a destination's pause after failures; return whether it was paused."""
     answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
     if answer is not None:
         return bool(answer.body["waited"])
@@ -193,7 +193,7 @@ async def _send_sample(settings: Settings, name: str, event: Event) -> Outcome:
 
 
 def _default_count(kind: SampleKind, settings: Destination) -> int:
-    """Return the number of events that a preview of this kind contains by default."""
+    """Return the default number of events in a preview of this kind."""
     match kind:
         case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable_of(settings) is None:
             return settings.digest_above + 1
@@ -206,7 +206,7 @@ def _default_count(kind: SampleKind, settings: Destination) -> int:
 async def _previews(
     settings: Settings, name: str, events: Sequence[Event], *, is_digest: bool
 ) -> list[tuple[int, Preview]]:
-    """Return the requests that would be sent if all these events were waiting, each with its number of events.
+    """Return the requests that would be sent if these events were waiting, each after its number of events.
 
     With `is_digest`, the events wait for the next slot of the destination's schedule, if it has one.
     """

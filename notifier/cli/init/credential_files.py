@@ -10,9 +10,9 @@ class FileWriteError(Exception):
 
 
 def write_private(file: Path, text: str, *, overwrite: bool) -> None:
-    """Write a file with mode 0600, completely or not at all, and a missing folder with mode 0700.
+    """Write a file with mode 0600, completely or not at all; create a missing folder with mode 0700.
 
-    An existing file is replaced only with `over`. Raises UnwrittenError.
+    An existing file is replaced only with `overwrite`. Raises FileWriteError.
     """
     target = file.resolve() if overwrite else file
     temporary = target.with_name(f"{target.name}.new") if overwrite else target

@@ -1,4 +1,4 @@
-"""The content of a first configuration: the answers, their problems, and the resulting text and files. Pure."""
+"""Turns the answers of `notifier init` into the text of a configuration and of credential files. Pure."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _PLACEHOLDER_TOKEN: Final = "some-token"  # noqa: S105 - stands for a token that
 
 
 class DestinationDraft(Struct, frozen=True):
-    """A destination: its name and URL, and for an HTTP endpoint the secret for signing requests."""
+    """The answers about one destination. `secret` signs requests; only HTTP endpoints have it."""
 
     name: str
     url: str
@@ -26,7 +26,7 @@ class DestinationDraft(Struct, frozen=True):
 
 
 class ConfigDraft(Struct, frozen=True):
-    """The answers for a first configuration; without a token, `token` is empty; unwanted destinations are None."""
+    """The answers for a first configuration. A text is empty if it was not given; an unwanted destination is None."""
 
     source: str
     token: str = ""
@@ -37,7 +37,7 @@ class ConfigDraft(Struct, frozen=True):
     http: DestinationDraft | None = None
 
     def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the path (as keys) and the value of each secret; URLs that may contain a secret count as secrets."""
+        """Yield the path of keys and the value of each secret. URLs that may contain a secret count as secrets."""
         yield ("sources", self.source, "token"), self.token
         if self.slack is not None:
             yield ("destinations", self.slack.name, "url"), self.slack.url
@@ -48,7 +48,7 @@ class ConfigDraft(Struct, frozen=True):
                 yield ("destinations", self.http.name, "url"), self.http.url
 
     def tables(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return the tables that the configuration file would have after parsing."""
+        """Return sources and destinations as nested dictionaries, like the parsed configuration file."""
         source = {"token": self.token or _PLACEHOLDER_TOKEN, "base_url": self.base_url, "api": self.api}
         tables: dict[str, dict[str, dict[str, Any]]] = {
             "sources": {self.source: _without_empty(source)},
@@ -67,7 +67,7 @@ def _without_empty(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem of one key, given as a path, in the drafted configuration; None if there is none."""
+    """Return the problem with the value at this path of keys in the configuration, or None."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     place = dotted(path)
     for problem in validate_values(tables):
@@ -77,12 +77,12 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
 
 
 def new_secret(random: bytes) -> str:
-    """Return a new secret for signing requests, made from these random bytes; 24 to 64 are allowed."""
+    """Make a secret for signing requests from 24 to 64 random bytes."""
     return f"whsec_{base64.b64encode(random).decode()}"
 
 
 def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
-    """Return the text of the configuration file."""
+    """Return the text of the configuration file; without `with_secrets`, the text refers to credential files."""
     names = _names_by_example(answers)
     values: dict[str, dict[str, str | StoredElsewhere]] = {}
     for old, new in names.items():
@@ -97,7 +97,7 @@ def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
 
 
 def credential_files(answers: ConfigDraft) -> dict[str, str]:
-    """Return the content of the credential files, by file name; they have the secrets instead of the configuration."""
+    """Return the content of each credential file by file name, for a configuration without secrets."""
     return {variable_name(place): value for place, value in answers.secrets()}
 
 

@@ -30,10 +30,11 @@ class Interview:
         self._answers = ConfigDraft(source="kpa")
         self.has_secrets_in_file = True
 
-    def ask_all(self) -> ConfigDraft:
-        """Ask all questions and return the answers.
+    def collect_answers(self) -> ConfigDraft:
+        """Take answers from the options, ask the user for the others, and return all answers.
 
-        Raises UsageError if an option is wrong, or is missing without a terminal to ask on. Raises click.Abort.
+        Raises UsageError if an option is invalid, or if an option is missing and there is no terminal to ask on. Raises
+        click.Abort on Ctrl-C.
         """
         self._require_needed_options()
         self._ask_for("source", "A name for the account", ("sources",), default="kpa")
@@ -86,7 +87,7 @@ class Interview:
         return wanted
 
     def _ask_for_destination(self, kind: str, question: str) -> DestinationDraft | None:
-        """Ask for a destination; return None if none is wanted."""
+        """Ask for the URL and the name of a destination; return None if the user wants none of this type."""
         if self._given[f"no_{kind}"]:
             return None
         name = self._given[f"{kind}_name"] or ("slack" if kind == "slack" else "webhook")
@@ -124,7 +125,7 @@ class Interview:
     def _option_or_answer(
         self, key: str, question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False
     ) -> str:
-        """Return the option's value or, without the option, the user's answer. Raises UsageError if invalid."""
+        """Return the value of an option or, if it is missing, the user's answer. Raises UsageError if it is invalid."""
         given: str | None = self._given[key]
         if given is None and self._is_interactive:
             return ask(question, find_problem, default=default, hidden=hidden)
@@ -144,7 +145,7 @@ def _is_answered(given: Mapping[str, Any], kind: str) -> bool:
 
 
 def is_interactive() -> bool:
-    """Return whether standard input and standard error are terminals, so that questions can be asked.
+    """Return whether the user can answer questions: whether standard input and standard error are terminals.
 
     Questions are written to standard error, so that standard output can be redirected.
     """
@@ -152,7 +153,7 @@ def is_interactive() -> bool:
 
 
 def ask(question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False) -> str:
-    """Ask for a line of text. Enter alone means the default; `hidden` text is not shown while it is typed.
+    """Ask for a line of text until it has no problem. Enter alone means the default; `hidden` input is not shown.
 
     Raises click.Abort on Ctrl-C and at the end of the input.
     """
