@@ -25,7 +25,7 @@ class Clock(Protocol):
 
 
 # Linux's CLOCK_MONOTONIC stops while the machine sleeps, but a wait of an hour must include the time asleep.
-_STEADY: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_MONOTONIC_CLOCK_ID: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock(Struct, frozen=True):
@@ -37,17 +37,17 @@ class SystemClock(Struct, frozen=True):
 
     def monotonic(self) -> float:
         """Return the seconds since the machine started."""
-        return time.clock_gettime(_STEADY)
+        return time.clock_gettime(_MONOTONIC_CLOCK_ID)
 
 
 def iso_utc(ms: int) -> str:
     """Return Unix milliseconds as `2026-11-21T17:00:00.123Z` (RFC 3339, UTC)."""
     seconds, millis = divmod(ms, 1000)
-    return f"{_to_the_second(seconds)}.{millis:03d}Z"
+    return f"{_iso_seconds(seconds)}.{millis:03d}Z"
 
 
 @lru_cache(maxsize=1024)
-def _to_the_second(seconds: int) -> str:
+def _iso_seconds(seconds: int) -> str:
     # Cached because every event contains a time, and the events of a page share it. isoformat() takes a fifth of the
     # time of strftime().
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

@@ -31,7 +31,7 @@ CONTENT_FIELDS = (
 
 
 _PRIVATE: Final = re.compile(rb'"signature"\s*:\s*(?!null)|"files"\s*:\s*\[\s*[^\s\]]')
-_SHORT: Final = 200
+_LONGEST_FILE_TEXT: Final = 200
 """Texts in a file's description are stored up to this many characters; the content of a file is longer."""
 
 Record = tuple[str, str]
@@ -52,7 +52,7 @@ def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
     return struct.unpack(f">{len(digests)}q", b"".join(digests))
 
 
-def storable(raw: bytes) -> bytes:
+def without_private_content(raw: bytes) -> bytes:
     """Return a record's JSON as it is stored and put into events: without the signature and the content of files.
 
     The short values that describe a file, such as name, type and size, stay. A record without signature and files is
@@ -64,14 +64,18 @@ def storable(raw: bytes) -> bytes:
     if record.get("signature") is not None:
         record["signature"] = None
     if isinstance(record.get("files"), list):
-        record["files"] = [_described(file) for file in record["files"]]
+        record["files"] = [_describe_file(file) for file in record["files"]]
     return orjson.dumps(record)
 
 
-def _described(file: object) -> object:
+def _describe_file(file: object) -> object:
     if not isinstance(file, dict):
         return None
-    return {name: value for name, value in file.items() if isinstance(value, str | int) and len(str(value)) <= _SHORT}
+    return {
+        name: value
+        for name, value in file.items()
+        if isinstance(value, str | int) and len(str(value)) <= _LONGEST_FILE_TEXT
+    }
 
 
 class EventType(StrEnum):
@@ -124,7 +128,7 @@ class Completion(Struct, frozen=True):
     has_attachments: bool | None
     raw: bytes
     unread: tuple[UnreadField, ...] = ()
-    remembered: bytes | None = None
+    stored_raw: bytes | None = None
 
     def fingerprint(self) -> int:
         """Return a 64-bit fingerprint of the record's JSON; if it is the same, nothing in the record has changed."""
@@ -143,9 +147,9 @@ class Completion(Struct, frozen=True):
         kept = {name: value for name, value in orjson.loads(self.raw).items() if name not in names}
         kept |= {name: before[name] for name in names if name in before}
         last_values: dict[str, Any] = {unread.name: getattr(previous, unread.name) for unread in self.unread}
-        return replace(self, **last_values, remembered=orjson.dumps(kept))
+        return replace(self, **last_values, stored_raw=orjson.dumps(kept))
 
-    def form(self) -> int:
+    def content_fingerprint(self) -> int:
         """Return a 64-bit fingerprint of `content()`; equal fingerprints mean equal content."""
         return fingerprint(orjson.dumps(self.content(), option=orjson.OPT_SORT_KEYS))
 
@@ -175,7 +179,7 @@ class Names(Struct, frozen=True):
     person_facts: Mapping[str, PersonFacts] = field(default_factory=dict)
     training_facts: Mapping[str, TrainingFacts] = field(default_factory=dict)
 
-    def showing(self, fields: Collection[PersonField]) -> "Names":
+    def with_person_fields(self, fields: Collection[PersonField]) -> "Names":
         """Return a copy with only these facts about each person."""
         people = {
             id_: {name: value for name, value in facts.items() if name in fields}
@@ -232,12 +236,12 @@ def event_id(id_namespace: str, change: Change) -> str:
     return _digest_id("evt_", orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
 
 
-def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: str, turn: int) -> str:
+def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: str, announcement: int) -> str:
     """Return the id of an `expiring`, `expired` or `renewed` event; the same arguments always give the same id.
 
     `turn` distinguishes repeated announcements that a record ends on the same day.
     """
-    return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, turn]))
+    return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, announcement]))
 
 
 def alert_event_id(condition: str, subject: str, state: str, since_ms: int, alerted_ms: int) -> str:
@@ -294,7 +298,7 @@ def event_data(change: Change, names: Names, occasion: Occasion | None = None) -
             "completion": described,
             "previous": previous,
             "user": None if user is None else {"id": completion.user_id, **user},
-            "training": None if rule is None else {"id": completion.training_id, **rule.document()},
-            "record": orjson.Fragment(storable(completion.raw)),
+            "training": None if rule is None else {"id": completion.training_id, **rule.as_json()},
+            "record": orjson.Fragment(without_private_content(completion.raw)),
         }
     )

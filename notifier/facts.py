@@ -52,7 +52,7 @@ class TrainingFacts(Struct, frozen=True):
     renewal_months: int | None = None
     expiring_days: int | None = None
 
-    def document(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the facts as a JSON object."""
         return {
             "schedule_type": self.schedule_type,
@@ -83,7 +83,7 @@ class Occasion(StrEnum):
     RENEWAL = "renewal"
 
 
-def occasion_of(completed_on: str | None, others: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
+def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
     """Return whether a completion is the person's first one of a training; None if that is not certain.
 
     `others` are the days of the person's other completions of that training, None for an unknown day. `knows_all` says
@@ -92,7 +92,7 @@ def occasion_of(completed_on: str | None, others: Iterable[str | None], *, knows
     """
     if completed_on is None:
         return None
-    days = [*others]
+    days = [*other_days]
     if any(day is not None and day < completed_on for day in days):
         return Occasion.RENEWAL
     return None if None in days or not knows_all else Occasion.FIRST

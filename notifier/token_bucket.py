@@ -13,7 +13,7 @@ class TokenBucket(Struct):
     _tokens: float = 0.0
     _filled_at: float | None = None
 
-    def wait(self, now: float) -> float:
+    def seconds_to_wait(self, now: float) -> float:
         """Return the seconds until the next request may start; 0.0 if it may start now."""
         if not self.rate:
             return 0.0

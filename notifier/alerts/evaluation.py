@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.store.tables.conditions import StoredCondition
 
-STALE_AFTER_SECONDS: Final = 120.0
+LOOK_UP_SECONDS_IF_KNOWN: Final = 120.0
 """Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
 
 UNDELIVERED_AFTER_SECONDS: Final = 900.0
@@ -44,7 +44,7 @@ class Evaluation(Struct, frozen=True):
 
     def is_stale(self, now: float) -> bool:
         """Return whether the evaluation is too old to be used; `now` is in monotonic seconds."""
-        return now - self.at > STALE_AFTER_SECONDS
+        return now - self.at > LOOK_UP_SECONDS_IF_KNOWN
 
     def is_well(self, now: float) -> bool:
         """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""

@@ -75,10 +75,10 @@ def rebuild_conditions(found: Comparison | None, watched: Collection[SourceMemor
 
 def clock_conditions(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that fire already."""
-    offset = peers.offset()
+    offset = peers.offset_seconds()
     is_firing = (ConditionName.CLOCK_OFF, CLOCK) in firing
     if offset is not None and abs(offset) >= (CLOCK_RIGHT_SECONDS if is_firing else CLOCK_OFF_SECONDS):
-        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _offset_sentence(offset, peers.heard))
+        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _offset_sentence(offset, peers.count))
 
 
 def essentials_conditions(failure: str | None) -> Iterator[Condition]:

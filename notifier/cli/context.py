@@ -15,7 +15,7 @@ from notifier.cli.errors import CommandError, ConfigurationError, NameNotFoundEr
 from notifier.cli.global_options import GlobalOptions
 from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
 from notifier.daemon.socket_path import socket_path
-from notifier.http.proxy import secrets_of
+from notifier.http.proxy import proxy_secrets
 from notifier.redact import remember
 from notifier.suggest import hint
 
@@ -25,7 +25,7 @@ _CONNECT_SECONDS: Final = 1.0
 def load_settings(global_options: GlobalOptions) -> Settings:
     """Read the configuration and check the templates that it names. Raises ConfigError, which lists every problem."""
     settings = load(global_options.config, secrets_dir=global_options.secrets_dir)
-    remember((*settings.secrets(), *secrets_of(os.environ)))
+    remember((*settings.secrets(), *proxy_secrets(os.environ)))
     if problems := tuple(_template_problems(settings)):
         raise ConfigError(problems)
     return settings

@@ -137,7 +137,7 @@ def _unreadable_problems(page: Page) -> Iterator[str]:
 def _clock_problems(served_at_ms: int | None) -> list[str]:
     """Return a list with one sentence if the clocks of this machine and the API differ too much, else an empty list."""
     peers = PeerClocks(SystemClock())
-    peers.note("", served_at_ms)
+    peers.record("", served_at_ms)
     return [condition.summary for condition in rules.clock_conditions(peers, ())]
 
 

@@ -34,7 +34,7 @@ from notifier.config.types import (
     StateFile,
 )
 from notifier.config.urls import is_plain_beyond_loopback
-from notifier.http.proxy import unusable
+from notifier.http.proxy import unusable_variables
 
 _SHORTEST_TOKEN: Final = 16
 """The fewest characters that a token must have if other machines can reach the interface and try to guess it."""
@@ -276,7 +276,7 @@ class Settings(BaseTable):
                 )
         yield from self._unreceived_expiry()
         yield from self._duplicates()
-        for variable, problem in unusable(os.environ):
+        for variable, problem in unusable_variables(os.environ):
             yield Problem(variable, f"is ignored: it {problem}")
 
     def _unreceived_expiry(self) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from notifier.config.errors import InvalidValue
 from notifier.config.paths import default_state_file
 from notifier.config.trust import why_untrusted
 from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
-from notifier.http.proxy import DIRECT, problem_with
+from notifier.http.proxy import DIRECT, proxy_url_problem
 from notifier.patterns import EXCLUDES
 from notifier.regular_files import irregular
 from notifier.suggest import hint
@@ -224,7 +224,7 @@ def _check_proxy(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
     if text in ("", DIRECT):
         return url
-    if problem := problem_with(text):
+    if problem := proxy_url_problem(text):
         raise InvalidValue(f'{problem}; or "{DIRECT}" for no proxy')
     check_url(text)
     return url

@@ -16,7 +16,7 @@ from notifier import __version__
 from notifier.clock import Clock
 from notifier.http.exchange import proxy_options, request_url
 from notifier.http.proxy import proxy_of
-from notifier.http.transport_errors import TROUBLE, TransportError, as_transport_error, refuse_of_proxy
+from notifier.http.transport_errors import EXCHANGE_ERRORS, TransportError, as_transport_error, raise_if_proxy_refused
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Heartbeat:
                 allow_redirects=False,
                 **through.options,
             ) as response:
-                refuse_of_proxy(response.status, address, proxy)
+                raise_if_proxy_refused(response.status, address, proxy)
                 problem = (
                     None
                     if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
@@ -90,7 +90,7 @@ class Heartbeat:
                 )
         except TransportError as error:
             problem = error.message
-        except TROUBLE as error:
+        except EXCHANGE_ERRORS as error:
             problem = as_transport_error(error, TIMEOUT_SECONDS, proxy).message
         if problem and self._problem is None:
             _log.warning("the heartbeat fails", extra={"detail": problem})

@@ -113,7 +113,7 @@ class SourceRegistry:
                 lambda: self._configuration.subscriptions,
                 self._on_events,
                 on_failure=self._on_failure,
-                on_served=partial(self._peer_clocks.note, source_subject(name)),
+                on_served=partial(self._peer_clocks.record, source_subject(name)),
                 patience=self._patience,
                 on_request=partial(self._requested, name),
                 sweep_pages=self._sweep_pages,

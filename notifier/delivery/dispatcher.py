@@ -47,7 +47,7 @@ class Dispatcher:
         """Initialize with the settings of each destination by name; nothing is started yet.
 
         `on_attempt` is called with the outcome of each request. `peer_clocks` receives the times that peers report.
-        `notice_sleep` is awaited to detect whether the machine has slept. `context` returns the values that all
+        `detect_sleep` is awaited to detect whether the machine has slept. `context` returns the values that all
         messages share.
         """
         self._settings = settings
@@ -99,7 +99,7 @@ class Dispatcher:
                     jitter,
                     self._on_attempt,
                     self._workers[name].bucket if name in self._workers else None,
-                    partial(self._peer_clocks.note, f"destinations/{name}"),
+                    partial(self._peer_clocks.record, f"destinations/{name}"),
                     **self._worker_options,
                 )
                 for name in changed

@@ -155,4 +155,4 @@ class RequestChooser:
     def _rate_wait_seconds(self, state: ReceiverState, now: float) -> float:
         rate = min(self._bounds.rate, state.rate.per_second)
         self._bucket.rate = rate if isfinite(rate) else 0.0
-        return self._bucket.wait(now)
+        return self._bucket.seconds_to_wait(now)

@@ -67,7 +67,7 @@ class Worker:
 
         `bucket` limits the rate of requests; it outlives this worker, so that a change of the settings does not refill
         it. `on_peer_time` is called after each attempt with the receiver's clock when it answered (Unix ms); None if
-        the answer does not say. `notice_sleep` is awaited before the worker judges how long it has tried, so that the
+        the answer does not say. `detect_sleep` is awaited before the worker judges how long it has tried, so that the
         time the machine slept is not counted.
         """
         self.name = destination.name
@@ -245,7 +245,7 @@ class Worker:
         now = self._clock.monotonic()
         # The learned wait may be an hour, and an operator must be able to test sooner whether it still applies.
         learned = min(self._health.state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
-        wait = max(self.bucket.wait(now), learned, 0.0)
+        wait = max(self.bucket.seconds_to_wait(now), learned, 0.0)
         self.bucket.spend()
         self._health.count_start(now + wait)
         if wait > 0:

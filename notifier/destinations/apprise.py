@@ -21,8 +21,8 @@ from notifier.destinations.apprise_pool import ApprisePool
 from notifier.destinations.chat import ChatDestination
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType
-from notifier.http.answer_text import beginning, shown
-from notifier.http.proxy import KEY, Proxy, variables_of
+from notifier.http.answer_text import safe_beginning, safe_line
+from notifier.http.proxy import PROXY_KEY, Proxy, proxy_environment
 from notifier.messages.layout import Layout
 from notifier.messages.phrasing import MessageContext
 from notifier.store.tables.outbox import Delivery
@@ -74,7 +74,7 @@ class AppriseDestination(ChatDestination):
             "body": body,
             "level": level,
             "skip": sorted(frozenset.intersection(*(it.taken_by for it in deliveries))),
-            "proxies": variables_of(self._proxy, os.environ),
+            "proxies": proxy_environment(self._proxy, os.environ),
         }
         answer = b""
         try:
@@ -97,7 +97,7 @@ class AppriseDestination(ChatDestination):
             case {"taken": bool(taken), "by": list(by), "said": str(said)}:
                 told = "yes" if taken else "in part" if by else "no"
                 return SentRequest(
-                    sent, len(body), digest(body), (("delivered", told),), beginning(said, self._hidden())
+                    sent, len(body), digest(body), (("delivered", told),), safe_beginning(said, self._hidden())
                 )
             case _:
                 return SentRequest(sent, len(body), digest(body), None, "")
@@ -107,7 +107,7 @@ class AppriseDestination(ChatDestination):
             case {"taken": True}:
                 return Outcome(AttemptResult.DELIVERED)
             case {"taken": False, "by": list(by), "said": str(said)}:
-                words = shown(said or "apprise gives no reason", self._hidden())
+                words = safe_line(said or "apprise gives no reason", self._hidden())
                 if by:
                     return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, by)))
                 return Outcome(AttemptResult.SERVICE_FAILED, detail=words)
@@ -117,7 +117,10 @@ class AppriseDestination(ChatDestination):
                 )
 
     def _hidden(self) -> tuple[str, ...]:
-        return (*_secrets(self._url.get_secret_value()), *(Proxy(self._proxy, KEY).secrets() if self._proxy else ()))
+        return (
+            *_secrets(self._url.get_secret_value()),
+            *(Proxy(self._proxy, PROXY_KEY).secrets() if self._proxy else ()),
+        )
 
 
 def title_and_body(layout: Layout) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from notifier.destinations.base import Grouping, Preview
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.destinations.webhook import envelope
 from notifier.events import Event, EventType
-from notifier.http.answer_text import shown, url_secrets
+from notifier.http.answer_text import safe_line, url_secrets
 from notifier.http.tls import CertificateFileError
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.request_log import SentRequest, digest
@@ -210,7 +210,7 @@ class BrokerDestination(ABC):
 
     def _shown(self, text: str) -> str:
         """Return a text about this broker without its secrets, so that it may be shown."""
-        return shown(text, self._hidden) if text else ""
+        return safe_line(text, self._hidden) if text else ""
 
 
 def seconds_to_connect(timeout: float) -> float:

@@ -76,7 +76,7 @@ class ChatDestination(ABC):
 class ChatWebhook(ChatDestination):
     """A channel that takes messages as JSON at a URL. The URL is secret, because it is all that is needed to post."""
 
-    body_counts: ClassVar = False
+    needs_body: ClassVar = False
     """Whether the answer's body is needed to recognise a success."""
 
     def __init__(
@@ -113,4 +113,4 @@ class ChatWebhook(ChatDestination):
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         del deliveries
         body = self._body(layout)
-        return await self._endpoint.attempt(body, judge=self._judge, body_counts=self.body_counts)
+        return await self._endpoint.attempt(body, judge=self._judge, needs_body=self.needs_body)

@@ -18,7 +18,7 @@ from notifier.destinations.outcome import (
     reason_of_status,
     reason_of_transport,
 )
-from notifier.http.answer_text import LONGEST_DETAIL, beginning, shown, url_secrets
+from notifier.http.answer_text import LONGEST_DETAIL, safe_beginning, safe_line, url_secrets
 from notifier.http.exchange import Answer, RequestOptions, send
 from notifier.http.poster import Poster
 from notifier.http.proxy import proxy_of
@@ -85,7 +85,7 @@ class Endpoint:
         self._address = address
         # Only the status and the headers of an answer to OPTIONS matter.
         self._options = RequestOptions(
-            headers, timeout, ANSWER_LIMIT_BYTES, truncate=True, body_counts=False, proxy=through
+            headers, timeout, ANSWER_LIMIT_BYTES, truncate=True, needs_body=False, proxy=through
         )
         self._trust = TlsContextCache(certificates, clock)
         self._clock = clock
@@ -104,19 +104,19 @@ class Endpoint:
         headers: Mapping[str, str] = _NONE,
         *,
         judge: Callable[[Answer], AttemptResult] = judge_by_status,
-        body_counts: bool = False,
+        needs_body: bool = False,
     ) -> Outcome:
         """POST once and return the outcome. Errors of the peer, the network or the certificate files are not raised.
 
         `headers` belong to this request only. An answer counts once its status has arrived, even if its body is lost
-        afterwards. With `body_counts`, an answer without a complete body counts as no answer.
+        afterwards. With `needs_body`, an answer without a complete body counts as no answer.
         """
         try:
             tls = await self._trust.context()
         except CertificateFileError as error:
             return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
         try:
-            answer = await self._poster.post(body, headers, truncate=True, body_counts=body_counts, ssl_context=tls)
+            answer = await self._poster.post(body, headers, truncate=True, needs_body=needs_body, ssl_context=tls)
         except TransportError as error:
             return Outcome(
                 reason_of_transport(error.reason),
@@ -162,7 +162,7 @@ class Endpoint:
         """Return a request and its answer for the log, without secrets."""
         sent = {**self._common, **headers, "content-length": str(len(body))}
         secrets = tuple(secret.get_secret_value() for secret in self._hidden)
-        said = "" if answer is None else beginning(answer.body.decode(errors="replace"), secrets)
+        said = "" if answer is None else safe_beginning(answer.body.decode(errors="replace"), secrets)
         answered = None if answer is None else self._shown_fields(answer)
         return SentRequest(tuple(sent.items()), len(body), digest(body), answered, said)
 
@@ -182,7 +182,7 @@ class Endpoint:
 
     def shown(self, text: str) -> str:
         """Return a text about this endpoint without its secrets, so that it may be shown."""
-        return shown(text, tuple(secret.get_secret_value() for secret in self._hidden)) if text else ""
+        return safe_line(text, tuple(secret.get_secret_value() for secret in self._hidden)) if text else ""
 
 
 def _time(answer: Answer) -> int | None:

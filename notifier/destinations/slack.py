@@ -69,7 +69,7 @@ _ABOUT_THE_WEBHOOK = frozenset(
 class SlackDestination(ChatWebhook):
     """A Slack channel, behind an incoming webhook."""
 
-    body_counts = True
+    needs_body = True
 
     def __init__(
         self,

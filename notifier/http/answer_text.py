@@ -14,7 +14,7 @@ LONGEST_BEGINNING = 1000
 _LONG_SEGMENT = 16
 
 
-def shown(text: str, secrets: tuple[str, ...]) -> str:
+def safe_line(text: str, secrets: tuple[str, ...]) -> str:
     """Return a peer's text without secrets, on one printable line, and cut to LONGEST_DETAIL characters."""
     # A long answer is not read to its end, and so may be cut within a secret.
     line = " ".join(hide_cut(redact(text, *secrets), *secrets).split())
@@ -23,7 +23,7 @@ def shown(text: str, secrets: tuple[str, ...]) -> str:
     return line if len(line) <= LONGEST_DETAIL else line[: LONGEST_DETAIL - 1] + "…"
 
 
-def beginning(text: str, secrets: tuple[str, ...]) -> str:
+def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
     """Return the beginning of a peer's text without secrets: up to LONGEST_BEGINNING characters, line breaks kept."""
     kept = hide_cut(redact(text, *secrets), *secrets).replace("\r\n", "\n")
     marked = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in kept)
@@ -38,10 +38,10 @@ def header_secrets(value: str) -> tuple[str, ...]:
     password in it.
     """
     scheme, _, credentials = value.partition(" ")
-    return (value, credentials or scheme, *(_of_basic(credentials) if scheme.lower() == "basic" else ()))
+    return (value, credentials or scheme, *(_decode_basic(credentials) if scheme.lower() == "basic" else ()))
 
 
-def _of_basic(credentials: str) -> tuple[str, ...]:
+def _decode_basic(credentials: str) -> tuple[str, ...]:
     try:
         pair = b64decode(credentials, validate=True).decode()
     except ValueError:

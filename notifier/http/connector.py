@@ -23,10 +23,10 @@ IDLE_CONNECTION_SECONDS = 30.0
 CONNECTION_LIFE_SECONDS = 300.0
 """Maximum age of a connection in seconds; without it, a busy connection would keep using an outdated address."""
 
-REMEMBER_NAMES = 10
+NAME_CACHE_SECONDS = 10
 """Seconds for which the address of a host name is cached."""
 
-LOOK_AT_AUTHORITIES_SECONDS = 3600.0
+CHECK_AUTHORITIES_SECONDS = 3600.0
 """Seconds between two checks for changes of the system's certificate authorities."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -40,13 +40,13 @@ MOST_INTERIM: Final = 20
 
 TOO_MUCH_BEFORE: Final = "too much before the body"
 TOO_MANY_INTERIM: Final = "too many interim answers"
-TOO_MUCH_AROUND: Final = "too much that is no body"
+TOO_MUCH_WITHOUT_BODY: Final = "too much that is no body"
 """The messages of the exceptions for answers that exceed MOST_HEAD_BYTES (first and last) or MOST_INTERIM."""
 
 Version = tuple[tuple[int, int, int] | None, ...]
 
 
-class MortalConnection(ResponseHandler):
+class ExpiringConnection(ResponseHandler):
     """A connection that is closed after an answer if it is too old, instead of being kept for the next request.
 
     It passes an answer's head to the parser separately from the body. Otherwise the library discards the head, and with
@@ -56,17 +56,17 @@ class MortalConnection(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Initialize the connection and its expiry time."""
         super().__init__(loop)
-        self._dies_at = loop.time() + CONNECTION_LIFE_SECONDS
+        self._expires_at = loop.time() + CONNECTION_LIFE_SECONDS
         self._awaits_head = False
         self._head_begins = self._head_ends = b""
-        self._head_bytes = self._interim = self._bodiless_bytes = 0
+        self._head_bytes = self._interim_answers = self._bytes_without_body = 0
         self._is_refused = False
 
     def set_response_params(self, **params: Any) -> None:
         """Prepare to read the next answer."""
         self._awaits_head = True
         self._head_begins = self._head_ends = b""
-        self._head_bytes = self._interim = self._bodiless_bytes = 0
+        self._head_bytes = self._interim_answers = self._bytes_without_body = 0
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
@@ -76,7 +76,7 @@ class MortalConnection(ResponseHandler):
             self._head_bytes += size
             if self._head_bytes > MOST_HEAD_BYTES:
                 return self._refuse(TOO_MUCH_BEFORE)
-            if self._interim > MOST_INTERIM:
+            if self._interim_answers > MOST_INTERIM:
                 return self._refuse(TOO_MANY_INTERIM)
             super().data_received(data[:size])
             data = data[size:]
@@ -87,17 +87,17 @@ class MortalConnection(ResponseHandler):
         body, size = self._payload, 0 if self._payload is None else self._payload.total_bytes
         super().data_received(data)
         if body is not None and body is self._payload and not body.is_eof():
-            self._bodiless_bytes = self._bodiless_bytes + len(data) if body.total_bytes == size else 0
-            if self._bodiless_bytes > MOST_HEAD_BYTES:
-                return self._refuse(TOO_MUCH_AROUND)
+            self._bytes_without_body = self._bytes_without_body + len(data) if body.total_bytes == size else 0
+            if self._bytes_without_body > MOST_HEAD_BYTES:
+                return self._refuse(TOO_MUCH_WITHOUT_BODY)
         return None
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, message: str) -> None:
         """Stop reading this answer, because parsing endless data would block the event loop."""
         self._is_refused = True
         if self.transport is not None:
             self.transport.abort()
-        self.set_exception(HttpProcessingError(message=why))
+        self.set_exception(HttpProcessingError(message=message))
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Abort the answer being read; readers of its body get the exception at once instead of at the timeout."""
@@ -121,14 +121,14 @@ class MortalConnection(ResponseHandler):
         self._awaits_head = (
             self._head_begins[_STATUS_DIGIT:][:1] == b"1" and self._head_begins[_STATUS_DIGIT:] != b"101"
         )
-        self._interim += self._awaits_head
+        self._interim_answers += self._awaits_head
         self._head_begins = self._head_ends = b""
         return size
 
     @property
     def should_close(self) -> bool:
         """Whether the connection is closed after the present request."""
-        return super().should_close or self._loop.time() >= self._dies_at
+        return super().should_close or self._loop.time() >= self._expires_at
 
 
 class Connector(aiohttp.TCPConnector):
@@ -143,27 +143,27 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(
             limit=0,
             keepalive_timeout=IDLE_CONNECTION_SECONDS,
-            ttl_dns_cache=REMEMBER_NAMES,
+            ttl_dns_cache=NAME_CACHE_SECONDS,
             resolver=resolver or Resolver(),
         )
         self._resolver_owner = resolver is None
-        self._factory = cast("partial[ResponseHandler]", partial(MortalConnection, loop=self._loop))
-        self._authorities = _authorities()
-        self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES_SECONDS
+        self._factory = cast("partial[ResponseHandler]", partial(ExpiringConnection, loop=self._loop))
+        self._authorities_version = _read_authorities_version()
+        self._check_again_at = self._loop.time() + CHECK_AUTHORITIES_SECONDS
 
     async def _create_connection(
         self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
     ) -> ResponseHandler:
-        if req.is_ssl() and self._loop.time() >= self._look_again_at:
-            self._look_again_at = self._loop.time() + LOOK_AT_AUTHORITIES_SECONDS
-            found = await asyncio.to_thread(_authorities)
-            if found != self._authorities:
-                self._ssl = await asyncio.to_thread(_context)
-                self._authorities = found
+        if req.is_ssl() and self._loop.time() >= self._check_again_at:
+            self._check_again_at = self._loop.time() + CHECK_AUTHORITIES_SECONDS
+            found = await asyncio.to_thread(_read_authorities_version)
+            if found != self._authorities_version:
+                self._ssl = await asyncio.to_thread(_new_ssl_context)
+                self._authorities_version = found
         return await super()._create_connection(req, traces, timeout)
 
 
-def _authorities() -> Version:
+def _read_authorities_version() -> Version:
     """Return the version of the system's certificate authorities, from the status of their files (this blocks)."""
     paths = ssl.get_default_verify_paths()
     return tuple(_version(path) for path in (paths.cafile, paths.capath))
@@ -179,7 +179,7 @@ def _version(path: str | None) -> tuple[int, int, int] | None:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _context() -> ssl.SSLContext:
+def _new_ssl_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -20,13 +20,13 @@ from yarl import URL
 from notifier.http.connector import Connector
 from notifier.http.proxy import Proxy
 from notifier.http.transport_errors import (
+    EXCHANGE_ERRORS,
     LONGEST_FIELD_BYTES,
     MOST_FIELDS,
-    TROUBLE,
     as_transport_error,
-    refuse_of_proxy,
-    time_to_connect,
-    too_large,
+    connect_timeout,
+    raise_if_proxy_refused,
+    too_large_error,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _MOST_URLS: Final = 512
 LARGE_BODY_BYTES: Final = 2**20
 """The most bytes of a request's body that are handed to the operating system at once."""
 
-_PIECE = 2**14
+_PIECE_BYTES = 2**14
 
 
 class Answer(Struct, frozen=True):
@@ -81,8 +81,8 @@ def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
     elif not host.isascii():
         host = URL.build(scheme="http", host=host).raw_host or ""
     port = "" if parts.port is None else f":{parts.port}"
-    query = f"?{_sendable(parts.query)}" if parts.query else ""
-    address = URL(f"{parts.scheme}://{host}{port}{_sendable(parts.path) or '/'}{query}", encoded=True)
+    query = f"?{_escape(parts.query)}" if parts.query else ""
+    address = URL(f"{parts.scheme}://{host}{port}{_escape(parts.path) or '/'}{query}", encoded=True)
     if parts.username is None:
         return address, {}
     pair = b":".join(map(unquote_to_bytes, (parts.username, parts.password or "")))
@@ -118,7 +118,7 @@ def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str])
     return ProxyOptions({"proxy": at.with_path("/"), "proxy_headers": {**host, **agent, **authorization}}, {})
 
 
-def _sendable(text: str) -> str:
+def _escape(text: str) -> str:
     return _UNSENDABLE.sub(lambda found: quote(found[0]), text)
 
 
@@ -126,7 +126,7 @@ class RequestOptions(Struct, frozen=True):
     """How a request is sent, and what is read of its answer.
 
     `timeout` (seconds) covers everything from connecting to the body's last byte; connecting may take almost all of it.
-    An answer's body longer than `limit_bytes` is cut if `truncate` is set; otherwise it is an error. If `body_counts`
+    An answer's body longer than `limit_bytes` is cut if `truncate` is set; otherwise it is an error. If `needs_body`
     is False, failures after the status are ignored, and the body is the part of it that could be read.
     """
 
@@ -134,7 +134,7 @@ class RequestOptions(Struct, frozen=True):
     timeout: float
     limit_bytes: int
     truncate: bool = False
-    body_counts: bool = True
+    needs_body: bool = True
     ssl_context: ssl.SSLContext | bool = True
     proxy: Proxy | None = None
 
@@ -152,24 +152,24 @@ async def send(session: aiohttp.ClientSession, method: str, url: str, body: byte
             address,
             data=_payload(body),
             headers={**options.headers, **credentials, **through.headers},
-            timeout=limits_of(options.timeout),
+            timeout=client_timeout(options.timeout),
             allow_redirects=False,
             ssl=options.ssl_context,
-            auto_decompress=options.body_counts,
+            auto_decompress=options.needs_body,
             **through.options,
         ) as response:
-            refuse_of_proxy(response.status, address, options.proxy)
+            raise_if_proxy_refused(response.status, address, options.proxy)
             content = await read_body(
                 response.content,
                 response.headers,
                 options.limit_bytes,
                 truncate=options.truncate,
-                body_counts=options.body_counts,
+                needs_body=options.needs_body,
             )
             if not response.content.is_eof():
                 response.close()
             return Answer(response.status, response.headers, content)
-    except TROUBLE as error:
+    except EXCHANGE_ERRORS as error:
         raise as_transport_error(error, options.timeout, options.proxy) from error
 
 
@@ -189,12 +189,12 @@ class IncomingAnswer:
         Raises TransportError and nothing else.
         """
         try:
-            piece = await self._content.read(_PIECE)
-        except TROUBLE as error:
+            piece = await self._content.read(_PIECE_BYTES)
+        except EXCHANGE_ERRORS as error:
             raise as_transport_error(error, self._timeout) from error
         self._size += len(piece)
         if self._size > self._limit:
-            raise too_large(self._limit)
+            raise too_large_error(self._limit)
         return piece
 
 
@@ -220,16 +220,16 @@ async def stream(
             ssl=options.ssl_context,
             **through.options,
         )
-    except TROUBLE as error:
+    except EXCHANGE_ERRORS as error:
         raise as_transport_error(error, options.timeout, options.proxy) from error
     with closing(response):
-        refuse_of_proxy(response.status, address, options.proxy)
+        raise_if_proxy_refused(response.status, address, options.proxy)
         yield IncomingAnswer(response, timeout=options.timeout, limit=options.limit_bytes)
 
 
-def limits_of(timeout: float) -> aiohttp.ClientTimeout:
+def client_timeout(timeout: float) -> aiohttp.ClientTimeout:
     """Return aiohttp's time limits for an exchange that may take `timeout` seconds."""
-    return aiohttp.ClientTimeout(total=timeout, connect=time_to_connect(timeout))
+    return aiohttp.ClientTimeout(total=timeout, connect=connect_timeout(timeout))
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
@@ -243,7 +243,7 @@ async def read_body(
     limit: int,
     *,
     truncate: bool,
-    body_counts: bool,
+    needs_body: bool,
     ends_at: float | None = None,
 ) -> bytes:
     """Return an answer's body as `send` does, and leave what exceeds the limit unread.
@@ -258,17 +258,17 @@ async def read_body(
             async with asyncio.timeout_at(ends_at):
                 while len(body) <= limit and (chunk := await content.read(65536)):
                     body += chunk
-    except TROUBLE:
-        if body_counts:
+    except EXCHANGE_ERRORS:
+        if needs_body:
             raise
-    if not body_counts:
-        return _decoded(bytes(body), headers.get("Content-Encoding", "").strip().lower(), limit)
+    if not needs_body:
+        return _decode(bytes(body), headers.get("Content-Encoding", "").strip().lower(), limit)
     if len(body) > limit and not truncate:
-        raise too_large(limit)
+        raise too_large_error(limit)
     return bytes(body[:limit])
 
 
-def _decoded(body: bytes, encoding: str, limit: int) -> bytes:
+def _decode(body: bytes, encoding: str, limit: int) -> bytes:
     """Return the decoded beginning of a body; b"" if `encoding` is unknown or does not match the body."""
     match encoding:
         case "" | "identity":

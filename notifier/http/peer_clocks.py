@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from notifier.clock import Clock
 
-_HEARD_MS = 3_600_000
+_MAX_AGE_MS = 3_600_000
 """The maximum age (milliseconds) of a time that a peer has reported; older ones are not used."""
 
 
@@ -18,26 +18,26 @@ class PeerClocks(Struct):
     """
 
     clock: Clock
-    _heard: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _reported: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def note(self, peer: str, served_at_ms: int | None) -> None:
+    def record(self, peer: str, served_at_ms: int | None) -> None:
         """Record the time (Unix ms) in an answer just received from a peer; None (no time) is ignored."""
         if served_at_ms is not None:
-            self._heard[peer] = (served_at_ms, self._monotonic_ms())
+            self._reported[peer] = (served_at_ms, self._monotonic_ms())
 
-    def offset(self) -> float | None:
+    def offset_seconds(self) -> float | None:
         """Return the median of the seconds by which the peers' clocks are ahead (negative: behind); None if unknown."""
         passed_ms = self._monotonic_ms()
-        self._heard = {peer: heard for peer, heard in self._heard.items() if heard[1] >= passed_ms - _HEARD_MS}
-        if not self._heard:
+        self._reported = {peer: heard for peer, heard in self._reported.items() if heard[1] >= passed_ms - _MAX_AGE_MS}
+        if not self._reported:
             return None
-        theirs_ms = median(served_ms + passed_ms - heard_ms for served_ms, heard_ms in self._heard.values())
+        theirs_ms = median(served_ms + passed_ms - heard_ms for served_ms, heard_ms in self._reported.values())
         return (theirs_ms - self.clock.now_ms()) / 1000
 
     def _monotonic_ms(self) -> int:
         return round(self.clock.monotonic() * 1000)
 
     @property
-    def heard(self) -> int:
+    def count(self) -> int:
         """The number of peers that have recently reported a time."""
-        return len(self._heard)
+        return len(self._reported)

@@ -26,7 +26,7 @@ from notifier.http.exchange import (
     LARGE_BODY_BYTES,
     Answer,
     RequestOptions,
-    limits_of,
+    client_timeout,
     proxy_options,
     read_body,
     request_url,
@@ -35,14 +35,14 @@ from notifier.http.exchange import (
 from notifier.http.proxy import Proxy
 from notifier.http.time_limit import TimeLimit
 from notifier.http.transport_errors import (
+    EXCHANGE_ERRORS,
     LONGEST_FIELD_BYTES,
     MOST_FIELDS,
-    TROUBLE,
     as_transport_error,
-    unreadable_head,
+    unreadable_head_error,
 )
 
-_USED: Final[Mapping[Callable[..., Any], set[str]]] = {
+_CALLED_INTERNALS: Final[Mapping[Callable[..., Any], set[str]]] = {
     aiohttp.ClientRequest.__init__: {*("method", "url", "headers", "loop", "session", "ssl", "proxy", "proxy_headers")},
     aiohttp.TCPConnector.connect: {"req", "traces", "timeout"},
     ResponseHandler.set_response_params: {
@@ -54,7 +54,7 @@ _USED: Final[Mapping[Callable[..., Any], set[str]]] = {
 }
 """The internal functions of aiohttp that are called here, with the parameters that they are given."""
 
-_READ: Final = {
+_READ_ATTRIBUTES: Final = {
     ResponseHandler: ("transport",),
     Connection: ("protocol",),
     aiohttp.StreamReader: ("is_eof", "at_eof", "read", "read_nowait"),
@@ -66,13 +66,13 @@ _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @cache
-def inner_parts_fit() -> bool:
+def internals_match() -> bool:
     """Return whether the internals of the installed aiohttp are as this module uses them."""
-    called = all(parameters <= signature(part).parameters.keys() for part, parameters in _USED.items())
-    return called and all(hasattr(part, name) for part, names in _READ.items() for name in names)
+    called = all(parameters <= signature(part).parameters.keys() for part, parameters in _CALLED_INTERNALS.items())
+    return called and all(hasattr(part, name) for part, names in _READ_ATTRIBUTES.items() for name in names)
 
 
-class _Prepared:
+class _PreparedRequest:
     """The common part of all requests with one TLS context: an aiohttp request, and the head as bytes."""
 
     def __init__(
@@ -102,7 +102,7 @@ class _Prepared:
         # This module cannot wait for the peer's consent (`Expect`) before it sends the body, and cannot send a request
         # without TLS through a proxy.
         self.is_sendable = "Expect" not in made and (proxy is None or address.scheme == "https")
-        lines = _lines((name, value) for name, value in made.items() if name.lower() != "content-length")
+        lines = _header_lines((name, value) for name, value in made.items() if name.lower() != "content-length")
         self.head = f"POST {address.raw_path_qs} HTTP/1.1\r\n".encode() + lines
 
 
@@ -125,10 +125,10 @@ class Poster:
         self._headers = headers
         self._timeout = timeout
         self._limit = limit
-        self._limits = limits_of(timeout)
+        self._limits = client_timeout(timeout)
         self._time_limit = TimeLimit(timeout)
         self._proxy = proxy
-        self._prepared: _Prepared | None = None
+        self._prepared: _PreparedRequest | None = None
 
     async def post(
         self,
@@ -136,32 +136,32 @@ class Poster:
         headers: Mapping[str, str],
         *,
         truncate: bool = False,
-        body_counts: bool = True,
+        needs_body: bool = True,
         ssl_context: ssl.SSLContext | bool = True,
     ) -> Answer:
         """POST `body` with the common headers and `headers` (other names only); all else is as in `exchange.send`."""
         connector = self._session.connector
-        if isinstance(connector, Connector) and inner_parts_fit() and len(body) <= LARGE_BODY_BYTES:
+        if isinstance(connector, Connector) and internals_match() and len(body) <= LARGE_BODY_BYTES:
             try:
                 prepared = self._prepare(ssl_context)
                 if prepared.is_sendable:
-                    lines = _lines(headers.items())
+                    lines = _header_lines(headers.items())
                     content = b"%bContent-Length: %d\r\n%b\r\n%b" % (prepared.head, len(body), lines, body)
                     return await self._exchange(
-                        connector, prepared.request, content, truncate=truncate, body_counts=body_counts
+                        connector, prepared.request, content, truncate=truncate, needs_body=needs_body
                     )
             except HttpProcessingError as error:
-                raise unreadable_head(error.message) from error
-            except TROUBLE as error:
+                raise unreadable_head_error(error.message) from error
+            except EXCHANGE_ERRORS as error:
                 raise as_transport_error(error, self._timeout, self._proxy) from error
         options = RequestOptions(
-            {**self._headers, **headers}, self._timeout, self._limit, truncate, body_counts, ssl_context, self._proxy
+            {**self._headers, **headers}, self._timeout, self._limit, truncate, needs_body, ssl_context, self._proxy
         )
         return await send(self._session, "POST", self._url, body, options)
 
-    def _prepare(self, tls: ssl.SSLContext | bool) -> _Prepared:
+    def _prepare(self, tls: ssl.SSLContext | bool) -> _PreparedRequest:
         if self._prepared is None or self._prepared.tls is not tls:
-            self._prepared = _Prepared(self._session, self._url, self._headers, tls, self._proxy)
+            self._prepared = _PreparedRequest(self._session, self._url, self._headers, tls, self._proxy)
         return self._prepared
 
     async def _exchange(
@@ -171,27 +171,27 @@ class Poster:
         request_bytes: bytes,
         *,
         truncate: bool,
-        body_counts: bool,
+        needs_body: bool,
     ) -> Answer:
-        async with asyncio.timeout(None) as part:
-            ends_at = self._time_limit.begin(part)
+        async with asyncio.timeout(None) as timeout:
+            ends_at = self._time_limit.begin(timeout)
             try:
                 connection = await self._connect(connector, request)
                 try:
-                    head, content = await _request_answered(connection, request_bytes, decompress=body_counts)
+                    head, content = await _send_request(connection, request_bytes, decompress=needs_body)
                 except BaseException:
-                    _give_up(connection)
+                    _discard_connection(connection)
                     raise
             finally:
-                self._time_limit.end(part)
+                self._time_limit.end(timeout)
         try:
             body = b""
             if not content.at_eof():
                 body = await read_body(
-                    content, head.headers, self._limit, truncate=truncate, body_counts=body_counts, ends_at=ends_at
+                    content, head.headers, self._limit, truncate=truncate, needs_body=needs_body, ends_at=ends_at
                 )
         finally:
-            _give_back(connection)
+            _return_connection(connection)
         return Answer(head.code, head.headers, body)
 
     async def _connect(self, connector: Connector, request: aiohttp.ClientRequest) -> Connection:
@@ -201,7 +201,7 @@ class Poster:
             raise aiohttp.ConnectionTimeoutError from error
 
 
-async def _request_answered(
+async def _send_request(
     connection: Connection, request: bytes, *, decompress: bool
 ) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
     """Send a request, and return the head of the answer and its body, which may not have arrived yet."""
@@ -223,7 +223,7 @@ async def _request_answered(
     return head, content
 
 
-def _give_back(connection: Connection) -> None:
+def _return_connection(connection: Connection) -> None:
     """Return a connection to the connector, or close it if part of the request was not sent."""
     transport = connection.transport
     if transport is not None and transport.get_write_buffer_size():
@@ -233,7 +233,7 @@ def _give_back(connection: Connection) -> None:
         connection.release()
 
 
-def _give_up(connection: Connection) -> None:
+def _discard_connection(connection: Connection) -> None:
     """Close a connection after a failure, and discard what was not sent of the request."""
     transport = connection.transport
     if transport is not None and transport.get_write_buffer_size():
@@ -241,7 +241,7 @@ def _give_up(connection: Connection) -> None:
     connection.close()
 
 
-def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
+def _header_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """Return header fields as they are sent. Raises ValueError for a character that a field must not contain."""
     lines = [f"{name}: {value}" for name, value in fields]
     if _FORBIDDEN.search("".join(lines)):

@@ -16,7 +16,7 @@ from msgspec import Struct
 DIRECT: Final = "none"
 """The configured value that means "no proxy, whatever the environment says"."""
 
-KEY: Final = "proxy"
+PROXY_KEY: Final = "proxy"
 """The `origin` of a proxy that the configuration names: the key `proxy`."""
 
 _VARIABLES: Final = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY"}
@@ -68,33 +68,33 @@ def proxy_of(url: str, configured: str = "", environ: Mapping[str, str] | None =
     if configured == DIRECT:
         return None
     if configured:
-        return Proxy(configured, KEY)
+        return Proxy(configured, PROXY_KEY)
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
     host = parts.hostname or ""
-    found = _of_environment(parts.scheme, environ)
-    if found is None or problem_with(found.url) or is_loopback(host):
+    found = _proxy_from_environment(parts.scheme, environ)
+    if found is None or proxy_url_problem(found.url) or is_loopback(host):
         return None
-    return None if is_excepted(host, _port(url), _variable(_EXCEPTIONS, environ)[1]) else found
+    return None if bypasses_proxy(host, _port(url), _variable(_EXCEPTIONS, environ)[1]) else found
 
 
-def unusable(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def unusable_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the name of each variable whose proxy cannot be used and is ignored, and the problem with its value."""
     for scheme in _VARIABLES:
-        found = _of_environment(scheme, environ)
-        if found is not None and (problem := problem_with(found.url)):
+        found = _proxy_from_environment(scheme, environ)
+        if found is not None and (problem := proxy_url_problem(found.url)):
             yield found.origin, problem
 
 
-def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
+def proxy_secrets(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield the secrets in the environment variables that name proxies."""
     for scheme in _VARIABLES:
-        found = _of_environment(scheme, environ)
-        if found is not None and not problem_with(found.url):
+        found = _proxy_from_environment(scheme, environ)
+        if found is not None and not proxy_url_problem(found.url):
             yield from found.secrets()
 
 
-def problem_with(url: str) -> str | None:
+def proxy_url_problem(url: str) -> str | None:
     """Return what is wrong with the URL of a proxy, as the end of a sentence without the URL; None if it is usable.
 
     A path is allowed, and so is a user name without password.
@@ -118,7 +118,7 @@ def problem_with(url: str) -> str | None:
     return None
 
 
-def variables_of(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
+def proxy_environment(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that make another program (a library in its own process) use the same proxy."""
     if configured == DIRECT:
         return {}
@@ -139,7 +139,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_excepted(host: str, port: int, exceptions: str) -> bool:
+def bypasses_proxy(host: str, port: int, exceptions: str) -> bool:
     """Return whether `exceptions`, the value of `NO_PROXY`, excepts a host (without brackets) and port.
 
     The entries of `exceptions`, separated by commas or spaces, are `*`, names (which include the names below them),
@@ -152,7 +152,7 @@ def is_excepted(host: str, port: int, exceptions: str) -> bool:
 def _matches(host: str, port: int, entry: str) -> bool:
     if entry == "*":
         return True
-    name, only_port = _without_port(entry)
+    name, only_port = _split_port(entry)
     if only_port is not None and only_port != port:
         return False
     try:
@@ -166,7 +166,7 @@ def _matches(host: str, port: int, entry: str) -> bool:
         return False
 
 
-def _without_port(entry: str) -> tuple[str, int | None]:
+def _split_port(entry: str) -> tuple[str, int | None]:
     """Return an entry's name or address, and its port (None: every port)."""
     name, colon, port = entry.rpartition(":")
     # An IPv6 address is followed by a port only if it is in brackets.
@@ -180,7 +180,7 @@ def _port(url: str) -> int:
     return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
-def _of_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
+def _proxy_from_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
     name = _VARIABLES.get(scheme)
     if name is None:
         return None
@@ -192,10 +192,10 @@ def _of_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | None:
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """Return a variable's name as it is set, and its value; small letters are preferred, as curl and Python do."""
-    for written in (name.lower(), name):
+    for spelling in (name.lower(), name):
         # A web server passes a request's header `Proxy` to its programs as HTTP_PROXY (https://httpoxy.org).
-        if written == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
+        if spelling == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
             continue
-        if value := environ.get(written, "").strip():
-            return written, value
+        if value := environ.get(spelling, "").strip():
+            return spelling, value
     return name, ""

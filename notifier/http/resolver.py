@@ -20,7 +20,7 @@ LOOK_UP_SECONDS = 10.0
 STALE_SECONDS = 3600.0
 """Seconds for which a known address is still used if its name cannot be looked up again."""
 
-STALE_AFTER_SECONDS = 1.0
+LOOK_UP_SECONDS_IF_KNOWN = 1.0
 """Seconds to wait for a look-up if an earlier address is known."""
 
 MOST_LOOK_UPS = 200
@@ -73,7 +73,7 @@ class Resolver(AbstractResolver):
             task.add_done_callback(self._tasks.discard)
         known = name.found if name.found and loop.time() - name.found_at < STALE_SECONDS else None
         try:
-            async with asyncio.timeout(STALE_AFTER_SECONDS if known else LOOK_UP_SECONDS):
+            async with asyncio.timeout(LOOK_UP_SECONDS_IF_KNOWN if known else LOOK_UP_SECONDS):
                 return await asyncio.shield(name.under_way)
         except TimeoutError:
             name.is_slow = True
@@ -99,7 +99,7 @@ class Resolver(AbstractResolver):
         try:
             slots = self._slow_threads if name.is_slow else self._threads
             async with slots:
-                found = await _in_a_thread(host, port, family)
+                found = await _look_up_in_thread(host, port, family)
         except OSError as error:
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)
@@ -115,7 +115,7 @@ class Resolver(AbstractResolver):
                 waiting.cancel()
 
 
-async def _in_a_thread(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+async def _look_up_in_thread(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
     """Look a name up in a daemon thread, which does not delay the end of the program. Raises OSError."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[ResolveResult]] = loop.create_future()

@@ -19,27 +19,27 @@ class TimeLimit:
         """When the time of each running part is up, in the event loop's seconds; the earliest comes first."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, part: asyncio.Timeout) -> float:
+    def begin(self, timeout: asyncio.Timeout) -> float:
         """Note that a part begins; return when its time is up, in the event loop's seconds."""
         loop = asyncio.get_running_loop()
-        ends_at = self._ends_at[part] = loop.time() + self._seconds
+        ends_at = self._ends_at[timeout] = loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_at(ends_at, self._end_late_parts)
+            self._timer = loop.call_at(ends_at, self._expire_overdue)
         return ends_at
 
-    def end(self, part: asyncio.Timeout) -> None:
+    def end(self, timeout: asyncio.Timeout) -> None:
         """Note that a part has ended; this must be called within its block."""
-        self._ends_at.pop(part, None)
+        self._ends_at.pop(timeout, None)
 
-    def _end_late_parts(self) -> None:
+    def _expire_overdue(self) -> None:
         """Let the parts expire whose time is up, and set the timer for the next one."""
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._ends_at:
-            part, ends_at = next(iter(self._ends_at.items()))
+            timeout, ends_at = next(iter(self._ends_at.items()))
             if ends_at > now:
-                self._timer = loop.call_at(ends_at, self._end_late_parts)
+                self._timer = loop.call_at(ends_at, self._expire_overdue)
                 return
-            del self._ends_at[part]
-            part.reschedule(now)
+            del self._ends_at[timeout]
+            timeout.reschedule(now)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from notifier.clock import Clock
 from notifier.regular_files import irregular
 
-LOOK_EVERY_SECONDS = 1.0
+CHECK_EVERY_SECONDS = 1.0
 """Seconds between two checks of the files for changes."""
 
 Version = tuple[tuple[int, int, int] | None, ...]
@@ -45,7 +45,7 @@ class Certificates(Struct, frozen=True):
         try:
             context = ssl.create_default_context(cafile=self.authority)
         except (OSError, ValueError) as error:
-            raise _unusable(f"ca_file {self.authority}", "it contains no usable certificate", error) from error
+            raise _file_error(f"ca_file {self.authority}", "it contains no usable certificate", error) from error
         if self.client is not None:
             files = f"client_cert_file {self.client}"
             if self.key is not None:
@@ -55,7 +55,7 @@ class Certificates(Struct, frozen=True):
                 context.load_cert_chain(self.client, self.key, password="")
             except (OSError, ValueError) as error:
                 lacking = "it contains no usable certificate with its unencrypted private key"
-                raise _unusable(files, lacking, error) from error
+                raise _file_error(files, lacking, error) from error
         return context
 
     def version(self) -> Version:
@@ -63,7 +63,7 @@ class Certificates(Struct, frozen=True):
         return tuple(_version(file) for file in (self.authority, self.client, self.key) if file is not None)
 
 
-class _Read(Struct, frozen=True):
+class _CachedContext(Struct, frozen=True):
     version: Version
     context: ssl.SSLContext
 
@@ -76,9 +76,9 @@ class TlsContextCache:
         self._certificates = certificates
         self._has_files = certificates != Certificates()
         self._clock = clock
-        self._turn = asyncio.Lock()
-        self._look_again_at = 0.0
-        self._read: _Read | None = None
+        self._lock = asyncio.Lock()
+        self._check_again_at = 0.0
+        self._cached: _CachedContext | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
         """Return the context for the next request, made from the current files; True (the default) if there are none.
@@ -88,20 +88,20 @@ class TlsContextCache:
         """
         if not self._has_files:
             return True
-        async with self._turn:
+        async with self._lock:
             now = self._clock.monotonic()
-            if self._read is None or now >= self._look_again_at:
-                self._read = await asyncio.to_thread(_up_to_date, self._certificates, self._read)
-                self._look_again_at = now + LOOK_EVERY_SECONDS
-            return self._read.context
+            if self._cached is None or now >= self._check_again_at:
+                self._cached = await asyncio.to_thread(_refresh, self._certificates, self._cached)
+                self._check_again_at = now + CHECK_EVERY_SECONDS
+            return self._cached.context
 
 
-def _up_to_date(certificates: Certificates, read: _Read | None) -> _Read:
+def _refresh(certificates: Certificates, cached: _CachedContext | None) -> _CachedContext:
     # Taken before the files are read, so that a change during the read is noticed at the next check.
     version = certificates.version()
-    if read is not None and read.version == version:
-        return read
-    return _Read(version, certificates.context())
+    if cached is not None and cached.version == version:
+        return cached
+    return _CachedContext(version, certificates.context())
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:
@@ -113,10 +113,10 @@ def _version(file: Path) -> tuple[int, int, int] | None:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _unusable(files: str, lacking: str, error: OSError | ValueError) -> CertificateFileError:
+def _file_error(files: str, problem: str, error: OSError | ValueError) -> CertificateFileError:
     match error:
         case ssl.SSLError():
-            why = lacking + (f" ({error.reason})" if error.reason else "")
+            why = problem + (f" ({error.reason})" if error.reason else "")
         case OSError():
             why = error.strerror or type(error).__name__
         case _:

@@ -15,14 +15,14 @@ from notifier.http.connector import (
     MOST_HEAD_BYTES,
     MOST_INTERIM,
     TOO_MANY_INTERIM,
-    TOO_MUCH_AROUND,
     TOO_MUCH_BEFORE,
+    TOO_MUCH_WITHOUT_BODY,
 )
 from notifier.http.proxy import Proxy
 from notifier.http.resolver import LOOK_UP_SECONDS, NameTimeoutError
 from notifier.redact import hide_cut, redact
 
-TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+EXCHANGE_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """All exceptions that `aiohttp` raises when it aborts an exchange."""
 
 
@@ -32,13 +32,15 @@ LONGEST_FIELD_BYTES: Final = 2**16
 MOST_FIELDS: Final = 400
 """Maximum number of header fields of an answer."""
 
-_LINE: Final = re.compile(r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n")
+_PARSER_MESSAGE: Final = re.compile(
+    r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n"
+)
 """Matches the messages of aiohttp's parser that name a problem and quote the line with it."""
 
-_REFUSED: Final = {
+_LIMIT_MESSAGES: Final = {
     TOO_MUCH_BEFORE: f"the answer's header is longer than {MOST_HEAD_BYTES:,} bytes, interim answers included",
     TOO_MANY_INTERIM: f"more than {MOST_INTERIM} interim answers (1xx) came before an answer",
-    TOO_MUCH_AROUND: f"more than {MOST_HEAD_BYTES:,} bytes came without any of the answer's body",
+    TOO_MUCH_WITHOUT_BODY: f"more than {MOST_HEAD_BYTES:,} bytes came without any of the answer's body",
 }
 
 _LONGEST_QUOTE: Final = 60
@@ -71,71 +73,73 @@ class TransportError(Exception):
         self.through_proxy = through_proxy
 
 
-def time_to_connect(timeout: float) -> float:
+def connect_timeout(timeout: float) -> float:
     """Return the limit for connecting (seconds), below `timeout`: exceeding it proves that nothing was sent."""
     return timeout - min(1.0, timeout / 4)
 
 
-def too_large(limit: int) -> TransportError:
+def too_large_error(limit: int) -> TransportError:
     """Return the error for a body longer than `limit` bytes."""
     return TransportError(TransportReason.ANSWER_TOO_LARGE, f"the answer is longer than {limit} bytes")
 
 
-def refuse_of_proxy(status: int, address: URL, proxy: Proxy | None) -> None:
+def raise_if_proxy_refused(status: int, address: URL, proxy: Proxy | None) -> None:
     """Raise TransportError if a status was sent by the proxy, not the peer, because it refuses the credentials."""
     if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        raise _refused_by(proxy, status)
+        raise _proxy_error(proxy, status)
 
 
 def as_transport_error(error: Exception, timeout: float, proxy: Proxy | None = None) -> TransportError:
     """Return the error for an exchange (through `proxy`, if there is one) that `aiohttp` aborted."""
-    failure = _failure(error, timeout, proxy)
+    failure = _classify(error, timeout, proxy)
     return TransportError(failure.reason, failure.message, through_proxy=proxy is not None)
 
 
-def _failure(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
+def _classify(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
     reason = TransportReason
     match error:
         case aiohttp.ClientHttpProxyError() if proxy is not None:
-            return _refused_by(proxy, error.status)
+            return _proxy_error(proxy, error.status)
         case aiohttp.ClientConnectorError() | aiohttp.ClientSSLError() | aiohttp.ConnectionTimeoutError():
-            return _not_connected(error, timeout, proxy)
+            return _connect_error(error, timeout, proxy)
         case TimeoutError():
             return TransportError(reason.TIMEOUT, f"no whole answer within {timeout:g} seconds")
         case aiohttp.ClientOSError(__cause__=ssl.SSLError() as cause):
             # With TLS 1.3, a peer rejects the client certificate only after the handshake.
-            return TransportError(reason.CERTIFICATE_REJECTED, f"TLS failed: {_inner(cause)}")
+            return TransportError(reason.CERTIFICATE_REJECTED, f"TLS failed: {_system_message(cause)}")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             return TransportError(reason.CONNECTION_LOST, "the peer closed the connection before it had answered")
         case aiohttp.InvalidURL() | ValueError():
             return TransportError(reason.PROTOCOL_BROKEN, "no request could be made: check the URL and the headers")
         case aiohttp.ClientError():
-            return _unreadable(error)
+            return _unreadable_answer_error(error)
         case _:
             return TransportError(reason.CONNECTION_LOST, f"the connection broke ({type(error).__name__})")
 
 
-def _not_connected(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
+def _connect_error(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
     """Return the error for an exchange in which no connection was made, so that nothing was sent."""
     reason = TransportReason
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return _tls_failed(error, proxy)
+            return _tls_error(error, proxy)
         case aiohttp.ClientConnectorDNSError():
             late = f" within {LOOK_UP_SECONDS:g} seconds" if isinstance(error.os_error, NameTimeoutError) else ""
             name = error.host if proxy is None else f"{proxy.host} of the proxy"
             return TransportError(reason.NAME_NOT_RESOLVED, f"the name {name} could not be resolved{late}")
         case aiohttp.ConnectionTimeoutError():
             through = "" if proxy is None else f" through the proxy {proxy}"
-            within = f"within {time_to_connect(timeout):g} seconds"
+            within = f"within {connect_timeout(timeout):g} seconds"
             return TransportError(reason.CONNECT_FAILED, f"no connection{through} {within}")
         case aiohttp.ClientProxyConnectionError():
-            return TransportError(reason.CONNECT_FAILED, f"no connection to the proxy {proxy}: {_inner(error)}")
+            return TransportError(
+                reason.CONNECT_FAILED, f"no connection to the proxy {proxy}: {_system_message(error)}"
+            )
         case _:
-            return TransportError(reason.CONNECT_FAILED, f"no connection: {_inner(error)}")
+            return TransportError(reason.CONNECT_FAILED, f"no connection: {_system_message(error)}")
 
 
-def _refused_by(proxy: Proxy, status: int) -> TransportError:
+def _proxy_error(proxy: Proxy, status: int) -> TransportError:
     """Return the error for a proxy that opened no tunnel; a status from 500 means that it did not reach the peer."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     said = f"{status} {phrase}".rstrip()
@@ -149,7 +153,7 @@ def _refused_by(proxy: Proxy, status: int) -> TransportError:
     return TransportError(TransportReason.PROXY_REFUSED, f"the proxy {proxy} refused: {said}; {advice}")
 
 
-def _tls_failed(error: Exception, proxy: Proxy | None) -> TransportError:
+def _tls_error(error: Exception, proxy: Proxy | None) -> TransportError:
     """Return the error for a failed handshake; PROTOCOL_BROKEN means that the peer does not speak TLS at all."""
     is_of_proxy = (
         proxy is not None
@@ -161,28 +165,28 @@ def _tls_failed(error: Exception, proxy: Proxy | None) -> TransportError:
         advice = "check the scheme and the port of the address"
         return TransportError(TransportReason.PROTOCOL_BROKEN, f"{whose} does not speak TLS at this port: {advice}")
     which = f"TLS with the proxy {proxy}" if is_of_proxy else "TLS"
-    return TransportError(TransportReason.CERTIFICATE_REJECTED, f"{which} failed: {_inner(error)}")
+    return TransportError(TransportReason.CERTIFICATE_REJECTED, f"{which} failed: {_system_message(error)}")
 
 
-def _unreadable(error: aiohttp.ClientError) -> TransportError:
+def _unreadable_answer_error(error: aiohttp.ClientError) -> TransportError:
     """Return the error for an unreadable answer."""
     match error:
         case aiohttp.ClientResponseError():
-            return unreadable_head(error.message)
+            return unreadable_head_error(error.message)
         case aiohttp.ClientPayloadError(__cause__=HttpProcessingError() as cause) if not _is_cut_off(cause):
-            return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(cause.message))
+            return TransportError(TransportReason.PROTOCOL_BROKEN, _describe_parser_message(cause.message))
         case aiohttp.ClientPayloadError():
             return TransportError(TransportReason.CONNECTION_LOST, "the answer was cut off")
         case _:
             return TransportError(TransportReason.PROTOCOL_BROKEN, f"the exchange failed ({type(error).__name__})")
 
 
-def unreadable_head(message: str) -> TransportError:
+def unreadable_head_error(message: str) -> TransportError:
     """Return the error for an unreadable head of an answer, from aiohttp's parser message."""
-    return TransportError(TransportReason.PROTOCOL_BROKEN, _wrong_in(message))
+    return TransportError(TransportReason.PROTOCOL_BROKEN, _describe_parser_message(message))
 
 
-def _inner(error: Exception) -> str:
+def _system_message(error: Exception) -> str:
     """Describe an error in the words of the operating system or OpenSSL; these contain no URL."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
@@ -208,17 +212,17 @@ def _is_cut_off(error: HttpProcessingError) -> bool:
     return error.message.startswith("Not enough data")
 
 
-def _wrong_in(message: str) -> str:
+def _describe_parser_message(message: str) -> str:
     """Describe a problem with an answer, from the message of aiohttp's parser; no value of a header field is shown."""
-    if message in _REFUSED:
-        return _REFUSED[message]
+    if message in _LIMIT_MESSAGES:
+        return _LIMIT_MESSAGES[message]
     if "bytes when reading" in message:
         return f"a line or field of the answer's header is longer than {LONGEST_FIELD_BYTES:,} bytes"
     if message.startswith("Too many headers"):
         return f"the answer's header has more than {MOST_FIELDS} fields"
     if encoding := re.match(r"Can not decode content-encoding: (\w+)", message):
         return f"the answer's body cannot be decoded: it is said to be {encoding[1]}"
-    wrong = _LINE.match(message)
+    wrong = _PARSER_MESSAGE.match(message)
     if wrong is None:
         what = "a header field has a character that none may have" if "header" in message else _quoted(message)
         return f"not an HTTP answer: {what}"

@@ -18,7 +18,7 @@ from jinja2 import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
-from notifier.http.answer_text import shown
+from notifier.http.answer_text import safe_line
 from notifier.messages.rich_text import bold, code, linked, tidy
 from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.suggest import hint
@@ -90,7 +90,7 @@ def problem_of(template: Template, error: Exception, variables: Variables) -> Te
         if frame.f_code.co_filename.endswith(SUFFIX):
             where = (frame.f_code.co_filename, line)
     # An error's text may contain a value of any length.
-    return TemplateProblem(*where, shown(_what(error, variables), ()))
+    return TemplateProblem(*where, safe_line(_what(error, variables), ()))
 
 
 def _loader(texts: Mapping[str, str]) -> BaseLoader:

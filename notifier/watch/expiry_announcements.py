@@ -197,7 +197,7 @@ def _write(
     """
     completion, kind = change.completion, change.type
     shown = request.settings.shown_person_fields()
-    visible = names.showing(shown)
+    visible = names.with_person_fields(shown)
     occasion = records_by_person.occasions(db, request.source, [change]).get(completion.key)
     data = orjson.loads(event_data(change, visible, occasion))
     if valid is not None:

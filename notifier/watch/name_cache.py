@@ -88,7 +88,7 @@ def stored_names(
     """Return the stored names and facts for these completions; None if at least one of them has to be fetched."""
     ids = wanted_ids(completions, fields_to_look_up(fields))
     names = name_table.find(db, source, ids.people, ids.trainings, ids.fields)
-    return None if ids.without(names) else names.showing(fields)
+    return None if ids.without(names) else names.with_person_fields(fields)
 
 
 REQUIRED_LISTS: Final = (NameList.PEOPLE, NameList.TRAININGS)
@@ -191,13 +191,13 @@ class NameCache:
         names = await self._find(ids)
         missing = ids.without(names)
         if not missing:
-            return names.showing(self._shown_fields)
+            return names.with_person_fields(self._shown_fields)
         await self.refresh(missing)
         if self._fetching is None:
-            return names.showing(self._shown_fields)
+            return names.with_person_fields(self._shown_fields)
         patience = self._names_awaited_until - asyncio.get_running_loop().time()
         await asyncio.wait([self._fetching], timeout=max(0.0, patience))
-        return (await self._find(ids)).showing(self._shown_fields)
+        return (await self._find(ids)).with_person_fields(self._shown_fields)
 
     async def refresh(self, missing: WantedIds = _NOTHING) -> None:
         """Start to fetch the lists that are due, unless a fetch is running. Raises StoreError."""

@@ -24,13 +24,13 @@ from notifier.config import load
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscriptions_of
-from notifier.http.connector import MortalConnection
+from notifier.http.connector import ExpiringConnection
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
 from tests.benchmarks.common import HERE, beside, report
 
 
-class NotingConnection(MortalConnection):
+class NotingConnection(ExpiringConnection):
     """A connection of the program that notes when each answer begins to arrive."""
 
     def __init__(self, answers: list[int], loop: asyncio.AbstractEventLoop) -> None:

@@ -135,7 +135,7 @@ async def strict_receiver(
 @pytest.fixture(params=["by inner parts of aiohttp", "by its client"])
 def way_to_post(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let destinations post as with the aiohttp that is known, and as with one that is not."""
-    monkeypatch.setattr("notifier.http.poster.inner_parts_fit", lambda: "inner" in request.param)
+    monkeypatch.setattr("notifier.http.poster.internals_match", lambda: "inner" in request.param)
 
 
 @pytest.fixture

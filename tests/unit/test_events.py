@@ -178,7 +178,7 @@ def test_previous_holds_the_changed_fields_with_their_old_values_and_no_others(
 @given(completions)
 def test_content_is_what_an_update_is_about(completion: Completion) -> None:
     assert tuple(completion.content()) == CONTENT_FIELDS
-    assert completion.form() == replace(completion, raw=b'{"something":"else"}').form()
+    assert completion.content_fingerprint() == replace(completion, raw=b'{"something":"else"}').content_fingerprint()
 
 
 @given(st.lists(st.binary()))

@@ -20,7 +20,7 @@ def requests(pace: TokenBucket, wishes: list[float]) -> list[float]:
     started: list[float] = []
     for wish in wishes:
         now = max(wish, started[-1] if started else wish)
-        while wait := pace.wait(now):
+        while wait := pace.seconds_to_wait(now):
             now += max(wait, A_HAIR)
         pace.spend()
         started.append(now)
@@ -40,8 +40,8 @@ def test_no_window_holds_more_requests_than_the_rate_and_one_burst(rate: float, 
 def test_the_next_request_is_never_further_away_than_one_of_the_rate(rate: float, waits: list[float]) -> None:
     pace = TokenBucket(rate)
     for now in accumulate(waits, initial=STARTED_AT):
-        assert 0.0 <= pace.wait(now) <= 1 / rate + A_HAIR
-        if not pace.wait(now):
+        assert 0.0 <= pace.seconds_to_wait(now) <= 1 / rate + A_HAIR
+        if not pace.seconds_to_wait(now):
             pace.spend()
 
 
@@ -49,7 +49,7 @@ def test_the_next_request_is_never_further_away_than_one_of_the_rate(rate: float
 def test_a_rate_of_zero_is_no_limit(moments: list[float]) -> None:
     pace = TokenBucket(0.0)
     for now in moments:
-        assert pace.wait(now) == 0.0
+        assert pace.seconds_to_wait(now) == 0.0
         pace.spend()
 
 
@@ -58,4 +58,4 @@ def test_one_seconds_worth_may_go_at_once_also_after_a_long_silence(rate: float,
     pace = TokenBucket(rate)
     for now in (STARTED_AT, STARTED_AT + 3600):
         assert requests(pace, [now] * burst) == [now] * burst
-        assert pace.wait(now) == pytest.approx(1 / rate)
+        assert pace.seconds_to_wait(now) == pytest.approx(1 / rate)

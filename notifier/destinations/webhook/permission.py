@@ -69,7 +69,7 @@ class PermissionKeeper:
                 if refused is not None:
                     return refused
                 self._ask_again_at = now + KEPT_SECONDS
-            wait = self._bucket.wait(self._clock.monotonic())
+            wait = self._bucket.seconds_to_wait(self._clock.monotonic())
             if wait > 0:
                 detail = f"the receiver allows {self._bucket.rate * _SECONDS_A_MINUTE:g} requests a minute"
                 return Outcome(AttemptResult.THROTTLED, retry_after=wait, detail=detail)

@@ -105,7 +105,7 @@ def learn_trainings(
         "INSERT INTO trainings (source, id, title, facts) VALUES (?, ?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
         " SET title = excluded.title, facts = excluded.facts"
         " WHERE trainings.title <> excluded.title OR trainings.facts <> excluded.facts",
-        ((source, id_, title, _json(facts[id_].document()) if id_ in facts else _UNREAD) for id_, title in titles),
+        ((source, id_, title, _json(facts[id_].as_json()) if id_ in facts else _UNREAD) for id_, title in titles),
     )
 
 

@@ -8,7 +8,17 @@ import orjson
 from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
-from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, event_id, storable
+from notifier.events import (
+    Change,
+    Completion,
+    DetectedBy,
+    Event,
+    EventType,
+    Names,
+    event_data,
+    event_id,
+    without_private_content,
+)
 from notifier.facts import Occasion
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
@@ -244,7 +254,9 @@ def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
 def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
     completion = change.completion
     if change.previous is not None:
-        second_looks.keep_form(db, writing.source, completion.key, change.previous.form(), writing.now_ms)
+        second_looks.keep_form(
+            db, writing.source, completion.key, change.previous.content_fingerprint(), writing.now_ms
+        )
     verdict = writing.past.plan_announcement(writing.id_namespace, change)
     change = verdict.change
     event = None if verdict.was_announced else _insert_event(db, writing, change)
@@ -357,7 +369,7 @@ def _row(
 
 def _remembered(completion: Completion) -> str:
     """Return the JSON to store, without large parts that no event needs. The lengths of lists are kept."""
-    raw = storable(completion.raw if completion.remembered is None else completion.remembered)
+    raw = without_private_content(completion.raw if completion.stored_raw is None else completion.stored_raw)
     if len(raw) <= _LARGE_RECORD:
         return raw.decode()
     return orjson.dumps({name: _without_bulk(value) for name, value in orjson.loads(raw).items()}).decode()

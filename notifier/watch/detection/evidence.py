@@ -171,7 +171,7 @@ def _evaluate_return(
     """Examine a removed record that is present again; its return is announced when a second look has confirmed it."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if look is None or look.kind is not LookKind.RETURN or look.since_ms is None:
-        decisions.looks.append(_look(LookKind.RETURN, completion, completion.form(), look, context))
+        decisions.looks.append(_look(LookKind.RETURN, completion, completion.content_fingerprint(), look, context))
     elif key in evidence.due:
         decisions.changes.append(
             Change(EventType.CREATED, completion, memory.revision + 1, context.detected_by, NewsReason.CAME_BACK)
@@ -214,7 +214,7 @@ def _evaluate_update(
     update: _Update, look: SecondLook | None, evidence: Evidence, context: AnswerContext, decisions: _Decisions
 ) -> None:
     """Decide about an update; if the record has had this content before, the update waits for a second look."""
-    key, form = update.completion.key, update.completion.form()
+    key, form = update.completion.key, update.completion.content_fingerprint()
     if form not in evidence.earlier_forms.get(key, ()):
         decisions.updates.append(update)
         if look is not None:

@@ -44,7 +44,7 @@ HIDDEN = {
 class Kind:
     """A destination type: how it is configured, how its peers say yes, and which statuses mean something else.
 
-    `body_counts` where a yes has a body that says so. `schemes` are what its URLs have for http and https, `hidden`
+    `needs_body` where a yes has a body that says so. `schemes` are what its URLs have for http and https, `hidden`
     says that HIDDEN applies, and `impatient` is what an attempt may take where a test waits for its end.
     """
 
@@ -52,7 +52,7 @@ class Kind:
     keys: Mapping[str, Any]
     yes: tuple[int, bytes] = (200, b"")
     reasons: Mapping[int, AttemptResult] = field(default_factory=dict)
-    body_counts: bool = False
+    needs_body: bool = False
     schemes: tuple[str, str] = ("http", "https")
     hidden: bool = False
     impatient: float = 0.2
@@ -78,7 +78,7 @@ KINDS = {
         {"type": "slack"},
         yes=(200, b"ok"),
         reasons=dict.fromkeys((200, 201, 204), AttemptResult.ANSWER_UNEXPECTED),
-        body_counts=True,
+        needs_body=True,
     ),
     "teams": Kind(TeamsSettings, {"type": "teams"}, yes=(202, b"")),
     "apprise": Kind(AppriseSettings, {"type": "apprise"}, schemes=("json", "jsons"), hidden=True, impatient=1.5),
@@ -129,7 +129,7 @@ Make = Callable[..., Destination]
 @pytest.fixture(params=POSTED)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
     kind, way = POSTED[request.param]
-    monkeypatch.setattr("notifier.http.poster.inner_parts_fit", lambda: "inner" in way)
+    monkeypatch.setattr("notifier.http.poster.internals_match", lambda: "inner" in way)
     return kind
 
 
@@ -209,7 +209,7 @@ async def test_a_peer_that_hangs_in_the_middle_of_its_answer_costs_no_more_than_
     receiver.script = begin
     begun = time.monotonic()
     outcome = await make(receiver.url, kind.impatient).send(sent)
-    assert outcome.reason is (AttemptResult.TIMEOUT if kind.body_counts or kind.hidden else AttemptResult.DELIVERED)
+    assert outcome.reason is (AttemptResult.TIMEOUT if kind.needs_body or kind.hidden else AttemptResult.DELIVERED)
     assert time.monotonic() - begun < kind.impatient + 5
 
 
@@ -285,7 +285,7 @@ async def test_what_is_no_answer_is_named(
     kind: Kind, make: Make, sent: list[Delivery], case: tuple[bytes, AttemptResult]
 ) -> None:
     answer, reason = case
-    if answer.startswith(b"HTTP/1.1 500") and not kind.body_counts:
+    if answer.startswith(b"HTTP/1.1 500") and not kind.needs_body:
         reason = AttemptResult.SERVER_ERROR
     async with saying(answer) as url:
         assert (await make(url).send(sent)).reason is kind.sees(Outcome(reason)).reason
@@ -320,7 +320,7 @@ async def test_of_a_yes_whose_body_cannot_be_read_the_status_decides(
 ) -> None:
     async with saying(UNREADABLE[answer], step=step) as url:
         outcome = await make(url).send(sent)
-    if kind.body_counts:
+    if kind.needs_body:
         # What comes after the end of an `ok` is too late to count.
         assert outcome.reason is not AttemptResult.DELIVERED or answer == "longer than it says"
     else:

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from notifier.events import storable
+from notifier.events import without_private_content
 from notifier.sandbox import Dialect, Record
 from notifier.sandbox.records import Version, shown
 from tests.support.clocks import FakeClock
@@ -202,7 +202,9 @@ class ThreeNets(RuleBasedStateMachine):
         stored = {key: json.loads(record) for key, record in rows}
         version = Version(self.version)
         shows = {key: shown(record, version, self.account.dialect) for key, record in existing.items()}
-        assert stored == {key: json.loads(storable(json.dumps(record).encode())) for key, record in shows.items()}
+        assert stored == {
+            key: json.loads(without_private_content(json.dumps(record).encode())) for key, record in shows.items()
+        }
 
 
 class ThreeNetsOfV1(ThreeNets):

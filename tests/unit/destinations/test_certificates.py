@@ -15,7 +15,7 @@ from aiohttp import web
 from notifier.config.webhooks import HttpSettings
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.destinations.webhook.destination import HttpDestination
-from notifier.http.tls import LOOK_EVERY_SECONDS, CertificateFileError, Certificates, TlsContextCache
+from notifier.http.tls import CHECK_EVERY_SECONDS, CertificateFileError, Certificates, TlsContextCache
 from notifier.store.tables.outbox import Delivery
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(
     destination = connect(tls_receiver)
     assert (await destination.send(sent)).reason is AttemptResult.CERTIFICATE_REJECTED
     files.trust(certificates)
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
 
 
@@ -102,7 +102,7 @@ async def test_an_authority_that_is_taken_away_is_trusted_no_longer_though_a_con
     destination = connect(tls_receiver)
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
     files.trust(renewed_certificates)
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     assert await destination.send(sent) == Outcome(
         AttemptResult.CERTIFICATE_REJECTED, detail="TLS failed: self-signed certificate"
     )
@@ -127,7 +127,7 @@ async def test_a_renewed_client_certificate_is_the_one_that_is_shown(
     destination = connect(strict_receiver)
     await destination.send(sent)
     files.show(renewed_certificates)
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     await destination.send(sent)
     assert names == ["test", "renewed"]
 
@@ -143,7 +143,7 @@ async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_
     destination = connect(strict_receiver)
     await destination.send(sent)
     shutil.copy(renewed_certificates.certificate, files.client)
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     for _ in range(2):
         outcome = await destination.send(sent)
         assert outcome.reason is AttemptResult.CERTIFICATE_REJECTED
@@ -157,7 +157,7 @@ async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_
 async def test_files_that_stay_as_they_are_are_read_once_however_many_ask(clock: "FakeClock", files: Files) -> None:
     trust = TlsContextCache(Certificates(files.authority), clock)
     contexts = set(await asyncio.gather(*(trust.context() for _ in range(8))))
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     contexts.add(await trust.context())
     assert len(contexts) == 1
 
@@ -166,7 +166,7 @@ async def test_a_file_that_goes_missing_is_missed(clock: "FakeClock", files: Fil
     trust = TlsContextCache(Certificates(files.authority), clock)
     await trust.context()
     files.authority.unlink()
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     with pytest.raises(CertificateFileError, match="No such file"):
         await trust.context()
 
@@ -176,7 +176,7 @@ async def test_a_file_that_becomes_a_pipe_is_not_opened(clock: "FakeClock", file
     await trust.context()
     files.authority.unlink()
     os.mkfifo(files.authority)
-    clock.advance(LOOK_EVERY_SECONDS)
+    clock.advance(CHECK_EVERY_SECONDS)
     with pytest.raises(CertificateFileError, match=r"ca_file .*: it is a named pipe, not a regular file"):
         await trust.context()
 

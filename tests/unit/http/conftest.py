@@ -17,7 +17,7 @@ async def _send(session: aiohttp.ClientSession, method: str, url: str, body: byt
         session, url, options.headers, timeout=options.timeout, limit=options.limit_bytes, proxy=options.proxy
     )
     return await poster.post(
-        body, {}, truncate=options.truncate, body_counts=options.body_counts, ssl_context=options.ssl_context
+        body, {}, truncate=options.truncate, needs_body=options.needs_body, ssl_context=options.ssl_context
     )
 
 

@@ -2,19 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.http.answer_text import LONGEST_DETAIL, header_secrets, shown, url_secrets
+from notifier.http.answer_text import LONGEST_DETAIL, header_secrets, safe_line, url_secrets
 
 
 @given(st.text(st.characters(), max_size=2000))
 def test_what_is_shown_is_one_printable_line(text: str) -> None:
-    line = shown(text, ())
+    line = safe_line(text, ())
     assert len(line) <= LONGEST_DETAIL
     assert line.isprintable()
 
 
 def test_a_secret_is_gone_before_the_words_are_cut() -> None:
     secret = "0123456789abcdef"
-    assert "0123" not in shown("x" * (LONGEST_DETAIL - 8) + secret, (secret,))
+    assert "0123" not in safe_line("x" * (LONGEST_DETAIL - 8) + secret, (secret,))
 
 
 def test_a_url_s_secrets_are_found_in_each_of_its_forms() -> None:
@@ -39,24 +39,25 @@ def test_a_bare_host_has_no_secrets(url: str) -> None:
 
 def test_what_is_left_of_a_secret_at_the_end_of_what_was_read_is_hidden() -> None:
     secret = "key-of-17-letters"
-    assert shown(f"refused {secret[:15]}", (secret,)) == "refused [secret]"
+    assert safe_line(f"refused {secret[:15]}", (secret,)) == "refused [secret]"
 
 
 def test_the_credentials_of_a_url_are_hidden_as_a_request_has_them() -> None:
     secrets = url_secrets("https://notifier:pa%2Fssword@host.example/hook")
     assert (
-        shown("Basic bm90aWZpZXI6cGEvc3N3b3Jk, or bm90aWZpZXI6cGEvc3N3b3Jk", secrets) == "Basic [secret], or [secret]"
+        safe_line("Basic bm90aWZpZXI6cGEvc3N3b3Jk, or bm90aWZpZXI6cGEvc3N3b3Jk", secrets)
+        == "Basic [secret], or [secret]"
     )
-    assert "pa/ssword" not in shown("notifier:pa/ssword", secrets)
+    assert "pa/ssword" not in safe_line("notifier:pa/ssword", secrets)
 
 
 def test_basic_credentials_in_a_header_are_hidden_decoded_too() -> None:
     secrets = header_secrets("Basic bm90aWZpZXI6cGEvc3N3b3Jk")
-    assert shown("I know pa/ssword and bm90aWZpZXI6cGEvc3N3b3Jk", secrets) == "I know [secret] and [secret]"
+    assert safe_line("I know pa/ssword and bm90aWZpZXI6cGEvc3N3b3Jk", secrets) == "I know [secret] and [secret]"
     assert header_secrets("Basic not base64") == ("Basic not base64", "not base64")
 
 
 def test_a_path_that_json_escapes_is_hidden() -> None:
-    assert shown(r'{"path": "\/services\/T0\/B0\/x"}', url_secrets("https://h.example/services/T0/B0/x")) == (
+    assert safe_line(r'{"path": "\/services\/T0\/B0\/x"}', url_secrets("https://h.example/services/T0/B0/x")) == (
         '{"path": "[secret]"}'
     )

@@ -84,7 +84,7 @@ async def test_a_busy_connection_does_not_stay_with_the_old_address(
     server: TwoAddresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.http.connector.CONNECTION_LIFE_SECONDS", 0.3)
-    monkeypatch.setattr("notifier.http.connector.REMEMBER_NAMES", 0)
+    monkeypatch.setattr("notifier.http.connector.NAME_CACHE_SECONDS", 0)
     resolver, asked = ChangingResolver(), asyncio.Event()
     asking = asyncio.create_task(keep_asking(resolver, server, asked))
     await asked.wait()
@@ -116,7 +116,7 @@ async def test_whom_the_system_has_come_to_trust_is_trusted_without_a_restart(
     subprocess.run([*command.split(), *names], check=True, capture_output=True)
     bundle.touch()
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    monkeypatch.setattr("notifier.http.connector.LOOK_AT_AUTHORITIES_SECONDS", 0.0)
+    monkeypatch.setattr("notifier.http.connector.CHECK_AUTHORITIES_SECONDS", 0.0)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 

@@ -22,14 +22,14 @@ class StoppedClock(SettableClock):
 def heard(*offsets: float) -> PeerClocks:
     clocks = PeerClocks(StoppedClock())
     for number, offset in enumerate(offsets):
-        clocks.note(str(number), clocks.clock.now_ms() + round(offset * 1000))
+        clocks.record(str(number), clocks.clock.now_ms() + round(offset * 1000))
     return clocks
 
 
 def test_nobody_has_told_the_time() -> None:
     clocks = heard()
-    clocks.note("api", None)
-    assert clocks.offset() is None
+    clocks.record("api", None)
+    assert clocks.offset_seconds() is None
     assert list(clock_conditions(clocks, ())) == []
 
 
@@ -67,4 +67,4 @@ def test_what_was_said_long_ago_counts_no_more() -> None:
     clock = clocks.clock
     assert isinstance(clock, SettableClock)
     clock.slept += 3601
-    assert clocks.offset() is None
+    assert clocks.offset_seconds() is None

@@ -13,7 +13,7 @@ from aiohttp.connector import Connection
 
 from notifier.http import poster as posters
 from notifier.http.exchange import LARGE_BODY_BYTES, Answer, RequestOptions, new_session, send
-from notifier.http.poster import Poster, inner_parts_fit
+from notifier.http.poster import Poster, internals_match
 from notifier.http.transport_errors import TransportError, TransportReason
 from tests.support.waiting import until
 
@@ -122,7 +122,7 @@ def new_poster(session: aiohttp.ClientSession, url: str, headers: Mapping[str, s
 
 
 def test_aiohttp_s_inner_parts_are_those_that_are_used() -> None:
-    assert inner_parts_fit(), (
+    assert internals_match(), (
         "THE INNER PARTS OF AIOHTTP HAVE CHANGED: deliveries take more processor time. Change notifier/http/poster.py,"
         " see both ways pass the same tests, and raise the bound of aiohttp in pyproject.toml."
     )
@@ -131,10 +131,10 @@ def test_aiohttp_s_inner_parts_are_those_that_are_used() -> None:
 @pytest.mark.parametrize("part", ["a parameter", "an attribute"])
 def test_other_inner_parts_are_noticed(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     if part == "a parameter":
-        monkeypatch.setitem(posters._USED, aiohttp.TCPConnector.connect, {"req", "something_new"})
+        monkeypatch.setitem(posters._CALLED_INTERNALS, aiohttp.TCPConnector.connect, {"req", "something_new"})
     else:
-        monkeypatch.setitem(posters._READ, aiohttp.StreamReader, ("something_new",))
-    assert not inner_parts_fit.__wrapped__()
+        monkeypatch.setitem(posters._READ_ATTRIBUTES, aiohttp.StreamReader, ("something_new",))
+    assert not internals_match.__wrapped__()
 
 
 @pytest.mark.parametrize("user", ["", "us%C3%A9r:secret@"])
@@ -144,7 +144,7 @@ async def test_both_ways_send_the_same(
 ) -> None:
     url = peer.url.replace("//", f"//{user}") + "/A%2fb/?q=%zz&q=\u00e9#part"
     answers = [await new_poster(session, url).post(body, OWN)]
-    monkeypatch.setattr(posters, "inner_parts_fit", lambda: False)
+    monkeypatch.setattr(posters, "internals_match", lambda: False)
     answers.append(await new_poster(session, url).post(body, OWN))
     assert [(answer.status, dict(answer.headers), answer.body) for answer in answers] == [
         (200, {"Content-Length": "2"}, b"ok")

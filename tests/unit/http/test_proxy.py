@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.http.proxy import DIRECT, Proxy, is_excepted, problem_with, proxy_of, secrets_of, unusable, variables_of
+from notifier.http.proxy import (
+    DIRECT,
+    Proxy,
+    bypasses_proxy,
+    proxy_environment,
+    proxy_of,
+    proxy_secrets,
+    proxy_url_problem,
+    unusable_variables,
+)
 
 API = "https://api.example.com/v1"
 ENVIRON = {"HTTPS_PROXY": "http://one.example:3128", "HTTP_PROXY": "http://two.example", "NO_PROXY": "near.example"}
@@ -94,24 +103,24 @@ def test_a_program_of_a_web_server_does_not_take_a_client_s_header_for_a_proxy()
     ],
 )
 def test_exceptions_are_names_addresses_and_networks(host: str, port: int, exceptions: str, expected: bool) -> None:
-    assert is_excepted(host, port, exceptions) is expected
+    assert bypasses_proxy(host, port, exceptions) is expected
 
 
 @given(st.text(max_size=60), st.sampled_from(["example.com", "10.1.2.3", "::1", ""]), st.integers(0, 65535))
 def test_exceptions_of_any_text_are_understood_or_ignored(exceptions: str, host: str, port: int) -> None:
-    assert is_excepted(host, port, exceptions) in (True, False)
-    assert is_excepted(host, port, f"{exceptions},*") is True
+    assert bypasses_proxy(host, port, exceptions) in (True, False)
+    assert bypasses_proxy(host, port, f"{exceptions},*") is True
 
 
 @given(st.ip_addresses(), st.integers(0, 32))
 def test_an_address_is_in_the_networks_that_it_is_in(address: ipaddress.IPv4Address, size: int) -> None:
     network = ipaddress.ip_network((address, size), strict=False)
-    assert is_excepted(str(address), 443, str(network))
+    assert bypasses_proxy(str(address), 443, str(network))
 
 
 @given(st.text(max_size=80))
 def test_a_url_of_any_text_is_usable_or_has_a_problem_that_does_not_repeat_it(url: str) -> None:
-    problem = problem_with(url)
+    problem = proxy_url_problem(url)
     if problem is None:
         found = Proxy(url, "proxy")
         assert found.host
@@ -132,15 +141,15 @@ def test_a_url_of_any_text_is_usable_or_has_a_problem_that_does_not_repeat_it(ur
     ],
 )
 def test_what_is_wrong_is_said(url: str, problem: str) -> None:
-    said = problem_with(url)
+    said = proxy_url_problem(url)
     assert said is not None
     assert problem in said
 
 
 def test_unusable_variables_are_named_and_passwords_are_secrets() -> None:
     environ = {"HTTPS_PROXY": "socks5://user:hidden@socks:1080", "http_proxy": "user:p%40ss@two.example:3128"}
-    assert [(name, "SOCKS" in problem) for name, problem in unusable(environ)] == [("HTTPS_PROXY", True)]
-    assert list(secrets_of(environ)) == ["http://user:p%40ss@two.example:3128", "p%40ss", "p@ss"]
+    assert [(name, "SOCKS" in problem) for name, problem in unusable_variables(environ)] == [("HTTPS_PROXY", True)]
+    assert list(proxy_secrets(environ)) == ["http://user:p%40ss@two.example:3128", "p%40ss", "p@ss"]
 
 
 def test_a_proxy_shows_no_credentials() -> None:
@@ -165,4 +174,4 @@ def test_a_proxy_shows_no_credentials() -> None:
     ],
 )
 def test_another_program_gets_the_same_proxy_as_variables(configured: str, expected: dict[str, str]) -> None:
-    assert variables_of(configured, ENVIRON) == expected
+    assert proxy_environment(configured, ENVIRON) == expected

@@ -91,7 +91,7 @@ async def test_what_hangs_again_and_again_has_few_threads(
 async def test_the_last_known_address_serves_while_its_name_hangs(
     resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver_module, "STALE_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS_IF_KNOWN", 0.05)
     known = await resolver.resolve("hr.example.com", 443)
     names.silent = "hr"
     assert await resolver.resolve("hr.example.com", 443) == known

@@ -202,7 +202,9 @@ class Case:
             known={key: self._known(key) for key, (_, state, *_) in self.rows.items() if state != "unknown"},
             contents={one.key: self._before(one) for one in self.completions if self._differs(one.key)},
             earlier_forms={
-                key: {self.by_key[key].form()} for key, (_, state, *_) in self.rows.items() if state == "earlier_form"
+                key: {self.by_key[key].content_fingerprint()}
+                for key, (_, state, *_) in self.rows.items()
+                if state == "earlier_form"
             },
             looks={key: self._look(key) for key, (_, _, waits, _) in self.rows.items() if waits != "none"},
             due={key for key, (_, _, waits, _) in self.rows.items() if waits == "due"},
@@ -224,7 +226,7 @@ class Case:
         _, state, waits, _ = self.rows[key]
         kinds = {"removed": LookKind.RETURN, "earlier_form": LookKind.EARLIER_FORM}
         one, kind = self.by_key[key], kinds.get(state, LookKind.REMOVAL)
-        form = 0 if kind is LookKind.REMOVAL else one.form()
+        form = 0 if kind is LookKind.REMOVAL else one.content_fingerprint()
         return look(kind, one, form, None if waits == "interrupted" else NOW - 1)
 
     def fates(self, findings: Findings) -> Counter[str]:
@@ -355,7 +357,7 @@ def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
     findings = evaluate(case.completions, replace(case.evidence, looks={"0": other}), context())
     assert findings.changes == ()
     (waiting,) = findings.looks
-    assert (waiting.form, waiting.since_ms, waiting.flips) == (case.completions[0].form(), NOW, 2)
+    assert (waiting.form, waiting.since_ms, waiting.flips) == (case.completions[0].content_fingerprint(), NOW, 2)
 
 
 def test_weigh_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
