@@ -134,7 +134,7 @@ class BackgroundTasks:
             result = await self._search_runner.run(moved_place)
             self._context.health.clear_internal_error("search")
             self._context.health.record_answer(RequestCategory.SEARCH)
-            self._note_search(result)
+            self._apply_result(result)
             if result.outcome is not SearchOutcome.FOUND:
                 await self.begin_sweep_if_affordable()
         except ApiError as failure:
@@ -149,9 +149,11 @@ class BackgroundTasks:
             self._probes_not_before = now + self._context.patience.first_search_again_seconds
             await self._context.health.record_internal_error("search", fault)
 
-    def _note_search(self, result: SearchResult) -> None:
+    def _apply_result(self, result: SearchResult) -> None:
         now, patience = self._clock.monotonic(), self._context.patience
-        self._timing.note_search_end(now, found=result.found > 0, rest=result.pages * patience.search_seconds_a_page)
+        self._timing.note_search_end(
+            now, found=result.found > 0, rest_seconds=result.pages * patience.search_seconds_a_page
+        )
         match result.outcome:
             case SearchOutcome.FOUND:
                 self._observations.gave_up_searching_at = None

@@ -19,15 +19,15 @@ async def read_employee_statuses(page: StatusPageReader) -> AsyncGenerator[Mappi
     Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never
     end. A caller that may stop early must close the generator with `contextlib.aclosing`.
     """
-    met: set[str] = set()
+    seen_ids: set[str] = set()
     number = 0
     while True:
         number += 1
         read = await page(number, PEOPLE_PER_PAGE)
-        new = {user_id: ends for user_id, ends in read.people.items() if user_id not in met}
+        new = {user_id: ends for user_id, ends in read.people.items() if user_id not in seen_ids}
         if read.people and not new:
             raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"page {number} repeats the people of earlier pages")
-        met.update(new)
+        seen_ids.update(new)
         if new:
             yield new
         if read.is_last:

@@ -84,29 +84,29 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
     taken: set[str] = set()
     for key, (revision, completion) in found.items():
         rule = names.training_facts.get(completion.training_id)
-        valid = _valid(db, request, completion, rule, before.get(key, ()))
+        valid = _validity_of(db, request, completion, rule, before.get(key, ()))
         until = valid.until
-        same = None
+        last = None
         for row in before.get(key, ()):
             if row.valid_until == until:
-                same = _announced(row)
+                last = _announced(row)
             # Without the training's rule nothing is known about the end, so nothing is taken back.
             elif not row.renewed and (until is not None or rule is not None):
-                events += _renew(db, request, row, completion, revision, names, taken, valid)
+                events += _take_back(db, request, row, completion, revision, names, taken, valid)
         person = names.person_facts.get(completion.user_id)
         if until is None or person is None or has_left(person.get(PersonField.TERMINATED_ON), request.today):
             continue
         days = expiring_days_of(request.settings.expiring_within, None if rule is None else rule.expiring_days)
-        told = next_announcement(same, stage_of(until, request.today, days, request.since))
-        if told is None:
+        due = next_announcement(last, stage_of(until, request.today, days, request.since))
+        if due is None:
             continue
         expiries.remember(
             db,
             request.source,
-            ExpiryRow(key, until, completion.user_id, completion.training_id, told.stage, told.turn, 0),
+            ExpiryRow(key, until, completion.user_id, completion.training_id, due.stage, due.turn, 0),
         )
-        change = Change(_TYPES[told.stage], completion, revision, DetectedBy.CALENDAR, _REASONS[told.stage])
-        events += _write(db, request, change, key, until, told.turn, names, valid)
+        change = Change(_TYPES[due.stage], completion, revision, DetectedBy.CALENDAR, _REASONS[due.stage])
+        events += _write(db, request, change, key, until, due.turn, names, valid)
     count_detected(db, events)
     return ExpiryOutcome(tuple(events), frozenset(taken))
 
@@ -136,12 +136,12 @@ def retract_outdated(
             taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
             continue
         names = _names(db, request, [completion])
-        events += _renew(db, request, row, completion, revision, names, taken)
+        events += _take_back(db, request, row, completion, revision, names, taken)
     count_detected(db, events)
     return ExpiryOutcome(tuple(events), frozenset(taken))
 
 
-def _renew(
+def _take_back(
     db: Database,
     request: ExpiryRequest,
     row: ExpiryRow,
@@ -158,8 +158,12 @@ def _renew(
     return _write(db, request, change, row.key, row.valid_until, row.turn, names, valid)
 
 
-def _valid(
-    db: Database, request: ExpiryRequest, completion: Completion, rule: TrainingFacts | None, told: Sequence[ExpiryRow]
+def _validity_of(
+    db: Database,
+    request: ExpiryRequest,
+    completion: Completion,
+    rule: TrainingFacts | None,
+    rows: Sequence[ExpiryRow],
 ) -> Validity:
     """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
@@ -172,7 +176,7 @@ def _valid(
     if request.listed is not None:
         end = request.listed.get((completion.user_id, completion.training_id))
         return listed_validity(completion.completed_on, end) or own
-    for row in told:
+    for row in rows:
         if not row.renewed:
             said = expiries.validity_source(db, request.source, row.key, row.valid_until)
             # If the event is no longer stored, it is unknown where its date came from; it is safer to change nothing.
@@ -217,12 +221,12 @@ def _write(
     if event is None:
         return []
     known = KnownFacts(names.trainings.get(completion.training_id), visible.person_facts.get(completion.user_id))
-    wanting = [
+    destinations = [
         it.destination
         for it in request.subscriptions
         if it.admits(kind, request.source, completion.training_id, completion.user_id, known)
     ]
-    expiries.deliver(db, event, wanting)
+    expiries.deliver(db, event, destinations)
     return [event]
 
 

@@ -46,7 +46,7 @@ EVERY_SECONDS: Final = 30.0
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""
 
-_ENDS: Final = (EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED)
+_EXPIRY_EVENTS: Final = (EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED)
 
 
 def local_day(ms: int) -> date:
@@ -81,34 +81,34 @@ class ExpiryRounds:
         not watched now.
         """
         self._status_list = status_list
-        self._reading: dict[str, _Reading] = {}
-        self._unread: set[str] = set()
+        self._readings: dict[str, _Reading] = {}
+        self._unreadable_lists: set[str] = set()
         self._store = store
         self._clock = clock
         self._settings = settings
         self._subscriptions = subscriptions
         self._on_events = on_events
         self._on_taken_back = on_dequeued
-        self._done: dict[str, date] = {}
-        self._touched: dict[str, set[Pair]] = {}
-        self._waits: set[str] = set()
+        self._done_on: dict[str, date] = {}
+        self._changed_pairs: dict[str, set[Pair]] = {}
+        self._waiting_sources: set[str] = set()
 
     def note_events(self, events: Iterable[Event]) -> None:
         """Remember the person and training of each of these events, to examine them again."""
         sources = self._settings().sources
         for event in events:
-            if event.type in _ENDS or event.source not in sources or not sources[event.source].expiry:
+            if event.type in _EXPIRY_EVENTS or event.source not in sources or not sources[event.source].expiry:
                 continue
             data = orjson.loads(event.data)
             completion, old = data["completion"], data["previous"] or {}
-            pairs = self._touched.setdefault(event.source, set())
+            pairs = self._changed_pairs.setdefault(event.source, set())
             pairs.add((completion["user_id"], completion["training_id"]))
             pairs.add((old.get("user_id", completion["user_id"]), old.get("training_id", completion["training_id"])))
 
     async def run_due_rounds(self) -> None:
         """Begin or do the rounds that are due; after a failed write, the next call continues."""
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
-        self._done = {name: day for name, day in self._done.items() if name in sources}
+        self._done_on = {name: day for name, day in self._done_on.items() if name in sources}
         try:
             await self._store.run(expiries.keep_only, list(sources))
             await self._clean_up_readings(sources)
@@ -120,35 +120,35 @@ class ExpiryRounds:
 
     async def stop(self) -> None:
         """Stop the rounds that are reading a status list; the next run of the program repeats them."""
-        if tasks := [reading.task for reading in self._reading.values()]:
+        if tasks := [reading.task for reading in self._readings.values()]:
             await cancel_and_wait(tasks)
 
     async def wait_for_readings(self) -> None:
         """Wait until all rounds that are reading a status list have ended."""
-        if tasks := [reading.task for reading in self._reading.values()]:
+        if tasks := [reading.task for reading in self._readings.values()]:
             await asyncio.wait(tasks)
 
     async def _clean_up_readings(self, sources: Mapping[str, SourceSettings]) -> None:
         """Forget finished rounds, and stop rounds whose settings have changed. Raises the error of a failed round."""
-        for name, reading in [*self._reading.items()]:
+        for name, reading in [*self._readings.items()]:
             if reading.task.done():
-                del self._reading[name]
+                del self._readings[name]
                 await reading.task
             elif sources.get(name) != reading.settings:
-                del self._reading[name]
+                del self._readings[name]
                 await cancel_and_wait([reading.task])
 
     async def _process_source(self, name: str, source: SourceSettings) -> None:
-        if name in self._reading:
+        if name in self._readings:
             return
         now_ms = self._clock.now_ms()
         today = local_day(now_ms)
         since, last = await self._store.run(expiries.begin, name, today.isoformat())
         request = ExpiryRequest(name, source, self._subscriptions(), today, date.fromisoformat(since), now_ms)
-        if self._done.get(name) != today:
+        if self._done_on.get(name) != today:
             if last is None and not await self._store.run(_is_ready, name, source):
-                if name not in self._waits:
-                    self._waits.add(name)
+                if name not in self._waiting_sources:
+                    self._waiting_sources.add(name)
                     _log.info(
                         "the first check for completions that run out waits for the first sweep and the lists of names",
                         extra={"source": name},
@@ -158,12 +158,12 @@ class ExpiryRounds:
                 await self._do_round(request)
             elif (page := self._status_list(name)) is not None:
                 task = asyncio.create_task(self._do_round(request, page), name=f"expiry {name}")
-                self._reading[name] = _Reading(source, task)
-        elif pairs := self._touched.pop(name, None):
+                self._readings[name] = _Reading(source, task)
+        elif pairs := self._changed_pairs.pop(name, None):
             try:
                 await self._retract_and_announce_pairs(request, pairs)
             except StoreError:
-                self._touched.setdefault(name, set()).update(pairs)
+                self._changed_pairs.setdefault(name, set()).update(pairs)
                 raise
 
     async def _do_round(self, request: ExpiryRequest, page: StatusPageReader | None = None) -> None:
@@ -173,19 +173,19 @@ class ExpiryRounds:
         """
         name = request.source
         read: set[str] = set()
-        touched: set[Pair] = set()
+        changed_pairs: set[Pair] = set()
         if page is not None:
-            self._touched.pop(name, None)
+            self._changed_pairs.pop(name, None)
             read = await self._announce_listed(request, page, await self._retract_outdated(request))
-            request = self._now(request)
+            request = self._brought_up_to_date(request)
             # What has changed while the list was read is judged again.
-            touched = self._touched.get(name, set())
-        self._touched.pop(name, None)
+            changed_pairs = self._changed_pairs.get(name, set())
+        self._changed_pairs.pop(name, None)
         newest = await self._retract_outdated(request)
-        rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in touched]
+        rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in changed_pairs]
         await self._announce_ids(request, rest)
         await self._store.run(expiries.finish, name, request.today.isoformat())
-        self._done[name] = request.today
+        self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
         """Take back the announcements that no longer hold; return the newest completions.
@@ -209,20 +209,20 @@ class ExpiryRounds:
         try:
             async with aclosing(read_employee_statuses(page)) as statuses:
                 async for people in statuses:
-                    touched = self._touched.get(name, set())
+                    changed_pairs = self._changed_pairs.get(name, set())
                     theirs = [numbered for user in people for numbered in numbers.pop(user, ())]
                     listed = {(user, training): end for user in people for training, end in people[user].items()}
                     await self._announce_ids(
-                        replace(self._now(request), listed=listed),
-                        [number for pair, number in theirs if pair not in touched],
+                        replace(self._brought_up_to_date(request), listed=listed),
+                        [number for pair, number in theirs if pair not in changed_pairs],
                     )
                     read.update(people)
-            if name in self._unread:
-                self._unread.remove(name)
+            if name in self._unreadable_lists:
+                self._unreadable_lists.remove(name)
                 _log.info("the employee status list can be read again", extra={"source": name})
         except ApiError as failure:
-            if name not in self._unread:
-                self._unread.add(name)
+            if name not in self._unreadable_lists:
+                self._unreadable_lists.add(name)
                 _log.warning(
                     "the employee status list cannot be read; for people not read, the records' own dates count, and"
                     " what was announced by the list stays; it is read again tomorrow",
@@ -230,7 +230,7 @@ class ExpiryRounds:
                 )
         return read
 
-    def _now(self, request: ExpiryRequest) -> ExpiryRequest:
+    def _brought_up_to_date(self, request: ExpiryRequest) -> ExpiryRequest:
         """Return the request with the present time and subscriptions, because reading a list takes a while."""
         return replace(request, subscriptions=self._subscriptions(), now_ms=self._clock.now_ms())
 
@@ -249,20 +249,22 @@ class ExpiryRounds:
     async def _announce_ids(self, request: ExpiryRequest, numbers: Iterable[int]) -> None:
         ids = sorted(numbers)
         for first in range(0, len(ids), _AT_ONCE):
-            self._tell(await self._store.run(announce_due, request, ids[first : first + _AT_ONCE]))
+            self._report_outcome(await self._store.run(announce_due, request, ids[first : first + _AT_ONCE]))
 
     async def _retract_and_announce_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
         rows = await self._store.run(expiries.standing, request.source)
         # Only announcements about these pairs may have to be taken back. Completions that newly run out are found by
         # the next round.
-        concerned = [row for row in rows if (row.user_id, row.training_id) in pairs]
-        if not concerned:
+        affected = [row for row in rows if (row.user_id, row.training_id) in pairs]
+        if not affected:
             return
-        there = {(row.user_id, row.training_id) for row in concerned}
+        affected_pairs = {(row.user_id, row.training_id) for row in affected}
         newest: dict[Pair, PresentRecord] = {}
-        _keep_newest(newest, await self._store.run(expiries.present_of, request.source, there))
-        await self._retract(request, concerned, newest)
-        self._tell(await self._store.run(announce_due, request, sorted(record.id for record in newest.values())))
+        _keep_newest(newest, await self._store.run(expiries.present_of, request.source, affected_pairs))
+        await self._retract(request, affected, newest)
+        self._report_outcome(
+            await self._store.run(announce_due, request, sorted(record.id for record in newest.values()))
+        )
 
     async def _retract(
         self, request: ExpiryRequest, rows: Sequence[ExpiryRow], newest: Mapping[Pair, PresentRecord]
@@ -270,9 +272,9 @@ class ExpiryRounds:
         ids = {pair: record.id for pair, record in newest.items()}
         for first in range(0, len(rows), _AT_ONCE):
             chunk = [(row, ids.get((row.user_id, row.training_id))) for row in rows[first : first + _AT_ONCE]]
-            self._tell(await self._store.run(retract_outdated, request, chunk))
+            self._report_outcome(await self._store.run(retract_outdated, request, chunk))
 
-    def _tell(self, outcome: ExpiryOutcome) -> None:
+    def _report_outcome(self, outcome: ExpiryOutcome) -> None:
         if outcome.dequeued_destinations:
             self._on_taken_back(outcome.dequeued_destinations)
         if outcome.events:

@@ -21,7 +21,7 @@ from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection import renumbering
 from notifier.watch.detection.balance import count_bounds
 from notifier.watch.detection.bisection import Day, day_of
-from notifier.watch.detection.evidence import AnswerContext, has_new_records, removal
+from notifier.watch.detection.evidence import AnswerContext, has_new_records, removal_change
 from notifier.watch.detection.news import Baseline, NewsReason
 from notifier.watch.detection.unreadable import UnreadableRecords, to_left_out
 from notifier.watch.detection.v1_records import V1Records
@@ -218,7 +218,7 @@ class PageIngester:
 
     async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
         """Mark known records as gone and, if not `silently`, announce their removal; return the number of events."""
-        told = 0
+        event_count = 0
         for first in range(0, len(keys), _RELEASED_AT_ONCE):
             chunk = keys[first : first + _RELEASED_AT_ONCE]
             async with self._turn:
@@ -228,7 +228,7 @@ class PageIngester:
                     []
                     if silently
                     else [
-                        removal(completion, known[key].revision, DetectedBy.SWEEP)
+                        removal_change(completion, known[key].revision, DetectedBy.SWEEP)
                         for key, completion in contents.items()
                     ]
                 )
@@ -243,8 +243,8 @@ class PageIngester:
             self._context.health.remember(memory)
             if events:
                 self._on_events(events)
-            told += len(events)
-        return told
+            event_count += len(events)
+        return event_count
 
     async def release_arrivals(self, *, silently: bool) -> int:
         """Announce the held-back arrivals or, if `silently`, only mark them as known; return their number."""
@@ -275,7 +275,7 @@ class PageIngester:
         elif written.ends_round and request.success is not None:
             self._context.health.note_unstored_success(request.success)
         self._past.note(findings, asked_at, detected_by)
-        renumbering.report(self._context.name, findings)
+        renumbering.log_adoptions(self._context.name, findings)
         result = IngestResult(
             asked_at,
             tuple(written.events),

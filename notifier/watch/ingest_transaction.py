@@ -34,12 +34,12 @@ from notifier.watch.detection.evidence import (
     AnswerContext,
     Evidence,
     changed_keys,
-    evaluate,
     evaluate_absences,
+    evaluate_records,
     has_new_records,
 )
 from notifier.watch.detection.news import NewsReason
-from notifier.watch.detection.renumbering import adoptions, may_be_renumbered, was_renumbered_lately
+from notifier.watch.detection.renumbering import find_adoptions, may_be_renumbered, was_renumbered_lately
 from notifier.watch.detection.view import View
 from notifier.watch.name_cache import stored_names
 
@@ -260,7 +260,7 @@ def _evaluate(
                 else completion
                 for completion in completions
             ]
-    findings = evaluate(completions, evidence, request.context)
+    findings = evaluate_records(completions, evidence, request.context)
     if not request.absent:
         return findings
     contents = read_all_stored(request.version, record_lookups.stored(db, source, list(request.absent)))
@@ -293,7 +293,7 @@ def _renumbered(
         return []
     alike = record_lookups.alike(db, request.context.source, unknown)
     present = {*request.keys}
-    found = adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
+    found = find_adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
     return _with_last_readable(db, request, found)
 
 

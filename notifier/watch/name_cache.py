@@ -272,7 +272,7 @@ class NameCache:
         except ApiError as failure:
             self._on_failure(self._source, failure.reason)
             self._failures[names] = failure.reason
-            before = await self._note(names, failure.reason)
+            before = await self._store_outcome(names, failure.reason)
             if before != failure.reason:
                 _log.warning(
                     "names cannot be fetched; messages show ids instead of unknown names",
@@ -280,7 +280,7 @@ class NameCache:
                 )
         else:
             self._failures.pop(names, None)
-            if await self._note(names, "ok") not in (None, "ok"):
+            if await self._store_outcome(names, "ok") not in (None, "ok"):
                 _log.warning("fetching names works again", extra={"source": self._source, "list": names})
 
     async def _fetch_people(self, priority: Priority) -> None:
@@ -307,7 +307,7 @@ class NameCache:
             async for titles in batches:
                 await self._store.run(name_table.learn_job_titles, self._source, titles.items())
 
-    async def _note(self, names: NameList, outcome: str) -> str | None:
+    async def _store_outcome(self, names: NameList, outcome: str) -> str | None:
         """Store the outcome of a fetch; return the previous outcome, None if there was none."""
         self._fetched_ms = None
         return await self._store.run(

@@ -79,7 +79,7 @@ def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool)
                     InvalidRecord(record.key, "it was read twice: the list moved", above + place, is_repeated=True)
                 )
         above += part.size
-    told = [part for part in parts if part.last_page is not None]
+    with_paging = [part for part in parts if part.last_page is not None]
     return replace(
         parts[0],
         number=number,
@@ -87,8 +87,8 @@ def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool)
         size=above,
         completions=tuple(completions),
         bad=tuple(bad),
-        last_page=-(-(told[-1].last_page or 0) * told[-1].limit // limit) if told else None,
-        total=told[-1].total if told else parts[-1].total,
+        last_page=-(-(with_paging[-1].last_page or 0) * with_paging[-1].limit // limit) if with_paging else None,
+        total=with_paging[-1].total if with_paging else parts[-1].total,
         seconds=sum(part.seconds for part in parts),
         parts=len(parts),
     )

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 FAULT = "program_fault"
 """The reason that is recorded for an internal error of the notifier."""
 
-_SOON = 1.0
+_STORE_RETRY_SECONDS = 1.0
 _STORED_EVERY_MS = 30_000
 _UNREADY_INTERVALS = 3
 
@@ -299,7 +299,7 @@ class SourceHealth:
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})
         self._state = SourceState.FAILING
         self._memory = replace(self._memory, error=SourceError(error.reason, error.message, self._clock.now_ms()))
-        self._begin_silence(_SOON, binding=False)
+        self._begin_silence(_STORE_RETRY_SECONDS, binding=False)
 
     async def record_internal_error(self, work: str, error: Exception) -> None:
         """Record an internal error in a task (`work`): log it the first time, and show it in the status."""

@@ -19,7 +19,7 @@ from notifier.watch.background_tasks import BackgroundTasks, cancel_and_wait
 from notifier.watch.count_check import ApiCount, CountCheck
 from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.balance import UnexplainedAge
-from notifier.watch.detection.head_poll import Head, HeadPoll
+from notifier.watch.detection.head_poll import HeadPoll, HeadPollResult
 from notifier.watch.detection.holds import Direction
 from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
@@ -250,7 +250,7 @@ class Watcher:
                 self._health.record_store_failure(error)
                 return Round(RoundResult.FAILED, message=error.message)
             except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
-                return await self._note_fault("poll", fault)
+                return await self._record_internal_error("poll", fault)
             self._health.clear_internal_error("poll")
             message = ""
             try:
@@ -263,13 +263,13 @@ class Watcher:
                 self._health.record_store_failure(error)
                 return Round(RoundResult.FAILED, message=error.message)
             except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
-                return await self._note_fault("count check", fault)
+                return await self._record_internal_error("count check", fault)
             else:
                 self._health.record_answer(RequestCategory.COUNT)
             self._health.clear_internal_error("count check")
         return Round(RoundResult.DONE, self._ingester.events_at_head - found_before, message)
 
-    async def _note_fault(self, work: str, fault: Exception) -> Round:
+    async def _record_internal_error(self, work: str, fault: Exception) -> Round:
         await self._health.record_internal_error(work, fault)
         self._health.begin_silence(self._context.patience.retry_seconds)
         return Round(RoundResult.FAILED, message="an internal error; see the log")
@@ -298,7 +298,7 @@ class Watcher:
         """Poll now if the source has never answered, because the first answer is history; return whether it has."""
         return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
-    async def _check_count(self, head: Head) -> None:
+    async def _check_count(self, head: HeadPollResult) -> None:
         """Compare the API's count with the number of known records, and start a search if they differ."""
         if self._is_before_first_sweep() and not self.is_sweeping:
             return

@@ -89,10 +89,10 @@ def _whenever_asked(before: Any) -> Any:
     What it shows of the past would wait for a second look (rule 5): that is left out, where no server lags.
     """
 
-    def evaluate(completions: Any, evidence: Any, circumstances: Any) -> Any:
+    def evaluate_records(completions: Any, evidence: Any, circumstances: Any) -> Any:
         return before(completions, replace(evidence, changed_at={}, earlier_forms={}), circumstances)
 
-    return evaluate
+    return evaluate_records
 
 
 def _unknown(_before: Any) -> Any:
@@ -154,7 +154,7 @@ _PLAIN: Final = (
 _RULES: Final = (
     Switch(
         "rule 1: an answer speaks for the moment it was asked for",
-        [("notifier.watch.ingest_transaction:evaluate", _whenever_asked)],
+        [("notifier.watch.ingest_transaction:evaluate_records", _whenever_asked)],
         ("ambush_edits", "latency", "slow_store"),
     ),
     Switch(

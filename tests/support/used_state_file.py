@@ -24,7 +24,7 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.settlements import Settlement, settle
-from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate
+from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate_records
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
 
@@ -146,7 +146,7 @@ def read_everything_again(
         known = record_lookups.known(db, "acme", [it.key for it in page])
         holds = HoldState(HoldLimits(len(numbers), len(numbers)))
         circumstances = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, NOW + 2 * HOUR, baseline, holds)
-        findings = evaluate(page, Evidence(known), circumstances)
+        findings = evaluate_records(page, Evidence(known), circumstances)
         with db.atomic():
             told |= {event.id for event in records.write(db, findings, subscriptions, NOW + 2 * HOUR)}
     return told

@@ -145,15 +145,15 @@ class SearchTiming(Struct):
             self._difference = difference
         return now >= max(self._not_before, self._rest_until)
 
-    def note_search_end(self, now: float, *, found: bool, rest: float = 0.0) -> None:
+    def note_search_end(self, now: float, *, found: bool, rest_seconds: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next search begins when two times are over: `rest` seconds, and a wait. The wait is `first` seconds after a
-        search that found nothing, and twice as long after each further one, up to `longest`. There is no wait after a
-        search that found something.
+        The next search begins when two times are over: `rest_seconds`, and a wait. The wait is `first` seconds
+        after a search that found nothing, and twice as long after each further one, up to `longest`. There is no wait
+        after a search that found something.
         """
         self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
-        self._not_before, self._rest_until = now + self._wait, now + rest
+        self._not_before, self._rest_until = now + self._wait, now + rest_seconds
 
     def clear(self) -> None:
         """Forget the difference and its waits, because the count is explained."""

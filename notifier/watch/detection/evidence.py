@@ -17,7 +17,7 @@ from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.sources import Release
-from notifier.watch.detection.holds import HoldLimits, held_fields, holds_arrivals
+from notifier.watch.detection.holds import HoldLimits, fields_to_hold, must_hold_arrivals
 from notifier.watch.detection.news import Baseline, NewsReason, classify_unknown
 
 _FIRST_REVISION = 1
@@ -116,7 +116,7 @@ def changed_keys(completions: Iterable[Completion], known: Mapping[str, StoredRe
     ]
 
 
-def evaluate(completions: Sequence[Completion], evidence: Evidence, context: AnswerContext) -> Findings:
+def evaluate_records(completions: Sequence[Completion], evidence: Evidence, context: AnswerContext) -> Findings:
     """Decide for each record of an answer whether it is history or news, needs a second look, or is held back."""
     decisions = _Decisions()
     for completion in completions:
@@ -232,7 +232,7 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
     Arrivals are new records whose time of entry is missing or before the first contact.
     """
     holds = context.holds
-    if holds_arrivals(
+    if must_hold_arrivals(
         len(decisions.arrivals), holds.counted_arrivals, holds.limits.arrivals, held_already=holds.arrivals_held
     ):
         return
@@ -252,7 +252,7 @@ def _announce_or_hold_updates(decisions: _Decisions, context: AnswerContext) -> 
     held: set[str] = set()
     if holds.release_changes is None:
         changed = Counter(name for update in decisions.updates for name in update.fields)
-        held = held_fields(changed, holds.counted_changes, holds.limits.changes, holds.held_field)
+        held = fields_to_hold(changed, holds.counted_changes, holds.limits.changes, holds.held_field)
     for update in decisions.updates:
         field_held = next((name for name in update.fields if name in held), None)
         if field_held is not None:
@@ -327,7 +327,7 @@ def evaluate_absences(
             if memory.held:
                 dropped.append(key)
             else:
-                changes.append(removal(completion, memory.revision, context.detected_by))
+                changes.append(removal_change(completion, memory.revision, context.detected_by))
     return Findings(
         context.source,
         context.id_namespace,
@@ -338,7 +338,7 @@ def evaluate_absences(
     )
 
 
-def removal(last_known: Completion, revision: int, detected_by: DetectedBy) -> Change:
+def removal_change(last_known: Completion, revision: int, detected_by: DetectedBy) -> Change:
     """Return the `completion.removed` change for a known record that is gone."""
     return Change(EventType.REMOVED, last_known, revision + 1, detected_by, NewsReason.GONE)
 

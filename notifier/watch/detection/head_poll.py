@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _ANNOUNCED_AT_ONCE: Final = 200
 
 
-class Head(Struct, frozen=True):
+class HeadPollResult(Struct, frozen=True):
     """The result of a head poll: the first page, and a place in the list for a probe (None if none was looked up)."""
 
     first: Page
@@ -40,7 +40,7 @@ class HeadPoll:
         self._contact: ContactEstimate | None = None
         self._has_parsed = False
 
-    async def read(self, longest_outage_seconds: float, probe_fraction: float | None) -> Head:
+    async def read(self, longest_outage_seconds: float, probe_fraction: float | None) -> HeadPollResult:
         """Read pages from the first on until known records are reached, and record the success of the round.
 
         `RoundEnd` explains `probe_fraction`. The success is recorded in the transaction of the last page, if possible,
@@ -48,7 +48,7 @@ class HeadPoll:
         page cannot be read.
         """
         if self._context.health.memory.met_at_ms is None:
-            head, recorded = Head(await self._make_first_contact()), False
+            head, recorded = HeadPollResult(await self._make_first_contact()), False
         else:
             head, recorded = await self._read_to_known_records(longest_outage_seconds, probe_fraction)
         if (refused := unreadable_page_error(head.first)) is not None:
@@ -97,7 +97,7 @@ class HeadPoll:
 
     async def _read_to_known_records(
         self, longest_outage_seconds: float, probe_fraction: float | None
-    ) -> tuple[Head, bool]:
+    ) -> tuple[HeadPollResult, bool]:
         """Read pages until known records are reached; return also whether the success of this poll was recorded.
 
         If the previous poll was interrupted, read at least as far as that poll had read.
@@ -122,7 +122,7 @@ class HeadPoll:
                 metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds, probe_fraction))
             result = await self._ingester.ingest(page, DetectedBy.HEAD, metadata)
             if page.is_last or (may_end and not result.has_new_records):
-                return Head(first, result.probe_boundary), result.ends_round
+                return HeadPollResult(first, result.probe_boundary), result.ends_round
             if until_key is not None and _reaches(page, until_key, until_day):
                 until_key = until_day = None
             page = await self._reader.fetch(following, Priority.HEAD, skim=skim)

@@ -47,12 +47,12 @@ class Tally(Struct):
         self.changes.update(changes)
 
 
-def holds_arrivals(arrivals: int, counted: int, limit: int, *, held_already: bool) -> bool:
+def must_hold_arrivals(arrivals: int, counted: int, limit: int, *, held_already: bool) -> bool:
     """Return whether to hold back the arrivals of an answer; `counted` is the number of arrivals in earlier answers."""
     return arrivals > 0 and (held_already or counted + arrivals > limit)
 
 
-def held_fields(
+def fields_to_hold(
     changed: Mapping[str, int], counted: Mapping[str, int], limit: int, held_already: str | None
 ) -> set[str]:
     """Return the fields whose changes are held back.

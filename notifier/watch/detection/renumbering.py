@@ -1,8 +1,8 @@
 """Recognises known records under new keys, after a change of the API version or when the API has renumbered them.
 
 In that case many known records seem to be missing, and as many unknown records have the same person, training, time of
-entry and date. The known records get the new keys, and nothing is announced or removed. All functions but `report` are
-pure.
+entry and date. The known records get the new keys, and nothing is announced or removed. All functions but
+`log_adoptions` are pure.
 """
 
 import logging
@@ -38,7 +38,7 @@ def may_be_renumbered(unknown: int, memory: SourceMemory, most_records: int | No
     return unknown > _FEW or (most_records is not None and memory.expected + unknown > most_records)
 
 
-def adoptions(
+def find_adoptions(
     unknown: Sequence[Completion],
     alike: Mapping[str, Sequence[tuple[str, str]]],
     present: Collection[str],
@@ -65,7 +65,7 @@ def adoptions(
     return found if expected or any_match or 2 * len(found) >= len(unknown) else []
 
 
-def report(source: str, findings: Findings) -> None:
+def log_adoptions(source: str, findings: Findings) -> None:
     """Log how many unknown records of an answer were recognised under new keys, and how many were not."""
     if findings.adopted:
         unmatched = len(findings.learned) + sum(change.type is EventType.CREATED for change in findings.changes)

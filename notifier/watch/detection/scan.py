@@ -70,7 +70,7 @@ class ScanRunner:
         self._oldest_day = ""
         self._is_sorted = True
         self._last_keys: tuple[int, int] | None = None
-        self._left_since: float | None = None
+        self._same_difference_since: float | None = None
         self._has_parsed_all = False
         self._finished: Sweep | None = None
         self.pages_read = 0
@@ -266,7 +266,7 @@ class ScanRunner:
 
     async def _finish(self, sweep: Sweep, seen: SeenRecords) -> ScanResult:
         done = await self.latest() or sweep
-        missing = await self._missing(done, seen) if done.marks and done.whole else []
+        missing = await self._missing_ids(done, seen) if done.marks and done.whole else []
         await self._context.store.run(left_out.settle, done, len(missing))
         await self._context.health.refresh()
         if missing and self._context.health.memory.count_offset < 0:
@@ -293,7 +293,7 @@ class ScanRunner:
             await self._absences.clear_removal_hold()
         return examined.events
 
-    async def _missing(self, sweep: Sweep, elsewhere: SeenRecords) -> list[int]:
+    async def _missing_ids(self, sweep: Sweep, elsewhere: SeenRecords) -> list[int]:
         """Return the numbers in the store of the known records that no answer has contained since the sweep began."""
         seen = NumberSet()
         after: int | None = 0
@@ -326,23 +326,29 @@ class ScanRunner:
         # If the API counts more records than are known, its count can be wrong only if the pages showed fewer records.
         # If it counts fewer, its count can be wrong only if no record was found missing, which only a sweep with marks
         # can tell.
-        shown = sweep.records >= (counted.count or 0)
+        pages_show_count = sweep.records >= (counted.count or 0)
         # Held-back or returning records are not the API's error, so nothing is judged while there are any. Records that
         # wait for their removal do not prevent a judgement: if the count never allows the removal, only an accepted
         # error ends their wait.
-        quiet = not (balance.held or balance.returning)
-        judges = sweep.whole and quiet and (not shown if unexplained > 0 else bool(sweep.marks and not missing))
+        nothing_is_pending = not (balance.held or balance.returning)
+        can_judge = (
+            sweep.whole
+            and nothing_is_pending
+            and (not pages_show_count if unexplained > 0 else bool(sweep.marks and not missing))
+        )
         is_left_again = unexplained != 0 and unexplained == memory.left_over
         now = self._context.clock.monotonic()
-        self._left_since = self._left_since if is_left_again and self._left_since is not None else now
-        has_lasted = now - self._left_since >= self._context.patience.offset_seconds
+        self._same_difference_since = (
+            self._same_difference_since if is_left_again and self._same_difference_since is not None else now
+        )
+        has_lasted = now - self._same_difference_since >= self._context.patience.offset_seconds
         offset = (
             accepted_offset(unexplained, memory.left_over, memory.count_offset, has_lasted=has_lasted)
-            if judges
+            if can_judge
             else None
         )
         if (
-            quiet
+            nothing_is_pending
             and not balance.leaving
             and sweep.whole
             and not missing
@@ -362,7 +368,7 @@ class ScanRunner:
         elif sweep.whole:
             # Before the first proof, the next sweeps are compared with this value, even if records are held back or
             # returning.
-            counts = quiet or memory.swept_at_ms is None
+            counts = nothing_is_pending or memory.swept_at_ms is None
             await self._context.health.write(left_over=unexplained or None if counts else None)
         # If the API counts fewer than are known, the sweep has missed none. Before the first proof this is not certain:
         # deleted records among the known ones may make up for missed ones.

@@ -87,7 +87,7 @@ class DiscrepancySearch:
         if counted.count is None:
             return SearchResult(SearchOutcome.NOTHING, 0)
         with SeenRecords(self._ingester, counted.asked_at) as seen:
-            found = _Found()
+            found = _FoundRecords()
             self._ingester.observers.append(found.observe)
             try:
                 return await self._search(counted, moved_place, seen, found)
@@ -97,14 +97,14 @@ class DiscrepancySearch:
                 self._ingester.observers.remove(found.observe)
 
     async def _search(
-        self, counted: ApiCount, moved_place: int | None, seen: SeenRecords, found: "_Found"
+        self, counted: ApiCount, moved_place: int | None, seen: SeenRecords, found: "_FoundRecords"
     ) -> SearchResult:
         counts = await self._context.store.run(records_by_date.counts, self._context.name)
         known = KnownCounts({day_of(completed_on): count for completed_on, count in counts.items()})
         total, size = counted.count or 0, self._reader.large_page
         bisection = Bisection(known, total, size, counted.served_at_ms, self._context.random)
         first = None if moved_place is None else (moved_place - 1) // size + 1
-        most_pages = self._most_pages(total, size)
+        most_pages = self._page_limit(total, size)
         ids: dict[int, array[int]] = {}
         self._pages_read = 0
         while (number := first or bisection.next_page()) is not None and len(ids) < most_pages:
@@ -117,8 +117,8 @@ class DiscrepancySearch:
         gave_up = bisection.next_page() is not None
         missing: list[int] = []
         for changed in bisection.changed_ranges():
-            if changed.excess < 0 and all(page in ids for page in _pages_of(changed)):
-                missing += await self._missing(changed, ids, seen)
+            if changed.excess < 0 and all(page in ids for page in _page_numbers(changed)):
+                missing += await self._missing_ids(changed, ids, seen)
         examined = await self._absences.examine(
             missing, DetectedBy.COUNT, Priority.SEARCH, most_questions=self._context.patience.most_questions
         )
@@ -149,20 +149,20 @@ class DiscrepancySearch:
             return page
         raise NotSortedError
 
-    def _most_pages(self, total: int, size: int) -> int:
+    def _page_limit(self, total: int, size: int) -> int:
         """Return how many pages a search may read: twice the binary logarithm of the page count, and some more."""
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
-    async def _missing(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
+    async def _missing_ids(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
         """Return the known records (numbers in the store) of a range that no answer of this search has contained."""
-        older, newer = _iso(changed.older), _iso(min(changed.newer, _LATEST))
+        older, newer = _stored_day(changed.older), _stored_day(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
-        present = frozenset(chain.from_iterable(ids[number] for number in _pages_of(changed)))
+        present = frozenset(chain.from_iterable(ids[number] for number in _page_numbers(changed)))
         missing = [id_ for id_ in between if id_ not in present and id_ not in seen]
         if not missing or (len(missing) <= -changed.excess and changed.first_page == changed.last_page):
             return missing
         # A record that moved from one page to another between two requests may be on neither.
-        for number in _pages_of(changed):
+        for number in _page_numbers(changed):
             await self._ingester.ingest(await self._fetch(number), DetectedBy.COUNT)
         return [id_ for id_ in missing if id_ not in seen]
 
@@ -177,7 +177,7 @@ class DiscrepancySearch:
                 await self._ingester.ingest_precise(answer, (), None, DetectedBy.COUNT)
 
 
-class _Found:
+class _FoundRecords:
     """Collects the records that are found new or gone during a search, by its own pages and by other requests."""
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ def _arrival(completion: Completion) -> CountChange:
     return CountChange(day_of(completion.completed_on), completion.recorded_at)
 
 
-def _pages_of(changed: Range) -> Iterable[int]:
+def _page_numbers(changed: Range) -> Iterable[int]:
     return range(changed.first_page, changed.last_page + 1)
 
 
@@ -222,7 +222,7 @@ def _is_sorted(page: Page) -> bool:
     return dated == sorted(dated, reverse=True)
 
 
-def _iso(day: Day) -> str | None:
+def _stored_day(day: Day) -> str | None:
     """Return an end of a range as the store takes it: a date, "" (after all dates), or None (the end of the list)."""
     if day <= 0:
         return None if day < 0 else ""

@@ -20,27 +20,27 @@ class SweepPageLimiter:
     """
 
     def __init__(self) -> None:
-        self._line = asyncio.Lock()
-        self._fewer = asyncio.Event()
+        self._turn_lock = asyncio.Lock()
+        self._page_released = asyncio.Event()
         self._requested_at: dict[object, float] = {}
         self._unwritten = 0
 
     @asynccontextmanager
     async def requesting(self) -> AsyncIterator[None]:
         """Wait until another page may be requested, and count the page until the request is answered."""
-        async with self._line:
+        async with self._turn_lock:
             while self._count() >= MOST_PAGES:
-                self._fewer.clear()
+                self._page_released.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(UNANSWERED_SECONDS):
-                        await self._fewer.wait()
+                        await self._page_released.wait()
         request = object()
         self._requested_at[request] = asyncio.get_running_loop().time()
         try:
             yield
         finally:
             del self._requested_at[request]
-            self._fewer.set()
+            self._page_released.set()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -50,7 +50,7 @@ class SweepPageLimiter:
             yield
         finally:
             self._unwritten -= 1
-            self._fewer.set()
+            self._page_released.set()
 
     def _count(self) -> int:
         counted_since = asyncio.get_running_loop().time() - UNANSWERED_SECONDS

@@ -57,10 +57,10 @@ class UnreadableRecords:
 
 def to_left_out(bad: Iterable[InvalidRecord]) -> list[LeftOut]:
     """Return the unreadable records of an answer in the form in which the store counts them, without repeated ones."""
-    return [LeftOut(one.key or _stand_in(one), one.field_name, one.problem) for one in bad if not one.is_repeated]
+    return [LeftOut(one.key or _substitute_key(one), one.field_name, one.problem) for one in bad if not one.is_repeated]
 
 
-def _stand_in(bad: InvalidRecord) -> str:
+def _substitute_key(bad: InvalidRecord) -> str:
     """Return the identifier that stands for a record without a key."""
     return f"{TOO_LARGE}-{bad.mark}" if bad.is_too_large else f"{WITHOUT_KEY}{bad.mark & _UNSIGNED:016x}"
 

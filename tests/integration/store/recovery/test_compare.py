@@ -20,7 +20,7 @@ from notifier.store.recovery.opener import open_state_file
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, record_lookups, records, sources, sweeps
 from notifier.store.tables.records import Findings
-from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate, removal
+from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate_records, removal_change
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
 from tests.support.used_state_file import (
@@ -245,11 +245,11 @@ def see(db: Database, notes: str | None, now_ms: int) -> list[Event]:
             baseline = Baseline(memory.met_at_ms, True, FirstRun.SILENT, memory.told_until_ms)
             holds = HoldState(HoldLimits(100, 100))
             weighed = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, now_ms, baseline, holds)
-            return records.write(db, evaluate([with_notes(notes)], Evidence({}), weighed), HR, now_ms)
+            return records.write(db, evaluate_records([with_notes(notes)], Evidence({}), weighed), HR, now_ms)
         assert known is not None
         last = last_known(db)
         if notes is None:
-            changes = [removal(last, known.revision, DetectedBy.SWEEP)]
+            changes = [removal_change(last, known.revision, DetectedBy.SWEEP)]
         elif known.removed:
             changes = [
                 Change(EventType.CREATED, with_notes(notes), known.revision + 1, DetectedBy.SWEEP, NewsReason.CAME_BACK)

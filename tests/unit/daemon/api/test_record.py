@@ -20,7 +20,7 @@ from notifier.store.subscriptions import Filter, KnownFacts, Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.records import Findings, SilentRecord, write
 from notifier.store.tables.second_looks import LookKind, SecondLook
-from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate
+from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate_records
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
 from notifier.web.daemon_api import UnknownRecordError
@@ -54,7 +54,7 @@ LIFE = RecordHistory(
 
 def weighed(completion: Completion, baseline: Baseline, net: DetectedBy, *, arrivals: int = 200) -> Findings:
     holds = HoldState(HoldLimits(arrivals, 200))
-    return evaluate([completion], Evidence({}), AnswerContext("acme", "acme", net, 0.0, MET, baseline, holds))
+    return evaluate_records([completion], Evidence({}), AnswerContext("acme", "acme", net, 0.0, MET, baseline, holds))
 
 
 def test_every_way_to_find_a_record_has_a_sentence() -> None:

@@ -230,7 +230,7 @@ def test_search_timing_what_found_something_is_followed_at_once() -> None:
     assert timing.is_due(2, 60.0)
     timing.note_search_end(60.0, found=True)
     assert timing.is_due(2, 60.0)
-    timing.note_search_end(60.0, found=True, rest=30.0)
+    timing.note_search_end(60.0, found=True, rest_seconds=30.0)
     assert not timing.is_due(2, 89.0)
     assert timing.is_due(2, 90.0)
 

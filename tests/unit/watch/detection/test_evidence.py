@@ -26,10 +26,10 @@ from notifier.watch.detection.evidence import (
     changed_fields,
     changed_keys,
     contradicted_look,
-    evaluate,
     evaluate_absences,
+    evaluate_records,
     has_new_records,
-    removal,
+    removal_change,
     sorted_by_entry,
 )
 from notifier.watch.detection.holds import HoldLimits
@@ -259,7 +259,7 @@ holds = st.builds(
 def test_weigh_every_record_has_at_most_one_fate(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
-    fates = case.fates(evaluate(case.completions, case.evidence, context(baseline, held, net)))
+    fates = case.fates(evaluate_records(case.completions, case.evidence, context(baseline, held, net)))
     assert set(fates.values()) <= {1}
     for key, (_, state, waits, newer) in case.rows.items():
         if newer:
@@ -277,7 +277,7 @@ def test_weigh_every_record_has_at_most_one_fate(
 def test_weigh_a_change_follows_the_known_revision(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
-    for change in evaluate(case.completions, case.evidence, context(baseline, held, net)).changes:
+    for change in evaluate_records(case.completions, case.evidence, context(baseline, held, net)).changes:
         memory = case.evidence.known.get(change.completion.key)
         assert change.revision == (1 if memory is None else memory.revision + 1)
         assert change.net is net
@@ -288,7 +288,7 @@ def test_weigh_a_change_follows_the_known_revision(
 @given(cases, baselines, holds)
 def test_weigh_stale_answer_changes_nothing(case: Case, baseline: Baseline, held: HoldState) -> None:
     stale = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED + 0.001))
-    assert nothing(evaluate(case.completions, stale, context(baseline, held)))
+    assert nothing(evaluate_records(case.completions, stale, context(baseline, held)))
 
 
 @given(cases, baselines)
@@ -296,14 +296,14 @@ def test_weigh_answer_asked_for_at_the_moment_of_the_last_change_counts(case: Ca
     same_moment = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED))
     fresh = replace(case.evidence, changed_at={})
     given_ = context(baseline)
-    assert evaluate(case.completions, same_moment, given_) == evaluate(case.completions, fresh, given_)
+    assert evaluate_records(case.completions, same_moment, given_) == evaluate_records(case.completions, fresh, given_)
 
 
 @given(cases, baselines)
 def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: Baseline) -> None:
     """What was told, learned or taken over is known afterwards, as the store writes it down."""
     given_ = context(baseline)
-    first = evaluate(case.completions, case.evidence, given_)
+    first = evaluate_records(case.completions, case.evidence, given_)
     memory = {**case.evidence.known}
     for change in first.changes:
         memory[change.completion.key] = StoredRecord(change.revision, change.completion.fingerprint(), removed=False)
@@ -312,7 +312,7 @@ def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: B
     looks = {key: waiting for key, waiting in case.evidence.looks.items() if key not in first.ended_looks}
     looks |= {waiting.key: waiting for waiting in first.looks}
     changed = changed_keys(case.completions, memory)
-    second = evaluate(
+    second = evaluate_records(
         case.completions,
         replace(
             case.evidence,
@@ -331,7 +331,7 @@ def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: B
 @given(around, st.sampled_from(LOOKS))
 def test_weigh_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits: str) -> None:
     case = Case([(recorded_at, "new_form", waits, False)])
-    findings = evaluate(case.completions, case.evidence, context())
+    findings = evaluate_records(case.completions, case.evidence, context())
     (change,) = findings.changes
     assert (change.type, change.previous) == (EventType.UPDATED, case.evidence.contents["0"])
     assert findings.looks == ()
@@ -345,7 +345,7 @@ def test_weigh_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits:
 @pytest.mark.parametrize("state", ["earlier_form", "removed"])
 def test_weigh_earlier_form_and_return_wait_for_a_second_look(state: str, waits: str, told: bool, begins: bool) -> None:
     case = Case([(MET, state, waits, False)])
-    findings = evaluate(case.completions, case.evidence, context())
+    findings = evaluate_records(case.completions, case.evidence, context())
     assert len(findings.changes) == told
     assert [waiting.since_ms for waiting in findings.looks] == [NOW] * begins
     assert list(findings.ended_looks) == ["0"] * told
@@ -354,7 +354,7 @@ def test_weigh_earlier_form_and_return_wait_for_a_second_look(state: str, waits:
 def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
     case = Case([(MET, "earlier_form", "due", False)])
     other = look(LookKind.EARLIER_FORM, case.completions[0], form=12345, flips=2, flipped_ms=5)
-    findings = evaluate(case.completions, replace(case.evidence, looks={"0": other}), context())
+    findings = evaluate_records(case.completions, replace(case.evidence, looks={"0": other}), context())
     assert findings.changes == ()
     (waiting,) = findings.looks
     assert (waiting.form, waiting.since_ms, waiting.flips) == (case.completions[0].content_fingerprint(), NOW, 2)
@@ -363,13 +363,13 @@ def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
 def test_weigh_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
     one = completion()
     waiting = look(LookKind.EARLIER_FORM, one, form=1)
-    findings = evaluate([one], Evidence({"1": known(one)}, looks={"1": waiting}, due={"1"}), context())
+    findings = evaluate_records([one], Evidence({"1": known(one)}, looks={"1": waiting}, due={"1"}), context())
     assert findings == Findings("acme", "space", looks=(contradicted_look(waiting, NOW),))
 
 
 @given(cases)
 def test_weigh_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -> None:
-    findings = evaluate(case.completions, case.evidence, context())
+    findings = evaluate_records(case.completions, case.evidence, context())
     for key, waiting in case.evidence.looks.items():
         if waiting.kind is LookKind.REMOVAL and case.rows[key][1] != "unknown" and not case.rows[key][3]:
             assert key in findings.ended_looks
@@ -377,28 +377,28 @@ def test_weigh_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -
 
 def test_weigh_a_record_out_of_view_that_is_seen_is_in_view_again() -> None:
     one = completion()
-    findings = evaluate([one], Evidence({"1": known(one, out_of_view=True)}), context())
+    findings = evaluate_records([one], Evidence({"1": known(one, out_of_view=True)}), context())
     assert findings == Findings("acme", "space", in_view=("1",))
 
 
 def test_weigh_a_held_arrival_that_is_edited_is_still_held_under_its_new_form() -> None:
     before, after = completion(notes="before"), completion(notes="after")
     evidence = Evidence({"1": known(before, held=True)}, contents={"1": before})
-    assert evaluate([after], evidence, context()) == Findings("acme", "space", refreshed=(after,))
+    assert evaluate_records([after], evidence, context()) == Findings("acme", "space", refreshed=(after,))
 
 
 def test_weigh_a_record_of_an_answer_without_a_field_is_not_learned_in_its_form() -> None:
     one = completion()
     evidence = Evidence({"1": known(one)}, contents={"1": one}, lacks_fields=True)
-    assert nothing(evaluate([one], evidence, context()))
-    assert evaluate([one], replace(evidence, lacks_fields=False), context()).refreshed == (one,)
+    assert nothing(evaluate_records([one], evidence, context()))
+    assert evaluate_records([one], replace(evidence, lacks_fields=False), context()).refreshed == (one,)
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
 def test_weigh_arrivals_beyond_the_limit_are_held_and_news_is_not(arrivals: int, counted: int, limit: int) -> None:
     answer = [completion(str(number), MET - 1) for number in range(arrivals)]
     news = completion("news", MET + 1)
-    findings = evaluate(
+    findings = evaluate_records(
         [*answer, news], Evidence({}), context(holds=HoldState(HoldLimits(limit, 9), counted_arrivals=counted))
     )
     told = {change.completion.key for change in findings.changes}
@@ -415,7 +415,7 @@ def test_weigh_changes_of_one_field_beyond_the_limit_are_held(
     after = [replace(one, notes="after", raw=one.raw + b" ") for one in before]
     evidence = Evidence({one.key: known(one) for one in before}, contents={one.key: one for one in before})
     held = HoldState(HoldLimits(9, limit), counted_changes={"notes": counted}, release_changes=release)
-    findings = evaluate(after, evidence, context(holds=held))
+    findings = evaluate_records(after, evidence, context(holds=held))
     too_many = release is None and counted + changes > limit
     assert len(findings.held_changes) == changes * too_many
     assert len(findings.changes) == changes * (release is not Release.LEARN and not too_many)
@@ -508,7 +508,7 @@ def test_removal_tells_the_last_known_state_under_the_next_revision(
     recorded_at: int | None, revision: int, net: DetectedBy
 ) -> None:
     one = completion(recorded_at=recorded_at)
-    change = removal(one, revision, net)
+    change = removal_change(one, revision, net)
     assert change == Change(EventType.REMOVED, one, revision + 1, net, NewsReason.GONE)
     assert not NewsReason(change.reason).is_new_entry
 
@@ -555,6 +555,6 @@ def test_differing_returns_existing_records_with_other_json(case: Case) -> None:
 
 @given(cases, baselines, holds)
 def test_holds_fresh_when_something_came_into_the_list(case: Case, baseline: Baseline, held: HoldState) -> None:
-    findings = evaluate(case.completions, case.evidence, context(baseline, held))
+    findings = evaluate_records(case.completions, case.evidence, context(baseline, held))
     fresh = any(NewsReason(change.reason).is_new_entry for change in findings.changes)
     assert has_new_records(findings) is (fresh or bool(findings.held))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.watch.detection.absences import exceeds_hold_limit
-from notifier.watch.detection.holds import Tally, held_fields, hold_limit, holds_arrivals
+from notifier.watch.detection.holds import Tally, fields_to_hold, hold_limit, must_hold_arrivals
 
 numbers = st.integers(0, 5000)
 
@@ -27,8 +27,10 @@ def test_hold_limit_is_never_less_than_few(above: float, known: int, few: int) -
 
 @given(numbers, numbers, numbers)
 def test_holds_arrivals_beyond_the_limit_or_beside_held_ones(arrivals: int, counted: int, limit: int) -> None:
-    assert holds_arrivals(arrivals, counted, limit, held_already=False) is (arrivals > 0 and arrivals + counted > limit)
-    assert holds_arrivals(arrivals, counted, limit, held_already=True) is (arrivals > 0)
+    assert must_hold_arrivals(arrivals, counted, limit, held_already=False) is (
+        arrivals > 0 and arrivals + counted > limit
+    )
+    assert must_hold_arrivals(arrivals, counted, limit, held_already=True) is (arrivals > 0)
 
 
 @given(
@@ -40,7 +42,7 @@ def test_holds_arrivals_beyond_the_limit_or_beside_held_ones(arrivals: int, coun
 def test_held_fields_are_those_beyond_the_limit_and_the_one_held_already(
     changed: dict[str, int], counted: dict[str, int], limit: int, already: str | None
 ) -> None:
-    held = held_fields(changed, counted, limit, already)
+    held = fields_to_hold(changed, counted, limit, already)
     assert held == {name for name in changed if name == already or changed[name] + counted.get(name, 0) > limit}
 
 

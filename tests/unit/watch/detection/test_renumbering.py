@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from notifier.events import Completion
 from notifier.store.tables.records import Adoption
 from notifier.store.tables.sources import SourceMemory
-from notifier.watch.detection.renumbering import adoptions, may_be_renumbered
+from notifier.watch.detection.renumbering import find_adoptions, may_be_renumbered
 
 SWEPT = SourceMemory(swept_at_ms=1, records=100, unreadable=2, count_offset=-1)
 
@@ -45,7 +45,7 @@ matches = st.dictionaries(st.integers(0, 7).map(lambda place: f"new-{place}"), s
 def test_adoptions_match_each_known_record_once_and_none_that_is_present(
     unknown: list[Completion], alike: dict[str, list[tuple[str, str]]], present: set[str], expected: bool
 ) -> None:
-    found = adoptions(unknown, alike, present, expected=expected)
+    found = find_adoptions(unknown, alike, present, expected=expected)
     assert len({adoption.old_key for adoption in found}) == len({one.completion.key for one in found}) == len(found)
     assert not {adoption.old_key for adoption in found} & present
     for adoption in found:
@@ -60,14 +60,14 @@ def test_adoptions_unless_expected_most_have_to_match() -> None:
     unknown = [completion(f"new-{place}") for place in range(5)]
     two = {"new-0": [("1", "t")], "new-1": [("2", "t")]}
     three = {**two, "new-2": [("3", "t")]}
-    assert adoptions(unknown, two, (), expected=False) == []
-    assert adoptions(unknown, three, (), expected=False) == [
+    assert find_adoptions(unknown, two, (), expected=False) == []
+    assert find_adoptions(unknown, three, (), expected=False) == [
         Adoption(key, completion(new)) for key, new in (("1", "new-0"), ("2", "new-1"), ("3", "new-2"))
     ]
-    assert len(adoptions(unknown, two, (), expected=True)) == 2
+    assert len(find_adoptions(unknown, two, (), expected=True)) == 2
 
 
 def test_adoptions_another_training_matches_only_where_the_api_version_changed() -> None:
     alike = {"new": [("1", "other")]}
-    assert adoptions([completion("new")], alike, (), expected=False) == []
-    assert adoptions([completion("new")], alike, (), expected=True) == [Adoption("1", completion("new"))]
+    assert find_adoptions([completion("new")], alike, (), expected=False) == []
+    assert find_adoptions([completion("new")], alike, (), expected=True) == [Adoption("1", completion("new"))]
