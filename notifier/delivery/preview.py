@@ -6,7 +6,7 @@ from math import inf
 from msgspec.structs import replace
 
 from notifier.delivery.policy.batching import BatchSize, next_batch
-from notifier.destinations.base import Destination, Portioning
+from notifier.destinations.base import Destination, SupportsDigestSplit
 from notifier.store.tables.outbox import Delivery
 
 
@@ -15,10 +15,10 @@ async def group_into_requests(
 ) -> AsyncIterator[Sequence[Delivery]]:
     """Group deliveries as the worker does when nothing fails; `rate` is the limit of requests a second (0: none)."""
     left = list(deliveries)
-    at_once = replace(destination.grouping, wait=0.0)
+    at_once = replace(destination.grouping, wait_seconds=0.0)
     while left:
         batch = next_batch(left, at_once, BatchSize(), rate=rate or inf, now_ms=0, has_slots=True).deliveries
-        if batch[0].slot_ms is not None and isinstance(destination, Portioning):
-            batch = batch[: await destination.portion(batch)]
+        if batch[0].slot_ms is not None and isinstance(destination, SupportsDigestSplit):
+            batch = batch[: await destination.count_fitting(batch)]
         yield batch
         left = left[len(batch) :]

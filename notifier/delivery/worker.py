@@ -26,7 +26,14 @@ from notifier.delivery.ready_queue import ReadyQueue
 from notifier.delivery.request_chooser import RequestChooser
 from notifier.delivery.request_log import RequestLog
 from notifier.destinations import fingerprint
-from notifier.destinations.base import Destination, Portioning, Preparing, Preview, Previewing, close
+from notifier.destinations.base import (
+    Destination,
+    Preview,
+    SupportsDigestSplit,
+    SupportsPrepare,
+    SupportsPreview,
+    close,
+)
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
 from notifier.store.store import Store
@@ -153,9 +160,9 @@ class Worker:
 
         If its address or credentials have changed, its health and waits are reset. Raises StoreError.
         """
-        if isinstance(self._destination, Preparing):
+        if isinstance(self._destination, SupportsPrepare):
             await self._destination.prepare()
-        recognise = await fingerprint.recogniser(self._settings)
+        recognise = await fingerprint.make_fingerprinter(self._settings)
         recalled = await self._store.run(destinations.begin, self.name, recognise)
         schedule = "" if self._timetable is None else self._timetable.settings_text
         await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
@@ -238,7 +245,7 @@ class Worker:
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview | None:
         """Return the request that `deliveries` would share, without sending it; None if it cannot be shown."""
-        return await self._destination.preview(deliveries) if isinstance(self._destination, Previewing) else None
+        return await self._destination.preview(deliveries) if isinstance(self._destination, SupportsPreview) else None
 
     async def _wait_for_rate(self) -> None:
         """Count one more request, and wait until the rate allows it; later requests wait behind it."""
@@ -325,7 +332,7 @@ class Worker:
         await self._detect_sleep()
         now = self._clock.monotonic()
         milliseconds = round((now - attempt.started) * _MILLISECONDS)
-        self._on_peer_time(outcome.peer_ms)
+        self._on_peer_time(outcome.peer_clock_ms)
         # This task still counts as under way; its slot is released here for the next attempt.
         task = asyncio.current_task()
         if task is not None:
@@ -366,9 +373,9 @@ class Worker:
     async def _fit_into_message(self, attempt: Attempt, generation: int) -> Attempt:
         """Return the attempt with as many deliveries of a digest as fit into one message; put the others back."""
         whole = attempt.deliveries
-        if len(whole) == 1 or whole[0].slot_ms is None or not isinstance(self._destination, Portioning):
+        if len(whole) == 1 or whole[0].slot_ms is None or not isinstance(self._destination, SupportsDigestSplit):
             return attempt
-        count = await self._destination.portion(whole)
+        count = await self._destination.count_fitting(whole)
         if count < len(whole):
             self._queue.put_back(whole[count:], is_current=generation == self._queue.generation)
         return replace(attempt, deliveries=whole[:count])

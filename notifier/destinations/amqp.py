@@ -25,12 +25,12 @@ from notifier.config.brokers import AmqpSettings
 from notifier.destinations.broker import (
     APPLICATION,
     CONTENT_TYPE,
-    Answered,
     AttemptError,
     BrokerDestination,
     Message,
-    failed_connection,
-    seconds_to_connect,
+    OutcomeCallback,
+    connect_timeout,
+    connection_error,
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
@@ -39,7 +39,7 @@ from notifier.own_thread import in_thread
 _PORTS: Final = {"amqps": 5671, "amqp": 5672}
 _HEARTBEAT_SECONDS: Final = 30
 _CLOSING_SECONDS: Final = 1.0
-_OTHER_PROTOCOL: Final = "the peer closed the connection, or does not speak AMQP 0-9-1 at this port"
+_NOT_AMQP: Final = "the peer closed the connection, or does not speak AMQP 0-9-1 at this port"
 
 for _library in ("aio_pika", "aiormq"):
     # They log each failure, which the outcomes of attempts report already.
@@ -62,36 +62,36 @@ class AmqpDestination(BrokerDestination):
         super().__init__(name, settings, clock)
         self._settings = settings
         files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
-        self._trust = TlsContextCache(files, clock)
-        self._connecting = asyncio.Lock()
+        self._tls_contexts = TlsContextCache(files, clock)
+        self._connection_lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
         self._context: ssl.SSLContext | bool | None = None
-        self._idle: list[AbstractChannel] = []
-        self._background: set[asyncio.Task[None]] = set()
-        self._busy = 0
+        self._idle_channels: list[AbstractChannel] = []
+        self._background_tasks: set[asyncio.Task[None]] = set()
+        self._active_publications = 0
         self._unconfirmed: dict[str, _Unconfirmed] = {}
-        self._proven_bytes = 0
+        self._largest_accepted_bytes = 0
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         return {
             "exchange": self._settings.exchange,
-            "routing_key": message.filled(self._settings.routing_key),
+            "routing_key": message.fill_template(self._settings.routing_key),
             "content_type": CONTENT_TYPE,
             "message_id": message.id,
             "type": message.type,
             "app_id": APPLICATION,
         }
 
-    async def _late(self) -> Outcome:
+    async def _timeout_outcome(self) -> Outcome:
         if await self._is_blocked():
             words = "broker blocked: it takes no messages until it has enough memory and disk space again"
             return Outcome(AttemptResult.THROTTLED, detail=words)
-        return await super()._late()
+        return await super()._timeout_outcome()
 
     async def _is_blocked(self) -> bool:
         """Return whether the broker has said that it takes no messages at the moment."""
         connection = self._connection
-        if connection is None or connection.transport is None or _is_over(connection):
+        if connection is None or connection.transport is None or _is_closed(connection):
             return False
         try:
             async with asyncio.timeout(0):
@@ -100,22 +100,22 @@ class AmqpDestination(BrokerDestination):
             return True
         return False
 
-    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
-        self._busy += 1
+    async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
+        self._active_publications += 1
         try:
-            unsent = await self._await_confirmations(messages, answered)
+            unsent = await self._await_confirmations(messages, on_outcome)
             unsent.sort(key=lambda message: len(message.body), reverse=True)
             # When a message is refused for its size, it is unknown which others of its channel the broker has stored.
-            while unsent and len(unsent[0].body) > self._proven_bytes:
-                outcome = await self._publish_alone(unsent.pop(0), answered)
+            while unsent and len(unsent[0].body) > self._largest_accepted_bytes:
+                outcome = await self._publish_large(unsent.pop(0), on_outcome)
                 if outcome.reason not in {AttemptResult.DELIVERED, AttemptResult.PAYLOAD_REFUSED}:
                     return
             if unsent:
-                await self._publish_together(unsent, answered)
+                await self._publish_all(unsent, on_outcome)
         finally:
-            self._busy -= 1
+            self._active_publications -= 1
 
-    async def _await_confirmations(self, messages: Sequence[Message], answered: Answered) -> list[Message]:
+    async def _await_confirmations(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> list[Message]:
         """Wait until messages of earlier attempts about the same records are confirmed; return those not sent yet."""
         unsent = []
         for message in messages:
@@ -124,37 +124,37 @@ class AmqpDestination(BrokerDestination):
             if sent is None or outcome is None or sent.id != message.id:
                 unsent.append(message)
             else:
-                answered(message, outcome)
+                on_outcome(message, outcome)
         return unsent
 
-    async def _publish_alone(self, message: Message, answered: Answered) -> Outcome:
+    async def _publish_large(self, message: Message, on_outcome: OutcomeCallback) -> Outcome:
         """Publish a message that is larger than any that the broker has accepted on this connection."""
-        outcomes = await self._publish_together([message], answered)
+        outcomes = await self._publish_all([message], on_outcome)
         if outcomes[0].reason is AttemptResult.DELIVERED:
-            self._proven_bytes = max(self._proven_bytes, len(message.body))
+            self._largest_accepted_bytes = max(self._largest_accepted_bytes, len(message.body))
         return outcomes[0]
 
-    async def _publish_together(self, messages: Sequence[Message], answered: Answered) -> Sequence[Outcome]:
-        channel = await self._channel()
+    async def _publish_all(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> Sequence[Outcome]:
+        channel = await self._open_channel()
         confirmations = [asyncio.create_task(self._publish_one(channel, message)) for message in messages]
 
         async def report(message: Message, confirmation: asyncio.Task[Outcome]) -> Outcome:
             outcome = await asyncio.shield(confirmation)
-            answered(message, outcome)
+            on_outcome(message, outcome)
             return outcome
 
         try:
             outcomes = await asyncio.gather(*map(report, messages, confirmations))
         except asyncio.CancelledError:
             if await self._is_blocked():
-                self._leave(channel, messages, confirmations)
+                self._confirm_in_background(channel, messages, confirmations)
             else:
                 for confirmation in confirmations:
                     confirmation.cancel()
-                self._give_up(channel)
+                self._close_in_background(channel)
             raise
         if not channel.is_closed:
-            self._idle.append(channel)
+            self._idle_channels.append(channel)
         return outcomes
 
     async def _publish_one(self, channel: AbstractChannel, message: Message) -> Outcome:
@@ -168,12 +168,14 @@ class AmqpDestination(BrokerDestination):
             app_id=APPLICATION,
         )
         try:
-            confirmed = await exchange.publish(content, message.filled(self._settings.routing_key), mandatory=True)
+            confirmed = await exchange.publish(
+                content, message.fill_template(self._settings.routing_key), mandatory=True
+            )
         except (exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError) as error:
             return outcome_of(error)
-        return Outcome(AttemptResult.DELIVERED, detail=_confirmation(confirmed))
+        return Outcome(AttemptResult.DELIVERED, detail=_confirmation_text(confirmed))
 
-    def _leave(
+    def _confirm_in_background(
         self, channel: AbstractChannel, messages: Sequence[Message], confirmations: Sequence[asyncio.Task[Outcome]]
     ) -> None:
         """Wait in the background for the confirmations of messages whose attempt ended while the broker was blocked.
@@ -186,29 +188,29 @@ class AmqpDestination(BrokerDestination):
             await asyncio.wait(confirmations)
             for message, confirmation in zip(messages, confirmations, strict=True):
                 if confirmation.result().reason is AttemptResult.DELIVERED:
-                    self._remember(message)
+                    self._remember_confirmed(message)
                 self._unconfirmed.pop(message.record, None)
             if not channel.is_closed:
-                self._idle.append(channel)
+                self._idle_channels.append(channel)
 
         for message, confirmation in zip(messages, confirmations, strict=True):
             self._unconfirmed[message.record] = _Unconfirmed(message.id, confirmation)
-        self._in_background(wait())
+        self._run_in_background(wait())
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
 
-    async def _channel(self) -> AbstractChannel:
+    async def _open_channel(self) -> AbstractChannel:
         """Return an open channel that no other attempt uses. Raises AttemptError."""
-        connection = await self._connected()
+        connection = await self._open_connection()
         try:
             # While the broker blocks publishers, this waits.
             if connection.transport is not None:
                 await connection.transport.connection.ready()
-            while self._idle:
-                if not (channel := self._idle.pop()).is_closed:
+            while self._idle_channels:
+                if not (channel := self._idle_channels.pop()).is_closed:
                     return channel
             made = connection.channel(publisher_confirms=True, on_return_raises=True)
             await made.initialize()
@@ -217,21 +219,21 @@ class AmqpDestination(BrokerDestination):
             raise AttemptError(outcome.reason, outcome.detail) from error
         return made
 
-    async def _connected(self) -> AbstractConnection:
+    async def _open_connection(self) -> AbstractConnection:
         """Return the connection, or a new one if it is broken or the certificates have changed."""
-        async with self._connecting:
-            context = await self._trust.context() if self._settings.is_encrypted else None
+        async with self._connection_lock:
+            context = await self._tls_contexts.context() if self._settings.is_encrypted else None
             present = self._connection
-            is_other = context is not self._context and self._busy <= 1
-            if present is not None and (_is_over(present) or is_other):
+            is_other = context is not self._context and self._active_publications <= 1
+            if present is not None and (_is_closed(present) or is_other):
                 await self.close()
             if self._connection is None:
                 self._connection, self._context = await self._connect(context), context
-                self._proven_bytes = 0
+                self._largest_accepted_bytes = 0
             return self._connection
 
     async def _connect(self, context: ssl.SSLContext | bool | None) -> AbstractConnection:
-        limit = seconds_to_connect(self._timeout)
+        limit = connect_timeout(self._timeout)
         try:
             async with asyncio.timeout(limit):
                 # The default context is made for each connection, with the system's current certificate authorities.
@@ -247,39 +249,39 @@ class AmqpDestination(BrokerDestination):
             raise AttemptError(AttemptResult.ACCESS_REFUSED, words) from error
         except exceptions.ConnectionClosed as error:
             raise AttemptError(
-                _reason_at_login(error), f"the broker refuses the connection: {_words(error)}"
+                _login_failure_reason(error), f"the broker refuses the connection: {_error_text(error)}"
             ) from error
         except (exceptions.IncompatibleProtocolError, exceptions.ProtocolSyntaxError) as error:
-            raise AttemptError(AttemptResult.PROTOCOL_BROKEN, _OTHER_PROTOCOL) from error
+            raise AttemptError(AttemptResult.PROTOCOL_BROKEN, _NOT_AMQP) from error
         except OSError as error:
-            raise _unconnected(error) from error
+            raise _connection_error_of_cause(error) from error
 
-    def _give_up(self, channel: AbstractChannel) -> None:
+    def _close_in_background(self, channel: AbstractChannel) -> None:
         """Close the channel of an attempt that was cut off, without waiting for the broker, which may be silent."""
 
         async def close() -> None:
             with suppress(exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError):
                 await channel.close()
 
-        self._in_background(close())
+        self._run_in_background(close())
 
     async def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None
-        self._idle.clear()
+        self._idle_channels.clear()
         if connection is not None:
             # It may be broken already, which does not matter now.
             with suppress(exceptions.AMQPError, OSError, RuntimeError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
                     await connection.close()
-        for task in self._background:
+        for task in self._background_tasks:
             task.cancel()
         for sent in self._unconfirmed.values():
             sent.confirmation.cancel()
         self._unconfirmed.clear()
 
 
-def _confirmation(frame: object) -> str:
+def _confirmation_text(frame: object) -> str:
     """Return a confirmation as a text for people."""
     return f"basic.ack, delivery tag {frame.delivery_tag}" if isinstance(frame, Basic.Ack) else "confirmed"
 
@@ -292,43 +294,46 @@ def outcome_of(error: Exception) -> Outcome:
         case exceptions.DeliveryError():
             return Outcome(AttemptResult.THROTTLED, detail="the broker rejects the message (basic.nack)")
         case exceptions.ChannelAccessRefused() | exceptions.ConnectionNotAllowed():
-            return Outcome(AttemptResult.ACCESS_REFUSED, detail=f"the broker refuses access: {_words(error)}")
+            return Outcome(AttemptResult.ACCESS_REFUSED, detail=f"the broker refuses access: {_error_text(error)}")
         case exceptions.ChannelNotFoundEntity():
             return Outcome(
-                AttemptResult.TARGET_MISSING, detail=f"the broker does not find the queue or exchange: {_words(error)}"
+                AttemptResult.TARGET_MISSING,
+                detail=f"the broker does not find the queue or exchange: {_error_text(error)}",
             )
         case exceptions.ChannelPreconditionFailed():
-            return Outcome(AttemptResult.PAYLOAD_REFUSED, detail=f"the broker refuses the message: {_words(error)}")
+            return Outcome(
+                AttemptResult.PAYLOAD_REFUSED, detail=f"the broker refuses the message: {_error_text(error)}"
+            )
         case exceptions.ChannelClosed():
-            return Outcome(AttemptResult.SERVER_ERROR, detail=f"the broker closed the channel: {_words(error)}")
+            return Outcome(AttemptResult.SERVER_ERROR, detail=f"the broker closed the channel: {_error_text(error)}")
         case _:
             return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection to the broker broke")
 
 
-def _unconnected(error: OSError) -> AttemptError:
+def _connection_error_of_cause(error: OSError) -> AttemptError:
     """Return the error for a connection that was not made, from the library's error and its cause."""
     match error.__cause__:
         case OSError() as cause:
-            return failed_connection(cause)
+            return connection_error(cause)
         case asyncio.IncompleteReadError(partial=b""):
-            return failed_connection(ConnectionResetError())
+            return connection_error(ConnectionResetError())
         case asyncio.IncompleteReadError():
             # The library reads the data of another protocol as an AMQP frame whose end is missing.
-            return AttemptError(AttemptResult.PROTOCOL_BROKEN, _OTHER_PROTOCOL)
+            return AttemptError(AttemptResult.PROTOCOL_BROKEN, _NOT_AMQP)
         case _:
-            return failed_connection(error)
+            return connection_error(error)
 
 
-def _reason_at_login(error: exceptions.ConnectionClosed) -> AttemptResult:
+def _login_failure_reason(error: exceptions.ConnectionClosed) -> AttemptResult:
     """Return the result for a connection closed during the login; code 530 means that the virtual host is missing."""
     return AttemptResult.ACCESS_REFUSED if "530" in str(error.args[:1]) else AttemptResult.SERVER_ERROR
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(map(str, error.args))
 
 
-def _is_over(connection: AbstractConnection) -> bool:
+def _is_closed(connection: AbstractConnection) -> bool:
     return connection.is_closed or connection.transport is None or connection.transport.connection.is_closed
 
 

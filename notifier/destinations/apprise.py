@@ -36,7 +36,7 @@ several lines (according to apprise's documentation). For services with lower li
 
 _SEPARATORS = re.compile("[/:@?&=#,]+")
 _WORD_JOINER = "\u2060"
-_MAIL = ("mailto:", "mailtos:")
+_MAIL_SCHEMES = ("mailto:", "mailtos:")
 _LONGEST_SUBJECT = 120
 
 
@@ -56,7 +56,7 @@ class AppriseDestination(ChatDestination):
         self._timeout = settings.timeout
         self._proxy = settings.proxy.get_secret_value()
         self._pool = pool or ApprisePool(keep_seconds=0.0)
-        self._failed_last = False
+        self._last_attempt_failed = False
 
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
         # The real request depends on the service and is built by the library; this is what the library receives.
@@ -65,12 +65,12 @@ class AppriseDestination(ChatDestination):
 
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         title, body = title_and_body(layout)
-        level = _level([it.event for it in deliveries])
+        level = _notification_type([it.event for it in deliveries])
         call = {
             "url": self._url.get_secret_value(),
             "timeout": self._timeout,
             "application": f"completion-notifier/{__version__}",
-            "title": title or subject(self._url.get_secret_value(), body),
+            "title": title or mail_subject(self._url.get_secret_value(), body),
             "body": body,
             "level": level,
             "skip": sorted(frozenset.intersection(*(it.taken_by for it in deliveries))),
@@ -78,7 +78,7 @@ class AppriseDestination(ChatDestination):
         }
         answer = b""
         try:
-            answer = await self._pool.call(orjson.dumps(call), self._timeout, slow=self._failed_last)
+            answer = await self._pool.call(orjson.dumps(call), self._timeout, slow=self._last_attempt_failed)
         except TimeoutError:
             outcome = Outcome(AttemptResult.TIMEOUT, detail=f"no whole answer within {self._timeout:g} seconds")
         except OSError as error:
@@ -86,28 +86,28 @@ class AppriseDestination(ChatDestination):
                 AttemptResult.SERVICE_FAILED, detail=f"no process could be started for apprise: {error.strerror}"
             )
         else:
-            outcome = self._judge(answer)
-        self._failed_last = outcome.reason is not AttemptResult.DELIVERED
+            outcome = self._outcome_of_answer(answer)
+        self._last_attempt_failed = outcome.reason is not AttemptResult.DELIVERED
         sent = (("service", self._address), ("type", level))
-        return replace(outcome, request=partial(self._logged, sent, self._request(layout)[1], answer))
+        return replace(outcome, request=partial(self._log_entry, sent, self._request(layout)[1], answer))
 
-    def _logged(self, sent: Headers, body: bytes, answer: bytes) -> SentRequest:
+    def _log_entry(self, sent: Headers, body: bytes, answer: bytes) -> SentRequest:
         """Return the call of the library and its answer for the log of requests, without secrets."""
-        match _parsed(answer):
+        match _parse_answer(answer):
             case {"taken": bool(taken), "by": list(by), "said": str(said)}:
                 told = "yes" if taken else "in part" if by else "no"
                 return SentRequest(
-                    sent, len(body), digest(body), (("delivered", told),), safe_beginning(said, self._hidden())
+                    sent, len(body), digest(body), (("delivered", told),), safe_beginning(said, self._secrets())
                 )
             case _:
                 return SentRequest(sent, len(body), digest(body), None, "")
 
-    def _judge(self, answer: bytes) -> Outcome:
-        match _parsed(answer):
+    def _outcome_of_answer(self, answer: bytes) -> Outcome:
+        match _parse_answer(answer):
             case {"taken": True}:
                 return Outcome(AttemptResult.DELIVERED)
             case {"taken": False, "by": list(by), "said": str(said)}:
-                words = safe_line(said or "apprise gives no reason", self._hidden())
+                words = safe_line(said or "apprise gives no reason", self._secrets())
                 if by:
                     return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, by)))
                 return Outcome(AttemptResult.SERVICE_FAILED, detail=words)
@@ -116,9 +116,9 @@ class AppriseDestination(ChatDestination):
                     AttemptResult.SERVICE_FAILED, detail="apprise ended without saying whether it was delivered"
                 )
 
-    def _hidden(self) -> tuple[str, ...]:
+    def _secrets(self) -> tuple[str, ...]:
         return (
-            *_secrets(self._url.get_secret_value()),
+            *_url_secrets(self._url.get_secret_value()),
             *(Proxy(self._proxy, PROXY_KEY).secrets() if self._proxy else ()),
         )
 
@@ -129,15 +129,15 @@ def title_and_body(layout: Layout) -> tuple[str, str]:
     return (heading, "\n".join(rows)) if rows else ("", heading)
 
 
-def subject(url: str, body: str) -> str:
+def mail_subject(url: str, body: str) -> str:
     """Return the first line of the body as the subject of a mail; "" for other services, which show no subject."""
     first = body.partition("\n")[0]
-    if not url.lower().startswith(_MAIL):
+    if not url.lower().startswith(_MAIL_SCHEMES):
         return ""
     return first if len(first) <= _LONGEST_SUBJECT else f"{first[: _LONGEST_SUBJECT - 1]}…"
 
 
-def _level(events: Sequence[Event]) -> str:
+def _notification_type(events: Sequence[Event]) -> str:
     """Return the library's message type: "warning" for alerts, "success" if all are resolved, else "info"."""
     states = {orjson.loads(event.data).get("state") for event in events if event.type == EventType.ALERT}
     if not states:
@@ -155,14 +155,14 @@ def _literal(text: str) -> str:
     return text.replace("@", "@" + _WORD_JOINER)
 
 
-def _secrets(url: str) -> tuple[str, ...]:
+def _url_secrets(url: str) -> tuple[str, ...]:
     """Return the parts of an apprise URL that must not be shown. Any of them may be a token, even the host."""
     scheme, _, rest = url.partition("://")
     parts = _SEPARATORS.split(rest)
     return (url, rest, *parts, *map(unquote, parts)) if rest else (scheme,)
 
 
-def _parsed(answer: bytes) -> Any:
+def _parse_answer(answer: bytes) -> Any:
     try:
         return orjson.loads(answer)
     except orjson.JSONDecodeError:

@@ -12,13 +12,13 @@ from pathlib import Path
 MOST_PROCESSES = 2
 """The most processes at once, each sending one message at a time."""
 
-MOST_SLOW = 1
+MOST_SLOW_CALLS = 1
 """The most of these processes that may send to services whose last message failed, so that others are not delayed."""
 
 KEEP_SECONDS = 300.0
 """Seconds after which an idle process is ended."""
 
-_PASSED_ON = (
+_PASSED_VARIABLES = (
     "PATH",
     "LANG",
     "LC_ALL",
@@ -40,10 +40,10 @@ class ApprisePool:
         """Initialize with the seconds for which idle processes are kept; with 0, each is ended after its call."""
         self._keep_seconds = keep_seconds
         self._slots = asyncio.Semaphore(MOST_PROCESSES)
-        self._slow_slots = asyncio.Semaphore(MOST_SLOW)
+        self._slow_slots = asyncio.Semaphore(MOST_SLOW_CALLS)
         self._idle: list[Process] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._end_tasks: set[asyncio.Task[None]] = set()
 
     async def call(self, request: bytes, timeout: float, *, slow: bool) -> bytes:
         """Make a call (one line of JSON) and return the process's answer; b"" if it ended without an answer.
@@ -59,49 +59,49 @@ class ApprisePool:
 
     async def close(self) -> None:
         """End all processes."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         idle, self._idle = self._idle, []
         for process in idle:
             await _end(process)
-        if self._ending:
-            await asyncio.wait(self._ending)
+        if self._end_tasks:
+            await asyncio.wait(self._end_tasks)
 
     async def _call(self, request: bytes, timeout: float) -> bytes:
-        process = self._kept() or await _new_process()
-        answered = b""
+        process = self._take_idle() or await _start_process()
+        answer = b""
         try:
             async with asyncio.timeout(timeout):
-                answered = await _ask(process, request)
+                answer = await _exchange(process, request)
         finally:
-            if answered and self._keep_seconds:
-                self._keep(process)
+            if answer and self._keep_seconds:
+                self._add_idle(process)
             else:
                 await _end(process)
-        return answered
+        return answer
 
-    def _kept(self) -> Process | None:
+    def _take_idle(self) -> Process | None:
         while self._idle:
             process = self._idle.pop()
             if process.returncode is None:
                 return process
         return None
 
-    def _keep(self, process: Process) -> None:
+    def _add_idle(self, process: Process) -> None:
         self._idle.append(process)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._keep_seconds, self._end_idle)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._idle_timer = asyncio.get_running_loop().call_later(self._keep_seconds, self._end_idle)
 
     def _end_idle(self) -> None:
         idle, self._idle = self._idle, []
         for process in idle:
             ending = asyncio.create_task(_end(process))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._end_tasks.add(ending)
+            ending.add_done_callback(self._end_tasks.discard)
 
 
-async def _new_process() -> Process:
+async def _start_process() -> Process:
     # The process gets its own session, so that Ctrl-C does not reach it: the daemon lets attempts under way finish.
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -112,11 +112,11 @@ async def _new_process() -> Process:
         stderr=DEVNULL,
         start_new_session=True,
         limit=2**20,
-        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        env={name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ},
     )
 
 
-async def _ask(process: Process, request: bytes) -> bytes:
+async def _exchange(process: Process, request: bytes) -> bytes:
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     try:

@@ -20,10 +20,10 @@ from typing import Any
 MEMORY_BYTES = 512 * 2**20
 """The process's memory limit in bytes, so that an endless answer cannot use up all memory."""
 
-COUNTER = 12
+COUNTER_CHARACTERS = 12
 """The number of characters that the library may add to a title to number the pieces of a message."""
 
-_NAMES = ("targets", "topics", "channels", "rooms", "users", "emails", "phones")
+_TARGET_ATTRIBUTES = ("targets", "topics", "channels", "rooms", "users", "emails", "phones")
 """The attributes in which the library's services keep the list of their recipients."""
 
 
@@ -71,15 +71,15 @@ def notify(
     service = Apprise.instantiate(url, asset=asset)
     if service is None:
         return {"taken": False, "by": [], "said": "apprise does not understand the URL"}
-    if 0 < service.title_maxlen < len(title) + COUNTER:
+    if 0 < service.title_maxlen < len(title) + COUNTER_CHARACTERS:
         # The service would cut the title, so it becomes the first line of the body.
         title, body = "", f"{title}\n{body}"
     taken, said = True, []
     by = list(skip)
-    for key, one in _each_target(service):
+    for key, single in _each_target(service):
         if key in by:
             continue
-        apprise = Apprise(one, asset=asset)
+        apprise = Apprise(single, asset=asset)
         with apprise.notify(
             body=body, title=title, notify_type=NotifyType(level), body_format=NotifyFormat.TEXT
         ) as result:
@@ -99,14 +99,14 @@ def _each_target(service: Any) -> Iterator[tuple[str, Any]]:
     """
     count = len(service)
     lists = {name: value for name, value in vars(service).items() if isinstance(value, list | set | tuple)}
-    name = next((name for name in _NAMES if count > 1 and len(lists.get(name, ())) == count), None)
+    name = next((name for name in _TARGET_ATTRIBUTES if count > 1 and len(lists.get(name, ())) == count), None)
     if name is None:
         yield "all", service
         return
     for target in lists[name]:
-        one = copy.copy(service)
-        setattr(one, name, type(lists[name])([target]))
-        yield hashlib.sha256(repr(target).encode()).hexdigest()[:12], one
+        single = copy.copy(service)
+        setattr(single, name, type(lists[name])([target]))
+        yield hashlib.sha256(repr(target).encode()).hexdigest()[:12], single
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from botocore.session import Session
 
 from notifier.clock import Clock
 from notifier.config.brokers import AwsSettings
-from notifier.destinations.broker import CONTENT_TYPE, Answered, AttemptError, BrokerDestination, Message
+from notifier.destinations.broker import CONTENT_TYPE, AttemptError, BrokerDestination, Message, OutcomeCallback
 from notifier.destinations.outcome import AttemptResult, Outcome, reason_of_status, reason_of_transport
 from notifier.http.exchange import Answer, RequestOptions, send
 from notifier.http.proxy import proxy_of
@@ -39,7 +39,7 @@ _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
 """Seconds after which botocore is asked for the credentials again; it renews temporary ones in time."""
 _MOST_FOUND_SECRETS: Final = 4
-_NOT_IN_A_GROUP: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
+_INVALID_GROUP_CHARACTER: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _LONGEST_GROUP: Final = 128
 
 # botocore logs each failure to find credentials, with a traceback; the outcomes of attempts report it already.
@@ -72,14 +72,14 @@ class AwsDestination(BrokerDestination):
         super().__init__(name, settings, clock)
         self._settings = settings
         self._session = session
-        self._trust = TlsContextCache(Certificates(settings.ca_file), clock)
+        self._tls_contexts = TlsContextCache(Certificates(settings.ca_file), clock)
         self._target = settings.arn_parts()
         self._url = settings.endpoint()
-        self._looking = asyncio.Lock()
-        self._source: Any = None
+        self._credentials_lock = asyncio.Lock()
+        self._credentials_source: Any = None
         self._credentials: ReadOnlyCredentials | None = None
-        self._look_again_at = 0.0
-        self._configured_secrets = self._hidden
+        self._read_again_at = 0.0
+        self._configured_secrets = self._secrets
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         shown = {"arn": self._settings.arn, "content-type": CONTENT_TYPE, "id": message.id, "type": message.type}
@@ -91,24 +91,24 @@ class AwsDestination(BrokerDestination):
     def _is_fifo(self) -> bool:
         return self._settings.arn.endswith(".fifo")
 
-    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
+    async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
         for part in requests_for(messages):
             for message, outcome in zip(part, await self._send(part), strict=True):
-                answered(message, outcome)
+                on_outcome(message, outcome)
 
     async def _send(self, messages: Sequence[Message]) -> list[Outcome]:
-        credentials = await self._current()
-        outcomes = await self._send_as(credentials, messages)
+        credentials = await self._current_credentials()
+        outcomes = await self._send_with(credentials, messages)
         if any(outcome.reason is AttemptResult.ACCESS_REFUSED for outcome in outcomes):
-            renewed = await self._renewed(credentials)
+            renewed = await self._credentials_after_refusal(credentials)
             if renewed != credentials:
                 refused = [it for it, was in zip(messages, outcomes, strict=True) if was.reason is not _DELIVERED]
-                again = iter(await self._send_as(renewed, refused))
+                again = iter(await self._send_with(renewed, refused))
                 outcomes = [was if was.reason is _DELIVERED else next(again) for was in outcomes]
         return outcomes
 
-    async def _send_as(self, credentials: ReadOnlyCredentials, messages: Sequence[Message]) -> list[Outcome]:
-        tls = await self._trust.context()
+    async def _send_with(self, credentials: ReadOnlyCredentials, messages: Sequence[Message]) -> list[Outcome]:
+        tls = await self._tls_contexts.context()
         headers, body = self._request(messages)
         request = AWSRequest("POST", self._url, headers=headers, data=body)
         SigV4Auth(credentials, self._target.service, self._target.region).add_auth(request)
@@ -131,11 +131,11 @@ class AwsDestination(BrokerDestination):
             case "sqs":
                 url = f"{self._url.rstrip('/')}/{self._target.account}/{self._target.name}"
                 entries = [self._entry(number, it) for number, it in enumerate(messages)]
-                return _json("AmazonSQS.SendMessageBatch", "1.0", {"QueueUrl": url, "Entries": entries})
+                return _json_request("AmazonSQS.SendMessageBatch", "1.0", {"QueueUrl": url, "Entries": entries})
             case "sns":
                 fields = {"Action": "PublishBatch", "Version": "2010-03-31", "TopicArn": self._settings.arn}
                 for number, message in enumerate(messages):
-                    entry = _flat(self._entry(number, message))
+                    entry = _form_fields(self._entry(number, message))
                     fields |= {f"PublishBatchRequestEntries.member.{number + 1}.{key}": it for key, it in entry}
                 return {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(fields).encode()
             case _:
@@ -148,50 +148,52 @@ class AwsDestination(BrokerDestination):
                     }
                     for message in messages
                 ]
-                return _json("AWSEvents.PutEvents", "1.1", {"Entries": events})
+                return _json_request("AWSEvents.PutEvents", "1.1", {"Entries": events})
 
     def _entry(self, number: int, message: Message) -> dict[str, Any]:
         """Return an entry of a batch for SQS or SNS."""
-        told = {"content-type": CONTENT_TYPE, "id": message.id, "type": message.type, "source": message.source}
+        attributes = {"content-type": CONTENT_TYPE, "id": message.id, "type": message.type, "source": message.source}
         entry: dict[str, Any] = {
             "Id": str(number),
             "MessageBody" if self._target.service == "sqs" else "Message": message.body.decode(),
-            "MessageAttributes": {key: {"DataType": "String", "StringValue": value} for key, value in told.items()},
+            "MessageAttributes": {
+                key: {"DataType": "String", "StringValue": value} for key, value in attributes.items()
+            },
         }
         if self._is_fifo:
             entry |= {"MessageGroupId": group_of(message), "MessageDeduplicationId": message.id}
         return entry
 
-    async def _current(self) -> ReadOnlyCredentials:
+    async def _current_credentials(self) -> ReadOnlyCredentials:
         """Return the credentials for the next request. Raises AttemptError."""
         if self._settings.access_key_id:
             secret = self._settings.secret_access_key.get_secret_value()
             return ReadOnlyCredentials(self._settings.access_key_id, secret, None)
-        async with self._looking:
+        async with self._credentials_lock:
             now = self._clock.monotonic()
-            if self._credentials is None or now >= self._look_again_at:
-                self._credentials = found = await in_thread(self._find, "aws-credentials")
-                self._look_again_at = now + _CREDENTIALS_SECONDS
+            if self._credentials is None or now >= self._read_again_at:
+                self._credentials = found = await in_thread(self._read_credentials, "aws-credentials")
+                self._read_again_at = now + _CREDENTIALS_SECONDS
                 # AWS answers a wrong signature with what was signed, which includes the token of temporary credentials.
-                older = self._hidden[len(self._configured_secrets) :]
+                older = self._secrets[len(self._configured_secrets) :]
                 secrets = [it for it in (found.secret_key, found.token) if it and it not in older]
-                self._hidden = (*self._configured_secrets, *(*secrets, *older)[:_MOST_FOUND_SECRETS])
+                self._secrets = (*self._configured_secrets, *(*secrets, *older)[:_MOST_FOUND_SECRETS])
             return self._credentials
 
-    async def _renewed(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
+    async def _credentials_after_refusal(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
         """Return credentials that are newer than the `refused` ones, if there are any. Raises AttemptError."""
         if self._credentials == refused:
-            self._credentials = self._source = None
-        return await self._current()
+            self._credentials = self._credentials_source = None
+        return await self._current_credentials()
 
-    def _find(self) -> ReadOnlyCredentials:
+    def _read_credentials(self) -> ReadOnlyCredentials:
         """Return the credentials that botocore finds (blocking)."""
         try:
             # Credentials without an end are read again, because their file may have been replaced.
-            if not isinstance(self._source, RefreshableCredentials):
-                self._source = Session().get_credentials()
-            if self._source is not None:
-                found: ReadOnlyCredentials = self._source.get_frozen_credentials()
+            if not isinstance(self._credentials_source, RefreshableCredentials):
+                self._credentials_source = Session().get_credentials()
+            if self._credentials_source is not None:
+                found: ReadOnlyCredentials = self._credentials_source.get_frozen_credentials()
                 return found
         except (BotoCoreError, RuntimeError, OSError, ValueError, KeyError) as error:
             words = f"the AWS credentials could not be read: {error}"
@@ -216,14 +218,14 @@ def requests_for(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 def group_of(message: Message) -> str:
     """Return the message group of a FIFO queue or topic, which keeps the events of a record in order."""
-    return _NOT_IN_A_GROUP.sub("_", message.record)[:_LONGEST_GROUP]
+    return _INVALID_GROUP_CHARACTER.sub("_", message.record)[:_LONGEST_GROUP]
 
 
-def _json(target: str, version: str, content: Any) -> tuple[dict[str, str], bytes]:
+def _json_request(target: str, version: str, content: Any) -> tuple[dict[str, str], bytes]:
     return {"Content-Type": f"application/x-amz-json-{version}", "X-Amz-Target": target}, orjson.dumps(content)
 
 
-def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _form_fields(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the names and values of the form fields that represent an entry of a batch."""
     for key, value in entry.items():
         if isinstance(value, str):
@@ -239,37 +241,37 @@ def outcomes_of(service: str, answer: Answer, count: int) -> list[Outcome]:
     """Return the outcome of each of `count` messages from the answer of a service."""
     said = answer.body.decode(errors="replace")
     if reason_of_status(answer.status) is not AttemptResult.DELIVERED:
-        code, words = _of_error(said)
+        code, words = _parse_error(said)
         known = reason_of_code(code) or (AttemptResult.ACCESS_REFUSED if answer.status in {401, 403} else None)
         reason = known or reason_of_status(answer.status)
         return [Outcome(reason, answer.status, detail=f"{code}: {words}" if code else words)] * count
-    named = _said_by_sns(said) if service == "sns" else _said_in_json(said)
+    named = _sns_outcomes(said) if service == "sns" else _json_outcomes(said)
     unsaid = Outcome(
         AttemptResult.ANSWER_UNEXPECTED, answer.status, detail="the answer does not say whether the message was taken"
     )
     return [named.get(str(number), unsaid) for number in range(count)]
 
 
-def _taken(id_: object) -> Outcome:
+def _delivered_outcome(id_: object) -> Outcome:
     return Outcome(AttemptResult.DELIVERED, detail=f"message id {id_}")
 
 
-def _refused(code: str, words: str) -> Outcome:
+def _failed_outcome(code: str, words: str) -> Outcome:
     return Outcome(reason_of_code(code) or AttemptResult.SERVER_ERROR, detail=f"{code}: {words}")
 
 
-def _of_error(said: str) -> tuple[str, str]:
+def _parse_error(said: str) -> tuple[str, str]:
     """Return the code and the message of an error in JSON or XML."""
     try:
         error = orjson.loads(said)
     except orjson.JSONDecodeError:
-        return _tag(said, "Code"), _tag(said, "Message") or said
+        return _xml_text(said, "Code"), _xml_text(said, "Message") or said
     if not isinstance(error, dict):
         return "", said
     return str(error.get("__type", "")).rpartition("#")[2], str(error.get("message") or error.get("Message") or "")
 
 
-def _said_in_json(said: str) -> dict[str, Outcome]:
+def _json_outcomes(said: str) -> dict[str, Outcome]:
     """Return the outcomes, by number, of the messages that SQS or EventBridge names in its answer."""
     try:
         answer = orjson.loads(said)
@@ -278,34 +280,41 @@ def _said_in_json(said: str) -> dict[str, Outcome]:
     match answer:
         case {"Entries": list(entries)}:
             return {
-                str(number): _refused(str(it["ErrorCode"]), str(it.get("ErrorMessage", "")))
+                str(number): _failed_outcome(str(it["ErrorCode"]), str(it.get("ErrorMessage", "")))
                 if it.get("ErrorCode")
-                else _taken(it.get("EventId"))
+                else _delivered_outcome(it.get("EventId"))
                 for number, it in enumerate(entries)
                 if isinstance(it, dict)
             }
         case {"Successful": list()} | {"Failed": list()}:
-            taken = {str(it.get("Id")): _taken(it.get("MessageId")) for it in answer.get("Successful") or []}
+            taken = {
+                str(it.get("Id")): _delivered_outcome(it.get("MessageId")) for it in answer.get("Successful") or []
+            }
             failed = answer.get("Failed") or []
             return taken | {
-                str(it.get("Id")): _refused(str(it.get("Code")), str(it.get("Message", ""))) for it in failed
+                str(it.get("Id")): _failed_outcome(str(it.get("Code")), str(it.get("Message", ""))) for it in failed
             }
         case _:
             return {}
 
 
-def _said_by_sns(said: str) -> dict[str, Outcome]:
+def _sns_outcomes(said: str) -> dict[str, Outcome]:
     """Return the outcomes, by number, of the messages that SNS names in its answer."""
-    taken = {_tag(it, "Id"): _taken(_tag(it, "MessageId")) for it in _members(said, "Successful")}
-    failed = {_tag(it, "Id"): _refused(_tag(it, "Code"), _tag(it, "Message")) for it in _members(said, "Failed")}
+    taken = {
+        _xml_text(it, "Id"): _delivered_outcome(_xml_text(it, "MessageId")) for it in _xml_members(said, "Successful")
+    }
+    failed = {
+        _xml_text(it, "Id"): _failed_outcome(_xml_text(it, "Code"), _xml_text(it, "Message"))
+        for it in _xml_members(said, "Failed")
+    }
     return taken | failed
 
 
-def _members(said: str, name: str) -> list[str]:
+def _xml_members(said: str, name: str) -> list[str]:
     part = said.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
     return re.findall(r"<member>(.*?)</member>", part, re.DOTALL)
 
 
-def _tag(said: str, name: str) -> str:
+def _xml_text(said: str, name: str) -> str:
     found = re.search(rf"<{name}>([^<]*)</{name}>", said)
     return "" if found is None else found[1]

@@ -20,9 +20,9 @@ class Grouping(Struct, frozen=True):
     """
 
     size: int = 1
-    wait: float = 0.0
+    wait_seconds: float = 0.0
     digest_above: int | None = None
-    together: Callable[[Event], Hashable | None] | None = None
+    group_key: Callable[[Event], Hashable | None] | None = None
 
 
 class Destination(Protocol):
@@ -47,7 +47,7 @@ class Destination(Protocol):
 
 
 @runtime_checkable
-class Preparing(Protocol):
+class SupportsPrepare(Protocol):
     """A destination that reads something before its first attempt."""
 
     async def prepare(self) -> None:
@@ -56,7 +56,7 @@ class Preparing(Protocol):
 
 
 @runtime_checkable
-class Closing(Protocol):
+class SupportsClose(Protocol):
     """A destination that keeps connections of its own."""
 
     async def close(self) -> None:
@@ -66,15 +66,15 @@ class Closing(Protocol):
 
 async def close(destination: Destination) -> None:
     """Close the connections of a destination that keeps some."""
-    if isinstance(destination, Closing):
+    if isinstance(destination, SupportsClose):
         await destination.close()
 
 
 @runtime_checkable
-class Portioning(Protocol):
+class SupportsDigestSplit(Protocol):
     """A destination whose digests may be too long for one message."""
 
-    async def portion(self, deliveries: Sequence[Delivery]) -> int:
+    async def count_fitting(self, deliveries: Sequence[Delivery]) -> int:
         """Return how many of the first deliveries of a digest fit into one message; at least one."""
         ...
 
@@ -88,7 +88,7 @@ class Preview(Struct, frozen=True):
 
 
 @runtime_checkable
-class Previewing(Protocol):
+class SupportsPreview(Protocol):
     """A destination that can show what it would send."""
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:

@@ -32,14 +32,14 @@ from notifier.store.tables.request_log import SentRequest, digest
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 APPLICATION: Final = f"completion-notifier/{__version__}"
-OWN_SOURCE: Final = "notifier"
+ALERT_SOURCE: Final = "notifier"
 """The source name of alerts, for topics and keys."""
 
-_MOST_REMEMBERED: Final = 10_000
-_MOST_ANSWERS: Final = 40
+_MOST_CONFIRMED_IDS: Final = 10_000
+_MOST_LOGGED_ANSWERS: Final = 40
 """The most messages of an attempt whose answers are logged."""
 
-_UNANSWERED: Final = frozenset(
+_RESULTS_WITHOUT_ANSWER: Final = frozenset(
     {
         AttemptResult.NAME_NOT_RESOLVED,
         AttemptResult.CONNECT_FAILED,
@@ -69,19 +69,19 @@ class Message(Struct, frozen=True):
     record: str
     body: bytes
 
-    def filled(self, template: str) -> str:
+    def fill_template(self, template: str) -> str:
         """Return `template` with its placeholders replaced by the event's source and type."""
         return template.replace("{source}", self.source).replace("{type}", self.type)
 
 
 def message_of(event: Event) -> Message:
     """Return an event as a message."""
-    source = OWN_SOURCE if event.type == EventType.ALERT else event.source
+    source = ALERT_SOURCE if event.type == EventType.ALERT else event.source
     body = orjson.dumps(envelope.cloudevent(event))
     return Message(event.id, event.type, source, f"{source}/{event.subject}", body)
 
 
-def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
+def concurrent_groups(messages: Iterable[Message]) -> Iterator[list[Message]]:
     """Yield messages in groups that may be published at the same time, each with at most one message per record.
 
     So a later event of a record is never stored before an earlier one, even if the broker refuses some messages.
@@ -94,7 +94,7 @@ def waves(messages: Iterable[Message]) -> Iterator[list[Message]]:
         left = [message for message in left if message.id not in chosen]
 
 
-def summary(outcomes: Sequence[Outcome]) -> Outcome:
+def combined_outcome(outcomes: Sequence[Outcome]) -> Outcome:
     """Combine the outcomes of an attempt's messages into one: the failure with the widest scope, or success."""
     failures = [outcome for outcome in outcomes if outcome.reason is not AttemptResult.DELIVERED]
     if failures:
@@ -104,7 +104,7 @@ def summary(outcomes: Sequence[Outcome]) -> Outcome:
     return replace(outcomes[0], detail=f"{outcomes[0].detail}; and {len(outcomes) - 1} more")
 
 
-Answered = Callable[[Message, Outcome], None]
+OutcomeCallback = Callable[[Message, Outcome], None]
 """Called with each message as soon as its outcome is known. The detail of the outcome is the broker's answer."""
 
 
@@ -128,12 +128,12 @@ class BrokerDestination(ABC):
         self.grouping: Final = Grouping(settings.batch_size, settings.batch_wait if settings.batch_size > 1 else 0.0)
         """One event per attempt, or batches if `batch_size` is above 1."""
         urls = (part for url in settings.public_urls() for part in url_secrets(url))
-        self._hidden = (*secret_values(settings), *settings.further_secrets(), *urls)
-        self._stored: dict[str, None] = {}
+        self._secrets = (*secret_values(settings), *settings.further_secrets(), *urls)
+        self._confirmed_ids: dict[str, None] = {}
 
     @abstractmethod
-    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
-        """Publish messages of different records at the same time, and call `answered` with each of them.
+    async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
+        """Publish messages of different records at the same time, and call `on_outcome` with each of them.
 
         Raises AttemptError if there is no connection. When the attempt's time is up, this call is cancelled, and must
         not publish any further message.
@@ -143,7 +143,7 @@ class BrokerDestination(ABC):
     def _headers(self, message: Message) -> Mapping[str, str]:
         """Return what is sent with a message's body (such as headers or a key), as text for people."""
 
-    async def _late(self) -> Outcome:
+    async def _timeout_outcome(self) -> Outcome:
         """Return the outcome of an attempt whose time is up; subclasses may know the cause."""
         return Outcome(AttemptResult.TIMEOUT, detail=f"no confirmation within {self._timeout:g} seconds")
 
@@ -152,45 +152,45 @@ class BrokerDestination(ABC):
 
         If the broker has stored only some of them, the next attempt does not publish those again.
         """
-        needed = [it.event for it in deliveries if it.again or it.event.id not in self._stored]
+        needed = [it.event for it in deliveries if it.again or it.event.id not in self._confirmed_ids]
         answers: dict[str, Outcome] = {}
         try:
             async with asyncio.timeout(self._timeout):
                 outcome = await self._publish_in_order([message_of(event) for event in needed], answers)
         except TimeoutError:
-            outcome = await self._late()
+            outcome = await self._timeout_outcome()
         except CertificateFileError as error:
             outcome = Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=str(error))
         except AttemptError as error:
             outcome = error.outcome
         if outcome.reason is AttemptResult.DELIVERED:
             for it in deliveries:
-                self._stored.pop(it.event.id, None)
-        logged = partial(self._logged, deliveries, answers)
-        return replace(outcome, detail=self._shown(outcome.detail), request=logged)
+                self._confirmed_ids.pop(it.event.id, None)
+        logged = partial(self._log_entry, deliveries, answers)
+        return replace(outcome, detail=self._redact(outcome.detail), request=logged)
 
     async def _publish_in_order(self, messages: Sequence[Message], answers: dict[str, Outcome]) -> Outcome:
         def note(message: Message, outcome: Outcome) -> None:
             answers[message.id] = outcome
             if outcome.reason is AttemptResult.DELIVERED:
-                self._remember(message)
+                self._remember_confirmed(message)
 
-        for wave in waves(messages):
-            await self._publish(wave, note)
-            if any(answers[message.id].reason is not AttemptResult.DELIVERED for message in wave):
+        for group in concurrent_groups(messages):
+            await self._publish(group, note)
+            if any(answers[message.id].reason is not AttemptResult.DELIVERED for message in group):
                 break
-        return summary([*answers.values()])
+        return combined_outcome([*answers.values()])
 
-    def _remember(self, message: Message) -> None:
-        self._stored[message.id] = None
-        if len(self._stored) > _MOST_REMEMBERED:
-            del self._stored[next(iter(self._stored))]
+    def _remember_confirmed(self, message: Message) -> None:
+        self._confirmed_ids[message.id] = None
+        if len(self._confirmed_ids) > _MOST_CONFIRMED_IDS:
+            del self._confirmed_ids[next(iter(self._confirmed_ids))]
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Return the message of a single delivery; of several, the first one's headers and an array of all bodies."""
-        return self._previewed(deliveries)
+        return self._preview(deliveries)
 
-    def _previewed(self, deliveries: Sequence[Delivery]) -> Preview:
+    def _preview(self, deliveries: Sequence[Delivery]) -> Preview:
         messages = [message_of(it.event) for it in deliveries]
         headers = {"address": self._address, **self._headers(messages[0])}
         if len(messages) == 1:
@@ -198,27 +198,30 @@ class BrokerDestination(ABC):
         bodies = orjson.dumps([orjson.Fragment(message.body) for message in messages])
         return Preview({**headers, "messages": str(len(messages))}, bodies)
 
-    def _logged(self, deliveries: Sequence[Delivery], answers: Mapping[str, Outcome]) -> SentRequest:
+    def _log_entry(self, deliveries: Sequence[Delivery], answers: Mapping[str, Outcome]) -> SentRequest:
         """Return an attempt for the log: the messages as the preview shows them, and what the broker said of each."""
-        sent = self._previewed(deliveries)
-        known = {id_: one for id_, one in answers.items() if one.reason not in _UNANSWERED}
-        said = [(id_, self._shown(one.detail) or str(one.reason)) for id_, one in list(known.items())[:_MOST_ANSWERS]]
-        if len(known) > _MOST_ANSWERS:
-            said.append(("further messages", f"{len(known) - _MOST_ANSWERS:,}"))
+        sent = self._preview(deliveries)
+        known = {id_: one for id_, one in answers.items() if one.reason not in _RESULTS_WITHOUT_ANSWER}
+        said = [
+            (id_, self._redact(one.detail) or str(one.reason))
+            for id_, one in list(known.items())[:_MOST_LOGGED_ANSWERS]
+        ]
+        if len(known) > _MOST_LOGGED_ANSWERS:
+            said.append(("further messages", f"{len(known) - _MOST_LOGGED_ANSWERS:,}"))
         headers = tuple(sent.headers.items())
         return SentRequest(headers, len(sent.body), digest(sent.body), tuple(said) if known else None, "")
 
-    def _shown(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         """Return a text about this broker without its secrets, so that it may be shown."""
-        return safe_line(text, self._hidden) if text else ""
+        return safe_line(text, self._secrets) if text else ""
 
 
-def seconds_to_connect(timeout: float) -> float:
+def connect_timeout(timeout: float) -> float:
     """Return the time limit for connecting in seconds; it is below `timeout`, so that nothing was sent when it ends."""
     return timeout - min(1.0, timeout / 4)
 
 
-def failed_connection(error: OSError) -> AttemptError:
+def connection_error(error: OSError) -> AttemptError:
     """Return the AttemptError for a connection that failed or broke with this error of the system or of OpenSSL."""
     match error:
         case ssl.SSLCertVerificationError():
@@ -228,7 +231,7 @@ def failed_connection(error: OSError) -> AttemptError:
             advice = "check the scheme and the port of the address"
             return AttemptError(AttemptResult.PROTOCOL_BROKEN, f"the peer does not speak TLS at this port: {advice}")
         case ssl.SSLError():
-            return AttemptError(AttemptResult.CERTIFICATE_REJECTED, f"TLS failed: {_of_openssl(error)}")
+            return AttemptError(AttemptResult.CERTIFICATE_REJECTED, f"TLS failed: {_openssl_reason(error)}")
         case socket.gaierror():
             return AttemptError(AttemptResult.NAME_NOT_RESOLVED, "the host's name could not be resolved")
         case ConnectionResetError() | BrokenPipeError():
@@ -242,5 +245,5 @@ def failed_connection(error: OSError) -> AttemptError:
             return AttemptError(AttemptResult.CONNECT_FAILED, f"no connection: {words}")
 
 
-def _of_openssl(error: ssl.SSLError) -> str:
+def _openssl_reason(error: ssl.SSLError) -> str:
     return getattr(error, "reason", None) or "the handshake failed"

@@ -36,13 +36,13 @@ class ChatDestination(ABC):
     ) -> None:
         self.name: Final = name
         """The name in the configuration."""
-        self._writer = MessageRenderer(name, settings, fits, context)
-        self.grouping: Final = Grouping(LINES, digest_above=settings.digest_above, together=session_of)
+        self._renderer = MessageRenderer(name, settings, fits, context)
+        self.grouping: Final = Grouping(LINES, digest_above=settings.digest_above, group_key=session_of)
         """Up to ten events or one group session per message; more than `digest_above` events become one digest."""
 
     async def prepare(self) -> None:
         """Read the templates."""
-        await self._writer.prepare()
+        await self._renderer.prepare()
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """Make one attempt to deliver `deliveries` as one message."""
@@ -54,15 +54,15 @@ class ChatDestination(ABC):
         headers, body = self._request(layout)
         return Preview(headers, body, tuple(row.text for row in layout))
 
-    async def portion(self, deliveries: Sequence[Delivery]) -> int:
+    async def count_fitting(self, deliveries: Sequence[Delivery]) -> int:
         """Return how many of the first deliveries of a digest fit into one message."""
-        return await self._writer.portion([delivery.event for delivery in deliveries])
+        return await self._renderer.count_fitting([delivery.event for delivery in deliveries])
 
     async def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
         events = [delivery.event for delivery in deliveries]
         if deliveries[0].slot_ms is not None:
-            return await self._writer.lay_out_listing(events)
-        return await self._writer.lay_out(events)
+            return await self._renderer.lay_out_listing(events)
+        return await self._renderer.lay_out(events)
 
     @abstractmethod
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
@@ -104,7 +104,7 @@ class ChatWebhook(ChatDestination):
         """Return a message's JSON."""
 
     @abstractmethod
-    def _judge(self, answer: Answer) -> AttemptResult:
+    def _classify(self, answer: Answer) -> AttemptResult:
         """Return the result of an attempt that got this answer."""
 
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
@@ -113,4 +113,4 @@ class ChatWebhook(ChatDestination):
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         del deliveries
         body = self._body(layout)
-        return await self._endpoint.attempt(body, judge=self._judge, needs_body=self.needs_body)
+        return await self._endpoint.attempt(body, classify=self._classify, needs_body=self.needs_body)

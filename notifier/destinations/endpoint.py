@@ -33,11 +33,13 @@ ANSWER_LIMIT_BYTES = 4096
 HIDDEN: Final = "[hidden]"
 """Replaces the value of a header that may be a secret."""
 
-_SECRET_ANSWERS: Final = frozenset({"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"})
-_MOST_FIELDS: Final = 40
+_SECRET_ANSWER_HEADERS: Final = frozenset(
+    {"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"}
+)
+_MOST_ANSWER_HEADERS: Final = 40
 """The most header fields of an answer that are logged."""
 
-_PASSING: Final = frozenset(
+_TEMPORARY_FAILURES: Final = frozenset(
     {
         AttemptResult.REQUEST_TIMEOUT,
         AttemptResult.TOO_EARLY,
@@ -45,14 +47,14 @@ _PASSING: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""The temporary failures among the results of an HTTP status; `Endpoint.ask` reports them as failures."""
+"""The temporary failures among the results of an HTTP status; `Endpoint.send_options` reports them as failures."""
 
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
-_NO_PROXY_KEY: Final = SecretStr("")
-_NO_FILES: Final = Certificates()
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_PROXY: Final = SecretStr("")
+_NO_CERTIFICATE_FILES: Final = Certificates()
 
 
-def judge_by_status(answer: Answer) -> AttemptResult:
+def classify_by_status(answer: Answer) -> AttemptResult:
     """Judge an answer by its HTTP status alone."""
     return reason_of_status(answer.status)
 
@@ -70,8 +72,8 @@ class Endpoint:
         secrets: Iterable[SecretStr] = (),
         *,
         secret_headers: Collection[str] = (),
-        proxy: SecretStr = _NO_PROXY_KEY,
-        certificates: Certificates = _NO_FILES,
+        proxy: SecretStr = _NO_PROXY,
+        certificates: Certificates = _NO_CERTIFICATE_FILES,
     ) -> None:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
@@ -84,26 +86,26 @@ class Endpoint:
         self._session = session
         self._address = address
         # Only the status and the headers of an answer to OPTIONS matter.
-        self._options = RequestOptions(
+        self._options_request = RequestOptions(
             headers, timeout, ANSWER_LIMIT_BYTES, truncate=True, needs_body=False, proxy=through
         )
-        self._trust = TlsContextCache(certificates, clock)
+        self._tls_contexts = TlsContextCache(certificates, clock)
         self._clock = clock
-        self._latest_yes = (b"", "")
+        self._cached_success = (b"", "")
         of_proxy = () if through is None else through.secrets()
-        self._hidden = (*map(SecretStr, (*url_secrets(address), *of_proxy)), *secrets)
+        self._secrets = (*map(SecretStr, (*url_secrets(address), *of_proxy)), *secrets)
         parts = urlsplit(address)
-        self._common = {"host": parts.netloc.rpartition("@")[2], **headers}
+        self._common_headers = {"host": parts.netloc.rpartition("@")[2], **headers}
         if parts.username is not None:
-            self._common["authorization"] = HIDDEN
-        self._common |= dict.fromkeys(secret_headers, HIDDEN)
+            self._common_headers["authorization"] = HIDDEN
+        self._common_headers |= dict.fromkeys(secret_headers, HIDDEN)
 
     async def attempt(
         self,
         body: bytes,
-        headers: Mapping[str, str] = _NONE,
+        headers: Mapping[str, str] = _NO_HEADERS,
         *,
-        judge: Callable[[Answer], AttemptResult] = judge_by_status,
+        classify: Callable[[Answer], AttemptResult] = classify_by_status,
         needs_body: bool = False,
     ) -> Outcome:
         """POST once and return the outcome. Errors of the peer, the network or the certificate files are not raised.
@@ -112,85 +114,89 @@ class Endpoint:
         afterwards. With `needs_body`, an answer without a complete body counts as no answer.
         """
         try:
-            tls = await self._trust.context()
+            tls = await self._tls_contexts.context()
         except CertificateFileError as error:
-            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
+            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.redact(str(error)))
         try:
             answer = await self._poster.post(body, headers, truncate=True, needs_body=needs_body, ssl_context=tls)
         except TransportError as error:
             return Outcome(
                 reason_of_transport(error.reason),
-                detail=self.shown(error.message),
+                detail=self.redact(error.message),
                 through_proxy=error.through_proxy,
-                request=partial(self._logged, body, headers, None),
+                request=partial(self._log_entry, body, headers, None),
             )
-        reason = judge(answer)
-        logged = partial(self._logged, body, headers, answer)
+        reason = classify(answer)
+        logged = partial(self._log_entry, body, headers, answer)
         if reason is AttemptResult.DELIVERED:
-            said = self._shown_yes(answer.body)
-            return Outcome(reason, answer.status, detail=said, peer_ms=_time(answer), request=logged)
-        return replace(self._outcome(reason, answer), request=logged)
+            said = self._success_text(answer.body)
+            return Outcome(reason, answer.status, detail=said, peer_clock_ms=_answered_ms(answer), request=logged)
+        return replace(self._failure_outcome(reason, answer), request=logged)
 
-    async def ask(self, headers: Mapping[str, str]) -> Answer | Outcome:
+    async def send_options(self, headers: Mapping[str, str]) -> Answer | Outcome:
         """Send OPTIONS with these headers once, and return the answer.
 
         If there is no answer, or the answer is a temporary failure, the outcome is returned instead.
         """
         try:
-            tls = await self._trust.context()
-            options = replace(self._options, headers={**self._options.headers, **headers}, ssl_context=tls)
+            tls = await self._tls_contexts.context()
+            options = replace(
+                self._options_request, headers={**self._options_request.headers, **headers}, ssl_context=tls
+            )
             answer = await send(self._session, "OPTIONS", self._address, b"", options)
         except CertificateFileError as error:
-            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.shown(str(error)))
+            return Outcome(AttemptResult.CERTIFICATE_REJECTED, detail=self.redact(str(error)))
         except TransportError as error:
             return Outcome(
                 reason_of_transport(error.reason),
-                detail=self.shown(error.message),
+                detail=self.redact(error.message),
                 through_proxy=error.through_proxy,
             )
-        if reason_of_status(answer.status) in _PASSING:
-            return self._outcome(reason_of_status(answer.status), answer)
+        if reason_of_status(answer.status) in _TEMPORARY_FAILURES:
+            return self._failure_outcome(reason_of_status(answer.status), answer)
         return answer
 
-    def _outcome(self, reason: AttemptResult, answer: Answer) -> Outcome:
+    def _failure_outcome(self, reason: AttemptResult, answer: Answer) -> Outcome:
         """Return the outcome of an answer that reports a failure."""
         asked = retry_after(answer.headers, self._clock.now_ms())
         wait = None if asked is None else min(asked, LONGEST_WAIT_SECONDS)
-        return Outcome(reason, answer.status, wait, self.shown(_words(answer)), peer_ms=_time(answer))
-
-    def _logged(self, body: bytes, headers: Mapping[str, str], answer: Answer | None) -> SentRequest:
-        """Return a request and its answer for the log, without secrets."""
-        sent = {**self._common, **headers, "content-length": str(len(body))}
-        secrets = tuple(secret.get_secret_value() for secret in self._hidden)
-        said = "" if answer is None else safe_beginning(answer.body.decode(errors="replace"), secrets)
-        answered = None if answer is None else self._shown_fields(answer)
-        return SentRequest(tuple(sent.items()), len(body), digest(body), answered, said)
-
-    def _shown_fields(self, answer: Answer) -> Headers:
-        return tuple(
-            (self.shown(name), HIDDEN if name.lower() in _SECRET_ANSWERS else self.shown(value))
-            for name, value in list(answer.headers.items())[:_MOST_FIELDS]
+        return Outcome(
+            reason, answer.status, wait, self.redact(_failure_text(answer)), peer_clock_ms=_answered_ms(answer)
         )
 
-    def _shown_yes(self, body: bytes) -> str:
+    def _log_entry(self, body: bytes, headers: Mapping[str, str], answer: Answer | None) -> SentRequest:
+        """Return a request and its answer for the log, without secrets."""
+        sent = {**self._common_headers, **headers, "content-length": str(len(body))}
+        secrets = tuple(secret.get_secret_value() for secret in self._secrets)
+        said = "" if answer is None else safe_beginning(answer.body.decode(errors="replace"), secrets)
+        answered = None if answer is None else self._redacted_headers(answer)
+        return SentRequest(tuple(sent.items()), len(body), digest(body), answered, said)
+
+    def _redacted_headers(self, answer: Answer) -> Headers:
+        return tuple(
+            (self.redact(name), HIDDEN if name.lower() in _SECRET_ANSWER_HEADERS else self.redact(value))
+            for name, value in list(answer.headers.items())[:_MOST_ANSWER_HEADERS]
+        )
+
+    def _success_text(self, body: bytes) -> str:
         """Return the text of a successful answer without secrets; the latest is cached, because most are equal."""
-        if body != self._latest_yes[0]:
+        if body != self._cached_success[0]:
             # A long page after a success is dropped, because searching it for secrets would take too long.
             said = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""
-            self._latest_yes = (body, self.shown(said))
-        return self._latest_yes[1]
+            self._cached_success = (body, self.redact(said))
+        return self._cached_success[1]
 
-    def shown(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return a text about this endpoint without its secrets, so that it may be shown."""
-        return safe_line(text, tuple(secret.get_secret_value() for secret in self._hidden)) if text else ""
+        return safe_line(text, tuple(secret.get_secret_value() for secret in self._secrets)) if text else ""
 
 
-def _time(answer: Answer) -> int | None:
+def _answered_ms(answer: Answer) -> int | None:
     """Return the time in the Date header (Unix milliseconds); None without the header or if the answer was cached."""
     return None if "Age" in answer.headers else date_ms(answer.headers.get("Date", ""))
 
 
-def _words(answer: Answer) -> str:
+def _failure_text(answer: Answer) -> str:
     """Return an answer's body as text, after "Location: <target>" if there is one.
 
     The text is cut later, and the target says more.

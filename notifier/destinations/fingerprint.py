@@ -18,41 +18,41 @@ _DIGEST_BYTES = 8
 """Long enough to detect a change, too short to confirm a guessed secret with certainty."""
 
 
-def identity(settings: DestinationSettings) -> bytes:
+def destination_identity(settings: DestinationSettings) -> bytes:
     """Return the type, address and credentials that a destination's health is stored for (reads file metadata)."""
-    values = [_plain(getattr(settings, key)) for key in settings.identity]
-    newer = ((key, _plain(getattr(settings, key))) for key in settings.identity_if_set)
+    values = [_to_json_value(getattr(settings, key)) for key in settings.identity]
+    newer = ((key, _to_json_value(getattr(settings, key))) for key in settings.identity_if_set)
     values += [{key: value} for key, value in newer if value]
     return json.dumps(values, sort_keys=True).encode()
 
 
-def fingerprint(identity_: bytes, stored: str | None) -> str:
+def fingerprint(identity: bytes, stored: str | None) -> str:
     """Return `stored` if it is a fingerprint of this identity, otherwise a new fingerprint, with a random salt."""
     salt = stored.partition(":")[0] if stored else secrets.token_hex(_SALT_BYTES)
-    found = _salted(identity_, salt)
-    return found if stored in (None, found) else _salted(identity_, secrets.token_hex(_SALT_BYTES))
+    found = _salted_digest(identity, salt)
+    return found if stored in (None, found) else _salted_digest(identity, secrets.token_hex(_SALT_BYTES))
 
 
-def _salted(identity_: bytes, salt: str) -> str:
-    digest = hashlib.blake2b(identity_, digest_size=_DIGEST_BYTES, key=salt.encode()).hexdigest()
+def _salted_digest(identity: bytes, salt: str) -> str:
+    digest = hashlib.blake2b(identity, digest_size=_DIGEST_BYTES, key=salt.encode()).hexdigest()
     return f"{salt}:{digest}"
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     match value:
         case SecretStr():
             return value.get_secret_value()
         case Path():
-            return _version(value)
+            return _file_version(value)
         case Mapping():
-            return {str(key).lower(): _plain(one) for key, one in value.items()}
+            return {str(key).lower(): _to_json_value(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(one) for one in value]
+            return [_to_json_value(item) for item in value]
         case _:
             return None if value is None else str(value)
 
 
-def _version(path: Path) -> list[Any]:
+def _file_version(path: Path) -> list[Any]:
     try:
         found = path.stat()
     except OSError:
@@ -60,8 +60,8 @@ def _version(path: Path) -> list[Any]:
     return [str(path), found.st_mtime_ns, found.st_size]
 
 
-async def recogniser(settings: DestinationSettings) -> partial[str]:
+async def make_fingerprinter(settings: DestinationSettings) -> partial[str]:
     """Return a function that takes a stored fingerprint (or None) and returns the one to store for these settings."""
     has_files = any(isinstance(getattr(settings, key), Path) for key in (*settings.identity, *settings.identity_if_set))
-    found = await asyncio.to_thread(identity, settings) if has_files else identity(settings)
+    found = await asyncio.to_thread(destination_identity, settings) if has_files else destination_identity(settings)
     return partial(fingerprint, found)

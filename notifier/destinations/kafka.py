@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from notifier.clock import Clock
 from notifier.config.brokers import KafkaSettings
-from notifier.destinations.broker import CONTENT_TYPE, Answered, BrokerDestination, Message, seconds_to_connect
+from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, OutcomeCallback, connect_timeout
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
 from notifier.own_thread import tell
@@ -27,12 +27,12 @@ _CLOSING_SECONDS: Final = 2.0
 _LARGEST_BYTES: Final = 20 * 2**20
 """The largest message that the library may send, in bytes; the cluster may set a lower limit."""
 
-_silent = logging.getLogger("librdkafka")
+_silenced_log = logging.getLogger("librdkafka")
 # Otherwise the library would write to standard error. The outcomes of attempts contain what it reports.
-_silent.disabled = True
+_silenced_log.disabled = True
 
-_CONNECT: Final = re.compile(r"Connect to \S+ failed: (.+?)(?: \(after|$)")
-_UNTRUSTED: Final = "certificate verify failed"
+_CONNECT_FAILURE: Final = re.compile(r"Connect to \S+ failed: (.+?)(?: \(after|$)")
+_UNTRUSTED_TEXT: Final = "certificate verify failed"
 _REASONS: Final[Mapping[int, AttemptResult]] = {
     KafkaError._AUTHENTICATION: AttemptResult.ACCESS_REFUSED,
     KafkaError.SASL_AUTHENTICATION_FAILED: AttemptResult.ACCESS_REFUSED,
@@ -61,7 +61,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
 }
 """The results for the library's errors; any error that is not here is a failure of the cluster."""
 
-_OF_CONNECTION: Final = frozenset(
+_CONNECTION_FAILURES: Final = frozenset(
     {
         AttemptResult.ACCESS_REFUSED,
         AttemptResult.CERTIFICATE_REJECTED,
@@ -72,19 +72,19 @@ _OF_CONNECTION: Final = frozenset(
 )
 """The results that are errors of a connection; such an error explains why a message was not confirmed."""
 
-_WITHOUT_CAUSE: Final = frozenset(
+_ERRORS_WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
 )
-_HOPELESS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+_PERMANENT_ERRORS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 """Errors of a connection that do not pass with time."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:
     """Return the outcome for the code of a library's error and its words."""
-    if (refused := _CONNECT.search(words)) is not None:
+    if (refused := _CONNECT_FAILURE.search(words)) is not None:
         return Outcome(AttemptResult.CONNECT_FAILED, detail=f"no connection: {refused[1]}")
     # Sometimes the library reports a certificate that is not trusted with the code of a lost connection.
-    reason = AttemptResult.CERTIFICATE_REJECTED if _UNTRUSTED in words else _REASONS.get(code)
+    reason = AttemptResult.CERTIFICATE_REJECTED if _UNTRUSTED_TEXT in words else _REASONS.get(code)
     return Outcome(reason or AttemptResult.SERVER_ERROR, detail=words)
 
 
@@ -95,9 +95,9 @@ class KafkaDestination(BrokerDestination):
         super().__init__(name, settings, clock)
         self._settings = settings
         files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
-        self._trust = TlsContextCache(files, clock)
+        self._tls_contexts = TlsContextCache(files, clock)
         self._context: ssl.SSLContext | bool | None = None
-        self._producer: _Producing | None = None
+        self._producer: _ProducerThread | None = None
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         return {
@@ -107,11 +107,11 @@ class KafkaDestination(BrokerDestination):
             "ce_id": message.id,
         }
 
-    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
-        producer = await self._started()
+    async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
+        producer = await self._open_producer()
 
         async def publish(message: Message) -> None:
-            answered(message, await producer.produce(self._settings.topic, message))
+            on_outcome(message, await producer.produce(self._settings.topic, message))
 
         try:
             await asyncio.gather(*map(publish, messages))
@@ -119,15 +119,15 @@ class KafkaDestination(BrokerDestination):
             producer.purge()
             raise
 
-    async def _started(self) -> "_Producing":
+    async def _open_producer(self) -> "_ProducerThread":
         """Return the producer, or a new one if it has failed for good or the certificates have changed."""
         # The library reads the certificate files itself; reading them here too names an unusable file in the outcome.
-        context = await self._trust.context() if self._settings.tls else None
+        context = await self._tls_contexts.context() if self._settings.tls else None
         present = self._producer
         if present is not None and (present.has_failed or (context is not self._context and not present.is_busy)):
             await self.close()
         if self._producer is None:
-            self._producer, self._context = _Producing(configuration(self._settings)), context
+            self._producer, self._context = _ProducerThread(producer_configuration(self._settings)), context
         return self._producer
 
     async def close(self) -> None:
@@ -137,9 +137,9 @@ class KafkaDestination(BrokerDestination):
             await producer.close()
 
 
-def configuration(settings: KafkaSettings) -> dict[str, Any]:
+def producer_configuration(settings: KafkaSettings) -> dict[str, Any]:
     """Return the library's configuration for these settings."""
-    limit_ms = round(seconds_to_connect(settings.timeout) * 1000)
+    limit_ms = round(connect_timeout(settings.timeout) * 1000)
     made: dict[str, Any] = {
         "bootstrap.servers": settings.servers,
         "client.id": "completion-notifier",
@@ -168,41 +168,47 @@ def configuration(settings: KafkaSettings) -> dict[str, Any]:
     return made
 
 
-class _Producing:
+class _ProducerThread:
     """A producer of the library, with a thread that collects its reports."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.has_failed = False
         """Whether the producer can no longer be used."""
         self._loop = asyncio.get_running_loop()
-        self._waiting = 0
+        self._unconfirmed = 0
         self._is_used = False
-        self._trouble: Outcome | None = None
+        self._connection_failure: Outcome | None = None
         self._is_closing = threading.Event()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._producer: Producer | None = Producer({**settings, "error_cb": self._on_error}, logger=_silent)
-        threading.Thread(target=self._serve, name="kafka", daemon=True).start()
+        self._producer: Producer | None = Producer({**settings, "error_cb": self._on_error}, logger=_silenced_log)
+        threading.Thread(target=self._poll_reports, name="kafka", daemon=True).start()
 
     @property
     def is_busy(self) -> bool:
         """Whether messages wait for their confirmation."""
-        return self._waiting > 0
+        return self._unconfirmed > 0
 
     async def produce(self, topic: str, message: Message) -> Outcome:
         """Send one message; return the outcome that the library reports for it."""
         report: asyncio.Future[Outcome] = self._loop.create_future()
         if self._producer is None:
             return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up")
-        if self.has_failed and self._trouble is not None:
-            return self._trouble
-        if self._is_used and not self._waiting:
-            self._trouble = None
+        if self.has_failed and self._connection_failure is not None:
+            return self._connection_failure
+        if self._is_used and not self._unconfirmed:
+            self._connection_failure = None
         self._is_used = True
 
         def on_delivery(error: KafkaError | None, message: Any) -> None:
-            tell(self._loop, self._settle, report, error, f"partition {message.partition()}, offset {message.offset()}")
+            tell(
+                self._loop,
+                self._handle_report,
+                report,
+                error,
+                f"partition {message.partition()}, offset {message.offset()}",
+            )
 
-        self._waiting += 1
+        self._unconfirmed += 1
         try:
             headers: list[tuple[str, str | bytes | None]] = [
                 ("content-type", CONTENT_TYPE.encode()),
@@ -216,7 +222,7 @@ class _Producing:
         except BufferError:
             return outcome_of(KafkaError._QUEUE_FULL, "too many messages wait to be sent")
         finally:
-            self._waiting -= 1
+            self._unconfirmed -= 1
 
     def purge(self) -> None:
         """Drop all messages that are not confirmed."""
@@ -231,7 +237,7 @@ class _Producing:
 
     # -- in the thread ------------------------------------------------------------------------------------------------
 
-    def _serve(self) -> None:
+    def _poll_reports(self) -> None:
         producer = self._producer
         if producer is None:
             return
@@ -241,37 +247,39 @@ class _Producing:
         # Giving up the last reference closes the connections, which takes a moment.
         self._producer = None
         del producer
-        tell(self._loop, self._end)
+        tell(self._loop, self._mark_ended)
 
     def _on_error(self, error: KafkaError) -> None:
-        tell(self._loop, self._note, error.code(), error.str(), error.fatal())
+        tell(self._loop, self._handle_error, error.code(), error.str(), error.fatal())
 
     # -- in the event loop --------------------------------------------------------------------------------------------
 
-    def _end(self) -> None:
+    def _mark_ended(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
 
-    def _note(self, code: int, words: str, is_fatal: bool) -> None:
+    def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
         """Keep an error of the connections. If no broker can be reached, the waiting messages fail at once.
 
         The next attempt then has a new producer, because this one would not report the same error again for a while.
         """
-        is_final = is_fatal or code in _HOPELESS or code == KafkaError._ALL_BROKERS_DOWN
+        is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final
         outcome = outcome_of(code, words)
-        if outcome.reason in _OF_CONNECTION and (code != KafkaError._ALL_BROKERS_DOWN or self._trouble is None):
-            self._trouble = outcome
+        if outcome.reason in _CONNECTION_FAILURES and (
+            code != KafkaError._ALL_BROKERS_DOWN or self._connection_failure is None
+        ):
+            self._connection_failure = outcome
         if is_final:
             self.purge()
 
-    def _settle(self, report: asyncio.Future[Outcome], error: KafkaError | None, place: str) -> None:
+    def _handle_report(self, report: asyncio.Future[Outcome], error: KafkaError | None, place: str) -> None:
         if report.done():
             return
         if error is None:
-            self._trouble = None
+            self._connection_failure = None
             report.set_result(Outcome(AttemptResult.DELIVERED, detail=place))
-        elif self._trouble is not None and error.code() in _WITHOUT_CAUSE:
-            report.set_result(self._trouble)
+        elif self._connection_failure is not None and error.code() in _ERRORS_WITHOUT_CAUSE:
+            report.set_result(self._connection_failure)
         else:
             report.set_result(outcome_of(error.code(), error.str()))

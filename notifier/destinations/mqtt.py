@@ -24,12 +24,12 @@ from notifier.clock import Clock
 from notifier.config.brokers import MqttSettings
 from notifier.destinations.broker import (
     CONTENT_TYPE,
-    Answered,
     AttemptError,
     BrokerDestination,
     Message,
-    failed_connection,
-    seconds_to_connect,
+    OutcomeCallback,
+    connect_timeout,
+    connection_error,
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
@@ -44,7 +44,7 @@ _CLOSING_SECONDS: Final = 1.0
 _MOST_IN_FLIGHT: Final = 100
 """The most messages without a PUBACK; fewer if the broker says so."""
 _LOOP_SECONDS: Final = 1.0
-_FIRST_FAILURE: Final = 0x80
+_FIRST_FAILURE_CODE: Final = 0x80
 _NO_SUBSCRIBERS: Final = 0x10
 _TOO_LARGE: Final = 0x95
 _HEADER_BYTES: Final = 1024
@@ -73,7 +73,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
 
 def outcome_of(code: int, words: str) -> Outcome:
     """Return the outcome for the reason code of a CONNACK, PUBACK or DISCONNECT, and its words."""
-    reason = AttemptResult.DELIVERED if code < _FIRST_FAILURE else _REASONS.get(code, AttemptResult.SERVER_ERROR)
+    reason = AttemptResult.DELIVERED if code < _FIRST_FAILURE_CODE else _REASONS.get(code, AttemptResult.SERVER_ERROR)
     return Outcome(reason, detail=f"the broker answers 0x{code:02x}: {words}")
 
 
@@ -84,39 +84,41 @@ class MqttDestination(BrokerDestination):
         super().__init__(name, settings, clock)
         self._settings = settings
         files = Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file)
-        self._trust = TlsContextCache(files, clock)
-        self._connecting = asyncio.Lock()
+        self._tls_contexts = TlsContextCache(files, clock)
+        self._connection_lock = asyncio.Lock()
         self._connection: _Connection | None = None
         self._context: ssl.SSLContext | bool | None = None
-        self._told_unheard = False
+        self._has_logged_no_subscribers = False
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         return {
-            "topic": message.filled(self._settings.topic),
+            "topic": message.fill_template(self._settings.topic),
             "content-type": CONTENT_TYPE,
             "id": message.id,
         }
 
-    async def _publish(self, messages: Sequence[Message], answered: Answered) -> None:
-        connection = await self._connected()
+    async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
+        connection = await self._open_connection()
 
         async def publish(message: Message) -> None:
-            answered(message, await connection.publish(message.filled(self._settings.topic), message.body, message.id))
+            on_outcome(
+                message, await connection.publish(message.fill_template(self._settings.topic), message.body, message.id)
+            )
 
         try:
             await asyncio.gather(*map(publish, messages))
         except asyncio.CancelledError:
             # Otherwise the library would later send what it has not sent yet, after newer events.
-            connection.break_off()
+            connection.abort()
             raise
-        if connection.is_unheard and not self._told_unheard:
-            self._told_unheard = True
+        if connection.has_no_subscribers and not self._has_logged_no_subscribers:
+            self._has_logged_no_subscribers = True
             _log.info("no client has subscribed to the topic", extra={"destination": self.name})
 
-    async def _connected(self) -> "_Connection":
+    async def _open_connection(self) -> "_Connection":
         """Return the connection, or a new one if it is broken or the certificates have changed."""
-        async with self._connecting:
-            context = await self._trust.context() if self._settings.is_encrypted else None
+        async with self._connection_lock:
+            context = await self._tls_contexts.context() if self._settings.is_encrypted else None
             present = self._connection
             if present is not None and (present.is_broken or (context is not self._context and not present.is_busy)):
                 await self.close()
@@ -127,7 +129,7 @@ class MqttDestination(BrokerDestination):
                 try:
                     await made.open(context if isinstance(context, ssl.SSLContext) else tls)
                 except BaseException:
-                    made.break_off()
+                    made.abort()
                     raise
                 self._connection, self._context = made, context
             return self._connection
@@ -155,15 +157,15 @@ class _Connection:
     """One connection to a broker, with a thread that serves it; after it has ended, a new object is needed."""
 
     def __init__(self, settings: MqttSettings) -> None:
-        self.is_unheard = False
+        self.has_no_subscribers = False
         """Whether the broker has answered that no client subscribes to the topic of a message."""
         self._loop = asyncio.get_running_loop()
-        self._accepted: asyncio.Future[Outcome] = self._loop.create_future()
-        self._over: asyncio.Future[Outcome] = self._loop.create_future()
-        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
-        self._most_bytes: int | None = None
-        self._window = asyncio.Semaphore(_MOST_IN_FLIGHT)
-        self._is_given_up = False
+        self._login_outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        self._ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self._unconfirmed: dict[int, asyncio.Future[Outcome]] = {}
+        self._most_packet_bytes: int | None = None
+        self._in_flight_slots = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._is_aborted = False
         url = urlsplit(settings.url.get_secret_value())
         self._host, self._port = url.hostname or "", url.port or _PORTS[url.scheme]
         client = Client(
@@ -176,69 +178,69 @@ class _Connection:
         password = unquote(url.password or "") or settings.password.get_secret_value()
         if username:
             client.username_pw_set(username, password or None)
-        client.connect_timeout = seconds_to_connect(settings.timeout)
+        client.connect_timeout = connect_timeout(settings.timeout)
         client.max_inflight_messages_set(_MOST_IN_FLIGHT)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         # With this, only the connection's own thread writes to the socket; the library wakes it up.
-        client.on_socket_register_write = _nothing
+        client.on_socket_register_write = _do_nothing
         self._client = client
 
     @property
     def is_broken(self) -> bool:
         """Whether nothing can be published any more."""
-        return self._over.done()
+        return self._ended.done()
 
     @property
     def is_busy(self) -> bool:
         """Whether messages wait for their confirmation."""
-        return bool(self._waiting)
+        return bool(self._unconfirmed)
 
     async def open(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
         """Connect and log in. Raises AttemptError.
 
         `context` is the TLS context, a function that makes it, or None for a connection without TLS.
         """
-        threading.Thread(target=self._serve, args=(context,), name="mqtt", daemon=True).start()
-        await asyncio.wait((self._accepted, self._over), return_when=asyncio.FIRST_COMPLETED)
-        outcome = self._accepted.result() if self._accepted.done() else self._over.result()
+        threading.Thread(target=self._run, args=(context,), name="mqtt", daemon=True).start()
+        await asyncio.wait((self._login_outcome, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        outcome = self._login_outcome.result() if self._login_outcome.done() else self._ended.result()
         if outcome.reason is not AttemptResult.DELIVERED:
             raise AttemptError(outcome.reason, outcome.detail)
 
     async def publish(self, topic: str, body: bytes, event_id: str) -> Outcome:
         """Publish one message; return the outcome that its PUBACK states."""
-        async with self._window:
-            if self._over.done():
-                return self._over.result()
-            if self._most_bytes is not None and len(body) + _HEADER_BYTES > self._most_bytes:
-                return outcome_of(_TOO_LARGE, f"it takes packets of at most {self._most_bytes:,} bytes")
+        async with self._in_flight_slots:
+            if self._ended.done():
+                return self._ended.result()
+            if self._most_packet_bytes is not None and len(body) + _HEADER_BYTES > self._most_packet_bytes:
+                return outcome_of(_TOO_LARGE, f"it takes packets of at most {self._most_packet_bytes:,} bytes")
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = CONTENT_TYPE
             properties.UserProperty = ("id", event_id)
             # The answer, or the end of the connection, is reported in a later turn of the event loop, after this.
             sent = self._client.publish(topic, body, _QOS, properties=properties)
             answer: asyncio.Future[Outcome] = self._loop.create_future()
-            self._waiting[sent.mid] = answer
+            self._unconfirmed[sent.mid] = answer
             try:
                 return await answer
             finally:
-                del self._waiting[sent.mid]
+                del self._unconfirmed[sent.mid]
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """End the connection at once; messages that were not confirmed have failed."""
-        self._is_given_up = True
-        self._end(Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up"))
-        self._shut()
+        self._is_aborted = True
+        self._handle_end(Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up"))
+        self._shut_socket()
 
     async def close(self) -> None:
         """Send DISCONNECT to the broker, and end the connection."""
-        if not self._over.done():
+        if not self._ended.done():
             self._client.disconnect()
-            await asyncio.wait((self._over,), timeout=_CLOSING_SECONDS)
-        self.break_off()
+            await asyncio.wait((self._ended,), timeout=_CLOSING_SECONDS)
+        self.abort()
 
-    def _shut(self) -> None:
+    def _shut_socket(self) -> None:
         """Shut the socket, so that the thread ends."""
         sock = self._client.socket()
         if isinstance(sock, socket.socket):
@@ -248,7 +250,7 @@ class _Connection:
 
     # -- in the thread ------------------------------------------------------------------------------------------------
 
-    def _serve(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
+    def _run(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
         """Connect, and serve the connection until it ends."""
         try:
             if context is not None:
@@ -256,56 +258,56 @@ class _Connection:
                 made.sslsocket_class = _TlsSocket
                 self._client.tls_set_context(made)
             self._client.connect(self._host, self._port, _KEEP_ALIVE_SECONDS)
-            if self._is_given_up:
-                self._shut()
+            if self._is_aborted:
+                self._shut_socket()
             while self._client.loop(_LOOP_SECONDS) == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 pass
             ended = Outcome(AttemptResult.CONNECTION_LOST, detail="the connection to the broker broke")
         except OSError as error:
-            ended = failed_connection(error).outcome
+            ended = connection_error(error).outcome
         except Exception as error:  # noqa: BLE001 - the library's parser raises many types for a broken packet
             words = f"the peer sent something that is not MQTT 5 ({type(error).__name__})"
             ended = Outcome(AttemptResult.PROTOCOL_BROKEN, detail=words)
-        tell(self._loop, self._end, ended)
+        tell(self._loop, self._handle_end, ended)
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
         most_bytes = getattr(properties, "MaximumPacketSize", None)
         most = getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT)
-        tell(self._loop, self._accept, outcome_of(code.value, words), most_bytes, most)
+        tell(self._loop, self._handle_connack, outcome_of(code.value, words), most_bytes, most)
 
     def _on_publish(self, _client: Any, _data: Any, number: int, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
-        tell(self._loop, self._answer, number, code.value, words)
+        tell(self._loop, self._handle_puback, number, code.value, words)
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
         reason = _REASONS.get(code.value) if flags.is_disconnect_packet_from_server else None
         ended = Outcome(reason or AttemptResult.CONNECTION_LOST, detail=f"the connection to the broker broke: {words}")
-        tell(self._loop, self._end, ended)
+        tell(self._loop, self._handle_end, ended)
 
     # -- in the event loop --------------------------------------------------------------------------------------------
 
-    def _accept(self, outcome: Outcome, most_bytes: int | None, most: int) -> None:
-        self._most_bytes = most_bytes
+    def _handle_connack(self, outcome: Outcome, most_bytes: int | None, most: int) -> None:
+        self._most_packet_bytes = most_bytes
         # The library does not apply the broker's limit itself.
-        self._window = asyncio.Semaphore(min(most, _MOST_IN_FLIGHT))
-        if not self._accepted.done():
-            self._accepted.set_result(outcome)
+        self._in_flight_slots = asyncio.Semaphore(min(most, _MOST_IN_FLIGHT))
+        if not self._login_outcome.done():
+            self._login_outcome.set_result(outcome)
 
-    def _answer(self, number: int, code: int, words: str) -> None:
-        self.is_unheard = self.is_unheard or code == _NO_SUBSCRIBERS
-        answer = self._waiting.get(number)
+    def _handle_puback(self, number: int, code: int, words: str) -> None:
+        self.has_no_subscribers = self.has_no_subscribers or code == _NO_SUBSCRIBERS
+        answer = self._unconfirmed.get(number)
         if answer is not None and not answer.done():
             answer.set_result(outcome_of(code, words))
 
-    def _end(self, outcome: Outcome) -> None:
-        if not self._over.done():
-            self._over.set_result(outcome)
-        for answer in self._waiting.values():
+    def _handle_end(self, outcome: Outcome) -> None:
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+        for answer in self._unconfirmed.values():
             if not answer.done():
-                answer.set_result(self._over.result())
+                answer.set_result(self._ended.result())
 
 
-def _nothing(*_: object) -> None:
+def _do_nothing(*_: object) -> None:
     """Do nothing."""

@@ -89,7 +89,7 @@ class Outcome(Struct, frozen=True):
     detail: str = ""
     taken_by: frozenset[str] = frozenset()
     """The receivers behind this address that have the message (only with `PARTLY_TAKEN`)."""
-    peer_ms: int | None = None
+    peer_clock_ms: int | None = None
     """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
     through_proxy: bool = False
     """Whether a request through a proxy got no answer, so that the proxy may be at fault and not the endpoint."""
@@ -98,17 +98,17 @@ class Outcome(Struct, frozen=True):
 
     def __eq__(self, other: object) -> bool:
         """Return whether both are the same outcome; `request` is not compared."""
-        return isinstance(other, Outcome) and self._shown() == other._shown()
+        return isinstance(other, Outcome) and self._compared_fields() == other._compared_fields()
 
     def __hash__(self) -> int:
         """Return a hash that is the same for equal outcomes."""
-        return hash(tuple(self._shown().values()))
+        return hash(tuple(self._compared_fields().values()))
 
     def __repr__(self) -> str:
         """Return the outcome without `request`, which refers to secrets."""
-        return f"Outcome({', '.join(f'{name}={value!r}' for name, value in self._shown().items())})"
+        return f"Outcome({', '.join(f'{name}={value!r}' for name, value in self._compared_fields().items())})"
 
-    def _shown(self) -> dict[str, Any]:
+    def _compared_fields(self) -> dict[str, Any]:
         shown = asdict(self)
         del shown["request"]
         return shown

@@ -21,7 +21,7 @@ _TRAINING = "sample-training"
 _TITLE = "Sample Training (a test by Completion Notifier)"
 _SESSION = "sample-session"
 _ID_CHARACTERS = 26
-_RULE = TrainingFacts("rolling", renewal_months=12, expiring_days=30)
+_TRAINING_FACTS = TrainingFacts("rolling", renewal_months=12, expiring_days=30)
 
 _DAYS_AGO: Final[Mapping[EventType, int]] = {EventType.EXPIRING: 340, EventType.EXPIRED: 367}
 """Days between a sample's completion and today, by the type of its event; 0 for other types."""
@@ -76,7 +76,9 @@ def sample_event(
     suffix = "" if number == 1 else f"-{number}"
     person = _PERSON + suffix
     names = Names(
-        {person: f"Sample Person{suffix.replace('-', ' ')}"}, {_TRAINING: _TITLE}, training_facts={_TRAINING: _RULE}
+        {person: f"Sample Person{suffix.replace('-', ' ')}"},
+        {_TRAINING: _TITLE},
+        training_facts={_TRAINING: _TRAINING_FACTS},
     )
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
     completion = Completion(
@@ -101,7 +103,7 @@ def sample_event(
         data["previous"] = {"key": f"{completion.key}-before", "valid_until": _day(today, 14)}
     return Event(
         sequence=0,
-        id=_id(f"{source} {now_ms}{suffix}"),
+        id=_sample_id(f"{source} {now_ms}{suffix}"),
         type=change.type,
         source=source,
         subject=completion.key,
@@ -110,7 +112,7 @@ def sample_event(
     )
 
 
-def _id(content: str) -> str:
+def _sample_id(content: str) -> str:
     """Return an id that shows that the event is a sample."""
     digest = base64.b32encode(hashlib.sha256(content.encode()).digest()).decode().lower()
     return "evt_" + (_KEY + digest)[:_ID_CHARACTERS]
@@ -138,4 +140,4 @@ def _alert(source: str, now_ms: int) -> Event:
         "ending": "",
         "texts": {"summary": summary.document(), "remedy": remedy.document()},
     }
-    return Event(0, _id(f"{source} {now_ms} alert"), EventType.ALERT, "", subject, now_ms, orjson.dumps(data))
+    return Event(0, _sample_id(f"{source} {now_ms} alert"), EventType.ALERT, "", subject, now_ms, orjson.dumps(data))

@@ -36,7 +36,7 @@ FALLBACK_LIMIT: Final = 4_000
 MENTION: Final = "mention"
 """The style of a span whose text is a mention in Slack's markup, taken from the configuration."""
 
-_ABOUT_THE_MESSAGE = frozenset(
+_MESSAGE_ERRORS = frozenset(
     {
         "invalid_attachments",
         "invalid_blocks",
@@ -49,7 +49,7 @@ _ABOUT_THE_MESSAGE = frozenset(
         "too_many_attachments",
     }
 )
-_ABOUT_THE_WEBHOOK = frozenset(
+_WEBHOOK_ERRORS = frozenset(
     {
         "action_prohibited",
         "channel_is_archived",
@@ -79,33 +79,33 @@ class SlackDestination(ChatWebhook):
         clock: Clock,
         context: Callable[[], MessageContext] = MessageContext,
     ) -> None:
-        everybody = _mention_rows(settings.mention.values())
-        super().__init__(name, settings, session, clock, lambda layout: fits((*layout, *everybody)), context)
-        self._mention = settings.mention
+        all_mentions = _mention_rows(settings.mention.values())
+        super().__init__(name, settings, session, clock, lambda layout: fits((*layout, *all_mentions)), context)
+        self._mentions = settings.mention
 
     async def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
         layout = await super()._lay_out(deliveries)
-        if not self._mention:
+        if not self._mentions:
             return layout
         titles = {title.casefold() for it in deliveries if (title := training_title(it.event))}
         wanted = [
             markup
-            for pattern, markup in self._mention.items()
+            for pattern, markup in self._mentions.items()
             if any(fnmatchcase(title, pattern.casefold()) for title in titles)
         ]
         return (*layout, *_mention_rows(wanted))
 
     def _body(self, layout: Layout) -> bytes:
-        return body(layout)
+        return request_body(layout)
 
-    def _judge(self, answer: Answer) -> AttemptResult:
-        return _judge(answer)
+    def _classify(self, answer: Answer) -> AttemptResult:
+        return _classify(answer)
 
 
-def body(layout: Layout) -> bytes:
+def request_body(layout: Layout) -> bytes:
     """Return the body of one request to Slack."""
     # `mrkdwn: false` makes the fallback text literal too, except for the three characters that `_escape` handles.
-    return orjson.dumps({"text": _escape(_fallback(layout)), "mrkdwn": False, "blocks": _blocks(layout)})
+    return orjson.dumps({"text": _escape(_fallback_text(layout)), "mrkdwn": False, "blocks": _blocks(layout)})
 
 
 def fits(layout: Layout) -> bool:
@@ -118,14 +118,14 @@ def _blocks(layout: Layout) -> list[dict[str, Any]]:
     for depth, rows in groupby(layout, key=lambda row: row.depth):
         lines = [row.line for row in rows]
         if depth is None:
-            elements.append(_section(_joined(lines)))
+            elements.append(_section(_join_lines(lines)))
         else:
             items = [_section(line) for line in lines]
             elements.append({"type": "rich_text_list", "style": "bullet", "indent": depth, "elements": items})
     return [{"type": "rich_text", "elements": elements}]
 
 
-def _joined(lines: Sequence[Line]) -> Line:
+def _join_lines(lines: Sequence[Line]) -> Line:
     """Join lines into one, with a line break between them."""
     first, *others = lines
     return (*first, *(span for line in others for span in (Span("\n"), *line)))
@@ -148,14 +148,14 @@ def _mention_rows(wanted: Iterable[str]) -> Layout:
 
 def _element(span: Span) -> dict[str, Any]:
     if span.style == MENTION:
-        return _mention(span.text)
+        return _mention_element(span.text)
     element: dict[str, Any] = {"type": "text", "text": span.text}
     if span.url is not None:
         element = {"type": "link", "url": span.url, "text": span.text}
     return element if span.style is None else element | {"style": {span.style: True}}
 
 
-def _mention(markup: str) -> dict[str, Any]:
+def _mention_element(markup: str) -> dict[str, Any]:
     """Return the element of a mention from the configuration; text from elsewhere never becomes one."""
     match markup[1:-1].partition("^"):
         case "!subteam", _, group:
@@ -166,7 +166,7 @@ def _mention(markup: str) -> dict[str, Any]:
             return {"type": "broadcast", "range": word[1:]}
 
 
-def _fallback(layout: Layout) -> str:
+def _fallback_text(layout: Layout) -> str:
     """Return the message as plain text, at most FALLBACK_LIMIT long, for notifications and screen readers."""
     told = [row for row in layout if row.line[0].style != MENTION]
     lines = [told[0].text[:FALLBACK_LIMIT], *(row.text for row in told[1:])]
@@ -179,7 +179,7 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _judge(answer: Answer) -> AttemptResult:
+def _classify(answer: Answer) -> AttemptResult:
     """Judge Slack's answer. A success is status 200 with the body `ok`; the body of a refusal names the cause.
 
     Other services that accept Slack's format confirm with JSON, `"ok": true` or `"success": true`.
@@ -187,15 +187,15 @@ def _judge(answer: Answer) -> AttemptResult:
     reason = reason_of_status(answer.status)
     said = answer.body.strip()
     match reason:
-        case AttemptResult.DELIVERED if answer.status != 200 or not (said == b"ok" or _is_yes(said)):  # noqa: PLR2004
+        case AttemptResult.DELIVERED if answer.status != 200 or not (said == b"ok" or _confirms_success(said)):  # noqa: PLR2004
             return AttemptResult.ANSWER_UNEXPECTED
         case AttemptResult.REFUSED | AttemptResult.GONE:
-            return _reason_of_word(said.decode(errors="replace"), otherwise=reason)
+            return _reason_of_error_code(said.decode(errors="replace"), otherwise=reason)
         case _:
             return reason
 
 
-def _is_yes(said: bytes) -> bool:
+def _confirms_success(said: bytes) -> bool:
     try:
         document = orjson.loads(said)
     except orjson.JSONDecodeError:
@@ -203,9 +203,9 @@ def _is_yes(said: bytes) -> bool:
     return isinstance(document, dict) and True in (document.get("ok"), document.get("success"))
 
 
-def _reason_of_word(word: str, *, otherwise: AttemptResult) -> AttemptResult:
-    if word in _ABOUT_THE_MESSAGE:
+def _reason_of_error_code(error_code: str, *, otherwise: AttemptResult) -> AttemptResult:
+    if error_code in _MESSAGE_ERRORS:
         return AttemptResult.PAYLOAD_REFUSED
-    if word in _ABOUT_THE_WEBHOOK:
+    if error_code in _WEBHOOK_ERRORS:
         return AttemptResult.WEBHOOK_REVOKED
     return otherwise

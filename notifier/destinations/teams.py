@@ -27,12 +27,12 @@ measures them after it has wrapped and re-encoded them, which can double their l
 issue 11274).
 """
 
-_ABOUT_THE_WORKFLOW = frozenset({"DirectApiAuthorizationRequired", "WorkflowTriggerIsNotEnabled"})
+_WORKFLOW_ERRORS = frozenset({"DirectApiAuthorizationRequired", "WorkflowTriggerIsNotEnabled"})
 """Power Automate's error codes for "the URL alone gives no access" and "the workflow is switched off". They are from
 users' reports (ericferon/glpi-webhook, issue 51; microsoft/coe-starter-kit, issue 8684).
 """
 
-_SAID_BY_TEAMS = re.compile(rb"(?i)endpoint returned HTTP error ([1-9]\d\d)\b")
+_TEAMS_ERROR = re.compile(rb"(?i)endpoint returned HTTP error ([1-9]\d\d)\b")
 """The body of a connector's answer if Teams refused the message; the answer's own status is 200 (Microsoft's
 documentation of incoming webhooks, "Rate limiting for connectors").
 """
@@ -56,13 +56,13 @@ class TeamsDestination(ChatWebhook):
         super().__init__(name, settings, session, clock, fits, context)
 
     def _body(self, layout: Layout) -> bytes:
-        return body(layout)
+        return request_body(layout)
 
-    def _judge(self, answer: Answer) -> AttemptResult:
-        return _judge(answer)
+    def _classify(self, answer: Answer) -> AttemptResult:
+        return _classify(answer)
 
 
-def body(layout: Layout) -> bytes:
+def request_body(layout: Layout) -> bytes:
     """Return the body of one request.
 
     All text is in TextRuns, which Teams takes literally, so names cannot turn into formatting, links or mentions.
@@ -80,7 +80,7 @@ def body(layout: Layout) -> bytes:
 
 def fits(layout: Layout) -> bool:
     """Return whether a layout is within the limit of a card."""
-    return len(body(layout)) <= CARD_LIMIT_BYTES
+    return len(request_body(layout)) <= CARD_LIMIT_BYTES
 
 
 def _block(row: Row) -> dict[str, Any]:
@@ -107,25 +107,25 @@ def _literal(text: str) -> str:
     return _OPENING_BRACES.sub("{" + _WORD_JOINER, text)
 
 
-def _judge(answer: Answer) -> AttemptResult:
+def _classify(answer: Answer) -> AttemptResult:
     """Judge a workflow's answer. The error code of a refusal shows whether the webhook no longer works at all.
 
     The older connectors answer 200 even if Teams refused the message, and quote Teams' error in the body.
     """
     reason = reason_of_status(answer.status)
-    if reason is AttemptResult.DELIVERED and (said := _SAID_BY_TEAMS.search(answer.body)):
+    if reason is AttemptResult.DELIVERED and (said := _TEAMS_ERROR.search(answer.body)):
         refused = reason_of_status(int(said[1]))
         return AttemptResult.ANSWER_UNEXPECTED if refused is AttemptResult.DELIVERED else refused
     return (
         AttemptResult.WEBHOOK_REVOKED
-        if reason is AttemptResult.REFUSED and _code(answer.body) in _ABOUT_THE_WORKFLOW
+        if reason is AttemptResult.REFUSED and _error_code(answer.body) in _WORKFLOW_ERRORS
         else reason
     )
 
 
-def _code(body: bytes) -> str | None:
+def _error_code(request_body: bytes) -> str | None:
     try:
-        match orjson.loads(body):
+        match orjson.loads(request_body):
             case {"error": {"code": str(code)}}:
                 return code
     except orjson.JSONDecodeError:

@@ -106,7 +106,7 @@ def lay_out_listing(
 ) -> Layout:
     """Return a digest that names every event (at least two), grouped by training or by person.
 
-    Events that do not fit even with the shortest names become a digest with counts only; `portion` prevents that.
+    Events that do not fit even with the shortest names become a digest with counts only; `count_fitting` prevents that.
     """
     contents = [read(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -116,7 +116,7 @@ def lay_out_listing(
     return lay_out(events, templates, digest=True, fits=fits, phrasing=phrasing)
 
 
-def portion(
+def count_fitting(
     events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits, phrasing: Phrasing = PLAIN
 ) -> int:
     """Return how many of the first events fit into one digest that names each of them; at least one."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from notifier.config import DigestBy, MessageSettings
 from notifier.config.schedules import parse_time_zone
 from notifier.events import Event
-from notifier.messages.layout import LINES, Fits, Layout, is_one_session, lay_out, lay_out_listing, portion
+from notifier.messages.layout import LINES, Fits, Layout, count_fitting, is_one_session, lay_out, lay_out_listing
 from notifier.messages.phrasing import MessageContext, Phrasing
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.templates import Templates
@@ -67,10 +67,10 @@ class MessageRenderer:
         templates = self._templates or await self._read()
         return await asyncio.to_thread(lay_out_listing, events, templates, **self._listing())
 
-    async def portion(self, events: Sequence[Event]) -> int:
+    async def count_fitting(self, events: Sequence[Event]) -> int:
         """Return how many of the first `events` fit into one digest that names each of them."""
         templates = self._templates or await self._read()
-        return await asyncio.to_thread(portion, events, templates, **self._listing())
+        return await asyncio.to_thread(count_fitting, events, templates, **self._listing())
 
     def _listing(self) -> _Listing:
         return {"by_person": self._by_person, "fits": self._fits, "phrasing": self._present_phrasing()}

@@ -18,7 +18,7 @@ from notifier.config import ConfigError, HttpSettings, Settings, find_file, form
 from notifier.config.destination_types import Destination
 from notifier.config.destinations import ScheduledSettings
 from notifier.config.schedules import IMMEDIATELY
-from notifier.destinations.webhook.signature import PRIVATE, public_key
+from notifier.destinations.webhook.signature import PRIVATE_PREFIX, public_key
 from notifier.redact import redact
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
     """Yield the destination's name and the public key for each private key that signs requests."""
     for name, destination in settings.destinations.items():
         for secret in destination.secret if isinstance(destination, HttpSettings) else ():
-            if (text := secret.get_secret_value()).startswith(PRIVATE):
+            if (text := secret.get_secret_value()).startswith(PRIVATE_PREFIX):
                 yield name, public_key(text)
 
 

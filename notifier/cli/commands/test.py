@@ -24,7 +24,7 @@ from notifier.delivery.policy.schedule import timetable_of
 from notifier.delivery.preview import group_into_requests
 from notifier.destinations import registry
 from notifier.destinations.base import Destination as AnyDestination
-from notifier.destinations.base import Preview, Previewing, close
+from notifier.destinations.base import Preview, SupportsPreview, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.destinations.sample import SampleKind, sample_event, sample_events
 from notifier.events import Event
@@ -212,7 +212,7 @@ async def _previews(
     """
     async with new_session() as session:
         destination = _build_destination(settings, name, session)
-        if not isinstance(destination, Previewing):
+        if not isinstance(destination, SupportsPreview):
             raise CommandError(f"the type `{settings.destinations[name].type}` has no preview")
         table, now_ms = timetable_of(settings.destinations[name]), SystemClock().now_ms()
         # Other previews have no slot: alerts do not wait for one, and with a slot a session would become a digest.

@@ -10,7 +10,7 @@ from notifier.config.webhooks import HttpSettings
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.destinations.base import Preview
-from notifier.destinations.webhook.signature import SYMMETRIC
+from notifier.destinations.webhook.signature import SYMMETRIC_PREFIX
 from notifier.store.database import Database
 from notifier.store.queries import delivery_detail
 from notifier.store.queries.delivery_detail import EventDeliveries, StoredDelivery
@@ -96,7 +96,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 def _has_shared_secret(settings: HttpSettings) -> bool:
     """Return whether requests are signed with a shared secret, with which a shell command can sign again."""
-    return any(secret.get_secret_value().startswith(SYMMETRIC) for secret in settings.secret)
+    return any(secret.get_secret_value().startswith(SYMMETRIC_PREFIX) for secret in settings.secret)
 
 
 def _find(db: Database, event_id: str, destination: str) -> StoredDelivery:

@@ -128,8 +128,8 @@ def next_batch(
         return Batch()
     if len(chosen) < limit and len(chosen) == len(waiting) and not any(it.attempts for it in chosen):
         waited = (now_ms - min(it.event.time_ms for it in chosen)) / 1000
-        if 0 <= waited < grouping.wait:
-            return Batch(wait_seconds=grouping.wait - waited)
+        if 0 <= waited < grouping.wait_seconds:
+            return Batch(wait_seconds=grouping.wait_seconds - waited)
     if not digest and len(chosen) == limit == grouping.size and not any(it.failures for it in chosen):
         chosen = _keep_groups_whole(waiting, chosen, grouping)
     return Batch(tuple(chosen), is_trial=is_trial and len(chosen) > size.effective_limit(most))
@@ -180,15 +180,15 @@ def split_in_half(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...],
 def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grouping: Grouping) -> list[Delivery]:
     """Shorten or extend a full group, so that deliveries that belong together stay in one request."""
     count = len(chosen)
-    if grouping.together is None or count == len(waiting) or list(waiting[:count]) != chosen:
+    if grouping.group_key is None or count == len(waiting) or list(waiting[:count]) != chosen:
         return chosen
-    group = grouping.together(waiting[count].event)
+    group = grouping.group_key(waiting[count].event)
     begin = count
-    while group is not None and begin and grouping.together(waiting[begin - 1].event) == group:
+    while group is not None and begin and grouping.group_key(waiting[begin - 1].event) == group:
         begin -= 1
     if begin:
         return chosen[:begin]
     for end in range(count, min(len(waiting), MOST_TOGETHER)):
-        if waiting[end].failures or grouping.together(waiting[end].event) != group:
+        if waiting[end].failures or grouping.group_key(waiting[end].event) != group:
             return list(waiting[:end])
     return list(waiting[:MOST_TOGETHER])

@@ -14,8 +14,8 @@ from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import Outcome
 from notifier.destinations.webhook import envelope
 from notifier.destinations.webhook.envelope import Envelope
-from notifier.destinations.webhook.permission import PermissionKeeper
-from notifier.destinations.webhook.signature import PRIVATE, SYMMETRIC, Signer
+from notifier.destinations.webhook.permission import PermissionGate
+from notifier.destinations.webhook.signature import PRIVATE_PREFIX, SYMMETRIC_PREFIX, Signer
 from notifier.http.answer_text import header_secrets
 from notifier.http.tls import Certificates
 from notifier.store.tables.outbox import Delivery
@@ -48,46 +48,46 @@ class HttpDestination:
             session,
             clock,
             self._headers,
-            _hidden(settings),
+            _repeatable_secrets(settings),
             secret_headers=self._secret_headers,
             proxy=settings.proxy,
             certificates=Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file),
         )
         self._permission = (
-            PermissionKeeper(self._endpoint, settings.origin, settings.rate, clock) if settings.origin else None
+            PermissionGate(self._endpoint, settings.origin, settings.rate, clock) if settings.origin else None
         )
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """POST `deliveries` (one, unless this destination takes batches) and return the outcome."""
-        if self._permission is not None and (refused := await self._permission.refusal()) is not None:
+        if self._permission is not None and (refused := await self._permission.acquire()) is not None:
             return refused
-        content = self._enclose(deliveries)
-        return await self._endpoint.attempt(content.body, self._headers_of(content))
+        content = self._make_envelope(deliveries)
+        return await self._endpoint.attempt(content.body, self._request_headers(content))
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
         """Return the request that would carry `deliveries`, with the values of configured headers hidden."""
-        content = self._enclose(deliveries)
+        content = self._make_envelope(deliveries)
         return Preview(
-            self._headers | self._headers_of(content) | dict.fromkeys(self._secret_headers, "..."), content.body
+            self._headers | self._request_headers(content) | dict.fromkeys(self._secret_headers, "..."), content.body
         )
 
-    def _headers_of(self, content: Envelope) -> dict[str, str]:
+    def _request_headers(self, content: Envelope) -> dict[str, str]:
         """Return the headers that belong to one request only; no configured header has their names."""
         return {
             "content-type": content.content_type,
             **self._signer.headers(content.message_id, self._clock.now_ms(), content.body),
         }
 
-    def _enclose(self, deliveries: Sequence[Delivery]) -> Envelope:
+    def _make_envelope(self, deliveries: Sequence[Delivery]) -> Envelope:
         if self._batched:
             return envelope.batch([delivery.event for delivery in deliveries], self._format, self._batch_form)
         (delivery,) = deliveries
         return envelope.single(delivery.event, self._format)
 
 
-def _hidden(settings: HttpSettings) -> Iterator[SecretStr]:
+def _repeatable_secrets(settings: HttpSettings) -> Iterator[SecretStr]:
     """Yield the secrets that a receiver may repeat in its answer, in every form in which it could."""
     for secret in settings.secret:
-        yield SecretStr(secret.get_secret_value().removeprefix(SYMMETRIC).removeprefix(PRIVATE))
+        yield SecretStr(secret.get_secret_value().removeprefix(SYMMETRIC_PREFIX).removeprefix(PRIVATE_PREFIX))
     for value in settings.headers.values():
         yield from map(SecretStr, header_secrets(value.get_secret_value()))

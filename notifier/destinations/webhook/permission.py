@@ -18,7 +18,7 @@ from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.token_bucket import TokenBucket
 
-KEPT_SECONDS: Final = 86_400.0
+VALID_SECONDS: Final = 86_400.0
 """Seconds for which a permission is used before the receiver is asked again."""
 
 _SECONDS_A_MINUTE: Final = 60
@@ -31,7 +31,7 @@ class Permission(Struct, frozen=True):
     requests_per_minute: int | None
 
 
-def permission_in(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
+def parse_permission(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
     """Return the permission that an answer gives to `origin`, or None; the names of `headers` may have any case.
 
     A rate that is missing or not a number means no limit; a rate of 0 means no permission.
@@ -47,7 +47,7 @@ def permission_in(status: int, headers: Mapping[str, str], origin: str) -> Permi
     return Permission(int(rate)) if int(rate) else None
 
 
-class PermissionKeeper:
+class PermissionGate:
     """Asks the receiver for permission before the first request and once a day, and keeps to the allowed rate."""
 
     def __init__(self, endpoint: Endpoint, origin: str, rate: float, clock: Clock) -> None:
@@ -56,19 +56,19 @@ class PermissionKeeper:
         self._origin = origin
         self._rate = rate
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._ask_again_at: float | None = None
         self._bucket = TokenBucket(0.0)
 
-    async def refusal(self) -> Outcome | None:
+    async def acquire(self) -> Outcome | None:
         """Return None and count the request if it may be sent now; otherwise return the outcome of the attempt."""
-        async with self._turn:
+        async with self._lock:
             now = self._clock.monotonic()
             if self._ask_again_at is None or now >= self._ask_again_at:
-                refused = await self._ask()
+                refused = await self._ask_permission()
                 if refused is not None:
                     return refused
-                self._ask_again_at = now + KEPT_SECONDS
+                self._ask_again_at = now + VALID_SECONDS
             wait = self._bucket.seconds_to_wait(self._clock.monotonic())
             if wait > 0:
                 detail = f"the receiver allows {self._bucket.rate * _SECONDS_A_MINUTE:g} requests a minute"
@@ -76,19 +76,19 @@ class PermissionKeeper:
             self._bucket.spend()
             return None
 
-    async def _ask(self) -> Outcome | None:
+    async def _ask_permission(self) -> Outcome | None:
         headers = {"WebHook-Request-Origin": self._origin}
         if self._rate:
             headers["WebHook-Request-Rate"] = str(math.ceil(self._rate * _SECONDS_A_MINUTE))
-        answer = await self._endpoint.ask(headers)
+        answer = await self._endpoint.send_options(headers)
         if isinstance(answer, Outcome):
             return answer
-        given = permission_in(answer.status, answer.headers, self._origin)
+        given = parse_permission(answer.status, answer.headers, self._origin)
         if given is None:
             return Outcome(
                 AttemptResult.ORIGIN_REFUSED,
                 answer.status,
-                detail=self._endpoint.shown(
+                detail=self._endpoint.redact(
                     f"the receiver does not allow the origin {self._origin}: it answered OPTIONS with status"
                     f" {answer.status} and without a WebHook-Allowed-Origin for it"
                 ),

@@ -13,9 +13,9 @@ from typing import Final
 
 from pydantic import SecretStr
 
-SYMMETRIC: Final = "whsec_"
-PRIVATE: Final = "whsk_"
-PUBLIC: Final = "whpk_"
+SYMMETRIC_PREFIX: Final = "whsec_"
+PRIVATE_PREFIX: Final = "whsk_"
+PUBLIC_PREFIX: Final = "whpk_"
 
 _KEY_BYTES: Final = 32
 
@@ -30,10 +30,10 @@ class Signer:
         not base64, and ImportError for a private key without the library cryptography.
         """
         texts = [secret.get_secret_value() for secret in secrets]
-        self._signers = tuple(map(_signer, texts))
-        self._plain_header = plain_header.lower()
-        shared = [text for text in texts if not text.startswith(PRIVATE)]
-        self._plain = tuple(_keyed(text.encode()) for text in shared) if plain_header else ()
+        self._signers = tuple(map(_make_signer, texts))
+        self._plain_hash_header = plain_header.lower()
+        shared = [text for text in texts if not text.startswith(PRIVATE_PREFIX)]
+        self._plain_hash_keys = tuple(_hmac_with_key(text.encode()) for text in shared) if plain_header else ()
 
     def headers(self, message_id: str, now_ms: int, body: bytes) -> dict[str, str]:
         """Return the headers for an attempt made at `now_ms` (Unix milliseconds)."""
@@ -42,9 +42,11 @@ class Signer:
         if self._signers:
             content = signed_content(message_id, seconds, body)
             headers["webhook-signature"] = " ".join(sign(content) for sign in self._signers)
-        if self._plain:
+        if self._plain_hash_keys:
             # Receivers of several values, such as adnanh/webhook, expect a comma between them.
-            headers[self._plain_header] = ",".join(f"sha256={_digest(keyed, body).hex()}" for keyed in self._plain)
+            headers[self._plain_hash_header] = ",".join(
+                f"sha256={_digest(keyed, body).hex()}" for keyed in self._plain_hash_keys
+            )
         return headers
 
 
@@ -56,7 +58,7 @@ def signed_content(message_id: str, seconds: str, body: bytes) -> bytes:
 def symmetric_key(secret: str) -> bytes:
     """Return the key of a secret that begins with `whsec_`. Raises ValueError."""
     # Missing padding would be an error; superfluous padding is not.
-    return b64decode(secret.removeprefix(SYMMETRIC) + "==")
+    return b64decode(secret.removeprefix(SYMMETRIC_PREFIX) + "==")
 
 
 def private_seed(secret: str) -> bytes:
@@ -64,8 +66,8 @@ def private_seed(secret: str) -> bytes:
 
     A key has 32 bytes, or 64, of which the second half is the public key.
     """
-    key = b64decode(secret.removeprefix(PRIVATE) + "==")
-    if not secret.startswith(PRIVATE) or len(key) not in (_KEY_BYTES, 2 * _KEY_BYTES):
+    key = b64decode(secret.removeprefix(PRIVATE_PREFIX) + "==")
+    if not secret.startswith(PRIVATE_PREFIX) or len(key) not in (_KEY_BYTES, 2 * _KEY_BYTES):
         raise ValueError("no private key")
     seed, rest = key[:_KEY_BYTES], key[_KEY_BYTES:]
     if rest not in (b"", _public_bytes(seed)):
@@ -75,7 +77,7 @@ def private_seed(secret: str) -> bytes:
 
 def public_key(secret: str) -> str:
     """Return the public key (`whpk_` and base64) of a private one. Raises ValueError, ImportError."""
-    return PUBLIC + b64encode(_public_bytes(private_seed(secret))).decode()
+    return PUBLIC_PREFIX + b64encode(_public_bytes(private_seed(secret))).decode()
 
 
 def _public_bytes(seed: bytes) -> bytes:
@@ -84,18 +86,18 @@ def _public_bytes(seed: bytes) -> bytes:
     return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 
-def _signer(secret: str) -> Callable[[bytes], str]:
+def _make_signer(secret: str) -> Callable[[bytes], str]:
     """Return a function that signs content; the key is prepared once, because that takes longer than signing."""
-    if secret.startswith(PRIVATE):
+    if secret.startswith(PRIVATE_PREFIX):
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - optional
 
         key = Ed25519PrivateKey.from_private_bytes(private_seed(secret))
         return lambda content: f"v1a,{b64encode(key.sign(content)).decode()}"
-    keyed = _keyed(symmetric_key(secret))
+    keyed = _hmac_with_key(symmetric_key(secret))
     return lambda content: f"v1,{b64encode(_digest(keyed, content)).decode()}"
 
 
-def _keyed(key: bytes) -> hmac.HMAC:
+def _hmac_with_key(key: bytes) -> hmac.HMAC:
     return hmac.new(key, digestmod=hashlib.sha256)
 
 

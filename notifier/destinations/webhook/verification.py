@@ -8,7 +8,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from notifier.destinations.webhook.signature import PRIVATE, PUBLIC, public_key, signed_content, symmetric_key
+from notifier.destinations.webhook.signature import (
+    PRIVATE_PREFIX,
+    PUBLIC_PREFIX,
+    public_key,
+    signed_content,
+    symmetric_key,
+)
 
 TOLERANCE_SECONDS: Final = 300
 """The most seconds between a request's timestamp and the receiver's clock, as Standard Webhooks recommends."""
@@ -30,7 +36,7 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:
-        return _verify_plain(secrets, headers, body)
+        return _verify_plain_hash(secrets, headers, body)
     message_id, seconds = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not message_id:
         return Verdict(is_genuine=False, reason="there is no header webhook-id")
@@ -47,19 +53,19 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_
     return Verdict(is_genuine=False, reason="no signature was made of this body with this secret")
 
 
-def _verify_plain(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> Verdict:
+def _verify_plain_hash(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> Verdict:
     for name in _PLAIN_HEADERS:
         values = headers.get(name, "")
         if not values:
             continue
-        right = {f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}" for secret in secrets}
-        if any(hmac.compare_digest(value.strip(), one) for value in _ascii(values) for one in right):
+        expected = {f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}" for secret in secrets}
+        if any(hmac.compare_digest(value.strip(), one) for value in _ascii_values(values) for one in expected):
             return Verdict(is_genuine=True, reason=f"{name} valid")
         return Verdict(is_genuine=False, reason=f"{name} was not made of this body with this secret")
     return Verdict(is_genuine=False, reason="the request is not signed")
 
 
-def _ascii(values: str) -> Iterator[str]:
+def _ascii_values(values: str) -> Iterator[str]:
     # `compare_digest` accepts only ASCII text; anything else is no signature.
     return (value for value in values.split(",") if value.isascii())
 
@@ -67,7 +73,7 @@ def _ascii(values: str) -> Iterator[str]:
 def _matches(secret: str, version: str, signature: str, content: bytes) -> bool:
     if not signature.isascii():
         return False
-    is_asymmetric = secret.startswith((PRIVATE, PUBLIC))
+    is_asymmetric = secret.startswith((PRIVATE_PREFIX, PUBLIC_PREFIX))
     if version == "v1" and not is_asymmetric:
         expected = b64encode(hmac.new(symmetric_key(secret), content, hashlib.sha256).digest()).decode()
         return hmac.compare_digest(signature, expected)
@@ -78,8 +84,8 @@ def _is_signed(secret: str, signature: str, content: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - optional
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - optional
 
-    written = public_key(secret) if secret.startswith(PRIVATE) else secret
-    key = Ed25519PublicKey.from_public_bytes(b64decode(written.removeprefix(PUBLIC) + "=="))
+    written = public_key(secret) if secret.startswith(PRIVATE_PREFIX) else secret
+    key = Ed25519PublicKey.from_public_bytes(b64decode(written.removeprefix(PUBLIC_PREFIX) + "=="))
     try:
         key.verify(b64decode(signature, validate=True), content)
     except (InvalidSignature, ValueError):

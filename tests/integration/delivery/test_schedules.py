@@ -87,7 +87,7 @@ class Channel:
         self.messages.append(Message(local(self.clock.now_ms()), records, is_digest, taken))
         return outcome
 
-    async def portion(self, deliveries: Sequence[Delivery]) -> int:
+    async def count_fitting(self, deliveries: Sequence[Delivery]) -> int:
         return min(self.room, len(deliveries))
 
     @property

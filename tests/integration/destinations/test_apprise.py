@@ -68,7 +68,7 @@ async def test_what_the_service_gets_and_the_log_does_not(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     destination = make(receiver)
-    assert destination.grouping == Grouping(size=LINES, digest_above=50, together=session_of)
+    assert destination.grouping == Grouping(size=LINES, digest_above=50, group_key=session_of)
     events = [make_event(1), make_event(2)]
     assert await destination.send(deliveries(*events)) == Outcome(AttemptResult.DELIVERED)
     receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
@@ -103,11 +103,11 @@ async def test_a_notice_has_the_level_of_its_condition(
     ("scheme", "subject"), [("mailtos", "David Ball completed"), ("MAILTO", "David"), ("json", "")]
 )
 def test_a_mail_of_a_single_line_has_a_subject(scheme: str, subject: str) -> None:
-    found = apprise.subject(f"{scheme}://user:pass@example.com", "David Ball completed Ladder Safety\nmore")
+    found = apprise.mail_subject(f"{scheme}://user:pass@example.com", "David Ball completed Ladder Safety\nmore")
     assert found.startswith(subject)
     assert bool(found) == bool(subject)
     assert "\n" not in found
-    assert len(apprise.subject("mailto://example.com", "x" * 5000)) <= 120
+    assert len(apprise.mail_subject("mailto://example.com", "x" * 5000)) <= 120
 
 
 async def test_what_is_too_long_for_the_service_goes_in_pieces_and_nothing_is_cut(

@@ -20,7 +20,7 @@ from notifier.clock import SystemClock
 from notifier.config.destination_types import Destination as AnySettings
 from notifier.config.webhooks import HttpFormat
 from notifier.delivery.dispatcher import Dispatcher
-from notifier.destinations.base import Destination, Previewing, close
+from notifier.destinations.base import Destination, SupportsPreview, close
 from notifier.destinations.outcome import AttemptResult, FailureScope
 from notifier.destinations.registry import build
 from notifier.destinations.webhook import envelope
@@ -217,7 +217,7 @@ async def test_an_attempt_is_logged_with_what_was_sent_and_what_was_answered(
     events = [make_event(150), make_event(151, key="bad", notes="x" * kind.largest_bytes)]
     outcome = await destination.send(on_their_way(*events))
     assert outcome.request is not None
-    assert isinstance(destination, Previewing)
+    assert isinstance(destination, SupportsPreview)
     logged, previewed = outcome.request(), await destination.preview(on_their_way(*events))
     assert logged.headers == tuple(previewed.headers.items())
     assert kind.where in dict(logged.headers).values()
@@ -453,7 +453,7 @@ async def test_a_preview_shows_the_message_without_a_connection_or_a_secret(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     destination = make(broker.keys(batch_size=2, port=free_port()))
-    assert isinstance(destination, Previewing)
+    assert isinstance(destination, SupportsPreview)
     one = await destination.preview(on_their_way(make_event()))
     assert one.body == envelope.single(make_event(), HttpFormat.CLOUDEVENTS).body
     assert kind.where in one.headers.values()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.destinations.broker import Message, failed_connection, message_of, summary, waves
+from notifier.destinations.broker import Message, combined_outcome, concurrent_groups, connection_error, message_of
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from tests.support.destinations import MakeEvent
 
@@ -19,11 +19,11 @@ messages = st.lists(st.sampled_from("abc"), max_size=12).map(
 
 @given(messages)
 def test_each_message_is_in_one_wave_and_each_record_at_most_once_in_a_wave_in_its_order(given: list[Message]) -> None:
-    found = list(waves(given))
-    assert sorted(it.id for wave in found for it in wave) == sorted(it.id for it in given)
-    assert all(len({it.record for it in wave}) == len(wave) > 0 for wave in found)
+    found = list(concurrent_groups(given))
+    assert sorted(it.id for group in found for it in group) == sorted(it.id for it in given)
+    assert all(len({it.record for it in group}) == len(group) > 0 for group in found)
     for record in "abc":
-        assert [it for wave in found for it in wave if it.record == record] == [
+        assert [it for group in found for it in group if it.record == record] == [
             it for it in given if it.record == record
         ]
 
@@ -34,25 +34,25 @@ outcomes = st.lists(st.sampled_from(list(AttemptResult)).map(Outcome), min_size=
 @given(outcomes)
 def test_a_series_succeeds_only_if_each_message_did(given: Sequence[Outcome]) -> None:
     all_stored = all(one.reason is AttemptResult.DELIVERED for one in given)
-    assert (summary(given).reason is AttemptResult.DELIVERED) == all_stored
-    assert all_stored or summary(given) in given
+    assert (combined_outcome(given).reason is AttemptResult.DELIVERED) == all_stored
+    assert all_stored or combined_outcome(given) in given
 
 
 def test_the_confirmation_of_the_first_message_stands_for_all() -> None:
     confirmed = [Outcome(AttemptResult.DELIVERED, detail=f"offset {number}") for number in range(3)]
-    assert summary(confirmed[:1]).detail == "offset 0"
-    assert summary(confirmed).detail == "offset 0; and 2 more"
-    assert summary([]) == Outcome(AttemptResult.DELIVERED)
+    assert combined_outcome(confirmed[:1]).detail == "offset 0"
+    assert combined_outcome(confirmed).detail == "offset 0; and 2 more"
+    assert combined_outcome([]) == Outcome(AttemptResult.DELIVERED)
 
 
 def test_what_concerns_the_broker_says_more_than_what_concerns_one_event() -> None:
     of_event, of_endpoint = Outcome(AttemptResult.PAYLOAD_REFUSED), Outcome(AttemptResult.ACCESS_REFUSED)
-    assert summary([Outcome(AttemptResult.DELIVERED), of_event, of_endpoint]) is of_endpoint
+    assert combined_outcome([Outcome(AttemptResult.DELIVERED), of_event, of_endpoint]) is of_endpoint
 
 
 def test_an_alert_has_the_notifier_as_its_source(make_alert: MakeEvent, make_event: MakeEvent) -> None:
-    assert message_of(make_alert()).filled("a/{source}/{type}") == "a/notifier/notifier.alert"
-    assert message_of(make_event()).filled("a/{source}/{type}") == "a/acme/completion.created"
+    assert message_of(make_alert()).fill_template("a/{source}/{type}") == "a/notifier/notifier.alert"
+    assert message_of(make_event()).fill_template("a/{source}/{type}") == "a/acme/completion.created"
     assert message_of(make_event()).record == "acme/1238"
 
 
@@ -70,6 +70,6 @@ def test_an_alert_has_the_notifier_as_its_source(make_alert: MakeEvent, make_eve
     ],
 )
 def test_each_error_of_a_connection_has_its_reason(error: OSError, reason: AttemptResult, scope: FailureScope) -> None:
-    outcome = failed_connection(error).outcome
+    outcome = connection_error(error).outcome
     assert (outcome.reason, outcome.scope) == (reason, scope)
     assert outcome.detail

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from notifier.config.webhooks import HttpSettings
-from notifier.destinations.fingerprint import fingerprint, identity
+from notifier.destinations.fingerprint import destination_identity, fingerprint
 
 
 def settings(**keys: Any) -> HttpSettings:
@@ -24,33 +24,33 @@ def settings(**keys: Any) -> HttpSettings:
     ],
 )
 def test_another_address_or_other_credentials_are_told_apart(other: dict[str, Any]) -> None:
-    stored = fingerprint(identity(settings()), None)
-    assert fingerprint(identity(settings()), stored) == stored
-    assert fingerprint(identity(settings(**other)), stored) != stored
+    stored = fingerprint(destination_identity(settings()), None)
+    assert fingerprint(destination_identity(settings()), stored) == stored
+    assert fingerprint(destination_identity(settings(**other)), stored) != stored
 
 
 def test_what_is_neither_makes_no_difference() -> None:
-    stored = fingerprint(identity(settings()), None)
+    stored = fingerprint(destination_identity(settings()), None)
     tuned = settings(batch_size=100, timeout="3s", retry_max="1h", headers={"authorization": "Bearer one"})
-    assert fingerprint(identity(tuned), stored) == stored
+    assert fingerprint(destination_identity(tuned), stored) == stored
 
 
 def test_a_renewed_certificate_is_another_one(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("one")
-    stored = fingerprint(identity(settings(ca_file=str(file))), None)
+    stored = fingerprint(destination_identity(settings(ca_file=str(file))), None)
     file.write_text("another")
-    assert fingerprint(identity(settings(ca_file=str(file))), stored) != stored
+    assert fingerprint(destination_identity(settings(ca_file=str(file))), stored) != stored
 
 
 def test_a_proxy_is_part_of_it_only_if_it_is_set() -> None:
     before = b'["http", "https://hr.example.com/hook", {"authorization": "Bearer one"}, [], null, null, null]'
-    assert identity(settings()) == before
-    assert identity(settings(proxy="http://proxy.example:3128")) != before
+    assert destination_identity(settings()) == before
+    assert destination_identity(settings(proxy="http://proxy.example:3128")) != before
 
 
 def test_it_tells_nothing_and_is_another_one_for_each_file() -> None:
-    first, second = (fingerprint(identity(settings()), None) for _ in range(2))
+    first, second = (fingerprint(destination_identity(settings()), None) for _ in range(2))
     assert first != second
     assert "one" not in first
     assert len(first) == 16 + 1 + 16

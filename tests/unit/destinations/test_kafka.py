@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from notifier.config.brokers import KafkaSettings
-from notifier.destinations.kafka import configuration, outcome_of
+from notifier.destinations.kafka import outcome_of, producer_configuration
 from notifier.destinations.outcome import AttemptResult, FailureScope
 
 
@@ -51,7 +51,7 @@ def test_an_error_has_its_reason(code: int, words: str, reason: AttemptResult, s
 )
 def test_the_protocol_follows_from_tls_and_the_login(keys: dict[str, object], protocol: str) -> None:
     written = {"type": "kafka", "servers": "a:1", "topic": "t", **keys}
-    made = configuration(KafkaSettings.model_validate(written))
+    made = producer_configuration(KafkaSettings.model_validate(written))
     assert made["security.protocol"] == protocol
     assert (made["acks"], made["enable.idempotence"]) == ("all", True)
     assert ("ssl.ca.location" in made) == ("SSL" in protocol)
@@ -63,6 +63,6 @@ def test_certificate_files_are_handed_over(tmp_path: Path) -> None:
     for file in files.values():
         file.write_text("x")
     written = {"type": "kafka", "servers": "a:1", "topic": "t", **{key: str(file) for key, file in files.items()}}
-    made = configuration(KafkaSettings.model_validate(written))
+    made = producer_configuration(KafkaSettings.model_validate(written))
     assert made["ssl.ca.location"] == str(files["ca_file"])
     assert made["ssl.certificate.location"] == made["ssl.key.location"] == str(files["client_cert_file"])

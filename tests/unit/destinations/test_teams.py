@@ -32,7 +32,7 @@ def make(session: aiohttp.ClientSession, clock: "FakeClock") -> Make:
 
 
 def message(events: "Sequence[Event]", *, digest: bool) -> bytes:
-    return teams.body(lay_out(events, Templates(None, print), digest=digest, fits=teams.fits))
+    return teams.request_body(lay_out(events, Templates(None, print), digest=digest, fits=teams.fits))
 
 
 def card(body: bytes) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Service:
 
 def read_slack(layout: Layout) -> str:
     """Check what Slack demands of any message, and return all text of its blocks."""
-    content = orjson.loads(slack.body(layout))
+    content = orjson.loads(slack.request_body(layout))
     assert 0 < len(content["text"]) <= 5 * 4000
     assert not set("<>") & set(content["text"])
     assert content["mrkdwn"] is False
@@ -68,7 +68,7 @@ def read_slack(layout: Layout) -> str:
 
 def read_teams(layout: Layout) -> str:
     """Check what Teams demands of any message, and return all text of its card."""
-    body = teams.body(layout)
+    body = teams.request_body(layout)
     assert len(body) <= 28_000 / 2
     (attachment,) = orjson.loads(body)["attachments"]
     blocks = attachment["content"]["body"]

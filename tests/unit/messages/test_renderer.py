@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from notifier.delivery.preview import group_into_requests
-from notifier.destinations.base import Grouping, Preparing, Previewing
+from notifier.destinations.base import Grouping, SupportsPrepare, SupportsPreview
 from notifier.destinations.registry import build
 from notifier.messages.variables import session_of
 from notifier.store.tables.outbox import Delivery
@@ -38,7 +38,7 @@ def make(request: pytest.FixtureRequest, session: aiohttp.ClientSession, clock: 
 async def shown(destination: Any, deliveries: list[Delivery]) -> list[tuple[str, ...]]:
     """Return the lines of the messages that deliveries become."""
     groups = group_into_requests(deliveries, destination, 1.0)
-    assert isinstance(destination, Previewing)
+    assert isinstance(destination, SupportsPreview)
     return [(await destination.preview(group)).lines async for group in groups]
 
 
@@ -71,7 +71,7 @@ async def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     some = make(digest_above=12)
-    assert some.grouping == Grouping(10, digest_above=12, together=session_of)
+    assert some.grouping == Grouping(10, digest_above=12, group_key=session_of)
     waiting = deliveries(*(make_event(number) for number in range(1, 14)))
     assert [len(lines) for lines in await shown(some, waiting[:12])] == [11, 3]
     (digest,) = await shown(some, waiting)
@@ -95,7 +95,7 @@ async def test_own_templates_speak_and_are_read_before_the_first_message_and_aga
     file = tmp_path / "completed.j2"
     file.write_text("{{ person | bold }} a terminé {{ training }}")
     destination = make(templates=str(tmp_path))
-    assert isinstance(destination, Preparing)
+    assert isinstance(destination, SupportsPrepare)
     await destination.prepare()
     file.write_text("{{ person }}: {{ training }}")
     assert await shown(destination, deliveries(make_event())) == [("David Ball a terminé Ladder Safety",)]

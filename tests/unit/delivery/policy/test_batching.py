@@ -96,7 +96,7 @@ def sessions(*names: str | None) -> list[Delivery]:
     return [Delivery(replace(event(number), type=name or ""), "there") for number, name in enumerate(names, 1)]
 
 
-BY_SESSION = Grouping(10, digest_above=100, together=lambda event: event.type or None)
+BY_SESSION = Grouping(10, digest_above=100, group_key=lambda event: event.type or None)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: lis
 
 
 def test_a_full_group_does_not_wait_and_another_one_waits_from_the_detection_on() -> None:
-    grouping = Grouping(100, wait=1.0)
+    grouping = Grouping(100, wait_seconds=1.0)
     assert len(batch(waiting(100), grouping).deliveries) == 100
     assert batch(waiting(2), grouping, now_ms=NOW + 250) == Batch(wait_seconds=0.75)
     assert len(batch(waiting(2), grouping, now_ms=NOW + 1000).deliveries) == 2
@@ -131,7 +131,7 @@ def test_a_full_group_does_not_wait_and_another_one_waits_from_the_detection_on(
 
 def test_a_second_attempt_does_not_wait_for_company() -> None:
     queue = [waiting(1, attempts=1)[0], *waiting(2)[1:]]
-    assert len(batch(queue, Grouping(100, wait=1.0)).deliveries) == 2
+    assert len(batch(queue, Grouping(100, wait_seconds=1.0)).deliveries) == 2
 
 
 @given(st.integers(2, 1000))

@@ -105,8 +105,8 @@ async def test_a_batch_of_megabytes_arrives_whole(
 
 
 def test_batches_wait_for_company_and_single_events_do_not(make: Make) -> None:
-    assert make("http://127.0.0.1").grouping == Grouping(size=1, wait=0.0)
-    assert make("http://127.0.0.1", batch_size=5, batch_wait="2s").grouping == Grouping(size=5, wait=2.0)
+    assert make("http://127.0.0.1").grouping == Grouping(size=1, wait_seconds=0.0)
+    assert make("http://127.0.0.1", batch_size=5, batch_wait="2s").grouping == Grouping(size=5, wait_seconds=2.0)
 
 
 async def test_an_endless_answer_that_begins_with_a_yes_is_a_yes(

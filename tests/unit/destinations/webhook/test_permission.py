@@ -10,7 +10,7 @@ from aiohttp import web
 from notifier.config.webhooks import HttpSettings
 from notifier.destinations.outcome import AttemptResult, FailureScope
 from notifier.destinations.webhook.destination import HttpDestination
-from notifier.destinations.webhook.permission import KEPT_SECONDS, Permission, permission_in
+from notifier.destinations.webhook.permission import VALID_SECONDS, Permission, parse_permission
 from notifier.store.tables.outbox import Delivery
 from tests.support.clocks import FakeClock
 from tests.support.destinations import MakeEvent, Receiver
@@ -33,7 +33,7 @@ ORIGIN = "notifier.example.com"
     ],
 )
 def test_only_a_clear_answer_is_a_permission(status: int, headers: dict[str, str], expected: Permission | None) -> None:
-    assert permission_in(status, headers, ORIGIN) == expected
+    assert parse_permission(status, headers, ORIGIN) == expected
 
 
 Send = Callable[[], Any]
@@ -76,7 +76,7 @@ async def test_the_receiver_is_asked_once_a_day_before_anything_is_sent(
     assert requests[0].headers["WebHook-Request-Rate"] == "90"
     assert requests[0].path == "/in"
     assert {request.headers["Origin"] for request in requests[1:]} == {ORIGIN}
-    clock.advance(KEPT_SECONDS)
+    clock.advance(VALID_SECONDS)
     assert (await send()).reason is AttemptResult.DELIVERED
     assert [request.method for request in requests[4:]] == ["OPTIONS", "POST"]
 
