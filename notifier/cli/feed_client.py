@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from notifier.cli.errors import CommandError
 from notifier.daemon.socket_path import socket_path
-from notifier.web.feed.sse import POSITION
+from notifier.web.feed.sse import POSITION_HEADER
 
 RECONNECT_SECONDS: Final = 0.5
 """Seconds between two attempts to reconnect to the daemon."""
@@ -118,7 +118,7 @@ def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | 
     That is `known` or, if `known` is None (at the first connection), the number in a header of the answer. Returns None
     if that header is missing, because older daemons do not send it.
     """
-    said = answer.headers.get(POSITION, "")
+    said = answer.headers.get(POSITION_HEADER, "")
     return int(said) if known is None and said.isdecimal() else known
 
 

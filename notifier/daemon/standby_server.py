@@ -19,7 +19,7 @@ from notifier.daemon.socket_path import socket_path
 from notifier.daemon.standby_reload import StandbyReloader
 from notifier.store.errors import StoreError
 from notifier.store.opening import open_to_read, store_address
-from notifier.web.listening.sockets import ListenError, tcp_sockets, unix_socket
+from notifier.web.listening.sockets import ListenError, open_tcp_sockets, open_unix_socket
 from notifier.web.metrics.snapshot import CONTENT_TYPE
 from notifier.web.responses import done
 
@@ -78,7 +78,7 @@ class StandbyServer:
 
         An address that cannot be bound is logged. Raises ListenError if the owner's socket cannot be bound.
         """
-        self._owners = await self._serve([unix_socket(socket_path(self._settings.store.path))], owner=True)
+        self._owners = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
         await self._serve_others()
 
     async def follow_settings(self) -> None:
@@ -109,9 +109,9 @@ class StandbyServer:
             return [listener.dup() for listener in self._handed_over]
         match self._settings.http.listen:
             case TcpAddress() as address:
-                return await tcp_sockets(address)
+                return await open_tcp_sockets(address)
             case UnixAddress(path) if path != socket_path(self._settings.store.path):
-                return [unix_socket(path)]
+                return [open_unix_socket(path)]
             case _:
                 return []
 

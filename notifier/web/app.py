@@ -32,9 +32,9 @@ from notifier.web.requests import ReleaseRequest, WrongRequestError, parse_body
 from notifier.web.responses import CONTROL, done, error_answer, json_answer
 from notifier.web.routes import deliveries, people
 from notifier.web.routes import feed as feed_routes
-from notifier.web.security.guard import FORMS, GUARD, LINK, Guard, caller
-from notifier.web.security.guesses import refuse_guess
-from notifier.web.security.headers import add_headers
+from notifier.web.security.guard import FORM_PATHS, GUARD, SIGN_IN_LINK_PATH, Guard, caller
+from notifier.web.security.guess_limiter import refuse_wrong_token
+from notifier.web.security.headers import add_default_headers
 from notifier.web.security.origin import SAFE_METHODS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def make_app(
 ) -> web.Application:
     """Return the web application of a daemon, in which the body of a request must arrive within `body_seconds`."""
     app = web.Application(middlewares=[_errors, _refusals(guard, body_seconds)], client_max_size=_MOST_OF_A_BODY)
-    app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(add_default_headers)
     app[CONTROL] = control
     app[GUARD] = guard
     app[_FOR_ALL] = SharedPage()
@@ -96,7 +96,7 @@ def make_app(
             web.post("/v1/reload", _reload),
             *deliveries.routes(),
             *people.routes(),
-            web.post(LINK, _sign_in_link(sign_in)),
+            web.post(SIGN_IN_LINK_PATH, _sign_in_link(sign_in)),
             *Pages(frame).routes(),
             *EventPages(frame).routes(),
             *DeliveryPages(frame).routes(),
@@ -111,8 +111,8 @@ def make_app(
 def _refusals(guard: Guard, body_seconds: float) -> Any:
     @web.middleware
     async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if guard.is_guess(request):
-            return await refuse_guess(request, guard.guesses)
+        if guard.has_wrong_token(request):
+            return await refuse_wrong_token(request, guard.guess_limiter)
         refused = guard.refusal(request)
         if refused is not None:
             needs_token = refused[0] == HTTPStatus.UNAUTHORIZED
@@ -126,14 +126,14 @@ def _refusals(guard: Guard, body_seconds: float) -> Any:
             answer.force_close()
             return answer
         is_known = request.match_info.http_exception is None
-        if request.method not in SAFE_METHODS and is_known and request.path not in FORMS:
+        if request.method not in SAFE_METHODS and is_known and request.path not in FORM_PATHS:
             _log.info(
                 "a request that changes state",
                 extra={
                     "method": request.method,
                     "path": request.path,
                     "by": caller(request),
-                    "transport": connection_of(request).came_by.value,
+                    "transport": connection_of(request).listener_kind.value,
                 },
             )
         return await handler(request)

@@ -19,20 +19,26 @@ from notifier.web.dashboard.templating import Rendering
 from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import Connections
 from notifier.web.listening.limits import ConnectionLimits, limits_of_process
-from notifier.web.listening.sockets import BACKLOG, ListenError, is_reached_from_elsewhere, tcp_sockets, unix_socket
-from notifier.web.listening.transport import Transport
+from notifier.web.listening.sockets import (
+    BACKLOG,
+    ListenError,
+    is_reachable_by_other_machines,
+    open_tcp_sockets,
+    open_unix_socket,
+)
+from notifier.web.listening.transport import ListenerKind
 from notifier.web.security.guard import Guard
-from notifier.web.security.guesses import Guesses
+from notifier.web.security.guess_limiter import GuessLimiter
 from notifier.web.security.links import SignInLinks
 from notifier.web.security.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
-TRY_EVERY_SECONDS: Final = 10.0
+RETRY_INTERVAL_SECONDS: Final = 10.0
 """Seconds between two tries to listen on the configured address."""
 
-_SHUTDOWN = 0.5
-_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the configuration decides where to listen
+_SHUTDOWN_SECONDS = 0.5
+_LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the configuration decides where to listen
 
 
 class _ProtocolLog(logging.LoggerAdapter[logging.Logger]):
@@ -68,23 +74,23 @@ class LocalServer:
         self._socket_path = socket_path
         self._handed_over = list(handed_over)
         self._problem: str | None = None
-        self._trying: asyncio.Task[None] | None = None
+        self._retry_task: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []
         self._has_unix_socket = False
         clock = SystemClock()
         sessions = Sessions(clock)
-        self._connections = Connections(limits or limits_of_process(), sessions.end_old)
-        guard = Guard(self._token, sessions, Guesses(clock), anonymous=settings.anonymous)
+        self._connections = Connections(limits or limits_of_process(), sessions.end_expired)
+        guard = Guard(self._token, sessions, GuessLimiter(clock), anonymous=settings.anonymous)
         rendering = Rendering()
-        self._sign_in = SignIn(guard, SignInLinks(clock), rendering, self._address)
-        self.app = make_app(control, feed, guard, rendering, self._sign_in, self._connections.limits.body)
-        self._runner = web.AppRunner(self.app, shutdown_timeout=_SHUTDOWN)
+        self._sign_in = SignIn(guard, SignInLinks(clock), rendering, self._dashboard_url_or_empty)
+        self.app = make_app(control, feed, guard, rendering, self._sign_in, self._connections.limits.body_seconds)
+        self._runner = web.AppRunner(self.app, shutdown_timeout=_SHUTDOWN_SECONDS)
 
     @property
     def url(self) -> str | None:
         """The dashboard's address for a browser on this machine; None if the server listens on no port."""
-        for place in self.places:
-            host = _LOOPBACK_OF.get(place[0]) or place[0]
+        for place in self.addresses:
+            host = _LOOPBACK_FOR_WILDCARD.get(place[0]) or place[0]
             return f"http://{TcpAddress(host, place[1])}/"
         return None
 
@@ -92,12 +98,12 @@ class LocalServer:
         """Return a link that signs a browser in once; None if the server listens on no port."""
         return self._sign_in.make_link()
 
-    def _address(self) -> str | None:
+    def _dashboard_url_or_empty(self) -> str | None:
         """Return `url` or, if there is no port, "" if there is a Unix socket besides the owner's, else None."""
         return self.url or ("" if self._has_unix_socket else None)
 
     @property
-    def places(self) -> list[tuple[str, int]]:
+    def addresses(self) -> list[tuple[str, int]]:
         """The addresses and ports that the server listens on."""
         found = [it.getsockname() for server in self._servers for it in server.sockets if it.family != socket.AF_UNIX]
         return [(str(place[0]), int(place[1])) for place in found]
@@ -115,19 +121,19 @@ class LocalServer:
         Raises ListenError if the Unix socket cannot be bound.
         """
         await self._runner.setup()
-        await self._serve(unix_socket(self._socket_path), Transport.OWNER)
+        await self._serve_on(open_unix_socket(self._socket_path), ListenerKind.OWNER)
         if not await self._try_to_listen():
             _log.error(
                 "the HTTP interface does not listen, because its address cannot be bound; it is tried again",
                 extra={"detail": self._problem},
             )
-            self._trying = asyncio.create_task(self._try_again(), name="listen")
+            self._retry_task = asyncio.create_task(self._retry_listening(), name="listen")
 
     async def stop(self) -> None:
         """Close all listeners and their connections."""
-        if self._trying is not None:
-            self._trying.cancel()
-            await asyncio.wait([self._trying])
+        if self._retry_task is not None:
+            self._retry_task.cancel()
+            await asyncio.wait([self._retry_task])
         for server in self._servers:
             server.close()
         self._connections.stop()
@@ -135,9 +141,9 @@ class LocalServer:
         for listener in self._handed_over:
             listener.close()
 
-    async def _try_again(self) -> None:
+    async def _retry_listening(self) -> None:
         while True:
-            await asyncio.sleep(TRY_EVERY_SECONDS)
+            await asyncio.sleep(RETRY_INTERVAL_SECONDS)
             if await self._try_to_listen():
                 _log.info("the HTTP interface is available again", extra={"dashboard": self.url})
                 return
@@ -159,35 +165,35 @@ class LocalServer:
         match self._listen:
             case UnixAddress(path):
                 if path != self._socket_path:
-                    await self._serve(unix_socket(path), Transport.UNIX)
+                    await self._serve_on(open_unix_socket(path), ListenerKind.UNIX)
             case TcpAddress() as address:
-                for listener in await tcp_sockets(address):
-                    await self._serve(listener, Transport.TCP)
+                for listener in await open_tcp_sockets(address):
+                    await self._serve_on(listener, ListenerKind.TCP)
             case None:
                 pass
 
     async def _serve_handed_over(self) -> None:
-        if not self._token and any(map(is_reached_from_elsewhere, self._handed_over)):
+        if not self._token and any(map(is_reachable_by_other_machines, self._handed_over)):
             raise ListenError(
                 "systemd passes a socket that other machines can connect to, but there is no [http] token: set one,"
                 " or let the socket's unit listen on 127.0.0.1"
             )
         for listener in self._handed_over:
-            await self._serve(listener, Transport.UNIX if listener.family == socket.AF_UNIX else Transport.TCP)
+            await self._serve_on(listener, ListenerKind.UNIX if listener.family == socket.AF_UNIX else ListenerKind.TCP)
 
-    async def _serve(self, listener: socket.socket, transport: Transport) -> None:
+    async def _serve_on(self, listener: socket.socket, listener_kind: ListenerKind) -> None:
         manager = self._runner.server
         if manager is None:
             raise RuntimeError("the application is set up first")
-        protocol = self._connections.factory(
-            transport,
+        protocol = self._connections.protocol_factory(
+            listener_kind,
             manager,
             access_log=None,
             logger=_ProtocolLog(_log),
             # Bodies are not decompressed, because a small one may expand to gigabytes.
             auto_decompress=False,
-            lingering_time=self._connections.limits.body,
+            lingering_time=self._connections.limits.body_seconds,
         )
         server = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=BACKLOG)
         self._servers.append(server)
-        self._has_unix_socket |= transport is Transport.UNIX
+        self._has_unix_socket |= listener_kind is ListenerKind.UNIX

@@ -41,7 +41,7 @@ from notifier.web.daemon_api import (
     UnknownPersonError,
     UnknownRecordError,
 )
-from notifier.web.feed.broadcast import Pace
+from notifier.web.feed.broadcast import StreamTiming
 from notifier.web.feed.service import Feed
 from notifier.web.listening.limits import ConnectionLimits
 from notifier.web.queries import DeliveryPage
@@ -295,7 +295,9 @@ class Interface:
         return answer
 
 
-PACE = Pace(batch=0.02, patience=0.5, keep_alive=0.3, look=0.05)
+TIMING = StreamTiming(
+    batch_seconds=0.02, slow_reader_seconds=0.5, keep_alive_seconds=0.3, disconnect_check_seconds=0.05
+)
 MOST_READERS = 8
 
 Open = Callable[..., Awaitable[Interface]]
@@ -339,7 +341,7 @@ def listen(resources: AsyncExitStack, store: FileStore, reader: StoreReader, tmp
         is_open = not token if anonymous is None else anonymous
         settings = HttpInterfaceSettings.model_validate({"listen": address, "token": token, "anonymous": is_open})
         path = path or tmp_path / "notifier.db.sock"
-        feed = Feed(reader, lambda: ["acme", "other"], pace=PACE, most_readers=MOST_READERS)
+        feed = Feed(reader, lambda: ["acme", "other"], timing=TIMING, most_readers=MOST_READERS)
         server = LocalServer(daemon, feed, settings, path, handed_over, limits)
         resources.push_async_callback(server.stop)
         await server.start()
@@ -353,7 +355,7 @@ def listen(resources: AsyncExitStack, store: FileStore, reader: StoreReader, tmp
             feed,
             server,
             path,
-            server.places[0][1] if server.places else 0,
+            server.addresses[0][1] if server.addresses else 0,
             over_tcp,
             over_socket,
             server.stop,

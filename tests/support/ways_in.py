@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from notifier.web.listening.transport import Transport
+from notifier.web.listening.transport import ListenerKind
 from notifier.web.security.guard import GUARD
 from notifier.web.security.sessions import cookie_name
 
@@ -22,7 +22,7 @@ WRONG: Final = "wrong-horse-battery-staple"
 class Way:
     """A listener, and how it is configured."""
 
-    transport: Transport
+    transport: ListenerKind
     token: str = ""
     anonymous: bool = False
 
@@ -33,31 +33,31 @@ class Way:
     @property
     def is_trusted(self) -> bool:
         """Whether everything may be done here without credentials."""
-        return self.transport is Transport.OWNER or self.anonymous
+        return self.transport is ListenerKind.OWNER or self.anonymous
 
     @property
     def takes_any_name(self) -> bool:
         """Whether the token takes the place of the check of the name."""
-        return bool(self.token) and self.transport is not Transport.OWNER
+        return bool(self.token) and self.transport is not ListenerKind.OWNER
 
     async def open(self, listen: "Open", folder: Path) -> "Entrance":
         """Open an interface, and return the way into it."""
-        configured = f"unix:{folder}/configured.sock" if self.transport is Transport.UNIX else "127.0.0.1:0"
+        configured = f"unix:{folder}/configured.sock" if self.transport is ListenerKind.UNIX else "127.0.0.1:0"
         interface = await listen(configured, self.token, anonymous=self.anonymous)
-        socket = folder / "configured.sock" if self.transport is Transport.UNIX else interface.socket
-        return Entrance(self, interface, None if self.transport is Transport.TCP else socket)
+        socket = folder / "configured.sock" if self.transport is ListenerKind.UNIX else interface.socket
+        return Entrance(self, interface, None if self.transport is ListenerKind.TCP else socket)
 
 
 WAYS: Final = (
-    Way(Transport.TCP),
-    Way(Transport.TCP, token=TOKEN),
-    Way(Transport.TCP, anonymous=True),
-    Way(Transport.UNIX),
-    Way(Transport.UNIX, token=TOKEN),
-    Way(Transport.UNIX, anonymous=True),
-    Way(Transport.OWNER),
-    Way(Transport.OWNER, token=TOKEN),
-    Way(Transport.OWNER, anonymous=True),
+    Way(ListenerKind.TCP),
+    Way(ListenerKind.TCP, token=TOKEN),
+    Way(ListenerKind.TCP, anonymous=True),
+    Way(ListenerKind.UNIX),
+    Way(ListenerKind.UNIX, token=TOKEN),
+    Way(ListenerKind.UNIX, anonymous=True),
+    Way(ListenerKind.OWNER),
+    Way(ListenerKind.OWNER, token=TOKEN),
+    Way(ListenerKind.OWNER, anonymous=True),
 )
 
 

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from notifier.web.daemon_api import ActionResult
 from notifier.web.dashboard.templating import Rendering, moved
 from notifier.web.security.guard import Guard, caller
-from notifier.web.security.guesses import slow_down
+from notifier.web.security.guess_limiter import delay_wrong_token
 from notifier.web.security.links import VALID_SECONDS, SignInLinks
 from notifier.web.security.sessions import cookie_name
 
@@ -94,7 +94,7 @@ class SignIn:
             return await self._page(
                 place, 403, "This browser does not send the origin of the form: use another browser."
             )
-        if not isinstance(token, str) or not self._guard.is_token(token):
+        if not isinstance(token, str) or not self._guard.is_right_token(token):
             return await self._wrong(request, place)
         answer = moved(place)
         # A proxy in front of this server may use TLS; only the origin shows that.
@@ -104,7 +104,7 @@ class SignIn:
     async def _wrong(self, request: web.Request, place: str) -> web.Response:
         if not self._guard.token:
             return await self._page(place, 403, "No token is configured to sign in with: run `notifier dashboard`.")
-        if wait := await slow_down(request, self._guard.guesses):
+        if wait := await delay_wrong_token(request, self._guard.guess_limiter):
             page = await self._page(place, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
             page.headers[hdrs.RETRY_AFTER] = str(wait)
             return page

@@ -20,29 +20,29 @@ from notifier.store.queries.feed import EventFilter, EventPage
 from notifier.store.reader import StoreReader
 from notifier.web.feed.sse import KEEP_ALIVE, FrameBatch, Tail, batch
 from notifier.web.feed.subscriber import Subscriber
-from notifier.web.feed.time_budget import Duty
+from notifier.web.feed.time_budget import TimeBudget
 
 _log = logging.getLogger(__name__)
 
-_SHARE: Final = 0.05
-_TAIL: Final = 4_000_000
-_BATCH: Final = 128_000
-_EVENTS: Final = 500
+_EVENT_LOOP_SHARE: Final = 0.05
+_TAIL_BYTES: Final = 4_000_000
+_BATCH_BYTES: Final = 128_000
+_EVENTS_PER_READ: Final = 500
 _STORE_RETRY_SECONDS: Final = 1.0
 
 
-class Pace(Struct, frozen=True):
-    """The times for serving readers, in seconds.
+class StreamTiming(Struct, frozen=True):
+    """The intervals and time limits for serving readers.
 
-    `batch` is the time for which events are collected before they are sent. `patience` is the time in which a reader
-    must receive a batch. `keep_alive` is the longest time without sending anything. `look` is the time within which a
-    closed connection is noticed.
+    Events are collected for `batch_seconds` before they are sent. A reader that does not receive a batch within
+    `slow_reader_seconds` is disconnected. A reader to which nothing was sent for `keep_alive_seconds` gets a keep-alive
+    line. A closed connection is noticed within `disconnect_check_seconds`.
     """
 
-    batch: float = 0.1
-    patience: float = 30.0
-    keep_alive: float = 15.0
-    look: float = 1.0
+    batch_seconds: float = 0.1
+    slow_reader_seconds: float = 30.0
+    keep_alive_seconds: float = 15.0
+    disconnect_check_seconds: float = 1.0
 
 
 class TooManyReadersError(Exception):
@@ -52,59 +52,59 @@ class TooManyReadersError(Exception):
 class Stream:
     """Sends stored events to readers.
 
-    `most_readers` is the most readers at once, and `most_of_peer` the most from one peer.
+    `most_readers` is the most readers at once, and `most_per_peer` the most from one peer.
     """
 
-    def __init__(self, reader: StoreReader, pace: Pace, most_readers: int, most_of_peer: int) -> None:
+    def __init__(self, reader: StoreReader, timing: StreamTiming, most_readers: int, most_per_peer: int) -> None:
         self._reader = reader
-        self._pace = pace
+        self._timing = timing
         self._most_readers = most_readers
-        self._most_of_peer = most_of_peer
-        self._duty = Duty(_SHARE)
-        self._places: Counter[str] = Counter()
+        self._most_per_peer = most_per_peer
+        self._time_budget = TimeBudget(_EVENT_LOOP_SHARE)
+        self._readers_by_peer: Counter[str] = Counter()
         self._readers: set[Subscriber] = set()
-        self._news = asyncio.Event()
+        self._new_events = asyncio.Event()
         self._tail: Tail | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._serve_task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._in_trouble = False
+        self._has_store_failed = False
 
     @property
     def readers(self) -> int:
         """The number of readers."""
-        return self._places.total()
+        return self._readers_by_peer.total()
 
     def wake(self) -> None:
         """Notify the stream of new events in the store."""
-        self._news.set()
+        self._new_events.set()
 
-    def take_place(self, peer: str) -> None:
-        """Count one more reader of a peer; the caller has to call `leave_place` later. Raises TooManyReadersError."""
+    def register_reader(self, peer: str) -> None:
+        """Count a new reader of a peer until `unregister_reader` is called. Raises TooManyReadersError."""
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
-        if self._places.total() >= self._most_readers:
+        if self._readers_by_peer.total() >= self._most_readers:
             raise TooManyReadersError(f"the stream already has {self._most_readers} readers, which is the limit")
-        if self._places[peer] >= self._most_of_peer:
+        if self._readers_by_peer[peer] >= self._most_per_peer:
             raise TooManyReadersError(
-                f"the stream already has {self._most_of_peer} readers from your address, which is the limit"
+                f"the stream already has {self._most_per_peer} readers from your address, which is the limit"
             )
-        self._places[peer] += 1
+        self._readers_by_peer[peer] += 1
 
-    def leave_place(self, peer: str) -> None:
+    def unregister_reader(self, peer: str) -> None:
         """Count one reader fewer for a peer."""
-        self._places[peer] -= 1
-        if not self._places[peer]:
-            del self._places[peer]
+        self._readers_by_peer[peer] -= 1
+        if not self._readers_by_peer[peer]:
+            del self._readers_by_peer[peer]
 
     async def serve(self, reader: Subscriber) -> None:
         """Serve a reader until it or its connection ends."""
         if self._stopped:
             return
         self._readers.add(reader)
-        self._news.set()
-        if self._serving is None or self._serving.done():
-            self._serving = asyncio.create_task(self._serve(), name="stream")
-            self._serving.add_done_callback(self._served)
+        self._new_events.set()
+        if self._serve_task is None or self._serve_task.done():
+            self._serve_task = asyncio.create_task(self._serve(), name="stream")
+            self._serve_task.add_done_callback(self._on_serve_task_done)
         try:
             await reader.ended
         finally:
@@ -115,13 +115,13 @@ class Stream:
         self._stopped = True
         for reader in self._readers:
             reader.end()
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
+        if self._serve_task is not None:
+            self._serve_task.cancel()
+            await asyncio.wait([self._serve_task])
 
-    def _served(self, serving: asyncio.Task[None]) -> None:
+    def _on_serve_task_done(self, task: asyncio.Task[None]) -> None:
         """Disconnect all readers if the task that serves them has failed; it starts again when they reconnect."""
-        fault = None if serving.cancelled() else serving.exception()
+        fault = None if task.cancelled() else task.exception()
         if fault is not None:
             _log.critical("an internal error; readers of the stream are disconnected", exc_info=fault)
             self._tail = None
@@ -131,101 +131,101 @@ class Stream:
     async def _serve(self) -> None:
         while self._readers:
             try:
-                left = await self._round()
-                self._in_trouble = False
+                remaining = await self._serve_round()
+                self._has_store_failed = False
             except StoreError as error:
-                if not self._in_trouble:
+                if not self._has_store_failed:
                     _log.error(error.message, extra={"reason": error.reason})
-                self._in_trouble = True
+                self._has_store_failed = True
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
                 continue
-            match left:
-                case _Left.MORE:
+            match remaining:
+                case _RemainingWork.MORE_EVENTS:
                     await asyncio.sleep(0)
-                case _Left.TAKING:
-                    await asyncio.sleep(self._pace.batch)
-                case _Left.NOTHING:
-                    await asyncio.sleep(self._pace.batch)
-                    await self._until_news()
+                case _RemainingWork.UNSENT:
+                    await asyncio.sleep(self._timing.batch_seconds)
+                case _RemainingWork.NOTHING:
+                    await asyncio.sleep(self._timing.batch_seconds)
+                    await self._wait_for_new_events()
         self._tail = None
 
-    async def _until_news(self) -> None:
+    async def _wait_for_new_events(self) -> None:
         try:
-            async with asyncio.timeout(self._pace.look):
-                await self._news.wait()
+            async with asyncio.timeout(self._timing.disconnect_check_seconds):
+                await self._new_events.wait()
         except TimeoutError:
             return
 
-    async def _round(self) -> "_Left":
+    async def _serve_round(self) -> "_RemainingWork":
         """Serve each ready reader once, and return the kind of work left. Raises StoreError."""
-        tail, is_whole = await self._extended()
+        tail, is_whole = await self._extend_tail()
         batches: dict[tuple[int, EventFilter], FrameBatch] = {}
-        lefts = {_Left.NOTHING if is_whole else _Left.MORE}
+        remaining = {_RemainingWork.NOTHING if is_whole else _RemainingWork.MORE_EVENTS}
         for reader in tuple(self._readers):
             if reader.ended.done():
                 continue
-            if reader.is_gone:
+            if reader.is_disconnected:
                 reader.end()
-            elif reader.is_taking:
-                self._lose_patience(reader)
-                lefts.add(_Left.TAKING)
+            elif reader.has_unsent_data:
+                self._drop_if_too_slow(reader)
+                remaining.add(_RemainingWork.UNSENT)
             elif reader.after < tail.end:
-                asked = reader.after, reader.chosen
-                if asked not in batches:
-                    batches[asked] = await self._batch(tail, *asked)
-                await self._hand(reader, batches[asked])
-                lefts.add(_Left.MORE if reader.after < tail.end else _Left.NOTHING)
-            elif reader.idle_for() >= self._pace.keep_alive:
-                await self._hand(reader, FrameBatch(KEEP_ALIVE, reader.after))
-            await self._duty.rest()
-        return max(lefts)
+                batch_key = reader.after, reader.chosen
+                if batch_key not in batches:
+                    batches[batch_key] = await self._read_batch(tail, *batch_key)
+                await self._send(reader, batches[batch_key])
+                remaining.add(_RemainingWork.MORE_EVENTS if reader.after < tail.end else _RemainingWork.NOTHING)
+            elif reader.seconds_since_send() >= self._timing.keep_alive_seconds:
+                await self._send(reader, FrameBatch(KEEP_ALIVE, reader.after))
+            await self._time_budget.rest()
+        return max(remaining)
 
-    async def _extended(self) -> tuple[Tail, bool]:
+    async def _extend_tail(self) -> tuple[Tail, bool]:
         """Add a page of events to the tail; return the tail, and whether it is complete now. Raises StoreError."""
-        self._news.clear()
+        self._new_events.clear()
         if self._tail is None:
-            self._tail = Tail(await self._reader.run_patiently(feed.position), _TAIL)
-        page = await self._read(self._tail.end, EventFilter())
-        with self._duty.work():
+            self._tail = Tail(await self._reader.run_patiently(feed.position), _TAIL_BYTES)
+        page = await self._read_page(self._tail.end, EventFilter())
+        with self._time_budget.measure_work():
             self._tail.extend(page.events, page.next)
         return self._tail, page.ended
 
-    async def _batch(self, tail: Tail, after: int, chosen: EventFilter) -> FrameBatch:
+    async def _read_batch(self, tail: Tail, after: int, chosen: EventFilter) -> FrameBatch:
         """Return the chosen events after number `after`: from the tail if it still has them, else from the store."""
         if after >= tail.start:
-            with self._duty.work():
-                return tail.batch(after, chosen, _BATCH)
-        page = await self._read(after, chosen)
-        with self._duty.work():
+            with self._time_budget.measure_work():
+                return tail.batch(after, chosen, _BATCH_BYTES)
+        page = await self._read_page(after, chosen)
+        with self._time_budget.measure_work():
             return batch(page)
 
-    async def _read(self, after: int, chosen: EventFilter) -> EventPage:
+    async def _read_page(self, after: int, chosen: EventFilter) -> EventPage:
         """Return a page of events; its reading counts as work, because it delays deliveries, which need the store."""
-        page, seconds = await self._reader.run_patiently(_timed_page, after, chosen)
-        self._duty.add(seconds)
+        page, seconds = await self._reader.run_patiently(_read_page_timed, after, chosen)
+        self._time_budget.add(seconds)
         return page
 
-    async def _hand(self, reader: Subscriber, following: FrameBatch) -> None:
-        with self._duty.work():
+    async def _send(self, reader: Subscriber, following: FrameBatch) -> None:
+        with self._time_budget.measure_work():
             reader.after = following.last
             if following.written:
-                await reader.hand(following.written)
+                await reader.send(following.written)
 
-    def _lose_patience(self, reader: Subscriber) -> None:
-        if reader.idle_for() >= self._pace.patience:
+    def _drop_if_too_slow(self, reader: Subscriber) -> None:
+        if reader.seconds_since_send() >= self._timing.slow_reader_seconds:
             _log.info("a reader of the stream is too slow and was disconnected; it can reconnect and resume")
             reader.drop()
 
 
-class _Left(IntEnum):
+class _RemainingWork(IntEnum):
     """The work left after a round: nothing, only to wait until readers have received their batches, or more events."""
 
     NOTHING = 0
-    TAKING = 1
-    MORE = 2
+    UNSENT = 1
+    MORE_EVENTS = 2
 
 
-def _timed_page(db: Database, after: int, chosen: EventFilter) -> tuple[EventPage, float]:
+def _read_page_timed(db: Database, after: int, chosen: EventFilter) -> tuple[EventPage, float]:
     started = time.perf_counter()
-    page = feed.page_after(db, after, chosen, _EVENTS, _BATCH)
+    page = feed.page_after(db, after, chosen, _EVENTS_PER_READ, _BATCH_BYTES)
     return page, time.perf_counter() - started

@@ -8,17 +8,17 @@ from notifier.store.queries import feed
 from notifier.store.queries.feed import EventFilter, EventPage
 from notifier.store.reader import StoreReader
 from notifier.web.daemon_api import UnknownNameError
-from notifier.web.feed.broadcast import Pace, Stream
+from notifier.web.feed.broadcast import Stream, StreamTiming
 from notifier.web.feed.subscriber import Subscriber
 from notifier.web.queries import PageQuery, StreamQuery
 
 MOST_READERS: Final = 256
 """Maximum number of readers of the stream at the same time."""
 
-MOST_OF_A_PEER: Final = 64
+MOST_READERS_PER_PEER: Final = 64
 """Maximum number of readers of one peer at the same time. A peer is an address or a user of this machine."""
 
-_MOST_ON_A_PAGE_BYTES: Final = 4_000_000
+_MOST_PAGE_BYTES: Final = 4_000_000
 """The size in bytes at which a page ends, even if it has few events."""
 
 
@@ -29,14 +29,14 @@ class Feed:
         self,
         reader: StoreReader,
         sources: Callable[[], Collection[str]],
-        pace: Pace | None = None,
+        timing: StreamTiming | None = None,
         most_readers: int = MOST_READERS,
-        most_of_peer: int = MOST_OF_A_PEER,
+        most_per_peer: int = MOST_READERS_PER_PEER,
     ) -> None:
         """Initialize with the reader of the store; `sources` returns the names of the currently configured sources."""
         self._reader = reader
         self._sources = sources
-        self.stream = Stream(reader, pace or Pace(), most_readers, most_of_peer)
+        self.stream = Stream(reader, timing or StreamTiming(), most_readers, most_per_peer)
 
     def wake(self) -> None:
         """Notify the stream that there are new events in the store."""
@@ -48,20 +48,20 @@ class Feed:
 
     async def page(self, wish: PageQuery) -> EventPage:
         """Return a page of events; an empty page means that there are no more. Raises UnknownNameError, StoreError."""
-        after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
+        after = await self._reader.run(start_position, wish.after, wish.chosen, tuple(self._sources()))
         while True:
-            page = await self._reader.run(feed.page_after, after, wish.chosen, wish.limit, _MOST_ON_A_PAGE_BYTES)
+            page = await self._reader.run(feed.page_after, after, wish.chosen, wish.limit, _MOST_PAGE_BYTES)
             if page.events or page.ended:
                 return page
             after = page.next
 
     async def reader(self, wish: StreamQuery) -> Subscriber:
         """Return a reader of the stream that begins at the requested position. Raises UnknownNameError, StoreError."""
-        after = await self._reader.run(place, wish.after, wish.chosen, tuple(self._sources()))
+        after = await self._reader.run(start_position, wish.after, wish.chosen, tuple(self._sources()))
         return Subscriber(after, wish.chosen)
 
 
-def place(db: Database, after: int | None, chosen: EventFilter, configured: Collection[str]) -> int:
+def start_position(db: Database, after: int | None, chosen: EventFilter, configured: Collection[str]) -> int:
     """Return the event number after which a request begins; `after` is None to begin after all existing events.
 
     A number higher than any in this state file comes from another state file. In that case the feed begins at its start

@@ -20,10 +20,10 @@ KEEP_ALIVE: Final = b": keep-alive\n"
 It is not followed by an empty line, because some clients would take that for an event without data.
 """
 
-POSITION: Final = "Last-Event-ID"
+POSITION_HEADER: Final = "Last-Event-ID"
 """The header, in the answer to a stream's request, with the event number after which the stream begins."""
 
-OPENING: Final = b"retry: 2000\n"
+OPENING_LINE: Final = b"retry: 2000\n"
 """The first line of each stream: a browser that has lost its connection reconnects after 2000 milliseconds."""
 
 
@@ -70,7 +70,7 @@ class Tail:
             self._frames.append(_Frame(event.source, event.type, written))
             self._bytes += len(written)
         self.end = end
-        self._push_out()
+        self._drop_oldest()
 
     def batch(self, after: int, chosen: EventFilter, most_bytes: int) -> FrameBatch:
         """Return the events after number `after` that match the reader's filter, up to about `most_bytes`.
@@ -79,16 +79,16 @@ class Tail:
         """
         pieces: list[bytes] = []
         size = 0
-        for place in range(bisect_right(self._numbers, after), len(self._frames)):
-            it = self._frames[place]
+        for index in range(bisect_right(self._numbers, after), len(self._frames)):
+            it = self._frames[index]
             if chosen.admits(it.source, it.type):
                 pieces.append(it.written)
                 size += len(it.written)
                 if size >= most_bytes:
-                    return FrameBatch(b"".join(pieces), self._numbers[place])
+                    return FrameBatch(b"".join(pieces), self._numbers[index])
         return FrameBatch(b"".join(pieces), self.end)
 
-    def _push_out(self) -> None:
+    def _drop_oldest(self) -> None:
         count = 0
         while self._bytes > self._most_bytes:
             self._bytes -= len(self._frames[count].written)

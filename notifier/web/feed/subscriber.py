@@ -8,7 +8,7 @@ from aiohttp import web
 
 from notifier.store.queries.feed import EventFilter
 
-_IN_THE_KERNEL_BYTES: Final = 256 * 1024
+_SEND_BUFFER_BYTES: Final = 256 * 1024
 """The bytes that the operating system may buffer for a reader; its default is megabytes."""
 
 
@@ -20,7 +20,7 @@ class Subscriber:
         self.after = after
         self.chosen = chosen
         self.ended = asyncio.get_running_loop().create_future()
-        self._handed_at = 0.0
+        self._sent_at = 0.0
         self._response: web.StreamResponse | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -29,28 +29,28 @@ class Subscriber:
         await response.prepare(request)
         self._response, self._transport = response, request.transport
         if self._transport is not None:
-            # With a lower limit, `hand` would wait; its callers check first whether the last piece was received.
+            # With a lower limit, `send` would wait; its callers check first whether the last piece was received.
             self._transport.set_write_buffer_limits(high=2**40)
             connection = self._transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_KERNEL_BYTES)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
     @property
-    def is_gone(self) -> bool:
+    def is_disconnected(self) -> bool:
         """Whether the connection is closed."""
         return self._transport is None or self._transport.is_closing()
 
     @property
-    def is_taking(self) -> bool:
+    def has_unsent_data(self) -> bool:
         """Whether a part of the last piece is still waiting in the buffer of this process."""
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
-    def idle_for(self) -> float:
+    def seconds_since_send(self) -> float:
         """Return the seconds since the last piece was sent."""
-        return asyncio.get_running_loop().time() - self._handed_at
+        return asyncio.get_running_loop().time() - self._sent_at
 
-    async def hand(self, written: bytes) -> None:
+    async def send(self, written: bytes) -> None:
         """Send a piece without waiting. If the connection is closed, the piece is lost."""
-        self._handed_at = asyncio.get_running_loop().time()
+        self._sent_at = asyncio.get_running_loop().time()
         try:
             if self._response is not None:
                 await self._response.write(written)

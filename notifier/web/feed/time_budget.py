@@ -13,16 +13,16 @@ _LONGEST_REST_SECONDS: Final = 1.0
 """The longest rest in seconds, even if the share would demand a longer one after a long piece of work."""
 
 
-class Duty:
+class TimeBudget:
     """Counts the seconds of work, and rests long enough to keep the work within its share of the total time."""
 
     def __init__(self, share: float) -> None:
         """Initialize with the share, between 0 and 1."""
-        self._rest_for_each = 1 / share - 1
+        self._rest_per_second_of_work = 1 / share - 1
         self._worked = 0.0
 
     @contextmanager
-    def work(self) -> Iterator[None]:
+    def measure_work(self) -> Iterator[None]:
         """Count the time spent in the context as work."""
         started = time.perf_counter()
         try:
@@ -37,6 +37,6 @@ class Duty:
     async def rest(self) -> None:
         """If enough work was done since the last rest, rest and let other tasks run."""
         if self._worked >= _SLICE_SECONDS:
-            pause = min(self._worked * self._rest_for_each, _LONGEST_REST_SECONDS)
+            pause = min(self._worked * self._rest_per_second_of_work, _LONGEST_REST_SECONDS)
             self._worked = 0.0
             await asyncio.sleep(pause)

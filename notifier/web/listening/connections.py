@@ -11,35 +11,37 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from notifier.web.listening.limits import ConnectionLimits
-from notifier.web.listening.transport import Transport, network_of, peer_of
+from notifier.web.listening.transport import ListenerKind, peer_key_of, peer_of
 from notifier.web.responses import error_answer
-from notifier.web.security.headers import set_headers
+from notifier.web.security.headers import set_default_headers
 from notifier.web.security.origin import SAFE_METHODS
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 1.0
+_CHECK_INTERVAL_SECONDS: Final = 1.0
 """Seconds between two checks for connections that take too long."""
 
-_SLOWEST: Final = 10
-"""The time limit for sending an answer, as a multiple of `ConnectionLimits.stalled`."""
+_SEND_LIMIT_FACTOR: Final = 10
+"""The time limit for sending an answer, as a multiple of `ConnectionLimits.stalled_seconds`."""
 
-_TOLD_EVERY_SECONDS: Final = 60.0
+_LOG_INTERVAL_SECONDS: Final = 60.0
 """Seconds between two log lines about too many connections."""
 
 
 class Connection(RequestHandler):
     """A connection of a client, and the requests over it."""
 
-    def __init__(self, connections: "Connections", transport: Transport, manager: web.Server, **options: Any) -> None:
+    def __init__(
+        self, connections: "Connections", listener_kind: ListenerKind, manager: web.Server, **options: Any
+    ) -> None:
         """Initialize with the collection of all connections, and the kind of listener that accepted this one."""
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
-        self.came_by = transport
+        self.listener_kind = listener_kind
         self.peer = "unknown"
-        self.network = "unknown"
-        self.may_be_closed = False
+        self.peer_key = "unknown"
+        self.has_delayed_refusal = False
         """Whether the connection may be closed during a request whose refusal is decided, and only delayed."""
-        self.quiet_since: float | None = None
+        self.idle_noticed_at: float | None = None
         """When the connection began, or a check first found it idle (event loop's clock); None during a request."""
         self._connections = connections
         self._head_since: float | None = None
@@ -49,21 +51,21 @@ class Connection(RequestHandler):
     @property
     def is_busy(self) -> bool:
         """Whether a request is under way during which the connection may not be closed."""
-        return (self._current_request is not None or bool(self._messages)) and not self.may_be_closed
+        return (self._current_request is not None or bool(self._messages)) and not self.has_delayed_refusal
 
     def idle_since(self) -> float:
         """Return when the connection became idle (time of the event loop's clock); 0 if it may be closed anyway."""
-        if self.may_be_closed:
+        if self.has_delayed_refusal:
             return 0.0
-        # An idle connection has no `quiet_since` if its request has ended since the last regular check.
-        return self._loop.time() if self.quiet_since is None else self.quiet_since
+        # An idle connection has no `idle_noticed_at` if its request has ended since the last regular check.
+        return self._loop.time() if self.idle_noticed_at is None else self.idle_noticed_at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the connection, or drop it if there are too many."""
         connection = transport.get_extra_info("socket")
         self.peer = peer_of(connection)
-        self.network = network_of(self.peer)
-        self.quiet_since = self._head_since = self._unsent_since = self._sending_since = self._loop.time()
+        self.peer_key = peer_key_of(self.peer)
+        self.idle_noticed_at = self._head_since = self._unsent_since = self._sending_since = self._loop.time()
         super().connection_made(transport)
         if not self._connections.admit(self):
             self.drop()
@@ -80,7 +82,7 @@ class Connection(RequestHandler):
         """Parse received bytes, and note when the head of a request begins and when it is complete."""
         super().data_received(data)
         if self._current_request is not None or self._messages:
-            self._head_since = self.quiet_since = None
+            self._head_since = self.idle_noticed_at = None
         elif self._head_since is None:
             self._head_since = self._loop.time()
 
@@ -97,7 +99,7 @@ class Connection(RequestHandler):
             answer = error_answer(status, "internal_error", "an internal error; see the log")
         else:
             answer = error_answer(status, "bad_request", "this is not a well-formed HTTP request")
-        set_headers(answer)
+        set_default_headers(answer)
         answer.force_close()
         return answer
 
@@ -109,27 +111,29 @@ class Connection(RequestHandler):
         if isinstance(transport, asyncio.Transport):
             transport.abort()
 
-    def look(self, now: float, limits: ConnectionLimits) -> None:
+    def enforce_time_limits(self, now: float, limits: ConnectionLimits) -> None:
         """Close the connection if the head of a request arrives too slowly, or an answer is received too slowly."""
-        if self._is_stalled(now, limits.stalled):
+        if self._is_stalled(now, limits.stalled_seconds):
             self.drop()
         elif self._current_request is not None or self._messages:
-            self.quiet_since = None
+            self.idle_noticed_at = None
         else:
-            if self.quiet_since is None:
-                self.quiet_since = now
-            if self._head_since is not None and now - self._head_since >= limits.head:
+            if self.idle_noticed_at is None:
+                self.idle_noticed_at = now
+            if self._head_since is not None and now - self._head_since >= limits.head_seconds:
                 self.drop()
 
-    def _is_stalled(self, now: float, most: float) -> bool:
+    def _is_stalled(self, now: float, limit_seconds: float) -> bool:
         transport = self.transport
         unsent = transport.get_write_buffer_size() if isinstance(transport, asyncio.Transport) else 0
         if not unsent:
             self._sending_since = now
         if not unsent or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, now
-        # The client has received nothing for too long, or only a byte now and then.
-        return now - self._unsent_since >= most or now - self._sending_since >= most * _SLOWEST
+        # A client that receives only a byte now and then never counts as receiving nothing; the second limit is for it.
+        return (
+            now - self._unsent_since >= limit_seconds or now - self._sending_since >= limit_seconds * _SEND_LIMIT_FACTOR
+        )
 
 
 class Connections:
@@ -141,18 +145,20 @@ class Connections:
     block neither the owner nor polls nor deliveries.
     """
 
-    def __init__(self, limits: ConnectionLimits, on_look: Callable[[], None] = lambda: None) -> None:
-        """Initialize with the limits; `on_look` is called every second while there are connections."""
+    def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:
+        """Initialize with the limits; `on_check` is called every second while there are connections."""
         self.limits = limits
-        self._on_look = on_look
+        self._on_check = on_check
         self._open: set[Connection] = set()
-        self._looking: asyncio.TimerHandle | None = None
+        self._check_timer: asyncio.TimerHandle | None = None
         self._closed = 0
-        self._told_at = -_TOLD_EVERY_SECONDS
+        self._logged_at = -_LOG_INTERVAL_SECONDS
 
-    def factory(self, transport: Transport, manager: web.Server, **options: Any) -> Callable[[], asyncio.Protocol]:
+    def protocol_factory(
+        self, listener_kind: ListenerKind, manager: web.Server, **options: Any
+    ) -> Callable[[], asyncio.Protocol]:
         """Return a function that makes a `Connection` for each connection of a listener."""
-        return lambda: Connection(self, transport, manager, keepalive_timeout=self.limits.rest, **options)
+        return lambda: Connection(self, listener_kind, manager, keepalive_timeout=self.limits.idle_seconds, **options)
 
     def __len__(self) -> int:
         """Return the number of open connections."""
@@ -160,20 +166,23 @@ class Connections:
 
     def admit(self, new: Connection) -> bool:
         """Add a connection, in place of an idle one if there are too many; return whether that was possible."""
-        is_owner = new.came_by is Transport.OWNER
-        alike = [it for it in self._open if (it.came_by is Transport.OWNER) == is_owner]
-        of_peer = [it for it in alike if it.network == new.network]
+        is_owner = new.listener_kind is ListenerKind.OWNER
+        same_kind = [it for it in self._open if (it.listener_kind is ListenerKind.OWNER) == is_owner]
+        from_peer = [it for it in same_kind if it.peer_key == new.peer_key]
         if is_owner:
-            room = len(alike) < self.limits.most_of_owner or self._make_room(alike)
+            is_admitted = len(same_kind) < self.limits.most_for_owner or self._close_longest_idle(same_kind)
         else:
-            room = len(of_peer) < self.limits.most_of_peer or self._make_room(of_peer)
-            room = room and (len(alike) < self.limits.most or self._make_room(it for it in alike if it in self._open))
-        if room:
+            is_admitted = len(from_peer) < self.limits.most_per_peer or self._close_longest_idle(from_peer)
+            is_admitted = is_admitted and (
+                len(same_kind) < self.limits.most
+                or self._close_longest_idle(it for it in same_kind if it in self._open)
+            )
+        if is_admitted:
             self._open.add(new)
-            self._look_later()
+            self._schedule_check()
         else:
-            self._count_closed(new)
-        return room
+            self._count_and_log_closed(new)
+        return is_admitted
 
     def remove(self, connection: Connection) -> None:
         """Remove a connection that has ended."""
@@ -181,41 +190,41 @@ class Connections:
 
     def stop(self) -> None:
         """Stop the regular checks."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self._check_timer is not None:
+            self._check_timer.cancel()
+            self._check_timer = None
 
-    def _make_room(self, among: Iterable[Connection]) -> bool:
-        idle = [it for it in among if not it.is_busy]
+    def _close_longest_idle(self, candidates: Iterable[Connection]) -> bool:
+        idle = [it for it in candidates if not it.is_busy]
         if not idle:
             return False
         oldest = min(idle, key=Connection.idle_since)
-        self._count_closed(oldest)
+        self._count_and_log_closed(oldest)
         oldest.drop()
         return True
 
-    def _count_closed(self, connection: Connection) -> None:
+    def _count_and_log_closed(self, connection: Connection) -> None:
         self._closed += 1
         now = time.monotonic()
-        if now - self._told_at >= _TOLD_EVERY_SECONDS:
+        if now - self._logged_at >= _LOG_INTERVAL_SECONDS:
             _log.warning(
                 "there are too many connections to the HTTP interface, and some were closed",
-                extra={"closed": self._closed, "address": connection.peer, "transport": connection.came_by.value},
+                extra={"closed": self._closed, "address": connection.peer, "transport": connection.listener_kind.value},
             )
-            self._closed, self._told_at = 0, now
+            self._closed, self._logged_at = 0, now
 
-    def _look_later(self) -> None:
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+    def _schedule_check(self) -> None:
+        if self._check_timer is None:
+            self._check_timer = asyncio.get_running_loop().call_later(_CHECK_INTERVAL_SECONDS, self._check_connections)
 
-    def _look(self) -> None:
-        self._looking = None
+    def _check_connections(self) -> None:
+        self._check_timer = None
         now = asyncio.get_running_loop().time()
         for connection in tuple(self._open):
-            connection.look(now, self.limits)
-        self._on_look()
+            connection.enforce_time_limits(now, self.limits)
+        self._on_check()
         if self._open:
-            self._look_later()
+            self._schedule_check()
 
 
 def connection_of(request: web.BaseRequest) -> Connection:

@@ -6,41 +6,42 @@ from typing import Final
 from msgspec import Struct
 
 _MOST: Final = 512
-_MOST_OF_A_PEER: Final = 256
-_MOST_OF_OWNER: Final = 64
-_LEAST: Final = 8
+_MOST_PER_PEER: Final = 256
+_MOST_FOR_OWNER: Final = 64
+_FEWEST: Final = 8
 
-_SHARE: Final = 4
+_DESCRIPTOR_DIVISOR: Final = 4
 """Divisor: this part of the file descriptors is for other machines and users; polls and deliveries need the rest."""
 
-_OWNERS_SHARE: Final = 16
+_OWNER_DESCRIPTOR_DIVISOR: Final = 16
 """Divisor: this part of the file descriptors is for the owner's socket alone."""
 
 
 class ConnectionLimits(Struct, frozen=True):
-    """The most connections at once, and the time limits of each in seconds.
+    """The maximum numbers of open connections, and the time limits of each connection.
 
-    `most_of_owner` is for the owner's socket. `most` is for all other listeners together, and `most_of_peer` for each
-    peer of these. `head` is the time for receiving the head of a request, `body` the time for its body, and `rest` the
-    time between two requests. `stalled` is the time for which a client may receive nothing of an answer.
+    `most_for_owner` applies to the owner's socket, `most` to all other listeners together, and `most_per_peer` to each
+    peer of these other listeners. A request's head must arrive within `head_seconds`, and its body within
+    `body_seconds`. A connection without a request is closed after `idle_seconds`. A connection whose client receives no
+    byte of an answer for `stalled_seconds` is closed.
     """
 
     most: int = _MOST
-    most_of_peer: int = _MOST_OF_A_PEER
-    most_of_owner: int = _MOST_OF_OWNER
-    head: float = 10.0
-    body: float = 10.0
-    rest: float = 75.0
-    stalled: float = 30.0
+    most_per_peer: int = _MOST_PER_PEER
+    most_for_owner: int = _MOST_FOR_OWNER
+    head_seconds: float = 10.0
+    body_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    stalled_seconds: float = 30.0
 
 
 def limits_for(descriptors: int) -> ConnectionLimits:
     """Return the limits for a process that may have `descriptors` file descriptors."""
-    most = max(_LEAST, min(_MOST, descriptors // _SHARE))
+    most = max(_FEWEST, min(_MOST, descriptors // _DESCRIPTOR_DIVISOR))
     return ConnectionLimits(
         most,
-        max(_LEAST, min(_MOST_OF_A_PEER, most // 2)),
-        max(_LEAST, min(_MOST_OF_OWNER, descriptors // _OWNERS_SHARE)),
+        max(_FEWEST, min(_MOST_PER_PEER, most // 2)),
+        max(_FEWEST, min(_MOST_FOR_OWNER, descriptors // _OWNER_DESCRIPTOR_DIVISOR)),
     )
 
 

@@ -14,30 +14,30 @@ from notifier.http.proxy import is_loopback
 BACKLOG: Final = 64
 """Maximum number of connections that wait to be accepted, and that are accepted before the limits are checked."""
 
-_FIRST_HANDED_OVER: Final = 3
+_FIRST_SYSTEMD_DESCRIPTOR: Final = 3
 """The first descriptor that systemd hands over (sd_listen_fds(3))."""
 
 _LONGEST_SOCKET_PATH: Final = 107
-_OWNER_ONLY: Final = 0o177
+_OWNER_ONLY_UMASK: Final = 0o177
 
 
 class ListenError(Exception):
     """Listening on an address failed; the message says which address, why, and what to do."""
 
 
-async def tcp_sockets(address: TcpAddress) -> list[socket.socket]:
+async def open_tcp_sockets(address: TcpAddress) -> list[socket.socket]:
     """Return a listening socket for each address of the host. Raises ListenError."""
     opened: list[socket.socket] = []
     try:
-        places = await asyncio.get_running_loop().getaddrinfo(
+        addresses = await asyncio.get_running_loop().getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        for family, _, _, _, place in dict.fromkeys(places):
+        for family, _, _, _, place in dict.fromkeys(addresses):
             try:
                 listener = socket.socket(family, socket.SOCK_STREAM)
             except OSError:
                 # Even on a machine without IPv6, localhost may have the address `::1`.
-                if len(places) > 1:
+                if len(addresses) > 1:
                     continue
                 raise
             opened.append(listener)
@@ -56,14 +56,14 @@ async def tcp_sockets(address: TcpAddress) -> list[socket.socket]:
     return opened
 
 
-def unix_socket(path: Path) -> socket.socket:
+def open_unix_socket(path: Path) -> socket.socket:
     """Return a listening socket for the owner only, in place of one left by a killed process. Raises ListenError."""
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
-        mask = os.umask(_OWNER_ONLY)
+        mask = os.umask(_OWNER_ONLY_UMASK)
         try:
             listener.bind(str(path))
         finally:
@@ -87,7 +87,7 @@ def handed_over(environ: MutableMapping[str, str]) -> list[socket.socket]:
     if process != str(os.getpid()) or not number.isdecimal():
         return []
     found = []
-    for descriptor in range(_FIRST_HANDED_OVER, _FIRST_HANDED_OVER + int(number)):
+    for descriptor in range(_FIRST_SYSTEMD_DESCRIPTOR, _FIRST_SYSTEMD_DESCRIPTOR + int(number)):
         os.set_inheritable(descriptor, False)
         listener = socket.socket(fileno=descriptor)
         listener.setblocking(False)
@@ -95,7 +95,7 @@ def handed_over(environ: MutableMapping[str, str]) -> list[socket.socket]:
     return found
 
 
-def is_reached_from_elsewhere(listener: socket.socket) -> bool:
+def is_reachable_by_other_machines(listener: socket.socket) -> bool:
     """Return whether other machines can connect to a listening socket."""
     return listener.family != socket.AF_UNIX and not is_loopback(str(listener.getsockname()[0]))
 
@@ -107,10 +107,10 @@ def _remove_stale(path: Path) -> None:
             return
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
-            visitor.connect(str(path))
+            probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
         except BlockingIOError:

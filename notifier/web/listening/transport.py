@@ -9,10 +9,10 @@ from typing import Final
 _UCRED: Final = struct.Struct("3i")
 """The kernel's `struct ucred`: process, user, group."""
 
-_IPV6_NETWORK: Final = 64
+_IPV6_PREFIX_LENGTH: Final = 64
 
 
-class Transport(StrEnum):
+class ListenerKind(StrEnum):
     """The kind of listener that accepts a request."""
 
     OWNER = "owner"
@@ -33,7 +33,7 @@ def peer_of(connection: socket.socket) -> str:
         return "unknown"
 
 
-def network_of(peer: str) -> str:
+def peer_key_of(peer: str) -> str:
     """Return the key under which a peer is limited: its address or, as an IPv6 client has many, its network."""
     try:
         ip = ipaddress.ip_address(peer)
@@ -41,4 +41,4 @@ def network_of(peer: str) -> str:
         return peer
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)
-    return str(ip.ipv4_mapped or ipaddress.ip_network((ip, _IPV6_NETWORK), strict=False))
+    return str(ip.ipv4_mapped or ipaddress.ip_network((ip, _IPV6_PREFIX_LENGTH), strict=False))

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.web.feed.service import Feed
-from notifier.web.feed.sse import OPENING, POSITION
+from notifier.web.feed.sse import OPENING_LINE, POSITION_HEADER
 from notifier.web.listening.connections import connection_of
 from notifier.web.queries import PageQuery, parse_query, parse_stream
 from notifier.web.responses import json_answer
@@ -37,11 +37,11 @@ async def _events(request: web.Request) -> web.Response:
 async def _stream(request: web.Request) -> web.StreamResponse:
     feed, guard = request.app[FEED], request.app[GUARD]
     wish = parse_stream(request.query, request.headers)
-    peer = connection_of(request).network
+    peer = connection_of(request).peer_key
     session = guard.session_of(request)
-    feed.stream.take_place(peer)
+    feed.stream.register_reader(peer)
     with ExitStack() as at_end:
-        at_end.callback(feed.stream.leave_place, peer)
+        at_end.callback(feed.stream.unregister_reader, peer)
         reader = await feed.reader(wish)
         if session is not None:
             at_end.callback(guard.sessions.watch(session, reader.end))
@@ -51,10 +51,10 @@ async def _stream(request: web.Request) -> web.StreamResponse:
                 # A proxy must not buffer events until there are many.
                 "X-Accel-Buffering": "no",
                 # A reader that has not received any event yet can go on from here after a break.
-                POSITION: str(reader.after),
+                POSITION_HEADER: str(reader.after),
             }
         )
         await reader.connect(request, response)
-        await reader.hand(OPENING)
+        await reader.send(OPENING_LINE)
         await feed.stream.serve(reader)
         return response

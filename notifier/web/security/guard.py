@@ -17,28 +17,28 @@ from msgspec import Struct
 
 from notifier.http.proxy import is_loopback
 from notifier.web.listening.connections import connection_of
-from notifier.web.listening.transport import Transport
-from notifier.web.security.guesses import Guesses
-from notifier.web.security.origin import SAFE_METHODS, is_foreign, is_json_or_nothing
+from notifier.web.listening.transport import ListenerKind
+from notifier.web.security.guess_limiter import GuessLimiter
+from notifier.web.security.origin import SAFE_METHODS, has_json_or_no_body, is_forbidden_cross_origin
 from notifier.web.security.sessions import SECURE_COOKIE, Sessions, cookie_name
 
 Refusal = tuple[int, str, str]
 """The HTTP status, the reason and the sentence that a refused request is answered with."""
 
-PROBES: Final = frozenset({"/healthz", "/readyz"})
+PROBE_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """The paths that need no token on any listener, because load balancers and kubelets have none."""
 
-METRICS: Final = "/metrics"
+METRICS_PATH: Final = "/metrics"
 """The path of the metrics. It needs a token only if one is configured, because metrics have no personal data."""
 
-LINK: Final = "/v1/sign-in-link"
+SIGN_IN_LINK_PATH: Final = "/v1/sign-in-link"
 """The path of requests for a link that signs in; only the owner's socket serves it."""
 
 _HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]+)?")
-_SIGN_IN: Final = frozenset({"/sign-in", "/sign-out", "/dashboard/style.css", "/dashboard/script.js"})
+_SIGN_IN_PATHS: Final = frozenset({"/sign-in", "/sign-out", "/dashboard/style.css", "/dashboard/script.js"})
 """The paths of the pages that sign a browser in or out, and of their static files."""
 
-FORMS: Final = frozenset({"/sign-in", "/sign-out"})
+FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
 """The paths that forms of pages are sent to, without JSON; they only affect the browser's own session."""
 
 
@@ -47,45 +47,50 @@ class Guard(Struct, frozen=True):
 
     token: str
     sessions: Sessions
-    guesses: Guesses
+    guess_limiter: GuessLimiter
     anonymous: bool = False
 
     def refusal(self, request: web.Request) -> Refusal | None:
         """Return the refusal of a request; None if it may pass."""
-        is_owners = _is_owners(request)
-        if (is_owners or not self.token) and not _names_loopback(request.headers.get(hdrs.HOST, "")):
+        is_owners = _came_over_owner_socket(request)
+        if (is_owners or not self.token) and not _is_loopback_host(request.headers.get(hdrs.HOST, "")):
             return (
                 403,
                 "foreign_host",
                 "this address only answers requests for loopback names: use 127.0.0.1 or localhost",
             )
-        if is_foreign(request.method, request.headers):
+        if is_forbidden_cross_origin(request.method, request.headers):
             return 403, "foreign_origin", "a page of another origin may not read or change anything"
-        if request.path == LINK and not is_owners:
+        if request.path == SIGN_IN_LINK_PATH and not is_owners:
             return (
                 403,
                 "owner_only",
                 "only the socket beside the state file provides such links: run `notifier dashboard`",
             )
-        if not self._is_open(request.path) and not self.is_trusted(request):
-            return self._unknown()
-        is_form = request.path in FORMS
-        if request.method not in SAFE_METHODS and not is_form and not is_json_or_nothing(request.headers):
+        if not self._is_public_path(request.path) and not self.is_trusted(request):
+            return self._token_required()
+        is_form = request.path in FORM_PATHS
+        if request.method not in SAFE_METHODS and not is_form and not has_json_or_no_body(request.headers):
             return 415, "unsupported_media_type", "send JSON, and the header `Content-Type: application/json`"
         return None
 
     def is_trusted(self, request: web.Request) -> bool:
         """Return whether a request may see and change everything."""
-        if _is_owners(request) or (self.anonymous and not self.token):
+        if _came_over_owner_socket(request) or (self.anonymous and not self.token):
             return True
         return self._has_token(request) or self.has_session(request)
 
-    def is_guess(self, request: web.Request) -> bool:
+    def has_wrong_token(self, request: web.Request) -> bool:
         """Return whether a request has a wrong token; this also counts for paths that need no token."""
         scheme, _, sent = _authorization(request)
-        return bool(self.token) and not _is_owners(request) and scheme.lower() == "bearer" and not self.is_token(sent)
+        return (
+            bool(self.token)
+            and not _came_over_owner_socket(request)
+            and scheme.lower() == "bearer"
+            and not self.is_right_token(sent)
+        )
 
-    def is_token(self, sent: str) -> bool:
+    def is_right_token(self, sent: str) -> bool:
         """Return whether `sent` is the token, in a time that does not depend on how much of `sent` is right."""
         # Bytes that are not UTF-8 arrive as surrogates.
         is_same = hmac.compare_digest(sent.encode(errors="surrogateescape"), self.token.encode())
@@ -104,15 +109,15 @@ class Guard(Struct, frozen=True):
         """Return whether a request comes from a browser that has signed in."""
         return self.session_of(request) is not None
 
-    def _is_open(self, path: str) -> bool:
+    def _is_public_path(self, path: str) -> bool:
         """Return whether a path may be requested without a token or session."""
-        return path in PROBES or path in _SIGN_IN or (path == METRICS and not self.token)
+        return path in PROBE_PATHS or path in _SIGN_IN_PATHS or (path == METRICS_PATH and not self.token)
 
     def _has_token(self, request: web.Request) -> bool:
         scheme, _, sent = _authorization(request)
-        return scheme.lower() == "bearer" and self.is_token(sent)
+        return scheme.lower() == "bearer" and self.is_right_token(sent)
 
-    def _unknown(self) -> Refusal:
+    def _token_required(self) -> Refusal:
         if self.token:
             advice = "send the header `Authorization: Bearer TOKEN` with the [http] token"
         else:
@@ -128,14 +133,14 @@ def caller(request: web.Request) -> str:
     return connection_of(request).peer
 
 
-def _is_owners(request: web.Request) -> bool:
-    return connection_of(request).came_by is Transport.OWNER
+def _came_over_owner_socket(request: web.Request) -> bool:
+    return connection_of(request).listener_kind is ListenerKind.OWNER
 
 
 def _authorization(request: web.Request) -> tuple[str, str, str]:
     return request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
 
 
-def _names_loopback(host: str) -> bool:
+def _is_loopback_host(host: str) -> bool:
     match = _HOST.fullmatch(host)
     return match is not None and is_loopback(match["address"] or match["name"] or "")

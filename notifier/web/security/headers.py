@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-EVERYWHERE: Final[Mapping[str, str]] = MappingProxyType(
+DEFAULT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         hdrs.CACHE_CONTROL: "no-store",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -20,14 +20,14 @@ EVERYWHERE: Final[Mapping[str, str]] = MappingProxyType(
 """The default headers of an answer. They forbid a browser everything, which JSON and metrics do not need."""
 
 
-def set_headers(response: web.StreamResponse) -> None:
+def set_default_headers(response: web.StreamResponse) -> None:
     """Add the default headers that an answer does not set itself."""
-    for name, value in EVERYWHERE.items():
+    for name, value in DEFAULT_HEADERS.items():
         response.headers.setdefault(name, value)
     # The default would reveal the versions of Python and aiohttp.
     response.headers[hdrs.SERVER] = "completion-notifier"
 
 
-async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Call `set_headers` for an answer, as a handler of `Application.on_response_prepare`."""
-    set_headers(response)
+async def add_default_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Call `set_default_headers` for an answer, as a handler of `Application.on_response_prepare`."""
+    set_default_headers(response)

@@ -12,12 +12,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """The HTTP methods that change nothing."""
 
 _JSON = "application/json"
-_OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+_FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 """The content types that a page may send to any host without a preflight request
 (https://fetch.spec.whatwg.org/#cors-safelisted-request-header)."""
 
 
-def is_foreign(method: str, headers: Mapping[str, str]) -> bool:
+def is_forbidden_cross_origin(method: str, headers: Mapping[str, str]) -> bool:
     """Return whether a request comes from a page of another origin and is not allowed.
 
     Such a page may link here. It may neither load anything from here into itself nor change anything.
@@ -29,9 +29,9 @@ def is_foreign(method: str, headers: Mapping[str, str]) -> bool:
     return method not in SAFE_METHODS and origin is not None and origin.partition("://")[2] != headers.get(hdrs.HOST)
 
 
-def is_json_or_nothing(headers: Mapping[str, str]) -> bool:
+def has_json_or_no_body(headers: Mapping[str, str]) -> bool:
     """Return whether a request cannot come from an HTML form: it has a JSON body, or no body and no type of a form."""
     kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:
-        return kind not in _OF_FORMS
+        return kind not in _FORM_TYPES
     return kind == _JSON

@@ -57,7 +57,7 @@ class Sessions:
 
     def is_open(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
         """Return whether the session is open for this origin; if it is, extend it."""
-        self.end_old()
+        self.end_expired()
         digest = _digest(session)
         found = self._open.get(digest)
         if found is None or found.origin != origin.lower() or found.is_secure is not is_secure:
@@ -70,7 +70,7 @@ class Sessions:
         """Close a session, if it is open."""
         self._end(_digest(session))
 
-    def end_old(self) -> None:
+    def end_expired(self) -> None:
         """Close the sessions that were idle for IDLE_SECONDS, or are older than LONGEST_SECONDS."""
         now = self._clock.monotonic()
         for digest, session in tuple(self._open.items()):

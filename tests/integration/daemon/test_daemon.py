@@ -163,7 +163,7 @@ async def test_a_second_daemon_on_the_same_state_file_is_refused_and_disturbs_no
 async def test_an_address_in_use_is_a_condition_until_it_is_free(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.web.server.TRY_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.web.server.RETRY_INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

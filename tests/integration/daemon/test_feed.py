@@ -12,7 +12,7 @@ import pytest
 
 from notifier.config.settings import AlertSettings
 from notifier.daemon.socket_path import socket_path
-from notifier.web.feed.broadcast import Pace
+from notifier.web.feed.broadcast import StreamTiming
 from tests.support.daemon import ready, status_when
 from tests.support.waiting import DEADLINE
 
@@ -50,7 +50,7 @@ async def test_what_is_detected_and_what_is_told_of_the_notifier_comes_as_it_hap
     settings = settings.model_copy(update={"destinations": destinations, "alerts": AlertSettings(destination="safety")})
     daemon = await run(settings)
     # Whoever must wait for the next look of its own waits for too long.
-    daemon.feed.stream._pace = Pace(look=60.0)
+    daemon.feed.stream._timing = StreamTiming(disconnect_check_seconds=60.0)
     await ready(daemon)
     async with reading(world, "/v1/events/stream?type=completion.created,notifier.alert") as stream:
         key = world.complete()

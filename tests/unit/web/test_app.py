@@ -270,7 +270,7 @@ async def test_a_socket_in_no_folder_is_said_to_be(listen: "Open", tmp_path: Pat
 async def test_a_port_in_use_is_told_and_tried_again(
     listen: "Open", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("notifier.web.server.TRY_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("notifier.web.server.RETRY_INTERVAL_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         interface = await listen(f"127.0.0.1:{port}")
@@ -297,7 +297,7 @@ async def test_a_socket_that_is_handed_over_takes_the_place_of_the_address(liste
     unix.bind(str(tmp_path / "activated.sock"))
     unix.listen()
     interface = await listen("127.0.0.1:1", anonymous=False, handed_over=[tcp, unix])
-    assert interface.server.places == [tcp.getsockname()]
+    assert interface.server.addresses == [tcp.getsockname()]
     tcp_way, unix_way = WAYS[0], WAYS[3]
     for entrance in (
         Entrance(tcp_way, interface, None),
@@ -314,7 +314,7 @@ async def test_a_socket_beyond_loopback_is_served_with_a_token_only(listen: "Ope
         interface = await listen("127.0.0.1:0", token, path, anonymous=False, handed_over=[beyond])
         problem = interface.server.problem or ""
         assert ("there is no [http] token" in problem) is not bool(token)
-        assert bool(interface.server.places) is bool(token)
+        assert bool(interface.server.addresses) is bool(token)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 import notifier
-from notifier.web.security.guesses import FREE_GUESSES
+from notifier.web.security.guess_limiter import FREE_GUESSES
 from tests.support.ways_in import TOKEN, WAYS, WRONG, Entrance, Way
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import hdrs
 
-from notifier.web.security.headers import EVERYWHERE
-from notifier.web.security.origin import is_foreign, is_json_or_nothing
+from notifier.web.security.headers import DEFAULT_HEADERS
+from notifier.web.security.origin import has_json_or_no_body, is_forbidden_cross_origin
 from tests.support.ways_in import WAYS, Way
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ async def test_it_is_refused_or_shown_as_text(
     assert "access-control-allow-origin" not in headers
     if headers["content-type"] == "application/json":
         assert body.startswith(b'{"error":{"reason":"')
-    assert headers.items() >= {name.lower(): value for name, value in EVERYWHERE.items()}.items()
+    assert headers.items() >= {name.lower(): value for name, value in DEFAULT_HEADERS.items()}.items()
     assert headers["server"] == "completion-notifier"
     # It is no trouble of ours, and nobody fills the log with it.
     assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
@@ -197,7 +197,7 @@ async def test_it_is_refused_over_every_way(listen: "Open", tmp_path: Path, way:
         assert daemon.done == daemon.deliveries.asked == [], case.name
         assert feed.stream.readers == 0, case.name
         head = answer.partition(b"\r\n\r\n")[0].decode().lower()
-        for name, value in EVERYWHERE.items():
+        for name, value in DEFAULT_HEADERS.items():
             assert f"{name}: {value}".lower() in head, (case.name, name)
         assert "server: completion-notifier" in head, case.name
 
@@ -227,10 +227,10 @@ async def test_a_program_needs_no_body(interface: "Interface", headers: bytes) -
 async def test_every_answer_says_what_a_browser_may_do_with_it(interface: "Interface") -> None:
     for path_, method in (("/healthz", "GET"), ("/metrics", "GET"), ("/nowhere", "GET"), ("/v1/reload", "PUT")):
         async with interface.over_tcp.request(method, interface.url + path_) as response:
-            assert response.headers.items() >= EVERYWHERE.items()
+            assert response.headers.items() >= DEFAULT_HEADERS.items()
             assert response.headers[hdrs.SERVER] == "completion-notifier"
     async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
-        assert response.headers.items() >= EVERYWHERE.items()
+        assert response.headers.items() >= DEFAULT_HEADERS.items()
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ async def test_every_answer_says_what_a_browser_may_do_with_it(interface: "Inter
     ],
 )
 def test_where_a_request_comes_from(method: str, headers: dict[str, str], *, foreign: bool) -> None:
-    assert is_foreign(method, headers) is foreign
+    assert is_forbidden_cross_origin(method, headers) is foreign
 
 
 @pytest.mark.parametrize(
@@ -264,4 +264,4 @@ def test_where_a_request_comes_from(method: str, headers: dict[str, str], *, for
     ],
 )
 def test_what_a_request_brings(headers: dict[str, str], *, accepted: bool) -> None:
-    assert is_json_or_nothing(headers) is accepted
+    assert has_json_or_no_body(headers) is accepted

@@ -13,7 +13,7 @@ import pytest
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
 from notifier.store.errors import StoreError, StoreReason
-from notifier.web.feed.broadcast import Pace
+from notifier.web.feed.broadcast import StreamTiming
 from notifier.web.feed.subscriber import Subscriber
 from tests.support.event_stream import detect, listening, numbers
 from tests.support.waiting import until
@@ -69,9 +69,9 @@ async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All ways that an event can take: from memory, from the store, in one batch or over several.
-    monkeypatch.setattr("notifier.web.feed.broadcast._TAIL", 20_000)
-    monkeypatch.setattr("notifier.web.feed.broadcast._BATCH", 5_000)
-    monkeypatch.setattr("notifier.web.feed.broadcast._EVENTS", 30)
+    monkeypatch.setattr("notifier.web.feed.broadcast._TAIL_BYTES", 20_000)
+    monkeypatch.setattr("notifier.web.feed.broadcast._BATCH_BYTES", 5_000)
+    monkeypatch.setattr("notifier.web.feed.broadcast._EVENTS_PER_READ", 30)
     bursts, size = 25, 37
     last = bursts * size
 
@@ -99,7 +99,7 @@ async def test_an_event_is_written_once_for_all_readers_and_many_are_sent_at_onc
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, handed = Counter[int](), 0
-    hand = Subscriber.hand
+    send = Subscriber.send
 
     def writing(event: Event) -> dict[str, Any]:
         written[event.sequence] += 1
@@ -108,10 +108,10 @@ async def test_an_event_is_written_once_for_all_readers_and_many_are_sent_at_onc
     async def handing(reader: Subscriber, some: bytes) -> None:
         nonlocal handed
         handed += 1
-        await hand(reader, some)
+        await send(reader, some)
 
     monkeypatch.setattr("notifier.web.feed.sse.cloudevent", writing)
-    monkeypatch.setattr(Subscriber, "hand", handing)
+    monkeypatch.setattr(Subscriber, "send", handing)
     async with listening(interface) as one, listening(interface) as two, listening(interface, "?source=acme") as three:
         for first in range(0, 200, 10):
             await detect(interface, range(first, first + 10))
@@ -210,7 +210,7 @@ async def test_trouble_with_the_store_is_waited_out(
     run = interface.feed.stream._reader.run_patiently
 
     async def failing(*args: object) -> object:
-        if troubles and getattr(args[0], "__name__", "") == "_timed_page":
+        if troubles and getattr(args[0], "__name__", "") == "_read_page_timed":
             raise troubles.pop()
         return await run(*args)  # type: ignore[arg-type]
 
@@ -237,13 +237,13 @@ async def test_a_fault_ends_the_stream_so_that_readers_come_back(
 
 
 async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface") -> None:
-    interface.feed.stream._pace = Pace(patience=60.0)
+    interface.feed.stream._timing = StreamTiming(slow_reader_seconds=60.0)
     with socket.socket() as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.connect(("127.0.0.1", interface.port))
         stuck.sendall(b"GET /v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await detect(interface, range(2000))
-        await until(lambda: any(reader.is_taking for reader in interface.feed.stream._readers))
+        await until(lambda: any(reader.has_unsent_data for reader in interface.feed.stream._readers))
         started = time.monotonic()
         await interface.feed.stop()
         await interface.stop()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.web.feed.time_budget import Duty
+from notifier.web.feed.time_budget import TimeBudget
 
 
 def rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) -> list[float]:
@@ -17,10 +17,10 @@ def rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) ->
         rested.append(seconds)
 
     async def work() -> None:
-        duty = Duty(share)
+        budget = TimeBudget(share)
         for seconds in pieces:
-            duty.add(seconds)
-            await duty.rest()
+            budget.add(seconds)
+            await budget.rest()
 
     monkeypatch.setattr("notifier.web.feed.time_budget.asyncio.sleep", sleep)
     asyncio.run(work())
@@ -53,7 +53,7 @@ def test_work_is_never_more_than_its_share_but_for_the_last_piece(pieces: list[f
 async def test_time_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([10.0, 10.5])
     monkeypatch.setattr("notifier.web.feed.time_budget.time.perf_counter", lambda: next(moments))
-    duty = Duty(0.5)
-    with duty.work():
+    budget = TimeBudget(0.5)
+    with budget.measure_work():
         pass
-    assert duty._worked == 0.5
+    assert budget._worked == 0.5

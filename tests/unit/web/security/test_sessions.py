@@ -2,8 +2,8 @@
 
 import pytest
 
-from notifier.web.listening.transport import network_of
-from notifier.web.security.guesses import FREE_GUESSES, LONGEST_WAIT_SECONDS, Guesses
+from notifier.web.listening.transport import peer_key_of
+from notifier.web.security.guess_limiter import FREE_GUESSES, LONGEST_WAIT_SECONDS, GuessLimiter
 from notifier.web.security.links import VALID_SECONDS, SignInLinks
 from notifier.web.security.sessions import IDLE_SECONDS, LONGEST_SECONDS, MOST_SESSIONS, Sessions, cookie_name
 from tests.support.clocks import FakeClock
@@ -66,7 +66,7 @@ def test_no_use_keeps_a_session_open_for_longer_than_a_week(clock: FakeClock) ->
         assert sessions.is_open(session, HERE)
     assert ended == []
     clock.advance(IDLE_SECONDS / 2)
-    sessions.end_old()
+    sessions.end_expired()
     assert ended == ["stream"]
     assert not sessions.is_open(session, HERE)
 
@@ -120,34 +120,34 @@ def test_of_very_many_links_the_newest_are_valid(clock: FakeClock) -> None:
 
 
 def test_each_wrong_token_more_doubles_the_wait(clock: FakeClock) -> None:
-    guesses = Guesses(clock)
+    guess_limiter = GuessLimiter(clock)
     waits = []
     for number in range(FREE_GUESSES + 9):
-        assert guesses.note_wrong("192.0.2.1") == number + 1
-        waits.append(guesses.wait("192.0.2.1"))
+        assert guess_limiter.count_wrong_token("192.0.2.1") == number + 1
+        waits.append(guess_limiter.wait("192.0.2.1"))
         clock.advance(waits[-1])
-        assert guesses.wait("192.0.2.1") == 0
+        assert guess_limiter.wait("192.0.2.1") == 0
     assert waits[: FREE_GUESSES - 1] == [0] * (FREE_GUESSES - 1)
     assert waits[FREE_GUESSES - 1 :] == [1, 2, 4, 8, 16, 32, *[LONGEST_WAIT_SECONDS] * 4]
 
 
 def test_who_does_not_guess_does_not_wait(clock: FakeClock) -> None:
-    guesses = Guesses(clock)
+    guess_limiter = GuessLimiter(clock)
     for _ in range(20):
-        guesses.note_wrong(network_of("2001:db8::1"))
-    assert guesses.wait(network_of("2001:db8::ffff")) > 0
+        guess_limiter.count_wrong_token(peer_key_of("2001:db8::1"))
+    assert guess_limiter.wait(peer_key_of("2001:db8::ffff")) > 0
     others = ("2001:db8:1::1", "192.0.2.1", "uid 1000", "unknown")
-    assert [guesses.wait(network_of(other)) for other in others] == [0] * 4
-    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert [guess_limiter.wait(peer_key_of(other)) for other in others] == [0] * 4
+    assert peer_key_of("::ffff:192.0.2.1") == "192.0.2.1"
 
 
 def test_guesses_are_forgotten(clock: FakeClock) -> None:
-    guesses = Guesses(clock)
+    guess_limiter = GuessLimiter(clock)
     for _ in range(20):
-        guesses.note_wrong("192.0.2.1")
+        guess_limiter.count_wrong_token("192.0.2.1")
     clock.advance(3600)
-    guesses.note_wrong("192.0.2.1")
-    assert guesses.wait("192.0.2.1") == 0
+    guess_limiter.count_wrong_token("192.0.2.1")
+    assert guess_limiter.wait("192.0.2.1") == 0
     for number in range(5000):
-        guesses.note_wrong(f"10.0.{number // 256}.{number % 256}")
-    assert len(guesses._wrong) == 1000
+        guess_limiter.count_wrong_token(f"10.0.{number // 256}.{number % 256}")
+    assert len(guess_limiter._wrong) == 1000

@@ -19,78 +19,78 @@ FREE_GUESSES: Final = 5
 LONGEST_WAIT_SECONDS: Final = 60.0
 """The longest wait in seconds, up to which each further wrong token doubles the wait."""
 
-_FORGOTTEN_AFTER: Final = 3600.0
+_FORGET_AFTER_SECONDS: Final = 3600.0
 _MOST_PEERS: Final = 1000
 _log = logging.getLogger(__name__)
 LONGEST_DELAY_SECONDS: Final = 5.0
 """The longest delay, in seconds, of an answer to a wrong token. The answer may ask the peer to wait longer."""
 
 
-class _Wrong(Struct, frozen=True):
-    guesses: int
+class _WrongTokens(Struct, frozen=True):
+    count: int
     latest: float
 
     @property
     def wait(self) -> float:
         """The seconds to wait before the next guess."""
-        excess = self.guesses - FREE_GUESSES
+        excess = self.count - FREE_GUESSES
         return 0.0 if excess < 0 else min(LONGEST_WAIT_SECONDS, 2.0 ** min(excess, 10))
 
 
-class Guesses:
-    """Counts wrong tokens by peer (see `network_of`), so that only the peer that guesses must wait.
+class GuessLimiter:
+    """Counts wrong tokens by peer (see `peer_key_of`), so that only the peer that guesses must wait.
 
     The right token is not counted and does not wait, because all clients behind a proxy are one peer.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wrong: OrderedDict[str, _Wrong] = OrderedDict()
+        self._wrong: OrderedDict[str, _WrongTokens] = OrderedDict()
 
     def wait(self, peer: str) -> float:
         """Return the seconds that a peer must wait before its next try; 0 if it may try now."""
         wrong = self._wrong.get(peer)
         return 0.0 if wrong is None else max(0.0, wrong.latest + wrong.wait - self._clock.monotonic())
 
-    def note_wrong(self, peer: str) -> int:
+    def count_wrong_token(self, peer: str) -> int:
         """Count one more wrong token of a peer, and return how many it has sent lately."""
         now = self._clock.monotonic()
         before = self._wrong.pop(peer, None)
-        is_old = before is None or now - before.latest >= _FORGOTTEN_AFTER
-        noted = _Wrong(1 if is_old or before is None else before.guesses + 1, now)
+        is_old = before is None or now - before.latest >= _FORGET_AFTER_SECONDS
+        noted = _WrongTokens(1 if is_old or before is None else before.count + 1, now)
         self._wrong[peer] = noted
         while len(self._wrong) > _MOST_PEERS:
             self._wrong.popitem(last=False)
-        return noted.guesses
+        return noted.count
 
 
-async def slow_down(request: web.Request, guesses: Guesses) -> int:
+async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> int:
     """Count and log a wrong token, and delay the caller.
 
     Returns the seconds that the peer must wait now if it sent this token before its last wait ended; otherwise 0.
     """
     connection = connection_of(request)
-    wait_before = guesses.wait(connection.network)
-    count = guesses.note_wrong(connection.network)
+    wait_before = guess_limiter.wait(connection.peer_key)
+    count = guess_limiter.count_wrong_token(connection.peer_key)
     # One peer must not flood the log.
     if count <= FREE_GUESSES or count & (count - 1) == 0:
         _log.warning(
             "a wrong token was given",
-            extra={"address": connection.peer, "transport": connection.came_by.value, "guesses": count},
+            extra={"address": connection.peer, "transport": connection.listener_kind.value, "guesses": count},
         )
-    wait = guesses.wait(connection.network)
+    wait = guess_limiter.wait(connection.peer_key)
     # During the delay, the connection may be closed in favour of another one.
-    connection.may_be_closed = True
+    connection.has_delayed_refusal = True
     try:
         await asyncio.sleep(min(wait, LONGEST_DELAY_SECONDS))
     finally:
-        connection.may_be_closed = False
+        connection.has_delayed_refusal = False
     return math.ceil(wait) if wait_before else 0
 
 
-async def refuse_guess(request: web.Request, guesses: Guesses) -> web.Response:
+async def refuse_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> web.Response:
     """Return the delayed answer to a request with a wrong token."""
-    wait = await slow_down(request, guesses)
+    wait = await delay_wrong_token(request, guess_limiter)
     if not wait:
         return error_answer(401, "token_required", "that is not the [http] token")
     answer = error_answer(
