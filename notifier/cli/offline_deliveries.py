@@ -148,7 +148,7 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
         async with lone_store(settings) as store:
             now_ms = SystemClock().now_ms()
             newest = [await store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
-            past = request.past(now_ms, *newest)
+            past = request.to_range(now_ms, *newest)
             wanted = [
                 it for it in subscriptions_of(settings.destinations) if request.destination in (None, it.destination)
             ]

@@ -128,7 +128,7 @@ class Daemon:
             self._configuration,
             self._on_events,
             self._on_round,
-            self._counts.failed,
+            self._counts.count_failure,
             self._peer_clocks,
             patience,
             self._activity.requested,
@@ -214,7 +214,7 @@ class Daemon:
         Raises StoreError or ListenError after closing everything again.
         """
         self._started_ms = self._clock.now_ms()
-        self._counts.keep(self.settings.sources, self.settings.destinations)
+        self._counts.keep_only(self.settings.sources, self.settings.destinations)
         async with AsyncExitStack() as stack:
             await self._store.open()
             stack.push_async_callback(self._store.close)
@@ -335,12 +335,12 @@ class Daemon:
         return found
 
     def _on_attempt(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
-        self._counts.attempted(deliveries, settlements)
+        self._counts.record_attempt(deliveries, settlements)
         self._activity.attempted(deliveries, settlements)
 
     def _on_round(self, done: Round, seconds: float) -> None:
         if done.result is not RoundResult.SILENT:
-            self._counts.polled(seconds)
+            self._counts.record_poll(seconds)
         if done.is_done and not self._housekeeping.has_kept:
             self._schedule.run_soon(ESSENTIALS)
         evaluation = self._alert_monitor.evaluation
@@ -384,7 +384,7 @@ class Daemon:
         )
         self._dispatcher.wake(named)
         self.feed.wake()
-        self._counts.detected(events)
+        self._counts.count_events(events)
 
     async def _after_sleep(self, slept: float) -> None:
         # This must not wait: jobs could run meanwhile, and must not take the sleep for a failure.

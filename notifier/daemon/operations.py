@@ -108,7 +108,7 @@ class Operations:
         """Return the page of `/metrics`. Raises StoreError."""
         return await self._metrics()
 
-    def hanging(self) -> tuple[str, ...]:
+    def hanging_parts(self) -> tuple[str, ...]:
         """Return the names of the parts that hang; the tuple is empty if everything makes progress."""
         return self._hanging
 
@@ -128,7 +128,7 @@ class Operations:
         """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
         return await self._overview.figures(tuple(self._configuration.settings.destinations))
 
-    async def find(self, text: str) -> "FoundRecords":
+    async def find_records(self, text: str) -> "FoundRecords":
         """Find records by key, person's name or employee number. Raises StoreError."""
         # Imported here, because only the dashboard searches.
         from notifier.store.queries import search  # noqa: PLC0415
@@ -136,7 +136,7 @@ class Operations:
         return await self._reader.run(search.find, text)
 
     @cached_property
-    def places(self) -> "PlaceReader":
+    def details(self) -> "PlaceReader":
         """The details of sources and destinations, for the dashboard."""
         # Imported here and below, because most of the time nobody looks at the dashboard.
         from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
@@ -144,7 +144,7 @@ class Operations:
         return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
 
     @cached_property
-    def inspection(self) -> "DeliveryInspector":
+    def delivery_inspection(self) -> "DeliveryInspector":
         """The details of deliveries, for the dashboard."""
         from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
 

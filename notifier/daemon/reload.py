@@ -120,7 +120,7 @@ class Reloader:
         """Apply the new configuration to the running daemon. Raises StoreError."""
         configuration, before = self._configuration, self._configuration.settings
         # Counters must exist before a new source or destination starts, and until a removed one has stopped.
-        self._counts.keep({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
+        self._counts.keep_only({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
         # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         theirs = changes.destinations
         kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
@@ -132,7 +132,7 @@ class Reloader:
         await self._sources.renew(settings, session, changes.sources)
         if settings.alerts.heartbeat_url != before.alerts.heartbeat_url:
             heartbeat.fetch_from(settings.alerts.heartbeat_url)
-        self._counts.keep(settings.sources, settings.destinations)
+        self._counts.keep_only(settings.sources, settings.destinations)
         self._alert_monitor.send_to(settings.alerts.destination)
         self._unwritable.send_to(settings.alerts.destination)
         await self._alert_monitor.evaluate()

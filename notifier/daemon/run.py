@@ -18,7 +18,7 @@ from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.opening import database_store, is_database
-from notifier.web.listening.sockets import ListenError, handed_over
+from notifier.web.listening.sockets import ListenError, take_systemd_sockets
 
 if TYPE_CHECKING:
     from notifier.daemon.standby_reload import StandbyReloader
@@ -57,7 +57,7 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
     raise_limit()
     with daemon_signals() as signals:
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
-        sockets = handed_over(os.environ)
+        sockets = take_systemd_sockets(os.environ)
         try:
             if not is_database(settings.store):
                 daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=sockets)

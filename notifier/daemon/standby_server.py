@@ -21,7 +21,7 @@ from notifier.store.errors import StoreError
 from notifier.store.opening import open_to_read, store_address
 from notifier.web.listening.sockets import ListenError, open_tcp_sockets, open_unix_socket
 from notifier.web.metrics.snapshot import CONTENT_TYPE
-from notifier.web.responses import done
+from notifier.web.responses import action_answer
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class StandbyServer:
     async def _reload(self, request: web.Request) -> web.Response:
         if not request.app[_OWNER]:
             return self._standing_by()
-        return done(await self._reloader.reload())
+        return action_answer(await self._reloader.reload())
 
     async def _refuse(self, _: web.Request) -> web.Response:
         return self._standing_by()

@@ -19,17 +19,17 @@ from notifier.web.daemon_api import (
 )
 from notifier.web.dashboard.delivery_pages import DeliveryPages
 from notifier.web.dashboard.event_pages import EventPages
-from notifier.web.dashboard.login import SignIn, may_sign_in, to_sign_in
+from notifier.web.dashboard.login import SignInPages, is_browser_page_request, redirect_to_sign_in
 from notifier.web.dashboard.page_frame import PageFrame
-from notifier.web.dashboard.pages import Pages
-from notifier.web.dashboard.place_pages import PlacePages
-from notifier.web.dashboard.templating import Rendering
+from notifier.web.dashboard.pages import MainPages
+from notifier.web.dashboard.source_and_destination_pages import SourceAndDestinationPages
+from notifier.web.dashboard.templating import PageRenderer
 from notifier.web.feed.broadcast import TooManyReadersError
 from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import connection_of
-from notifier.web.metrics.snapshot import CONTENT_TYPE, SharedPage
+from notifier.web.metrics.snapshot import CONTENT_TYPE, CachedPage
 from notifier.web.requests import ReleaseRequest, WrongRequestError, parse_body
-from notifier.web.responses import CONTROL, done, error_answer, json_answer
+from notifier.web.responses import DAEMON, action_answer, error_answer, json_answer
 from notifier.web.routes import deliveries, people
 from notifier.web.routes import feed as feed_routes
 from notifier.web.security.guard import FORM_PATHS, GUARD, SIGN_IN_LINK_PATH, Guard, caller
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MOST_OF_A_BODY = 65_536
+_MOST_BODY_BYTES = 65_536
 
-_NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
+_ERROR_ANSWERS: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
     {
         WrongRequestError: (400, "bad_request"),
         UnknownEventError: (404, "unknown_event"),
@@ -56,31 +56,33 @@ _NAMED: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
 )
 """The HTTP status and the reason for each error whose message may be sent to the client."""
 
-_SAME_NAME: Mapping[int, str] = MappingProxyType(
+_FIXED_REASONS: Mapping[int, str] = MappingProxyType(
     {413: "request_entity_too_large", 414: "request_uri_too_long", 422: "unprocessable_entity"}
 )
 
-_FOR_ALL: web.AppKey[SharedPage] = web.AppKey("for_all", SharedPage)
+_SHARED_METRICS: web.AppKey[CachedPage] = web.AppKey("shared_metrics", CachedPage)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(
-    control: DaemonApi,
+    daemon: DaemonApi,
     feed: Feed,
     guard: Guard,
-    rendering: Rendering,
-    sign_in: SignIn,
+    renderer: PageRenderer,
+    sign_in: SignInPages,
     body_seconds: float,
 ) -> web.Application:
     """Return the web application of a daemon, in which the body of a request must arrive within `body_seconds`."""
-    app = web.Application(middlewares=[_errors, _refusals(guard, body_seconds)], client_max_size=_MOST_OF_A_BODY)
+    app = web.Application(
+        middlewares=[_answer_errors, _make_access_middleware(guard, body_seconds)], client_max_size=_MOST_BODY_BYTES
+    )
     app.on_response_prepare.append(add_default_headers)
-    app[CONTROL] = control
+    app[DAEMON] = daemon
     app[GUARD] = guard
-    app[_FOR_ALL] = SharedPage()
+    app[_SHARED_METRICS] = CachedPage()
     app[feed_routes.FEED] = feed
-    frame = PageFrame(rendering, guard.has_session)
+    frame = PageFrame(renderer, guard.has_session)
     app.add_routes(
         [
             web.get("/healthz", _healthz),
@@ -97,10 +99,10 @@ def make_app(
             *deliveries.routes(),
             *people.routes(),
             web.post(SIGN_IN_LINK_PATH, _sign_in_link(sign_in)),
-            *Pages(frame).routes(),
+            *MainPages(frame).routes(),
             *EventPages(frame).routes(),
             *DeliveryPages(frame).routes(),
-            *PlacePages(frame).routes(),
+            *SourceAndDestinationPages(frame).routes(),
             *sign_in.routes(),
             *feed_routes.routes(),
         ]
@@ -108,15 +110,19 @@ def make_app(
     return app
 
 
-def _refusals(guard: Guard, body_seconds: float) -> Any:
+def _make_access_middleware(guard: Guard, body_seconds: float) -> Any:
     @web.middleware
-    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def check_access(request: web.Request, handler: Handler) -> web.StreamResponse:
         if guard.has_wrong_token(request):
             return await refuse_wrong_token(request, guard.guess_limiter)
         refused = guard.refusal(request)
         if refused is not None:
             needs_token = refused[0] == HTTPStatus.UNAUTHORIZED
-            return to_sign_in(request) if needs_token and may_sign_in(request) else error_answer(*refused)
+            return (
+                redirect_to_sign_in(request)
+                if needs_token and is_browser_page_request(request)
+                else error_answer(*refused)
+            )
         # The body is read here for every handler, so that a body that is too large or never arrives is always an error.
         try:
             async with asyncio.timeout(body_seconds):
@@ -138,40 +144,40 @@ def _refusals(guard: Guard, body_seconds: float) -> Any:
             )
         return await handler(request)
 
-    return refuse
+    return check_access
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except tuple(_NAMED) as error:
-        return error_answer(*_NAMED[type(error)], str(error))
+    except tuple(_ERROR_ANSWERS) as error:
+        return error_answer(*_ERROR_ANSWERS[type(error)], str(error))
     except web.RequestPayloadError:
         return error_answer(400, "bad_request", "the body does not match its headers")
     except StoreError as error:
         return error_answer(503, error.reason, error.message)
     except web.HTTPException as error:
         # Some status names differ between versions of Python, but clients compare reasons, which must not differ.
-        reason = _SAME_NAME.get(error.status) or error.reason.lower().replace(" ", "_")
+        reason = _FIXED_REASONS.get(error.status) or error.reason.lower().replace(" ", "_")
         answer = error_answer(error.status, reason, f"{request.method} {request.path}: {error.reason}")
         if hdrs.ALLOW in error.headers:
             answer.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return answer
     except Exception as error:  # noqa: BLE001 - logged with its traceback; one bad request must not affect others
-        if isinstance(error, ConnectionResetError) and _is_gone(request):
+        if isinstance(error, ConnectionResetError) and _has_disconnected(request):
             return web.Response()
         _log.exception("a local request failed with an internal error", extra={"path": request.path})
         return error_answer(500, "internal_error", "an internal error; see the log")
 
 
-def _is_gone(request: web.Request) -> bool:
+def _has_disconnected(request: web.Request) -> bool:
     """Return whether the client has disconnected."""
     return request.transport is None or request.transport.is_closing()
 
 
 async def _healthz(request: web.Request) -> web.Response:
-    hanging = request.app[CONTROL].hanging()
+    hanging = request.app[DAEMON].hanging_parts()
     body: HealthDocument = {"ok": not hanging}
     if request.app[GUARD].is_trusted(request):
         body["hanging"] = list(hanging)
@@ -179,7 +185,7 @@ async def _healthz(request: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    unready = request.app[CONTROL].unready()
+    unready = request.app[DAEMON].unready()
     body: ReadinessDocument = {"ready": not unready}
     if request.app[GUARD].is_trusted(request):
         body["unready"] = unready
@@ -187,18 +193,18 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    make = request.app[CONTROL].metrics
+    make = request.app[DAEMON].metrics
     # Without a token, all users of the machine may request the page, so it is not made for each of their requests.
-    page = await (make() if request.app[GUARD].is_trusted(request) else request.app[_FOR_ALL].page(make))
+    page = await (make() if request.app[GUARD].is_trusted(request) else request.app[_SHARED_METRICS].page(make))
     return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 async def _openapi(_request: web.Request) -> web.Response:
     # Making the document takes a tenth of a second when it is first asked for.
-    return json_answer(await asyncio.to_thread(_document))
+    return json_answer(await asyncio.to_thread(_make_openapi_document))
 
 
-def _document() -> Mapping[str, Any]:
+def _make_openapi_document() -> Mapping[str, Any]:
     # Imported only here, so that the start of the daemon does not wait for it.
     from notifier.web.openapi.document import document  # noqa: PLC0415
 
@@ -206,35 +212,35 @@ def _document() -> Mapping[str, Any]:
 
 
 async def _status(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].status())
+    return json_answer(await request.app[DAEMON].status())
 
 
 async def _record(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].record(request.match_info["key"]))
+    return json_answer(await request.app[DAEMON].record(request.match_info["key"]))
 
 
 async def _poll(request: web.Request) -> web.Response:
-    return done(await request.app[CONTROL].poll(request.match_info["name"]))
+    return action_answer(await request.app[DAEMON].poll(request.match_info["name"]))
 
 
 async def _sweep(request: web.Request) -> web.Response:
-    return done(await request.app[CONTROL].sweep(request.match_info["name"]))
+    return action_answer(await request.app[DAEMON].sweep(request.match_info["name"]))
 
 
 async def _release(request: web.Request) -> web.Response:
     wanted = parse_body(ReleaseRequest, await request.read())
-    released = await request.app[CONTROL].release(
+    released = await request.app[DAEMON].release(
         request.match_info["name"], wanted.what, silently=wanted.silently, by=caller(request)
     )
-    return done(released)
+    return action_answer(released)
 
 
 async def _reload(request: web.Request) -> web.Response:
-    return done(await request.app[CONTROL].reload())
+    return action_answer(await request.app[DAEMON].reload())
 
 
-def _sign_in_link(sign_in: SignIn) -> Handler:
+def _sign_in_link(sign_in: SignInPages) -> Handler:
     async def make(_request: web.Request) -> web.Response:
-        return done(sign_in.link())
+        return action_answer(sign_in.answer_link_request())
 
     return make

@@ -54,11 +54,11 @@ class UnknownNameError(Exception):
 class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
-    def __init__(self, key: str, left_out: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialize with the key; `left_out` has the sources that read the record but skip it, with the reasons."""
-        if left_out:
+    def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Initialize with the key. `problem_by_source` says why a source skips the record although it has read it."""
+        if problem_by_source:
             seen = "; ".join(
-                f"{source} has read it, but leaves it out: {problem}" for source, problem in left_out.items()
+                f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
             )
             super().__init__(f"no source knows a record `{key}`, because it cannot be read: {seen}")
             return
@@ -94,15 +94,15 @@ class ActionResult(Struct, Generic[Body_co], frozen=True):
 class DeliveryControl(Protocol):
     """The operations on a running daemon's deliveries and destinations. All of them may raise StoreError."""
 
-    async def page(self, wish: DeliveryPage) -> "DeliveryPageDocument":
+    async def page(self, selection: DeliveryPage) -> "DeliveryPageDocument":
         """Return the object of `/v1/deliveries`. Raises UnknownNameError."""
         ...
 
-    async def retry(self, wish: Retry) -> "RetriedDocument":
+    async def retry(self, selection: Retry) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError."""
         ...
 
-    async def drop(self, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
+    async def drop(self, selection: Drop, *, dry_run: bool) -> "DroppedDocument":
         """Drop deliveries or, with `dry_run`, only count them. Raises UnknownNameError, UnknownEventError."""
         ...
 
@@ -110,11 +110,11 @@ class DeliveryControl(Protocol):
         """Move the waiting deliveries of `old`, which is not configured, to `new`. Raises UnknownNameError."""
         ...
 
-    async def end_wait(self, destination: str) -> "TriedDocument":
+    async def try_now(self, destination: str) -> "TriedDocument":
         """Try the waiting deliveries of a failing destination now. Raises UnknownNameError."""
         ...
 
-    async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
+    async def replay(self, selection: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Begin to send past events again or, in a dry run, only count them. Raises UnknownNameError."""
         ...
 
@@ -214,7 +214,7 @@ class DestinationDetail(SourceDetail, frozen=True):
     filters: str
 
 
-class PlaceInspection(Protocol):
+class SourceAndDestinationDetails(Protocol):
     """The data for the pages about one source or destination. All operations may raise StoreError."""
 
     async def source(self, name: str) -> SourceDetail:
@@ -243,11 +243,11 @@ class EventExport(Struct, frozen=True):
 class EventLogControl(Protocol):
     """The data for the page of events. All operations may raise StoreError."""
 
-    async def page(self, chosen: "EventLogFilter", before: int | None, limit: int) -> "EventLogPage":
+    async def page(self, event_filter: "EventLogFilter", before: int | None, limit: int) -> "EventLogPage":
         """Return up to `limit` matching events before the number `before` (None: the newest ones)."""
         ...
 
-    async def export(self, chosen: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
+    async def export(self, event_filter: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
         """Return matching events before the number `before`, newest first, as a part of a file in this format."""
         ...
 
@@ -261,12 +261,12 @@ class DaemonApi(Protocol):
         ...
 
     @property
-    def places(self) -> PlaceInspection:
+    def details(self) -> SourceAndDestinationDetails:
         """The details of sources and destinations, for the dashboard."""
         ...
 
     @property
-    def inspection(self) -> DeliveryInspection:
+    def delivery_inspection(self) -> DeliveryInspection:
         """The details of deliveries, for the dashboard."""
         ...
 
@@ -283,7 +283,7 @@ class DaemonApi(Protocol):
         """Return the page of `/metrics`. Raises StoreError."""
         ...
 
-    def hanging(self) -> tuple[str, ...]:
+    def hanging_parts(self) -> tuple[str, ...]:
         """Return the names of the daemon's parts that hang; the tuple is empty if everything makes progress."""
         ...
 
@@ -327,6 +327,6 @@ class DaemonApi(Protocol):
         """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
         ...
 
-    async def find(self, text: str) -> "FoundRecords":
+    async def find_records(self, text: str) -> "FoundRecords":
         """Return records found by a key, a person's name or an employee number. Raises StoreError."""
         ...

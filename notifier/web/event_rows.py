@@ -28,21 +28,21 @@ COLUMNS: Final = (
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
 """The first bytes of a file, by which spreadsheets recognise UTF-8."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Matches characters that could end a line, or control a terminal on which the file is shown."""
 
-_FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_FORMULA_START: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 """Matches the beginning of a text that spreadsheets take for a formula, also with spaces or full-width characters."""
 
 
-def heading() -> bytes:
+def header_line() -> bytes:
     """Return the first line of a CSV file."""
-    return _written([COLUMNS])
+    return _encode_csv([COLUMNS])
 
 
 def csv_rows(events: Iterable[Event], deliveries: Mapping[int, Sequence[PastDelivery]]) -> bytes:
     """Return events as lines of a CSV file; `deliveries` has the deliveries of each event by the event's number."""
-    return _written(_row(event, deliveries.get(event.sequence, ())) for event in events)
+    return _encode_csv(_row(event, deliveries.get(event.sequence, ())) for event in events)
 
 
 def json_lines(events: Iterable[Event]) -> bytes:
@@ -50,7 +50,7 @@ def json_lines(events: Iterable[Event]) -> bytes:
     return b"".join(orjson.dumps(cloudevent(event), option=orjson.OPT_APPEND_NEWLINE) for event in events)
 
 
-def by_event(deliveries: Iterable[PastDelivery]) -> dict[int, list[PastDelivery]]:
+def group_by_event(deliveries: Iterable[PastDelivery]) -> dict[int, list[PastDelivery]]:
     """Return deliveries by the number of their event."""
     found: dict[int, list[PastDelivery]] = {}
     for delivery in deliveries:
@@ -58,10 +58,10 @@ def by_event(deliveries: Iterable[PastDelivery]) -> dict[int, list[PastDelivery]
     return found
 
 
-def harmless_cell(text: str) -> str:
+def escape_cell(text: str) -> str:
     """Return a cell's text on one line; an apostrophe in front keeps spreadsheets from taking it for a formula."""
-    line = _CONTROL.sub(" ", text)
-    return f"'{line}" if _FORMULA.match(line) else line
+    line = _CONTROL_CHARACTERS.sub(" ", text)
+    return f"'{line}" if _FORMULA_START.match(line) else line
 
 
 def _row(event: Event, deliveries: Sequence[PastDelivery]) -> tuple[str, ...]:
@@ -97,8 +97,8 @@ def _row(event: Event, deliveries: Sequence[PastDelivery]) -> tuple[str, ...]:
     )
 
 
-def _written(rows: Iterable[Sequence[str]]) -> bytes:
+def _encode_csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([harmless_cell(cell) for cell in row] for row in rows)
+    csv.writer(text).writerows([escape_cell(cell) for cell in row] for row in rows)
     # A lone surrogate cannot be encoded; the text has one where the API sent a broken character.
     return text.getvalue().encode(errors="replace")

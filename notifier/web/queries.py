@@ -11,13 +11,13 @@ from notifier.events import EventType
 from notifier.store.queries.feed import EventFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
-from notifier.web.requests import HIGHEST, MustBe, WrongRequestError, error_sentence
+from notifier.web.requests import HIGHEST_INTEGER, MustBe, WrongRequestError, error_sentence
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-MOST_ON_A_PAGE: Final = 1000
-_ON_A_PAGE: Final = 100
+MOST_PAGE_ENTRIES: Final = 1000
+_DEFAULT_PAGE_ENTRIES: Final = 100
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
 """The header with the number of the last event that a reconnecting browser received."""
@@ -51,12 +51,12 @@ def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
         raise WrongRequestError(error_sentence(model, error)) from error
 
 
-def written_cursor(cursor: DeliveryCursor) -> str:
+def format_cursor(cursor: DeliveryCursor) -> str:
     """Return a position in the order of deliveries as text, in the form of the parameter `after`."""
     return f"{cursor.sequence},{cursor.destination}"
 
 
-def digits(text: str) -> int:
+def parse_digits(text: str) -> int:
     """Return the number that a text of ASCII digits stands for. Raises ValueError for any other text."""
     # Python's int() accepts signs, spaces, underscores, and the digits of all scripts.
     if not re.fullmatch("[0-9]{1,20}", text):
@@ -64,26 +64,26 @@ def digits(text: str) -> int:
     return int(text)
 
 
-def _cursor(text: str) -> DeliveryCursor:
+def _parse_cursor(text: str) -> DeliveryCursor:
     place = _CURSOR.fullmatch(text)
     if place is None:
         raise ValueError(text)
     return DeliveryCursor(int(place[1]), place[2] or "")
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split_list(text: str) -> tuple[str, ...]:
     return tuple(value for value in text.split(",") if value)
 
 
-_Number = Annotated[int, Field(ge=0, le=HIGHEST), BeforeValidator(digits)]
+_Number = Annotated[int, Field(ge=0, le=HIGHEST_INTEGER), BeforeValidator(parse_digits)]
 _Limit = Annotated[
-    Annotated[int, Field(ge=1, le=MOST_ON_A_PAGE)],
-    BeforeValidator(digits),
-    MustBe(f"1 to {MOST_ON_A_PAGE}"),
+    Annotated[int, Field(ge=1, le=MOST_PAGE_ENTRIES)],
+    BeforeValidator(parse_digits),
+    MustBe(f"1 to {MOST_PAGE_ENTRIES}"),
     Field(description="The most entries that the page may have."),
 ]
-_A_NUMBER: Final = MustBe("an event's sequence, as a whole number")
-_SEVERAL: Final = "Can be repeated, or have several values separated by commas; without it, all are included."
+_MUST_BE_NUMBER: Final = MustBe("an event's sequence, as a whole number")
+_REPEATABLE: Final = "Can be repeated, or have several values separated by commas; without it, all are included."
 
 
 class DeliveriesQuery(BaseQuery):
@@ -99,30 +99,30 @@ class DeliveriesQuery(BaseQuery):
     ] = None
     after: Annotated[
         DeliveryCursor | None,
-        BeforeValidator(_cursor),
+        BeforeValidator(_parse_cursor),
         WithJsonSchema({"type": "string", "pattern": _CURSOR.pattern}),
         MustBe("the `next` of the page before, or an event's sequence"),
         Field(description="Only deliveries after this place: the `next` of the previous page, or an event's number."),
     ] = None
-    limit: _Limit = _ON_A_PAGE
+    limit: _Limit = _DEFAULT_PAGE_ENTRIES
 
 
 class _EventsQuery(BaseQuery):
     source: Annotated[
         tuple[Annotated[str, Field(pattern="^[a-z0-9-]+$", description="A source's name.")], ...],
-        BeforeValidator(_listed),
+        BeforeValidator(_split_list),
         MustBe("names of sources: lower-case letters, digits, hyphens"),
-        Field(description=f"Only events of these sources. {_SEVERAL}"),
+        Field(description=f"Only events of these sources. {_REPEATABLE}"),
     ] = ()
     type: Annotated[
         tuple[EventType, ...],
-        BeforeValidator(_listed),
+        BeforeValidator(_split_list),
         MustBe(f"among {', '.join(EventType)}"),
-        Field(description=f"Only events of these types. {_SEVERAL}"),
+        Field(description=f"Only events of these types. {_REPEATABLE}"),
     ] = ()
 
     @property
-    def chosen(self) -> EventFilter:
+    def event_filter(self) -> EventFilter:
         """The filter for the requested events."""
         return EventFilter(frozenset(self.source), frozenset(self.type))
 
@@ -130,15 +130,15 @@ class _EventsQuery(BaseQuery):
 class PageQuery(_EventsQuery):
     """The parameters of a page of events."""
 
-    after: Annotated[_Number, _A_NUMBER, Field(description="Only events after this number.")] = 0
-    limit: _Limit = _ON_A_PAGE
+    after: Annotated[_Number, _MUST_BE_NUMBER, Field(description="Only events after this number.")] = 0
+    limit: _Limit = _DEFAULT_PAGE_ENTRIES
 
 
 class StreamQuery(_EventsQuery):
     """The parameters of a stream of events."""
 
     after: Annotated[
-        _Number | SkipJsonSchema[None], _A_NUMBER, Field(description="The number after which the stream begins.")
+        _Number | SkipJsonSchema[None], _MUST_BE_NUMBER, Field(description="The number after which the stream begins.")
     ] = None
 
 
@@ -147,7 +147,7 @@ class StreamHeaders(BaseQuery):
 
     last_event_id: Annotated[
         _Number | SkipJsonSchema[None],
-        _A_NUMBER,
+        _MUST_BE_NUMBER,
         Field(
             alias=LAST_EVENT_ID,
             description="The number of the last event that a reconnecting reader received. It is used instead of"
@@ -157,9 +157,9 @@ class StreamHeaders(BaseQuery):
 
 
 class DeliveryPage(Struct, frozen=True):
-    """A request for up to `limit` deliveries that match `chosen`, from the position `after` on."""
+    """A request for up to `limit` deliveries that match `delivery_filter`, from the position `after` on."""
 
-    chosen: DeliveryFilter
+    delivery_filter: DeliveryFilter
     after: DeliveryCursor
     limit: int
 

@@ -14,14 +14,14 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Drop, ReplayRange, Retry
 from notifier.watch.detection.holds import Direction
 
-HIGHEST: Final = 2**63 - 1
+HIGHEST_INTEGER: Final = 2**63 - 1
 """The highest number that SQLite supports."""
 
 _LONGEST_NAME: Final = 500
 
-_Retried = Literal[DeliveryState.DEAD, DeliveryState.PENDING, DeliveryState.DELIVERED]
-_Dropped = Literal[DeliveryState.DEAD, DeliveryState.PENDING]
-_Replayed = Literal[
+_RetriedState = Literal[DeliveryState.DEAD, DeliveryState.PENDING, DeliveryState.DELIVERED]
+_DroppedState = Literal[DeliveryState.DEAD, DeliveryState.PENDING]
+_ReplayedType = Literal[
     EventType.CREATED,
     EventType.UPDATED,
     EventType.REMOVED,
@@ -30,16 +30,16 @@ _Replayed = Literal[
     EventType.RENEWED,
 ]
 
-RETRIED_STATES: Final[tuple[DeliveryState, ...]] = get_args(_Retried)
+RETRYABLE_STATES: Final[tuple[DeliveryState, ...]] = get_args(_RetriedState)
 """The states of deliveries that can be put back into the queue; for delivered ones, the events must be named."""
 
-DROPPED_STATES: Final[tuple[DeliveryState, ...]] = get_args(_Dropped)
+DROPPABLE_STATES: Final[tuple[DeliveryState, ...]] = get_args(_DroppedState)
 """The states of deliveries that can be removed from the queue."""
 
-REPLAYED_TYPES: Final = tuple(str(type_) for type_ in get_args(_Replayed))
+REPLAYABLE_TYPES: Final = tuple(str(type_) for type_ in get_args(_ReplayedType))
 """The types of events that can be replayed. Alerts cannot, because old ones would only confuse."""
 
-NAME_EVENTS: Final = "name the events to send again; a replay sends all events of a period again"
+EVENTS_REQUIRED: Final = "name the events to send again; a replay sends all events of a period again"
 """The error message for a request to retry all delivered events."""
 
 _DAY_MS: Final = 86_400_000
@@ -105,7 +105,7 @@ def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
     return f"`{name}` is required: {what}" if problem["type"] == "missing" else f"`{name}` must be {what}"
 
 
-def moment_ms(text: str, *, whole_day: bool = False) -> int:
+def parse_moment_ms(text: str, *, whole_day: bool = False) -> int:
     """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds.
 
     A date means the beginning of the day, or with `whole_day` its end. Times before the year 1 or after the year 9999
@@ -114,13 +114,13 @@ def moment_ms(text: str, *, whole_day: bool = False) -> int:
     if _DATE.fullmatch(text):
         day = date.fromisoformat(text)
         begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return within_calendar(round(begin.timestamp() * 1000) + (_DAY_MS if whole_day else 0))
+        return clamp_to_calendar(round(begin.timestamp() * 1000) + (_DAY_MS if whole_day else 0))
     if not _MOMENT.fullmatch(text):
         raise ValueError(text)
-    return within_calendar(round(datetime.fromisoformat(text.upper()).timestamp() * 1000))
+    return clamp_to_calendar(round(datetime.fromisoformat(text.upper()).timestamp() * 1000))
 
 
-def within_calendar(ms: int) -> int:
+def clamp_to_calendar(ms: int) -> int:
     """Return a time (Unix ms), or the nearest one in the years 1 to 9999 (UTC), which `datetime` supports."""
     return min(max(_EARLIEST_MS, ms), _LATEST_MS)
 
@@ -133,15 +133,15 @@ def _stripped(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
-def _whole(value: object) -> object:
+def _integer_if_whole(value: object) -> object:
     # JSON does not distinguish integers from other numbers, so 7.0 means 7.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _named_moment(value: object, *, whole_day: bool = False) -> int | None:
+def _optional_moment_ms(value: object, *, whole_day: bool = False) -> int | None:
     if value is None or value == "":
         return None
-    return moment_ms(str(value), whole_day=whole_day)
+    return parse_moment_ms(str(value), whole_day=whole_day)
 
 
 _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]
@@ -150,11 +150,11 @@ _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]
 _EventIds = Annotated[tuple[str, ...] | None, MustBe("a list of event ids")]
 _Flag = Annotated[bool | None, MustBe("true or false")]
 _FORMATS: Final = [{"format": "date"}, {"format": "date-time"}]
-_A_MOMENT: Final = MustBe("a date, 2026-11-21, or a moment, 2026-11-21T17:00:00Z")
-_WRITTEN: Final = "a date (UTC), 2026-11-21, or a moment, 2026-11-21T17:00:00Z"
+_MUST_BE_MOMENT: Final = MustBe("a date, 2026-11-21, or a moment, 2026-11-21T17:00:00Z")
+_MOMENT_DESCRIPTION: Final = "a date (UTC), 2026-11-21, or a moment, 2026-11-21T17:00:00Z"
 
 
-def _needs(*fields: str) -> dict[str, Any]:
+def _require_one_of(*fields: str) -> dict[str, Any]:
     """Return a JSON Schema that requires a value in at least one of these fields."""
     values = {
         "event_ids": {"type": "array", "minItems": 1},
@@ -178,14 +178,14 @@ class RetryRequest(BaseRequest):
     model_config = ConfigDict(
         json_schema_extra={
             "if": {"required": ["state"], "properties": {"state": {"const": "delivered"}}},
-            "then": _needs("event_ids")["anyOf"][0],
+            "then": _require_one_of("event_ids")["anyOf"][0],
         }
     )
 
     event_ids: Annotated[_EventIds, Field(description="Only deliveries of these events; by default of all.")] = None
     destination: Annotated[_Text, Field(description="Only deliveries to this destination.")] = None
     state: Annotated[
-        _Retried | None,
+        _RetriedState | None,
         BeforeValidator(_none_if_empty),
         MustBe("dead, pending or delivered"),
         Field(
@@ -194,23 +194,23 @@ class RetryRequest(BaseRequest):
     ] = None
 
     @model_validator(mode="after")
-    def _names_events(self) -> Self:
+    def _check_events_are_named(self) -> Self:
         if self.state is DeliveryState.DELIVERED and not self.event_ids:
-            raise ValueError(NAME_EVENTS)
+            raise ValueError(EVENTS_REQUIRED)
         return self
 
 
 class DropRequest(BaseRequest):
     """The deliveries to remove from the queue. The request must name events or a destination."""
 
-    model_config = ConfigDict(json_schema_extra=_needs("event_ids", "destination"))
+    model_config = ConfigDict(json_schema_extra=_require_one_of("event_ids", "destination"))
 
     event_ids: Annotated[_EventIds, Field(description="Only deliveries of these events.")] = None
     destination: Annotated[
         _Text, Field(description="Only deliveries to this destination. It may be one that is no longer configured.")
     ] = None
     state: Annotated[
-        _Dropped | None,
+        _DroppedState | None,
         BeforeValidator(_none_if_empty),
         MustBe("pending or dead: what is delivered cannot be dropped"),
         Field(description="Only deliveries in this state; by default pending ones."),
@@ -221,7 +221,7 @@ class DropRequest(BaseRequest):
     dry_run: Annotated[_Flag, Field(description="Whether to count the deliveries without removing them.")] = None
 
     @model_validator(mode="after")
-    def _names_something(self) -> Self:
+    def _check_selection(self) -> Self:
         if not self.event_ids and self.destination is None:
             raise ValueError("give `event_ids` or a `destination`")
         return self
@@ -263,33 +263,34 @@ class ReplayRequest(BaseRequest):
 
     since_ms: Annotated[
         int,
-        BeforeValidator(_named_moment),
+        BeforeValidator(_optional_moment_ms),
         WithJsonSchema({"type": "string", "anyOf": _FORMATS}),
-        _A_MOMENT,
-        Field(alias="since", description=f"Only events detected from then on: {_WRITTEN}."),
+        _MUST_BE_MOMENT,
+        Field(alias="since", description=f"Only events detected from then on: {_MOMENT_DESCRIPTION}."),
     ]
     until_ms: Annotated[
         int | None,
-        BeforeValidator(partial(_named_moment, whole_day=True)),
+        BeforeValidator(partial(_optional_moment_ms, whole_day=True)),
         WithJsonSchema({"type": ["string", "null"], "anyOf": _FORMATS}),
-        _A_MOMENT,
+        _MUST_BE_MOMENT,
         Field(
             alias="until",
-            description=f"Only events detected before then, or up to the end of that day: {_WRITTEN}; by default all.",
+            description="Only events detected before then, or up to the end of that day:"
+            f" {_MOMENT_DESCRIPTION}; by default all.",
         ),
     ] = None
     destination: Annotated[_Text, Field(description="Only to this destination.")] = None
     source: Annotated[_Text, Field(description="Only events of this source.")] = None
     type: Annotated[
-        _Replayed | None,
+        _ReplayedType | None,
         BeforeValidator(_none_if_empty),
-        MustBe.one_of(REPLAYED_TYPES),
+        MustBe.one_of(REPLAYABLE_TYPES),
         Field(description="Only events of this type."),
     ] = None
     dry_run: Annotated[_Flag, Field(description="Whether to count the events without sending them.")] = None
 
     @model_validator(mode="after")
-    def _ends_after_its_beginning(self) -> Self:
+    def _check_period(self) -> Self:
         if self.until_ms is not None and self.until_ms <= self.since_ms:
             raise ValueError("`until` must be later than `since`")
         return self
@@ -299,8 +300,8 @@ class StopReplayRequest(BaseRequest):
     """The replay to stop."""
 
     id: Annotated[
-        Annotated[int, Field(ge=1, le=HIGHEST)] | None,
-        BeforeValidator(_whole),
+        Annotated[int, Field(ge=1, le=HIGHEST_INTEGER)] | None,
+        BeforeValidator(_integer_if_whole),
         MustBe("the number of a replay, as `POST /v1/replay` gives it"),
         Field(description="Only the replay with this number; by default all that are under way."),
     ] = None
@@ -319,7 +320,7 @@ class Replay(Struct, frozen=True):
     type: str | None = None
     dry_run: bool = False
 
-    def past(self, now_ms: int, newest: int, newest_attempt: int) -> ReplayRange:
+    def to_range(self, now_ms: int, newest: int, newest_attempt: int) -> ReplayRange:
         """Return the range of events to replay.
 
         It excludes events with a number above `newest` (detected from now on) and attempts with a number above
@@ -332,14 +333,16 @@ class Replay(Struct, frozen=True):
 def parse_retry(body: bytes) -> Retry:
     """Parse a RetryRequest. Raises WrongRequestError."""
     it = parse_body(RetryRequest, body)
-    return Retry(it.state or DeliveryState.DEAD, _once_each(it.event_ids), it.destination)
+    return Retry(it.state or DeliveryState.DEAD, _without_duplicates(it.event_ids), it.destination)
 
 
 def parse_drop(body: bytes) -> tuple[Drop, bool]:
     """Parse a DropRequest; return the deliveries to drop, and whether to only count them. Raises WrongRequestError."""
     it = parse_body(DropRequest, body)
     state = it.state or DeliveryState.PENDING
-    return Drop(_once_each(it.event_ids), it.destination, state, unmatched=bool(it.unmatched)), bool(it.dry_run)
+    return Drop(_without_duplicates(it.event_ids), it.destination, state, unmatched=bool(it.unmatched)), bool(
+        it.dry_run
+    )
 
 
 def parse_replay(body: bytes) -> Replay:
@@ -348,5 +351,5 @@ def parse_replay(body: bytes) -> Replay:
     return Replay(it.since_ms, it.until_ms, it.destination, it.source, it.type, bool(it.dry_run))
 
 
-def _once_each(event_ids: tuple[str, ...] | None) -> tuple[str, ...]:
+def _without_duplicates(event_ids: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(event_ids or ()))

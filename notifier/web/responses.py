@@ -12,7 +12,7 @@ from notifier.web.daemon_api import ActionResult, DaemonApi
 if TYPE_CHECKING:
     from notifier.web.response_models.shared import ErrorDocument
 
-CONTROL: web.AppKey[DaemonApi] = web.AppKey("control", DaemonApi)
+DAEMON: web.AppKey[DaemonApi] = web.AppKey("daemon", DaemonApi)
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
@@ -29,6 +29,6 @@ def error_answer(status: int, reason: str, message: str) -> web.Response:
     return answer
 
 
-def done(answer: ActionResult[Mapping[str, Any]]) -> web.Response:
+def action_answer(answer: ActionResult[Mapping[str, Any]]) -> web.Response:
     """Return the result of a requested action as an answer: status 200, or 409 if the action could not be done now."""
     return json_answer(answer.body, HTTPStatus.OK if answer.ok else HTTPStatus.CONFLICT)

@@ -14,8 +14,8 @@ from notifier.clock import SystemClock
 from notifier.config import HttpInterfaceSettings, TcpAddress, UnixAddress
 from notifier.web.app import make_app
 from notifier.web.daemon_api import DaemonApi
-from notifier.web.dashboard.login import SignIn
-from notifier.web.dashboard.templating import Rendering
+from notifier.web.dashboard.login import SignInPages
+from notifier.web.dashboard.templating import PageRenderer
 from notifier.web.feed.service import Feed
 from notifier.web.listening.connections import Connections
 from notifier.web.listening.limits import ConnectionLimits, limits_of_process
@@ -58,7 +58,7 @@ class LocalServer:
 
     def __init__(
         self,
-        control: DaemonApi,
+        daemon: DaemonApi,
         feed: Feed,
         settings: HttpInterfaceSettings,
         socket_path: Path,
@@ -81,9 +81,9 @@ class LocalServer:
         sessions = Sessions(clock)
         self._connections = Connections(limits or limits_of_process(), sessions.end_expired)
         guard = Guard(self._token, sessions, GuessLimiter(clock), anonymous=settings.anonymous)
-        rendering = Rendering()
-        self._sign_in = SignIn(guard, SignInLinks(clock), rendering, self._dashboard_url_or_empty)
-        self.app = make_app(control, feed, guard, rendering, self._sign_in, self._connections.limits.body_seconds)
+        renderer = PageRenderer()
+        self._sign_in = SignInPages(guard, SignInLinks(clock), renderer, self._dashboard_url_or_empty)
+        self.app = make_app(daemon, feed, guard, renderer, self._sign_in, self._connections.limits.body_seconds)
         self._runner = web.AppRunner(self.app, shutdown_timeout=_SHUTDOWN_SECONDS)
 
     @property

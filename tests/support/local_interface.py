@@ -57,26 +57,26 @@ class Deliveries:
     asked: list[Any] = field(default_factory=list)
     replay_runs: bool = False
 
-    async def page(self, wish: DeliveryPage) -> Any:
-        return self._noted(wish, {"deliveries": [], "next": "0,"})
+    async def page(self, selection: DeliveryPage) -> Any:
+        return self._noted(selection, {"deliveries": [], "next": "0,"})
 
-    async def retry(self, wish: Retry) -> Any:
-        if "evt_gone" in wish.event_ids:
+    async def retry(self, selection: Retry) -> Any:
+        if "evt_gone" in selection.event_ids:
             raise UnknownEventError("evt_gone")
-        return self._noted(wish, {"deliveries": 3})
+        return self._noted(selection, {"deliveries": 3})
 
-    async def drop(self, wish: Drop, *, dry_run: bool) -> Any:
-        return self._noted((wish, dry_run), {"deliveries": 2})
+    async def drop(self, selection: Drop, *, dry_run: bool) -> Any:
+        return self._noted((selection, dry_run), {"deliveries": 2})
 
     async def move(self, old: str, new: str) -> ActionResult[Any]:
         return ActionResult(ok=True, body=self._noted(("move", old, new), {"deliveries": 2}))
 
-    async def end_wait(self, destination: str) -> Any:
+    async def try_now(self, destination: str) -> Any:
         self._know(destination)
         return self._noted(("try", destination), {"destination": destination})
 
-    async def replay(self, wish: Replay) -> ActionResult[Any]:
-        return ActionResult(ok=not self.replay_runs, body=self._noted(wish, {"events": 7}))
+    async def replay(self, selection: Replay) -> ActionResult[Any]:
+        return ActionResult(ok=not self.replay_runs, body=self._noted(selection, {"events": 7}))
 
     async def replay_progress(self) -> Any:
         return self._noted("progress", {"state": "running"})
@@ -138,7 +138,7 @@ class Inspection:
 
 
 @dataclass
-class Places:
+class Details:
     """Stands for what is known of sources and destinations: knows a source, acme, and a destination, hr."""
 
     hours: list[RequestCount] = field(default_factory=lambda: [RequestCount()] * 24)
@@ -195,9 +195,9 @@ class Daemon:
     released: list[tuple[Direction, bool, str]] = field(default_factory=list)
     forgotten: list[tuple[str, str]] = field(default_factory=list)
     deliveries: Deliveries = field(default_factory=Deliveries)
-    places: Places = field(default_factory=Places)
+    details: Details = field(default_factory=Details)
     parts: dict[str, Any] = field(default_factory=dict)
-    inspection: Inspection = field(default_factory=Inspection)
+    delivery_inspection: Inspection = field(default_factory=Inspection)
     event_log: EventLog = field(default_factory=EventLog)
 
     async def status(self) -> Any:
@@ -217,7 +217,7 @@ class Daemon:
     async def metrics(self) -> bytes:
         return b"notifier_up 1\n"
 
-    def hanging(self) -> tuple[str, ...]:
+    def hanging_parts(self) -> tuple[str, ...]:
         return self.hangs
 
     def unready(self) -> dict[str, str]:
@@ -253,7 +253,7 @@ class Daemon:
         days = tuple(Day(date(2026, 11, 1 + ago)) for ago in range(30))
         return DashboardFigures(1_795_280_400_123, DashboardCounts(days, {}, None, {}), (), ())
 
-    async def find(self, text: str) -> FoundRecords:
+    async def find_records(self, text: str) -> FoundRecords:
         return FoundRecords(is_key=text in self.records)
 
     def _do(self, what: str, source: str) -> ActionResult[Any]:

@@ -24,7 +24,7 @@ from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Drop
-from notifier.web.requests import DROPPED_STATES
+from notifier.web.requests import DROPPABLE_STATES
 
 EVENT_ID: Final = "evt_"
 """The prefix of every event id; no destination's name can begin with it."""
@@ -99,7 +99,7 @@ def deliveries(
 )
 @click.option(
     "--state",
-    type=OneOf([str(state) for state in DROPPED_STATES]),
+    type=OneOf([str(state) for state in DROPPABLE_STATES]),
     default=str(DeliveryState.PENDING),
     show_default=True,
     help="Those that wait, or those that were given up.",

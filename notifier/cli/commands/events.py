@@ -101,10 +101,10 @@ def _show_csv(store: FollowedStore, pages: Iterable[Sequence[Event]]) -> None:
     # Imported only here, because the other formats do not need it.
     from notifier.web import event_rows  # noqa: PLC0415
 
-    echo_bytes(event_rows.heading())
+    echo_bytes(event_rows.header_line())
     for page in pages:
         deliveries = history.deliveries_of(store.current()[0], [event.sequence for event in page])
-        echo_bytes(event_rows.csv_rows(page, event_rows.by_event(deliveries)))
+        echo_bytes(event_rows.csv_rows(page, event_rows.group_by_event(deliveries)))
 
 
 def _table(*, may_grow: bool) -> Callable[[Sequence[Event]], None]:

@@ -23,7 +23,7 @@ from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
 from notifier.config import Settings, StoreSettings
 from notifier.daemon.api.replays import replays_document
-from notifier.web.requests import REPLAYED_TYPES, Replay, WrongRequestError, parse_replay
+from notifier.web.requests import REPLAYABLE_TYPES, Replay, WrongRequestError, parse_replay
 
 _REFRESH_SECONDS: Final = 0.3
 _LONGEST_WAIT_SECONDS: Final = 10.0
@@ -46,7 +46,7 @@ ShowProgress = Callable[[int, int], None]
 @click.option("--until", metavar="DATE", help="Detected up to this date's end, or before this moment; else until now.")
 @click.option("--destination", metavar="D", shell_complete=destination_names, help="Only to this destination.")
 @click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
-@click.option("--type", "type_", type=OneOf(REPLAYED_TYPES), help="Only events of this type.")
+@click.option("--type", "type_", type=OneOf(REPLAYABLE_TYPES), help="Only events of this type.")
 @click.option("--dry-run", is_flag=True, help="Only print how many there are.")
 @click.option("--status", is_flag=True, help="Only show the progress of the running replay, and the latest one.")
 @click.option("--stop", is_flag=True, help="Stop the running replay for good.")

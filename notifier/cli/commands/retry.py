@@ -14,7 +14,7 @@ from notifier.cli.output import echo, echo_json
 from notifier.cli.parameter_types import OneOf, destination_names, json_object_option
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Retry
-from notifier.web.requests import NAME_EVENTS, RETRIED_STATES
+from notifier.web.requests import EVENTS_REQUIRED, RETRYABLE_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--destination", metavar="D", shell_complete=destination_names, help="Only those to this destination.")
 @click.option(
     "--state",
-    type=OneOf([str(state) for state in RETRIED_STATES]),
+    type=OneOf([str(state) for state in RETRYABLE_STATES]),
     default=str(DeliveryState.DEAD),
     show_default=True,
     help="Those that were given up, that wait for another attempt, or (with EVENT_ID) that were delivered.",
@@ -50,7 +50,7 @@ def retry(
     destination that pauses after failures is tried at once, even if nothing was put back.
     """
     if state == DeliveryState.DELIVERED and not event_ids:
-        raise click.UsageError(NAME_EVENTS)
+        raise click.UsageError(EVENTS_REQUIRED)
     settings, state_file = settings_and_state_file(global_options)
     if destination is not None and settings is not None:
         require_destination(settings, destination)

@@ -24,7 +24,7 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import Drop, Retried, Retry
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
-from notifier.web.queries import DeliveryPage, written_cursor
+from notifier.web.queries import DeliveryPage, format_cursor
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Deliveries:
             raise UnknownNameError("source", wish.source, tuple(self._settings.sources))
         now_ms = self._clock.now_ms()
         newest = [await self._store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
-        past = wish.past(now_ms, *newest)
+        past = wish.to_range(now_ms, *newest)
         number = None
         try:
             if wish.dry_run:
@@ -157,7 +157,7 @@ class Deliveries:
                 counts[name] = len(found)
         return counts
 
-    async def end_wait(self, destination: str) -> "TriedDocument":
+    async def try_now(self, destination: str) -> "TriedDocument":
         """End a destination's pause after failures, so that its deliveries are tried now. Raises UnknownNameError."""
         self._named(destination)
         return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
@@ -317,13 +317,13 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
 
 def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> "DeliveryPageDocument":
     """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination never configured."""
-    name = wish.chosen.destination
+    name = wish.delivery_filter.destination
     if name is not None and name not in {*configured, *history.known_destination_names(db)}:
         raise UnknownNameError("destination", name, tuple(configured))
-    page = history.deliveries_after(db, wish.after, wish.chosen, wish.limit)
+    page = history.deliveries_after(db, wish.after, wish.delivery_filter, wish.limit)
     return {
         "deliveries": [delivery_document(delivery) for delivery in page],
-        "next": written_cursor(page[-1].cursor if page else wish.after),
+        "next": format_cursor(page[-1].cursor if page else wish.after),
     }
 
 

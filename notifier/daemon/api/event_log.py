@@ -53,4 +53,4 @@ def _as_file(db: Database, events: Sequence[Event], form: ExportFormat) -> bytes
     if form is ExportFormat.JSON_LINES:
         return event_rows.json_lines(events)
     deliveries = history.deliveries_of(db, [event.sequence for event in events])
-    return event_rows.csv_rows(events, event_rows.by_event(deliveries))
+    return event_rows.csv_rows(events, event_rows.group_by_event(deliveries))

@@ -62,14 +62,14 @@ class MetricsCollector:
                 if name in known_destinations
             },
             conditions=[] if evaluation is None else [it.key for it in evaluation.firing],
-            evaluated_ago=None if evaluation is None else self._clock.monotonic() - evaluation.at,
-            alerts_undelivered=0.0 if evaluation is None else evaluation.undelivered or 0.0,
+            evaluation_age_seconds=None if evaluation is None else self._clock.monotonic() - evaluation.at,
+            alerts_undelivered_seconds=0.0 if evaluation is None else evaluation.undelivered or 0.0,
             store_address=self._store_address,
             store=store,
             readers=self._readers(),
         )
         # A page of a thousand sources takes a good part of a second to write.
-        return await asyncio.to_thread(self._counts.page, figures)
+        return await asyncio.to_thread(self._counts.render_page, figures)
 
 
 def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> DestinationFigures:

@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from notifier.store.tables.activity import RequestCount
 
-FULL: Final = 60.0
+CHART_HEIGHT: Final = 60.0
 """The height of the charts, in the units of their SVG images."""
 
-_LEAST: Final = 2.0
+_SMALLEST_BAR: Final = 2.0
 """The height of the smallest bar above zero, so that it can be seen."""
 
 
@@ -55,15 +55,15 @@ def activity_chart(hours: Sequence[RequestCount]) -> ActivityChart:
     bars = [
         HourBar(
             hour,
-            len(hours) - 1 - place,
+            len(hours) - 1 - index,
             _height(hour.requests, most),
             _height(hour.failed, most),
             _height(mean_ms(hour), longest) if hour.requests else 0.0,
         )
-        for place, hour in enumerate(hours)
+        for index, hour in enumerate(hours)
     ]
     return ActivityChart(bars, sum(hours, RequestCount()), most, longest)
 
 
 def _height(value: int, most: int) -> float:
-    return round(max(_LEAST, FULL * value / most), 1) if value and most else 0.0
+    return round(max(_SMALLEST_BAR, CHART_HEIGHT * value / most), 1) if value and most else 0.0

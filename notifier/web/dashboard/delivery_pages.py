@@ -8,12 +8,12 @@ from aiohttp import hdrs, web
 
 from notifier.web.daemon_api import RequestPreview
 from notifier.web.dashboard.page_frame import PageFrame
-from notifier.web.dashboard.templating import moved
-from notifier.web.responses import CONTROL
+from notifier.web.dashboard.templating import redirect
+from notifier.web.responses import DAEMON
 
 DELIVERIES: Final = "/deliveries"
 
-SHOWN_BYTES: Final = 32_768
+MOST_SHOWN_BYTES: Final = 32_768
 """Maximum number of bytes of a body that are shown; a longer body is cut, and can be downloaded whole."""
 
 
@@ -27,22 +27,22 @@ class DeliveryPages:
         """Return the routes."""
         one = f"{DELIVERIES}/{{event:[^/]+}}"
         return [
-            web.get(one, self._frame.told(self._deliveries)),
-            web.get(f"{one}/{{name:[^/]+}}", self._frame.told(self._delivery)),
-            web.get(f"{one}/{{name:[^/]+}}/body", self._frame.told(self._body)),
+            web.get(one, self._frame.with_error_pages(self._deliveries)),
+            web.get(f"{one}/{{name:[^/]+}}", self._frame.with_error_pages(self._delivery)),
+            web.get(f"{one}/{{name:[^/]+}}/body", self._frame.with_error_pages(self._body)),
         ]
 
     async def _deliveries(self, request: web.Request) -> web.Response:
-        found = await request.app[CONTROL].inspection.deliveries(request.match_info["event"])
+        found = await request.app[DAEMON].delivery_inspection.deliveries(request.match_info["event"])
         if len(found.deliveries) == 1:
-            return moved(f"{DELIVERIES}/{quote(found.event.id, safe='')}/{found.deliveries[0].destination}")
+            return redirect(f"{DELIVERIES}/{quote(found.event.id, safe='')}/{found.deliveries[0].destination}")
         return await self._frame.page(request, "deliveries.html", found=found)
 
     async def _delivery(self, request: web.Request) -> web.Response:
         from notifier.web.dashboard.curl import curl_command  # noqa: PLC0415 - most daemons have no visitors
 
         event, name = request.match_info["event"], request.match_info["name"]
-        detail = await request.app[CONTROL].inspection.detail(event, name)
+        detail = await request.app[DAEMON].delivery_inspection.detail(event, name)
         asked = detail.request
         return await self._frame.page(
             request,
@@ -52,23 +52,25 @@ class DeliveryPages:
             delivery=detail.stored.delivery,
             event=detail.stored.event,
             asked=asked,
-            body=None if asked is None else shown_body(asked),
-            is_cut=asked is not None and len(asked.body) > SHOWN_BYTES,
+            body=None if asked is None else format_body(asked),
+            is_cut=asked is not None and len(asked.body) > MOST_SHOWN_BYTES,
             curl=None if asked is None or not asked.is_over_http else curl_command(asked, name),
         )
 
     async def _body(self, request: web.Request) -> web.Response:
-        detail = await request.app[CONTROL].inspection.detail(request.match_info["event"], request.match_info["name"])
+        detail = await request.app[DAEMON].delivery_inspection.detail(
+            request.match_info["event"], request.match_info["name"]
+        )
         if detail.request is None:
             raise web.HTTPNotFound
         headers = {hdrs.CONTENT_DISPOSITION: 'attachment; filename="body.json"'}
         return web.Response(body=detail.request.body, content_type="application/json", headers=headers)
 
 
-def shown_body(request: RequestPreview) -> str:
+def format_body(request: RequestPreview) -> str:
     """Return a request's body as text for display: JSON is indented, and a long body is cut. Pure."""
-    if len(request.body) > SHOWN_BYTES:
-        return request.body[:SHOWN_BYTES].decode(errors="ignore")
+    if len(request.body) > MOST_SHOWN_BYTES:
+        return request.body[:MOST_SHOWN_BYTES].decode(errors="ignore")
     try:
         return orjson.dumps(orjson.loads(request.body), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:

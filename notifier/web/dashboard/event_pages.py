@@ -11,14 +11,14 @@ from notifier.events import EventType
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import EventLogControl, ExportFormat
 from notifier.web.dashboard.page_frame import PageFrame
-from notifier.web.responses import CONTROL
+from notifier.web.responses import DAEMON
 
 if TYPE_CHECKING:
     from notifier.store.queries.event_log import EventLogFilter
 
 EVENTS: Final = "/events"
 
-ON_A_PAGE: Final = 50
+EVENTS_PER_PAGE: Final = 50
 
 _CONTENT_TYPES: Final[Mapping[ExportFormat, str]] = {
     ExportFormat.CSV: "text/csv",
@@ -35,11 +35,13 @@ class EventPages:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(EVENTS, self._frame.told(self._events)),
+            web.get(EVENTS, self._frame.with_error_pages(self._events)),
             *(
                 # A HEAD request must not read all events.
-                web.get(f"{EVENTS}.{form}", self._frame.told(Exporter(form)), allow_head=False)
-                for form in ExportFormat
+                web.get(
+                    f"{EVENTS}.{export_format}", self._frame.with_error_pages(Exporter(export_format)), allow_head=False
+                )
+                for export_format in ExportFormat
             ),
         ]
 
@@ -48,55 +50,58 @@ class EventPages:
         from notifier.web.dashboard import event_query  # noqa: PLC0415
         from notifier.web.dashboard.filters import event_word, zone_of  # noqa: PLC0415
 
-        control = request.app[CONTROL]
-        wish = event_query.parse_event_log(request.query)
-        found = await control.event_log.page(wish.chosen, wish.before, ON_A_PAGE)
-        status = await control.status()
-        filters = event_query.given(request.query)
+        daemon = request.app[DAEMON]
+        query = event_query.parse_event_log(request.query)
+        found = await daemon.event_log.page(query.event_filter, query.before, EVENTS_PER_PAGE)
+        status = await daemon.status()
+        filters = event_query.given_filters(request.query)
         return await self._frame.page(
             request,
             "events.html",
             found=found,
-            filters=dict.fromkeys(event_query.FIELDS, "") | filters,
+            filters=dict.fromkeys(event_query.FILTER_NAMES, "") | filters,
             is_filtered=bool(filters),
-            is_first=wish.before is None,
+            is_first=query.before is None,
             sources=[(name, name) for name in sorted(status["sources"])],
             destinations=[(name, name) for name in sorted(status["destinations"])],
             types=[(type_, event_word(type_)) for type_ in map(str, EventType)],
             zone=zone_of(time.time()),
-            newest=event_query.address(EVENTS, filters),
-            older=None if found.next is None else event_query.address(EVENTS, filters, found.next),
-            downloads={form: event_query.address(f"{EVENTS}.{form}", filters) for form in ExportFormat},
+            newest=event_query.page_address(EVENTS, filters),
+            older=None if found.next is None else event_query.page_address(EVENTS, filters, found.next),
+            downloads={
+                export_format: event_query.page_address(f"{EVENTS}.{export_format}", filters)
+                for export_format in ExportFormat
+            },
         )
 
 
 class Exporter:
     """Answers a request with a file of events of any size, because each part is sent as soon as it is read."""
 
-    def __init__(self, form: ExportFormat) -> None:
-        self._form = form
+    def __init__(self, export_format: ExportFormat) -> None:
+        self._export_format = export_format
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Send the file. Raises WrongRequestError and, only before the first part is sent, StoreError."""
         from notifier.web import event_rows  # noqa: PLC0415 - see above
         from notifier.web.dashboard import event_query  # noqa: PLC0415
 
-        wish = event_query.parse_event_log(request.query)
-        log = request.app[CONTROL].event_log
-        first = await log.export(wish.chosen, wish.before, self._form)
+        query = event_query.parse_event_log(request.query)
+        log = request.app[DAEMON].event_log
+        first = await log.export(query.event_filter, query.before, self._export_format)
         response = web.StreamResponse(
             headers={
-                hdrs.CONTENT_TYPE: f"{_CONTENT_TYPES[self._form]}; charset=utf-8",
-                hdrs.CONTENT_DISPOSITION: f'attachment; filename="events.{self._form}"',
+                hdrs.CONTENT_TYPE: f"{_CONTENT_TYPES[self._export_format]}; charset=utf-8",
+                hdrs.CONTENT_DISPOSITION: f'attachment; filename="events.{self._export_format}"',
             }
         )
         response.enable_compression()
         await response.prepare(request)
-        if self._form is ExportFormat.CSV:
-            await response.write(event_rows.BYTE_ORDER_MARK + event_rows.heading())
+        if self._export_format is ExportFormat.CSV:
+            await response.write(event_rows.BYTE_ORDER_MARK + event_rows.header_line())
         try:
             await response.write(first.content)
-            await self._rest(response, log, wish.chosen, first.next)
+            await self._send_rest(response, log, query.event_filter, first.next)
         except StoreError:
             # Otherwise the client would take the part that it has for the whole file.
             if request.transport is not None:
@@ -109,12 +114,12 @@ class Exporter:
         await response.write_eof()
         return response
 
-    async def _rest(
-        self, response: web.StreamResponse, log: EventLogControl, chosen: "EventLogFilter", before: int | None
+    async def _send_rest(
+        self, response: web.StreamResponse, log: EventLogControl, event_filter: "EventLogFilter", before: int | None
     ) -> None:
         while before is not None:
-            part = await log.export(chosen, before, self._form)
-            await response.write(part.content)
-            before = part.next
+            page_part = await log.export(event_filter, before, self._export_format)
+            await response.write(page_part.content)
+            before = page_part.next
             # Other requests get a turn, even if this client reads so fast that writing never waits.
             await asyncio.sleep(0)

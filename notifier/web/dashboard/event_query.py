@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field
 from notifier.events import EventType
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.tables.outbox import DeliveryState
-from notifier.web.queries import BaseQuery, digits, parse_query
-from notifier.web.requests import HIGHEST, MustBe, moment_ms, within_calendar
+from notifier.web.queries import BaseQuery, parse_digits, parse_query
+from notifier.web.requests import HIGHEST_INTEGER, MustBe, clamp_to_calendar, parse_moment_ms
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 _DATE_LENGTH = len("2026-11-21")
 
 
-def _time_ms(text: str, *, whole_day: bool) -> int:
+def _parse_time_ms(text: str, *, whole_day: bool) -> int:
     """Parse a date in this machine's time zone, or an RFC 3339 time, into Unix milliseconds.
 
     A date means the beginning of the day, or with `whole_day` its end.
     """
-    utc_ms = moment_ms(text, whole_day=whole_day)
+    utc_ms = parse_moment_ms(text, whole_day=whole_day)
     if len(text) != _DATE_LENGTH:
         return utc_ms
     try:
         begin = datetime.combine(date.fromisoformat(text), time())
-        return within_calendar(round((begin + timedelta(days=1 if whole_day else 0)).timestamp() * 1000))
+        return clamp_to_calendar(round((begin + timedelta(days=1 if whole_day else 0)).timestamp() * 1000))
     except (OverflowError, ValueError):
         # On the first and the last day of the calendar (years 1 and 9999), the local time may be outside it.
         return utc_ms
 
 
 def _since(text: str) -> int:
-    return _time_ms(text, whole_day=False)
+    return _parse_time_ms(text, whole_day=False)
 
 
 def _until(text: str) -> int:
-    return _time_ms(text, whole_day=True)
+    return _parse_time_ms(text, whole_day=True)
 
 
 _Text = Annotated[str, MustBe("a text")]
-_A_TIME = MustBe("a date such as 2026-11-21, or a time such as 2026-11-21T17:00:00Z")
+_MUST_BE_TIME = MustBe("a date such as 2026-11-21, or a time such as 2026-11-21T17:00:00Z")
 
 
 class EventLogQuery(BaseQuery):
@@ -56,16 +56,16 @@ class EventLogQuery(BaseQuery):
     source: _Text = ""
     destination: _Text = ""
     state: Annotated[DeliveryState | None, MustBe.one_of(DeliveryState)] = None
-    since: Annotated[int | None, BeforeValidator(_since), _A_TIME] = None
-    until: Annotated[int | None, BeforeValidator(_until), _A_TIME] = None
+    since: Annotated[int | None, BeforeValidator(_since), _MUST_BE_TIME] = None
+    until: Annotated[int | None, BeforeValidator(_until), _MUST_BE_TIME] = None
     before: Annotated[
-        Annotated[int, Field(ge=0, le=HIGHEST)] | None,
-        BeforeValidator(digits),
+        Annotated[int, Field(ge=0, le=HIGHEST_INTEGER)] | None,
+        BeforeValidator(parse_digits),
         MustBe("an event's sequence, as a whole number"),
     ] = None
 
     @property
-    def chosen(self) -> EventLogFilter:
+    def event_filter(self) -> EventLogFilter:
         """The filter that selects the requested events in the store."""
         types = frozenset[str]() if self.type is None else frozenset({str(self.type)})
         return EventLogFilter(
@@ -80,7 +80,7 @@ class EventLogQuery(BaseQuery):
         )
 
 
-FIELDS = tuple(name for name in EventLogQuery.model_fields if name != "before")
+FILTER_NAMES = tuple(name for name in EventLogQuery.model_fields if name != "before")
 """The names of the filters."""
 
 
@@ -89,12 +89,12 @@ def parse_event_log(query: "MultiMapping[str]") -> EventLogQuery:
     return parse_query(EventLogQuery, query)
 
 
-def given(query: "MultiMapping[str]") -> dict[str, str]:
+def given_filters(query: "MultiMapping[str]") -> dict[str, str]:
     """Return the filters in a query as written, without empty ones."""
-    return {name: value for name in FIELDS if (value := query.get(name, "").strip())}
+    return {name: value for name in FILTER_NAMES if (value := query.get(name, "").strip())}
 
 
-def address(path: str, filters: Mapping[str, str], before: int | None = None) -> str:
+def page_address(path: str, filters: Mapping[str, str], before: int | None = None) -> str:
     """Return the address of a page or an export with these filters."""
     parameters = {**filters, **({} if before is None else {"before": str(before)})}
     return f"{path}?{urlencode(parameters, errors='replace')}" if parameters else path

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import hdrs, web
 
 from notifier.web.daemon_api import ActionResult
-from notifier.web.dashboard.templating import Rendering, moved
+from notifier.web.dashboard.templating import PageRenderer, redirect
 from notifier.web.security.guard import Guard, caller
 from notifier.web.security.guess_limiter import delay_wrong_token
 from notifier.web.security.links import VALID_SECONDS, SignInLinks
@@ -27,14 +27,14 @@ _log = logging.getLogger(__name__)
 
 SIGN_IN: Final = "/sign-in"
 
-_HERE: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+_LOCAL_PATH: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 """Matches a path on this server; a browser might take some other texts for the address of another server."""
 
 
-class SignIn:
+class SignInPages:
     """Serves the sign-in page with its form for the token, and handles links that sign in."""
 
-    def __init__(self, guard: Guard, links: SignInLinks, rendering: Rendering, url: Callable[[], str | None]) -> None:
+    def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialize with the parts it uses; `url` returns the dashboard's address for a browser on this machine.
 
         The address is "" if the server listens only on a Unix socket, which a proxy or tunnel can reach. It is None if
@@ -42,18 +42,18 @@ class SignIn:
         """
         self._guard = guard
         self._links = links
-        self._rendering = rendering
+        self._renderer = renderer
         self._url = url
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(SIGN_IN, self._show),
+            web.get(SIGN_IN, self._show_form),
             web.post(SIGN_IN, self._sign_in),
             web.post("/sign-out", self._sign_out),
         ]
 
-    def link(self) -> "ActionResult[SignInLinkDocument | MessageDocument]":
+    def answer_link_request(self) -> "ActionResult[SignInLinkDocument | MessageDocument]":
         """Return the object of `/v1/sign-in-link`. The action fails if the server listens on no port."""
         address = self.make_link()
         if address is None:
@@ -66,51 +66,51 @@ class SignIn:
         url = self._url()
         return None if url is None else f"{url.rstrip('/')}{SIGN_IN}?link={self._links.make()}"
 
-    async def _show(self, request: web.Request) -> web.Response:
-        place = _place(request.query.get("next", "/"))
+    async def _show_form(self, request: web.Request) -> web.Response:
+        path = _safe_path(request.query.get("next", "/"))
         if self._guard.is_trusted(request):
-            return moved(place)
+            return redirect(path)
         link = request.query.get("link")
         if link is None or request.method != hdrs.METH_GET:
             if request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
-                return await self._page(place)
+                return await self._page(path)
             # A browser that follows a link from another site does not send its session cookie, if it has one.
-            return await self._lead_on("One moment", f"{SIGN_IN}?next={quote(place, safe='')}")
+            return await self._redirect_page("One moment", f"{SIGN_IN}?next={quote(path, safe='')}")
         if not self._links.use(link):
             return await self._page(
-                place, 403, "This link was already used, or is too old: `notifier dashboard` prints a new one."
+                path, 403, "This link was already used, or is too old: `notifier dashboard` prints a new one."
             )
         # A browser that followed a link from another site sends the new cookie only with requests of this page.
-        answer = await self._lead_on("Signed in", place)
-        self._begin(request, answer, is_secure=False)
+        answer = await self._redirect_page("Signed in", path)
+        self._begin_session(request, answer, is_secure=False)
         return answer
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         form = await request.post()
-        token, place = form.get("token", ""), _place(str(form.get("next", "/")))
+        token, path = form.get("token", ""), _safe_path(str(form.get("next", "/")))
         if self._guard.is_trusted(request):
-            return moved(place)
+            return redirect(path)
         if hdrs.ORIGIN not in request.headers:
             return await self._page(
-                place, 403, "This browser does not send the origin of the form: use another browser."
+                path, 403, "This browser does not send the origin of the form: use another browser."
             )
         if not isinstance(token, str) or not self._guard.is_right_token(token):
-            return await self._wrong(request, place)
-        answer = moved(place)
+            return await self._refuse_token(request, path)
+        answer = redirect(path)
         # A proxy in front of this server may use TLS; only the origin shows that.
-        self._begin(request, answer, is_secure=urlsplit(request.headers[hdrs.ORIGIN]).scheme == "https")
+        self._begin_session(request, answer, is_secure=urlsplit(request.headers[hdrs.ORIGIN]).scheme == "https")
         return answer
 
-    async def _wrong(self, request: web.Request, place: str) -> web.Response:
+    async def _refuse_token(self, request: web.Request, path: str) -> web.Response:
         if not self._guard.token:
-            return await self._page(place, 403, "No token is configured to sign in with: run `notifier dashboard`.")
+            return await self._page(path, 403, "No token is configured to sign in with: run `notifier dashboard`.")
         if wait := await delay_wrong_token(request, self._guard.guess_limiter):
-            page = await self._page(place, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
+            page = await self._page(path, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
             page.headers[hdrs.RETRY_AFTER] = str(wait)
             return page
-        return await self._page(place, 403, "That is not the token: see `token` under `[http]`.")
+        return await self._page(path, 403, "That is not the token: see `token` under `[http]`.")
 
-    def _begin(self, request: web.Request, answer: web.Response, *, is_secure: bool) -> None:
+    def _begin_session(self, request: web.Request, answer: web.Response, *, is_secure: bool) -> None:
         host = request.headers[hdrs.HOST]
         _log.info("signed in", extra={"address": caller(request)})
         session = self._guard.sessions.begin(host, is_secure=is_secure)
@@ -121,42 +121,42 @@ class SignIn:
         session = self._guard.session_of(request)
         if session is not None:
             self._guard.sessions.end(session)
-        answer = moved(SIGN_IN)
+        answer = redirect(SIGN_IN)
         for is_secure in (True, False):
             name = cookie_name(request.headers.get(hdrs.HOST, ""), is_secure=is_secure)
             answer.del_cookie(name, httponly=True, samesite="Strict", secure=is_secure)
         return answer
 
-    async def _lead_on(self, title: str, place: str) -> web.Response:
-        """Return a page that leads the browser on to `place`, so that the request does not come from another site."""
-        return await self._rendering.page(
-            "lead_on.html", 200, title=title, next=place, query="", place="", can_sign_out=False
+    async def _redirect_page(self, title: str, path: str) -> web.Response:
+        """Return a page that leads the browser on to `path`, so that the request does not come from another site."""
+        return await self._renderer.page(
+            "redirect.html", 200, title=title, next=path, query="", path="", can_sign_out=False
         )
 
-    async def _page(self, place: str, code: int = 200, trouble: str = "") -> web.Response:
+    async def _page(self, path: str, code: int = 200, problem: str = "") -> web.Response:
         has_token = bool(self._guard.token)
-        return await self._rendering.page(
+        return await self._renderer.page(
             "sign_in.html",
             code,
-            trouble=trouble,
-            next=place,
+            problem=problem,
+            next=path,
             query="",
-            place="",
+            path="",
             can_sign_out=False,
             has_token=has_token,
         )
 
 
-def may_sign_in(request: web.Request) -> bool:
+def is_browser_page_request(request: web.Request) -> bool:
     """Return whether a request without a token comes from a browser and is for a page."""
     accepts_pages = "text/html" in request.headers.get(hdrs.ACCEPT, "")
     return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and accepts_pages and not request.path.startswith("/v1/")
 
 
-def to_sign_in(request: web.Request) -> web.Response:
+def redirect_to_sign_in(request: web.Request) -> web.Response:
     """Return a redirect to the sign-in page, which sends the browser back after signing in."""
-    return moved(f"{SIGN_IN}?next={quote(request.path_qs, safe='')}")
+    return redirect(f"{SIGN_IN}?next={quote(request.path_qs, safe='')}")
 
 
-def _place(wanted: str) -> str:
-    return wanted if _HERE.fullmatch(wanted) else "/"
+def _safe_path(wanted: str) -> str:
+    return wanted if _LOCAL_PATH.fullmatch(wanted) else "/"

@@ -8,14 +8,14 @@ from aiohttp import web
 
 from notifier.store.errors import StoreError
 from notifier.web.daemon_api import UnknownEventError, UnknownNameError, UnknownRecordError
-from notifier.web.dashboard.templating import Rendering
+from notifier.web.dashboard.templating import PageRenderer
 from notifier.web.requests import WrongRequestError
 
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_TROUBLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
+_ERROR_PAGES: Final[Mapping[type[Exception], tuple[int, str]]] = {
     UnknownRecordError: (404, "No such record"),
     UnknownEventError: (404, "No such event"),
     UnknownNameError: (404, "No such name"),
@@ -27,31 +27,31 @@ _TROUBLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
 class PageFrame:
     """Renders pages, and turns errors into pages."""
 
-    def __init__(self, rendering: Rendering, has_session: Callable[[web.Request], bool]) -> None:
+    def __init__(self, renderer: PageRenderer, has_session: Callable[[web.Request], bool]) -> None:
         """Initialize with the rendering, and with a check whether a visitor has a session and can sign out."""
-        self.rendering = rendering
+        self.renderer = renderer
         self._has_session = has_session
 
     async def page(self, request: web.Request, template: str, code: int = 200, **values: object) -> web.Response:
         """Render a page and return it as a response."""
         shared = {"query": "", "place": request.path, "can_sign_out": self._has_session(request)}
-        return await self.rendering.page(template, code, **(shared | values))
+        return await self.renderer.page(template, code, **(shared | values))
 
-    def told(self, handler: Handler) -> Handler:
+    def with_error_pages(self, handler: Handler) -> Handler:
         """Return a handler that calls `handler` and turns its errors into pages."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
                 return await handler(request)
-            except tuple(_TROUBLE) as error:
-                code, title = _TROUBLE[type(error)]
+            except tuple(_ERROR_PAGES) as error:
+                code, title = _ERROR_PAGES[type(error)]
                 query = request.match_info.get("key", "")
-                return await self.page(request, "trouble.html", code, title=title, text=error, query=query)
+                return await self.page(request, "error.html", code, title=title, text=error, query=query)
             except StoreError as error:
                 title = "The state file cannot be read now"
-                return await self.page(request, "trouble.html", 503, title=title, text=error.message)
+                return await self.page(request, "error.html", 503, title=title, text=error.message)
             except web.HTTPNotFound:
-                return await self.page(request, "trouble.html", 404, title="No such page", text="nothing is here")
+                return await self.page(request, "error.html", 404, title="No such page", text="nothing is here")
             except web.HTTPException:
                 raise
             except Exception:  # a failed page must not affect others
@@ -59,6 +59,6 @@ class PageFrame:
                     raise
                 _log.exception("a page failed with an internal error", extra={"path": request.path})
                 text = "it is in the log, with the place in the program where it happened"
-                return await self.page(request, "trouble.html", 500, title="An internal error", text=text)
+                return await self.page(request, "error.html", 500, title="An internal error", text=text)
 
         return handle

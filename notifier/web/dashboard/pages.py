@@ -5,11 +5,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from notifier.web.dashboard.page_frame import PageFrame
-from notifier.web.dashboard.templating import moved
-from notifier.web.responses import CONTROL
+from notifier.web.dashboard.templating import redirect
+from notifier.web.responses import DAEMON
 
 
-class Pages:
+class MainPages:
     """Serves the dashboard's pages."""
 
     def __init__(self, frame: PageFrame) -> None:
@@ -17,11 +17,11 @@ class Pages:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        told = self._frame.told
+        with_error_pages = self._frame.with_error_pages
         return [
-            web.get("/", told(self._front)),
-            web.get("/records", told(self._find)),
-            web.get("/records/{key:[^/]+}", told(self._record)),
+            web.get("/", with_error_pages(self._front)),
+            web.get("/records", with_error_pages(self._search)),
+            web.get("/records/{key:[^/]+}", with_error_pages(self._record)),
             web.get("/dashboard/{name}", self._asset),
         ]
 
@@ -29,12 +29,12 @@ class Pages:
         # Imported here, because pages are seldom requested.
         from notifier.web.dashboard import filters, view_model  # noqa: PLC0415
 
-        control = request.app[CONTROL]
-        status = await control.status()
-        figures = await control.figures()
+        daemon = request.app[DAEMON]
+        status = await daemon.status()
+        figures = await daemon.figures()
         # The figures are read after the status, and so may name a destination that the status does not have yet.
         dead = [line for line in figures.dead if line.delivery.destination in status["destinations"]]
-        given_up = view_model.given_up(dead)
+        given_up = view_model.group_by_destination(dead)
         return await self._frame.page(
             request,
             "front.html",
@@ -45,25 +45,25 @@ class Pages:
             dead_groups=given_up[: view_model.MOST_GIVEN_UP],
             dead_others=[name for name, _ in given_up[view_model.MOST_GIVEN_UP :]],
             now_ms=figures.now_ms,
-            verdict=view_model.verdict(status),
-            sources=view_model.listed(status["sources"]),
-            withheld=view_model.withheld(status["sources"]),
-            destinations=view_model.listed(status["destinations"]),
-            bars=view_model.bars(figures.counts.days),
+            verdict=view_model.health_summary(status),
+            sources=view_model.split_rows(status["sources"]),
+            withheld=view_model.unreported_changes(status["sources"]),
+            destinations=view_model.split_rows(status["destinations"]),
+            bars=view_model.day_bars(figures.counts.days),
             zone=filters.zone_of(figures.now_ms / 1000),
         )
 
     async def _record(self, request: web.Request) -> web.Response:
         key = request.match_info["key"]
-        document = await request.app[CONTROL].record(key)
+        document = await request.app[DAEMON].record(key)
         return await self._frame.page(request, "record.html", query=key, record=document)
 
-    async def _find(self, request: web.Request) -> web.Response:
+    async def _search(self, request: web.Request) -> web.Response:
         query = request.query.get("q", "").strip()
-        finds = await request.app[CONTROL].find(query)
-        if finds.is_key:
-            return moved(f"/records/{quote(query, safe='')}")
-        return await self._frame.page(request, "records.html", query=query, finds=finds)
+        found = await request.app[DAEMON].find_records(query)
+        if found.is_key:
+            return redirect(f"/records/{quote(query, safe='')}")
+        return await self._frame.page(request, "records.html", query=query, found=found)
 
     async def _asset(self, request: web.Request) -> web.Response:
-        return await self._frame.rendering.asset(request.match_info["name"])
+        return await self._frame.renderer.asset(request.match_info["name"])

@@ -17,8 +17,8 @@ from notifier import __version__
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_HERE: Final = Path(__file__).parent
-_FOR_GOOD: Final = "public, max-age=31536000, immutable"
+_FOLDER: Final = Path(__file__).parent
+_CACHE_FOREVER: Final = "public, max-age=31536000, immutable"
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
@@ -34,26 +34,26 @@ PAGE_HEADERS: Final[Mapping[str, str]] = {
 
 
 class Asset(Struct, frozen=True):
-    """A static file; `mark` is the part of its address that changes whenever the content changes."""
+    """A static file; `content_hash` is the part of its address that changes whenever the content changes."""
 
     body: bytes
     content_type: str
-    mark: str
+    content_hash: str
 
 
-def moved(place: str) -> web.Response:
+def redirect(place: str) -> web.Response:
     """Return a redirect to another page of this server, which the browser then fetches with GET."""
     return web.Response(status=303, headers={hdrs.LOCATION: place})
 
 
-class Rendering:
+class PageRenderer:
     """Renders pages from templates, which are read and compiled at the first use.
 
     The first visitor waits a tenth of a second for that, and a daemon without visitors needs 6 MB less.
     """
 
     def __init__(self) -> None:
-        self._reading = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._assets: dict[str, Asset] = {}
         self._environment: Environment | None = None
 
@@ -72,13 +72,13 @@ class Rendering:
         asset = self._assets.get(name)
         if asset is None:
             raise web.HTTPNotFound
-        headers = {hdrs.CACHE_CONTROL: _FOR_GOOD}
+        headers = {hdrs.CACHE_CONTROL: _CACHE_FOREVER}
         answer = web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
         answer.enable_compression()
         return answer
 
     async def _ready(self) -> "Environment":
-        async with self._reading:
+        async with self._lock:
             if self._environment is None:
                 self._assets = await asyncio.to_thread(_read_assets)
                 self._environment = await asyncio.to_thread(_read_templates)
@@ -90,7 +90,7 @@ def _read_assets() -> dict[str, Asset]:
     types = {"style.css": "text/css", "script.js": "text/javascript"}
     assets = {}
     for name, content_type in types.items():
-        body = (_HERE / "static" / name).read_bytes()
+        body = (_FOLDER / "static" / name).read_bytes()
         assets[name] = Asset(body, content_type, hashlib.blake2b(body, digest_size=6).hexdigest())
     return assets
 
@@ -103,7 +103,7 @@ def _read_templates() -> "Environment":
     from notifier.web.dashboard import filters, view_model  # noqa: PLC0415
 
     assets = _read_assets()
-    texts = {file.name: file.read_text(encoding="utf-8") for file in (_HERE / "templates").iterdir()}
+    texts = {file.name: file.read_text(encoding="utf-8") for file in (_FOLDER / "templates").iterdir()}
     environment = Environment(
         loader=DictLoader(texts),
         autoescape=True,
@@ -113,10 +113,10 @@ def _read_templates() -> "Environment":
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "asset": lambda name: f"/dashboard/{name}?{assets[name].mark}",
+        "asset": lambda name: f"/dashboard/{name}?{assets[name].content_hash}",
         "version": __version__,
-        "part": view_model.part,
-        "sweep_part": view_model.sweep_part,
+        "percentage": view_model.percentage,
+        "sweep_percentage": view_model.sweep_percentage,
         "counted": filters.counted,
     }
     environment.filters |= {

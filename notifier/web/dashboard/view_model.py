@@ -29,13 +29,13 @@ MOST_GIVEN_UP: Final = 4
 """Maximum number of destinations with their given-up deliveries listed; others are in a folded list with numbers."""
 
 _WELL: Final = frozenset({"ok", "untried", "idle"})
-_QUIET: Final = _WELL | {"starting", "draining"}
+_NEEDS_NO_ATTENTION: Final = _WELL | {"starting", "draining"}
 """The states that need no one's attention."""
 
 _MOST_NAMED: Final = 3
-_OF_THE_STORE: Final = frozenset(StoreReason)
+_STORE_REASONS: Final = frozenset(StoreReason)
 
-_MENDED_BY_HAND: Final = frozenset(reason for reason in ApiErrorReason if reason.remedy is not Remedy.WAIT)
+_NEEDS_OPERATOR: Final = frozenset(reason for reason in ApiErrorReason if reason.remedy is not Remedy.WAIT)
 
 
 class Mood(StrEnum):
@@ -58,7 +58,7 @@ Row = tuple[str, Mapping[str, Any]]
 """The name of a source or destination, and its description in the status."""
 
 
-class Listed(Struct, frozen=True):
+class ListedRows(Struct, frozen=True):
     """Sources or destinations: `rows` are in the table, and `folded` are in a list of names that opens on a click.
 
     `well` says that all folded ones are well. `left_out` is the number of those that are not on the page.
@@ -70,7 +70,7 @@ class Listed(Struct, frozen=True):
     left_out: int = 0
 
 
-class Untold(Struct, frozen=True):
+class UnreportedChange(Struct, frozen=True):
     """Changes that a source does not report yet: they are held back, unreadable, or still have to be confirmed."""
 
     source: str
@@ -92,7 +92,7 @@ class Bar(Struct, frozen=True):
         return 100 - self.height
 
 
-def verdict(status: Status) -> HealthSummary:
+def health_summary(status: Status) -> HealthSummary:
     """Return the overall health according to the status, as a mood and a sentence."""
     sources, destinations = status["sources"], status["destinations"]
     age = status["evaluation"]["age_seconds"]
@@ -101,21 +101,23 @@ def verdict(status: Status) -> HealthSummary:
             Mood.ATTENTION, f"Unknown: the notifier has not evaluated its state for {age:.0f} seconds."
         )
     conditions = status["conditions"]
-    told = {condition["subject"] for condition in conditions}
+    reported_subjects = {condition["subject"] for condition in conditions}
     # Errors that only an operator can fix are shown at once, before a condition fires after a quarter of an hour.
-    refused = {name: it for name, it in _refused(sources).items() if source_subject(name) not in told}
-    if len(refused) == 1 and not conditions:
-        ((name, message),) = refused.items()
+    operator_errors = {
+        name: it for name, it in _operator_errors(sources).items() if source_subject(name) not in reported_subjects
+    }
+    if len(operator_errors) == 1 and not conditions:
+        ((name, message),) = operator_errors.items()
         return HealthSummary(Mood.ATTENTION, f"{name} cannot be read: {message}.")
-    if things := len(conditions) + len(refused):
+    if things := len(conditions) + len(operator_errors):
         verb = "needs" if things == 1 else "need"
         return HealthSummary(Mood.ATTENTION, f"{counted(things, 'thing')} {verb} your attention.")
     if not destinations:
         return HealthSummary(
             Mood.ATTENTION, "Completions are found, but no one is notified: there is no destination yet."
         )
-    if troubles := [*_source_troubles(sources), *_destination_troubles(destinations)]:
-        named, more = troubles[:_MOST_NAMED], len(troubles) - _MOST_NAMED
+    if problems := [*_source_problems(sources), *_destination_problems(destinations)]:
+        named, more = problems[:_MOST_NAMED], len(problems) - _MOST_NAMED
         rest = f", and {counted(more, 'more problem')}" if more > 0 else ""
         return HealthSummary(Mood.UNSETTLED, f"Nothing is lost, but {'; '.join(named)}{rest}.")
     if starting := [name for name, source in sources.items() if source["state"] == "starting"]:
@@ -129,15 +131,17 @@ def verdict(status: Status) -> HealthSummary:
         return HealthSummary(Mood.STARTING, "Starting: the notifier has not evaluated its state yet.")
     if not status["evaluation"]["well"]:
         return HealthSummary(Mood.ATTENTION, "Something needs your attention: see the log.")
-    return HealthSummary(Mood.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_told(destinations)}.")
+    return HealthSummary(
+        Mood.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_notified_text(destinations)}."
+    )
 
 
-def _refused(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return the error message of each source that the operator has to repair, for example with a new token."""
     return {
         name: source["last_error"]["message"]
         for name, source in sources.items()
-        if source["state"] == "failing" and source["last_error"] and source["last_error"]["reason"] in _MENDED_BY_HAND
+        if source["state"] == "failing" and source["last_error"] and source["last_error"]["reason"] in _NEEDS_OPERATOR
     }
 
 
@@ -153,16 +157,16 @@ def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return f"the first sweep of {name} is at page {sweep['next_page']:,}{of}"
 
 
-def _told(destinations: Mapping[str, Mapping[str, Any]]) -> str:
-    told = f"{counted(len(destinations), 'destination')} notified"
+def _notified_text(destinations: Mapping[str, Mapping[str, Any]]) -> str:
+    text = f"{counted(len(destinations), 'destination')} notified"
     pending = sum(one["pending"] for one in destinations.values())
-    return f"{told}, {counted(pending, 'delivery', 'deliveries')} in progress" if pending else f"{told}, nothing waits"
+    return f"{text}, {counted(pending, 'delivery', 'deliveries')} in progress" if pending else f"{text}, nothing waits"
 
 
-def _source_troubles(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _source_problems(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, source in sources.items():
         match source["state"]:
-            case "failing" if (source.get("last_error") or {}).get("reason") in _OF_THE_STORE:
+            case "failing" if (source.get("last_error") or {}).get("reason") in _STORE_REASONS:
                 yield f"the state file cannot be written ({source['last_error']['message']})"
             case "failing":
                 yield f"{name} cannot be read at the moment"
@@ -170,7 +174,7 @@ def _source_troubles(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 yield f"{name} is pausing because of the API's rate limit"
 
 
-def _destination_troubles(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _destination_problems(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, destination in destinations.items():
         match destination["state"]:
             case "retrying":
@@ -181,7 +185,7 @@ def _destination_troubles(destinations: Mapping[str, Mapping[str, Any]]) -> Iter
             yield f"{counted(dead, 'delivery', 'deliveries')} to {name} {'was' if dead == 1 else 'were'} given up"
 
 
-def withheld(sources: Mapping[str, Mapping[str, Any]]) -> list[Untold]:
+def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[UnreportedChange]:
     """Return the changes that sources do not report yet, held-back ones first."""
     held = [one for name, source in sources.items() for one in _held(name, source)]
     unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
@@ -189,46 +193,48 @@ def withheld(sources: Mapping[str, Mapping[str, Any]]) -> list[Untold]:
     return [*held, *unreadable, *waiting][:MOST_FOLDED]
 
 
-def _held(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
+def _held(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]:
     for what, held in source["held"].items():
         if held["records"]:
             field = f" of the field `{held['field']}`" if held.get("field") else ""
             noun = counted(held["records"], what.removesuffix("s"))
             verb = "is" if held["records"] == 1 else "are"
-            yield Untold(name, what, f"{noun}{field} {verb} held back.", is_held=True, example=held.get("example"))
+            yield UnreportedChange(
+                name, what, f"{noun}{field} {verb} held back.", is_held=True, example=held.get("example")
+            )
 
 
-def _unreadable(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
+def _unreadable(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]:
     if example := source["unreadable_example"]:
         sentence = f"{counted(source['unreadable'], 'record')} cannot be read: {example['problem']}."
-        yield Untold(name, "unreadable", sentence, is_held=False, example=example["record"])
+        yield UnreportedChange(name, "unreadable", sentence, is_held=False, example=example["record"])
 
 
-def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[Untold]:
+def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]:
     kinds = [counted(number, worded(kind)) for kind, number in source["waiting"].items() if number]
     if kinds:
         several = len(kinds) > 1 or sum(source["waiting"].values()) > 1
         sentence = f"{', '.join(kinds)} {'wait' if several else 'waits'} for a second look."
-        yield Untold(name, "second-looks", sentence, is_held=False)
+        yield UnreportedChange(name, "second-looks", sentence, is_held=False)
 
 
-def listed(rows: Mapping[str, Mapping[str, Any]]) -> Listed:
+def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Return all rows if there are few, else rows that need attention and, folded and by name, the others."""
     if len(rows) <= FEW_ROWS:
-        return Listed(tuple(rows.items()))
-    troubled = [row for row in rows.items() if not is_quiet(row[1])]
+        return ListedRows(tuple(rows.items()))
+    need_attention = [row for row in rows.items() if not is_quiet(row[1])]
     quiet = sorted(name for name, row in rows.items() if is_quiet(row))
-    folded = [*troubled[MOST_ROWS:], *((name, rows[name]) for name in quiet)]
+    folded = [*need_attention[MOST_ROWS:], *((name, rows[name]) for name in quiet)]
     well = all(row["state"] in _WELL and is_quiet(row) for _, row in folded)
-    return Listed(troubled[:MOST_ROWS], folded[:MOST_FOLDED], well, max(0, len(folded) - MOST_FOLDED))
+    return ListedRows(need_attention[:MOST_ROWS], folded[:MOST_FOLDED], well, max(0, len(folded) - MOST_FOLDED))
 
 
 def is_quiet(row: Mapping[str, Any]) -> bool:
     """Return whether a source or destination needs no one's attention."""
-    return row["state"] in _QUIET and not row.get("dead")
+    return row["state"] in _NEEDS_NO_ATTENTION and not row.get("dead")
 
 
-def given_up(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]]]:
+def group_by_destination(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]]]:
     """Return given-up deliveries grouped by destination, in the order in which the destinations first occur."""
     found: dict[str, list[DeadDelivery]] = {}
     for line in dead:
@@ -236,17 +242,17 @@ def given_up(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]
     return list(found.items())
 
 
-def bars(days: Sequence[Day]) -> list[Bar]:
+def day_bars(days: Sequence[Day]) -> list[Bar]:
     """Return the bars of the days. The highest has the full height, and each day with any events a visible bar."""
     highest = max((day.created for day in days), default=0)
     return [Bar(day, round(max(3, 100 * day.created / highest), 1) if day.created else 0) for day in days]
 
 
-def part(done: int, of: float | None) -> int:
+def percentage(done: int, of: float | None) -> int:
     """Return the percentage that is done; 0 if the total is unknown."""
     return min(100, round(100 * done / of)) if of else 0
 
 
-def sweep_part(sweep: Mapping[str, Any]) -> int:
+def sweep_percentage(sweep: Mapping[str, Any]) -> int:
     """Return the percentage of pages that a sweep has read."""
-    return part(sweep["next_page"] - 1, sweep["last_page"])
+    return percentage(sweep["next_page"] - 1, sweep["last_page"])

@@ -170,7 +170,7 @@ class Stream:
                 self._drop_if_too_slow(reader)
                 remaining.add(_RemainingWork.UNSENT)
             elif reader.after < tail.end:
-                batch_key = reader.after, reader.chosen
+                batch_key = reader.after, reader.event_filter
                 if batch_key not in batches:
                     batches[batch_key] = await self._read_batch(tail, *batch_key)
                 await self._send(reader, batches[batch_key])
@@ -190,18 +190,18 @@ class Stream:
             self._tail.extend(page.events, page.next)
         return self._tail, page.ended
 
-    async def _read_batch(self, tail: Tail, after: int, chosen: EventFilter) -> FrameBatch:
+    async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
         """Return the chosen events after number `after`: from the tail if it still has them, else from the store."""
         if after >= tail.start:
             with self._time_budget.measure_work():
-                return tail.batch(after, chosen, _BATCH_BYTES)
-        page = await self._read_page(after, chosen)
+                return tail.batch(after, event_filter, _BATCH_BYTES)
+        page = await self._read_page(after, event_filter)
         with self._time_budget.measure_work():
             return batch(page)
 
-    async def _read_page(self, after: int, chosen: EventFilter) -> EventPage:
+    async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
         """Return a page of events; its reading counts as work, because it delays deliveries, which need the store."""
-        page, seconds = await self._reader.run_patiently(_read_page_timed, after, chosen)
+        page, seconds = await self._reader.run_patiently(_read_page_timed, after, event_filter)
         self._time_budget.add(seconds)
         return page
 
@@ -225,7 +225,7 @@ class _RemainingWork(IntEnum):
     MORE_EVENTS = 2
 
 
-def _read_page_timed(db: Database, after: int, chosen: EventFilter) -> tuple[EventPage, float]:
+def _read_page_timed(db: Database, after: int, event_filter: EventFilter) -> tuple[EventPage, float]:
     started = time.perf_counter()
-    page = feed.page_after(db, after, chosen, _EVENTS_PER_READ, _BATCH_BYTES)
+    page = feed.page_after(db, after, event_filter, _EVENTS_PER_READ, _BATCH_BYTES)
     return page, time.perf_counter() - started

@@ -46,29 +46,29 @@ class Feed:
         """Disconnect all readers of the stream."""
         await self.stream.stop()
 
-    async def page(self, wish: PageQuery) -> EventPage:
+    async def page(self, query: PageQuery) -> EventPage:
         """Return a page of events; an empty page means that there are no more. Raises UnknownNameError, StoreError."""
-        after = await self._reader.run(start_position, wish.after, wish.chosen, tuple(self._sources()))
+        after = await self._reader.run(start_position, query.after, query.event_filter, tuple(self._sources()))
         while True:
-            page = await self._reader.run(feed.page_after, after, wish.chosen, wish.limit, _MOST_PAGE_BYTES)
+            page = await self._reader.run(feed.page_after, after, query.event_filter, query.limit, _MOST_PAGE_BYTES)
             if page.events or page.ended:
                 return page
             after = page.next
 
-    async def reader(self, wish: StreamQuery) -> Subscriber:
+    async def reader(self, query: StreamQuery) -> Subscriber:
         """Return a reader of the stream that begins at the requested position. Raises UnknownNameError, StoreError."""
-        after = await self._reader.run(start_position, wish.after, wish.chosen, tuple(self._sources()))
-        return Subscriber(after, wish.chosen)
+        after = await self._reader.run(start_position, query.after, query.event_filter, tuple(self._sources()))
+        return Subscriber(after, query.event_filter)
 
 
-def start_position(db: Database, after: int | None, chosen: EventFilter, configured: Collection[str]) -> int:
+def start_position(db: Database, after: int | None, event_filter: EventFilter, configured: Collection[str]) -> int:
     """Return the event number after which a request begins; `after` is None to begin after all existing events.
 
     A number higher than any in this state file comes from another state file. In that case the feed begins at its start
     again; readers that remember the events' ids process nothing twice. Raises UnknownNameError for a source that never
     existed.
     """
-    if unknown := chosen.sources - {*configured, *feed.known_source_names(db)}:
+    if unknown := event_filter.sources - {*configured, *feed.known_source_names(db)}:
         raise UnknownNameError("source", min(unknown), tuple(configured))
     last = feed.position(db)
     if after is None:

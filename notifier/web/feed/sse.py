@@ -72,7 +72,7 @@ class Tail:
         self.end = end
         self._drop_oldest()
 
-    def batch(self, after: int, chosen: EventFilter, most_bytes: int) -> FrameBatch:
+    def batch(self, after: int, event_filter: EventFilter, most_bytes: int) -> FrameBatch:
         """Return the events after number `after` that match the reader's filter, up to about `most_bytes`.
 
         `after` must not be less than `start`.
@@ -81,7 +81,7 @@ class Tail:
         size = 0
         for index in range(bisect_right(self._numbers, after), len(self._frames)):
             it = self._frames[index]
-            if chosen.admits(it.source, it.type):
+            if event_filter.admits(it.source, it.type):
                 pieces.append(it.written)
                 size += len(it.written)
                 if size >= most_bytes:

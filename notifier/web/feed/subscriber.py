@@ -15,10 +15,10 @@ _SEND_BUFFER_BYTES: Final = 256 * 1024
 class Subscriber:
     """Sends the stream to one connection. `after` is the number of the last event that was sent or filtered out."""
 
-    def __init__(self, after: int, chosen: EventFilter) -> None:
+    def __init__(self, after: int, event_filter: EventFilter) -> None:
         """Initialize with the requested position and filter; there is no connection yet."""
         self.after = after
-        self.chosen = chosen
+        self.event_filter = event_filter
         self.ended = asyncio.get_running_loop().create_future()
         self._sent_at = 0.0
         self._response: web.StreamResponse | None = None

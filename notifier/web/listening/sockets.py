@@ -77,7 +77,7 @@ def open_unix_socket(path: Path) -> socket.socket:
     return listener
 
 
-def handed_over(environ: MutableMapping[str, str]) -> list[socket.socket]:
+def take_systemd_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     """Return the listening sockets that systemd hands over, and remove the variables that announce them.
 
     See sd_listen_fds(3). The variables are removed so that child processes do not take the sockets for theirs.

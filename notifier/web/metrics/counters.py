@@ -20,20 +20,20 @@ from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.settlements import Settlement
 from notifier.web.metrics.snapshot import MetricsSnapshot
 
-_OF_A_REQUEST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
-_OF_A_ROUND: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-_OF_A_WAY: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+_REQUEST_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+_POLL_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_LATENCY_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 """The bounds of the histograms in seconds: for a request, for a round, and for the time from detection to delivery."""
 
 _DETECTED: Final = (EventType.CREATED, EventType.UPDATED, EventType.REMOVED)
 
-_ALONE: Final = (Decision.WAIT_FOR_ENDPOINT, Decision.RETRY_LATER, Decision.SPLIT, Decision.GIVE_UP)
+_EVENT_DECISIONS: Final = (Decision.WAIT_FOR_ENDPOINT, Decision.RETRY_LATER, Decision.SPLIT, Decision.GIVE_UP)
 _DECISIONS: Final = {
     FailureScope.NONE: (Decision.DELIVERED,),
     FailureScope.PACE: (Decision.WAIT_FOR_ENDPOINT,),
     FailureScope.ENDPOINT: (Decision.WAIT_FOR_ENDPOINT, Decision.GIVE_UP),
-    FailureScope.UNKNOWN: _ALONE,
-    FailureScope.EVENT: _ALONE,
+    FailureScope.UNKNOWN: _EVENT_DECISIONS,
+    FailureScope.EVENT: _EVENT_DECISIONS,
     FailureScope.PERMANENT: (Decision.HOLD,),
 }
 """The possible decisions after an attempt, by scope. Their series exist from the start, because Prometheus would not
@@ -90,45 +90,52 @@ class Counters:
     def __init__(self) -> None:
         self._events: Counter[Labels] = Counter()
         self._failures: Counter[Labels] = Counter()
-        self._rounds = _Histogram(_OF_A_ROUND)
+        self._poll_durations = _Histogram(_POLL_BOUNDS)
         self._attempts: Counter[Labels] = Counter()
         self._delivered: Counter[Labels] = Counter()
-        self._requests: dict[Labels, _Histogram] = {}
-        self._latency: dict[Labels, _Histogram] = {}
+        self._request_durations: dict[Labels, _Histogram] = {}
+        self._delivery_latencies: dict[Labels, _Histogram] = {}
         self._sources: frozenset[str] = frozenset()
         self._destinations: frozenset[str] = frozenset()
 
-    def keep(self, sources: Collection[str], destinations: Collection[str]) -> None:
+    def keep_only(self, sources: Collection[str], destinations: Collection[str]) -> None:
         """Count only for these names from now on. New names start at 0, and the counts of other names are dropped."""
-        self._events = _of(self._events, {*sources, ""})
-        self._failures = _of(self._failures, sources)
-        self._attempts, self._delivered = _of(self._attempts, destinations), _of(self._delivered, destinations)
-        self._requests = {(name,): self._requests.get((name,)) or _Histogram(_OF_A_REQUEST) for name in destinations}
-        self._latency = {(name,): self._latency.get((name,)) or _Histogram(_OF_A_WAY) for name in destinations}
+        self._events = _only_for(self._events, {*sources, ""})
+        self._failures = _only_for(self._failures, sources)
+        self._attempts, self._delivered = (
+            _only_for(self._attempts, destinations),
+            _only_for(self._delivered, destinations),
+        )
+        self._request_durations = {
+            (name,): self._request_durations.get((name,)) or _Histogram(_REQUEST_BOUNDS) for name in destinations
+        }
+        self._delivery_latencies = {
+            (name,): self._delivery_latencies.get((name,)) or _Histogram(_LATENCY_BOUNDS) for name in destinations
+        }
         self._sources, self._destinations = frozenset(sources), frozenset(destinations)
 
-    def detected(self, events: Iterable[Event]) -> None:
+    def count_events(self, events: Iterable[Event]) -> None:
         """Count events that have just been stored."""
         for event in events:
             if event.type == EventType.ALERT or event.source in self._sources:
                 self._events[event.source, str(event.type)] += 1
 
-    def polled(self, seconds: float) -> None:
+    def record_poll(self, seconds: float) -> None:
         """Record how long a poll took."""
-        self._rounds.observe(seconds)
+        self._poll_durations.observe(seconds)
 
-    def failed(self, source: str, reason: str) -> None:
+    def count_failure(self, source: str, reason: str) -> None:
         """Count a failed request or round."""
         if source in self._sources:
             self._failures[source, str(reason)] += 1
 
-    def attempted(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+    def record_attempt(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
         """Record the result of a request that carried these deliveries."""
         first = settlements[0]
         name = first.destination
         if name not in self._destinations:
             return
-        self._requests[name,].observe(first.milliseconds / 1000)
+        self._request_durations[name,].observe(first.milliseconds / 1000)
         for it in settlements:
             self._attempts[name, str(it.decision), str(it.reason)] += len(it.sequences)
             if it.state is DeliveryState.DELIVERED:
@@ -136,84 +143,84 @@ class Counters:
         detected_ms = min((it.event.time_ms for it in deliveries if not it.again), default=None)
         if first.state is DeliveryState.DELIVERED and detected_ms is not None:
             took_ms = first.attempted_ms + first.milliseconds - detected_ms
-            self._latency[name,].observe(max(0, took_ms) / 1000)
+            self._delivery_latencies[name,].observe(max(0, took_ms) / 1000)
 
-    def page(self, figures: MetricsSnapshot) -> bytes:
+    def render_page(self, snapshot: MetricsSnapshot) -> bytes:
         """Return counters and gauges in Prometheus's text format 0.0.4. May run in a thread."""
         # Imported here, because only a process that Prometheus asks needs its library.
-        from notifier.web.metrics.page import written  # noqa: PLC0415
+        from notifier.web.metrics.page import render  # noqa: PLC0415
 
-        return written(figures, self.series())
+        return render(snapshot, self.series())
 
     def series(self) -> list[CountedSeries | HistogramSeries]:
         """Return all series with their present counts, which include 0."""
-        untold: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
-        untold["", EventType.ALERT.value] = 0
-        unfailed: dict[Labels, int] = {
+        zero_events: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
+        zero_events["", EventType.ALERT.value] = 0
+        zero_failures: dict[Labels, int] = {
             (source, reason.value): 0 for source in self._sources for reason in ApiErrorReason
         }
-        untried: dict[Labels, int] = {
+        zero_attempts: dict[Labels, int] = {
             (destination, decision.value, result.value): 0
             for destination in self._destinations
             for result in AttemptResult
             for decision in _DECISIONS[failure_scope(result)]
         }
-        undelivered: dict[Labels, int] = {(destination,): 0 for destination in self._destinations}
+        zero_deliveries: dict[Labels, int] = {(destination,): 0 for destination in self._destinations}
         of_destination = ("destination",)
         return [
             CountedSeries(
                 "notifier_events",
                 "Events detected by this process; alerts have an empty source.",
                 ("source", "type"),
-                {**untold, **self._events},
+                {**zero_events, **self._events},
             ),
             CountedSeries(
                 "notifier_source_failures",
                 "Requests and rounds that failed, by reason.",
                 ("source", "reason"),
-                {**unfailed, **self._failures},
+                {**zero_failures, **self._failures},
             ),
             HistogramSeries(
                 "notifier_poll_duration_seconds",
                 "How long a poll took.",
                 (),
-                _OF_A_ROUND,
-                {(): self._rounds.buckets()},
+                _POLL_BOUNDS,
+                {(): self._poll_durations.buckets()},
             ),
             CountedSeries(
                 "notifier_attempts",
                 "Attempts to deliver an event, by the decision after them and its reason.",
                 ("destination", "decision", "reason"),
-                {**untried, **self._attempts},
+                {**zero_attempts, **self._attempts},
             ),
             CountedSeries(
                 "notifier_destination_delivered",
                 "Events delivered by this process.",
                 of_destination,
-                {**undelivered, **self._delivered},
+                {**zero_deliveries, **self._delivered},
             ),
             HistogramSeries(
                 "notifier_attempt_duration_seconds",
                 "How long one request to a destination took.",
                 of_destination,
-                _OF_A_REQUEST,
-                _observed(self._requests),
+                _REQUEST_BOUNDS,
+                _all_buckets(self._request_durations),
             ),
             HistogramSeries(
                 "notifier_delivery_latency_seconds",
                 "From the detection of an event to its delivery; for a request with several events, that of the oldest"
                 " one. Replayed events are not included.",
                 of_destination,
-                _OF_A_WAY,
-                _observed(self._latency),
+                _LATENCY_BOUNDS,
+                _all_buckets(self._delivery_latencies),
             ),
         ]
 
 
-def _of(counts: "Counter[Labels]", names: Collection[str]) -> "Counter[Labels]":
+def _only_for(counts: "Counter[Labels]", names: Collection[str]) -> "Counter[Labels]":
     """Return the counts of series whose first label is one of these names."""
     return Counter({labels: count for labels, count in counts.items() if labels[0] in names})
 
 
-def _observed(histograms: Mapping[Labels, _Histogram]) -> dict[Labels, Buckets]:
+def _all_buckets(histograms: Mapping[Labels, _Histogram]) -> dict[Labels, Buckets]:
     return {labels: histogram.buckets() for labels, histogram in histograms.items()}

@@ -9,39 +9,39 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from notifier.web.metrics.counters import CountedSeries, HistogramSeries
-from notifier.web.metrics.gauges import families
+from notifier.web.metrics.gauges import metric_families
 from notifier.web.metrics.snapshot import MetricsSnapshot
 
 
-def written(figures: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> bytes:
+def render(snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> bytes:
     """Return figures and counts in Prometheus's text format 0.0.4."""
-    return generate_latest(_Together(figures, counts))
+    return generate_latest(_PageCollector(snapshot, counts))
 
 
-class _Together(Collector):
+class _PageCollector(Collector):
     """A collector through which the library gets all metrics of one page."""
 
-    def __init__(self, figures: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> None:
-        self._figures = figures
+    def __init__(self, snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> None:
+        self._figures = snapshot
         self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        yield from families(self._figures)
+        yield from metric_families(self._figures)
         yield from ProcessCollector(namespace="notifier", registry=None).collect()
-        for of in self._counts:
-            yield _counter(of) if isinstance(of, CountedSeries) else _histogram(of)
+        for series in self._counts:
+            yield _counter(series) if isinstance(series, CountedSeries) else _histogram(series)
 
 
-def _counter(of: CountedSeries) -> Metric:
-    family = CounterMetricFamily(of.name, of.help, labels=of.labels)
-    for labels, count in of.counts.items():
+def _counter(series: CountedSeries) -> Metric:
+    family = CounterMetricFamily(series.name, series.help, labels=series.labels)
+    for labels, count in series.counts.items():
         family.add_metric(labels, count)
     return family
 
 
-def _histogram(of: HistogramSeries) -> Metric:
-    family = HistogramMetricFamily(of.name, of.help, labels=of.labels)
-    bounds = [*map(floatToGoString, (*of.bounds, float("inf")))]
-    for labels, buckets in of.series.items():
+def _histogram(series: HistogramSeries) -> Metric:
+    family = HistogramMetricFamily(series.name, series.help, labels=series.labels)
+    bounds = [*map(floatToGoString, (*series.bounds, float("inf")))]
+    for labels, buckets in series.series.items():
         family.add_metric(labels, [*zip(bounds, buckets.counts, strict=True)], buckets.sum)
     return family

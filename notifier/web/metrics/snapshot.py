@@ -17,36 +17,37 @@ from notifier.watch.detection.holds import Direction
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of the page: Prometheus's text format."""
 
-KEPT_SECONDS: Final = 1.0
+CACHE_SECONDS: Final = 1.0
 """Seconds for which a page is cached."""
 
 
 class SourceFigures(Struct, frozen=True):
     """The figures of one source.
 
-    `allowed` is the number of requests allowed a minute, `used` the requests in the last minute, and `used_by` the same
-    by purpose; `requests` are all requests of this process. `swept` is the progress of the latest sweep, from 0 to 1,
-    and `swept_ms` is when a sweep last reached the end of the list. `held` counts records that are held back, `waiting`
-    those with a change that a second request has to confirm.
+    `requests` counts the requests to the API since the process started, `used_last_minute` those of the last minute,
+    and `used_by_purpose` those of the last minute by purpose. `allowed_per_minute` is the current request limit.
+    `sweep_progress` is the progress of the latest sweep, from 0 to 1. `last_sweep_ms` is the time at which a sweep last
+    reached the end of the list. `held` counts the records that are held back. `second_looks` counts the records with a
+    change that a second request has to confirm.
     """
 
     state: str
     records: int
     last_success_ms: int | None
     next_poll_ms: int | None
-    poll_interval: float
+    poll_interval_seconds: float
     requests: int
-    allowed: float
-    used: int
-    swept: float
-    swept_ms: int | None
+    allowed_per_minute: float
+    used_last_minute: int
+    sweep_progress: float
+    last_sweep_ms: int | None
     held: Mapping[Direction, int]
-    waiting: Mapping[LookKind, int]
+    second_looks: Mapping[LookKind, int]
     unexplained: int
     count_offset: int
     unreadable: int
     unreadable_field: str | None
-    used_by: Mapping[str, int]
+    used_by_purpose: Mapping[str, int]
     searching: bool
 
 
@@ -62,16 +63,16 @@ class DestinationFigures(Struct, frozen=True):
 class StoreFigures(Struct, frozen=True):
     """The figures of a state file: the size of each of its files, and the free space on their disk, in bytes."""
 
-    files: Mapping[str, int]
-    free: int
+    file_bytes: Mapping[str, int]
+    free_bytes: int
 
 
 class MetricsSnapshot(Struct, frozen=True):
     """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
 
     `store_address` identifies the store; `store` is None if the store is in a database.
-    `evaluated_ago` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
-    `alerts_undelivered` is the number of seconds for which the oldest undelivered alert has waited.
+    `evaluation_age_seconds` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
+    `alerts_undelivered_seconds` is the number of seconds for which the oldest undelivered alert has waited.
     """
 
     now_ms: int
@@ -82,23 +83,23 @@ class MetricsSnapshot(Struct, frozen=True):
     store_address: str
     store: StoreFigures | None
     readers: int
-    evaluated_ago: float | None = None
-    alerts_undelivered: float = 0.0
+    evaluation_age_seconds: float | None = None
+    alerts_undelivered_seconds: float = 0.0
 
 
-class SharedPage:
+class CachedPage:
     """Caches the latest page of metrics for KEPT_SECONDS."""
 
     def __init__(self) -> None:
         """Initialize without a page."""
-        self._making = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._page = b""
-        self._made_at = -KEPT_SECONDS
+        self._made_at = -CACHE_SECONDS
 
     async def page(self, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the cached page or, if it is too old, a new one from `make`. Raises the errors of `make`."""
-        async with self._making:
-            if time.monotonic() - self._made_at >= KEPT_SECONDS:
+        async with self._lock:
+            if time.monotonic() - self._made_at >= CACHE_SECONDS:
                 self._page = await make()
                 self._made_at = time.monotonic()
             return self._page

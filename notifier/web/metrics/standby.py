@@ -6,7 +6,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from notifier.web.metrics.gauges import holds_store
+from notifier.web.metrics.gauges import store_holder_metric
 
 
 def standby_page(store_address: str, *, is_reachable: bool) -> bytes:
@@ -20,7 +20,7 @@ class _Standby(Collector):
         self._is_reachable = is_reachable
 
     def collect(self) -> Iterator[Metric]:
-        yield holds_store(self._store_address, is_holder=False)
+        yield store_holder_metric(self._store_address, is_holder=False)
         help_ = "1 if the database answers this process, otherwise 0."
         reachable = GaugeMetricFamily("notifier_store_reachable", help_, labels=["store"])
         reachable.add_metric([self._store_address], int(self._is_reachable))

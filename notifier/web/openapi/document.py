@@ -11,8 +11,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from notifier import __version__
 from notifier.destinations.webhook.event_schema import schema as event_schema
-from notifier.web.openapi.operations import IN_PATH, JSON, OPERATIONS, Operation
-from notifier.web.openapi.schemas import Described, schemas_of
+from notifier.web.openapi.operations import JSON, OPERATIONS, PATH_PARAMETERS, Operation
+from notifier.web.openapi.schemas import JsonObject, schemas_of
 from notifier.web.queries import BaseQuery
 from notifier.web.requests import BaseRequest
 from notifier.web.response_models.shared import ErrorDocument
@@ -32,22 +32,24 @@ _ERRORS: Final[Mapping[int, str]] = {
 }
 """The descriptions of the errors by HTTP status."""
 
-_ALWAYS: Final = (401, 403, 408, 429, 500)
-_OF_A_BODY: Final = (413, 415)
+_COMMON_ERRORS: Final = (401, 403, 408, 429, 500)
+_BODY_ERRORS: Final = (413, 415)
 
 
 @cache
-def document() -> Described:
+def document() -> JsonObject:
     """Return the OpenAPI document, which is made at the first call and cached, because making it takes a moment."""
-    schemas, components = schemas_of(_types())
+    schemas, components = schemas_of(_all_types())
     # Events have a schema of their own, which `notifier schema event` prints.
     components["EventPage"]["properties"]["events"]["items"] = {"$ref": "#/components/schemas/Event"}
-    components["Event"] = _moved({key: value for key, value in event_schema().items() if key != "$schema"})
-    paths: dict[str, Described] = {}
+    components["Event"] = _relocate_references(
+        {key: value for key, value in event_schema().items() if key != "$schema"}
+    )
+    paths: dict[str, JsonObject] = {}
     for tag, operations in OPERATIONS.items():
         for it in operations:
             method, path = it.route.split()
-            paths.setdefault(path, {})[method.lower()] = _described(it, tag, schemas, components)
+            paths.setdefault(path, {})[method.lower()] = _describe_operation(it, tag, schemas, components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,8 +68,8 @@ def document() -> Described:
         "components": {
             "schemas": components,
             "responses": {
-                str(status): {**_answer(schemas[ErrorDocument], components), "description": said}
-                for status, said in _ERRORS.items()
+                str(status): {**_describe_answer(schemas[ErrorDocument], components), "description": description}
+                for status, description in _ERRORS.items()
             },
             "securitySchemes": {
                 "token": {
@@ -87,27 +89,35 @@ def document() -> Described:
     }
 
 
-def _types() -> Iterator[tuple[Any, JsonSchemaMode]]:
+def _all_types() -> Iterator[tuple[Any, JsonSchemaMode]]:
     """Yield the types of all requests and answers."""
     yield ErrorDocument, "serialization"
     for it in chain.from_iterable(OPERATIONS.values()):
-        yield it.done, "serialization"
-        for other in it.others.values():
+        yield it.answer, "serialization"
+        for other in it.other_answers.values():
             yield other, "serialization"
         for request in (it.query, it.headers, it.body):
             if request is not None:
                 yield request, "validation"
 
 
-def _described(it: Operation, tag: str, schemas: Mapping[Any, Described], components: Described) -> Described:
+def _describe_operation(
+    it: Operation, tag: str, schemas: Mapping[Any, JsonObject], components: JsonObject
+) -> JsonObject:
     """Return the description of one operation."""
     in_path = re.findall(r"/(\w+)/{(\w+)}", it.route)
-    described: Described = {"operationId": it.name, "summary": it.summary, "tags": [tag]}
+    described: JsonObject = {"operationId": it.name, "summary": it.summary, "tags": [tag]}
     if it.description:
         described["description"] = it.description
     parameters = [
         *(
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": IN_PATH[of]}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "description": PATH_PARAMETERS[of],
+            }
             for of, name in in_path
         ),
         *_parameters(it.query, "query", components),
@@ -116,23 +126,26 @@ def _described(it: Operation, tag: str, schemas: Mapping[Any, Described], compon
     if parameters:
         described["parameters"] = parameters
     if it.body is not None:
-        described["requestBody"] = {"content": {JSON: {"schema": schemas[it.body]}}, "required": _is_needed(it.body)}
+        described["requestBody"] = {
+            "content": {JSON: {"schema": schemas[it.body]}},
+            "required": _is_body_required(it.body),
+        }
     errors = {
-        *_ALWAYS,
+        *_COMMON_ERRORS,
         *it.errors,
         *((400,) if it.query or it.body else ()),
         *((404,) if in_path else ()),
-        *(_OF_A_BODY if it.body else ()),
+        *(_BODY_ERRORS if it.body else ()),
     }
     described["responses"] = {
-        "200": _answer(schemas[it.done], components, it.media_type),
-        **{str(status): _answer(schemas[other], components) for status, other in it.others.items()},
+        "200": _describe_answer(schemas[it.answer], components, it.media_type),
+        **{str(status): _describe_answer(schemas[other], components) for status, other in it.other_answers.items()},
         **{str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(errors)},
     }
     return described
 
 
-def _parameters(model: type[BaseQuery] | None, where: str, components: Described) -> Iterator[Described]:
+def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObject) -> Iterator[JsonObject]:
     """Yield the parameters that a model describes. A list is a repeated parameter, OpenAPI's default (`explode`)."""
     if model is None:
         return
@@ -141,7 +154,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: Described
         yield {"name": name, "in": where, "schema": schema, "description": schema.pop("description"), **empty}
 
 
-def _is_needed(model: type[BaseRequest]) -> bool:
+def _is_body_required(model: type[BaseRequest]) -> bool:
     """Return whether an operation needs a body, which it does if it does not accept an empty object."""
     try:
         model.model_validate({})
@@ -150,16 +163,18 @@ def _is_needed(model: type[BaseRequest]) -> bool:
     return False
 
 
-def _answer(schema: Described, components: Described, media_type: str = JSON) -> Described:
+def _describe_answer(schema: JsonObject, components: JsonObject, media_type: str = JSON) -> JsonObject:
     described = components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     return {"description": described["description"], "content": {media_type: {"schema": schema}}}
 
 
-def _moved(piece: Any) -> Any:
+def _relocate_references(piece: Any) -> Any:
     """Return a part of the event's schema with its references adapted to this document."""
     if isinstance(piece, dict):
         return {
-            key: value.replace("#/$defs/", "#/components/schemas/Event/$defs/") if key == "$ref" else _moved(value)
+            key: value.replace("#/$defs/", "#/components/schemas/Event/$defs/")
+            if key == "$ref"
+            else _relocate_references(value)
             for key, value in piece.items()
         }
-    return [_moved(it) for it in piece] if isinstance(piece, list) else piece
+    return [_relocate_references(it) for it in piece] if isinstance(piece, list) else piece

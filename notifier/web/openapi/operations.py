@@ -32,7 +32,7 @@ _OPENAPI = Annotated[
     WithJsonSchema({"type": "object", "required": ["openapi", "info", "paths"], "description": "OpenAPI 3.1."}),
 ]
 
-IN_PATH: Final[Mapping[str, str]] = MappingProxyType(
+PATH_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "sources": "The source's name in the configuration.",
         "destinations": "The destination's name in the configuration.",
@@ -45,17 +45,18 @@ IN_PATH: Final[Mapping[str, str]] = MappingProxyType(
 class Operation(Struct, frozen=True):
     """One method of a path, such as `GET /v1/status`.
 
-    `done` is the type of the answer 200, and `others` has the types of other answers by status; a type's description is
-    also that of the answer. `errors` lists only the error statuses particular to this operation; those that every
-    operation can give, and those that follow from its parameters and body, are added.
+    `answer` is the type of the answer with status 200. `other_answers` has the types of answers with other statuses, by
+    status. A type's description is also the description of the answer. `errors` lists only the error statuses that are
+    particular to this operation. The OpenAPI document adds the statuses that every operation can give, and those that
+    follow from the parameters and the body.
     """
 
     route: str
     name: str
     summary: str
-    done: Any
+    answer: Any
     description: str = ""
-    others: Mapping[int, Any] = field(default_factory=lambda: MappingProxyType({}))
+    other_answers: Mapping[int, Any] = field(default_factory=lambda: MappingProxyType({}))
     media_type: str = JSON
     query: type[BaseQuery] | None = None
     headers: type[BaseQuery] | None = None
@@ -69,14 +70,14 @@ _GENERAL: Final = (
         "healthz",
         "Return whether the process works; if it does not, restart it",
         status.HealthDocument,
-        others={503: status.HealthDocument},
+        other_answers={503: status.HealthDocument},
     ),
     Operation(
         "GET /readyz",
         "readyz",
         "Return whether every source was polled successfully within three intervals",
         status.ReadinessDocument,
-        others={503: status.ReadinessDocument},
+        other_answers={503: status.ReadinessDocument},
     ),
     Operation(
         "GET /metrics",
@@ -99,14 +100,14 @@ _GENERAL: Final = (
         "signInLink",
         "Make a link that signs a browser in once; only over the owner's socket",
         status.SignInLinkDocument,
-        others={409: MessageDocument},
+        other_answers={409: MessageDocument},
     ),
     Operation(
         "POST /v1/reload",
         "reload",
         "Read the configuration again, and apply it",
         status.ReloadDocument,
-        others={409: status.ReloadFailedDocument},
+        other_answers={409: status.ReloadFailedDocument},
     ),
 )
 
@@ -142,14 +143,14 @@ _SOURCES: Final = (
         "poll",
         "Look for new completions now",
         records.PollDocument,
-        others={409: records.PollDocument},
+        other_answers={409: records.PollDocument},
     ),
     Operation(
         "POST /v1/sources/{name}/sweep",
         "sweep",
         "Begin to read the whole list, or continue",
         records.SweepBegunDocument,
-        others={409: records.SweepBegunDocument},
+        other_answers={409: records.SweepBegunDocument},
         errors=(503,),
     ),
     Operation(
@@ -200,7 +201,7 @@ _DELIVERIES: Final = (
         "move",
         "Move the waiting deliveries of a destination that is not configured to another",
         deliveries.MovedDocument,
-        others={409: deliveries.MovedDocument},
+        other_answers={409: deliveries.MovedDocument},
         body=MoveRequest,
         errors=(404, 503),
     ),
@@ -243,7 +244,7 @@ _REPLAY: Final = (
         "replay",
         "Send past events again, under their old ids",
         deliveries.ReplayPlanDocument,
-        others={409: MessageDocument},
+        other_answers={409: MessageDocument},
         body=ReplayRequest,
         errors=(404, 503),
     ),

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from notifier.web.queries import parse_delivery_page
 from notifier.web.requests import MoveRequest, StopReplayRequest, parse_body, parse_drop, parse_replay, parse_retry
-from notifier.web.responses import CONTROL, done, json_answer
+from notifier.web.responses import DAEMON, action_answer, json_answer
 
 
 def routes() -> list[web.RouteDef]:
@@ -26,51 +26,51 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _deliveries(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.page(parse_delivery_page(request.query)))
+    return json_answer(await request.app[DAEMON].deliveries.page(parse_delivery_page(request.query)))
 
 
 async def _retry(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.retry(parse_retry(await request.read())))
+    return json_answer(await request.app[DAEMON].deliveries.retry(parse_retry(await request.read())))
 
 
 async def _drop(request: web.Request) -> web.Response:
-    wish, dry_run = parse_drop(await request.read())
-    return json_answer(await request.app[CONTROL].deliveries.drop(wish, dry_run=dry_run))
+    selection, dry_run = parse_drop(await request.read())
+    return json_answer(await request.app[DAEMON].deliveries.drop(selection, dry_run=dry_run))
 
 
 async def _move(request: web.Request) -> web.Response:
-    wish = parse_body(MoveRequest, await request.read())
-    return done(await request.app[CONTROL].deliveries.move(wish.old, wish.new))
+    selection = parse_body(MoveRequest, await request.read())
+    return action_answer(await request.app[DAEMON].deliveries.move(selection.old, selection.new))
 
 
 async def _try(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.end_wait(request.match_info["name"]))
+    return json_answer(await request.app[DAEMON].deliveries.try_now(request.match_info["name"]))
 
 
 async def _replay(request: web.Request) -> web.Response:
-    return done(await request.app[CONTROL].deliveries.replay(parse_replay(await request.read())))
+    return action_answer(await request.app[DAEMON].deliveries.replay(parse_replay(await request.read())))
 
 
 async def _replay_progress(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.replay_progress())
+    return json_answer(await request.app[DAEMON].deliveries.replay_progress())
 
 
 async def _stop_replay(request: web.Request) -> web.Response:
     number = parse_body(StopReplayRequest, await request.read()).id
-    return json_answer(await request.app[CONTROL].deliveries.stop_replay(number))
+    return json_answer(await request.app[DAEMON].deliveries.stop_replay(number))
 
 
 async def _destination(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.destination(request.match_info["name"]))
+    return json_answer(await request.app[DAEMON].deliveries.destination(request.match_info["name"]))
 
 
 async def _enable(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.set_enabled(request.match_info["name"], enabled=True))
+    return json_answer(await request.app[DAEMON].deliveries.set_enabled(request.match_info["name"], enabled=True))
 
 
 async def _disable(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.set_enabled(request.match_info["name"], enabled=False))
+    return json_answer(await request.app[DAEMON].deliveries.set_enabled(request.match_info["name"], enabled=False))
 
 
 async def _test(request: web.Request) -> web.Response:
-    return json_answer(await request.app[CONTROL].deliveries.test(request.match_info["name"]))
+    return json_answer(await request.app[DAEMON].deliveries.test(request.match_info["name"]))

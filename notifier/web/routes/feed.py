@@ -36,15 +36,15 @@ async def _events(request: web.Request) -> web.Response:
 
 async def _stream(request: web.Request) -> web.StreamResponse:
     feed, guard = request.app[FEED], request.app[GUARD]
-    wish = parse_stream(request.query, request.headers)
+    query = parse_stream(request.query, request.headers)
     peer = connection_of(request).peer_key
     session = guard.session_of(request)
     feed.stream.register_reader(peer)
     with ExitStack() as at_end:
         at_end.callback(feed.stream.unregister_reader, peer)
-        reader = await feed.reader(wish)
+        reader = await feed.reader(query)
         if session is not None:
-            at_end.callback(guard.sessions.watch(session, reader.end))
+            at_end.callback(guard.sessions.call_on_end(session, reader.end))
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",

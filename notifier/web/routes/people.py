@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from notifier.web.requests import ForgetRequest, parse_body
-from notifier.web.responses import CONTROL, json_answer
+from notifier.web.responses import DAEMON, json_answer
 from notifier.web.security.guard import caller
 
 
@@ -14,5 +14,5 @@ def routes() -> list[web.RouteDef]:
 
 async def _forget(request: web.Request) -> web.Response:
     wish = parse_body(ForgetRequest, await request.read())
-    done = await request.app[CONTROL].forget(wish.person, dry_run=bool(wish.dry_run), by=caller(request))
-    return json_answer(done)
+    erased = await request.app[DAEMON].forget(wish.person, dry_run=bool(wish.dry_run), by=caller(request))
+    return json_answer(erased)

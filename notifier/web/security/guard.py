@@ -101,7 +101,7 @@ class Guard(Struct, frozen=True):
         host = request.headers.get(hdrs.HOST, "")
         for name, is_secure in ((SECURE_COOKIE, True), (cookie_name(host, is_secure=False), False)):
             session = request.cookies.get(name)
-            if session is not None and self.sessions.is_open(session, host, is_secure=is_secure):
+            if session is not None and self.sessions.extend(session, host, is_secure=is_secure):
                 return session
         return None
 

@@ -55,7 +55,7 @@ class Sessions:
             self._end(next(iter(self._open)))
         return session
 
-    def is_open(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
+    def extend(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
         """Return whether the session is open for this origin; if it is, extend it."""
         self.end_expired()
         digest = _digest(session)
@@ -78,7 +78,7 @@ class Sessions:
             if is_idle or now - session.begun_at >= LONGEST_SECONDS:
                 self._end(digest)
 
-    def watch(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
+    def call_on_end(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
         """Call `on_end` when the session ends. Return a function that the caller has to call to stop watching."""
         found = self._open.get(_digest(session))
         if found is None:

@@ -39,7 +39,7 @@ async def one_told(
         while True:
             page = await daemon._reader.run(_delivery_of, key)
             if page is not None and page[1] >= attempts:
-                return page[0], await daemon.operations.inspection.detail(page[0], "hr")
+                return page[0], await daemon.operations.delivery_inspection.detail(page[0], "hr")
             await asyncio.sleep(0.02)
 
 
@@ -84,7 +84,7 @@ async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any
     await daemon.deliveries.retry(Retry(DeliveryState.DELIVERED, (event_id,)))
     async with asyncio.timeout(20):
         while len(detail.stored.attempts) < 2:
-            detail = await daemon.operations.inspection.detail(event_id, "hr")
+            detail = await daemon.operations.delivery_inspection.detail(event_id, "hr")
             await asyncio.sleep(0.02)
     assert detail.request is not None
     assert detail.request.is_as_sent
@@ -97,11 +97,11 @@ async def test_what_has_changed_since_is_not_taken_for_what_was_sent(world: "Wor
     await daemon._store.run(
         lambda db: db.execute("UPDATE events SET data = replace(data, 'user_name', 'was_name')").rowcount
     )
-    changed = await daemon.operations.inspection.detail(event_id, "hr")
+    changed = await daemon.operations.delivery_inspection.detail(event_id, "hr")
     assert changed.request is not None
     assert changed.request.is_as_sent is False
     await daemon._store.run(lambda db: db.execute("DELETE FROM request_log").rowcount)
-    unknown = await daemon.operations.inspection.detail(event_id, "hr")
+    unknown = await daemon.operations.delivery_inspection.detail(event_id, "hr")
     assert unknown.request is not None
     assert unknown.request.is_as_sent is None
     assert [it.logged for it in unknown.stored.attempts] == [None]
@@ -126,7 +126,7 @@ async def test_of_a_forgotten_person_nothing_stays_in_the_log(world: "World", ru
     await people.forget(daemon._store, user, dry_run=False, by="test")
     assert await daemon._reader.run(_logged) == 0
     with pytest.raises(UnknownEventError):
-        await daemon.operations.inspection.detail(event_id, "hr")
+        await daemon.operations.delivery_inspection.detail(event_id, "hr")
 
 
 def _logged(db: Database) -> int:
@@ -139,9 +139,9 @@ async def test_unknown_names_are_errors(world: "World", run: Any) -> None:
     await known(daemon)
     event_id, _ = await one_told(world, daemon)
     with pytest.raises(UnknownNameError, match="there is hr"):
-        await daemon.operations.inspection.detail(event_id, "gate")
+        await daemon.operations.delivery_inspection.detail(event_id, "gate")
     with pytest.raises(UnknownEventError):
-        await daemon.operations.inspection.detail("evt_\udcff", "hr")
+        await daemon.operations.delivery_inspection.detail("evt_\udcff", "hr")
 
 
 async def test_a_digest_is_made_again_as_the_digest_that_it_was(
@@ -155,14 +155,14 @@ async def test_a_digest_is_made_again_as_the_digest_that_it_was(
     event_id, _ = await one_told(world, daemon, attempts=0, key=keys[0])
     clock.sleep(7 * 86_400)
     await status_when(daemon, "hr", "delivered", 2)
-    sent = (await daemon.operations.inspection.detail(event_id, "hr")).request
+    sent = (await daemon.operations.delivery_inspection.detail(event_id, "hr")).request
     assert sent is not None
     assert sent.is_as_sent
     assert len(sent.lines) > 1
     # Sent again by itself it is an ordinary message.
     await daemon.deliveries.retry(Retry(DeliveryState.DELIVERED, (event_id,)))
     await one_told(world, daemon, key=keys[0])
-    again = (await daemon.operations.inspection.detail(event_id, "hr")).request
+    again = (await daemon.operations.delivery_inspection.detail(event_id, "hr")).request
     assert again is not None
     assert again.is_as_sent
     assert again.body != sent.body

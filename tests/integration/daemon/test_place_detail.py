@@ -19,20 +19,20 @@ async def test_requests_and_states_are_shown(world: "World", run: Any) -> None:
     await daemon._activity.look()
     world.complete()
     async with asyncio.timeout(20):
-        while not (hr := await daemon.operations.places.destination("hr")).hours[-1].failed:
+        while not (hr := await daemon.operations.details.destination("hr")).hours[-1].failed:
             await asyncio.sleep(0.02)
     await status_when(daemon, "hr", "state", "retrying")
     await daemon._activity.look()
-    hr = await daemon.operations.places.destination("hr")
+    hr = await daemon.operations.details.destination("hr")
     assert [(change.state, change.reason) for change in hr.states] == [("retrying", "server_error"), ("untried", None)]
     assert hr.filters == "new completions of all people, trainings and sources"
     assert [it.destination for it in hr.events] == ["hr"]
-    acme = await daemon.operations.places.source("acme-1")
+    acme = await daemon.operations.details.source("acme-1")
     assert acme.hours[-1].requests >= 2
     assert acme.hours[-1].failed == 0
     assert acme.states[0].state == "ok"
     assert "sandbox" not in [setting.value for setting in acme.settings]
-    for read in (daemon.operations.places.source, daemon.operations.places.destination):
+    for read in (daemon.operations.details.source, daemon.operations.details.destination):
         with pytest.raises(UnknownNameError):
             await read("nobody")
 
@@ -40,18 +40,18 @@ async def test_requests_and_states_are_shown(world: "World", run: Any) -> None:
 async def test_the_counts_survive_a_restart(run: Any) -> None:
     daemon = await run()
     await until_swept(daemon)
-    before = (await daemon.operations.places.source("acme-1")).hours[-1].requests
+    before = (await daemon.operations.details.source("acme-1")).hours[-1].requests
     await daemon.stop()
     again = await run()
-    assert (await again.operations.places.source("acme-1")).hours[-1].requests >= before
+    assert (await again.operations.details.source("acme-1")).hours[-1].requests >= before
 
 
 async def test_a_source_that_fails_is_counted_as_failing(world: "World", run: Any) -> None:
     world.api_limits = True
     daemon = await run()
     async with asyncio.timeout(20):
-        while not (await daemon.operations.places.source("acme-1")).hours[-1].failed:
+        while not (await daemon.operations.details.source("acme-1")).hours[-1].failed:
             await asyncio.sleep(0.02)
     await daemon._activity.look()
-    detail = await daemon.operations.places.source("acme-1")
+    detail = await daemon.operations.details.source("acme-1")
     assert (detail.states[0].state, detail.states[0].reason) == ("rate_limited", "rate_limit_exceeded")

@@ -24,7 +24,7 @@ async def test_searchers_are_told_to_come_back_and_work_goes_on(world: World, ru
     await ready(daemon)
     await daemon._store.run(many_people)
     searching = [
-        asyncio.create_task(daemon.operations.find(f"nobody of this name {number} aeiou aeiou aeiou"))
+        asyncio.create_task(daemon.operations.find_records(f"nobody of this name {number} aeiou aeiou aeiou"))
         for number in range(250)
     ]
     world.complete()
@@ -35,7 +35,7 @@ async def test_searchers_are_told_to_come_back_and_work_goes_on(world: World, ru
     assert busy
     assert {error.reason for error in busy} == {StoreReason.BUSY}
     assert time.monotonic() - began < 20
-    more = [asyncio.create_task(daemon.operations.find("nobody of this name")) for _ in range(250)]
+    more = [asyncio.create_task(daemon.operations.find_records("nobody of this name")) for _ in range(250)]
     await asyncio.sleep(0)
     began = time.monotonic()
     await daemon.stop()

@@ -324,10 +324,10 @@ def test_sockets_for_another_process_are_left_alone(number: str, process: str, f
     script = tmp_path / "activated.py"
     script.write_text(
         "import os, sys\n"
-        "from notifier.web.listening.sockets import handed_over\n"
+        "from notifier.web.listening.sockets import take_systemd_sockets\n"
         "os.environ |= {'LISTEN_FDS': sys.argv[1], 'LISTEN_FDNAMES': 'a:b'}\n"
         "os.environ['LISTEN_PID'] = str(os.getpid()) if sys.argv[2] == 'mine' else sys.argv[2]\n"
-        "found = handed_over(os.environ)\n"
+        "found = take_systemd_sockets(os.environ)\n"
         "left = [name for name in os.environ if name.startswith('LISTEN_')]\n"
         "print(len(found), left, [os.get_inheritable(it.fileno()) for it in found])\n"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from notifier.events import Event
 from notifier.store.queries.history import PastDelivery
 from notifier.store.tables.outbox import DeliveryState
-from notifier.web.event_rows import COLUMNS, by_event, csv_rows, harmless_cell, heading, json_lines
+from notifier.web.event_rows import COLUMNS, csv_rows, escape_cell, group_by_event, header_line, json_lines
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1", "\x00=1")
 
@@ -29,11 +29,11 @@ def delivery(destination: str, state: DeliveryState, number: int = 42) -> PastDe
 
 
 def read(content: bytes) -> list[dict[str, str]]:
-    return [*csv.DictReader(io.StringIO((heading() + content).decode(), newline=""))]
+    return [*csv.DictReader(io.StringIO((header_line() + content).decode(), newline=""))]
 
 
 def test_a_row_says_who_completed_what_and_what_became_of_it() -> None:
-    deliveries = by_event([delivery("hr", DeliveryState.DELIVERED), delivery("gate", DeliveryState.DEAD)])
+    deliveries = group_by_event([delivery("hr", DeliveryState.DELIVERED), delivery("gate", DeliveryState.DEAD)])
     (row,) = read(csv_rows([event(user_employee_number="E-17")], deliveries))
     assert tuple(row) == COLUMNS
     assert {name: value for name, value in row.items() if value} == {
@@ -79,7 +79,7 @@ def test_whatever_a_name_is_the_file_has_one_line_for_the_event(name: str) -> No
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1))
 def test_other_text_stays_as_it_is(text: str) -> None:
-    assert harmless_cell(f"a{text}") == f"a{text}"
+    assert escape_cell(f"a{text}") == f"a{text}"
 
 
 def test_json_lines_are_the_cloudevents_of_the_feed() -> None:

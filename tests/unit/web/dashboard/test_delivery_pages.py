@@ -9,7 +9,7 @@ from notifier.store.queries.record_history import PastAttempt
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
 from notifier.web.daemon_api import RequestPreview
-from notifier.web.dashboard.delivery_pages import SHOWN_BYTES
+from notifier.web.dashboard.delivery_pages import MOST_SHOWN_BYTES
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface
@@ -33,7 +33,7 @@ def attempt(at_ms: int, *answered: tuple[str, str], body: str = "", logged: bool
 
 
 async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> None:
-    inspection = interface.daemon.inspection
+    inspection = interface.daemon.delivery_inspection
     inspection.attempts = (
         attempt(1_795_280_400_123, ("Retry-After", "120"), body="<p>no</p>\nbadge"),
         attempt(1_795_280_300_000),
@@ -55,7 +55,7 @@ async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> 
 
 
 async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_answered(interface: "Interface") -> None:
-    inspection = interface.daemon.inspection
+    inspection = interface.daemon.delivery_inspection
     inspection.attempts = (
         attempt(1_795_280_400_123, ("evt_known", "partition 0, offset 17")),
         attempt(1_795_280_300_000),
@@ -81,7 +81,7 @@ async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_an
 )
 async def test_the_page_says_what_was_made_again(interface: "Interface", is_as_sent: bool | None, said: str) -> None:
     preview = RequestPreview("a", (), b"{}", is_over_http=True, sent_bytes=2, is_as_sent=is_as_sent)
-    interface.daemon.inspection.request = preview
+    interface.daemon.delivery_inspection.request = preview
     assert said in await shown(interface)
 
 
@@ -92,10 +92,10 @@ async def test_a_delivery_that_cannot_be_made_again_is_shown_too(interface: "Int
 
 
 async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") -> None:
-    body = b'"%b"' % (b"x" * SHOWN_BYTES)
-    interface.daemon.inspection.request = RequestPreview("a", (), body)
+    body = b'"%b"' % (b"x" * MOST_SHOWN_BYTES)
+    interface.daemon.delivery_inspection.request = RequestPreview("a", (), body)
     text = await shown(interface)
-    assert len(text) < SHOWN_BYTES + 10_000
+    assert len(text) < MOST_SHOWN_BYTES + 10_000
     assert "Copy as curl" not in text
     async with interface.over_tcp.get(f"{interface.url}{PAGE}/body") as response:
         assert response.headers["Content-Disposition"] == 'attachment; filename="body.json"'
@@ -105,9 +105,9 @@ async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") 
 async def test_an_event_leads_to_its_delivery_or_lists_them(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/deliveries/evt_known", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, PAGE)
-    interface.daemon.inspection.destinations = ("gate", "hr")
+    interface.daemon.delivery_inspection.destinations = ("gate", "hr")
     assert '<a href="/deliveries/evt_known/gate">gate</a>' in await shown(interface, "/deliveries/evt_known")
-    interface.daemon.inspection.destinations = ()
+    interface.daemon.delivery_inspection.destinations = ()
     assert "<strong>It was not sent</strong>" in await shown(interface, "/deliveries/evt_known")
 
 

@@ -12,8 +12,8 @@ from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.tables.outbox import DeliveryState
-from notifier.web.dashboard.event_pages import ON_A_PAGE
-from notifier.web.event_rows import BYTE_ORDER_MARK, heading
+from notifier.web.dashboard.event_pages import EVENTS_PER_PAGE
+from notifier.web.event_rows import BYTE_ORDER_MARK, header_line
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface
@@ -31,7 +31,7 @@ async def test_the_address_says_which_events_are_shown(interface: "Interface") -
     types = frozenset({"completion.created"})
     chosen = EventLogFilter("David", "crane", types, "acme", "hr", DeliveryState.DEAD, begin, end)
     assert interface.daemon.event_log.asked == [chosen]
-    assert interface.daemon.event_log.places == [(17, ON_A_PAGE)]
+    assert interface.daemon.event_log.places == [(17, EVENTS_PER_PAGE)]
     assert 'name="person" type="search" value="David"' in text
     # A name that is not configured now may still have events.
     assert "<option selected>hr</option>" in text
@@ -77,7 +77,7 @@ async def test_a_download_is_sent_part_by_part(interface: "Interface", form: str
         assert response.headers["Content-Disposition"] == f'attachment; filename="events.{form}"'
         body = await response.read()
     parts = f"{form} from None\n{form} from 7\n".encode()
-    assert body == (BYTE_ORDER_MARK + heading() + parts if form == "csv" else parts)
+    assert body == (BYTE_ORDER_MARK + header_line() + parts if form == "csv" else parts)
     assert interface.daemon.event_log.asked == [EventLogFilter(source="acme")] * 2
 
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.store.queries.dashboard import Day
-from notifier.web.dashboard.view_model import MOST_FOLDED, MOST_ROWS, Mood, bars, listed, part, verdict
+from notifier.web.dashboard.view_model import (
+    MOST_FOLDED,
+    MOST_ROWS,
+    Mood,
+    day_bars,
+    health_summary,
+    percentage,
+    split_rows,
+)
 
 
 def source(state: str = "ok", **more: Any) -> dict[str, Any]:
@@ -114,28 +122,28 @@ def status(
     ],
 )
 def test_one_sentence_says_how_it_is(now: dict[str, Any], mood: Mood, sentence: str) -> None:
-    said = verdict(now)
+    said = health_summary(now)
     assert (said.mood, said.sentence) == (mood, sentence)
 
 
 def test_of_very_many_those_in_trouble_are_seen() -> None:
     rows = {f"s-{number}": source() for number in range(1000)} | {"last": source("failing")}
-    shown = listed(rows)
+    shown = split_rows(rows)
     assert shown.rows == [("last", source("failing"))]
     assert (shown.folded[0][0], shown.well) == ("s-0", True)
     assert (len(shown.folded), shown.left_out) == (MOST_FOLDED, 1000 - MOST_FOLDED)
-    failing = listed({f"s-{number}": source("failing") for number in range(30)} | {"well": source()})
+    failing = split_rows({f"s-{number}": source("failing") for number in range(30)} | {"well": source()})
     assert (len(failing.rows), failing.well) == (MOST_ROWS, False)
     assert [name for name, _ in failing.folded] == [*(f"s-{number}" for number in range(MOST_ROWS, 30)), "well"]
-    assert listed({"b": source(), "a": source("failing")}).rows == (("b", source()), ("a", source("failing")))
+    assert split_rows({"b": source(), "a": source("failing")}).rows == (("b", source()), ("a", source("failing")))
     given_up = {f"d-{number}": destination(dead=number // 14) for number in range(15)}
-    assert [name for name, _ in listed(given_up).rows] == ["d-14"]
+    assert [name for name, _ in split_rows(given_up).rows] == ["d-14"]
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
 def test_bars_are_as_high_as_days_were_busy(created: list[int]) -> None:
     days = [Day(date(2026, 1, 1) + timedelta(number), one) for number, one in enumerate(created)]
-    drawn = bars(days)
+    drawn = day_bars(days)
     assert [bar.day for bar in drawn] == days
     for bar in drawn:
         assert (bar.height > 0) == (bar.day.created > 0)
@@ -145,4 +153,4 @@ def test_bars_are_as_high_as_days_were_busy(created: list[int]) -> None:
 
 @given(st.integers(0, 10**6), st.none() | st.integers(0, 10**6))
 def test_a_part_is_a_percentage(done: int, of: int | None) -> None:
-    assert 0 <= part(done, of) <= 100
+    assert 0 <= percentage(done, of) <= 100

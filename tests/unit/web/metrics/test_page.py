@@ -29,23 +29,23 @@ POLLED = SourceFigures(
     records=1238,
     last_success_ms=NOW - 2_000,
     next_poll_ms=NOW + 58_000,
-    poll_interval=60.0,
+    poll_interval_seconds=60.0,
     requests=17,
-    allowed=24.0,
-    used=6,
-    swept=0.25,
-    swept_ms=NOW - 3_600_000,
+    allowed_per_minute=24.0,
+    used_last_minute=6,
+    sweep_progress=0.25,
+    last_sweep_ms=NOW - 3_600_000,
     held={Direction.REMOVALS: 40, Direction.ARRIVALS: 0, Direction.CHANGES: 7},
-    waiting={LookKind.REMOVAL: 2, LookKind.RETURN: 0, LookKind.EARLIER_FORM: 1},
+    second_looks={LookKind.REMOVAL: 2, LookKind.RETURN: 0, LookKind.EARLIER_FORM: 1},
     unexplained=-3,
     count_offset=5,
     unreadable=4,
     unreadable_field="date_number",
-    used_by={"head": 1, "sweep": 5},
+    used_by_purpose={"head": 1, "sweep": 5},
     searching=True,
 )
 IN_TROUBLE = DestinationFigures("retrying", 3, 2, NOW - 1_500)
-NEVER_POLLED = replace(POLLED, state="starting", records=0, last_success_ms=None, next_poll_ms=None, swept_ms=None)
+NEVER_POLLED = replace(POLLED, state="starting", records=0, last_success_ms=None, next_poll_ms=None, last_sweep_ms=None)
 
 
 def figures(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
@@ -63,7 +63,9 @@ def figures(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
 
 def counting(sources: int = 1, destinations: int = 1) -> Counters:
     counts = Counters()
-    counts.keep([f"acme-{number}" for number in range(sources)], [f"hr-{number}" for number in range(destinations)])
+    counts.keep_only(
+        [f"acme-{number}" for number in range(sources)], [f"hr-{number}" for number in range(destinations)]
+    )
     return counts
 
 
@@ -78,11 +80,11 @@ def settled(
     settlements = [
         Settlement((it.sequence,), to, DeliveryState(state), decision, reason, 200, "", NOW, 500, 0) for it in events
     ]
-    counts.attempted([Delivery(it, to, again=again) for it in events], settlements)
+    counts.record_attempt([Delivery(it, to, again=again) for it in events], settlements)
 
 
 def test_it_says_how_things_stand() -> None:
-    page = read(counting().page(figures()))
+    page = read(counting().render_page(figures()))
     acme, hr = "source=acme-0", "destination=hr-0"
     assert only(page, "notifier_start_time_seconds") == NOW / 1000 - 60
     assert {labels: value for labels, value in page["notifier_source_state"].items() if value} == {
@@ -135,7 +137,7 @@ def test_it_says_how_things_stand() -> None:
 def test_what_has_not_happened_yet_has_no_moment() -> None:
     nothing_waits = DestinationFigures("ok", 0, 0, None)
     now = replace(figures(), sources={"acme-0": NEVER_POLLED}, destinations={"hr-0": nothing_waits}, conditions=())
-    page = read(counting().page(now))
+    page = read(counting().render_page(now))
     for name in ("last_success_timestamp", "next_poll_timestamp", "last_sweep_timestamp"):
         assert f"notifier_source_{name}_seconds" not in page
     assert only(page, "notifier_source_state", "source=acme-0", "state=starting") == 1
@@ -145,9 +147,12 @@ def test_what_has_not_happened_yet_has_no_moment() -> None:
 
 def test_events_are_counted_by_source_and_type_and_notices_without_a_source() -> None:
     counts = counting()
-    assert only(read(counts.page(figures())), "notifier_events_total", "source=acme-0", "type=completion.updated") == 0
-    counts.detected([event(), event(), event(type_="completion.removed"), event("", "notifier.alert")])
-    page = read(counts.page(figures()))
+    assert (
+        only(read(counts.render_page(figures())), "notifier_events_total", "source=acme-0", "type=completion.updated")
+        == 0
+    )
+    counts.count_events([event(), event(), event(type_="completion.removed"), event("", "notifier.alert")])
+    page = read(counts.render_page(figures()))
     assert only(page, "notifier_events_total", "source=acme-0", "type=completion.created") == 2
     assert only(page, "notifier_events_total", "source=acme-0", "type=completion.removed") == 1
     assert only(page, "notifier_events_total", "source=", "type=notifier.alert") == 1
@@ -156,42 +161,42 @@ def test_events_are_counted_by_source_and_type_and_notices_without_a_source() ->
 def test_failures_are_counted_by_reason() -> None:
     counts = counting()
     for reason in ("timeout", "timeout", "token_invalid"):
-        counts.failed("acme-0", reason)
-    page = read(counts.page(figures()))
+        counts.count_failure("acme-0", reason)
+    page = read(counts.render_page(figures()))
     assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=timeout") == 2
     assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=token_invalid") == 1
 
 
 def test_the_first_failure_of_each_kind_is_an_increase() -> None:
     counts = counting()
-    page = read(counts.page(figures()))
+    page = read(counts.render_page(figures()))
     for reason in ApiErrorReason:
         assert only(page, "notifier_source_failures_total", "source=acme-0", f"reason={reason}") == 0
     told = {label for labels in page["notifier_attempts_total"] for label in labels if label.startswith("reason=")}
     assert told == {f"reason={result}" for result in AttemptResult}
     hr = "destination=hr-0"
-    for decision, failed in [("wait_for_endpoint", "server_error"), ("hold", "gone"), ("give_up", "refused")]:
-        assert only(page, "notifier_attempts_total", hr, f"decision={decision}", f"reason={failed}") == 0
+    for decision, count_failure in [("wait_for_endpoint", "server_error"), ("hold", "gone"), ("give_up", "refused")]:
+        assert only(page, "notifier_attempts_total", hr, f"decision={decision}", f"reason={count_failure}") == 0
 
 
 def test_what_is_sent_again_at_somebodys_wish_says_nothing_of_latency() -> None:
     counts = counting()
     month_ago = event(time_ms=NOW - 30 * 86_400_000)
     settled(counts, "delivered", "delivered", "delivered", month_ago, again=True)
-    page = read(counts.page(figures()))
+    page = read(counts.render_page(figures()))
     assert only(page, "notifier_delivery_latency_seconds_count", "destination=hr-0") == 0
     assert only(page, "notifier_attempt_duration_seconds_count", "destination=hr-0") == 1
-    counts.attempted(
+    counts.record_attempt(
         [Delivery(month_ago, "hr-0", again=True), Delivery(event(time_ms=NOW - 1_500), "hr-0")],
         [Settlement((1, 2), "hr-0", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", NOW, 500, 0)],
     )
-    page = read(counts.page(figures()))
+    page = read(counts.render_page(figures()))
     assert only(page, "notifier_delivery_latency_seconds_sum", "destination=hr-0") == 2
 
 
 def test_a_last_success_in_the_future_is_not_shown() -> None:
     ahead = replace(POLLED, last_success_ms=NOW + 3 * 86_400_000)
-    page = read(counting().page(replace(figures(), sources={"acme-0": ahead})))
+    page = read(counting().render_page(replace(figures(), sources={"acme-0": ahead})))
     assert "notifier_source_last_success_timestamp_seconds" not in page
 
 
@@ -200,8 +205,8 @@ def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> 
     settled(counts, "pending", "wait_for_endpoint", "timeout", event(), event())
     settled(counts, "delivered", "delivered", "delivered", event(time_ms=NOW - 1_500), event(time_ms=NOW + 9_000))
     settled(counts, "delivered", "delivered", "delivered", event(time_ms=NOW + 9_000))
-    counts.polled(0.2)
-    page = read(counts.page(figures()))
+    counts.record_poll(0.2)
+    page = read(counts.render_page(figures()))
     hr = "destination=hr-0"
     assert only(page, "notifier_attempts_total", hr, "decision=wait_for_endpoint", "reason=timeout") == 2
     assert only(page, "notifier_attempts_total", hr, "decision=delivered", "reason=delivered") == 3
@@ -218,26 +223,26 @@ def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> 
 
 def test_what_is_configured_no_more_is_forgotten_and_not_counted() -> None:
     counts = counting(2, 2)
-    counts.failed("acme-1", "timeout")
+    counts.count_failure("acme-1", "timeout")
     settled(counts, "delivered", "delivered", "delivered", event(), to="hr-1")
-    counts.keep(["acme-0"], ["hr-0"])
+    counts.keep_only(["acme-0"], ["hr-0"])
     # Whatever was still under way.
-    counts.failed("acme-1", "timeout")
-    counts.detected([event("acme-1")])
+    counts.count_failure("acme-1", "timeout")
+    counts.count_events([event("acme-1")])
     settled(counts, "delivered", "delivered", "delivered", event(), to="hr-1")
-    page = counts.page(figures())
+    page = counts.render_page(figures())
     assert b"acme-0" in page
     assert b"acme-1" not in page
     assert b"hr-1" not in page
-    counts.keep(["acme-0", "acme-1"], ["hr-0", "hr-1"])
-    again = read(counts.page(figures()))
+    counts.keep_only(["acme-0", "acme-1"], ["hr-0", "hr-1"])
+    again = read(counts.render_page(figures()))
     assert only(again, "notifier_events_total", "source=acme-1", "type=completion.created") == 0
     assert only(again, "notifier_attempt_duration_seconds_count", "destination=hr-1") == 0
 
 
 @pytest.mark.parametrize("name", ["notifier_attempts", "notifier_poll_duration_seconds"])
 def test_no_series_says_when_another_was_created(name: str) -> None:
-    assert f"{name}_created".encode() not in counting().page(figures())
+    assert f"{name}_created".encode() not in counting().render_page(figures())
 
 
 def test_series_are_bounded_with_a_thousand_sources() -> None:
@@ -245,11 +250,11 @@ def test_series_are_bounded_with_a_thousand_sources() -> None:
     counts = counting(sources, destinations)
     for number in range(sources):
         for reason in ("timeout", "rate_limit_exceeded", "server_error"):
-            counts.failed(f"acme-{number}", reason)
-        counts.detected([event(f"acme-{number}", type_) for type_ in ("completion.created", "completion.removed")])
+            counts.count_failure(f"acme-{number}", reason)
+        counts.count_events([event(f"acme-{number}", type_) for type_ in ("completion.created", "completion.removed")])
     for number in range(destinations):
         settled(counts, "delivered", "delivered", "delivered", event(), to=f"hr-{number}")
-    page = counts.page(figures(sources, destinations))
+    page = counts.render_page(figures(sources, destinations))
     series = read(page)
     values = defaultdict[str, set[str]](set)
     for found in series.values():
@@ -284,9 +289,11 @@ def test_series_are_bounded_with_a_thousand_sources() -> None:
 def test_promtool_has_nothing_to_say() -> None:
     counts = counting()
     settled(counts, "pending", "wait_for_endpoint", "timeout", event())
-    checked = promtool("check", "metrics", said=counts.page(figures()))
+    checked = promtool("check", "metrics", said=counts.render_page(figures()))
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-    assert all(not math.isnan(value) for found in read(counts.page(figures())).values() for value in found.values())
+    assert all(
+        not math.isnan(value) for found in read(counts.render_page(figures())).values() for value in found.values()
+    )
 
 
 async def test_it_is_served_as_prometheus_reads_it(interface: "Interface") -> None:

@@ -15,35 +15,35 @@ def test_a_session_is_open_until_it_is_ended(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     one, other = sessions.begin(HERE), sessions.begin(HERE)
     assert one != other
-    assert sessions.is_open(one, HERE)
+    assert sessions.extend(one, HERE)
     sessions.end(one)
     sessions.end("never begun")
-    assert not sessions.is_open(one, HERE)
-    assert sessions.is_open(other, HERE)
+    assert not sessions.extend(one, HERE)
+    assert sessions.extend(other, HERE)
 
 
 @pytest.mark.parametrize("guess", ["", "x", "\udcff"])
 def test_what_was_never_begun_is_not_open(clock: FakeClock, guess: str) -> None:
     sessions = Sessions(clock)
     sessions.begin(HERE)
-    assert not sessions.is_open(guess, HERE)
+    assert not sessions.extend(guess, HERE)
 
 
 @pytest.mark.parametrize("elsewhere", ["127.0.0.1:9999", "127.0.0.1", "localhost:8787", ""])
 def test_a_session_is_valid_at_the_host_and_port_it_was_begun_at(clock: FakeClock, elsewhere: str) -> None:
     sessions = Sessions(clock)
     session = sessions.begin(HERE)
-    assert not sessions.is_open(session, elsewhere)
-    assert sessions.is_open(session, HERE)
+    assert not sessions.extend(session, elsewhere)
+    assert sessions.extend(session, HERE)
 
 
 def test_a_session_over_tls_is_valid_over_tls_alone(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     plain, secure = sessions.begin("n.example"), sessions.begin("N.example", is_secure=True)
-    assert sessions.is_open(plain, "n.example")
-    assert sessions.is_open(secure, "n.example", is_secure=True)
-    assert not sessions.is_open(plain, "n.example", is_secure=True)
-    assert not sessions.is_open(secure, "n.example")
+    assert sessions.extend(plain, "n.example")
+    assert sessions.extend(secure, "n.example", is_secure=True)
+    assert not sessions.extend(plain, "n.example", is_secure=True)
+    assert not sessions.extend(secure, "n.example")
 
 
 def test_use_keeps_a_session_open_and_rest_ends_it(clock: FakeClock) -> None:
@@ -51,49 +51,49 @@ def test_use_keeps_a_session_open_and_rest_ends_it(clock: FakeClock) -> None:
     used = sessions.begin(HERE)
     for _ in range(5):
         clock.advance(IDLE_SECONDS - 1)
-        assert sessions.is_open(used, HERE)
+        assert sessions.extend(used, HERE)
     clock.advance(IDLE_SECONDS)
-    assert not sessions.is_open(used, HERE)
+    assert not sessions.extend(used, HERE)
 
 
 def test_no_use_keeps_a_session_open_for_longer_than_a_week(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     ended: list[str] = []
     session = sessions.begin(HERE)
-    sessions.watch(session, lambda: ended.append("stream"))
+    sessions.call_on_end(session, lambda: ended.append("stream"))
     while clock.monotonic() + IDLE_SECONDS / 2 < LONGEST_SECONDS:
         clock.advance(IDLE_SECONDS / 2)
-        assert sessions.is_open(session, HERE)
+        assert sessions.extend(session, HERE)
     assert ended == []
     clock.advance(IDLE_SECONDS / 2)
     sessions.end_expired()
     assert ended == ["stream"]
-    assert not sessions.is_open(session, HERE)
+    assert not sessions.extend(session, HERE)
 
 
 def test_a_stream_keeps_a_session_open_and_ends_with_it(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     ended: list[str] = []
     session = sessions.begin(HERE)
-    leave = sessions.watch(session, lambda: ended.append("left"))
-    sessions.watch(session, lambda: ended.append("stays"))
+    leave = sessions.call_on_end(session, lambda: ended.append("left"))
+    sessions.call_on_end(session, lambda: ended.append("stays"))
     clock.advance(IDLE_SECONDS + 1)
     leave()
-    assert sessions.is_open(session, HERE)
+    assert sessions.extend(session, HERE)
     sessions.end(session)
     assert ended == ["stays"]
-    sessions.watch(session, lambda: ended.append("too late"))
+    sessions.call_on_end(session, lambda: ended.append("too late"))
     assert ended == ["stays", "too late"]
 
 
 def test_of_very_many_sessions_the_one_at_rest_ends(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     first, second = sessions.begin(HERE), sessions.begin(HERE)
-    assert sessions.is_open(first, HERE)
+    assert sessions.extend(first, HERE)
     for _ in range(MOST_SESSIONS - 1):
         sessions.begin(HERE)
-    assert sessions.is_open(first, HERE)
-    assert not sessions.is_open(second, HERE)
+    assert sessions.extend(first, HERE)
+    assert not sessions.extend(second, HERE)
 
 
 def test_a_cookie_has_the_name_of_its_port() -> None:

@@ -13,7 +13,7 @@ from notifier.store.tables.destinations import DestinationMemory, Health, Health
 from notifier.store.tables.holds import HeldExamples
 from notifier.store.tables.sources import SourceError, SourceMemory
 from notifier.watch.source_health import SourceState
-from notifier.web.dashboard.activity_chart import FULL, activity_chart
+from notifier.web.dashboard.activity_chart import CHART_HEIGHT, activity_chart
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface
@@ -53,8 +53,8 @@ async def shown(interface: "Interface", path: str, status: int = 200) -> str:
 async def test_a_source_is_shown_with_its_trouble_and_its_settings(interface: "Interface") -> None:
     error = SourceError("timeout", "the API <did> not answer", 1_795_280_300_000)
     standing(interface, sources={"acme": source(SourceState.FAILING, error, held=30)})
-    interface.daemon.places.hours[-1] = RequestCount(4, 1, 400, 250)
-    interface.daemon.places.states = [StateChange(1_795_280_300_000, "failing", "rate_limit_exceeded")]
+    interface.daemon.details.hours[-1] = RequestCount(4, 1, 400, 250)
+    interface.daemon.details.states = [StateChange(1_795_280_300_000, "failing", "rate_limit_exceeded")]
     text = await shown(interface, "/sources/acme")
     assert "The API &lt;did&gt; not answer." in text
     assert "30 removals are held back." in text
@@ -70,7 +70,7 @@ async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") 
         Health(HealthState.DISABLED, "operator"), dead=3, last_error=LastError("refused", "no <badge>", 1)
     )
     standing(interface, destinations={"hr": destination_status(memory, None)})
-    interface.daemon.places.filters = "new completions of the source `acme`"
+    interface.daemon.details.filters = "new completions of the source `acme`"
     text = await shown(interface, "/destinations/hr")
     assert "of the source <code>acme</code>" in text
     assert "no &lt;badge&gt;" in text
@@ -81,10 +81,10 @@ async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") 
 
 async def test_the_first_of_the_states_is_the_present_one(interface: "Interface") -> None:
     standing(interface, destinations={"hr": destination_status(DestinationMemory(Health()), None)})
-    interface.daemon.places.states = [StateChange(1_795_280_300_000, "ok")]
+    interface.daemon.details.states = [StateChange(1_795_280_300_000, "ok")]
     history = (await shown(interface, "/destinations/hr")).partition('id="states"')[2]
     assert 0 < history.index("untried") < history.index(">now<") < history.index("ok") < history.index("since")
-    interface.daemon.places.states.insert(0, StateChange(1_795_280_300_000, "untried"))
+    interface.daemon.details.states.insert(0, StateChange(1_795_280_300_000, "untried"))
     history = (await shown(interface, "/destinations/hr")).partition('id="states"')[2]
     assert history.partition("</ol>")[0].count("untried") == 1
 
@@ -106,8 +106,8 @@ def test_bars_fit_into_their_chart_and_all_that_is_there_is_seen(hours: list[Req
     chart = activity_chart(hours)
     assert chart.total.requests == sum(hour.requests for hour in hours)
     for bar, hour in zip(chart.bars, hours, strict=True):
-        assert 0 <= bar.failed <= bar.requests <= FULL
-        assert 0 <= bar.mean <= FULL
+        assert 0 <= bar.failed <= bar.requests <= CHART_HEIGHT
+        assert 0 <= bar.mean <= CHART_HEIGHT
         assert bool(bar.requests) is bool(hour.requests)
         assert bool(bar.failed) is bool(hour.failed)
 

@@ -4,10 +4,10 @@ from aiohttp import web
 
 from notifier.web.daemon_api import SourceDetail, UnknownNameError
 from notifier.web.dashboard.page_frame import PageFrame
-from notifier.web.responses import CONTROL
+from notifier.web.responses import DAEMON
 
 
-class PlacePages:
+class SourceAndDestinationPages:
     """Serves the pages of sources and destinations."""
 
     def __init__(self, frame: PageFrame) -> None:
@@ -16,8 +16,8 @@ class PlacePages:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get("/sources/{name}", self._frame.told(self._source)),
-            web.get("/destinations/{name}", self._frame.told(self._destination)),
+            web.get("/sources/{name}", self._frame.with_error_pages(self._source)),
+            web.get("/destinations/{name}", self._frame.with_error_pages(self._destination)),
         ]
 
     async def _source(self, request: web.Request) -> web.Response:
@@ -25,24 +25,29 @@ class PlacePages:
         from notifier.web.dashboard import view_model  # noqa: PLC0415
 
         name = request.match_info["name"]
-        control = request.app[CONTROL]
-        detail = await control.places.source(name)
-        status = await control.status()
+        daemon = request.app[DAEMON]
+        detail = await daemon.details.source(name)
+        status = await daemon.status()
         if name not in status["sources"]:
             raise UnknownNameError("source", name, tuple(status["sources"]))
         source = status["sources"][name]
         return await self._page(
-            request, "source.html", detail, name, source=source, withheld=view_model.withheld({name: source})
+            request,
+            "source.html",
+            detail,
+            name,
+            source=source,
+            withheld=view_model.unreported_changes({name: source}),
         )
 
     async def _destination(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        control = request.app[CONTROL]
-        detail = await control.places.destination(name)
-        status = await control.status()
+        daemon = request.app[DAEMON]
+        detail = await daemon.details.destination(name)
+        status = await daemon.status()
         if name not in status["destinations"]:
             raise UnknownNameError("destination", name, tuple(status["destinations"]))
-        counts = (await control.figures()).counts
+        counts = (await daemon.figures()).counts
         return await self._page(
             request,
             "destination.html",
