@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notifier.store.tables.requeue import Drop, Retry
 from notifier.watch.detection.holds import Direction
-from notifier.web.queries import DeliveryPage
+from notifier.web.queries import DeliveryPageRequest
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ActionResult(Struct, Generic[Body_co], frozen=True):
 class DeliveryControl(Protocol):
     """The operations on a running daemon's deliveries and destinations. All of them may raise StoreError."""
 
-    async def page(self, selection: DeliveryPage) -> "DeliveryPageDocument":
+    async def page(self, selection: DeliveryPageRequest) -> "DeliveryPageDocument":
         """Return the object of `/v1/deliveries`. Raises UnknownNameError."""
         ...
 

@@ -156,7 +156,7 @@ class StreamHeaders(BaseQuery):
     ] = None
 
 
-class DeliveryPage(Struct, frozen=True):
+class DeliveryPageRequest(Struct, frozen=True):
     """A request for up to `limit` deliveries that match `delivery_filter`, from the position `after` on."""
 
     delivery_filter: DeliveryFilter
@@ -164,10 +164,10 @@ class DeliveryPage(Struct, frozen=True):
     limit: int
 
 
-def parse_delivery_page(query: "MultiMapping[str]") -> DeliveryPage:
+def parse_delivery_page(query: "MultiMapping[str]") -> DeliveryPageRequest:
     """Parse a DeliveriesQuery. Raises WrongRequestError."""
     it = parse_query(DeliveriesQuery, query)
-    return DeliveryPage(DeliveryFilter(it.state, it.destination), it.after or DeliveryCursor(), it.limit)
+    return DeliveryPageRequest(DeliveryFilter(it.state, it.destination), it.after or DeliveryCursor(), it.limit)
 
 
 def parse_stream(query: "MultiMapping[str]", headers: "MultiMapping[str]") -> StreamQuery:

@@ -44,7 +44,7 @@ from notifier.web.daemon_api import (
 from notifier.web.feed.broadcast import StreamTiming
 from notifier.web.feed.service import Feed
 from notifier.web.listening.limits import ConnectionLimits
-from notifier.web.queries import DeliveryPage
+from notifier.web.queries import DeliveryPageRequest
 from notifier.web.requests import Replay
 from notifier.web.server import LocalServer
 from tests.support.new_state_file import new_state_file
@@ -57,7 +57,7 @@ class Deliveries:
     asked: list[Any] = field(default_factory=list)
     replay_runs: bool = False
 
-    async def page(self, selection: DeliveryPage) -> Any:
+    async def page(self, selection: DeliveryPageRequest) -> Any:
         return self._noted(selection, {"deliveries": [], "next": "0,"})
 
     async def retry(self, selection: Retry) -> Any:

@@ -24,7 +24,7 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import Drop, Retried, Retry
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
-from notifier.web.queries import DeliveryPage, format_cursor
+from notifier.web.queries import DeliveryPageRequest, format_cursor
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Deliveries:
         """Interrupt a replay; the next run of the daemon continues it."""
         await self._replaying.close()
 
-    async def page(self, wish: DeliveryPage) -> "DeliveryPageDocument":
+    async def page(self, wish: DeliveryPageRequest) -> "DeliveryPageDocument":
         """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError, StoreError."""
         return await self._reader.run(delivery_page, wish, tuple(self._settings.destinations))
 
@@ -315,7 +315,7 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
         raise UnknownEventError(unknown[0], requeue.nearest_event(db, unknown[0]))
 
 
-def delivery_page(db: Database, wish: DeliveryPage, configured: Sequence[str]) -> "DeliveryPageDocument":
+def delivery_page(db: Database, wish: DeliveryPageRequest, configured: Sequence[str]) -> "DeliveryPageDocument":
     """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination never configured."""
     name = wish.delivery_filter.destination
     if name is not None and name not in {*configured, *history.known_destination_names(db)}:

@@ -104,9 +104,9 @@ class SignInPages:
     async def _refuse_token(self, request: web.Request, path: str) -> web.Response:
         if not self._guard.token:
             return await self._page(path, 403, "No token is configured to sign in with: run `notifier dashboard`.")
-        if wait := await delay_wrong_token(request, self._guard.guess_limiter):
-            page = await self._page(path, 429, f"Too many wrong tokens came from here: try again in {wait} s.")
-            page.headers[hdrs.RETRY_AFTER] = str(wait)
+        if wait_seconds := await delay_wrong_token(request, self._guard.guess_limiter):
+            page = await self._page(path, 429, f"Too many wrong tokens came from here: try again in {wait_seconds} s.")
+            page.headers[hdrs.RETRY_AFTER] = str(wait_seconds)
             return page
         return await self._page(path, 403, "That is not the token: see `token` under `[http]`.")
 

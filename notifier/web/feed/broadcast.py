@@ -18,7 +18,7 @@ from notifier.store.errors import StoreError
 from notifier.store.queries import feed
 from notifier.store.queries.feed import EventFilter, EventPage
 from notifier.store.reader import StoreReader
-from notifier.web.feed.sse import KEEP_ALIVE, FrameBatch, Tail, batch
+from notifier.web.feed.sse import KEEP_ALIVE, FrameBatch, Tail, format_batch
 from notifier.web.feed.subscriber import Subscriber
 from notifier.web.feed.time_budget import TimeBudget
 
@@ -197,7 +197,7 @@ class Stream:
                 return tail.batch(after, event_filter, _BATCH_BYTES)
         page = await self._read_page(after, event_filter)
         with self._time_budget.measure_work():
-            return batch(page)
+            return format_batch(page)
 
     async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
         """Return a page of events; its reading counts as work, because it delays deliveries, which need the store."""
@@ -205,11 +205,11 @@ class Stream:
         self._time_budget.add(seconds)
         return page
 
-    async def _send(self, reader: Subscriber, following: FrameBatch) -> None:
+    async def _send(self, reader: Subscriber, batch: FrameBatch) -> None:
         with self._time_budget.measure_work():
-            reader.after = following.last
-            if following.written:
-                await reader.send(following.written)
+            reader.after = batch.last
+            if batch.data:
+                await reader.send(batch.data)
 
     def _drop_if_too_slow(self, reader: Subscriber) -> None:
         if reader.seconds_since_send() >= self._timing.slow_reader_seconds:

@@ -55,7 +55,7 @@ class Feed:
                 return page
             after = page.next
 
-    async def reader(self, query: StreamQuery) -> Subscriber:
+    async def make_reader(self, query: StreamQuery) -> Subscriber:
         """Return a reader of the stream that begins at the requested position. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(start_position, query.after, query.event_filter, tuple(self._sources()))
         return Subscriber(after, query.event_filter)

@@ -30,24 +30,24 @@ OPENING_LINE: Final = b"retry: 2000\n"
 class FrameBatch(Struct, frozen=True):
     """Formatted events in one piece, and the number of the last event that is in the piece or was filtered out."""
 
-    written: bytes
+    data: bytes
     last: int
 
 
-def frame(event: Event) -> bytes:
+def format_frame(event: Event) -> bytes:
     """Return one event as a frame. The frame has no event name, so that a browser's `onmessage` receives it."""
     return b"id: %d\ndata: %b\n\n" % (event.sequence, orjson.dumps(cloudevent(event)))
 
 
-def batch(page: EventPage) -> FrameBatch:
+def format_batch(page: EventPage) -> FrameBatch:
     """Return the events of a page as one batch."""
-    return FrameBatch(b"".join(map(frame, page.events)), page.next)
+    return FrameBatch(b"".join(map(format_frame, page.events)), page.next)
 
 
 class _Frame(Struct, frozen=True):
     source: str
     type: str
-    written: bytes
+    data: bytes
 
 
 class Tail:
@@ -65,10 +65,10 @@ class Tail:
     def extend(self, events: Iterable[Event], end: int) -> None:
         """Add `events`, which are all events after the current end up to number `end`."""
         for event in events:
-            written = frame(event)
+            data = format_frame(event)
             self._numbers.append(event.sequence)
-            self._frames.append(_Frame(event.source, event.type, written))
-            self._bytes += len(written)
+            self._frames.append(_Frame(event.source, event.type, data))
+            self._bytes += len(data)
         self.end = end
         self._drop_oldest()
 
@@ -82,8 +82,8 @@ class Tail:
         for index in range(bisect_right(self._numbers, after), len(self._frames)):
             it = self._frames[index]
             if event_filter.admits(it.source, it.type):
-                pieces.append(it.written)
-                size += len(it.written)
+                pieces.append(it.data)
+                size += len(it.data)
                 if size >= most_bytes:
                     return FrameBatch(b"".join(pieces), self._numbers[index])
         return FrameBatch(b"".join(pieces), self.end)
@@ -91,7 +91,7 @@ class Tail:
     def _drop_oldest(self) -> None:
         count = 0
         while self._bytes > self._most_bytes:
-            self._bytes -= len(self._frames[count].written)
+            self._bytes -= len(self._frames[count].data)
             self.start = self._numbers[count]
             count += 1
         del self._frames[:count]

@@ -48,12 +48,12 @@ class Subscriber:
         """Return the seconds since the last piece was sent."""
         return asyncio.get_running_loop().time() - self._sent_at
 
-    async def send(self, written: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Send a piece without waiting. If the connection is closed, the piece is lost."""
         self._sent_at = asyncio.get_running_loop().time()
         try:
             if self._response is not None:
-                await self._response.write(written)
+                await self._response.write(data)
         except ConnectionError:
             self.end()
 

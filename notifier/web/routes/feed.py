@@ -42,7 +42,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
     feed.stream.register_reader(peer)
     with ExitStack() as at_end:
         at_end.callback(feed.stream.unregister_reader, peer)
-        reader = await feed.reader(query)
+        reader = await feed.make_reader(query)
         if session is not None:
             at_end.callback(guard.sessions.call_on_end(session, reader.end))
         response = web.StreamResponse(

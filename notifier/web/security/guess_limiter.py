@@ -31,7 +31,7 @@ class _WrongTokens(Struct, frozen=True):
     latest: float
 
     @property
-    def wait(self) -> float:
+    def wait_seconds(self) -> float:
         """The seconds to wait before the next guess."""
         excess = self.count - FREE_GUESSES
         return 0.0 if excess < 0 else min(LONGEST_WAIT_SECONDS, 2.0 ** min(excess, 10))
@@ -47,10 +47,10 @@ class GuessLimiter:
         self._clock = clock
         self._wrong: OrderedDict[str, _WrongTokens] = OrderedDict()
 
-    def wait(self, peer: str) -> float:
+    def wait_seconds(self, peer: str) -> float:
         """Return the seconds that a peer must wait before its next try; 0 if it may try now."""
         wrong = self._wrong.get(peer)
-        return 0.0 if wrong is None else max(0.0, wrong.latest + wrong.wait - self._clock.monotonic())
+        return 0.0 if wrong is None else max(0.0, wrong.latest + wrong.wait_seconds - self._clock.monotonic())
 
     def count_wrong_token(self, peer: str) -> int:
         """Count one more wrong token of a peer, and return how many it has sent lately."""
@@ -70,7 +70,7 @@ async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -
     Returns the seconds that the peer must wait now if it sent this token before its last wait ended; otherwise 0.
     """
     connection = connection_of(request)
-    wait_before = guess_limiter.wait(connection.peer_key)
+    wait_seconds_before = guess_limiter.wait_seconds(connection.peer_key)
     count = guess_limiter.count_wrong_token(connection.peer_key)
     # One peer must not flood the log.
     if count <= FREE_GUESSES or count & (count - 1) == 0:
@@ -78,23 +78,23 @@ async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -
             "a wrong token was given",
             extra={"address": connection.peer, "transport": connection.listener_kind.value, "guesses": count},
         )
-    wait = guess_limiter.wait(connection.peer_key)
+    wait_seconds = guess_limiter.wait_seconds(connection.peer_key)
     # During the delay, the connection may be closed in favour of another one.
     connection.has_delayed_refusal = True
     try:
-        await asyncio.sleep(min(wait, LONGEST_DELAY_SECONDS))
+        await asyncio.sleep(min(wait_seconds, LONGEST_DELAY_SECONDS))
     finally:
         connection.has_delayed_refusal = False
-    return math.ceil(wait) if wait_before else 0
+    return math.ceil(wait_seconds) if wait_seconds_before else 0
 
 
 async def refuse_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> web.Response:
     """Return the delayed answer to a request with a wrong token."""
-    wait = await delay_wrong_token(request, guess_limiter)
-    if not wait:
+    wait_seconds = await delay_wrong_token(request, guess_limiter)
+    if not wait_seconds:
         return error_answer(401, "token_required", "that is not the [http] token")
     answer = error_answer(
-        429, "too_many_guesses", f"too many wrong tokens were sent from your address: try again in {wait} s"
+        429, "too_many_guesses", f"too many wrong tokens were sent from your address: try again in {wait_seconds} s"
     )
-    answer.headers[hdrs.RETRY_AFTER] = str(wait)
+    answer.headers[hdrs.RETRY_AFTER] = str(wait_seconds)
     return answer

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from notifier.cli import feed_client
 from notifier.cli.feed_client import BrokenFeedError, EventStreamParser, FeedEvent
-from notifier.web.feed.sse import KEEP_ALIVE, OPENING_LINE, frame
+from notifier.web.feed.sse import KEEP_ALIVE, OPENING_LINE, format_frame
 from tests.support.destinations import MakeEvent, make_event
 
 __all__ = ["make_event"]
@@ -16,7 +16,7 @@ __all__ = ["make_event"]
 @given(data=st.data())
 def test_what_the_daemon_writes_is_read_however_it_is_cut(data: st.DataObject, make_event: MakeEvent) -> None:
     events = [make_event(number, notes="\u2028 \u00fc \n") for number in (3, 7, 8)]
-    written = OPENING_LINE + b"".join(frame(event) + KEEP_ALIVE for event in events)
+    written = OPENING_LINE + b"".join(format_frame(event) + KEEP_ALIVE for event in events)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=12)))
     pieces = [written[start:end] for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True)]
     parser = EventStreamParser()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from notifier.events import Event
 from notifier.store.queries.feed import EventFilter
-from notifier.web.feed.sse import Tail, frame
+from notifier.web.feed.sse import Tail, format_frame
 
 EVENTS = st.lists(
     st.tuples(st.integers(1, 3), st.sampled_from(["acme", "other"]), st.integers(0, 200)), min_size=1, max_size=40
@@ -37,18 +37,18 @@ def test_all_that_it_holds_is_handed_out_once_and_in_order(
     chosen = EventFilter(frozenset({source} - {""}))
     held = [it for it in everything if it.sequence > tail.start]
     assert tail.end == number
-    assert sum(len(frame(it)) for it in held) <= most_bytes
+    assert sum(len(format_frame(it)) for it in held) <= most_bytes
     after, found = tail.start, list[int]()
     while after < tail.end:
         batch = tail.batch(after, chosen, batch_bytes)
         assert batch.last > after
         after = batch.last
-        found += told(batch.written)
+        found += told(batch.data)
     assert found == [it.sequence for it in held if not source or it.source == source]
 
 
 def test_an_event_is_one_line_whatever_it_says() -> None:
-    written = frame(event(42, notes="a\nb\r\n\ndata: c\u2028"))
+    written = format_frame(event(42, notes="a\nb\r\n\ndata: c\u2028"))
     assert written.count(b"\n") == 3
     assert b"\r" not in written
     assert written.startswith(b"id: 42\ndata: {")

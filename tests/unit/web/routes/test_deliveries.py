@@ -7,7 +7,7 @@ import pytest
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import Retry
-from notifier.web.queries import DeliveryPage
+from notifier.web.queries import DeliveryPageRequest
 from notifier.web.requests import Replay
 
 if TYPE_CHECKING:
@@ -26,14 +26,19 @@ async def ask(interface: "Interface", method: str, path: str, **more: Any) -> tu
 @pytest.mark.parametrize(
     ("query", "wish"),
     [
-        ("", DeliveryPage(EVERYTHING, DeliveryCursor(), 100)),
-        ("?state=&destination=&after=&limit=", DeliveryPage(EVERYTHING, DeliveryCursor(), 100)),
-        ("?state=dead&destination=hr", DeliveryPage(DeliveryFilter(DeliveryState.DEAD, "hr"), DeliveryCursor(), 100)),
-        ("?after=42,hr&limit=1000", DeliveryPage(EVERYTHING, DeliveryCursor(42, "hr"), 1000)),
-        ("?after=42", DeliveryPage(EVERYTHING, DeliveryCursor(42), 100)),
+        ("", DeliveryPageRequest(EVERYTHING, DeliveryCursor(), 100)),
+        ("?state=&destination=&after=&limit=", DeliveryPageRequest(EVERYTHING, DeliveryCursor(), 100)),
+        (
+            "?state=dead&destination=hr",
+            DeliveryPageRequest(DeliveryFilter(DeliveryState.DEAD, "hr"), DeliveryCursor(), 100),
+        ),
+        ("?after=42,hr&limit=1000", DeliveryPageRequest(EVERYTHING, DeliveryCursor(42, "hr"), 1000)),
+        ("?after=42", DeliveryPageRequest(EVERYTHING, DeliveryCursor(42), 100)),
     ],
 )
-async def test_deliveries_are_read_a_page_at_a_time(interface: "Interface", query: str, wish: DeliveryPage) -> None:
+async def test_deliveries_are_read_a_page_at_a_time(
+    interface: "Interface", query: str, wish: DeliveryPageRequest
+) -> None:
     assert await ask(interface, "GET", f"/v1/deliveries{query}") == (200, {"deliveries": [], "next": "0,"})
     assert interface.daemon.deliveries.asked == [wish]
 

@@ -124,9 +124,9 @@ def test_each_wrong_token_more_doubles_the_wait(clock: FakeClock) -> None:
     waits = []
     for number in range(FREE_GUESSES + 9):
         assert guess_limiter.count_wrong_token("192.0.2.1") == number + 1
-        waits.append(guess_limiter.wait("192.0.2.1"))
+        waits.append(guess_limiter.wait_seconds("192.0.2.1"))
         clock.advance(waits[-1])
-        assert guess_limiter.wait("192.0.2.1") == 0
+        assert guess_limiter.wait_seconds("192.0.2.1") == 0
     assert waits[: FREE_GUESSES - 1] == [0] * (FREE_GUESSES - 1)
     assert waits[FREE_GUESSES - 1 :] == [1, 2, 4, 8, 16, 32, *[LONGEST_WAIT_SECONDS] * 4]
 
@@ -135,9 +135,9 @@ def test_who_does_not_guess_does_not_wait(clock: FakeClock) -> None:
     guess_limiter = GuessLimiter(clock)
     for _ in range(20):
         guess_limiter.count_wrong_token(peer_key_of("2001:db8::1"))
-    assert guess_limiter.wait(peer_key_of("2001:db8::ffff")) > 0
+    assert guess_limiter.wait_seconds(peer_key_of("2001:db8::ffff")) > 0
     others = ("2001:db8:1::1", "192.0.2.1", "uid 1000", "unknown")
-    assert [guess_limiter.wait(peer_key_of(other)) for other in others] == [0] * 4
+    assert [guess_limiter.wait_seconds(peer_key_of(other)) for other in others] == [0] * 4
     assert peer_key_of("::ffff:192.0.2.1") == "192.0.2.1"
 
 
@@ -147,7 +147,7 @@ def test_guesses_are_forgotten(clock: FakeClock) -> None:
         guess_limiter.count_wrong_token("192.0.2.1")
     clock.advance(3600)
     guess_limiter.count_wrong_token("192.0.2.1")
-    assert guess_limiter.wait("192.0.2.1") == 0
+    assert guess_limiter.wait_seconds("192.0.2.1") == 0
     for number in range(5000):
         guess_limiter.count_wrong_token(f"10.0.{number // 256}.{number % 256}")
     assert len(guess_limiter._wrong) == 1000
