@@ -27,7 +27,7 @@ def _check_apprise_url(url: SecretStr) -> SecretStr:
 
 
 def _missing_package(url: str) -> str | None:
-    """Return the missing package that the URL's service needs, according to apprise; None if there is none."""
+    """Return a package that apprise needs for the URL's service and that is not installed; None if none is missing."""
     from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
 
     try:
@@ -45,6 +45,6 @@ AppriseUrl = Annotated[SecretStr, AfterValidator(_check_apprise_url)]
 
 
 def shown_apprise_url(url: SecretStr) -> str:
-    """Return the scheme of an apprise URL. No other part may be shown, because even the host can be a token."""
+    """Return an apprise URL for display: only its scheme, because any other part can be a token, even the host."""
     scheme, _, _ = url.get_secret_value().partition("://")
     return f"{scheme}://..."

@@ -10,18 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from notifier.config.errors import InvalidCombination, Problem
 
 
-def default(notation: Any) -> Any:
-    """Return a field with a default that is written and parsed like a value in the configuration file.
+def default(written: Any) -> Any:
+    """Return a field whose default is given as in the configuration file and parsed like any value there.
 
-    This way the file, its JSON Schema and the settings share one default.
+    The file, its JSON Schema and the settings therefore share one default.
     """
-    return Field(default=notation)
+    return Field(default=written)
 
 
 class ValidationContext(Struct, frozen=True):
-    """The context of a validation: the environment, the file, and the names of sources and destinations.
+    """What validators need to know: the environment, the configuration file, and the names of sources and destinations.
 
-    Validators that get no context use the process's own environment and do not check names.
+    Without a context, validators use the environment of this process, and do not check that names exist.
     """
 
     environ: Mapping[str, str]
@@ -31,7 +31,7 @@ class ValidationContext(Struct, frozen=True):
 
 
 class BaseTable(BaseModel):
-    """A table of the configuration: immutable, and without unknown keys."""
+    """A table of the configuration. It is immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -1,4 +1,4 @@
-"""The types of the settings of message brokers, with the checks of their values."""
+"""The types of the values in the settings of message brokers, and their checks."""
 
 import re
 from typing import Annotated, Final
@@ -91,7 +91,7 @@ def _check_routing_key(text: str) -> str:
 
 
 RoutingKey = Annotated[Template, AfterValidator(_check_routing_key)]
-"""A routing key of AMQP, in which `{source}` and `{type}` are replaced."""
+"""An AMQP routing key, in which `{source}` and `{type}` are replaced."""
 
 
 def _parse_servers(text: str) -> str:
@@ -112,7 +112,7 @@ def _check_kafka_topic(text: str) -> str:
 
 
 KafkaTopic = Annotated[str, AfterValidator(_check_kafka_topic)]
-"""The name of a topic of Kafka."""
+"""The name of a Kafka topic."""
 
 
 def _check_arn(text: str) -> str:
@@ -139,7 +139,7 @@ class ArnParts(Struct, frozen=True):
 
 
 def parse_arn(arn: str) -> ArnParts:
-    """Return the parts of an ARN. If the text is no ARN, all parts are empty."""
+    """Return the parts of an ARN. If the text is not an ARN, all parts are empty."""
     found = _ARN.fullmatch(arn)
     return ArnParts(*found.groups()) if found else ArnParts("", "", "", "", "")
 

@@ -52,7 +52,7 @@ class BrokerSettings(DestinationSettings):
     """A file with the certificates (PEM) of a private certificate authority."""
 
     def conflicts(self) -> Iterator[Problem]:
-        """Yield a problem for each contradiction between keys, and another if the library is not installed."""
+        """Yield a problem for each contradiction between keys, and one if the library is not installed."""
         yield from super().conflicts()
         if find_spec(self.module) is None:
             yield Problem("type", f"needs the library {self.library}: pip install 'completion-notifier[{self.type}]'")
@@ -97,7 +97,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
         return redact(self.url.get_secret_value())
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, which may be shown without its password."""
+        """Yield the URL, of which only a password is secret."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:

@@ -67,7 +67,10 @@ def parse_schema_name(name: str) -> str:
 
 
 def is_unverified_beyond_loopback(url: str) -> bool:
-    """Return whether the server may be on another machine and its certificate is not verified. Pure."""
+    """Return whether the database may be on another machine and its certificate is not verified.
+
+    False for a URL with a `service`, because the service file may set `sslmode`.
+    """
     if not url:
         return False
     parts = urlsplit(url)

@@ -12,13 +12,13 @@ from notifier.config.message_destinations import AppriseSettings, SlackSettings,
 from notifier.config.webhooks import HttpSettings
 
 TABLE_CLASS: Final = "table"
-"""The metadata key under which the schema of a destination type has the type's class."""
+"""The key in the metadata of a destination type's schema whose value is the class of that type."""
 
 
 class _SelectedByType:
-    """Makes `type` select the class, whose validator is built when a destination of that type is read first.
+    """Selects the class of a destination by its `type`, and builds the validator of a class at its first use.
 
-    A discriminated union would build the validators of all types at each start, of which most configurations use two.
+    A discriminated union would build the validators of all types at each start. Most configurations use two types.
     """
 
     def __get_pydantic_core_schema__(self, union: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

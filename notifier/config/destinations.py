@@ -1,8 +1,9 @@
 """The settings that destinations of several types share.
 
 The types are in `webhooks.py`, `message_destinations.py` and `brokers.py`. To add one, derive a class from
-`DestinationSettings`, or from `MessageSettings` if people read what is sent there; give it its own `type` and
-`address`; and add it to `Destination` in `destination_types.py`. Keys of a schedule come with `ScheduledSettings`.
+`DestinationSettings`, or from `MessageSettings` if people read what is sent there; give it its own `type`, `address`
+and `receiver_identity`; and add it to `Destination` in `destination_types.py`. `ScheduledSettings` adds the keys of a
+schedule.
 """
 
 from abc import ABC, abstractmethod
@@ -35,9 +36,9 @@ class DestinationSettings(BaseTable, ABC):
     """The keys of every destination."""
 
     identity: ClassVar[tuple[str, ...]] = ("type", "url")
-    """The keys that identify a destination; if the value of one changes, the destination is treated as a new one."""
+    """The keys that identify a destination. If the value of such a key changes, the destination counts as a new one."""
     identity_if_set: ClassVar[tuple[str, ...]] = ()
-    """Further keys that identify a destination, if they are set. Without them, identities stored earlier stay valid."""
+    """Keys that also identify a destination if they are set. Unset keys leave the stored identity as it was before."""
     address_key: ClassVar[str] = "url"
     """The key that contains the address."""
 
@@ -83,14 +84,14 @@ class DestinationSettings(BaseTable, ABC):
 
     @abstractmethod
     def receiver_identity(self) -> object:
-        """Return the values that identify the receiver; two destinations with equal values have the same receiver."""
+        """Return values that identify the receiver. Two destinations with equal values have the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs that may be shown without their passwords."""
+        """Yield the URLs in which only a password is secret."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield parts of secret values that have to be hidden even where they occur alone, for example in an answer."""
+        """Yield parts of secrets that must be hidden even where they occur alone, for example in an answer."""
         yield from ()
 
     def filters(self) -> tuple[tuple[str, ...], ...]:
@@ -178,7 +179,7 @@ class ScheduledSettings(DestinationSettings):
 
     @property
     def has_slots(self) -> bool:
-        """Whether deliveries can have to wait for a schedule, or for the end of quiet hours or quiet days."""
+        """Whether some deliveries wait for the next time of a schedule, or for the end of quiet hours or quiet days."""
         return self.schedule != IMMEDIATELY or bool(self.quiet_hours or self.quiet_days)
 
     def conflicts(self) -> Iterator[Problem]:

@@ -32,7 +32,7 @@ def parse_duration(written: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds in the notation of the configuration, in the largest unit that gives a whole number.
+    """Return a duration as it is written in the configuration, in the largest unit that gives a whole number.
 
     The value is rounded to whole milliseconds, and is at least one millisecond.
     """
@@ -42,11 +42,11 @@ def format_duration(seconds: float) -> str:
 
 
 DurationText = Annotated[str, Field(pattern=PATTERN)]
-"""A duration in the notation of the configuration, such as `30s`."""
+"""A duration as it is written in the configuration, such as `30s`."""
 
 Duration = Annotated[
     float,
     PlainValidator(parse_duration, json_schema_input_type=DurationText),
     PlainSerializer(format_duration, return_type=str),
 ]
-"""A duration; `"30s"` in the configuration is 30.0 (seconds) in the settings."""
+"""A duration in seconds: `"30s"` in the configuration is 30.0 in the settings."""

@@ -56,7 +56,7 @@ _TYPE_ADVICE: Final[Mapping[str, str]] = {
     **dict.fromkeys(("mosquitto", "mqtts", "hivemq", "emqx"), 'write type = "mqtt"'),
     **dict.fromkeys(("msteams", "ms-teams", "microsoft-teams"), 'write type = "teams"'),
 }
-"""The right `type` of a destination for each word that people often write instead."""
+"""The advice for each wrong `type` that people often write for a destination."""
 
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _NO_SOURCE: Final = (
@@ -65,10 +65,10 @@ _NO_SOURCE: Final = (
 
 
 class _Place(Struct, frozen=True):
-    """The location of an error.
+    """The place of an error in the configuration.
 
-    `path` holds the keys that lead to it. `kind` is the type of the value there, and `table` the type of the table that
-    contains it. `siblings` are the tables that would be allowed with another `type`.
+    `path` is the path of keys to the wrong value, and `kind` the type of that value. `table` is the type of the table
+    that contains the value. `siblings` are the classes of tables that another `type` would select.
     """
 
     path: tuple[str | int, ...]
@@ -78,10 +78,10 @@ class _Place(Struct, frozen=True):
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield a problem for each error that pydantic found; none of them repeats a value.
+    """Yield a problem for each error that pydantic found. No problem repeats a value.
 
-    `layers` are the layers whose merged values were validated, the strongest first. If a variable or a credential file
-    set a wrong value, the problem names that variable or file.
+    pydantic has validated the merged values of `layers`, of which the first is the strongest. If a variable or a
+    credential file sets a wrong value, the problem names that variable or file.
     """
     for details in error.errors(include_url=False):
         place = _locate(details["loc"])
@@ -97,9 +97,9 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 
 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
-    """Return the place that a location in pydantic's notation means.
+    """Return the place of an error whose location pydantic describes as `loc`.
 
-    Besides keys, such a location contains the `type` of each member of a union, and `[key]` after a bad key.
+    pydantic adds to the keys: the `type` of a table after the key of a union, and `[key]` if a key itself is wrong.
     """
     kind: Any = Settings
     table: Any = None
@@ -170,7 +170,10 @@ def _only_table_with(key: str) -> str | None:
 
 
 def _must_be_one_of(quoted: str, given: Any) -> str:
-    """Return a sentence with the allowed words, taken from pydantic's text, and the word most similar to `given`."""
+    """Return a message with the allowed words, and with the allowed word that is most similar to `given`.
+
+    `quoted` is pydantic's text, in which the allowed words stand in quotes.
+    """
     words = _QUOTED.findall(quoted)
     allowed = f"must be {_alternatives(words)}"
     likely = nearest(given, words) if isinstance(given, str) else None

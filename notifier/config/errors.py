@@ -26,7 +26,7 @@ class Problem(Struct, frozen=True):
 
 
 def problem_if(key: str, sentence: str | None) -> Iterator[Problem]:
-    """Yield a problem of `key` with the message `sentence`, or nothing if `sentence` is None."""
+    """Yield a problem at `key` with the message `sentence`; yield nothing if `sentence` is None."""
     if sentence is not None:
         yield Problem(key, sentence)
 
@@ -40,7 +40,7 @@ class ConfigError(Exception):
 
 
 class InvalidValue(ValueError):  # noqa: N818 - reads as a sentence: `raise InvalidValue("must be positive")`
-    """A value is wrong. The message says which values are right, and never contains the wrong one."""
+    """A value is wrong. The message says which values are allowed, and never contains the wrong value."""
 
 
 class InvalidCombination(InvalidValue):
@@ -52,7 +52,7 @@ class InvalidCombination(InvalidValue):
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Return a path in TOML's notation, with list positions from 0: `destinations.hr-system.events[1]`."""
+    """Return the path of a key in TOML's notation, with list positions from 0: `destinations.hr-system.events[1]`."""
     written = ""
     for part in path:
         match part:

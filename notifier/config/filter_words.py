@@ -27,7 +27,7 @@ _COMPARED_PROPERTIES: Final = {
     "field_offices": "person's field office",
     "lines_of_business": "person's line of business",
 }
-"""The keys that filter a destination's events, each with the words for the property that is compared."""
+"""The words for the property that each filter compares, by the filter's key."""
 
 
 def describe_filters(settings: DestinationSettings) -> str:
@@ -44,7 +44,7 @@ def describe_filters(settings: DestinationSettings) -> str:
 
 
 def _describe_values(values: Sequence[str]) -> str:
-    """Return the values of a filter in words: first the wanted ones, then the excluded ones (`!` in front)."""
+    """Return the values of a filter in words: first the wanted values, then the excluded ones, which begin with `!`."""
     wanted = [f"`{value}`" for value in values if not value.startswith(EXCLUDES)]
     excluded = [f"`{value.removeprefix(EXCLUDES)}`" for value in values if value.startswith(EXCLUDES)]
     if not excluded:

@@ -20,7 +20,7 @@ _SHARED: Final = ("sources", "destinations")
 
 
 class UnmatchedPattern(Struct, frozen=True):
-    """A pattern of files that matches none; `key` is the pattern's place in the configuration, such as `include[0]`."""
+    """A pattern in `include` that matches no file. `key` is its place in the configuration, such as `include[0]`."""
 
     key: str
 
@@ -28,7 +28,7 @@ class UnmatchedPattern(Struct, frozen=True):
 def read_included(layers: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | UnmatchedPattern]:
     """Yield the layer of each included file, and the problems with files and patterns.
 
-    `layers` contain the patterns. `main` is the main configuration file; it is left out if a pattern matches it.
+    `layers` contain the patterns. `main` is the main configuration file, which is skipped if a pattern matches it.
     A source or destination that two files define is a problem: neither file overrides the other.
     """
     layers = [*layers]
@@ -50,7 +50,7 @@ def read_included(layers: Iterable[Layer], main: Path | None) -> Iterator[Layer 
 
 
 def included_file_defining(key: str, layers: Iterable[Layer]) -> Path | None:
-    """Return the included file with the table that the dotted `key` is in; None if the table is in no included file."""
+    """Return the included file that defines the table of a dotted `key`; None if no included file defines it."""
     return next(
         (
             layer.file

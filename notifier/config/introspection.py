@@ -1,4 +1,4 @@
-"""Finds the possible keys at each place of the configuration by inspecting its models."""
+"""Inspects the classes of the settings: which keys, of which types, each table of the configuration can have."""
 
 import os
 import types
@@ -9,11 +9,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from notifier.config.base_table import BaseTable
 
 TYPE_KEY = "type"
-"""The key whose value selects one of several classes of tables."""
+"""The key whose value selects the class of a table."""
 
 
 def union_members(kind: Any) -> Iterator[Any]:
-    """Yield the alternatives of a type: the members of a union, or the type itself, without annotations."""
+    """Yield the members of a union, or any other type itself, both without `Annotated`."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from union_members(get_args(kind)[0])
@@ -25,17 +25,17 @@ def union_members(kind: Any) -> Iterator[Any]:
 
 
 def table_classes(kind: Any) -> list[type[BaseTable]]:
-    """Return the table classes that a value of this type can have. If there are several, its key `type` selects one."""
+    """Return the table classes among the members of a type. Of several, a table's key `type` selects one."""
     return [option for option in union_members(kind) if isinstance(option, type) and issubclass(option, BaseTable)]
 
 
 def entry_type(kind: Any) -> Any | None:
-    """Return the type of the values in a table whose keys users choose; None if `kind` is not such a table."""
+    """Return the type of the values in a table whose keys users choose; None if `kind` is no such table."""
     return next((get_args(option)[1] for option in union_members(kind) if get_origin(option) is dict), None)
 
 
 def _item_type(kind: Any) -> Any | None:
-    """Return the type of a list's members, or None if `kind` is not a list."""
+    """Return the type of a list's items; None if `kind` is not a list."""
     return next((get_args(option)[0] for option in union_members(kind) if get_origin(option) is tuple), None)
 
 
@@ -54,14 +54,14 @@ def tags(kind: Any) -> list[str]:
 
 
 def takes_json(kind: Any) -> bool:
-    """Return whether a value of this type can be a list or a table; environment variables have those as JSON."""
+    """Return whether a value of this type can be a list or a table, which environment variables contain as JSON."""
     return bool(table_classes(kind)) or any(get_origin(option) in {dict, tuple} for option in union_members(kind))
 
 
 def resolve_paths(value: Any, kind: Any, folder: Path) -> Any:
-    """Return a value of the configuration with `~` expanded and relative paths prefixed with `folder`.
+    """Return a value of the type `kind` in which relative paths start from `folder` and `~` is expanded.
 
-    Empty paths and values that are not paths are unchanged.
+    Paths inside tables and lists are changed, too. Empty paths, and values that are not paths, stay as they are.
     """
     if isinstance(value, dict) and kind is not None:
         return {key: resolve_paths(below, key_type(kind, key), folder) for key, below in value.items()}

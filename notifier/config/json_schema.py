@@ -73,7 +73,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         }
 
     def function_plain_schema(self, schema: "core_schema.PlainValidatorFunctionSchema") -> JsonSchemaValue:
-        """Define the schema of each type of destination once; references to the definition replace copies."""
+        """Define the schema of each type of destination once, and refer to the definition wherever the type is used."""
         table: type[BaseTable] | None = schema.get("metadata", {}).get(TABLE_CLASS)
         if table is None:
             return super().function_plain_schema(schema)
@@ -82,7 +82,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return self.generate_inner({**table.__pydantic_core_schema__, "ref": name})
 
     def dict_schema(self, schema: "core_schema.DictSchema") -> JsonSchemaValue:
-        """Allow no keys that do not match the pattern for names, in tables whose keys users choose."""
+        """In a table whose keys users choose, forbid keys that do not match the pattern for names."""
         described = super().dict_schema(schema)
         if "patternProperties" in described:
             described["additionalProperties"] = False

@@ -38,9 +38,9 @@ _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of do
 
 
 class Layer(Struct, frozen=True):
-    """Keys and values from one place, as nested tables.
+    """Keys and values from one input, as nested tables.
 
-    The place is the variable or credential file `origin`, or the TOML file `file`.
+    The input is the variable or credential file `origin`, or the TOML file `file`.
     """
 
     values: dict[str, Any]
@@ -61,7 +61,7 @@ class Layer(Struct, frozen=True):
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Any]:
-    """Return layers merged by pydantic-settings, with earlier ones taking precedence; nothing is validated yet."""
+    """Return the merged values of layers. An earlier layer overrides a later one; nothing is validated."""
     sources = [layer.values for layer in layers]
 
     class Merged(BaseSettings):
@@ -130,7 +130,10 @@ class _Variable(Struct, frozen=True):
 
 
 def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer | Problem]:
-    """Yield layers of the variables named NOTIFIER_*, strongest first; relative paths in values start from `folder`."""
+    """Yield a layer or a problem for each variable NOTIFIER_*, the strongest first.
+
+    Relative paths in values start from `folder`.
+    """
     variables = [
         _Variable(name, text, name)
         for name, text in environ.items()
@@ -140,12 +143,16 @@ def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer
 
 
 def is_kubernetes_variable(name: str, text: str) -> bool:
-    """Return whether Kubernetes has set this variable for a Service named `notifier...`; such variables are no keys."""
+    """Return whether Kubernetes has set this variable for a Service named `notifier...`, so that it sets no key."""
     return _KUBERNETES_VARIABLE.fullmatch(f"{name}={text}") is not None
 
 
 def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]:
-    """Yield layers of the files with the names of variables, strongest first; a file's last newline is removed."""
+    """Yield a layer or a problem for each credential file in a directory, the strongest first.
+
+    A credential file has the name of a variable. Its content, without the last newline, is the value. Relative paths in
+    values start from `folder`.
+    """
     variables = []
     try:
         names = _credential_names(directory)
@@ -173,9 +180,9 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
 
 
 def credential_keys(directory: Path) -> tuple[str, ...]:
-    """Return the dotted keys that the credential files in a folder set.
+    """Return the dotted keys that the credential files in a directory set.
 
-    Files that set no key, and a folder that cannot be read, are left out here; `read_credentials` reports them.
+    Files that set no key are left out, and an unreadable directory has none; `read_credentials` reports both.
     """
     keys = []
     with suppress(OSError):
@@ -200,7 +207,7 @@ def _without_systemd_prefix(name: str) -> str:
 
 
 def variable_name(path: Iterable[str | int]) -> str:
-    """Return the name of the variable that sets a key, which is also the name of a credential file for the key."""
+    """Return the name of the variable that sets the key at a path. A credential file for the key has the same name."""
     return PREFIX + _LEVEL_SEPARATOR.join(str(key).upper().replace("-", "_") for key in path)
 
 
@@ -252,9 +259,9 @@ def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _key_of_segment(segment: str, values: Any | None) -> str:
-    """Return the key that a segment of a variable's name stands for.
+    """Return the key that one segment of a variable's name stands for; segments are separated by two underscores.
 
-    `values` is the type of the values in a table whose keys users choose, and None for any other table.
+    If users choose the keys of the table, `values` is the type of its values; for any other table it is None.
     """
     if values is None:
         return segment
@@ -262,7 +269,7 @@ def _key_of_segment(segment: str, values: Any | None) -> str:
 
 
 def _advice_on_unknown_key(name: str) -> str:
-    """Return advice about an unknown variable: the similar name of a known one or, without one, the notation."""
+    """Return advice about an unknown variable: a similar known name or, if there is none, how variables are written."""
     written = name[len(PREFIX) :].lower()
     _, *below = written.split(_LEVEL_SEPARATOR)
     chosen = below[0] if len(below) > 1 else "name"
@@ -273,7 +280,7 @@ def _advice_on_unknown_key(name: str) -> str:
 
 
 def _possible_paths(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of all keys that variables can set; `chosen` stands for keys that users choose, such as names."""
+    """Yield the paths of all keys that variables can set. `chosen` stands for keys that users choose, such as names."""
     below = [
         (key, introspection.key_type(kind, key))
         for table in introspection.table_classes(kind)

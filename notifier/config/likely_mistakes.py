@@ -31,7 +31,7 @@ _TEAMS_DOMAINS: Final = (
     "api.powerplatform.cn",
 )
 _MIN_DIFFERENT_BYTES: Final = 12
-"""Number of different bytes that a random secret has at least: only one in some hundred billion has fewer in 24."""
+"""The fewest different bytes in a random secret. Of random secrets of 24 bytes, one in about 4 * 10^14 has fewer."""
 
 _RETIRED_DOMAINS: Final = ("webhook.office.com", "outlook.office.com")
 
@@ -47,7 +47,7 @@ def of_secret(secret: str) -> str | None:
 
 
 def of_signing_secret(secret: str) -> str | None:
-    """Return a likely mistake in a secret that signs requests (base64 or any text); None if there is none."""
+    """Return a sentence about a likely mistake in a secret that signs requests; None if there is none."""
     if mistake := of_secret(secret):
         return mistake
     written = secret.removeprefix("whsec_").removeprefix("whsk_")
@@ -61,7 +61,7 @@ def of_signing_secret(secret: str) -> str | None:
 
 
 def of_teams_url(url: str) -> str | None:
-    """Return a likely mistake in the URL of a Teams channel; None if there is none."""
+    """Return a sentence about a likely mistake in the URL of a Teams channel; None if there is none."""
     host = urlsplit(url).hostname or ""
     is_workflow_url = any(host == domain or host.endswith(f".{domain}") for domain in _TEAMS_DOMAINS)
     if is_workflow_url or is_loopback(host) or of_url(url):
@@ -73,7 +73,7 @@ def of_teams_url(url: str) -> str | None:
 
 
 def of_url(url: str) -> str | None:
-    """Return a likely mistake in a destination's URL; None if there is none."""
+    """Return a sentence about a likely mistake in a destination's URL; None if there is none."""
     if _PLACEHOLDER.search(url):
         return "contains a placeholder: write the real URL; variables are not expanded in this file"
     host = urlsplit(url).hostname or ""
@@ -83,7 +83,7 @@ def of_url(url: str) -> str | None:
 
 
 def of_proxy(url: str) -> str | None:
-    """Return a likely mistake in the URL of a proxy, which may be empty or `none`; None if there is none."""
+    """Return a sentence about a likely mistake in a proxy setting (a URL, `none` or empty); None if there is none."""
     parts = urlsplit(url)
     if parts.netloc and (parts.path.strip("/") or parts.query or parts.fragment):
         return "has a path, which has no effect: a proxy is only a host and a port; is it the address of a web page?"
@@ -91,7 +91,7 @@ def of_proxy(url: str) -> str | None:
 
 
 def of_slack_url(url: str) -> str | None:
-    """Return a likely mistake in the URL of a Slack channel; None if there is none."""
+    """Return a sentence about a likely mistake in the URL of a Slack channel; None if there is none."""
     host = urlsplit(url).hostname or ""
     if host in _SLACK_HOSTS or is_loopback(host):
         return None
@@ -99,17 +99,17 @@ def of_slack_url(url: str) -> str | None:
 
 
 def of_id(identifier: str) -> str | None:
-    """Return a likely mistake in an id of the API that a filter contains; None if there is none."""
+    """Return a sentence about a likely mistake in an id of the API that a filter contains; None if there is none."""
     return "is a title or a name, but an id is required" if " " in identifier.strip() else None
 
 
 def of_patterns(written: Sequence[str]) -> str | None:
-    """Return a likely mistake in the patterns of one filter; None if there is none."""
+    """Return a sentence about a likely mistake in the patterns of one filter; None if there is none."""
     return "excludes everything that it admits, so no event is ever sent" if admits_nothing(written) else None
 
 
 def of_certificate_file(file: Path) -> str | None:
-    """Read a file of certificates, and return a likely mistake in it; None if there is none."""
+    """Return a sentence about a likely mistake in a file of certificates; None if there is none."""
     try:
         content = file.read_bytes()
     except OSError:

@@ -35,16 +35,16 @@ def load(
     secrets_dir: Path | None = None,
     cwd: Path | None = None,
 ) -> Settings:
-    """Read the configuration. Variables override credential files, which override the TOML file and then the defaults.
+    """Read and check the configuration.
 
-    No other function checks that each source and destination named by a key exists.
+    Environment variables override credential files, which override the TOML file, which overrides the defaults.
 
     Args:
         path: The file that `--config` names. Without it, the first of `$NOTIFIER_CONFIG`, `./config.toml` and
         `/etc/notifier/config.toml`. The file may be missing if the other inputs configure a source.
         environ: The environment; by default the process's own.
-        secrets_dir: The folder of credential files that `--secrets-dir` names. Without it, `$CREDENTIALS_DIRECTORY`,
-        and without that the folder beside a service's configuration in /etc/notifier.
+        secrets_dir: The folder of credential files that `--secrets-dir` names. Without it, the folder in
+        `$CREDENTIALS_DIRECTORY`, or else the folder `credentials` beside a service's configuration in /etc/notifier.
         cwd: The base of relative paths, except of those in the TOML file; by default the working directory.
 
     Raises:
@@ -74,7 +74,7 @@ def load(
 
 
 def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems; the messages about included files get the file's name added."""
+    """Yield the problems, and add the name of an included file to the messages about its tables."""
     for problem in problems:
         owner = included_file_defining(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
@@ -106,9 +106,10 @@ def configured_names(
     secrets_dir: Path | None = None,
     cwd: Path | None = None,
 ) -> ConfiguredNames:
-    """Return the names of sources and destinations that can be read, even if the configuration is otherwise wrong.
+    """Return the names of sources and destinations, even if their settings are wrong.
 
-    The arguments are those of `load`. Raises ConfigError if the working directory is gone.
+    The arguments are those of `load`. Raises ConfigError if the configuration file is unreadable or not trusted, or the
+    working directory no longer exists.
     """
     environ = os.environ if environ is None else environ
     values = _readable_values(path, environ, secrets_dir, cwd)
@@ -125,9 +126,9 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    It is for commands that only need to reach the daemon, and may not be able to read all that the daemon can: systemd
-    passes no credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments
-    are those of `load`. Raises ConfigError if the file cannot be read, or its path for the state file is invalid.
+    Commands use it that only need to reach the daemon and may lack some of the daemon's inputs: systemd passes no
+    credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those
+    of `load`. Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is invalid.
     """
     environ = os.environ if environ is None else environ
     values = _readable_values(path, environ, secrets_dir, cwd)
@@ -141,9 +142,9 @@ def locate_state_file(
 
 
 def keys_from_systemd(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the keys that systemd passed as credentials; None if it passed none.
+    """Return the dotted keys that systemd passed as credentials; None if systemd passed no folder of credentials.
 
-    They cannot change during the lifetime of this process.
+    The values of these keys cannot change while this process runs.
     """
     provided = environ.get(CREDENTIALS_VARIABLE)
     return credential_keys(Path(provided)) if provided else None
@@ -152,7 +153,7 @@ def keys_from_systemd(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 def _readable_values(
     path: Path | None, environ: Mapping[str, str], secrets_dir: Path | None, cwd: Path | None
 ) -> dict[str, Any]:
-    """Return all keys and values that can be read, even if others cannot."""
+    """Return the merged values of all inputs that can be read. Raises ConfigError as `_read` does."""
     cwd = working_directory() if cwd is None else cwd
     file = find_file(path, environ=environ, cwd=cwd)
     credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
@@ -162,12 +163,15 @@ def _readable_values(
 def _read(
     file: Path | None, credentials: Path | None, environ: Mapping[str, str], cwd: Path
 ) -> Iterator[Layer | Problem | UnmatchedPattern]:
-    """Yield all layers, strongest first, and all problems. Raises ConfigError if `file` is not to be trusted."""
+    """Yield the layers of all inputs, the strongest first, and the problems with them.
+
+    Raises ConfigError if the main `file` is unreadable or not trusted.
+    """
     inputs = [*_read_inputs(file, credentials, environ, cwd)]
     included = [*read_included([item for item in inputs if isinstance(item, Layer)], file)]
     yield from (item for item in included if not isinstance(item, Layer))
-    # No two files define the same name, so the order of their layers only decides the order in which names are shown:
-    # those of the weakest layer come first.
+    # No two files define the same name. The order of the files' layers therefore only decides the order in which names
+    # are shown: the names of the weakest layer come first.
     above_main = len(inputs) - (file is not None)
     yield from inputs[:above_main]
     yield from (item for item in reversed(included) if isinstance(item, Layer))
@@ -191,7 +195,7 @@ def _read_inputs(
 def validation_context(
     values: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
 ) -> ValidationContext:
-    """Return the context in which pydantic validates these values, such as the names of all sources."""
+    """Return the context for the validation of `values`: the environment, the file, and the names in `values`."""
     sources, destinations = values.get("sources"), values.get("destinations")
     return ValidationContext(
         environ=environ,

@@ -1,4 +1,4 @@
-"""The types of the settings of messages: their language, the link to a record, and who is mentioned."""
+"""The types of the values in the settings of messages: language, link to a record, and mentions."""
 
 import re
 from enum import StrEnum
@@ -59,4 +59,4 @@ LinkPattern = Annotated[str, AfterValidator(_check_link)]
 """The address of a page about a record, with fields such as `{training_id}`; `""` for none."""
 
 Mentions = dict[Annotated[str, AfterValidator(_check_pattern)], Annotated[str, AfterValidator(_check_mention)]]
-"""The texts that mention people in Slack, by pattern of a training's title, in which `*` stands for any text."""
+"""Slack's markup that mentions people, by a pattern of training titles; in a pattern, `*` stands for any text."""

@@ -11,7 +11,7 @@ from notifier.privileges import is_root
 CONFIG_VARIABLE: Final = "NOTIFIER_CONFIG"
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 CREDENTIALS_FOLDER_NAME: Final = "credentials"
-"""The name of the folder with a service's credentials, which is beside the service's configuration."""
+"""The name of the folder with a service's credential files, beside the service's configuration file."""
 FILE_NAME: Final = "config.toml"
 SYSTEM_FILE: Final = Path("/etc/notifier") / FILE_NAME
 STATE_FILE_NAME: Final = "notifier.db"
@@ -22,8 +22,7 @@ STATE_ROOT: Final = Path("/var/lib")
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file to read; None if none was named and none is in the usual places.
 
-    `path` (`--config`) takes precedence over `$NOTIFIER_CONFIG`. A file that one of them names is returned even if it
-    does not exist.
+    `path` (`--config`) takes precedence over `$NOTIFIER_CONFIG`. A named file is returned even if it does not exist.
     """
     if path is not None:
         return cwd / path
@@ -33,7 +32,7 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
 
 
 def _may_exist(file: Path) -> bool:
-    """Return whether a file exists, or cannot be examined; the attempt to read it then reports the error."""
+    """Return whether a file exists. Return True if this is uncertain, because reading the file then reports why."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -44,9 +43,9 @@ def _may_exist(file: Path) -> bool:
 
 
 def usual_files(cwd: Path) -> tuple[Path, ...]:
-    """Return the places where a configuration file is looked for if none was named.
+    """Return the paths where a configuration file is looked for if none was named.
 
-    Root does not look in the working directory, because that may belong to any user.
+    For root, the working directory is left out, because it may belong to any user.
     """
     return (SYSTEM_FILE,) if is_root() else (cwd / FILE_NAME, SYSTEM_FILE)
 
@@ -56,8 +55,8 @@ def credentials_directory(
 ) -> Path | None:
     """Return the folder of credential files; None if there is none.
 
-    It is `--secrets-dir`, else the folder that systemd provides, else the service's own folder beside its configuration
-    `file`. The last is for commands that an operator types: systemd passes the same files to the service.
+    It is `--secrets-dir`, else the folder that systemd provides, else the folder beside a service's configuration
+    `file`. Commands that an operator types read the folder beside `file`; systemd passes the same files to the service.
     """
     if secrets_dir is not None:
         return cwd / secrets_dir
@@ -90,7 +89,7 @@ def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> 
 def service_state_file(file: Path | None) -> Path | None:
     """Return the state file of the service with the configuration `file`, for commands that an operator types.
 
-    Returns None if `file` is not a service's configuration, or the service has no folder yet.
+    Return None if `file` is not a service's configuration, or the service has no state folder yet.
     """
     if file is None or not file.is_relative_to(SYSTEM_FILE.parent):
         return None

@@ -12,7 +12,7 @@ from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of
 
 _ANY_SERVICE: Final = "https://apprise.invalid"
-"""A URL in place of the addresses that apprise makes from its URLs; apprise itself compares those with `NO_PROXY`."""
+"""A placeholder for the web address that apprise makes from its URL. apprise compares that address with `NO_PROXY`."""
 
 
 def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) -> Proxy | None:
@@ -31,7 +31,7 @@ def of_destination(destination: Destination, environ: Mapping[str, str] | None =
 
 
 def describe_proxies(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield a text for each proxy in use: its address, the setting that names it, and what uses the proxy."""
+    """Yield a text for each proxy in use: its address, where the address is set, and what uses the proxy."""
     environ = os.environ if environ is None else environ
     users: dict[Proxy, list[str]] = {}
     for name, source in settings.sources.items():

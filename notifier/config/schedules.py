@@ -46,16 +46,16 @@ class QuietHours(Struct, frozen=True):
     end: time
 
     def covers(self, moment: time) -> bool:
-        """Return whether a time of day is within these hours; `end` itself is not."""
+        """Return whether a time of day is within these hours, from `begin` until before `end`."""
         if self.begin < self.end:
             return self.begin <= moment < self.end
         return moment >= self.begin or moment < self.end
 
 
 def parse_schedule(schedule: str) -> "CronTrigger | None":
-    """Return the trigger of a schedule, which treats wall-clock times as UTC; None for `immediately`.
+    """Return the trigger of a schedule; None for `immediately`. Raises InvalidValue.
 
-    Raises InvalidValue.
+    The trigger treats wall-clock times as UTC.
     """
     if schedule == IMMEDIATELY:
         return None
@@ -140,7 +140,7 @@ def _parse_cron(fields: list[str]) -> "CronTrigger":
 
 
 def _parse_weekdays(field: str) -> Iterator[int]:
-    """Yield the weekdays in a field of a cron schedule as Python numbers them (Monday is 0; in cron, Sunday is)."""
+    """Yield the weekdays in a field of a cron schedule, numbered as in Python: Monday is 0. In cron, Sunday is 0."""
     for part in field.split(","):
         first, dash, last = part.partition("-")
         begin = _parse_weekday(first)

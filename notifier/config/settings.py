@@ -165,7 +165,7 @@ class AlertSettings(BaseTable):
     dead man's switch). The URL is a secret."""
 
     def alert_channel(self) -> str:
-        """Return what would make problems known: the alerts' destination, else "heartbeat", else ""."""
+        """Return where problems become known: the name of the alerts' destination, else "heartbeat", else ""."""
         return self.destination or ("heartbeat" if self.heartbeat_url.get_secret_value() else "")
 
 
@@ -246,13 +246,13 @@ class Settings(BaseTable):
                         yield Problem(where, missing.format(source=dotted(("sources", source))))
 
     def notes(self) -> tuple[str, ...]:
-        """Return sentences about settings that are valid and may be intended, but that the operator should know."""
+        """Return remarks about valid settings that may be intended but have effects that the operator should know."""
         if self.alerts.alert_channel():
             return ()
         return ("no one is alerted if something goes wrong: neither `[alerts] destination` nor `heartbeat_url` is set",)
 
     def warnings(self) -> tuple[Problem, ...]:
-        """Return a problem for each value that is valid but probably a mistake."""
+        """Return a problem for each valid value that is probably a mistake."""
         return tuple(self._warnings(datetime.now(UTC).date()))
 
     def _warnings(self, today: date) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ class ShownSetting(Struct, frozen=True):
 
 
 def shown_settings(table: BaseTable, *, address: str | None = None) -> list[ShownSetting]:
-    """Return all keys of a table, first the keys that the configuration sets; `address` replaces the value of `url`."""
+    """Return the settings of a table, first those in the configuration. `address` replaces the value of `url`."""
     plain = table.model_dump(mode="json")
     found = [
         ShownSetting(

@@ -34,7 +34,7 @@ _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""
 
 _MAX_POLL_SHARE: Final = 0.8
-"""The share of the requests per minute above which polls would often be late."""
+"""The largest part of `requests_per_minute` that polls should need. If they need more, they are often late."""
 
 
 class ApiVersion(StrEnum):
@@ -184,9 +184,10 @@ class SourceSettings(BaseTable):
         return fields_to_look_up(self.person_fields) | ({PersonField.TERMINATED_ON} if self.expiry else set())
 
     def why_unfilterable_by(self, fact: PersonField | None) -> str:
-        """Return why filters by `fact` cannot work for this source, with `{source}` for its name; "" if they can.
+        """Return why events of this source cannot be filtered by `fact`; "" if they can.
 
-        `fact` is a fact about people, or None for the training title.
+        `fact` is a fact about people, or None for the training title. The text contains `{source}` for the source's
+        name.
         """
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"
@@ -212,7 +213,7 @@ class SourceSettings(BaseTable):
             yield Problem("expiry", "needs names = true: the lists say who has left, and how long trainings are valid")
 
     def warnings(self, today: date) -> Iterator[Problem]:
-        """Yield a problem for each value that is valid but probably a mistake on the day `today` (UTC).
+        """Yield a problem for each valid value that is probably a mistake; `today` is the date in UTC.
 
         `Problem.key` is relative to this table.
         """

@@ -1,7 +1,7 @@
-"""Decides which files a configuration may come from: only the caller's and root's, and none that others can write.
+"""Decides which files of a configuration are trusted: those of this user or root that no other user can write to.
 
 The addresses in a configuration decide where tokens are sent. A file that another user could have written is refused,
-as ssh and git do it, so that secrets never go to an address from a less trusted file.
+as ssh and git refuse it, so that secrets are never sent to that user's address.
 """
 
 import grp
@@ -17,8 +17,8 @@ _ROOT: Final = 0
 def why_untrusted(path: Path) -> str | None:
     """Return why a file or folder of the configuration is not trusted; None if it is trusted or does not exist.
 
-    A trusted file and its folder belong to this process's user or to root, and others can write neither. Links are
-    followed. Pipes and devices are always trusted, because the caller has opened them.
+    A trusted file and its folder belong to this process's user or to root, and no other user can write to them. Links
+    are followed. Pipes and devices are always trusted, because the caller has opened them.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -51,8 +51,8 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
 
-    Where other users can create files, they could make a symbolic or hard link, named like a key, to any file of
-    root's. There, the file or link itself must belong to this user or to root, and a file must have no second name.
+    In a folder that other users can write to, they could create a symbolic or hard link to a file of root's, named like
+    a key. There, the file or link itself must belong to this user or to root, and a file must have no second hard link.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()
@@ -101,7 +101,7 @@ def _is_writable_by_others(found: os.stat_result) -> bool:
 
 
 def _is_private_group(found: os.stat_result) -> bool:
-    """Return whether the file's group has the file's owner as its only member, as is usual with umask 002."""
+    """Return whether the owner of a file is the only member of its group, as is usual on systems with umask 002."""
     try:
         owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
     except KeyError:

@@ -198,13 +198,13 @@ def _check_optional_url(url: SecretStr) -> SecretStr:
 
 
 BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
-"""The base URL of the API's methods, without a slash at the end: https, or http if it is on this machine."""
+"""The base URL of the API's methods, without a slash at the end: https, or http on this machine."""
 
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 """The base URL of links in messages, without a slash at the end; `""` for none."""
 
 EncryptedUrl = Annotated[SecretStr, AfterValidator(_check_secret_encrypted_url)]
-"""A secret URL: https, or http if it is on this machine."""
+"""A secret URL: https, or http on this machine."""
 
 AnyUrl = Annotated[SecretStr, AfterValidator(_check_any_url)]
 """An http or https URL that may contain a secret."""
@@ -231,7 +231,7 @@ def _check_proxy(url: SecretStr) -> SecretStr:
 
 
 ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy)]
-"""The URL of a proxy (http or https), possibly with a password; `none` for no proxy; `""` for the environment's."""
+"""The URL of a proxy (http or https), maybe with a password; `none` for no proxy; `""` for the environment's proxy."""
 
 
 def _check_header_name(name: str) -> str:
@@ -368,4 +368,4 @@ ListenAddress = Annotated[
     PlainValidator(parse_listen, json_schema_input_type=str),
     PlainSerializer(_format_address, return_type=str),
 ]
-"""Where to listen; `""` for nowhere."""
+"""The address to listen on; `""` for none."""

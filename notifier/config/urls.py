@@ -107,7 +107,7 @@ def check_url(url: str) -> SplitResult:
 
 
 def _check_web_url(url: str, allowed: str) -> SplitResult:
-    """Return the parts of an http or https URL; `allowed` names the allowed schemes in the error."""
+    """Return the parts of an http or https URL. Raises InvalidValue, whose message names the schemes `allowed`."""
     parts = _split_url(url, ("https", "http"), allowed)
     _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts
@@ -162,7 +162,7 @@ def _check_credentials(user: str, password: str) -> None:
 
 
 def check_encrypted_url(url: str) -> SplitResult:
-    """Return the parts of a URL: https, or http if it is on this machine. Raises InvalidValue for any other."""
+    """Return the parts of a URL with https, or with http on this machine. Raises InvalidValue for any other URL."""
     parts = _check_web_url(url, "https://")
     if is_plain_beyond_loopback(url):
         raise InvalidValue("must begin with https://; http:// is allowed only for this machine (127.0.0.1, localhost)")
@@ -170,6 +170,6 @@ def check_encrypted_url(url: str) -> SplitResult:
 
 
 def is_plain_beyond_loopback(url: str) -> bool:
-    """Return whether requests to this valid URL leave the machine unencrypted."""
+    """Return whether requests to a valid URL leave this machine unencrypted."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")

@@ -15,7 +15,7 @@ _NO_LIBRARY: Final = "needs the library cryptography: pip install 'completion-no
 
 
 def problem_with_receiver_key(text: str) -> str | None:
-    """Return what is wrong with a `whsec_` secret or `whpk_` public key, without repeating it; None if it is valid."""
+    """Return what is wrong with the secret or public key of a receiver, without repeating it; None if it is valid."""
     if text.startswith("whsk_"):
         return "is a private key, which only the sender may have; `notifier check` shows the public key, whpk_..."
     if text.startswith("whpk_"):
