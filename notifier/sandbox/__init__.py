@@ -12,12 +12,12 @@ Faults in its answers are written as in `notifier sandbox --fault`: `app[CONTROL
 from notifier.sandbox.account import Account, AccountPage, Filters
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.auth import RateLimit, Token
-from notifier.sandbox.catalog import Training, user
-from notifier.sandbox.control import Running, SandboxControl, read_fault
+from notifier.sandbox.catalog import Training, make_user
+from notifier.sandbox.control import ActiveEffect, SandboxControl, parse_fault
 from notifier.sandbox.errors import ErrorIdentifier
 from notifier.sandbox.fixtures import build_account, documented_account
 from notifier.sandbox.large_account import synthetic_account
-from notifier.sandbox.records import Dialect, Override, Record, Twin, Version
+from notifier.sandbox.records import Dialect, IdPair, Override, Record, Version
 from notifier.sandbox.server import ACCOUNT, CONTROL, DEFAULT_TOKEN, TOKENS, TRAFFIC, Traffic, make_app, serve
 
 __all__ = [
@@ -28,25 +28,25 @@ __all__ = [
     "TRAFFIC",
     "Account",
     "AccountPage",
+    "ActiveEffect",
     "Dialect",
     "ErrorIdentifier",
     "Filters",
     "Growth",
+    "IdPair",
     "Override",
     "RateLimit",
     "Record",
-    "Running",
     "SandboxControl",
     "Token",
     "Traffic",
     "Training",
-    "Twin",
     "Version",
     "build_account",
     "documented_account",
     "make_app",
-    "read_fault",
+    "make_user",
+    "parse_fault",
     "serve",
     "synthetic_account",
-    "user",
 ]

@@ -9,8 +9,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.sandbox.catalog import JOB_TITLES, Training
-from notifier.sandbox.records import Dialect, Record, Twin, Version, date_number, day_of, shown
-from notifier.sandbox.sorted_records import Order, Shelf, newest_entry_first, shuffled_ties
+from notifier.sandbox.records import Dialect, IdPair, Record, Version, date_number, day_of, format_record
+from notifier.sandbox.sorted_records import Order, SortedRecords, newest_entry_first, shuffled_ties
 
 
 class Filters(Struct, frozen=True):
@@ -71,9 +71,9 @@ class Account:
         self.dialect = dialect or Dialect()
         self.now_ms = now_ms
         self._order: Order = newest_entry_first
-        self._all = Shelf(self._order)
-        self._by_user: dict[str, Shelf] = {}
-        self._by_training: dict[str | int, Shelf] = {}
+        self._all = SortedRecords(self._order)
+        self._by_user: dict[str, SortedRecords] = {}
+        self._by_training: dict[str | int, SortedRecords] = {}
         self._by_id: dict[int, Record] = {}
         self._last_id = 0
         self._listeners: list[Listener] = []
@@ -104,7 +104,7 @@ class Account:
         self._last_id += 1
         return self._last_id
 
-    def add(self, *, user: str, training: Twin, **fields: Any) -> Record:
+    def add(self, *, user: str, training: IdPair, **fields: Any) -> Record:
         """Enter one completion and return it.
 
         `fields` are fields of `Record`. By default, `id` is a new one, `created` is now, and `date_number` is today
@@ -132,12 +132,12 @@ class Account:
         self._by_id |= batch
         self._last_id = max(self._last_id, max(batch, default=0))
         self._all.add_many([*batch.values()])
-        for user, theirs in by_user.items():
-            self._user_shelf(user).add_many(theirs)
-        for training, those in by_training.items():
-            self._training_shelf(training).add_many(those)
+        for user, their_records in by_user.items():
+            self._records_of_user(user).add_many(their_records)
+        for training, their_records in by_training.items():
+            self._records_of_training(training).add_many(their_records)
         for record in batch.values() if self._listeners else ():
-            self._tell(None, record)
+            self._notify_listeners(None, record)
 
     def edit(self, record_id: int, **changes: Any) -> Record:
         """Change fields of a record (except its id) and return the changed record. Raises KeyError if there is none."""
@@ -150,16 +150,16 @@ class Account:
         """Delete a record and return it. Raises KeyError if there is none."""
         record = self._by_id.pop(record_id)
         self._all.remove(record)
-        self._user_shelf(record.user).remove(record)
-        self._training_shelf(record.training).remove(record)
-        self._tell(record, None)
+        self._records_of_user(record.user).remove(record)
+        self._records_of_training(record.training).remove(record)
+        self._notify_listeners(record, None)
         return record
 
     def reshuffle_ties(self, seed: int) -> None:
         """Change the order of records with equal dates, which the documentation does not define."""
         self._order = shuffled_ties(seed)
-        for shelf in {id(shelf): shelf for shelf in self._shelves()}.values():
-            shelf.reorder(self._order)
+        for records in {id(records): records for records in self._all_lists()}.values():
+            records.reorder(self._order)
 
     def page(self, version: Version, *, limit: int = 100, page: int = 1, filters: Filters | None = None) -> AccountPage:
         """Return page `page` (from 1) of at most `limit` matching records; a page after the last one is empty."""
@@ -168,42 +168,42 @@ class Account:
             total = len(self._all)
             chosen = self._all.slice(start, start + limit)
         else:
-            matching = [record for record in self._narrowest_shelf(filters) if filters.accept(record)]
+            matching = [record for record in self._narrowest_list(filters) if filters.accept(record)]
             total = len(matching)
             chosen = matching[start : start + limit]
-        rows = [shown(record, version, self.dialect) for record in chosen]
+        rows = [format_record(record, version, self.dialect) for record in chosen]
         return AccountPage(rows, max(1, -(-total // limit)), total)
 
-    def knows_user(self, user: str) -> bool:
+    def has_user(self, user: str) -> bool:
         """Return whether a person with this id exists or has any record."""
         return bool(self._by_user.get(user)) or any(known["id"] == user for known in self.users)
 
-    def knows_training(self, training: str | int) -> bool:
+    def has_training(self, training: str | int) -> bool:
         """Return whether a training with this v1 or v2 id exists or has any record."""
         return bool(self._by_training.get(training)) or any(
             training in {known.ids.v1, known.ids.v2} for known in self.trainings
         )
 
-    def _tell(self, before: Record | None, after: Record | None) -> None:
+    def _notify_listeners(self, before: Record | None, after: Record | None) -> None:
         for listener in self._listeners:
             listener(before, after)
 
-    def _narrowest_shelf(self, filters: Filters) -> Shelf:
-        nothing = Shelf(self._order)
+    def _narrowest_list(self, filters: Filters) -> SortedRecords:
+        nothing = SortedRecords(self._order)
         if filters.user is not None:
             return self._by_user.get(filters.user, nothing)
         if filters.training is not None:
             return self._by_training.get(filters.training, nothing)
         return self._all
 
-    def _user_shelf(self, user: str) -> Shelf:
-        return self._by_user.setdefault(user, Shelf(self._order))
+    def _records_of_user(self, user: str) -> SortedRecords:
+        return self._by_user.setdefault(user, SortedRecords(self._order))
 
-    def _training_shelf(self, training: Twin) -> Shelf:
-        shelf = self._by_training.setdefault(training.v2, Shelf(self._order))
-        return self._by_training.setdefault(training.v1, shelf)
+    def _records_of_training(self, training: IdPair) -> SortedRecords:
+        records = self._by_training.setdefault(training.v2, SortedRecords(self._order))
+        return self._by_training.setdefault(training.v1, records)
 
-    def _shelves(self) -> Iterator[Shelf]:
+    def _all_lists(self) -> Iterator[SortedRecords]:
         yield self._all
         yield from self._by_user.values()
         yield from self._by_training.values()

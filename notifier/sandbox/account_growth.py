@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from notifier.sandbox.account import Account
-from notifier.sandbox.record_generator import TrainingDepartment
+from notifier.sandbox.record_generator import RecordGenerator
 from notifier.sandbox.records import Record, day_of
 
 _SHORTEST_PAUSE_SECONDS = 0.01
@@ -21,13 +21,13 @@ class Growth:
 
     def __init__(self, account: Account, *, seed: int = 0) -> None:
         self._account = account
-        self._department = TrainingDepartment(
+        self._generator = RecordGenerator(
             [user["id"] for user in account.users],
             [training.ids for training in account.trainings],
             seed=seed,
             next_id=account.next_id,
         )
-        self._entries = self._enter()
+        self._entries = self._generate_records()
 
     def grow(self, records: int = 1) -> list[Record]:
         """Add this many records now and return them."""
@@ -47,8 +47,8 @@ class Growth:
             next_due = started + (added + 1) / rate
             await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, next_due - loop.time()))
 
-    def _enter(self) -> Iterator[Record]:
+    def _generate_records(self) -> Iterator[Record]:
         while True:
-            session = self._department.hold_session(day_of(self._account.now_ms()))
-            for user in session.attendants:
-                yield self._department.enter(session, user, self._account.now_ms())
+            session = self._generator.generate_session(day_of(self._account.now_ms()))
+            for user in session.attendees:
+                yield self._generator.generate_record(session, user, self._account.now_ms())

@@ -29,34 +29,34 @@ class RateLimit(Struct, frozen=True):
     penalty: float = 60.0
 
 
-class RequestPool:
+class RequestLimiter:
     """The requests that all tokens of the customer together may still make; `clock` returns monotonic seconds."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
         self._limit = limit
         self._clock = clock
-        self._drawn: deque[float] = deque()
-        self._closed_until = clock()
+        self._request_times: deque[float] = deque()
+        self._blocked_until = clock()
 
-    def draw(self) -> None:
+    def count_request(self) -> None:
         """Take one request out of the pool. Raises SandboxError if there are too many."""
         now = self._clock()
-        if now < self._closed_until:
-            raise _too_many()
-        while self._drawn and self._drawn[0] <= now - self._limit.window:
-            self._drawn.popleft()
-        if len(self._drawn) >= self._limit.requests:
-            self._closed_until = now + self._limit.penalty
-            raise _too_many()
-        self._drawn.append(now)
+        if now < self._blocked_until:
+            raise _rate_limit_error()
+        while self._request_times and self._request_times[0] <= now - self._limit.window:
+            self._request_times.popleft()
+        if len(self._request_times) >= self._limit.requests:
+            self._blocked_until = now + self._limit.penalty
+            raise _rate_limit_error()
+        self._request_times.append(now)
 
 
-def _too_many() -> SandboxError:
+def _rate_limit_error() -> SandboxError:
     """Return the error for too many requests, without a description, as in the documented example."""
     return SandboxError(ErrorIdentifier.RATE_LIMIT_EXCEEDED)
 
 
-def identify(tokens: Mapping[str, Token], request: Mapping[str, Any]) -> Token:
+def find_token(tokens: Mapping[str, Token], request: Mapping[str, Any]) -> Token:
     """Return the token that a request carries. Raises SandboxError if it carries no token of the customer."""
     value = request.get("token")
     if value is None or value == "":

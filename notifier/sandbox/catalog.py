@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from notifier.sandbox.records import Twin, Version
+from notifier.sandbox.records import IdPair, Version
 
 _ROLLING: Final = "rolling"
 _DAY_MS: Final = 86_400_000
-_LEFT_AFTER_DAYS: Final = 1500
-_ONE_IN_SO_MANY_LEFT: Final = 23
+_LEAVER_DAYS_EMPLOYED: Final = 1500
+_PEOPLE_PER_LEAVER: Final = 23
 
 _JOBS = (
     "Crane Operator",
@@ -39,7 +39,7 @@ class Training(Struct, frozen=True):
     an object made from the other fields.
     """
 
-    ids: Twin
+    ids: IdPair
     title: str
     created: int
     renewal_months: int = 12
@@ -47,7 +47,7 @@ class Training(Struct, frozen=True):
     v1: Mapping[str, Any] | None = None
     v2: Mapping[str, Any] | None = None
 
-    def shown(self, version: Version) -> Mapping[str, Any]:
+    def format_for(self, version: Version) -> Mapping[str, Any]:
         """Return the training as `trainings.list` or `trainings.v2.list` would show it."""
         if version is Version.V1:
             return self.v1 or {
@@ -73,7 +73,7 @@ class Training(Struct, frozen=True):
         }
 
 
-def user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
+def make_user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
     """Return a person in the format of `users.list`; `number` distinguishes namesakes, `created` is in Unix ms.
 
     The number also decides the job, the field office and the line of business. One person in 23 has left the company.
@@ -94,5 +94,5 @@ def user(user_id: str, firstname: str, lastname: str, *, number: int, created: i
         "lineOfBusiness_id": [f"5e580f10b7806000{number % _LINES_OF_BUSINESS + 1:08x}"],
         "clients_id": [],
         "metavalues": {},
-        **({} if number % _ONE_IN_SO_MANY_LEFT else {"terminationDate": created + _LEFT_AFTER_DAYS * _DAY_MS}),
+        **({} if number % _PEOPLE_PER_LEAVER else {"terminationDate": created + _LEAVER_DAYS_EMPLOYED * _DAY_MS}),
     }

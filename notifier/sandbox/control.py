@@ -9,11 +9,11 @@ from typing import Any
 from msgspec import Struct, field
 
 from notifier.sandbox.account import Account
+from notifier.sandbox.change_log import ChangeLog
 from notifier.sandbox.edits import EDIT_KINDS, EditError, Edits
 from notifier.sandbox.fault_kinds import FAULT_KINDS
-from notifier.sandbox.faults import Fault, QuestionKind, RequestKind
-from notifier.sandbox.notation import NotationError, read_number, read_seconds, take_apart
-from notifier.sandbox.past import AccountPast
+from notifier.sandbox.faults import ApiRequest, Fault, RequestPurpose
+from notifier.sandbox.notation import NotationError, parse_notation, parse_number, parse_seconds
 from notifier.sandbox.records import Record
 
 _log = logging.getLogger(__name__)
@@ -33,57 +33,61 @@ class Scope(Struct, frozen=True):
     method: str = COMPLETIONS
     page: int | None = None
     limit: int | None = None
-    kind: QuestionKind | None = None
+    purpose: RequestPurpose | None = None
     every: int = 1
     times: int | None = None
     after: float = 0.0
     lasts: float | None = None
 
-    def fits(self, question: RequestKind) -> bool:
+    def matches(self, request: ApiRequest) -> bool:
         """Return whether a request matches the scope. Pure."""
         return (
-            question.method.startswith(self.method)
-            and self.page in {None, question.page}
-            and self.limit in {None, question.limit}
-            and self.kind in {None, question.kind}
+            request.method.startswith(self.method)
+            and self.page in {None, request.page}
+            and self.limit in {None, request.limit}
+            and self.purpose in {None, request.purpose}
         )
 
-    def is_now(self, elapsed: float) -> bool:
+    def is_active(self, elapsed: float) -> bool:
         """Return whether the scope is active `elapsed` seconds after its fault or edit was started. Pure."""
         return self.after <= elapsed and (self.lasts is None or elapsed < self.after + self.lasts)
 
-    def is_over(self, elapsed: float, used: int) -> bool:
+    def is_over(self, elapsed: float, selected: int) -> bool:
         """Return whether no further request can be selected. Pure."""
-        return (self.lasts is not None and elapsed >= self.after + self.lasts) or used == self.times
+        return (self.lasts is not None and elapsed >= self.after + self.lasts) or selected == self.times
 
 
-class Running(Struct):
-    """An active fault or a waiting edit; `met` requests have matched its scope, and `used` of them were selected."""
+class ActiveEffect(Struct):
+    """An active fault or waiting edit. `matched` requests matched its scope, and it was applied to `selected` of them."""
 
     id: int
     text: str
     scope: Scope
-    begun: float
-    met: int = 0
-    used: int = 0
+    started_at: float
+    matched: int = 0
+    selected: int = 0
 
-    def counts(self, question: RequestKind, now: float) -> bool:
+    def count_request(self, request: ApiRequest, now: float) -> bool:
         """Count the request if it matches the scope; return whether this fault or edit applies to it."""
-        elapsed = now - self.begun
-        if self.scope.is_over(elapsed, self.used) or not self.scope.is_now(elapsed) or not self.scope.fits(question):
+        elapsed = now - self.started_at
+        if (
+            self.scope.is_over(elapsed, self.selected)
+            or not self.scope.is_active(elapsed)
+            or not self.scope.matches(request)
+        ):
             return False
-        self.met += 1
-        if self.met % self.scope.every:
+        self.matched += 1
+        if self.matched % self.scope.every:
             return False
-        self.used += 1
+        self.selected += 1
         return True
 
 
-class _Ambush(Running):
-    act: Callable[[], object] = field(default=lambda: None)
+class _WaitingEdit(ActiveEffect):
+    action: Callable[[], object] = field(default=lambda: None)
 
 
-class _RunningFault(Running):
+class _ActiveFault(ActiveEffect):
     fault: Fault = field(default_factory=Fault)
 
 
@@ -91,95 +95,95 @@ class SandboxControl:
     """The active faults of a served account, and its edits that wait for a request. `clock` gives monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float] = time.monotonic) -> None:
-        self.past = AccountPast(account, clock)
-        self.edits = Edits(account, self.past)
+        self.change_log = ChangeLog(account, clock)
+        self.edits = Edits(account, self.change_log)
         self._clock = clock
-        self._numbers = itertools.count(1)
-        self._requests = itertools.count(1)
-        self._faults: dict[int, _RunningFault] = {}
-        self._ambushes: dict[int, _Ambush] = {}
+        self._ids = itertools.count(1)
+        self._request_numbers = itertools.count(1)
+        self._faults: dict[int, _ActiveFault] = {}
+        self._waiting_edits: dict[int, _WaitingEdit] = {}
 
-    def begin(self, text: str) -> Running:
+    def begin(self, text: str) -> ActiveEffect:
         """Start a fault given in its notation, such as `stale:60s,page=1,every=2`. Raises NotationError."""
-        fault, scope = read_fault(text)
-        running = _RunningFault(next(self._numbers), text, scope, self._clock(), fault=fault)
+        fault, scope = parse_fault(text)
+        running = _ActiveFault(next(self._ids), text, scope, self._clock(), fault=fault)
         self._faults[running.id] = running
         return running
 
-    def end(self, *running: Running) -> None:
+    def end(self, *running: ActiveEffect) -> None:
         """End these faults and waiting edits, or all of them if none is given."""
-        for id_ in [it.id for it in running] or [*self._faults, *self._ambushes]:
+        for id_ in [it.id for it in running] or [*self._faults, *self._waiting_edits]:
             self._faults.pop(id_, None)
-            self._ambushes.pop(id_, None)
+            self._waiting_edits.pop(id_, None)
 
-    def ambush(self, act: Callable[[], object], when: str) -> Running:
-        """Run `act` while the answer to a request that matches `when` (such as `page=4,limit=1000`) is being sent.
+    def run_during_answer(self, action: Callable[[], object], when: str) -> ActiveEffect:
+        """Run `action` while the answer to a request that matches `when` (such as `page=4,limit=1000`) is being sent.
 
         Raises NotationError.
         """
-        return self._wait(act, read_scope({"times": "1", **take_apart(f"when:{when}").parameters}), when)
+        return self._wait(action, parse_scope({"times": "1", **parse_notation(f"when:{when}").parameters}), when)
 
-    def edit(self, text: str) -> list[Record] | Running:
+    def edit(self, text: str) -> list[Record] | ActiveEffect:
         """Make an edit given in its notation, and return the changed records.
 
         If the edit names a request, it is made while that request's answer is being sent; the waiting edit is returned.
         Raises NotationError and EditError.
         """
-        written = take_apart(text)
+        written = parse_notation(text)
         kind = EDIT_KINDS.get(written.name)
         if kind is None:
             raise NotationError(f"there is no edit `{written.name}`; there are {', '.join(EDIT_KINDS)}")
-        written.only([*kind.parameters, *_SCOPE_KEYS])
+        written.allow_only([*kind.parameters, *_SCOPE_KEYS])
         waits = {key: value for key, value in written.parameters.items() if key in _SCOPE_KEYS}
         if not waits:
             return kind.make(self.edits, written)
-        return self._wait(lambda: kind.make(self.edits, written), read_scope({"times": "1", **waits}), text)
+        return self._wait(lambda: kind.make(self.edits, written), parse_scope({"times": "1", **waits}), text)
 
-    def running(self) -> list[Running]:
+    def running(self) -> list[ActiveEffect]:
         """Return the faults and waiting edits that are not over."""
         now = self._clock()
         return [
             it
-            for it in (*self._faults.values(), *self._ambushes.values())
-            if not it.scope.is_over(now - it.begun, it.used)
+            for it in (*self._faults.values(), *self._waiting_edits.values())
+            if not it.scope.is_over(now - it.started_at, it.selected)
         ]
 
-    def number(self) -> int:
+    def next_request_number(self) -> int:
         """Return a new number for the next request."""
-        return next(self._requests)
+        return next(self._request_numbers)
 
-    def faults_of(self, question: RequestKind) -> tuple[Fault, ...]:
+    def select_faults(self, request: ApiRequest) -> tuple[Fault, ...]:
         """Return the faults that apply to a request, in the order in which they were started, and count the request."""
         now = self._clock()
-        return tuple(it.fault for it in self._faults.values() if it.counts(question, now))
+        return tuple(it.fault for it in self._faults.values() if it.count_request(request, now))
 
-    def computed(self, question: RequestKind) -> None:
+    def run_waiting_edits(self, request: ApiRequest) -> None:
         """Run the edits that wait for this request, whose answer has been computed but not sent."""
         now = self._clock()
-        for ambush in [*self._ambushes.values()]:
-            if ambush.counts(question, now):
+        for edit in [*self._waiting_edits.values()]:
+            if edit.count_request(request, now):
                 try:
-                    ambush.act()
+                    edit.action()
                 except (EditError, NotationError):
                     _log.warning("an edit failed", exc_info=True)
 
-    def _wait(self, act: Callable[[], object], scope: Scope, text: str) -> Running:
-        ambush = _Ambush(next(self._numbers), text, scope, self._clock(), act=act)
-        self._ambushes[ambush.id] = ambush
-        return ambush
+    def _wait(self, action: Callable[[], object], scope: Scope, text: str) -> ActiveEffect:
+        edit = _WaitingEdit(next(self._ids), text, scope, self._clock(), action=action)
+        self._waiting_edits[edit.id] = edit
+        return edit
 
 
-def read_fault(text: str) -> tuple[Fault, Scope]:
+def parse_fault(text: str) -> tuple[Fault, Scope]:
     """Parse a fault and its scope, such as `stale:60s,page=1,every=2`. Raises NotationError."""
-    written = take_apart(text)
+    written = parse_notation(text)
     kind = FAULT_KINDS.get(written.name)
     if kind is None:
         raise NotationError(f"there is no fault `{written.name}`; there are {', '.join(FAULT_KINDS)}")
-    written.only(_SCOPE_KEYS)
-    return kind.read(written.value), read_scope(written.parameters)
+    written.allow_only(_SCOPE_KEYS)
+    return kind.parse(written.value), parse_scope(written.parameters)
 
 
-def read_scope(parameters: Mapping[str, str]) -> Scope:
+def parse_scope(parameters: Mapping[str, str]) -> Scope:
     """Parse the parameters that limit a fault to certain requests. Raises NotationError."""
     for key in parameters:
         if key not in _SCOPE_KEYS:
@@ -187,23 +191,23 @@ def read_scope(parameters: Mapping[str, str]) -> Scope:
     return Scope(**dict(_SCOPE_KEYS[key](value) for key, value in parameters.items()))
 
 
-def _read_method(text: str) -> tuple[str, str]:
+def _parse_method(text: str) -> tuple[str, str]:
     return "method", "" if text == "all" else text
 
 
-def _read_kind(text: str) -> tuple[str, QuestionKind]:
-    if text not in set(QuestionKind):
-        raise NotationError(f"`of={text}` must be one of {', '.join(QuestionKind)}")
-    return "kind", QuestionKind(text)
+def _parse_purpose(text: str) -> tuple[str, RequestPurpose]:
+    if text not in set(RequestPurpose):
+        raise NotationError(f"`of={text}` must be one of {', '.join(RequestPurpose)}")
+    return "purpose", RequestPurpose(text)
 
 
 _SCOPE_KEYS: Mapping[str, Callable[[str], tuple[str, Any]]] = {
-    "method": _read_method,
-    "page": lambda text: ("page", read_number(text)),
-    "limit": lambda text: ("limit", read_number(text)),
-    "of": _read_kind,
-    "every": lambda text: ("every", read_number(text)),
-    "times": lambda text: ("times", read_number(text)),
-    "after": lambda text: ("after", read_seconds(text)),
-    "for": lambda text: ("lasts", read_seconds(text)),
+    "method": _parse_method,
+    "page": lambda text: ("page", parse_number(text)),
+    "limit": lambda text: ("limit", parse_number(text)),
+    "of": _parse_purpose,
+    "every": lambda text: ("every", parse_number(text)),
+    "times": lambda text: ("times", parse_number(text)),
+    "after": lambda text: ("after", parse_seconds(text)),
+    "for": lambda text: ("lasts", parse_seconds(text)),
 }

@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from notifier.sandbox.control import Running, SandboxControl
+from notifier.sandbox.control import ActiveEffect, SandboxControl
 from notifier.sandbox.edits import EDIT_KINDS, EditError
 from notifier.sandbox.fault_kinds import FAULT_KINDS
 from notifier.sandbox.notation import NotationError
@@ -32,9 +32,9 @@ def describe() -> Iterator[str]:
     )
     yield "                              it is made between such a request and its answer"
     yield from ("", "Faults:")
-    yield from (f"  {kind.notation:<30} {kind.about}" for kind in FAULT_KINDS.values())
+    yield from (f"  {kind.notation:<30} {kind.description}" for kind in FAULT_KINDS.values())
     yield from ("", "Edits:")
-    yield from (f"  {kind.notation:<30} {kind.about}" for kind in EDIT_KINDS.values())
+    yield from (f"  {kind.notation:<30} {kind.description}" for kind in EDIT_KINDS.values())
     yield from ("", _WHICH, *_SCOPE, "", "Examples:")
     yield "  curl -d late:4s,page=1,limit=1000,times=1 localhost:8788/control/faults"
     yield "  curl -d stale:10m,for=2m localhost:8788/control/faults"
@@ -44,7 +44,7 @@ def describe() -> Iterator[str]:
 def add_control(app: web.Application, control: SandboxControl) -> None:
     """Add the routes under `/control`."""
     routes = _Routes(control)
-    controlled = web.Application(middlewares=[_say_what_is_wrong])
+    controlled = web.Application(middlewares=[_answer_errors])
     controlled.add_routes(
         [
             web.get("/faults", routes.list_faults),
@@ -66,10 +66,10 @@ class _Routes:
         return web.Response(text="\n".join(describe()) + "\n")
 
     async def list_faults(self, _request: web.Request) -> web.Response:
-        return _json({"running": [_shown(running) for running in self._control.running()]})
+        return _json({"running": [_effect_document(running) for running in self._control.running()]})
 
     async def begin(self, request: web.Request) -> web.Response:
-        return _json(_shown(self._control.begin(await request.text())), 201)
+        return _json(_effect_document(self._control.begin(await request.text())), 201)
 
     async def end_all(self, _request: web.Request) -> web.Response:
         return self._end(self._control.running())
@@ -82,26 +82,26 @@ class _Routes:
 
     async def edit(self, request: web.Request) -> web.Response:
         made = self._control.edit(await request.text())
-        if isinstance(made, Running):
-            return _json(_shown(made), 202)
+        if isinstance(made, ActiveEffect):
+            return _json(_effect_document(made), 202)
         return _json({"ids": [record.id for record in made]})
 
-    def _end(self, ending: list[Running]) -> web.Response:
+    def _end(self, ending: list[ActiveEffect]) -> web.Response:
         if ending:
             self._control.end(*ending)
-        return _json({"ended": [_shown(running) for running in ending]})
+        return _json({"ended": [_effect_document(running) for running in ending]})
 
 
 @web.middleware
-async def _say_what_is_wrong(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except (NotationError, EditError) as error:
         return _json(_error("request_invalid", f"{error}."), 400)
 
 
-def _shown(running: Running) -> dict[str, Any]:
-    return {"id": running.id, "written": running.text, "requests": running.used}
+def _effect_document(running: ActiveEffect) -> dict[str, Any]:
+    return {"id": running.id, "written": running.text, "requests": running.selected}
 
 
 def _error(reason: str, message: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.sandbox.account import Account
-from notifier.sandbox.fault_kinds import read_chosen
-from notifier.sandbox.notation import NotationError, ParsedNotation, read_number
-from notifier.sandbox.past import AccountPast
+from notifier.sandbox.change_log import ChangeLog
+from notifier.sandbox.fault_kinds import parse_selection
+from notifier.sandbox.notation import NotationError, ParsedNotation, parse_number
 from notifier.sandbox.records import Record, date_number, day_of
 
 _DAY_MS = 86_400_000
@@ -24,7 +24,7 @@ class Edits(Struct, frozen=True):
     """Makes edits in one account. Every method returns the changed records, and may raise EditError."""
 
     account: Account
-    past: AccountPast
+    change_log: ChangeLog
 
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
         """Enter completions of trainings that were held `held_days_ago` days ago.
@@ -63,7 +63,7 @@ class Edits(Struct, frozen=True):
 
     def restore(self, ids: frozenset[int] | None = None) -> list[Record]:
         """Enter deleted records again unchanged, with their ids; without `ids`, the record that was deleted last."""
-        deleted = self.past.deleted()
+        deleted = self.change_log.deleted()
         wanted = [*deleted][-1:] if ids is None else sorted(ids)
         if not wanted or not deleted.keys() >= {*wanted}:
             raise EditError("no such record has been deleted since the server was started")
@@ -93,7 +93,7 @@ class EditKind(Struct, frozen=True):
     name: str
     value: str
     parameters: tuple[str, ...]
-    about: str
+    description: str
     make: Callable[[Edits, ParsedNotation], list[Record]]
 
     @property
@@ -103,38 +103,38 @@ class EditKind(Struct, frozen=True):
         return f"{self.name}:{self.value}{parameters}"
 
 
-def _chosen(edits: Edits, written: ParsedNotation) -> frozenset[int]:
+def _selected_ids(edits: Edits, written: ParsedNotation) -> frozenset[int]:
     if not written.value:
         raise NotationError(f"`{written.name}` needs the records: #1500, #1500+#1501, 20 or 50%")
-    return read_chosen(written.value).among([*edits.account.records()])
+    return parse_selection(written.value).ids_in([*edits.account.records()])
 
 
-def _number(written: ParsedNotation, name: str, default: int) -> int:
-    return read_number(written.parameters[name], least=0) if name in written.parameters else default
+def _int_parameter(written: ParsedNotation, name: str, default: int) -> int:
+    return parse_number(written.parameters[name], least=0) if name in written.parameters else default
 
 
 def _enter(edits: Edits, written: ParsedNotation) -> list[Record]:
-    count = read_number(written.value or "1")
+    count = parse_number(written.value or "1")
     match written.name:
         case "backdate":
-            return edits.enter(count, held_days_ago=_number(written, "days", 30))
+            return edits.enter(count, held_days_ago=_int_parameter(written, "days", 30))
         case "offline":
-            days = _number(written, "days", 1)
+            days = _int_parameter(written, "days", 1)
             return edits.enter(count, held_days_ago=days, entered_days_ago=days)
         case _:
             return edits.enter(count)
 
 
 def _move(edits: Edits, written: ParsedNotation) -> list[Record]:
-    days = _number(written, "days", 0) if "days" in written.parameters else None
+    days = _int_parameter(written, "days", 0) if "days" in written.parameters else None
     person = written.parameters.get("person")
     if days is None and person is None:
         raise NotationError("`move` needs days=, person= or both")
-    return edits.move(_chosen(edits, written), days_ago=days, person=person)
+    return edits.move(_selected_ids(edits, written), days_ago=days, person=person)
 
 
 def _restore(edits: Edits, written: ParsedNotation) -> list[Record]:
-    return edits.restore(read_chosen(written.value).ids if written.value else None)
+    return edits.restore(parse_selection(written.value).ids if written.value else None)
 
 
 EDIT_KINDS: Mapping[str, EditKind] = {
@@ -148,19 +148,19 @@ EDIT_KINDS: Mapping[str, EditKind] = {
             "WHICH",
             ("notes",),
             "change the notes",
-            lambda edits, it: edits.edit(_chosen(edits, it), notes=it.parameters.get("notes", "corrected")),
+            lambda edits, it: edits.edit(_selected_ids(edits, it), notes=it.parameters.get("notes", "corrected")),
         ),
         EditKind(
             "move", "WHICH", ("days", "person"), "set another date, another person (24 hex digits), or both", _move
         ),
-        EditKind("delete", "WHICH", (), "delete records", lambda edits, it: edits.delete(_chosen(edits, it))),
+        EditKind("delete", "WHICH", (), "delete records", lambda edits, it: edits.delete(_selected_ids(edits, it))),
         EditKind("restore", "#ID", (), "enter a deleted record again; without an id the last one", _restore),
         EditKind(
             "twin",
             "WHICH",
             (),
             "add another record that differs only in its id",
-            lambda edits, it: edits.twin(_chosen(edits, it)),
+            lambda edits, it: edits.twin(_selected_ids(edits, it)),
         ),
     )
 }

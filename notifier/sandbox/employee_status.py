@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from notifier.facts import months_later
 from notifier.sandbox.account import Account, AccountPage
 from notifier.sandbox.catalog import Training
-from notifier.sandbox.faults import ListFault, RequestKind
-from notifier.sandbox.past import AccountPast
+from notifier.sandbox.change_log import ChangeLog
+from notifier.sandbox.faults import ApiRequest, ListFault
 from notifier.sandbox.records import Record, date_number, day_of, day_of_number
 
 DEFAULT_LIMIT: Final = 1000
@@ -19,8 +19,8 @@ _EXPIRING_DAYS: Final = 30
 
 def status_page(
     account: Account,
-    past: AccountPast,
-    question: RequestKind,
+    change_log: ChangeLog,
+    request: ApiRequest,
     faults: Sequence[ListFault],
     *,
     people: Collection[str] | None,
@@ -32,31 +32,32 @@ def status_page(
     account.
     """
     for fault in faults:
-        question = fault.place(question)
-    records = past.records(max((fault.seconds_ago() for fault in faults), default=0.0))
+        request = fault.change_request(request)
+    records = change_log.records(max((fault.age_seconds() for fault in faults), default=0.0))
     for fault in faults:
-        records = fault.arrange(records, question)
-    unlisted = frozenset[int]().union(*(fault.unlisted(records) for fault in faults))
+        records = fault.change_list(records, request)
+    unlisted = frozenset[int]().union(*(fault.unlisted_ids(records) for fault in faults))
     records = [record for record in records if record.id not in unlisted]
     for fault in faults:
-        records = fault.show(records)
+        records = fault.change_page(records)
     known = [user["id"] for user in account.users if people is None or user["id"] in people]
-    start = (question.page - 1) * question.limit
-    chosen = known[start : start + question.limit]
+    start = (request.page - 1) * request.limit
+    chosen = known[start : start + request.limit]
     required = [it for it in account.trainings if trainings is None or it.ids.v2 in trainings]
     newest: dict[str, dict[int, Record]] = {user: {} for user in chosen}
     for record in records:
-        theirs = newest.get(record.user.lower())
-        if theirs is not None and (
-            record.training.v2 not in theirs or _order(record) > _order(theirs[record.training.v2])
+        newest_of_person = newest.get(record.user.lower())
+        if newest_of_person is not None and (
+            record.training.v2 not in newest_of_person
+            or _recency(record) > _recency(newest_of_person[record.training.v2])
         ):
-            theirs[record.training.v2] = record
+            newest_of_person[record.training.v2] = record
     rows = [_employee(account, user, newest[user], required) for user in chosen]
-    total = max(0, len(known) + sum(fault.miscounted() for fault in faults))
-    return AccountPage(rows, max(1, -(-total // question.limit)), total)
+    total = max(0, len(known) + sum(fault.count_offset() for fault in faults))
+    return AccountPage(rows, max(1, -(-total // request.limit)), total)
 
 
-def _order(record: Record) -> tuple[int, int, int]:
+def _recency(record: Record) -> tuple[int, int, int]:
     return record.date_number, record.created, record.id
 
 
@@ -106,6 +107,6 @@ def _last_completed(account: Account, training: Training, record: Record) -> dic
     return entry
 
 
-def asked_page(question: RequestKind, limit: int | None) -> RequestKind:
+def with_default_limit(request: ApiRequest, limit: int | None) -> ApiRequest:
     """Return the request with this limit; None means the default limit of this method."""
-    return replace(question, limit=DEFAULT_LIMIT if limit is None else limit)
+    return replace(request, limit=DEFAULT_LIMIT if limit is None else limit)

@@ -9,7 +9,6 @@ from notifier.sandbox.errors import ErrorIdentifier
 from notifier.sandbox.faults import (
     Capitals,
     Capped,
-    Chosen,
     CutOff,
     Empty,
     Fault,
@@ -20,6 +19,7 @@ from notifier.sandbox.faults import (
     NoFiles,
     NoLastPage,
     OldestFirst,
+    RecordSelection,
     Refused,
     Renumbered,
     SamePage,
@@ -32,7 +32,7 @@ from notifier.sandbox.faults import (
     Unreadable,
     WrongDate,
 )
-from notifier.sandbox.notation import NotationError, read_number, read_offset, read_seconds
+from notifier.sandbox.notation import NotationError, parse_number, parse_offset, parse_seconds
 
 
 class FaultKind(Struct, frozen=True):
@@ -40,11 +40,11 @@ class FaultKind(Struct, frozen=True):
 
     name: str
     value: str
-    about: str
+    description: str
     make: Callable[[str], Fault]
     default: str = ""
 
-    def read(self, value: str) -> Fault:
+    def parse(self, value: str) -> Fault:
         """Return the fault with this value. Raises NotationError."""
         if value and not self.value:
             raise NotationError(f"`{self.name}` takes no value")
@@ -60,16 +60,16 @@ class FaultKind(Struct, frozen=True):
         return f"{self.name}[:{self.value}]" if self.default else f"{self.name}:{self.value}"
 
 
-def read_chosen(text: str) -> Chosen:
+def parse_selection(text: str) -> RecordSelection:
     """Parse a choice of records: `20`, `50%`, `#1500` or `#1500+#1501` (ids). Raises NotationError."""
     if text.startswith("#"):
-        return Chosen(ids=frozenset(read_number(part.removeprefix("#")) for part in text.split("+")))
+        return RecordSelection(ids=frozenset(parse_number(part.removeprefix("#")) for part in text.split("+")))
     if text.endswith("%"):
-        return Chosen(share=min(read_number(text[:-1]), 100) / 100)
-    return Chosen(count=read_number(text))
+        return RecordSelection(share=min(parse_number(text[:-1]), 100) / 100)
+    return RecordSelection(count=parse_number(text))
 
 
-def _read_error(text: str) -> Fault:
+def _parse_error(text: str) -> Fault:
     if text not in set(ErrorIdentifier):
         raise NotationError(
             f"`{text}` is not an error that the API returns; use one such as {ErrorIdentifier.SERVER_ERROR}"
@@ -84,49 +84,49 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
             "late",
             "DURATION",
             "answers are computed at once but arrive this much later",
-            lambda it: Late(read_seconds(it)),
+            lambda it: Late(parse_seconds(it)),
         ),
         FaultKind("hang", "", "requests are never answered", lambda _: Late(math.inf)),
         FaultKind(
             "stale",
             "DURATION",
             "answers show the account as it was this long ago",
-            lambda it: Stale(read_seconds(it)),
+            lambda it: Stale(parse_seconds(it)),
         ),
-        FaultKind("hidden", "WHICH", "records are neither listed nor counted", lambda it: Hidden(read_chosen(it))),
+        FaultKind("hidden", "WHICH", "records are neither listed nor counted", lambda it: Hidden(parse_selection(it))),
         FaultKind("halved", "", "only the newer half is listed and counted", lambda _: Halved()),
         FaultKind("empty", "", "nothing is listed or counted", lambda _: Empty()),
-        FaultKind("unlisted", "WHICH", "records are counted, but on no page", lambda it: Unlisted(read_chosen(it))),
-        FaultKind("short", "WHICH", "records are missing from their page", lambda it: Short(read_chosen(it))),
+        FaultKind("unlisted", "WHICH", "records are counted, but on no page", lambda it: Unlisted(parse_selection(it))),
+        FaultKind("short", "WHICH", "records are missing from their page", lambda it: Short(parse_selection(it))),
         FaultKind(
-            "miscounted", "N", "every count is wrong by N, for example -1", lambda it: Miscounted(read_offset(it))
+            "miscounted", "N", "every count is wrong by N, for example -1", lambda it: Miscounted(parse_offset(it))
         ),
         FaultKind(
-            "total", "N", "`paging.total` is present, wrong by N", lambda it: Total(read_offset(it)), default="0"
+            "total", "N", "`paging.total` is present, wrong by N", lambda it: Total(parse_offset(it)), default="0"
         ),
         FaultKind("no-last-page", "", "`paging.last_page` is missing", lambda _: NoLastPage()),
-        FaultKind("capped", "N", "a page has at most N records", lambda it: Capped(read_number(it))),
+        FaultKind("capped", "N", "a page has at most N records", lambda it: Capped(parse_number(it))),
         FaultKind("same-page", "", "every request gets page 1", lambda _: SamePage()),
         FaultKind("oldest-first", "", "the list is sorted oldest first", lambda _: OldestFirst()),
         FaultKind(
             "shuffled-ties", "", "records of one date are in another order at each request", lambda _: ShuffledTies()
         ),
-        FaultKind("unreadable", "WHICH", "records have an invalid date", lambda it: Unreadable(read_chosen(it))),
+        FaultKind("unreadable", "WHICH", "records have an invalid date", lambda it: Unreadable(parse_selection(it))),
         FaultKind("no-files", "", "the field `files` is missing", lambda _: NoFiles()),
         FaultKind("capitals", "", "user ids are in capitals", lambda _: Capitals()),
         FaultKind(
-            "renumbered", "N", "all ids are higher by N", lambda it: Renumbered(read_number(it)), default="1000000"
+            "renumbered", "N", "all ids are higher by N", lambda it: Renumbered(parse_number(it)), default="1000000"
         ),
         FaultKind(
             "wrong-date",
             "DURATION",
             "the header `Date` is wrong by this much, for example 1d",
-            lambda it: WrongDate(read_seconds(it)),
+            lambda it: WrongDate(parse_seconds(it)),
         ),
-        FaultKind("rate-limit", "", "`rate_limit_exceeded`", lambda _: _read_error("rate_limit_exceeded")),
-        FaultKind("error", "NAME", "an error of the API", _read_error, default="server_error"),
+        FaultKind("rate-limit", "", "`rate_limit_exceeded`", lambda _: _parse_error("rate_limit_exceeded")),
+        FaultKind("error", "NAME", "an error of the API", _parse_error, default="server_error"),
         FaultKind(
-            "status", "N", "an HTTP status without JSON", lambda it: Status(read_number(it, least=400)), default="502"
+            "status", "N", "an HTTP status without JSON", lambda it: Status(parse_number(it, least=400)), default="502"
         ),
         FaultKind("cut-off", "", "only half of the body is sent", lambda _: CutOff()),
     )

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from notifier.sandbox.account import Filters
 from notifier.sandbox.errors import ErrorIdentifier, SandboxError
 from notifier.sandbox.records import Override, Record
-from notifier.sandbox.sorted_records import scrambled, shuffled_ties
+from notifier.sandbox.sorted_records import scramble, shuffled_ties
 
 
-class QuestionKind(StrEnum):
+class RequestPurpose(StrEnum):
     """The purpose of a request for completions."""
 
     LIST = "list"
@@ -22,7 +22,7 @@ class QuestionKind(StrEnum):
     PRECISE = "precise"
 
 
-class RequestKind(Struct, frozen=True):
+class ApiRequest(Struct, frozen=True):
     """One request. `page`, `limit` and `filters` matter only for completions; `number` is the request's number."""
 
     method: str
@@ -32,23 +32,23 @@ class RequestKind(Struct, frozen=True):
     number: int = 0
 
     @property
-    def kind(self) -> QuestionKind:
+    def purpose(self) -> RequestPurpose:
         """`PRECISE` with a filter by person or training, `COUNT` for a page of one record, otherwise `LIST`."""
         if self.filters.user is not None or self.filters.training is not None:
-            return QuestionKind.PRECISE
-        return QuestionKind.COUNT if self.limit == 1 else QuestionKind.LIST
+            return RequestPurpose.PRECISE
+        return RequestPurpose.COUNT if self.limit == 1 else RequestPurpose.LIST
 
 
 class Sending(Struct, frozen=True):
     """How an answer is sent: its delay and the offset of `Date` (seconds), its status, and whether it is cut off."""
 
-    delay: float = 0.0
-    date_off: float = 0.0
+    delay_seconds: float = 0.0
+    date_offset_seconds: float = 0.0
     status: int = 200
-    cut_off: bool = False
+    is_cut_off: bool = False
 
 
-class Chosen(Struct, frozen=True):
+class RecordSelection(Struct, frozen=True):
     """A choice of records: those with these `ids`; without ids, a `count` or a `share` of all, spread over the list.
 
     The choice is stable: adding or removing records hardly changes which of the others are chosen.
@@ -58,12 +58,12 @@ class Chosen(Struct, frozen=True):
     count: int = 0
     share: float = 0.0
 
-    def among(self, records: Sequence[Record]) -> frozenset[int]:
+    def ids_in(self, records: Sequence[Record]) -> frozenset[int]:
         """Return the ids of the chosen records."""
         if self.ids:
             return self.ids
         count = self.count or round(self.share * len(records))
-        return frozenset(nsmallest(count, (record.id for record in records), key=scrambled))
+        return frozenset(nsmallest(count, (record.id for record in records), key=scramble))
 
 
 class Fault:
@@ -71,35 +71,35 @@ class Fault:
 
 
 class ListFault(Fault):
-    """A fault in the list. Each method is one stage, which changes nothing unless a subclass overrides it."""
+    """A fault in a list. Each method is one step of making a page. The defaults change nothing."""
 
-    def seconds_ago(self) -> float:
+    def age_seconds(self) -> float:
         """Return the age in seconds of the state that the answer is computed from."""
         return 0.0
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Return all records of the list in order; they are counted after this stage."""
-        del question
+        del request
         return records
 
-    def unlisted(self, records: Sequence[Record]) -> frozenset[int]:
+    def unlisted_ids(self, records: Sequence[Record]) -> frozenset[int]:
         """Return the ids of records that are counted but appear on no page."""
         del records
         return frozenset()
 
-    def miscounted(self) -> int:
+    def count_offset(self) -> int:
         """Return the number by which the count is wrong."""
         return 0
 
-    def place(self, question: RequestKind) -> RequestKind:
+    def change_request(self, request: ApiRequest) -> ApiRequest:
         """Return the request with the page and limit that are really used."""
-        return question
+        return request
 
-    def show(self, records: list[Record]) -> list[Record]:
+    def change_page(self, records: list[Record]) -> list[Record]:
         """Return the records that the page shows."""
         return records
 
-    def paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
+    def change_paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
         """Return the page information in the answer; `total` is the number of matching records."""
         del total
         return paging
@@ -108,10 +108,10 @@ class ListFault(Fault):
 class SendingFault(Fault):
     """A fault in sending an answer, independent of its content."""
 
-    def refuse(self) -> None:
+    def raise_refusal(self) -> None:
         """Raise SandboxError if this fault makes the API refuse to answer."""
 
-    def send(self, sending: Sending) -> Sending:
+    def change_sending(self, sending: Sending) -> Sending:
         """Return how the answer is sent."""
         return sending
 
@@ -121,9 +121,9 @@ class Late(Struct, SendingFault, frozen=True):
 
     seconds: float
 
-    def send(self, sending: Sending) -> Sending:
+    def change_sending(self, sending: Sending) -> Sending:
         """Add the delay."""
-        return replace(sending, delay=sending.delay + self.seconds)
+        return replace(sending, delay_seconds=sending.delay_seconds + self.seconds)
 
 
 class Stale(Struct, ListFault, frozen=True):
@@ -131,7 +131,7 @@ class Stale(Struct, ListFault, frozen=True):
 
     seconds: float
 
-    def seconds_ago(self) -> float:
+    def age_seconds(self) -> float:
         """Return the age of the state."""
         return self.seconds
 
@@ -139,78 +139,78 @@ class Stale(Struct, ListFault, frozen=True):
 class Hidden(Struct, ListFault, frozen=True):
     """Chosen records are neither listed nor counted."""
 
-    chosen: Chosen
+    selection: RecordSelection
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Leave the chosen records out."""
-        del question
-        hidden = self.chosen.among(records)
+        del request
+        hidden = self.selection.ids_in(records)
         return [record for record in records if record.id not in hidden]
 
 
 class Halved(Struct, ListFault, frozen=True):
     """The list ends in the middle, and only the records before the middle are counted."""
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Keep the newer half."""
-        del question
+        del request
         return records[: len(records) // 2]
 
 
 class Empty(Struct, ListFault, frozen=True):
     """The list and the count are empty."""
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Return no records."""
-        del records, question
+        del records, request
         return []
 
 
 class Unlisted(Struct, ListFault, frozen=True):
     """Chosen records are counted but appear on no page; the records after them move up."""
 
-    chosen: Chosen
+    selection: RecordSelection
 
-    def unlisted(self, records: Sequence[Record]) -> frozenset[int]:
+    def unlisted_ids(self, records: Sequence[Record]) -> frozenset[int]:
         """Return the ids of the chosen records."""
-        return self.chosen.among(records)
+        return self.selection.ids_in(records)
 
 
 class Short(Struct, ListFault, frozen=True):
     """Chosen records are missing from their pages; the others stay on their usual pages."""
 
-    chosen: Chosen
+    selection: RecordSelection
 
-    def show(self, records: list[Record]) -> list[Record]:
+    def change_page(self, records: list[Record]) -> list[Record]:
         """Leave the chosen records out."""
-        lacking = self.chosen.among(records)
+        lacking = self.selection.ids_in(records)
         return [record for record in records if record.id not in lacking]
 
 
 class Miscounted(Struct, ListFault, frozen=True):
     """Every count of records in an answer is wrong by `off`."""
 
-    off: int
+    offset: int
 
-    def miscounted(self) -> int:
+    def count_offset(self) -> int:
         """Return the offset."""
-        return self.off
+        return self.offset
 
 
 class Total(Struct, ListFault, frozen=True):
     """`paging.total` is present but wrong by `off`; `last_page` is right."""
 
-    off: int = 0
+    offset: int = 0
 
-    def paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
+    def change_paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
         """Add the wrong total."""
-        return {**paging, "total": total + self.off}
+        return {**paging, "total": total + self.offset}
 
 
 class NoLastPage(Struct, ListFault, frozen=True):
     """`paging.last_page` is missing."""
 
-    def paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
+    def change_paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
         """Leave `last_page` out."""
         del total
         return {name: number for name, number in paging.items() if name != "last_page"}
@@ -219,47 +219,47 @@ class NoLastPage(Struct, ListFault, frozen=True):
 class Capped(Struct, ListFault, frozen=True):
     """A page has at most `most` records, even if `limit` is higher."""
 
-    most: int
+    max_records: int
 
-    def place(self, question: RequestKind) -> RequestKind:
+    def change_request(self, request: ApiRequest) -> ApiRequest:
         """Cap the limit."""
-        return replace(question, limit=min(question.limit, self.most))
+        return replace(request, limit=min(request.limit, self.max_records))
 
 
 class SamePage(Struct, ListFault, frozen=True):
     """Every answer is page 1, whichever page is requested."""
 
-    def place(self, question: RequestKind) -> RequestKind:
+    def change_request(self, request: ApiRequest) -> ApiRequest:
         """Ignore the page."""
-        return replace(question, page=1)
+        return replace(request, page=1)
 
 
 class OldestFirst(Struct, ListFault, frozen=True):
     """The list is sorted in reverse order."""
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Reverse the list."""
-        del question
+        del request
         return records[::-1]
 
 
 class ShuffledTies(Struct, ListFault, frozen=True):
     """Records of the same date are in another order at each request."""
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Shuffle records of the same date, differently for each request."""
-        return sorted(records, key=shuffled_ties(question.number), reverse=True)
+        return sorted(records, key=shuffled_ties(request.number), reverse=True)
 
 
 class Unreadable(Struct, ListFault, frozen=True):
     """The date of the chosen records is malformed."""
 
-    chosen: Chosen
+    selection: RecordSelection
 
-    def arrange(self, records: list[Record], question: RequestKind) -> list[Record]:
+    def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Replace the date of the chosen records, under both versions' field names."""
-        del question
-        spoilt = self.chosen.among(records)
+        del request
+        spoilt = self.selection.ids_in(records)
         date = {"date_number": "unknown", "dateNumber": "unknown"}
         return [_with_overrides(record, date) if record.id in spoilt else record for record in records]
 
@@ -267,7 +267,7 @@ class Unreadable(Struct, ListFault, frozen=True):
 class NoFiles(Struct, ListFault, frozen=True):
     """The field `files` is left out of every record."""
 
-    def show(self, records: list[Record]) -> list[Record]:
+    def change_page(self, records: list[Record]) -> list[Record]:
         """Leave `files` out."""
         return [_with_overrides(record, {"files": Override.ABSENT}) for record in records]
 
@@ -275,7 +275,7 @@ class NoFiles(Struct, ListFault, frozen=True):
 class Capitals(Struct, ListFault, frozen=True):
     """People's ids are written in capital letters."""
 
-    def show(self, records: list[Record]) -> list[Record]:
+    def change_page(self, records: list[Record]) -> list[Record]:
         """Write the ids in capital letters."""
         return [replace(record, user=record.user.upper()) for record in records]
 
@@ -285,7 +285,7 @@ class Renumbered(Struct, ListFault, frozen=True):
 
     by: int
 
-    def show(self, records: list[Record]) -> list[Record]:
+    def change_page(self, records: list[Record]) -> list[Record]:
         """Increase the ids."""
         return [replace(record, id=record.id + self.by) for record in records]
 
@@ -295,9 +295,9 @@ class WrongDate(Struct, SendingFault, frozen=True):
 
     seconds: float
 
-    def send(self, sending: Sending) -> Sending:
+    def change_sending(self, sending: Sending) -> Sending:
         """Add the offset of `Date`."""
-        return replace(sending, date_off=sending.date_off + self.seconds)
+        return replace(sending, date_offset_seconds=sending.date_offset_seconds + self.seconds)
 
 
 class Refused(Struct, SendingFault, frozen=True):
@@ -305,7 +305,7 @@ class Refused(Struct, SendingFault, frozen=True):
 
     identifier: ErrorIdentifier
 
-    def refuse(self) -> None:
+    def raise_refusal(self) -> None:
         """Raise the error."""
         raise SandboxError(self.identifier)
 
@@ -315,7 +315,7 @@ class Status(Struct, SendingFault, frozen=True):
 
     status: int
 
-    def send(self, sending: Sending) -> Sending:
+    def change_sending(self, sending: Sending) -> Sending:
         """Set the status."""
         return replace(sending, status=self.status)
 
@@ -323,9 +323,9 @@ class Status(Struct, SendingFault, frozen=True):
 class CutOff(Struct, SendingFault, frozen=True):
     """Only the first half of the body arrives."""
 
-    def send(self, sending: Sending) -> Sending:
+    def change_sending(self, sending: Sending) -> Sending:
         """Cut the body off."""
-        return replace(sending, cut_off=True)
+        return replace(sending, is_cut_off=True)
 
 
 def _with_overrides(record: Record, fields: Mapping[str, Any]) -> Record:

@@ -8,9 +8,9 @@ from the users, as if they had been deleted.
 from collections.abc import Callable
 
 from notifier.sandbox.account import Account, system_now_ms
-from notifier.sandbox.catalog import Training, user
+from notifier.sandbox.catalog import Training, make_user
 from notifier.sandbox.large_account import synthetic_account
-from notifier.sandbox.records import Dialect, Record, Twin, Version
+from notifier.sandbox.records import Dialect, IdPair, Record, Version
 
 _USERS = (
     {
@@ -45,15 +45,15 @@ _USERS = (
         "clients_id": [],
         "metavalues": {"6s9dfinqcqmowmbhk0": ["1029"]},
     },
-    user("5804f0f40ef50473af5870e9", "Maria", "Lopez", number=3, created=1476718836358),
-    user("5804f0f40ef50473af58717c", "Susan", "Wright", number=4, created=1476718836359),
-    user("5e580f0cb780600088bd2c11", "David", "Ball", number=5, created=1582829324001),
-    user("5e580f0db780600088bd2ca6", "Priya", "Nair", number=6, created=1582829325002),
-    user("5e580f0db780600088bd2ccd", "Frank", "Okafor", number=7, created=1582829325003),
+    make_user("5804f0f40ef50473af5870e9", "Maria", "Lopez", number=3, created=1476718836358),
+    make_user("5804f0f40ef50473af58717c", "Susan", "Wright", number=4, created=1476718836359),
+    make_user("5e580f0cb780600088bd2c11", "David", "Ball", number=5, created=1582829324001),
+    make_user("5e580f0db780600088bd2ca6", "Priya", "Nair", number=6, created=1582829325002),
+    make_user("5e580f0db780600088bd2ccd", "Frank", "Okafor", number=7, created=1582829325003),
 )
 
 _DRIVER_TRAINING = Training(
-    Twin("5804f0f70ef50473af5871a8", 1041),
+    IdPair("5804f0f70ef50473af5871a8", 1041),
     "Driver Training",
     1476718839584,
     v1={
@@ -67,7 +67,7 @@ _DRIVER_TRAINING = Training(
     },
 )
 _LADDER_SAFETY = Training(
-    Twin("5804f0f70ef50473af5871a9", 1046),
+    IdPair("5804f0f70ef50473af5871a9", 1046),
     "Ladder Safety",
     1476718839585,
     v1={
@@ -84,7 +84,7 @@ _LADDER_SAFETY = Training(
     },
 )
 _FIRST_AID = Training(
-    Twin("5804f0f70ef50473af5871aa", 1042),
+    IdPair("5804f0f70ef50473af5871aa", 1042),
     "First Aid Training",
     1476718839586,
     v1={
@@ -99,9 +99,9 @@ _FIRST_AID = Training(
         "isHighlightedOnEmployeeProfile": False,
     },
 )
-_CRANE_OPERATION = Training(Twin("5804f0f70ef50473af5871ab", 1043), "Crane Operation", 1476718839587, 36)
+_CRANE_OPERATION = Training(IdPair("5804f0f70ef50473af5871ab", 1043), "Crane Operation", 1476718839587, 36)
 _COORDINATOR_TRAINING = Training(
-    Twin("5804f0f70ef50473af5871ac", 1024),
+    IdPair("5804f0f70ef50473af5871ac", 1024),
     "Coordinator Training",
     1582829328965,
     v2={
@@ -121,7 +121,7 @@ _COORDINATOR_TRAINING = Training(
     },
 )
 _ZONE_MANAGER_TRAINING = Training(
-    Twin("5804f0f70ef50473af5871ad", 1035),
+    IdPair("5804f0f70ef50473af5871ad", 1035),
     "Zone Manager Training",
     1582829328966,
     v2={
@@ -143,7 +143,7 @@ _TRAININGS = (
     _ZONE_MANAGER_TRAINING,
 )
 
-_V1_GROUP = Twin("5804f0f80ef50473af5875dc", 1012)
+_V1_GROUP = IdPair("5804f0f80ef50473af5875dc", 1012)
 _V1_RECORDS = (
     Record(
         id=1013,
@@ -175,7 +175,7 @@ _V1_RECORDS = (
     ),
 )
 
-_V2_GROUP = Twin("5e580f11b780600088bd2e50", 1050)
+_V2_GROUP = IdPair("5e580f11b780600088bd2e50", 1050)
 _V2_RECORDS = (
     Record(
         id=1238,
@@ -211,8 +211,8 @@ def documented_account(
 ) -> Account:
     """Return an account with the completions of these versions' documented examples; by default of both.
 
-    Both versions of the API show all of these completions. With `Dialect(newer_fields=False)`, v2 shows the fields of
-    its older example.
+    Both versions of the API show all of these completions. With `Dialect(newer_fields=False)`, v2 shows the
+    fields of its older example.
     """
     account = Account(users=_USERS, trainings=_TRAININGS, dialect=dialect, now_ms=now_ms)
     examples = {Version.V1: _V1_RECORDS, Version.V2: _V2_RECORDS}

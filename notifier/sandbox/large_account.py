@@ -6,9 +6,9 @@ from itertools import count
 from typing import Any
 
 from notifier.sandbox.account import Account, system_now_ms
-from notifier.sandbox.catalog import Training, user
-from notifier.sandbox.record_generator import TrainingDepartment
-from notifier.sandbox.records import Dialect, Record, Twin, day_of
+from notifier.sandbox.catalog import Training, make_user
+from notifier.sandbox.record_generator import RecordGenerator
+from notifier.sandbox.records import Dialect, IdPair, Record, day_of
 
 _DAY_MS = 86_400_000
 _YEARS = 8
@@ -102,39 +102,39 @@ def synthetic_account(
     founded = now - _YEARS * 365 * _DAY_MS
     headcount = people or min(max(records // _RECORDS_PER_PERSON, _PEOPLE_AT_LEAST), _PEOPLE_AT_MOST)
     account = Account(
-        users=_hire(headcount, seed=seed, since=founded),
+        users=_generate_people(headcount, seed=seed, since=founded),
         trainings=[
-            Training(Twin.of(_FIRST_TRAINING_ID + index), title, founded + index, renewal_months)
+            Training(IdPair.from_number(_FIRST_TRAINING_ID + index), title, founded + index, renewal_months)
             for index, (title, renewal_months) in enumerate(_TITLES)
         ],
         dialect=dialect,
         now_ms=now_ms,
     )
-    department = TrainingDepartment(
+    generator = RecordGenerator(
         [person["id"] for person in account.users],
         [training.ids for training in account.trainings],
         seed=seed,
         next_id=count(_FIRST_RECORD_ID).__next__,
     )
-    account.add_many(_history(department, records, since=founded, until=now))
+    account.add_many(_generate_records(generator, records, since=founded, until=now))
     return account
 
 
-def _history(department: TrainingDepartment, records: int, *, since: int, until: int) -> Iterator[Record]:
+def _generate_records(generator: RecordGenerator, records: int, *, since: int, until: int) -> Iterator[Record]:
     entered = 0
     while entered < records:
         moment = since + (until - since) * entered // records
-        session = department.hold_session(day_of(moment))
-        attendants = session.attendants[: records - entered]
-        for offset, attendant in enumerate(attendants):
-            yield department.enter(session, attendant, moment + offset)
-        entered += len(attendants)
+        session = generator.generate_session(day_of(moment))
+        attendees = session.attendees[: records - entered]
+        for offset, attendee in enumerate(attendees):
+            yield generator.generate_record(session, attendee, moment + offset)
+        entered += len(attendees)
 
 
-def _hire(headcount: int, *, seed: int, since: int) -> list[dict[str, Any]]:
+def _generate_people(headcount: int, *, seed: int, since: int) -> list[dict[str, Any]]:
     rng = random.Random(seed)  # noqa: S311 - plausible, not secret
     return [
-        user(
+        make_user(
             f"5e580f0db7806000{number:08x}",
             rng.choice(_FIRSTNAMES),
             rng.choice(_LASTNAMES),

@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from notifier.sandbox.account import Account, Filters
 from notifier.sandbox.control import SandboxControl
-from notifier.sandbox.employee_status import asked_page, status_page
+from notifier.sandbox.employee_status import status_page, with_default_limit
 from notifier.sandbox.errors import ErrorIdentifier, SandboxError
-from notifier.sandbox.faults import ListFault, RequestKind
-from notifier.sandbox.listing import list_page, paging_of
+from notifier.sandbox.faults import ApiRequest, ListFault
+from notifier.sandbox.listing import build_paging, list_page
 from notifier.sandbox.records import Version
 
 Reader = Callable[[Any], Any]
@@ -24,12 +24,12 @@ _HIGHEST_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 
 
-class Asked(Struct, frozen=True):
+class MethodCall(Struct, frozen=True):
     """A request to one method: its parsed parameters, and the faults that apply to its answer."""
 
     account: Account
     control: SandboxControl
-    question: RequestKind
+    request: ApiRequest
     parameters: Mapping[str, Any]
     faults: Sequence[ListFault]
 
@@ -38,11 +38,11 @@ class Method(Struct, frozen=True):
     """One method of the API. Every method also accepts `token` and `pretty`."""
 
     name: str
-    answer: Callable[[Asked], Mapping[str, Any]]
+    answer: Callable[[MethodCall], Mapping[str, Any]]
     optional: Mapping[str, Reader]
     required: Mapping[str, Reader]
 
-    def read(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def parse_parameters(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parsed parameters of an authorized request. Raises SandboxError if they are wrong."""
         readers: dict[str, Reader] = {"token": str, "pretty": _read_bool, **self.optional, **self.required}
         for name in request:
@@ -103,54 +103,54 @@ def _read_object(value: Any) -> dict[str, Any]:
     return value
 
 
-def question_of(method: str, parameters: Mapping[str, Any], number: int) -> RequestKind:
+def build_request(method: str, parameters: Mapping[str, Any], number: int) -> ApiRequest:
     """Return the kind of a request from its parsed parameters; `number` is the request's number."""
     filters = Filters(
         training=parameters.get("training_id"),
         user=parameters.get("user_id"),
         has_attachments=parameters.get("has_attachments"),
     )
-    return RequestKind(method, parameters.get("page", 1), parameters.get("limit", _DEFAULT_LIMIT), filters, number)
+    return ApiRequest(method, parameters.get("page", 1), parameters.get("limit", _DEFAULT_LIMIT), filters, number)
 
 
-def _list_completions(version: Version, asked: Asked) -> Mapping[str, Any]:
-    account, question = asked.account, asked.question
-    page = list_page(account, asked.control.past, version, question, asked.faults)
+def _list_completions(version: Version, call: MethodCall) -> Mapping[str, Any]:
+    account, request = call.account, call.request
+    page = list_page(account, call.control.change_log, version, request, call.faults)
     if account.dialect.missing_is_error:
-        _require_content(account, question.filters, question.page, page.last_page)
-    paging = paging_of(page, told=account.dialect.total, faults=asked.faults)
+        _require_content(account, request.filters, request.page, page.last_page)
+    paging = build_paging(page, with_total=account.dialect.total, faults=call.faults)
     return {"ok": True, "completedtrainings": page.records, "paging": paging}
 
 
 def _require_content(account: Account, filters: Filters, number: int, last_page: int) -> None:
-    if filters.training is not None and not account.knows_training(filters.training):
+    if filters.training is not None and not account.has_training(filters.training):
         raise SandboxError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no training `{filters.training}`.")
-    if filters.user is not None and not account.knows_user(filters.user):
+    if filters.user is not None and not account.has_user(filters.user):
         raise SandboxError(ErrorIdentifier.CONTENT_NOT_FOUND, f"There is no user `{filters.user}`.")
     if number > last_page:
         raise SandboxError(ErrorIdentifier.CONTENT_NOT_FOUND, f"The last page is {last_page}.")
 
 
-def _list_users(asked: Asked) -> Mapping[str, Any]:
-    return {"ok": True, "users": asked.account.users}
+def _list_users(call: MethodCall) -> Mapping[str, Any]:
+    return {"ok": True, "users": call.account.users}
 
 
-def _list_trainings(version: Version, asked: Asked) -> Mapping[str, Any]:
-    return {"ok": True, "trainings": [training.shown(version) for training in asked.account.trainings]}
+def _list_trainings(version: Version, call: MethodCall) -> Mapping[str, Any]:
+    return {"ok": True, "trainings": [training.format_for(version) for training in call.account.trainings]}
 
 
-def _list_job_titles(asked: Asked) -> Mapping[str, Any]:
-    return {"ok": True, "jobtitles": asked.account.job_titles}
+def _list_job_titles(call: MethodCall) -> Mapping[str, Any]:
+    return {"ok": True, "jobtitles": call.account.job_titles}
 
 
-def _list_employee_status(asked: Asked) -> Mapping[str, Any]:
-    account, parameters = asked.account, asked.parameters
-    question = asked_page(asked.question, parameters.get("limit"))
+def _list_employee_status(call: MethodCall) -> Mapping[str, Any]:
+    account, parameters = call.account, call.parameters
+    request = with_default_limit(call.request, parameters.get("limit"))
     page = status_page(
         account,
-        asked.control.past,
-        question,
-        asked.faults,
+        call.control.change_log,
+        request,
+        call.faults,
         people=parameters.get("m_user_ids"),
         trainings=parameters.get("training_ids"),
     )
@@ -160,7 +160,7 @@ def _list_employee_status(asked: Asked) -> Mapping[str, Any]:
             {**employee, "last_completed": [_without_flag(entry) for entry in employee["last_completed"]]}
             for employee in employees
         ]
-    paging = paging_of(page, told=account.dialect.total, faults=asked.faults)
+    paging = build_paging(page, with_total=account.dialect.total, faults=call.faults)
     return {"ok": True, "last_updated": account.now_ms(), "employees": employees, "paging": paging}
 
 
@@ -168,9 +168,9 @@ def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != "is_required"}
 
 
-def _echo(asked: Asked) -> Mapping[str, Any]:
+def _echo(call: MethodCall) -> Mapping[str, Any]:
     """Return the object in the parameter `response` unchanged, even without `ok` (API documentation, api.echo)."""
-    response: dict[str, Any] = asked.parameters["response"]
+    response: dict[str, Any] = call.parameters["response"]
     return response
 
 

@@ -21,7 +21,7 @@ class ParsedNotation(Struct, frozen=True):
     value: str
     parameters: Mapping[str, str]
 
-    def only(self, known: Iterable[str]) -> None:
+    def allow_only(self, known: Iterable[str]) -> None:
         """Raise NotationError if there is a parameter that is not in `known`."""
         allowed = [*known]
         for key in self.parameters:
@@ -29,7 +29,7 @@ class ParsedNotation(Struct, frozen=True):
                 raise NotationError(f"`{self.name}` has no `{key}`; there are {', '.join(allowed)}")
 
 
-def take_apart(text: str) -> ParsedNotation:
+def parse_notation(text: str) -> ParsedNotation:
     """Parse a fault or an edit. Raises NotationError."""
     text = text.strip()
     name = "" if (begin := _NAME.match(text)) is None else begin[0]
@@ -47,7 +47,7 @@ def take_apart(text: str) -> ParsedNotation:
     return ParsedNotation(name, value, parameters)
 
 
-def read_seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Parse a duration, which may be negative, such as `500ms`, `4s`, `5m`, `6h` or `-1d`. Raises NotationError."""
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -55,7 +55,7 @@ def read_seconds(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def read_number(text: str, *, least: int = 1) -> int:
+def parse_number(text: str, *, least: int = 1) -> int:
     """Parse a whole number that is at least `least`. Raises NotationError."""
     try:
         number = int(text)
@@ -66,7 +66,7 @@ def read_number(text: str, *, least: int = 1) -> int:
     return number
 
 
-def read_offset(text: str) -> int:
+def parse_offset(text: str) -> int:
     """Parse a whole number with or without a sign, such as `+1` or `-1`. Raises NotationError."""
     try:
         return int(text)

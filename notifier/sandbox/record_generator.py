@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from notifier.sandbox.records import Record, Twin, date_number
+from notifier.sandbox.records import IdPair, Record, date_number
 
 _GROUP_SHARE = 0.08
 _GROUP_SIZE = (4, 20)
@@ -38,18 +38,18 @@ _ATTACHMENTS = ((_CERTIFICATE,), (_SIGN_IN_SHEET,), (_CERTIFICATE, _SIGN_IN_SHEE
 class Session(Struct, frozen=True):
     """One training session: the fields that its records have in common. The session of a single person has no group.
 
-    `attendants` are the ids of the people who completed it, at least one.
+    `attendees` are the ids of the people who completed it, at least one.
     """
 
-    training: Twin
+    training: IdPair
     date_number: int
     expiry: int | None
     instructor: str | None
-    group: Twin | None
-    attendants: Sequence[str]
+    group: IdPair | None
+    attendees: Sequence[str]
 
 
-class TrainingDepartment:
+class RecordGenerator:
     """Holds sessions for single people or groups, most of them today, others days to months ago, and enters records.
 
     `people` are ids of 24 hexadecimal digits. `next_id` returns a new id for a record or a group session. With the same
@@ -57,32 +57,32 @@ class TrainingDepartment:
     """
 
     def __init__(
-        self, people: Sequence[str], trainings: Sequence[Twin], *, seed: int, next_id: Callable[[], int]
+        self, people: Sequence[str], trainings: Sequence[IdPair], *, seed: int, next_id: Callable[[], int]
     ) -> None:
         if not people or not trainings:
-            raise ValueError("a training department needs people and trainings")
+            raise ValueError("a record generator needs people and trainings")
         self._people = people
         self._trainings = trainings
         self._instructors = people[: 1 + len(people) // _PEOPLE_PER_INSTRUCTOR]
         self._rng = random.Random(seed)  # noqa: S311 - plausible, not secret
         self._next_id = next_id
 
-    def hold_session(self, today: date) -> Session:
+    def generate_session(self, today: date) -> Session:
         """Return a made-up session that is entered on the day `today`, but may be dated earlier."""
         rng = self._rng
         day = today - timedelta(days=self._days_late()) if rng.random() < _LATE_SHARE else today
-        group = Twin.of(self._next_id()) if rng.random() < _GROUP_SHARE else None
+        group = IdPair.from_number(self._next_id()) if rng.random() < _GROUP_SHARE else None
         return Session(
             training=rng.choice(self._trainings),
             date_number=date_number(day),
             expiry=self._expiry(day) if rng.random() < _EXPIRY_SHARE else None,
             instructor=rng.choice(self._instructors) if group or rng.random() < _INSTRUCTOR_SHARE else None,
             group=group,
-            attendants=self._gather() if group else [rng.choice(self._people)],
+            attendees=self._choose_attendees() if group else [rng.choice(self._people)],
         )
 
-    def enter(self, session: Session, user: str, created: int) -> Record:
-        """Return the record of one attendant; `created` is in Unix milliseconds."""
+    def generate_record(self, session: Session, user: str, created: int) -> Record:
+        """Return the record of one attendee; `created` is in Unix milliseconds."""
         rng = self._rng
         return Record(
             id=self._next_id(),
@@ -101,7 +101,7 @@ class TrainingDepartment:
     def _days_late(self) -> int:
         return min(1 + int(self._rng.expovariate(1 / _LATE_DAYS_ON_AVERAGE)), _LATEST_DAYS)
 
-    def _gather(self) -> Sequence[str]:
+    def _choose_attendees(self) -> Sequence[str]:
         return self._rng.sample(self._people, min(len(self._people), self._rng.randint(*_GROUP_SIZE)))
 
     def _expiry(self, day: date) -> int:

@@ -22,14 +22,14 @@ class Override(Enum):
     """The field is left out of the record."""
 
 
-class Twin(Struct, frozen=True):
+class IdPair(Struct, frozen=True):
     """The two ids of one training or group session: 24 hex digits in v1, a number in v2."""
 
     v1: str
     v2: int
 
     @classmethod
-    def of(cls, number: int) -> "Twin":
+    def from_number(cls, number: int) -> "IdPair":
         """Return a v2 id (below 2**32) together with the v1 id that is derived from it."""
         return cls(f"5804f0f70ef50473{number:08x}", number)
 
@@ -57,19 +57,19 @@ class Record(Struct, frozen=True):
 
     id: int
     user: str
-    training: Twin
+    training: IdPair
     created: int
     date_number: int
     expiry: int | None = None
     instructor: str | None = None
-    group: Twin | None = None
+    group: IdPair | None = None
     notes: str = ""
     signature: Mapping[str, Any] | None = None
     files: tuple[Mapping[str, Any], ...] = ()
     overrides: Mapping[str, Any] | None = None
 
 
-def shown(record: Record, version: Version, dialect: Dialect) -> dict[str, Any]:
+def format_record(record: Record, version: Version, dialect: Dialect) -> dict[str, Any]:
     """Return a record in the format of a version of the API, as JSON values."""
     fields = _as_v1(record) if version is Version.V1 else _as_v2(record, dialect)
     if record.overrides is None:

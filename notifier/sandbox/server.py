@@ -17,16 +17,16 @@ from aiohttp.typedefs import Handler, Middleware
 from msgspec import Struct, field
 
 from notifier.sandbox.account import Account
-from notifier.sandbox.auth import RateLimit, RequestPool, Token, authorize, identify
+from notifier.sandbox.auth import RateLimit, RequestLimiter, Token, authorize, find_token
 from notifier.sandbox.control import SandboxControl
 from notifier.sandbox.control_http import PREFIX, add_control
 from notifier.sandbox.errors import ErrorIdentifier, SandboxError
-from notifier.sandbox.faults import ListFault, RequestKind, Sending, SendingFault
-from notifier.sandbox.methods import Asked, Method, documented_methods, question_of
+from notifier.sandbox.faults import ApiRequest, ListFault, Sending, SendingFault
+from notifier.sandbox.methods import Method, MethodCall, build_request, documented_methods
 
 DEFAULT_TOKEN = "sandbox"  # noqa: S105 - protects nothing
-_LARGEST_REQUEST = 65_536
-_PATIENCE_AT_THE_END_SECONDS = 1.0
+_MAX_REQUEST_BYTES = 65_536
+_SHUTDOWN_TIMEOUT_SECONDS = 1.0
 """Seconds that a stopping server waits for answers under way. They are few, so that a hanging answer blocks no test."""
 
 _log = logging.getLogger(__name__)
@@ -62,13 +62,15 @@ def make_app(
     become `server_error`; either way, the request is counted in `app[TRAFFIC]`. Faults that the API itself simulates
     are started and ended through `app[CONTROL]`, or over HTTP under `/control`.
     """
-    app = web.Application(middlewares=[_count, _own_up, *middlewares], client_max_size=_LARGEST_REQUEST)
+    app = web.Application(
+        middlewares=[_count_request, _answer_server_error, *middlewares], client_max_size=_MAX_REQUEST_BYTES
+    )
     app[ACCOUNT] = account
     app[TRAFFIC] = traffic = Traffic()
     app[CONTROL] = control = SandboxControl(account, clock)
     app[TOKENS] = tokens_by_value = {token.value: token for token in tokens}
-    pool = None if rate_limit is None else RequestPool(rate_limit, clock)
-    api = _Api(account, tokens_by_value, pool, traffic, documented_methods(), control)
+    limiter = None if rate_limit is None else RequestLimiter(rate_limit, clock)
+    api = _Api(account, tokens_by_value, limiter, traffic, documented_methods(), control)
     add_control(app, control)
     app.router.add_route("*", "/v1/{method}", api.handle)
     app.router.add_route("*", "/{path:.*}", api.handle)
@@ -81,7 +83,7 @@ async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 0) ->
 
     Raises OSError if the address is not available.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_PATIENCE_AT_THE_END_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -94,35 +96,35 @@ async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 0) ->
 class _Api(Struct, frozen=True):
     account: Account
     tokens: Mapping[str, Token]
-    pool: RequestPool | None
+    limiter: RequestLimiter | None
     traffic: Traffic
     methods: Mapping[str, Method]
     control: SandboxControl
 
     async def handle(self, request: web.Request) -> web.Response:
         pretty = False
-        question, sending = RequestKind("", number=self.control.number()), Sending()
+        api_request, sending = ApiRequest("", number=self.control.next_request_number()), Sending()
         try:
             method = self._find_method(request)
             data = await _read_request(request)
             pretty = data.get("pretty") is True
-            self._admit(method, data)
-            parameters = method.read(data)
-            question = question_of(method.name, parameters, question.number)
-            faults = self.control.faults_of(question)
+            self._check_access(method, data)
+            parameters = method.parse_parameters(data)
+            api_request = build_request(method.name, parameters, api_request.number)
+            faults = self.control.select_faults(api_request)
             for fault in faults:
                 if isinstance(fault, SendingFault):
-                    sending = fault.send(sending)
-                    fault.refuse()
-            of_the_list = [fault for fault in faults if isinstance(fault, ListFault)]
-            answer = method.answer(Asked(self.account, self.control, question, parameters, of_the_list))
+                    sending = fault.change_sending(sending)
+                    fault.raise_refusal()
+            list_faults = [fault for fault in faults if isinstance(fault, ListFault)]
+            answer = method.answer(MethodCall(self.account, self.control, api_request, parameters, list_faults))
         except SandboxError as error:
             self.traffic.errors[error.identifier] += 1
             answer = error.answer()
         response = _respond(answer, sending, pretty=pretty, now_ms=self.account.now_ms())
-        self.control.computed(question)
-        if sending.delay:
-            await asyncio.sleep(sending.delay)
+        self.control.run_waiting_edits(api_request)
+        if sending.delay_seconds:
+            await asyncio.sleep(sending.delay_seconds)
         return response
 
     def _find_method(self, request: web.Request) -> Method:
@@ -133,10 +135,10 @@ class _Api(Struct, frozen=True):
             raise SandboxError(ErrorIdentifier.REQUEST_METHOD_INVALID, f"Use GET or POST, not {request.method}.")
         return method
 
-    def _admit(self, method: Method, data: Mapping[str, Any]) -> None:
-        token = identify(self.tokens, data)
-        if self.pool is not None:
-            self.pool.draw()
+    def _check_access(self, method: Method, data: Mapping[str, Any]) -> None:
+        token = find_token(self.tokens, data)
+        if self.limiter is not None:
+            self.limiter.count_request()
         authorize(token, method.name)
 
 
@@ -155,14 +157,14 @@ async def _read_request(request: web.Request) -> dict[str, Any]:
 
 
 def _respond(answer: Mapping[str, Any], sending: Sending, *, pretty: bool, now_ms: int) -> web.Response:
-    date = {hdrs.DATE: formatdate(now_ms / 1000 + sending.date_off, usegmt=True)}
+    date = {hdrs.DATE: formatdate(now_ms / 1000 + sending.date_offset_seconds, usegmt=True)}
     if sending.status != HTTPStatus.OK:
         return web.Response(
             text="<html>Bad Gateway</html>", status=sending.status, content_type="text/html", headers=date
         )
     body = orjson.dumps(answer, option=orjson.OPT_INDENT_2 if pretty else None)
     return web.Response(
-        body=body[: len(body) // 2] if sending.cut_off else body,
+        body=body[: len(body) // 2] if sending.is_cut_off else body,
         content_type="application/json",
         charset="utf-8",
         headers=date,
@@ -170,14 +172,14 @@ def _respond(answer: Mapping[str, Any], sending: Sending, *, pretty: bool, now_m
 
 
 @web.middleware
-async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if not _is_for_control(request):
+async def _count_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if not _is_control_request(request):
         request.app[TRAFFIC].requests[request.path.rpartition("/")[2]] += 1
     return await handler(request)
 
 
 @web.middleware
-async def _own_up(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_server_error(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer unexpected exceptions with the API's own `server_error`."""
     try:
         return await handler(request)
@@ -190,5 +192,5 @@ async def _own_up(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _respond(error.answer(), Sending(), pretty=False, now_ms=request.app[ACCOUNT].now_ms())
 
 
-def _is_for_control(request: web.Request) -> bool:
+def _is_control_request(request: web.Request) -> bool:
     return request.path == PREFIX or request.path.startswith(f"{PREFIX}/")

@@ -11,7 +11,7 @@ Order = Callable[[Record], int]
 
 _TIE_BITS = 64
 _TIE_MASK = (1 << _TIE_BITS) - 1
-_SORT_FROM = 1 / 16
+_RESORT_SHARE = 1 / 16
 """If new records are at least this share of the list, sorting everything is faster than inserting each of them."""
 
 
@@ -24,13 +24,13 @@ def shuffled_ties(seed: int) -> Order:
     """Return a sort key by completion date that is random among equal dates and depends on `seed`."""
 
     def place(record: Record) -> int:
-        return record.date_number << _TIE_BITS | scrambled(record.id + seed * 0x9E3779B97F4A7C15)
+        return record.date_number << _TIE_BITS | scramble(record.id + seed * 0x9E3779B97F4A7C15)
 
     return place
 
 
 @lru_cache(maxsize=2**16)
-def scrambled(number: int) -> int:
+def scramble(number: int) -> int:
     """Map a 64-bit number one-to-one to another that looks random (the final step of SplitMix64).
 
     Results are cached, because a fault that chooses records maps the ids of the whole list for each request.
@@ -41,7 +41,7 @@ def scrambled(number: int) -> int:
     return number ^ number >> 31
 
 
-class Shelf:
+class SortedRecords:
     """Records in the order of the list, top first."""
 
     def __init__(self, order: Order) -> None:
@@ -63,7 +63,7 @@ class Shelf:
 
     def add_many(self, records: Sequence[Record]) -> None:
         """Insert records at their places; efficient for few and for many."""
-        if len(records) < len(self) * _SORT_FROM:
+        if len(records) < len(self) * _RESORT_SHARE:
             for record in records:
                 self.add(record)
         else:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from notifier.sandbox.fixtures import build_account
-from notifier.sandbox.records import Twin
+from notifier.sandbox.records import IdPair
 from tests.support.program import Program, served
 from tests.support.servers import serving
 from tests.support.waiting import until
@@ -54,7 +54,7 @@ async def test_a_delivery_that_failed_once_is_told_from_its_detection_to_its_end
         program.configure(api, hesitant.url)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
-        key = str(account.add(user=account.users[0]["id"], training=Twin.of(1046)).id)
+        key = str(account.add(user=account.users[0]["id"], training=IdPair.from_number(1046)).id)
         await until(lambda: hesitant.statuses == [500, 204])
         await program.until_status(lambda it: it["destinations"]["hr"]["delivered"] == 1)
         by_the_daemon = await ask(program, f"/v1/records/{key}")

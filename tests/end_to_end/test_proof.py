@@ -8,7 +8,7 @@ import pytest
 from notifier.sandbox.account import Account
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account, documented_account
-from notifier.sandbox.records import Dialect, Twin, Version
+from notifier.sandbox.records import Dialect, IdPair, Version
 from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
@@ -122,4 +122,4 @@ async def test_events_print_as_they_were_sent(program: Program, receiver: Receiv
 
 def add_today(account: Account) -> int:
     """Enter a record on top of the list; return its id."""
-    return account.add(user=account.users[0]["id"], training=Twin.of(1046)).id
+    return account.add(user=account.users[0]["id"], training=IdPair.from_number(1046)).id

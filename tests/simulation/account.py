@@ -10,7 +10,7 @@ import orjson
 
 from notifier.clock import iso_utc
 from notifier.kpa.v1_keys import key_without_id
-from notifier.sandbox.records import Dialect, Record, Twin, Version, shown
+from notifier.sandbox.records import Dialect, IdPair, Record, Version, format_record
 
 _DIALECT = Dialect()
 
@@ -64,9 +64,9 @@ def user_id(number: int) -> str:
     return f"5e580f0cb780600088{number:06x}"
 
 
-def training(number: int) -> Twin:
+def training(number: int) -> IdPair:
     """Return a training."""
-    return Twin.of(1000 + number)
+    return IdPair.from_number(1000 + number)
 
 
 def day_text(date_number: int) -> str:
@@ -180,7 +180,7 @@ class Account:
         key = (id(record), version, absent, id_shift)
         found = self._json.get(key)
         if found is None:
-            fields: dict[str, Any] = shown(record, version, _DIALECT)
+            fields: dict[str, Any] = format_record(record, version, _DIALECT)
             for name in absent:
                 fields.pop(name, None)
             if id_shift and "id" in fields:

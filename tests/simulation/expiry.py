@@ -24,7 +24,7 @@ from notifier.facts import ListedEnd, PersonField, TrainingFacts, months_later
 from notifier.kpa.employee_status import StatusPage
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.versions import API_VERSIONS
-from notifier.sandbox.records import Dialect, Record, Version, date_number, shown
+from notifier.sandbox.records import Dialect, Record, Version, date_number, format_record
 from notifier.store.database import Database
 from notifier.store.tables import names, records, sources
 from notifier.store.tables.names import NameList, PersonName
@@ -357,7 +357,7 @@ class ExpiryWorld:
 
 
 def _completion(record: Record) -> Completion:
-    (found,), _ = API_VERSIONS["v2"].parse([shown(record, Version.V2, Dialect())])
+    (found,), _ = API_VERSIONS["v2"].parse([format_record(record, Version.V2, Dialect())])
     return found
 
 

@@ -17,7 +17,7 @@ from notifier.cli.parameter_types import LISTEN, RATE, Address
 from notifier.config import TcpAddress
 from notifier.daemon.signals import stop_on_signal
 from notifier.sandbox import CONTROL, DEFAULT_TOKEN, Account, Growth, RateLimit, build_account, make_app, serve
-from notifier.sandbox.control import read_fault
+from notifier.sandbox.control import parse_fault
 from notifier.sandbox.control_http import describe
 from notifier.sandbox.fault_kinds import FAULT_KINDS
 from notifier.sandbox.notation import NotationError
@@ -33,7 +33,7 @@ class FaultType(click.ParamType[str]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text unchanged if it is a valid fault, else fail like click's own types."""
         try:
-            read_fault(str(value))
+            parse_fault(str(value))
         except NotationError as error:
             self.fail(str(error), param, ctx)
         return str(value)

@@ -9,7 +9,7 @@ async def test_entry_behind_the_reading_place_of_two_scans_is_told_each_time(wor
     await world.open(5000)
     entered = []
     for _ in range(2):
-        world.control.ambush(lambda: entered.append(world.enter(like=world.at(1500))), "page=4,limit=1000")
+        world.control.run_during_answer(lambda: entered.append(world.enter(like=world.at(1500))), "page=4,limit=1000")
         await world.sweep()
         assert await world.told_after(5) == created(*entered)
     assert len(entered) == 2
@@ -20,7 +20,7 @@ async def test_deletion_behind_the_reading_place_of_two_scans_is_told_each_time(
     await world.open(5000)
     expected: list[str] = []
     for _ in range(2):
-        world.control.ambush(lambda: expected.append(world.delete(world.at(1500))), "page=4,limit=1000")
+        world.control.run_during_answer(lambda: expected.append(world.delete(world.at(1500))), "page=4,limit=1000")
         await world.sweep()
         assert await world.told_after(REMOVAL) == expected
     assert len(expected) == 2

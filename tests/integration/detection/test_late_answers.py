@@ -34,7 +34,7 @@ async def test_late_head_page_does_not_bring_a_deleted_record_back(world: World)
     await world.open(3000, poll_interval="10m")
     doomed = world.at(30)
     expected: list[str] = []
-    world.control.ambush(lambda: expected.append(world.delete(doomed)), "page=1,limit=100")
+    world.control.run_during_answer(lambda: expected.append(world.delete(doomed)), "page=1,limit=100")
     world.control.begin("late:20s,page=1,limit=100,times=1")
     poll = asyncio.create_task(world.poll())
     await world.seconds(1)
@@ -54,7 +54,7 @@ async def test_record_moved_behind_a_scan_to_another_person_and_date_is_updated_
         person = world.at(2).user if world.at(2).user != moved.user else world.at(60).user
         expected.append(world.edit(moved, user=person, date_number=other.date_number))
 
-    world.control.ambush(move, "page=4,limit=1000")
+    world.control.run_during_answer(move, "page=4,limit=1000")
     mark = world.mark()
     await world.sweep()
     assert await world.told_after(REMOVAL) in ([], expected)

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from notifier.events import without_private_content
 from notifier.sandbox import Dialect, Record
-from notifier.sandbox.records import Version, shown
+from notifier.sandbox.records import Version, format_record
 from tests.support.clocks import FakeClock
 from tests.support.watched_source import Asked, Station, bad_gateway, cut_off, refuse
 
@@ -201,7 +201,7 @@ class ThreeNets(RuleBasedStateMachine):
         rows = await self.station.query("SELECT key, record FROM records WHERE removed_at IS NULL")
         stored = {key: json.loads(record) for key, record in rows}
         version = Version(self.version)
-        shows = {key: shown(record, version, self.account.dialect) for key, record in existing.items()}
+        shows = {key: format_record(record, version, self.account.dialect) for key, record in existing.items()}
         assert stored == {
             key: json.loads(without_private_content(json.dumps(record).encode())) for key, record in shows.items()
         }

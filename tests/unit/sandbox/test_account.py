@@ -9,15 +9,15 @@ from notifier.sandbox import (
     Account,
     Dialect,
     Filters,
+    IdPair,
     Override,
     Record,
-    Twin,
     Version,
     documented_account,
     synthetic_account,
 )
 
-CRANE, LADDER = Twin.of(2046), Twin.of(2047)
+CRANE, LADDER = IdPair.from_number(2046), IdPair.from_number(2047)
 ANNA, BORIS = "5e580f0cb780600088bd2c11", "5e580f0db780600088bd2ca6"
 NOW = 1_790_000_000_000
 
@@ -49,12 +49,12 @@ class ListedAsDocumented(RuleBasedStateMachine):
         return sorted(self.model)[index % len(self.model)]
 
     @rule(date=dates, user=people, training=trainings)
-    def add(self, date: int, user: str, training: Twin) -> None:
+    def add(self, date: int, user: str, training: IdPair) -> None:
         record = self.account.add(user=user, training=training, date_number=date)
         self.model[record.id] = record
 
     @rule(several=st.lists(st.tuples(dates, people, trainings), max_size=40))
-    def add_many(self, several: list[tuple[int, str, Twin]]) -> None:
+    def add_many(self, several: list[tuple[int, str, IdPair]]) -> None:
         records = [
             Record(self.account.next_id(), user, training, NOW, date, files=({"name": "a.pdf"},) * (index % 2))
             for index, (date, user, training) in enumerate(several)
@@ -64,7 +64,7 @@ class ListedAsDocumented(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(index=indexes, date=dates, user=people, training=trainings)
-    def edit(self, index: int, date: int, user: str, training: Twin) -> None:
+    def edit(self, index: int, date: int, user: str, training: IdPair) -> None:
         record_id = self.any_id(index)
         self.model[record_id] = self.account.edit(record_id, date_number=date, user=user, training=training)
 
@@ -152,17 +152,17 @@ def test_people_and_trainings_are_known_by_name_or_by_their_records() -> None:
     account = documented_account()
     derrick = account.users[0]["id"]
     added = account.add(user="0" * 24, training=LADDER)
-    known = [account.knows_user(derrick), account.knows_user("0" * 24), account.knows_training(LADDER.v1)]
+    known = [account.has_user(derrick), account.has_user("0" * 24), account.has_training(LADDER.v1)]
     account.remove(added.id)
     assert known == [True, True, True]
-    assert account.knows_user(derrick)
-    assert not account.knows_user("0" * 24)
-    assert not account.knows_training(LADDER.v1)
-    assert account.knows_training(1035)
+    assert account.has_user(derrick)
+    assert not account.has_user("0" * 24)
+    assert not account.has_training(LADDER.v1)
+    assert account.has_training(1035)
 
 
 def test_both_versions_show_twins_of_one_record() -> None:
-    group = Twin.of(1050)
+    group = IdPair.from_number(1050)
     account = account_of(
         Record(9, ANNA, CRANE, NOW, 20200227, expiry=20210101, instructor=BORIS, group=group, notes="ok")
     )

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from notifier.sandbox import CONTROL, TRAFFIC, Account, Record, SandboxControl, make_app, serve, synthetic_account
 from notifier.sandbox.account import Filters
 from notifier.sandbox.edits import EditError
-from notifier.sandbox.faults import RequestKind
+from notifier.sandbox.faults import ApiRequest
 from notifier.sandbox.notation import NotationError
 from notifier.sandbox.records import date_number, day_of
 
@@ -41,16 +41,16 @@ def control(account: Account, clock: Clock) -> SandboxControl:
     return SandboxControl(account, clock)
 
 
-def meets(control: SandboxControl, *questions: RequestKind) -> list[bool]:
-    return [bool(control.faults_of(question)) for question in questions]
+def meets(control: SandboxControl, *questions: ApiRequest) -> list[bool]:
+    return [bool(control.select_faults(question)) for question in questions]
 
 
-PAGE_1 = RequestKind(V2)
-PAGE_4 = RequestKind(V2, page=4, limit=1000)
-COUNT = RequestKind(V2, limit=1)
-PRECISE = RequestKind(V2, filters=Filters(user="5e580f0cb780600088bd2c11"))
-NAMES = RequestKind("users.list")
-OLD_PAGE_1 = RequestKind("completedtrainings.list")
+PAGE_1 = ApiRequest(V2)
+PAGE_4 = ApiRequest(V2, page=4, limit=1000)
+COUNT = ApiRequest(V2, limit=1)
+PRECISE = ApiRequest(V2, filters=Filters(user="5e580f0cb780600088bd2c11"))
+NAMES = ApiRequest("users.list")
+OLD_PAGE_1 = ApiRequest("completedtrainings.list")
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ OLD_PAGE_1 = RequestKind("completedtrainings.list")
         ("method=completedtrainings.v2.list,page=1,of=list", [PAGE_1]),
     ],
 )
-def test_a_scope_is_for_some_requests(control: SandboxControl, scope: str, met: list[RequestKind]) -> None:
+def test_a_scope_is_for_some_requests(control: SandboxControl, scope: str, met: list[ApiRequest]) -> None:
     control.begin(f"empty:{scope}")
     every = [PAGE_1, PAGE_4, COUNT, PRECISE, NAMES, OLD_PAGE_1]
-    assert [question for question in every if control.faults_of(question)] == met
+    assert [question for question in every if control.select_faults(question)] == met
 
 
 def test_a_scope_counts_requests(control: SandboxControl) -> None:
@@ -91,7 +91,7 @@ def test_a_scope_has_its_time(control: SandboxControl, clock: Clock) -> None:
 
 def test_faults_end_one_by_one_or_all(control: SandboxControl) -> None:
     first, second = control.begin("empty"), control.begin("halved")
-    control.ambush(lambda: None, "page=1")
+    control.run_during_answer(lambda: None, "page=1")
     control.end(first)
     assert control.running()[0] is second
     control.end()
@@ -100,15 +100,15 @@ def test_faults_end_one_by_one_or_all(control: SandboxControl) -> None:
 
 def test_an_ambush_happens_once_for_its_request(control: SandboxControl) -> None:
     done: list[int] = []
-    control.ambush(lambda: done.append(1), "page=4")
+    control.run_during_answer(lambda: done.append(1), "page=4")
     for question in (PAGE_1, PAGE_4, PAGE_4):
-        control.computed(question)
+        control.run_waiting_edits(question)
     assert done == [1]
 
 
 def test_an_ambush_that_cannot_be_made_is_no_fault_of_the_answer(control: SandboxControl) -> None:
     control.edit("delete:#1,page=4")
-    control.computed(PAGE_4)
+    control.run_waiting_edits(PAGE_4)
 
 
 def made(control: SandboxControl, text: str) -> list[Record]:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientPayloadError
 
 from notifier.sandbox import CONTROL, Dialect, SandboxControl, make_app, serve, synthetic_account
-from notifier.sandbox.control import read_fault
+from notifier.sandbox.control import parse_fault
 from notifier.sandbox.fault_kinds import FAULT_KINDS
 from notifier.sandbox.notation import NotationError
 from tests.unit.sandbox.conftest import Caller
@@ -250,8 +250,8 @@ async def test_faults_are_combined(sandbox: Sandbox) -> None:
 def test_each_fault_is_read_as_it_is_shown(kind: str) -> None:
     example = {"DURATION": "5s", "WHICH": "#1500+#1501", "N": "500", "NAME": "server_error", "": ""}
     value = example[FAULT_KINDS[kind].value]
-    fault, scope = read_fault(f"{kind}:{value}," if value else kind)
-    assert fault == FAULT_KINDS[kind].read(value)
+    fault, scope = parse_fault(f"{kind}:{value}," if value else kind)
+    assert fault == FAULT_KINDS[kind].parse(value)
     assert scope.method == "completedtrainings"
 
 
@@ -259,10 +259,10 @@ def test_each_fault_is_read_as_it_is_shown(kind: str) -> None:
 def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
     if FAULT_KINDS[kind].value and not FAULT_KINDS[kind].default:
         with pytest.raises(NotationError, match="needs a value"):
-            read_fault(f"{kind},times=1")
+            parse_fault(f"{kind},times=1")
         return
-    assert read_fault(f"{kind},times=1,for=2s") == read_fault(f"{kind}:times=1,for=2s")
-    assert read_fault(f"{kind},times=1")[1].times == 1
+    assert parse_fault(f"{kind},times=1,for=2s") == parse_fault(f"{kind}:times=1,for=2s")
+    assert parse_fault(f"{kind},times=1")[1].times == 1
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
 )
 def test_what_is_written_wrong_is_told(text: str, problem: str) -> None:
     with pytest.raises(NotationError, match=problem.replace("+", r"\+")):
-        read_fault(text)
+        parse_fault(text)
 
 
 async def test_faults_of_the_list_of_who_is_current(sandbox: Sandbox) -> None:

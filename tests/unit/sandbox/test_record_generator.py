@@ -38,7 +38,7 @@ def test_both_examples_together_make_one_account_for_both_versions(sample: Sampl
     ("version", "name"), [(Version.V1, "trainings.list.v1.json"), (Version.V2, "trainings.v2.list.json")]
 )
 def test_the_documented_trainings_are_among_those_of_the_account(version: Version, name: str, sample: Sample) -> None:
-    shown = [training.shown(version) for training in documented_account().trainings]
+    shown = [training.format_for(version) for training in documented_account().trainings]
     assert [training for training in shown if training in sample(name)["trainings"]] == sample(name)["trainings"]
 
 

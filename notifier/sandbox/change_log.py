@@ -17,7 +17,7 @@ class _Change(Struct, frozen=True):
     after: Record | None
 
 
-class AccountPast:
+class ChangeLog:
     """Keeps the last 100,000 changes of an account since this object was created. `clock` returns monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float]) -> None:
@@ -25,7 +25,7 @@ class AccountPast:
         self._clock = clock
         self._changes: deque[_Change] = deque(maxlen=_CHANGES_KEPT)
         self._deleted: dict[int, Record] = {}
-        account.on_change(self._note)
+        account.on_change(self._record_change)
 
     def records(self, seconds_ago: float) -> list[Record]:
         """Return the records as they were `seconds_ago`, in the order of the list."""
@@ -47,7 +47,7 @@ class AccountPast:
         """Return each deleted record as it was last, by id, in the order of deletion."""
         return dict(self._deleted)
 
-    def _note(self, before: Record | None, after: Record | None) -> None:
+    def _record_change(self, before: Record | None, after: Record | None) -> None:
         self._changes.append(_Change(self._clock(), before, after))
         if after is not None:
             self._deleted.pop(after.id, None)
