@@ -1,6 +1,6 @@
-"""A simulated KPA Flex API, with an account and the documented methods in both versions.
+"""A simulated KPA Flex API: an account, and the documented methods in both versions.
 
-Of the rest of the notifier, it imports only `facts`. To serve an account:
+This package imports only `facts` from the rest of the notifier. To serve an account:
 
     account = build_account(records=5_000)
     async with serve(make_app(account)) as base_url:

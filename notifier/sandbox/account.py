@@ -30,7 +30,7 @@ class Filters(Struct, frozen=True):
 
 
 class AccountPage(Struct, frozen=True):
-    """One page: its records as JSON values, the number of the last page (at least 1), and of all matching records."""
+    """One page of a list: `records` as JSON values, and the list's last page (at least 1) and number of records."""
 
     records: list[dict[str, Any]]
     last_page: int
@@ -38,7 +38,7 @@ class AccountPage(Struct, frozen=True):
 
 
 Listener = Callable[[Record | None, Record | None], None]
-"""Called with each change of a record: its form before (None: it is new) and after (None: it is deleted)."""
+"""Called with a record before its change (None: it is new) and after its change (None: it is deleted)."""
 
 
 def system_now_ms() -> int:
@@ -51,9 +51,9 @@ class Account:
 
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
-    clock in Unix milliseconds; it gives the dates of new records and of the API's answers. `dialect` may be replaced at
-    any time. `status_ends` holds the last valid days (`yyyymmdd`, by person id and v2 training id) that only the
-    employee status list shows, for example of trainings without a rolling schedule.
+    clock in Unix milliseconds, for the dates of new records and of the API's answers. `dialect` may be replaced at any
+    time. `status_ends` holds expiry dates (`yyyymmdd`, by person id and v2 training id) that only the employee status
+    list shows, for example for trainings without a rolling schedule.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Account:
 
     @property
     def order(self) -> Order:
-        """The sort key of the list: a number for each record, with the highest at the top."""
+        """The function that returns a record's sort key. The record with the highest key is at the top of the list."""
         return self._order
 
     def on_change(self, listener: Listener) -> None:
-        """Call `listener` after every change from now on."""
+        """Call `listener` after every later change of a record."""
         self._listeners.append(listener)
 
     def __len__(self) -> int:
@@ -96,18 +96,18 @@ class Account:
         return iter(self._all)
 
     def get(self, record_id: int) -> Record:
-        """Return the record with this v2 id. Raises KeyError if there is none."""
+        """Return the record with a v2 id. Raises KeyError if no record has this id."""
         return self._by_id[record_id]
 
     def next_id(self) -> int:
-        """Return a new id, higher than the id of every record so far."""
+        """Return a new v2 id, higher than all ids before it."""
         self._last_id += 1
         return self._last_id
 
     def add(self, *, user: str, training: IdPair, **fields: Any) -> Record:
-        """Enter one completion and return it.
+        """Enter one completion and return its record.
 
-        `fields` are fields of `Record`. By default, `id` is a new one, `created` is now, and `date_number` is today
+        `fields` are fields of `Record`. By default, `id` is a new id, `created` is now, and `date_number` is today
         (UTC).
         """
         now = self.now_ms()
@@ -119,7 +119,7 @@ class Account:
         return record
 
     def add_many(self, records: Iterable[Record]) -> None:
-        """Enter records, in any order. Raises ValueError and enters none if an id already exists."""
+        """Enter records, in any order. Raises ValueError, and enters no record, if an id already exists."""
         batch = {}
         by_user = defaultdict(list)
         by_training = defaultdict(list)
@@ -140,14 +140,14 @@ class Account:
             self._notify_listeners(None, record)
 
     def edit(self, record_id: int, **changes: Any) -> Record:
-        """Change fields of a record (except its id) and return the changed record. Raises KeyError if there is none."""
+        """Change fields of a record (not its id), and return the changed record. Raises KeyError if there is none."""
         edited = replace(self._by_id[record_id], **changes, id=record_id)
         self.remove(record_id)
         self.add_many([edited])
         return edited
 
     def remove(self, record_id: int) -> Record:
-        """Delete a record and return it. Raises KeyError if there is none."""
+        """Delete a record and return it. Raises KeyError if it does not exist."""
         record = self._by_id.pop(record_id)
         self._all.remove(record)
         self._records_of_user(record.user).remove(record)

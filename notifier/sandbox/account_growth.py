@@ -1,4 +1,4 @@
-"""Makes an account grow while it is being read."""
+"""Adds records to an account while clients read it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from notifier.sandbox.record_generator import RecordGenerator
 from notifier.sandbox.records import Record, day_of
 
 _SHORTEST_PAUSE_SECONDS = 0.01
-"""The shortest pause in seconds between two additions; at high rates several records are added at a time."""
+"""The shortest pause between two additions. At high rates, several records are added at once."""
 
 
 class Growth:
-    """Adds realistic records to an account: most of them dated today, others days to months ago, some as a group.
+    """Adds realistic records to an account: most of them dated today, some days to months ago, some of group sessions.
 
-    The same `seed` gives the same records, except for their times, which are from the account's clock. Raises
-    ValueError if the account has no people or no trainings.
+    The same `seed` gives the same records, except for their times, which the account's clock gives. Raises ValueError
+    if the account has no people or no trainings.
     """
 
     def __init__(self, account: Account, *, seed: int = 0) -> None:
@@ -30,7 +30,7 @@ class Growth:
         self._entries = self._generate_records()
 
     def grow(self, records: int = 1) -> list[Record]:
-        """Add this many records now and return them."""
+        """Add a number of records now and return them."""
         added = list(islice(self._entries, records))
         self._account.add_many(added)
         return added

@@ -1,4 +1,4 @@
-"""Tokens and the rate limit, which decide whether a request is allowed."""
+"""The tokens and the rate limit of the simulated API, which decide whether a request is allowed."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from notifier.sandbox.errors import ErrorIdentifier, SandboxError
 
 
 class Token(Struct, frozen=True):
-    """One of the customer's tokens; `methods` are the names of the methods that it may call (None: all)."""
+    """A token of the customer; `methods` are the names of the methods that it may call (None: all methods)."""
 
     value: str
     active: bool = True
@@ -19,9 +19,9 @@ class Token(Struct, frozen=True):
 
 
 class RateLimit(Struct, frozen=True):
-    """The rate limit. After more than `requests` within `window` seconds, every request fails for `penalty` seconds.
+    """The rate limit: after more than `requests` within `window` seconds, every request fails for `penalty` seconds.
 
-    The defaults are the documented ones (KPA Flex API documentation, API tokens, rate limit).
+    The defaults are the limits in the KPA Flex API documentation (API tokens, rate limit).
     """
 
     requests: int = 80
@@ -30,7 +30,7 @@ class RateLimit(Struct, frozen=True):
 
 
 class RequestLimiter:
-    """The requests that all tokens of the customer together may still make; `clock` returns monotonic seconds."""
+    """Applies the rate limit to the requests of all tokens together; `clock` returns monotonic seconds."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
         self._limit = limit
@@ -39,7 +39,7 @@ class RequestLimiter:
         self._blocked_until = clock()
 
     def count_request(self) -> None:
-        """Take one request out of the pool. Raises SandboxError if there are too many."""
+        """Count a request. Raises SandboxError if the rate limit is exceeded."""
         now = self._clock()
         if now < self._blocked_until:
             raise _rate_limit_error()
@@ -52,12 +52,12 @@ class RequestLimiter:
 
 
 def _rate_limit_error() -> SandboxError:
-    """Return the error for too many requests, without a description, as in the documented example."""
+    """Return the error for an exceeded rate limit. As in the documented example, it has no description."""
     return SandboxError(ErrorIdentifier.RATE_LIMIT_EXCEEDED)
 
 
 def find_token(tokens: Mapping[str, Token], request: Mapping[str, Any]) -> Token:
-    """Return the token that a request carries. Raises SandboxError if it carries no token of the customer."""
+    """Return the token of a request. Raises SandboxError if the request has no token, or an unknown one."""
     value = request.get("token")
     if value is None or value == "":
         raise SandboxError(ErrorIdentifier.TOKEN_MISSING, "The request has no token.")
@@ -67,7 +67,7 @@ def find_token(tokens: Mapping[str, Token], request: Mapping[str, Any]) -> Token
 
 
 def authorize(token: Token, method: str) -> None:
-    """Check that a token may call a method now. Raises SandboxError if it may not."""
+    """Raise SandboxError if a token may not call a method now."""
     if not token.active:
         raise SandboxError(ErrorIdentifier.TOKEN_INACTIVE, "The token has been deactivated.")
     if not token.account_active:

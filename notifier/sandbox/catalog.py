@@ -35,8 +35,8 @@ JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
 class Training(Struct, frozen=True):
     """One training of the account.
 
-    `created` is in Unix milliseconds. If `v1` or `v2` is given, that version of the API shows it unchanged, instead of
-    an object made from the other fields.
+    `created` is in Unix milliseconds. `v1` and `v2`, if given, are the JSON objects that this version of the API shows.
+    Without them, the objects are made from the other fields.
     """
 
     ids: IdPair
@@ -48,7 +48,7 @@ class Training(Struct, frozen=True):
     v2: Mapping[str, Any] | None = None
 
     def format_for(self, version: Version) -> Mapping[str, Any]:
-        """Return the training as `trainings.list` or `trainings.v2.list` would show it."""
+        """Return the training in the format of `trainings.list` (v1) or `trainings.v2.list`."""
         if version is Version.V1:
             return self.v1 or {
                 "id": self.ids.v1,
@@ -74,9 +74,10 @@ class Training(Struct, frozen=True):
 
 
 def make_user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
-    """Return a person in the format of `users.list`; `number` distinguishes namesakes, `created` is in Unix ms.
+    """Return a person in the format of `users.list`; `created` is in Unix milliseconds.
 
-    The number also decides the job, the field office and the line of business. One person in 23 has left the company.
+    `number` distinguishes people with the same name. It also decides the job, the field office and the line of
+    business, and which people have left the company (one in 23).
     """
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {

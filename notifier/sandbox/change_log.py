@@ -1,4 +1,4 @@
-"""The history of an account: the list at an earlier time, and the deleted records as they were last."""
+"""The log of changes to an account, from which earlier states and deleted records are restored."""
 
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class _Change(Struct, frozen=True):
 
 
 class ChangeLog:
-    """Keeps the last 100,000 changes of an account since this object was created. `clock` returns monotonic seconds."""
+    """Records the changes of an account and keeps the last 100,000 of them. `clock` returns monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float]) -> None:
         self._account = account
@@ -28,13 +28,13 @@ class ChangeLog:
         account.on_change(self._record_change)
 
     def records(self, seconds_ago: float) -> list[Record]:
-        """Return the records as they were `seconds_ago`, in the order of the list."""
+        """Return the records of the account as they were `seconds_ago`, in the order of the list."""
         since = self._clock() - seconds_ago
         forms: dict[int, Record | None] = {}
         for change in reversed(self._changes):
             if change.at <= since:
                 break
-            # Changes come newest first, so that the oldest change of a record overwrites the others.
+            # Changes are read newest first, so that the oldest change of a record overwrites its newer ones.
             for record in filter(None, (change.after, change.before)):
                 forms[record.id] = change.before
         unchanged = [record for record in self._account.records() if record.id not in forms]
@@ -44,7 +44,7 @@ class ChangeLog:
         return sorted([*unchanged, *former], key=self._account.order, reverse=True)
 
     def deleted(self) -> dict[int, Record]:
-        """Return each deleted record as it was last, by id, in the order of deletion."""
+        """Return the deleted records by id, in the order of deletion, each as it was before its deletion."""
         return dict(self._deleted)
 
     def _record_change(self, before: Record | None, after: Record | None) -> None:

@@ -1,4 +1,4 @@
-"""Starts and ends faults while the simulated API runs, and edits the account while an answer is being sent."""
+"""Starts and ends faults of the running simulated API, and edits its account, also while an answer is being sent."""
 
 import itertools
 import logging
@@ -19,15 +19,15 @@ from notifier.sandbox.records import Record
 _log = logging.getLogger(__name__)
 
 COMPLETIONS = "completedtrainings"
-"""The prefix of the names of the methods that list completions."""
+"""The prefix that the names of all methods that list completions have."""
 
 
 class Scope(Struct, frozen=True):
-    """The requests that a fault or edit applies to; by default all requests for completions, without an end.
+    """The requests that a fault or edit applies to; by default all requests for completions, for ever.
 
-    `method` is the prefix of the method's name (empty: all methods). With `page`, `limit` or `kind`, only requests with
-    that value match. Of the matching requests, every `every`-th is selected, up to `times` requests. The scope is
-    active after `after` seconds, for `lasts` seconds.
+    `method` is the prefix of the method's name (empty: all methods). With `page`, `limit` or `purpose`, only requests
+    with that value match. Of the matching requests, every `every`-th is selected, up to `times` requests. The scope is
+    active after `after` seconds, for `lasts` seconds (None: for ever).
     """
 
     method: str = COMPLETIONS
@@ -40,7 +40,7 @@ class Scope(Struct, frozen=True):
     lasts: float | None = None
 
     def matches(self, request: ApiRequest) -> bool:
-        """Return whether a request matches the scope. Pure."""
+        """Return whether a request matches the scope, regardless of the time."""
         return (
             request.method.startswith(self.method)
             and self.page in {None, request.page}
@@ -49,16 +49,19 @@ class Scope(Struct, frozen=True):
         )
 
     def is_active(self, elapsed: float) -> bool:
-        """Return whether the scope is active `elapsed` seconds after its fault or edit was started. Pure."""
+        """Return whether the scope is active `elapsed` seconds after its fault or edit was started."""
         return self.after <= elapsed and (self.lasts is None or elapsed < self.after + self.lasts)
 
     def is_over(self, elapsed: float, selected: int) -> bool:
-        """Return whether no further request can be selected. Pure."""
+        """Return whether no further request can be selected after `elapsed` seconds and `selected` requests."""
         return (self.lasts is not None and elapsed >= self.after + self.lasts) or selected == self.times
 
 
 class ActiveEffect(Struct):
-    """An active fault or waiting edit. `matched` requests matched its scope, and it was applied to `selected` of them."""
+    """An active fault or a waiting edit.
+
+    `matched` is the number of requests that matched its scope, `selected` the number of those that it applied to.
+    """
 
     id: int
     text: str
@@ -68,7 +71,7 @@ class ActiveEffect(Struct):
     selected: int = 0
 
     def count_request(self, request: ApiRequest, now: float) -> bool:
-        """Count the request if it matches the scope; return whether this fault or edit applies to it."""
+        """Count a request if it matches the scope, and return whether this fault or edit applies to it."""
         elapsed = now - self.started_at
         if (
             self.scope.is_over(elapsed, self.selected)
@@ -92,7 +95,7 @@ class _ActiveFault(ActiveEffect):
 
 
 class SandboxControl:
-    """The active faults of a served account, and its edits that wait for a request. `clock` gives monotonic seconds."""
+    """Holds the active faults and waiting edits of a served account. `clock` returns monotonic seconds."""
 
     def __init__(self, account: Account, clock: Callable[[], float] = time.monotonic) -> None:
         self.change_log = ChangeLog(account, clock)
@@ -104,30 +107,30 @@ class SandboxControl:
         self._waiting_edits: dict[int, _WaitingEdit] = {}
 
     def begin(self, text: str) -> ActiveEffect:
-        """Start a fault given in its notation, such as `stale:60s,page=1,every=2`. Raises NotationError."""
+        """Start the fault written as `text`, such as `stale:60s,page=1,every=2`. Raises NotationError."""
         fault, scope = parse_fault(text)
         running = _ActiveFault(next(self._ids), text, scope, self._clock(), fault=fault)
         self._faults[running.id] = running
         return running
 
     def end(self, *running: ActiveEffect) -> None:
-        """End these faults and waiting edits, or all of them if none is given."""
+        """End the given faults and waiting edits. Without arguments, end all of them."""
         for id_ in [it.id for it in running] or [*self._faults, *self._waiting_edits]:
             self._faults.pop(id_, None)
             self._waiting_edits.pop(id_, None)
 
     def run_during_answer(self, action: Callable[[], object], when: str) -> ActiveEffect:
-        """Run `action` while the answer to a request that matches `when` (such as `page=4,limit=1000`) is being sent.
+        """Run `action` once, between a request that matches `when` (such as `page=4,limit=1000`) and its answer.
 
-        Raises NotationError.
+        The answer is already computed when `action` runs. Raises NotationError.
         """
         return self._wait(action, parse_scope({"times": "1", **parse_notation(f"when:{when}").parameters}), when)
 
     def edit(self, text: str) -> list[Record] | ActiveEffect:
-        """Make an edit given in its notation, and return the changed records.
+        """Make the edit written as `text`, and return the changed records.
 
-        If the edit names a request, it is made while that request's answer is being sent; the waiting edit is returned.
-        Raises NotationError and EditError.
+        If `text` selects requests (`page=4`), return a waiting edit, which is made between such a request and its
+        answer. Raises NotationError and EditError.
         """
         written = parse_notation(text)
         kind = EDIT_KINDS.get(written.name)
@@ -140,7 +143,7 @@ class SandboxControl:
         return self._wait(lambda: kind.make(self.edits, written), parse_scope({"times": "1", **waits}), text)
 
     def running(self) -> list[ActiveEffect]:
-        """Return the faults and waiting edits that are not over."""
+        """Return the faults and waiting edits that can still apply to a request."""
         now = self._clock()
         return [
             it
@@ -149,16 +152,16 @@ class SandboxControl:
         ]
 
     def next_request_number(self) -> int:
-        """Return a new number for the next request."""
+        """Return the number of the next request."""
         return next(self._request_numbers)
 
     def select_faults(self, request: ApiRequest) -> tuple[Fault, ...]:
-        """Return the faults that apply to a request, in the order in which they were started, and count the request."""
+        """Count a request, and return the faults that apply to it, in the order in which they were started."""
         now = self._clock()
         return tuple(it.fault for it in self._faults.values() if it.count_request(request, now))
 
     def run_waiting_edits(self, request: ApiRequest) -> None:
-        """Run the edits that wait for this request, whose answer has been computed but not sent."""
+        """Make the edits that wait for this request. Its answer is computed, but not yet sent."""
         now = self._clock()
         for edit in [*self._waiting_edits.values()]:
             if edit.count_request(request, now):
@@ -174,7 +177,7 @@ class SandboxControl:
 
 
 def parse_fault(text: str) -> tuple[Fault, Scope]:
-    """Parse a fault and its scope, such as `stale:60s,page=1,every=2`. Raises NotationError."""
+    """Parse a fault with its scope, such as `stale:60s,page=1,every=2`. Raises NotationError."""
     written = parse_notation(text)
     kind = FAULT_KINDS.get(written.name)
     if kind is None:
@@ -184,7 +187,7 @@ def parse_fault(text: str) -> tuple[Fault, Scope]:
 
 
 def parse_scope(parameters: Mapping[str, str]) -> Scope:
-    """Parse the parameters that limit a fault to certain requests. Raises NotationError."""
+    """Parse the parameters that limit a fault or an edit to certain requests. Raises NotationError."""
     for key in parameters:
         if key not in _SCOPE_KEYS:
             raise NotationError(f"there is no `{key}`; there are {', '.join(_SCOPE_KEYS)}")

@@ -1,4 +1,4 @@
-"""Controls a served account over HTTP, under `/control` on the sandbox's server. This is not part of the API."""
+"""The HTTP routes under `/control` that start faults and make edits. The real API does not have them."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -42,7 +42,7 @@ def describe() -> Iterator[str]:
 
 
 def add_control(app: web.Application, control: SandboxControl) -> None:
-    """Add the routes under `/control`."""
+    """Add the routes under `/control` to the sandbox's application."""
     routes = _Routes(control)
     controlled = web.Application(middlewares=[_answer_errors])
     controlled.add_routes(

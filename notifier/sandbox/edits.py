@@ -17,19 +17,19 @@ _DAY_MS = 86_400_000
 
 
 class EditError(ValueError):
-    """An edit cannot be made in the current account; the message says why."""
+    """An edit cannot be made in the account; the message says why."""
 
 
 class Edits(Struct, frozen=True):
-    """Makes edits in one account. Every method returns the changed records, and may raise EditError."""
+    """Makes edits in an account. Every method returns the changed records, and may raise EditError."""
 
     account: Account
     change_log: ChangeLog
 
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
-        """Enter completions of trainings that were held `held_days_ago` days ago.
+        """Enter completions that are dated `held_days_ago` days ago, and return their records.
 
-        Their `created` is `entered_days_ago` days ago, as if a device without a connection had recorded them then.
+        The field `created` is `entered_days_ago` days ago, as if a device without a connection had stored the records.
         """
         account = self.account
         if not account.users or not account.trainings:
@@ -62,7 +62,7 @@ class Edits(Struct, frozen=True):
         return [self.account.remove(id_) for id_ in self._existing(ids)]
 
     def restore(self, ids: frozenset[int] | None = None) -> list[Record]:
-        """Enter deleted records again unchanged, with their ids; without `ids`, the record that was deleted last."""
+        """Enter deleted records again, with their ids. Without `ids`, restore the record that was deleted last."""
         deleted = self.change_log.deleted()
         wanted = [*deleted][-1:] if ids is None else sorted(ids)
         if not wanted or not deleted.keys() >= {*wanted}:
@@ -72,7 +72,7 @@ class Edits(Struct, frozen=True):
         return records
 
     def twin(self, ids: frozenset[int]) -> list[Record]:
-        """Enter copies of these records. A copy differs only in its id, which version 1 of the API does not show."""
+        """Enter copies of records. A copy differs only in its id, which version 1 of the API does not show."""
         twins = [replace(self.account.get(id_), id=self.account.next_id()) for id_ in self._existing(ids)]
         self.account.add_many(twins)
         return twins
@@ -88,7 +88,7 @@ class Edits(Struct, frozen=True):
 
 
 class EditKind(Struct, frozen=True):
-    """A kind of edit: its name, the form of its value, its parameters, a one-line description, and its function."""
+    """A kind of edit: its name, the form of its value, its parameters, a short description, and how to make it."""
 
     name: str
     value: str
@@ -98,7 +98,7 @@ class EditKind(Struct, frozen=True):
 
     @property
     def notation(self) -> str:
-        """The notation of the edit."""
+        """The form in which users write the edit."""
         parameters = "".join(f",{name}=..." for name in self.parameters)
         return f"{self.name}:{self.value}{parameters}"
 

@@ -1,4 +1,4 @@
-"""The employee status list: which trainings each person has completed, and until when that is valid."""
+"""The employee status list: which trainings each person has completed, and when the completions expire."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
@@ -26,10 +26,10 @@ def status_page(
     people: Collection[str] | None,
     trainings: Collection[int] | None,
 ) -> AccountPage:
-    """Return a page of the list, made from the records after these faults have changed them.
+    """Return a page of the employee status list. It is made from the records as `faults` show them.
 
-    `people` and `trainings` limit the list (None: no limit). Each person is required to complete all trainings of the
-    account.
+    `people` and `trainings` limit the list to these ids (None: no limit). Each person is required to complete all
+    trainings of the account.
     """
     for fault in faults:
         request = fault.change_request(request)
@@ -108,5 +108,5 @@ def _last_completed(account: Account, training: Training, record: Record) -> dic
 
 
 def with_default_limit(request: ApiRequest, limit: int | None) -> ApiRequest:
-    """Return the request with this limit; None means the default limit of this method."""
+    """Return a request with the given limit, or with the default limit of the employee status list."""
     return replace(request, limit=DEFAULT_LIMIT if limit is None else limit)

@@ -1,4 +1,4 @@
-"""The API's errors (KPA Flex API documentation, the table of errors that every method's page repeats)."""
+"""The errors of the API (KPA Flex API documentation, the table of errors on the page of each method)."""
 
 from enum import StrEnum
 from typing import Any
@@ -24,7 +24,7 @@ class ErrorIdentifier(StrEnum):
 
 
 class SandboxError(Exception):
-    """The API refuses a request; `description` is an optional sentence for the answer."""
+    """A request that the API refuses; `description` is an optional sentence for the answer."""
 
     def __init__(self, identifier: ErrorIdentifier, description: str = "") -> None:
         super().__init__(description or identifier.value)
@@ -32,7 +32,7 @@ class SandboxError(Exception):
         self.description = description
 
     def answer(self) -> dict[str, Any]:
-        """Return the answer's JSON object."""
+        """Return the JSON object that the API answers with."""
         answer: dict[str, Any] = {"ok": False, "error": self.identifier.value}
         if self.description:
             answer["description"] = self.description

@@ -1,4 +1,4 @@
-"""The kinds of faults by name, with their notation and their effect."""
+"""The kinds of faults: how each is written, what it does, and how it is made."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from notifier.sandbox.notation import NotationError, parse_number, parse_offset,
 
 
 class FaultKind(Struct, frozen=True):
-    """A kind of fault: its name, the form of its value (empty: it has none), and a one-line description."""
+    """A kind of fault: its name, the form of its value (empty: no value), a short description, and how to make it."""
 
     name: str
     value: str
@@ -45,7 +45,7 @@ class FaultKind(Struct, frozen=True):
     default: str = ""
 
     def parse(self, value: str) -> Fault:
-        """Return the fault with this value. Raises NotationError."""
+        """Return the fault of this kind with a value. Raises NotationError if the value is missing or wrong."""
         if value and not self.value:
             raise NotationError(f"`{self.name}` takes no value")
         if not (value or self.default) and self.value:
@@ -54,14 +54,14 @@ class FaultKind(Struct, frozen=True):
 
     @property
     def notation(self) -> str:
-        """The notation of the fault."""
+        """The form in which users write the fault."""
         if not self.value:
             return self.name
         return f"{self.name}[:{self.value}]" if self.default else f"{self.name}:{self.value}"
 
 
 def parse_selection(text: str) -> RecordSelection:
-    """Parse a choice of records: `20`, `50%`, `#1500` or `#1500+#1501` (ids). Raises NotationError."""
+    """Parse a selection of records: `20` (that many), `50%`, or `#1500+#1501` (ids). Raises NotationError."""
     if text.startswith("#"):
         return RecordSelection(ids=frozenset(parse_number(part.removeprefix("#")) for part in text.split("+")))
     if text.endswith("%"):

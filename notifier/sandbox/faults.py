@@ -1,4 +1,4 @@
-"""Faults in the answers of the simulated API. Each fault changes one or more stages of making an answer."""
+"""The faults of the simulated API: each of them changes one or more steps in which an answer is made or sent."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -23,7 +23,7 @@ class RequestPurpose(StrEnum):
 
 
 class ApiRequest(Struct, frozen=True):
-    """One request. `page`, `limit` and `filters` matter only for completions; `number` is the request's number."""
+    """One request to the API. `page`, `limit` and `filters` are used for lists; `number` counts all requests."""
 
     method: str
     page: int = 1
@@ -33,14 +33,14 @@ class ApiRequest(Struct, frozen=True):
 
     @property
     def purpose(self) -> RequestPurpose:
-        """`PRECISE` with a filter by person or training, `COUNT` for a page of one record, otherwise `LIST`."""
+        """The purpose: `PRECISE` with a filter by person or training, `COUNT` for a page of one record, else `LIST`."""
         if self.filters.user is not None or self.filters.training is not None:
             return RequestPurpose.PRECISE
         return RequestPurpose.COUNT if self.limit == 1 else RequestPurpose.LIST
 
 
 class Sending(Struct, frozen=True):
-    """How an answer is sent: its delay and the offset of `Date` (seconds), its status, and whether it is cut off."""
+    """How an answer is sent: its delay, the error of its `Date` header, its status, and whether the body is cut off."""
 
     delay_seconds: float = 0.0
     date_offset_seconds: float = 0.0
@@ -49,9 +49,9 @@ class Sending(Struct, frozen=True):
 
 
 class RecordSelection(Struct, frozen=True):
-    """A choice of records: those with these `ids`; without ids, a `count` or a `share` of all, spread over the list.
+    """A selection of records: the given `ids` or, without ids, a `count` or a `share` of the list, spread over it.
 
-    The choice is stable: adding or removing records hardly changes which of the others are chosen.
+    When records are added or removed, hardly any other record enters or leaves the selection.
     """
 
     ids: frozenset[int] = frozenset()
@@ -59,7 +59,7 @@ class RecordSelection(Struct, frozen=True):
     share: float = 0.0
 
     def ids_in(self, records: Sequence[Record]) -> frozenset[int]:
-        """Return the ids of the chosen records."""
+        """Return the ids of the selected records in a list."""
         if self.ids:
             return self.ids
         count = self.count or round(self.share * len(records))
@@ -67,18 +67,18 @@ class RecordSelection(Struct, frozen=True):
 
 
 class Fault:
-    """A fault, either in the list or in sending the answer."""
+    """The base class of all faults."""
 
 
 class ListFault(Fault):
     """A fault in a list. Each method is one step of making a page. The defaults change nothing."""
 
     def age_seconds(self) -> float:
-        """Return the age in seconds of the state that the answer is computed from."""
+        """Return how many seconds old the state is that the answer shows."""
         return 0.0
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
-        """Return all records of the list in order; they are counted after this stage."""
+        """Return the records of the whole list, in order. The count is taken after this step."""
         del request
         return records
 
@@ -88,25 +88,25 @@ class ListFault(Fault):
         return frozenset()
 
     def count_offset(self) -> int:
-        """Return the number by which the count is wrong."""
+        """Return the number that is added to the count."""
         return 0
 
     def change_request(self, request: ApiRequest) -> ApiRequest:
-        """Return the request with the page and limit that are really used."""
+        """Return the request that is answered instead, for example with another page or limit."""
         return request
 
     def change_page(self, records: list[Record]) -> list[Record]:
-        """Return the records that the page shows."""
+        """Return the records as a page shows them."""
         return records
 
     def change_paging(self, paging: Mapping[str, int], total: int) -> Mapping[str, int]:
-        """Return the page information in the answer; `total` is the number of matching records."""
+        """Return the field `paging` of the answer; `total` is the number of matching records."""
         del total
         return paging
 
 
 class SendingFault(Fault):
-    """A fault in sending an answer, independent of its content."""
+    """A fault in sending an answer, whatever the answer contains."""
 
     def raise_refusal(self) -> None:
         """Raise SandboxError if this fault makes the API refuse to answer."""
@@ -117,7 +117,7 @@ class SendingFault(Fault):
 
 
 class Late(Struct, SendingFault, frozen=True):
-    """Answers are computed at once, but sent after `seconds`; if that is infinite, they are never sent."""
+    """Answers are computed at once, but sent after `seconds`; with infinity, answers are never sent."""
 
     seconds: float
 
@@ -127,29 +127,29 @@ class Late(Struct, SendingFault, frozen=True):
 
 
 class Stale(Struct, ListFault, frozen=True):
-    """Answers show the state of `seconds` ago, like those of a lagging replica."""
+    """Answers show the account as it was `seconds` ago, like answers from a lagging replica."""
 
     seconds: float
 
     def age_seconds(self) -> float:
-        """Return the age of the state."""
+        """Return `seconds`."""
         return self.seconds
 
 
 class Hidden(Struct, ListFault, frozen=True):
-    """Chosen records are neither listed nor counted."""
+    """The selected records are neither listed nor counted."""
 
     selection: RecordSelection
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
-        """Leave the chosen records out."""
+        """Leave the selected records out."""
         del request
         hidden = self.selection.ids_in(records)
         return [record for record in records if record.id not in hidden]
 
 
 class Halved(Struct, ListFault, frozen=True):
-    """The list ends in the middle, and only the records before the middle are counted."""
+    """The older half of the list is missing, also from the count."""
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Keep the newer half."""
@@ -167,38 +167,38 @@ class Empty(Struct, ListFault, frozen=True):
 
 
 class Unlisted(Struct, ListFault, frozen=True):
-    """Chosen records are counted but appear on no page; the records after them move up."""
+    """The selected records are counted but appear on no page; the records after them move up."""
 
     selection: RecordSelection
 
     def unlisted_ids(self, records: Sequence[Record]) -> frozenset[int]:
-        """Return the ids of the chosen records."""
+        """Return the ids of the selected records."""
         return self.selection.ids_in(records)
 
 
 class Short(Struct, ListFault, frozen=True):
-    """Chosen records are missing from their pages; the others stay on their usual pages."""
+    """The selected records are missing from their pages; all other records stay on their pages."""
 
     selection: RecordSelection
 
     def change_page(self, records: list[Record]) -> list[Record]:
-        """Leave the chosen records out."""
-        lacking = self.selection.ids_in(records)
-        return [record for record in records if record.id not in lacking]
+        """Leave the selected records out."""
+        missing = self.selection.ids_in(records)
+        return [record for record in records if record.id not in missing]
 
 
 class Miscounted(Struct, ListFault, frozen=True):
-    """Every count of records in an answer is wrong by `off`."""
+    """Every count of records in an answer is wrong by `offset`."""
 
     offset: int
 
     def count_offset(self) -> int:
-        """Return the offset."""
+        """Return `offset`."""
         return self.offset
 
 
 class Total(Struct, ListFault, frozen=True):
-    """`paging.total` is present but wrong by `off`; `last_page` is right."""
+    """`paging.total` is present and wrong by `offset`; `last_page` is right."""
 
     offset: int = 0
 
@@ -217,7 +217,7 @@ class NoLastPage(Struct, ListFault, frozen=True):
 
 
 class Capped(Struct, ListFault, frozen=True):
-    """A page has at most `most` records, even if `limit` is higher."""
+    """A page has at most `max_records`, even if the request's `limit` is higher."""
 
     max_records: int
 
@@ -227,15 +227,15 @@ class Capped(Struct, ListFault, frozen=True):
 
 
 class SamePage(Struct, ListFault, frozen=True):
-    """Every answer is page 1, whichever page is requested."""
+    """Every request for a page is answered with page 1."""
 
     def change_request(self, request: ApiRequest) -> ApiRequest:
-        """Ignore the page."""
+        """Request page 1 instead."""
         return replace(request, page=1)
 
 
 class OldestFirst(Struct, ListFault, frozen=True):
-    """The list is sorted in reverse order."""
+    """The list is sorted oldest first."""
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Reverse the list."""
@@ -244,24 +244,24 @@ class OldestFirst(Struct, ListFault, frozen=True):
 
 
 class ShuffledTies(Struct, ListFault, frozen=True):
-    """Records of the same date are in another order at each request."""
+    """Records with the same date are in another order at each request."""
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
-        """Shuffle records of the same date, differently for each request."""
+        """Shuffle records with the same date, differently for each request."""
         return sorted(records, key=shuffled_ties(request.number), reverse=True)
 
 
 class Unreadable(Struct, ListFault, frozen=True):
-    """The date of the chosen records is malformed."""
+    """The selected records have an invalid date."""
 
     selection: RecordSelection
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
-        """Replace the date of the chosen records, under both versions' field names."""
+        """Replace the date of the selected records, under the field names of both API versions."""
         del request
-        spoilt = self.selection.ids_in(records)
+        unreadable = self.selection.ids_in(records)
         date = {"date_number": "unknown", "dateNumber": "unknown"}
-        return [_with_overrides(record, date) if record.id in spoilt else record for record in records]
+        return [_with_overrides(record, date) if record.id in unreadable else record for record in records]
 
 
 class NoFiles(Struct, ListFault, frozen=True):
@@ -296,12 +296,12 @@ class WrongDate(Struct, SendingFault, frozen=True):
     seconds: float
 
     def change_sending(self, sending: Sending) -> Sending:
-        """Add the offset of `Date`."""
+        """Add the error of the `Date` header."""
         return replace(sending, date_offset_seconds=sending.date_offset_seconds + self.seconds)
 
 
 class Refused(Struct, SendingFault, frozen=True):
-    """The API answers with one of its own errors."""
+    """The API answers with one of its documented errors."""
 
     identifier: ErrorIdentifier
 

@@ -1,8 +1,8 @@
-"""An account with the documented example payloads, and the account that the command line serves.
+"""An account with the examples of the documentation, and the account that the command line serves.
 
-Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Values that only the
-other version of the API shows (a second id, a name) are made up. Two people whose ids occur in the examples are missing
-from the users, as if they had been deleted.
+Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Each example is for one
+version of the API; values that only the other version shows (a second id, a name) are made up. Two people whose ids
+occur in the examples are missing from the users, as if they had been deleted.
 """
 
 from collections.abc import Callable
@@ -209,9 +209,9 @@ _V2_RECORDS = (
 def documented_account(
     *versions: Version, dialect: Dialect | None = None, now_ms: Callable[[], int] = system_now_ms
 ) -> Account:
-    """Return an account with the completions of these versions' documented examples; by default of both.
+    """Return an account with the documented examples of completions, by default those of both versions.
 
-    Both versions of the API show all of these completions. With `Dialect(newer_fields=False)`, v2 shows the
+    Both versions of the API show all completions of the account. With `Dialect(newer_fields=False)`, v2 shows the
     fields of its older example.
     """
     account = Account(users=_USERS, trainings=_TRAININGS, dialect=dialect, now_ms=now_ms)
@@ -222,5 +222,5 @@ def documented_account(
 
 
 def build_account(records: int = 0, *, seed: int = 0) -> Account:
-    """Return the account for `notifier sandbox`: a made-up one with `records` records, or (0) the examples."""
+    """Return the account for `notifier sandbox`: made up, with `records` records; with 0, the documented examples."""
     return synthetic_account(records, seed=seed) if records else documented_account()

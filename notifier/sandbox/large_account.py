@@ -1,4 +1,4 @@
-"""A large made-up account: a company with up to 3,000 people, some forty safety trainings and years of records."""
+"""A large made-up account: up to 3,000 people, about forty safety trainings, and records of eight years."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -95,8 +95,8 @@ def synthetic_account(
 ) -> Account:
     """Return a made-up account with `records` completions, entered evenly over the past eight years.
 
-    The same arguments, with the same value of `now_ms()`, give the same account. `people` is the number of people; by
-    default one per 300 records, at least 40 and at most 3,000.
+    The same arguments and the same value of `now_ms()` give the same account. `people` is the number of people; by
+    default, it is one per 300 records, but at least 40 and at most 3,000.
     """
     now = now_ms()
     founded = now - _YEARS * 365 * _DAY_MS

@@ -1,4 +1,4 @@
-"""Makes a page of the list of completions, with faults applied."""
+"""Makes the pages of the list of completions, and applies faults to them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,9 @@ from notifier.sandbox.records import Version, format_record
 def list_page(
     account: Account, change_log: ChangeLog, version: Version, request: ApiRequest, faults: Sequence[ListFault]
 ) -> AccountPage:
-    """Return the page that answers a request for completions, with these faults applied in order.
+    """Return the page of completions for a request, after applying `faults` in order.
 
-    The faults choose records from the whole list; the request's filters are applied afterwards.
+    Faults select records from the whole list. The request's filters are applied after that.
     """
     for fault in faults:
         request = fault.change_request(request)
@@ -35,7 +35,7 @@ def list_page(
 
 
 def build_paging(page: AccountPage, *, with_total: bool, faults: Sequence[ListFault]) -> Mapping[str, int]:
-    """Return the page information of an answer; if `with_total`, it includes the number of matching records."""
+    """Return the field `paging` of an answer; if `with_total`, it includes the number of matching records."""
     paging: Mapping[str, int] = {"last_page": page.last_page}
     if with_total:
         paging = {**paging, "total": page.total}

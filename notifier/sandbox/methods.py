@@ -16,7 +16,7 @@ from notifier.sandbox.listing import build_paging, list_page
 from notifier.sandbox.records import Version
 
 Reader = Callable[[Any], Any]
-"""Checks and converts the JSON value of a parameter; raises ValueError with a description of the valid values."""
+"""Converts the JSON value of a parameter, or raises ValueError with a description of the valid values."""
 
 _HEX_ID = re.compile(r"[0-9a-fA-F]{24}")
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -25,7 +25,7 @@ _DEFAULT_LIMIT = 100
 
 
 class MethodCall(Struct, frozen=True):
-    """A request to one method: its parsed parameters, and the faults that apply to its answer."""
+    """A call of a method: the request with its parsed parameters, and the faults that apply to the answer."""
 
     account: Account
     control: SandboxControl
@@ -43,7 +43,7 @@ class Method(Struct, frozen=True):
     required: Mapping[str, Reader]
 
     def parse_parameters(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parsed parameters of an authorized request. Raises SandboxError if they are wrong."""
+        """Return the parsed parameters of a request. Raises SandboxError if one is wrong, unknown or missing."""
         readers: dict[str, Reader] = {"token": str, "pretty": _read_bool, **self.optional, **self.required}
         for name in request:
             if name not in readers:
@@ -80,7 +80,7 @@ def _read_hex_id(value: Any) -> str:
 
 
 def _read_number_id(value: Any) -> int:
-    """Parse a v2 id, which is a number; the documentation allows a string, too."""
+    """Parse a v2 id. It is a number, and the documentation also allows the number as a string."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     if type(value) is not int:
@@ -104,7 +104,7 @@ def _read_object(value: Any) -> dict[str, Any]:
 
 
 def build_request(method: str, parameters: Mapping[str, Any], number: int) -> ApiRequest:
-    """Return the kind of a request from its parsed parameters; `number` is the request's number."""
+    """Build a request from its parsed parameters; `number` counts all requests."""
     filters = Filters(
         training=parameters.get("training_id"),
         user=parameters.get("user_id"),
@@ -169,7 +169,7 @@ def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _echo(call: MethodCall) -> Mapping[str, Any]:
-    """Return the object in the parameter `response` unchanged, even without `ok` (API documentation, api.echo)."""
+    """Return the parameter `response` unchanged, even if it has no `ok` (API documentation, api.echo)."""
     response: dict[str, Any] = call.parameters["response"]
     return response
 
@@ -180,7 +180,7 @@ def _completions_method(name: str, version: Version, filters: Mapping[str, Reade
 
 
 def documented_methods() -> dict[str, Method]:
-    """Return the methods by name."""
+    """Return the documented methods of the API by name."""
     of_v1: dict[str, Reader] = {"training_id": _read_hex_id, "user_id": _read_hex_id}
     of_v2: dict[str, Reader] = {"training_id": _read_number_id, "user_id": _read_hex_id, "has_attachments": _read_bool}
     methods = (

@@ -1,4 +1,4 @@
-"""The notation of faults and edits: `NAME[:VALUE][,key=value,...]`, as in `late:4s,page=1` or `hang,times=1`."""
+"""Parses faults and edits, written as `NAME[:VALUE][,key=value,...]`, such as `late:4s,page=1` or `hang,times=1`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,18 +11,18 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class NotationError(ValueError):
-    """The notation of a fault or an edit is wrong; the message says what is wrong."""
+    """A fault or an edit is written wrongly; the message says what is wrong."""
 
 
 class ParsedNotation(Struct, frozen=True):
-    """A parsed fault or edit; `value` is empty if none is given."""
+    """The parts of a fault or an edit; `value` is empty if the text has none."""
 
     name: str
     value: str
     parameters: Mapping[str, str]
 
     def allow_only(self, known: Iterable[str]) -> None:
-        """Raise NotationError if there is a parameter that is not in `known`."""
+        """Raise NotationError if a parameter is not in `known`."""
         allowed = [*known]
         for key in self.parameters:
             if key not in allowed:
@@ -30,7 +30,7 @@ class ParsedNotation(Struct, frozen=True):
 
 
 def parse_notation(text: str) -> ParsedNotation:
-    """Parse a fault or an edit. Raises NotationError."""
+    """Split a fault or an edit into its parts. Raises NotationError."""
     text = text.strip()
     name = "" if (begin := _NAME.match(text)) is None else begin[0]
     has_value, rest = text[len(name) :][:1] == ":", text[len(name) + 1 :]

@@ -1,4 +1,4 @@
-"""Generates realistic records: a made-up training department that holds sessions and enters their completions."""
+"""Generates realistic records, from made-up training sessions of single people and of groups."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +36,9 @@ _ATTACHMENTS = ((_CERTIFICATE,), (_SIGN_IN_SHEET,), (_CERTIFICATE, _SIGN_IN_SHEE
 
 
 class Session(Struct, frozen=True):
-    """One training session: the fields that its records have in common. The session of a single person has no group.
+    """A training session: the values that all of its records share, and the ids of its attendees (at least one).
 
-    `attendees` are the ids of the people who completed it, at least one.
+    `group` is None for the session of a single person.
     """
 
     training: IdPair
@@ -50,10 +50,10 @@ class Session(Struct, frozen=True):
 
 
 class RecordGenerator:
-    """Holds sessions for single people or groups, most of them today, others days to months ago, and enters records.
+    """Generates training sessions and their records. Most sessions are dated today, some days to months ago.
 
     `people` are ids of 24 hexadecimal digits. `next_id` returns a new id for a record or a group session. With the same
-    `seed`, the same calls give the same records. Raises ValueError without people or trainings.
+    `seed`, the same calls give the same records. Raises ValueError if there are no people or no trainings.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RecordGenerator:
         self._next_id = next_id
 
     def generate_session(self, today: date) -> Session:
-        """Return a made-up session that is entered on the day `today`, but may be dated earlier."""
+        """Return a made-up session that is entered on the day `today`. It may be dated earlier."""
         rng = self._rng
         day = today - timedelta(days=self._days_late()) if rng.random() < _LATE_SHARE else today
         group = IdPair.from_number(self._next_id()) if rng.random() < _GROUP_SHARE else None
@@ -82,7 +82,7 @@ class RecordGenerator:
         )
 
     def generate_record(self, session: Session, user: str, created: int) -> Record:
-        """Return the record of one attendee; `created` is in Unix milliseconds."""
+        """Return the record of one attendee of a session; `created` is in Unix milliseconds."""
         rng = self._rng
         return Record(
             id=self._next_id(),

@@ -19,7 +19,7 @@ class Override(Enum):
     """A special value in `Record.overrides`."""
 
     ABSENT = "absent"
-    """The field is left out of the record."""
+    """The answer does not contain the field."""
 
 
 class IdPair(Struct, frozen=True):
@@ -30,16 +30,16 @@ class IdPair(Struct, frozen=True):
 
     @classmethod
     def from_number(cls, number: int) -> "IdPair":
-        """Return a v2 id (below 2**32) together with the v1 id that is derived from it."""
+        """Return the pair of a v2 id (below 2**32) and a v1 id derived from it."""
         return cls(f"5804f0f70ef50473{number:08x}", number)
 
 
 class Dialect(Struct, frozen=True):
-    """The behaviour that the documentation does not define or that has changed over the years.
+    """The variants of the API's behaviour that its documentation leaves open, or that have changed over the years.
 
     `total`: answers contain `paging.total`. `newer_fields`: v2 records have `notes`, `signature` and `files`, which
-    they did not have in 2020. `missing_is_error`: a filter with an unknown id, or a page after the last one, is
-    answered with `content_not_found` instead of an empty list.
+    they did not have in 2020. `missing_is_error`: requests with an unknown id in a filter, or for a page after the last
+    page, are answered with `content_not_found` instead of an empty list.
     """
 
     total: bool = False
@@ -48,11 +48,11 @@ class Dialect(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True):
-    """One completion record, independent of the versions' field names.
+    """One completion record, with field names that do not depend on the version of the API.
 
     `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and
-    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields in the API's answer: it maps their names to
-    any JSON value or `Override.ABSENT`. These do not affect the record's place in the list.
+    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields of the record in the API's answer: it maps
+    a field's name to a JSON value or `Override.ABSENT`. It does not affect the record's place in the list.
     """
 
     id: int
@@ -118,7 +118,7 @@ def date_number(day: date) -> int:
 
 
 def day_of_number(number: int) -> date:
-    """Return the day of a number in the API's format, `yyyymmdd`."""
+    """Return the day that a number in the API's format (`yyyymmdd`) stands for."""
     return date(number // 10_000, number // 100 % 100, number % 100)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server of the simulated API. As in the real API, errors are JSON with status 200."""
+"""The HTTP server of the simulated API. Like the real API, it answers errors as JSON with status 200."""
 
 import asyncio
 import logging
@@ -27,13 +27,13 @@ from notifier.sandbox.methods import Method, MethodCall, build_request, document
 DEFAULT_TOKEN = "sandbox"  # noqa: S105 - protects nothing
 _MAX_REQUEST_BYTES = 65_536
 _SHUTDOWN_TIMEOUT_SECONDS = 1.0
-"""Seconds that a stopping server waits for answers under way. They are few, so that a hanging answer blocks no test."""
+"""How long a stopping server waits for unfinished answers. It is short, so that a hanging answer blocks no test."""
 
 _log = logging.getLogger(__name__)
 
 
 class Traffic(Struct):
-    """The number of requests by method (the last part of the URL), and the number of errors by identifier."""
+    """The number of requests by method (the last part of the URL), and the number of errors by their identifier."""
 
     requests: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ TRAFFIC = web.AppKey("TRAFFIC", Traffic)
 CONTROL = web.AppKey("CONTROL", SandboxControl)
 """The control of the sandbox: it starts and ends faults, and edits the account."""
 TOKENS: web.AppKey[dict[str, Token]] = web.AppKey("TOKENS", dict)
-"""The customer's tokens by value; entries may be changed while the server runs."""
+"""The customer's tokens by value. Tokens may be added and removed while the server runs."""
 
 
 def make_app(
@@ -57,10 +57,10 @@ def make_app(
 ) -> web.Application:
     """Return an application that serves `account` under `/v1/<method>`.
 
-    If `rate_limit` is None, there is no limit; its times are measured by `clock`, in monotonic seconds. `middlewares`
-    run between the client and the API and may cause faults. Their answers are sent unchanged, and their exceptions
-    become `server_error`; either way, the request is counted in `app[TRAFFIC]`. Faults that the API itself simulates
-    are started and ended through `app[CONTROL]`, or over HTTP under `/control`.
+    `clock` returns monotonic seconds for the rate limit; if `rate_limit` is None, there is no limit. `middlewares` run
+    between the client and the API and may cause faults. The answers of middlewares are sent unchanged, and their
+    exceptions become `server_error`; in both cases, the request is counted in `app[TRAFFIC]`. `app[CONTROL]` and the
+    HTTP routes under `/control` start and end the faults of `faults.py`.
     """
     app = web.Application(
         middlewares=[_count_request, _answer_server_error, *middlewares], client_max_size=_MAX_REQUEST_BYTES
@@ -79,7 +79,7 @@ def make_app(
 
 @asynccontextmanager
 async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve the application and yield its base URL, such as `http://127.0.0.1:34567/v1`; port 0 means any free port.
+    """Serve an application and yield its base URL, such as `http://127.0.0.1:34567/v1`; port 0 means any free port.
 
     Raises OSError if the address is not available.
     """
@@ -143,7 +143,7 @@ class _Api(Struct, frozen=True):
 
 
 async def _read_request(request: web.Request) -> dict[str, Any]:
-    """Return the request's JSON object: the body of a POST, or the whole percent-encoded query string of a GET."""
+    """Return the JSON object of a request: the body of a POST, or the whole percent-encoded query string of a GET."""
     try:
         if request.method == hdrs.METH_GET:
             data = orjson.loads(unquote_to_bytes(request.rel_url.raw_query_string))
@@ -180,7 +180,7 @@ async def _count_request(request: web.Request, handler: Handler) -> web.StreamRe
 
 @web.middleware
 async def _answer_server_error(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer unexpected exceptions with the API's own `server_error`."""
+    """Answer with the API's error `server_error` if a handler raises an unexpected exception."""
     try:
         return await handler(request)
     except web.HTTPException:

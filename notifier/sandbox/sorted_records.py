@@ -1,4 +1,4 @@
-"""Keeps records sorted in the order of the list, so that any page is one slice, even of a million records."""
+"""Keeps records sorted, so that any page of a list is one slice, even in a list of a million records."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
@@ -7,21 +7,21 @@ from functools import lru_cache
 from notifier.sandbox.records import Record
 
 Order = Callable[[Record], int]
-"""Returns a record's sort key, a unique number; the record with the highest number is at the top of the list."""
+"""Returns the sort key of a record, a unique number. The record with the highest number is at the top of the list."""
 
 _TIE_BITS = 64
 _TIE_MASK = (1 << _TIE_BITS) - 1
 _RESORT_SHARE = 1 / 16
-"""If new records are at least this share of the list, sorting everything is faster than inserting each of them."""
+"""If new records are at least this share of the list, sorting the list is faster than inserting each new record."""
 
 
 def newest_entry_first(record: Record) -> int:
-    """Return the sort key by completion date; among equal dates, a record that was entered later has a higher key."""
+    """Return the sort key of a record: by completion date and, among equal dates, by the order of entry."""
     return record.date_number << _TIE_BITS | record.id
 
 
 def shuffled_ties(seed: int) -> Order:
-    """Return a sort key by completion date that is random among equal dates and depends on `seed`."""
+    """Return a function for sort keys: by completion date, and in an order that depends on `seed` among equal dates."""
 
     def place(record: Record) -> int:
         return record.date_number << _TIE_BITS | scramble(record.id + seed * 0x9E3779B97F4A7C15)
@@ -31,9 +31,10 @@ def shuffled_ties(seed: int) -> Order:
 
 @lru_cache(maxsize=2**16)
 def scramble(number: int) -> int:
-    """Map a 64-bit number one-to-one to another that looks random (the final step of SplitMix64).
+    """Map a 64-bit number to another one that looks random; no two numbers give the same result.
 
-    Results are cached, because a fault that chooses records maps the ids of the whole list for each request.
+    This is the final step of SplitMix64. Results are cached, because some faults map the ids of the whole list for each
+    request.
     """
     number &= _TIE_MASK
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _TIE_MASK
@@ -42,11 +43,11 @@ def scramble(number: int) -> int:
 
 
 class SortedRecords:
-    """Records in the order of the list, top first."""
+    """Records sorted by `order`; the record with the highest sort key comes first."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        # Stored bottom first: almost all new records go to the top, and appending to a list is cheap.
+        # Stored in reverse: almost all new records have the highest sort key, and appending to a list is cheap.
         self._records: list[Record] = []
 
     def __len__(self) -> int:
@@ -54,7 +55,7 @@ class SortedRecords:
         return len(self._records)
 
     def __iter__(self) -> Iterator[Record]:
-        """Iterate from the top."""
+        """Iterate over the records, highest sort key first."""
         return reversed(self._records)
 
     def add(self, record: Record) -> None:
@@ -62,7 +63,7 @@ class SortedRecords:
         insort(self._records, record, key=self._order)
 
     def add_many(self, records: Sequence[Record]) -> None:
-        """Insert records at their places; efficient for few and for many."""
+        """Insert records at their places, in a way that is fast for few records and for many."""
         if len(records) < len(self) * _RESORT_SHARE:
             for record in records:
                 self.add(record)
@@ -71,7 +72,7 @@ class SortedRecords:
             self._records.sort(key=self._order)
 
     def remove(self, record: Record) -> None:
-        """Remove a record, which must be on this shelf."""
+        """Remove a record, which must be among these records."""
         del self._records[bisect_left(self._records, self._order(record), key=self._order)]
 
     def reorder(self, order: Order) -> None:
@@ -80,6 +81,6 @@ class SortedRecords:
         self._records.sort(key=order)
 
     def slice(self, start: int, stop: int) -> list[Record]:
-        """Return the records from position `start` to before `stop`, counted from the top."""
+        """Return the records at the positions from `start` to before `stop`."""
         end = len(self)
         return self._records[max(end - stop, 0) : max(end - start, 0)][::-1]
