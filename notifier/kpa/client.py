@@ -17,7 +17,7 @@ from notifier.http.transport_errors import TransportError
 from notifier.kpa import usual_pages
 from notifier.kpa.employee_status import METHOD as STATUS_METHOD
 from notifier.kpa.employee_status import StatusPage, read_status_page
-from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer
+from notifier.kpa.errors import ApiError, ApiErrorReason, no_answer_error
 from notifier.kpa.exchange import Exchange
 from notifier.kpa.name_stream import (
     BATCH,
@@ -29,14 +29,14 @@ from notifier.kpa.name_stream import (
     trainings_reader,
 )
 from notifier.kpa.rate_limiter import Priority, RateLimiter
-from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_object, served_at_ms
+from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json, read_object, served_at_ms
 from notifier.kpa.usual_pages import UsualPage
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
 
 _MIB = 1024 * 1024
-_PAGE_LIMIT = 32 * _MIB
-_NAMES_LIMIT = 256 * _MIB
-_ECHO_LIMIT = 1 * _MIB
+_PAGE_LIMIT_BYTES = 32 * _MIB
+_NAMES_LIMIT_BYTES = 256 * _MIB
+_ECHO_LIMIT_BYTES = 1 * _MIB
 _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop. A full page (1,000 records) has about a quarter of it."""
 
@@ -110,13 +110,13 @@ class Page(Struct, frozen=True):
 
     def in_order(self) -> list[Completion | None]:
         """Return the records in page order, with None for each unreadable one."""
-        standing: list[Completion | None] = list(self.completions)
+        records: list[Completion | None] = list(self.completions)
         for bad in self.bad:
-            standing.insert(bad.place, None)
-        return standing
+            records.insert(bad.place, None)
+        return records
 
 
-class _Asked(Struct, frozen=True):
+class _TimedAnswer(Struct, frozen=True):
     """An answer, when its request was sent, and how many seconds it took."""
 
     answer: Answer
@@ -161,7 +161,7 @@ class Client:
         `skim`, only the keys and days of the records are read, if that is possible.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
-        asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT)
+        asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT_BYTES)
         try:
             return await self._read(
                 partial(_read_page, version=self._version, number=number, limit=limit, asked=asked, skim=skim),
@@ -169,7 +169,7 @@ class Client:
             )
         except ApiError as failure:
             narrowed = user_id is not None or training_id is not None
-            if not self._says_nothing_there(failure.reason, number, narrowed=narrowed):
+            if not self._means_empty_page(failure.reason, number, narrowed=narrowed):
                 raise
             return Page(
                 number,
@@ -212,11 +212,11 @@ class Client:
             parameters["training_ids"] = [self._version.training_filter(settings.training_id)]
         if settings.user_id:
             parameters["m_user_ids"] = [settings.user_id]
-        asked = await self._ask(STATUS_METHOD, parameters, priority, _PAGE_LIMIT)
+        asked = await self._ask(STATUS_METHOD, parameters, priority, _PAGE_LIMIT_BYTES)
         try:
             return await self._read(partial(read_status_page, number=number, limit=limit), asked.answer)
         except ApiError as failure:
-            if number == 1 or not self._says_nothing_there(failure.reason, number, narrowed=False):
+            if number == 1 or not self._means_empty_page(failure.reason, number, narrowed=False):
                 raise
             return StatusPage({}, is_last=True)
 
@@ -224,10 +224,10 @@ class Client:
         """Test the token with a request that changes nothing (the method `api.echo`)."""
         # The documentation does not say whether the API returns `response` as a field of its answer or as the whole
         # answer. With this value, the answer says `ok` in both cases.
-        asked = await self._ask("api.echo", {"response": {"ok": True}}, Priority.HEAD, _ECHO_LIMIT)
+        asked = await self._ask("api.echo", {"response": {"ok": True}}, Priority.HEAD, _ECHO_LIMIT_BYTES)
         await self._read(partial(read_object, parse=parse_json), asked.answer)
 
-    def _says_nothing_there(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
+    def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
         The documentation does not say how the API answers a page beyond the last one. If `content_not_found` is the
@@ -243,9 +243,9 @@ class Client:
     ) -> AsyncGenerator[dict[str, Name], None]:
         """Wait for the rate limiter, send one request, and yield the names while the answer arrives."""
         token = self._settings.token.get_secret_value()
-        await self._budget.take(priority)
+        await self._budget.wait_for_turn(priority)
         try:
-            async with self._exchange.stream(method, {}, limit_bytes=_NAMES_LIMIT) as answer:
+            async with self._exchange.stream(method, {}, limit_bytes=_NAMES_LIMIT_BYTES) as answer:
                 reader = reader_of(answer.head, token)
                 while answer.head.status == HTTPStatus.OK and (piece := await answer.read()):
                     reader.feed(piece)
@@ -254,41 +254,41 @@ class Client:
                     # Reading data that has already arrived does not suspend this task, so this line lets other tasks
                     # run.
                     await asyncio.sleep(0)
-            with self._rate_limit_followed():
+            with self._reporting_rate_limit():
                 reader.finish()
         except TransportError as error:
-            raise no_answer(error, token) from error
+            raise no_answer_error(error, token) from error
         if reader.names:
             yield reader.take()
 
-    async def _ask(self, method: str, parameters: dict[str, Any], priority: Priority, limit_bytes: int) -> _Asked:
+    async def _ask(self, method: str, parameters: dict[str, Any], priority: Priority, limit_bytes: int) -> _TimedAnswer:
         """Wait for the rate limiter, send one request, and return the answer."""
-        await self._budget.take(priority)
+        await self._budget.wait_for_turn(priority)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:
             answer = await self._exchange(method, parameters, limit_bytes=limit_bytes)
         except TransportError as error:
-            raise no_answer(error, self._settings.token.get_secret_value()) from error
+            raise no_answer_error(error, self._settings.token.get_secret_value()) from error
         self._on_served(served_at_ms(answer.headers))
-        return _Asked(answer, asked_at, loop.time() - asked_at)
+        return _TimedAnswer(answer, asked_at, loop.time() - asked_at)
 
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
         """Return the result of `read(answer, token)`, which is run in a thread if the body is large."""
         token = self._settings.token.get_secret_value()
-        with self._rate_limit_followed():
+        with self._reporting_rate_limit():
             if len(answer.body) <= _READ_AT_ONCE_BYTES:
                 return read(answer, token)
             return await asyncio.to_thread(read, answer, token)
 
     @contextmanager
-    def _rate_limit_followed(self) -> Iterator[None]:
+    def _reporting_rate_limit(self) -> Iterator[None]:
         """Tell the rate limiter when an answer says that the rate limit is exceeded; re-raise every ApiError."""
         try:
             yield
         except ApiError as failure:
             if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
-                self._budget.rate_limited(self._settings.rate_limit_pause)
+                self._budget.reduce_rate(self._settings.rate_limit_pause)
             raise
 
     def _filters(self, user_id: str | None, training_id: str | None) -> dict[str, Any]:
@@ -303,26 +303,26 @@ class Client:
 
 
 def _read_page(
-    answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _Asked, skim: bool
+    answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _TimedAnswer, skim: bool
 ) -> Page:
     usual = _read_usual(answer, version, skim=skim)
     document = read_object(answer, token, parse_json) if usual is None else {"paging": usual.paging}
-    paging = paging_in(document)
+    paging = get_paging(document)
     page = Page(
         number=number,
         limit=limit,
         size=0,
         completions=(),
         bad=(),
-        last_page=count(paging.get("last_page")),
-        total=count(paging.get("total")),
+        last_page=parse_count(paging.get("last_page")),
+        total=parse_count(paging.get("total")),
         served_at_ms=served_at_ms(answer.headers),
         asked_at=asked.asked_at,
         seconds=asked.seconds,
     )
     if usual is not None:
         return replace(page, size=usual.size, completions=tuple(usual.completions), skimmed=usual.skimmed)
-    records = list_in(document, "completedtrainings")
+    records = get_list(document, "completedtrainings")
     completions, bad = version.parse(records)
     return replace(page, size=len(records), completions=tuple(completions), bad=tuple(bad))
 

@@ -12,11 +12,11 @@ from notifier.facts import ListedEnd
 from notifier.http.exchange import Answer
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.field_parsers import UnreadableError, day, identifier
-from notifier.kpa.responses import count, list_in, paging_in, parse_json, read_object
+from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json, read_object
 
 METHOD: Final = "training-employee-status.list"
 
-Ends = Mapping[str, ListedEnd]
+EndDates = Mapping[str, ListedEnd]
 """When a person's last completion of each training ends, by the training's id; those without an end are left out."""
 
 
@@ -26,15 +26,15 @@ class StatusPage(Struct, frozen=True):
     A person whose completions have no end has an empty entry. A person whose entry cannot be read is left out.
     """
 
-    people: Mapping[str, Ends]
+    people: Mapping[str, EndDates]
     is_last: bool
 
 
 def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> StatusPage:
     """Return the page in an answer. Raises ApiError, also if the page has people but none can be read."""
     document = read_object(answer, token, parse_json)
-    employees = list_in(document, "employees")
-    people: dict[str, Ends] = {}
+    employees = get_list(document, "employees")
+    people: dict[str, EndDates] = {}
     for employee in employees:
         try:
             user_id, ends = _employee(employee)
@@ -43,12 +43,12 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
         people[user_id] = ends
     if employees and not people:
         raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, f"none of the {len(employees)} `employees` can be read")
-    last_page = count(paging_in(document).get("last_page"))
+    last_page = parse_count(get_paging(document).get("last_page"))
     is_last = number >= last_page if last_page is not None else len(employees) < limit
     return StatusPage(people, is_last or not employees)
 
 
-def _employee(employee: Any) -> tuple[str, Ends]:
+def _employee(employee: Any) -> tuple[str, EndDates]:
     """Return a person's id, and when the person's completions end. Raises UnreadableError if a part is unreadable.
 
     If only some of a person's completions were read, the others would seem to have no end.

@@ -76,7 +76,7 @@ class Meaning(Struct, frozen=True):
         return Sentence("general.error", happened=self.happened, advice=self.advice)
 
 
-_OF_OPERATOR: Final = frozenset(
+_OPERATOR_REASONS: Final = frozenset(
     {
         ApiErrorReason.API_METHOD_NOT_FOUND,
         ApiErrorReason.TOKEN_MISSING,
@@ -91,7 +91,7 @@ _OF_OPERATOR: Final = frozenset(
         ApiErrorReason.CERTIFICATE_REJECTED,
     }
 )
-_OF_PROGRAM: Final = frozenset(
+_PROGRAM_REASONS: Final = frozenset(
     {
         ApiErrorReason.REQUEST_METHOD_INVALID,
         ApiErrorReason.REQUEST_DATA_INVALID,
@@ -102,9 +102,9 @@ _OF_PROGRAM: Final = frozenset(
 
 
 def _remedy(reason: ApiErrorReason) -> Remedy:
-    if reason in _OF_OPERATOR:
+    if reason in _OPERATOR_REASONS:
         return Remedy.OPERATOR
-    return Remedy.REQUEST if reason in _OF_PROGRAM else Remedy.WAIT
+    return Remedy.REQUEST if reason in _PROGRAM_REASONS else Remedy.WAIT
 
 
 MEANINGS: Final[Mapping[ApiErrorReason, Meaning]] = MappingProxyType(
@@ -162,7 +162,7 @@ def sentence_of(reason: str, message: str) -> str:
     return Sentence("general.detail", text=meant, detail=detail)
 
 
-def refusal(identifier: object, description: object, token: str) -> ApiError:
+def error_of_answer(identifier: object, description: object, token: str) -> ApiError:
     """Return the error for an answer with `"ok": false`; `identifier` and `description` may be any JSON value."""
     words = [quoted(part, token) for part in (identifier, description) if isinstance(part, str)]
     if isinstance(identifier, str) and identifier in API_IDENTIFIERS:
@@ -174,7 +174,7 @@ def refusal(identifier: object, description: object, token: str) -> ApiError:
     return ApiError(reason, f"{_SAYS}{said}" if said else "")
 
 
-def no_answer(error: TransportError, token: str) -> ApiError:
+def no_answer_error(error: TransportError, token: str) -> ApiError:
     """Return the error for an exchange without a complete answer."""
     return ApiError(ApiErrorReason(error.reason), quoted(error.message, token))
 

@@ -65,7 +65,7 @@ def moment(record: dict[str, Any], name: str) -> int | None:
     return number
 
 
-def believable_moment(record: dict[str, Any], name: str) -> int | None:
+def plausible_moment(record: dict[str, Any], name: str) -> int | None:
     """Return a plausible time of entry in Unix milliseconds; None if it is missing or 0.
 
     A value in seconds or microseconds is rejected. Read as milliseconds, it would make history count as news, or news
@@ -131,10 +131,10 @@ def whole_number(value: object) -> int | None:
         return None
     if value.isdigit():
         return int(value) if len(value) <= _MOST_DIGITS else None
-    return _number_in_words_of_json(value)
+    return _parse_json_number(value)
 
 
-def _number_in_words_of_json(text: str) -> int | None:
+def _parse_json_number(text: str) -> int | None:
     if len(text) > _LONGEST_NUMBER or not text[:1].isdigit() or "_" in text:
         return None
     try:
@@ -167,10 +167,10 @@ def _iso_day(number: int) -> str | None:
 
 
 def _unreadable(name: str, value: object, expected: str) -> UnreadableError:
-    return UnreadableError(f"`{name}` should be {expected}, but is {_described(value)}", name)
+    return UnreadableError(f"`{name}` should be {expected}, but is {_describe(value)}", name)
 
 
-def _described(value: object) -> str:
+def _describe(value: object) -> str:
     """Return a description for an error message: numbers as text, but only the type of other values.
 
     Other values may be personal data.

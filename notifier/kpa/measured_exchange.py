@@ -14,7 +14,7 @@ from notifier.kpa.exchange import Exchange
 OnRequest = Callable[[float, bool], None]
 """Called after each request with the seconds that it took, and whether it failed."""
 
-_SAYS_NO: Final = re.compile(rb'\s*\{\s*"ok"\s*:\s*false\b')
+_OK_IS_FALSE: Final = re.compile(rb'\s*\{\s*"ok"\s*:\s*false\b')
 
 
 class MeasuredExchange:
@@ -37,7 +37,7 @@ class MeasuredExchange:
         except TransportError:
             self._on_request(time.monotonic() - began, True)
             raise
-        failed = answer.status != HTTPStatus.OK or _SAYS_NO.match(answer.body) is not None
+        failed = answer.status != HTTPStatus.OK or _OK_IS_FALSE.match(answer.body) is not None
         self._on_request(time.monotonic() - began, failed)
         return answer
 

@@ -16,7 +16,7 @@ from notifier.facts import FactValue, PersonFacts, PersonField, TrainingFacts, d
 from notifier.http.exchange import Answer
 from notifier.kpa.errors import ApiError, ApiErrorReason, quoted
 from notifier.kpa.field_parsers import whole_number
-from notifier.kpa.responses import list_in, read_object
+from notifier.kpa.responses import get_list, read_object
 
 BATCH = 1000
 """Number of names in a batch. A batch is passed on while more names arrive."""
@@ -42,7 +42,7 @@ _TRAINING_KEYS: Final = {
 _MOST_IDS: Final = 200
 _LONGEST_ID: Final = 200
 _MOST_NUMBER: Final = 100_000
-_DEEPEST = 500
+_MOST_LEVELS = 500
 _BEGINNINGS = frozenset({"start_map", "start_array"})
 _ENDS = frozenset({"end_map", "end_array"})
 
@@ -90,8 +90,8 @@ class NamesReader(Generic[Name]):
         self._list_name = list_name
         self._name_of = name_of
         self._size = 0
-        self._mender = _Mender()
-        self._sieve = _Sieve(list_name, _KEPT_ALWAYS.union(keys))
+        self._surrogate_replacer = _SurrogateReplacer()
+        self._event_filter = _EventFilter(list_name, _KEPT_ALWAYS.union(keys))
         self._parts = ijson.sendable_list()
         # Without use_float, ijson's C parser (3.6) crashes on whole numbers of 4,301 digits or more.
         self._parser = ijson.basic_parse_coro(self._parts, use_float=True)
@@ -100,7 +100,7 @@ class NamesReader(Generic[Name]):
         """Parse the next piece of the body. Raises ApiError if it is not JSON."""
         self._size += len(piece)
         # The parser takes an empty piece for the end of the body.
-        if mended := self._mender.mend(piece):
+        if mended := self._surrogate_replacer.replace_halves(piece):
             self._parse(mended)
 
     def take(self) -> dict[str, Name]:
@@ -110,18 +110,18 @@ class NamesReader(Generic[Name]):
 
     def finish(self) -> None:
         """Check the complete answer in the same way as an answer that arrives at once. Raises ApiError."""
-        list_in(read_object(self._head, self._token, self._parse_end), self._list_name)
+        get_list(read_object(self._head, self._token, self._parse_end), self._list_name)
 
     def _parse_end(self, _body: bytes) -> object:
-        self._parse(self._mender.mend(_BLANK))
+        self._parse(self._surrogate_replacer.replace_halves(_PADDING))
         self._parse(b"")
-        return self._sieve.document
+        return self._event_filter.document
 
     def _parse(self, piece: bytes) -> None:
         try:
             with suppress(StopIteration):
                 self._parser.send(piece)
-            entries = self._sieve.sift(self._parts)
+            entries = self._event_filter.read_entries(self._parts)
         except (ijson.JSONError, ValueError):
             content_type = quoted(self._head.headers.get("Content-Type", "unknown type"), self._token)
             # The parser's own message quotes the text where it stopped. That may be personal data, which must not be
@@ -130,7 +130,7 @@ class NamesReader(Generic[Name]):
         self._parts.clear()
         for entry in entries:
             name = self._name_of(entry)
-            if (entry_id := _words(entry.get("id"))) and name is not None:
+            if (entry_id := _as_line(entry.get("id"))) and name is not None:
                 self.names[entry_id] = name
 
 
@@ -153,11 +153,11 @@ def trainings_reader(head: Answer, token: str) -> NamesReader[ListedTraining]:
 
 def job_titles_reader(head: Answer, token: str) -> NamesReader[str]:
     """Return a reader for an answer of `jobtitles.list`; it gives titles by the job title's id."""
-    return NamesReader(head, token, "jobtitles", ("title",), lambda job: _words(job.get("title")) or None)
+    return NamesReader(head, token, "jobtitles", ("title",), lambda job: _as_line(job.get("title")) or None)
 
 
 def _person(user: Entry, fields: Collection[PersonField]) -> Person | None:
-    name = f"{_words(user.get('firstname'))} {_words(user.get('lastname'))}".strip()
+    name = f"{_as_line(user.get('firstname'))} {_as_line(user.get('lastname'))}".strip()
     if not name:
         return None
     facts: dict[str, FactValue] = {}
@@ -173,19 +173,19 @@ def _person(user: Entry, fields: Collection[PersonField]) -> Person | None:
                 number = whole_number(value) if value else 0
                 facts[wanted.value] = day_of_ms(number) if number else None
             case PersonField.EMPLOYEE_NUMBER:
-                facts[wanted.value] = _words(value) or None
+                facts[wanted.value] = _as_line(value) or None
     return Person(name, facts)
 
 
 def _training(training: Entry) -> ListedTraining | None:
-    title = _words(training.get("title"))
+    title = _as_line(training.get("title"))
     if not title:
         return None
     found = {
         name: next((training[key] for key in keys if training.get(key) is not None), None)
         for name, keys in _TRAINING_KEYS.items()
     }
-    schedule_type = _words(found["schedule_type"])[:_LONGEST_ID] or None
+    schedule_type = _as_line(found["schedule_type"])[:_LONGEST_ID] or None
     return ListedTraining(
         title, TrainingFacts(schedule_type, _number(found["renewal_months"]), _number(found["expiring_days"]))
     )
@@ -194,7 +194,7 @@ def _training(training: Entry) -> ListedTraining | None:
 def _ids(value: object) -> list[str]:
     """Return one id or a list of ids as texts, each once; entries that are no ids are left out."""
     given = value if isinstance(value, list) else [value]
-    found = (_words(one) for one in given[:_MOST_IDS])
+    found = (_as_line(one) for one in given[:_MOST_IDS])
     return [*dict.fromkeys(id_ for id_ in found if id_ and len(id_) <= _LONGEST_ID and "\0" not in id_)]
 
 
@@ -203,7 +203,7 @@ def _number(value: object) -> int | None:
     return number if number is not None and 0 <= number <= _MOST_NUMBER else None
 
 
-def _words(value: object) -> str:
+def _as_line(value: object) -> str:
     """Return text or a number as one line of text; empty for any other value."""
     if isinstance(value, str):
         return " ".join(value.split())
@@ -214,7 +214,7 @@ class _Values(list[Any]):
     """The texts and numbers of a list within an entry."""
 
 
-class _Sieve:
+class _EventFilter:
     """Filters the parse events of a document: keeps some values of the outer object and of one list's entries.
 
     It keeps texts, numbers, and lists of these, if their key is in `kept`.
@@ -228,7 +228,7 @@ class _Sieve:
         self._open: list[Entry | list[Entry] | None] = []
         self._key = ""
 
-    def sift(self, parts: Iterable[tuple[str, Any]]) -> list[Entry]:
+    def read_entries(self, parts: Iterable[tuple[str, Any]]) -> list[Entry]:
         """Return the entries that become complete with these parse events (pairs, as ijson yields them).
 
         Raises ValueError if they are nested too deeply.
@@ -252,7 +252,7 @@ class _Sieve:
 
     def _begin(self, kind: str) -> Entry | list[Entry] | None:
         """Return the container for an object or a list that begins; None if its content is to be skipped."""
-        if len(self._open) >= _DEEPEST:
+        if len(self._open) >= _MOST_LEVELS:
             raise ValueError("nested too deeply")
         if not self._open:
             self.document = {} if kind == "start_map" else None
@@ -285,11 +285,11 @@ _ESCAPE: Final = re.compile(
 )
 """An escape in JSON: one that may continue in the next piece, a surrogate pair, half of a pair, or any other."""
 
-_BLANK = b" " * 11
+_PADDING = b" " * 11
 """Enough spaces to complete an unfinished escape at the end; spaces are allowed after any JSON document."""
 
 
-class _Mender:
+class _SurrogateReplacer:
     """Replaces half of a surrogate pair with a question mark; a name that was cut within an emoji contains such a half.
 
     yajl, ijson's C parser, reads a first half as another character and fails at a second half.
@@ -298,12 +298,12 @@ class _Mender:
     def __init__(self) -> None:
         self._unfinished = b""
 
-    def mend(self, piece: bytes) -> bytes:
+    def replace_halves(self, piece: bytes) -> bytes:
         """Return the next piece without half pairs; an unfinished escape at its end is kept for the next piece."""
         text, self._unfinished = self._unfinished + piece, b""
-        return _ESCAPE.sub(self._mended, text)
+        return _ESCAPE.sub(self._replaced, text)
 
-    def _mended(self, escape: re.Match[bytes]) -> bytes:
+    def _replaced(self, escape: re.Match[bytes]) -> bytes:
         if escape["unfinished"] is not None:
             self._unfinished = escape[0]
             return b""

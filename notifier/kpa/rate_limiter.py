@@ -17,10 +17,10 @@ from notifier.clock import Clock
 
 _MINUTE: Final = 60
 _HEAD_RESERVE: Final = 1.0
-_SMALLEST_PART: Final = 1 / 16
-_SMALLEST_RATE: Final = 1.0
-_CLIMB_SECONDS: Final = 60.0
-_CLIMB_PART: Final = 1 / 100
+_LOWEST_SHARE: Final = 1 / 16
+_LOWEST_RATE: Final = 1.0
+_RISE_SECONDS: Final = 60.0
+_RISE_SHARE: Final = 1 / 100
 
 HEADS_IN_A_ROW: Final = 6
 """The number of head polls in a row after which another waiting request passes.
@@ -50,40 +50,40 @@ class Priority(IntEnum):
 class Allowance(Struct, frozen=True):
     """How much of the `configured` rate a source may use, in requests a minute; times are monotonic seconds.
 
-    The rate is `reduced_to` until `climbs_from`. Then it rises by a hundredth of the configured rate each minute, so
+    The rate is `reduced_to` until `rises_from`. Then it rises by a hundredth of the configured rate each minute, so
     that it does not soon exceed the shared limit again.
     """
 
     configured: float
     reduced_to: float
-    climbs_from: float = 0.0
+    rises_from: float = 0.0
 
     @classmethod
-    def whole(cls, configured: float) -> "Allowance":
+    def full(cls, configured: float) -> "Allowance":
         """Return the allowance of a source that the API has not rate-limited: the full `configured` rate."""
         return cls(configured, configured)
 
     @property
     def floor(self) -> float:
         """The lowest rate: a sixteenth of the configured one, but at least one a minute if that many are configured."""
-        return min(self.configured, max(self.configured * _SMALLEST_PART, _SMALLEST_RATE))
+        return min(self.configured, max(self.configured * _LOWEST_SHARE, _LOWEST_RATE))
 
-    def at(self, now: float) -> float:
+    def rate_at(self, now: float) -> float:
         """Return the allowed rate at a moment."""
         if self.reduced_to == self.configured:
             return self.configured
-        climbed = max(0.0, now - self.climbs_from) // _CLIMB_SECONDS * _CLIMB_PART
-        return min(self.configured, self.reduced_to + climbed * self.configured)
+        risen = max(0.0, now - self.rises_from) // _RISE_SECONDS * _RISE_SHARE
+        return min(self.configured, self.reduced_to + risen * self.configured)
 
-    def limited(self, now: float, silent_until: float) -> "Allowance":
+    def halved(self, now: float, silent_until: float) -> "Allowance":
         """Return the allowance after `rate_limit_exceeded`: half the rate, from the end of the silence on.
 
         Several requests that are under way may be refused together. Only the first refusal halves the rate, because the
         others arrive during the silence that the first one started.
         """
-        heard_already = now < self.climbs_from
-        reduced_to = self.reduced_to if heard_already else max(self.floor, self.at(now) / 2)
-        return replace(self, reduced_to=reduced_to, climbs_from=max(self.climbs_from, silent_until))
+        is_reported_already = now < self.rises_from
+        reduced_to = self.reduced_to if is_reported_already else max(self.floor, self.rate_at(now) / 2)
+        return replace(self, reduced_to=reduced_to, rises_from=max(self.rises_from, silent_until))
 
 
 class Bucket(Struct, frozen=True):
@@ -112,16 +112,16 @@ class Bucket(Struct, frozen=True):
         tokens = self.capacity - max(0.0, self.full_at - now) / self.interval
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
-    def opens_at(self, reserve: float) -> float:
+    def available_at(self, reserve: float) -> float:
         """Return when a request may pass and still leave `reserve` tokens (at most capacity - 1) in the bucket."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 
-    def taken(self, now: float) -> "Bucket":
+    def with_token_taken(self, now: float) -> "Bucket":
         """Return the bucket with one token less, taken at `now`."""
         return Bucket(self.capacity, self.interval, max(self.full_at, now) + self.interval)
 
-    def given_back(self) -> "Bucket":
+    def with_token_returned(self) -> "Bucket":
         """Return the bucket with one token more."""
         return Bucket(self.capacity, self.interval, self.full_at - self.interval)
 
@@ -154,10 +154,10 @@ class SlidingWindow(Struct):
 class Usage(Struct, frozen=True):
     """The request budget of a source and its use.
 
-    `configured` and `allowed` are in requests a minute; during a silence, `allowed` is the rate after its end. `used`
-    counts the requests of the last 60 seconds, `by` splits this number by purpose, `total` counts all requests so far,
-    `waiting` those that wait for their turn. `starved_for` is how many seconds the oldest waiting request has waited;
-    requests of sweeps and for names do not count.
+    `configured` and `allowed` are in requests a minute. During a silence, `allowed` is the rate after the silence.
+    `used` counts the requests of the last 60 seconds, and `by` splits this number by purpose. `total` counts all
+    requests so far, `waiting` the requests that wait for their turn. `longest_wait_seconds` is how long the oldest of
+    these has waited; requests of sweeps and for names do not count.
     """
 
     configured: float
@@ -166,7 +166,7 @@ class Usage(Struct, frozen=True):
     waiting: int
     total: int
     by: Mapping[str, int] = field(default_factory=dict)
-    starved_for: float = 0.0
+    longest_wait_seconds: float = 0.0
 
 
 _Waiting = tuple[Priority, int, float, asyncio.Future[float]]
@@ -184,13 +184,13 @@ class RateLimiter:
 
     def __init__(self, per_minute: float, clock: Clock) -> None:
         self._clock = clock
-        self._allowance = Allowance.whole(per_minute)
+        self._allowance = Allowance.full(per_minute)
         self._rate = per_minute
         self._bucket = Bucket.for_rate(per_minute)
         self._silent_until = 0.0
         self._requests = 0
         self._last_minute = SlidingWindow()
-        self._by = {priority: SlidingWindow() for priority in Priority}
+        self._by_priority = {priority: SlidingWindow() for priority in Priority}
         self._arrivals = itertools.count()
         self._heads: list[_Waiting] = []
         self._others: list[_Waiting] = []
@@ -207,12 +207,12 @@ class RateLimiter:
         now = self._clock.monotonic()
         return Usage(
             configured=self._allowance.configured,
-            allowed=self._allowance.at(now),
+            allowed=self._allowance.rate_at(now),
             used=self._last_minute.total(now),
             waiting=sum(not turn.cancelled() for *_, turn in (*self._heads, *self._others)),
             total=self._requests,
-            by={priority.label: minute.total(now) for priority, minute in self._by.items()},
-            starved_for=max(
+            by={priority.label: minute.total(now) for priority, minute in self._by_priority.items()},
+            longest_wait_seconds=max(
                 (
                     now - since
                     for priority, _, since, turn in (*self._heads, *self._others)
@@ -222,11 +222,11 @@ class RateLimiter:
             ),
         )
 
-    def rate_limited(self, pause: float) -> None:
+    def reduce_rate(self, pause: float) -> None:
         """React to `rate_limit_exceeded`: send nothing for `pause` seconds, start at half the rate and rise slowly."""
         now = self._clock.monotonic()
         self.silence(pause)
-        self._allowance = self._allowance.limited(now, self._silent_until)
+        self._allowance = self._allowance.halved(now, self._silent_until)
 
     def silence(self, seconds: float) -> None:
         """Let no request pass for `seconds`; a longer silence that is already in force stays."""
@@ -238,71 +238,71 @@ class RateLimiter:
 
     def wake(self) -> None:
         """Check the clock again after the machine has slept, because the limiter's timer stood still."""
-        self._serve()
+        self._admit_due_requests()
 
-    async def take(self, priority: Priority) -> None:
+    async def wait_for_turn(self, priority: Priority) -> None:
         """Wait until one request may be sent; a wait that is cancelled uses no budget."""
         turn = asyncio.get_running_loop().create_future()
-        crowd = self._heads if priority is Priority.HEAD else self._others
-        heapq.heappush(crowd, (priority, next(self._arrivals), self._clock.monotonic(), turn))
-        self._serve()
+        queue = self._heads if priority is Priority.HEAD else self._others
+        heapq.heappush(queue, (priority, next(self._arrivals), self._clock.monotonic(), turn))
+        self._admit_due_requests()
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
                 self._give_back(turn.result(), priority)
-            self._serve()
+            self._admit_due_requests()
             raise
 
-    def _serve(self) -> None:
+    def _admit_due_requests(self) -> None:
         """Let every request pass whose turn it is, and schedule the next call for the turn of the next request."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while crowd := self._next_crowd():
+        while queue := self._next_queue():
             now = self._clock.monotonic()
-            self._keep_to_the_allowance(now)
-            wait = self._opens_at(crowd) - now
+            self._apply_allowance(now)
+            wait = self._available_at(queue) - now
             if wait > 0:
-                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
+                self._timer = asyncio.get_running_loop().call_later(wait, self._admit_due_requests)
                 return
-            self._let_pass(crowd, now)
+            self._admit(queue, now)
 
-    def _next_crowd(self) -> list[_Waiting]:
+    def _next_queue(self) -> list[_Waiting]:
         """Return the queue that holds the next request; an empty one if no request waits."""
-        for crowd in (self._heads, self._others):
-            while crowd and crowd[0][3].cancelled():
-                heapq.heappop(crowd)
+        for queue in (self._heads, self._others):
+            while queue and queue[0][3].cancelled():
+                heapq.heappop(queue)
         if self._heads and self._others:
-            return self._others if self._others_are_due() else self._heads
+            return self._others if self._is_turn_of_others() else self._heads
         return self._heads or self._others
 
-    def _others_are_due(self) -> bool:
+    def _is_turn_of_others(self) -> bool:
         return self._heads_in_a_row >= HEADS_IN_A_ROW
 
-    def _keep_to_the_allowance(self, now: float) -> None:
-        allowed = self._allowance.at(now)
+    def _apply_allowance(self, now: float) -> None:
+        allowed = self._allowance.rate_at(now)
         if allowed != self._rate:
             self._rate = allowed
             self._bucket = self._bucket.at_rate(allowed, now)
 
-    def _opens_at(self, crowd: list[_Waiting]) -> float:
-        reserve = 0.0 if crowd is self._heads or self._others_are_due() else _HEAD_RESERVE
-        return max(self._bucket.opens_at(reserve), self._silent_until)
+    def _available_at(self, queue: list[_Waiting]) -> float:
+        reserve = 0.0 if queue is self._heads or self._is_turn_of_others() else _HEAD_RESERVE
+        return max(self._bucket.available_at(reserve), self._silent_until)
 
-    def _let_pass(self, crowd: list[_Waiting], now: float) -> None:
-        priority, *_, turn = heapq.heappop(crowd)
-        overtaking = crowd is self._heads and bool(self._others)
+    def _admit(self, queue: list[_Waiting], now: float) -> None:
+        priority, *_, turn = heapq.heappop(queue)
+        overtaking = queue is self._heads and bool(self._others)
         self._heads_in_a_row = self._heads_in_a_row + 1 if overtaking else 0
-        self._bucket = self._bucket.taken(now)
+        self._bucket = self._bucket.with_token_taken(now)
         self._requests += 1
         self._last_minute.add(now, 1)
-        self._by[priority].add(now, 1)
+        self._by_priority[priority].add(now, 1)
         turn.set_result(now)
 
     def _give_back(self, moment: float, priority: Priority) -> None:
         """Put back the token of a request that passed at `moment` but was not sent."""
-        self._bucket = self._bucket.given_back()
+        self._bucket = self._bucket.with_token_returned()
         self._requests -= 1
         self._last_minute.add(moment, -1)
-        self._by[priority].add(moment, -1)
+        self._by_priority[priority].add(moment, -1)

@@ -8,7 +8,7 @@ import orjson
 
 from notifier.http.exchange import Answer
 from notifier.http.retry_after import date_ms, retry_after
-from notifier.kpa.errors import ApiError, ApiErrorReason, quoted, refusal
+from notifier.kpa.errors import ApiError, ApiErrorReason, error_of_answer, quoted
 from notifier.kpa.field_parsers import whole_number
 
 _OK = 200
@@ -28,19 +28,19 @@ def read_object(answer: Answer, token: str, parse: Callable[[bytes], Any]) -> di
     try:
         document = parse(answer.body)
     except (ValueError, RecursionError) as error:
-        raise ApiError(ApiErrorReason.NOT_JSON, _kind(answer, token)) from error
+        raise ApiError(ApiErrorReason.NOT_JSON, _describe_body(answer, token)) from error
     match document:
         case {"ok": True}:
             return dict(document)
         case {"ok": False}:
-            raise refusal(document.get("error"), document.get("description"), token)
+            raise error_of_answer(document.get("error"), document.get("description"), token)
         case dict():
             raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, "an object without `ok`")
         case _:
             raise ApiError(ApiErrorReason.UNEXPECTED_SHAPE, "no object")
 
 
-def list_in(document: dict[str, Any], name: str) -> list[Any]:
+def get_list(document: dict[str, Any], name: str) -> list[Any]:
     """Return the list with this name in an answer. Raises ApiError if there is none."""
     found = document.get(name)
     if not isinstance(found, list):
@@ -48,13 +48,13 @@ def list_in(document: dict[str, Any], name: str) -> list[Any]:
     return found
 
 
-def paging_in(document: dict[str, Any]) -> dict[str, Any]:
+def get_paging(document: dict[str, Any]) -> dict[str, Any]:
     """Return the page information in an answer, empty if there is none."""
     paging = document.get("paging")
     return paging if isinstance(paging, dict) else {}
 
 
-def count(value: object) -> int | None:
+def parse_count(value: object) -> int | None:
     """Return a number of records or pages, given as a number or as text; None if it is missing or makes no sense."""
     if value is None or value == "":
         return None
@@ -89,7 +89,7 @@ def _http_status(answer: Answer, token: str) -> ApiError:
     return ApiError(ApiErrorReason.HTTP_STATUS, detail, retry_after=wait)
 
 
-def _kind(answer: Answer, token: str) -> str:
+def _describe_body(answer: Answer, token: str) -> str:
     if not answer.body:
         return "an empty body"
     return f"{len(answer.body)} bytes of {quoted(answer.headers.get('Content-Type', 'unknown type'), token)}"

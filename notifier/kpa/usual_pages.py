@@ -90,8 +90,8 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
                 days[it.day],
                 ends[it.expires_on],
                 it.recorded_at,
-                str(it.instructor_id) if it.instructor_id else _optional(it.instructor_id),
-                str(it.group_training_id) if it.group_training_id else _optional(it.group_training_id),
+                str(it.instructor_id) if it.instructor_id else _id_of_falsy(it.instructor_id),
+                str(it.group_training_id) if it.group_training_id else _id_of_falsy(it.group_training_id),
                 it.notes or "",
                 bool(it.files),
                 # Escaped characters may be spelled in several ways.
@@ -106,7 +106,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
     return UsualPage(len(completions), page.paging, completions)
 
 
-def _optional(empty: str | int | None) -> str | None:
+def _id_of_falsy(empty: str | int | None) -> str | None:
     """Return the id that a falsy value stands for: "0" for 0; None for null or an empty text."""
     return "0" if empty == 0 else None
 

@@ -79,22 +79,22 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
     each record that matches no known one is taken for a known one that has changed; if no unmatched known one is left,
     it is new.
     """
-    free = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
+    unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
-    unlike: list[Completion] = []
+    unmatched: list[Completion] = []
     for record in equals:
-        mark = record.fingerprint()
-        key = next((key for key, memory in free.items() if memory.fingerprint == mark), None)
+        fingerprint = record.fingerprint()
+        key = next((key for key, memory in unmatched_known.items() if memory.fingerprint == fingerprint), None)
         if key is None:
-            unlike.append(record)
+            unmatched.append(record)
         else:
-            del free[key]
+            del unmatched_known[key]
             assigned.append(replace(record, key=key))
-    present = [key for key, memory in free.items() if not memory.removed]
-    if present and unlike and not complete:
-        return AssignedKeys(tuple(assigned), tuple(unlike))
+    present = [key for key, memory in unmatched_known.items() if not memory.removed]
+    if present and unmatched and not complete:
+        return AssignedKeys(tuple(assigned), tuple(unmatched))
     number = max(map(key_number, known), default=0)
-    for record in unlike:
+    for record in unmatched:
         if present:
             assigned.append(replace(record, key=present.pop(0)))
         else:
@@ -103,7 +103,7 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
     return AssignedKeys(tuple(assigned), ())
 
 
-def by_base(completions: Iterable[Completion]) -> dict[str, list[Completion]]:
+def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completion]]:
     """Return records grouped by the base of their keys, in order."""
     groups: defaultdict[str, list[Completion]] = defaultdict(list)
     for completion in completions:

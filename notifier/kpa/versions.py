@@ -12,12 +12,12 @@ from notifier.events import Completion, UnreadField, fingerprint
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.field_parsers import (
     UnreadableError,
-    believable_moment,
     day,
     identifier,
     list_is_filled,
     moment,
     optional_identifier,
+    plausible_moment,
     text,
     whole_number,
 )
@@ -70,7 +70,7 @@ class RecordFormat(Struct, frozen=True):
         number = whole_number(training_id) if self.trainings_have_numbers else None
         return training_id if number is None else number
 
-    def absent_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
+    def missing_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
         """Return the content fields that the API should always send but that none of these records (JSON) has.
 
         If no record has a field, the answer says nothing about that field.
@@ -80,7 +80,7 @@ class RecordFormat(Struct, frozen=True):
             present.update(orjson.loads(raw))
         return frozenset(ours for ours, name in self.always_given.items() if name not in present)
 
-    def completed(self, completion: Completion, earlier: Completion, absent: Iterable[str]) -> Completion:
+    def fill_missing(self, completion: Completion, earlier: Completion, absent: Iterable[str]) -> Completion:
         """Return the record with the values of its `absent` content fields taken from its `earlier` form."""
         names = {field: self.always_given[field] for field in absent}
         before = orjson.loads(earlier.raw)
@@ -134,7 +134,7 @@ class RecordFormat(Struct, frozen=True):
                 user_id,
                 completed_on,
                 day(record, self.expires_on),
-                believable_moment(record, CREATED),
+                plausible_moment(record, CREATED),
                 optional_identifier(record, self.instructor_id),
                 optional_identifier(record, self.group_training_id),
                 None if self.notes is None else text(record, self.notes),
@@ -142,23 +142,25 @@ class RecordFormat(Struct, frozen=True):
                 raw,
             )
         except UnreadableError:
-            return self._with_gaps(Completion(key, training_id, user_id, completed_on, *_NOTHING_ELSE, raw), record)
+            return self._with_optional_fields(
+                Completion(key, training_id, user_id, completed_on, *_NO_OPTIONAL_FIELDS, raw), record
+            )
 
-    def _with_gaps(self, completion: Completion, record: dict[str, Any]) -> Completion:
-        """Add the fields of `_others` to a completion; those that cannot be read are listed in `unread` instead."""
+    def _with_optional_fields(self, completion: Completion, record: dict[str, Any]) -> Completion:
+        """Return a completion with the fields of `_optional_fields`; unreadable ones are listed in `unread` instead."""
         read: dict[str, Any] = {}
         unread: list[UnreadField] = []
-        for ours, name, reader in self._others():
+        for ours, name, reader in self._optional_fields():
             try:
                 read[ours] = reader(record, name)
             except UnreadableError as error:
                 unread.append(UnreadField(ours, name, str(error)))
         return replace(completion, **read, unread=tuple(unread))
 
-    def _others(self) -> Iterable[tuple[str, str, Callable[[dict[str, Any], str], Any]]]:
+    def _optional_fields(self) -> Iterable[tuple[str, str, Callable[[dict[str, Any], str], Any]]]:
         """Yield (our name, the API's name, parser) for each field except person, training and date."""
         yield "expires_on", self.expires_on, day
-        yield "recorded_at", CREATED, believable_moment
+        yield "recorded_at", CREATED, plausible_moment
         yield "instructor_id", self.instructor_id, optional_identifier
         yield "group_training_id", self.group_training_id, optional_identifier
         if self.notes is not None:
@@ -182,13 +184,13 @@ class SkimmedRecords(Struct, frozen=True):
         """Read all records, as `RecordFormat.parse` does. Raises ApiError."""
         return self.version.parse(map(_from_json, self.raws))
 
-    def parse_others(self, read: Container[str]) -> list[Completion]:
+    def parse_except(self, read: Container[str]) -> list[Completion]:
         """Return the completions of all records except those whose keys are in `read`. Raises ApiError."""
         others = [_from_json(raw) for key, raw in zip(self.keys, self.raws, strict=True) if key not in read]
         return self.version.parse(others)[0] if others else []
 
 
-_NOTHING_ELSE: Final = (None, None, None, None, None, None)
+_NO_OPTIONAL_FIELDS: Final = (None, None, None, None, None, None)
 
 
 V1: Final = RecordFormat(

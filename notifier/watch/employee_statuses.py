@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
 
-from notifier.kpa.employee_status import Ends, StatusPage
+from notifier.kpa.employee_status import EndDates, StatusPage
 from notifier.kpa.errors import ApiError, ApiErrorReason
 
 PEOPLE_PER_PAGE: Final = 500
@@ -13,7 +13,7 @@ StatusPageReader = Callable[[int, int], Awaitable[StatusPage]]
 """A function that returns a page of the list; it gets the page's number (from 1) and size. Raises ApiError."""
 
 
-async def read_employee_statuses(page: StatusPageReader) -> AsyncGenerator[Mapping[str, Ends], None]:
+async def read_employee_statuses(page: StatusPageReader) -> AsyncGenerator[Mapping[str, EndDates], None]:
     """Yield for each page when the completions of its people end, by user id; no person is yielded twice.
 
     Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never

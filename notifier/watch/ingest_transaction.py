@@ -121,7 +121,7 @@ class IngestRequest(Struct, frozen=True):
         if len(unchanged) == len(self.keys):
             return []
         if self.skimmed is not None:
-            return self.skimmed.parse_others(unchanged)
+            return self.skimmed.parse_except(unchanged)
         return [completion for completion in self.completions if completion.key not in unchanged]
 
 
@@ -244,7 +244,7 @@ def _evaluate(
     evidence = replace(request.evidence, known=known)
     if changed := changed_keys(completions, known):
         contents = read_all_stored(request.version, record_lookups.stored(db, source, changed))
-        absent = request.version.absent_fields(
+        absent = request.version.missing_fields(
             raw for key, raw in zip(request.keys, request.raws, strict=True) if key not in taken
         )
         evidence = replace(
@@ -255,7 +255,7 @@ def _evaluate(
         )
         if absent:
             completions = [
-                request.version.completed(completion, contents[completion.key], absent)
+                request.version.fill_missing(completion, contents[completion.key], absent)
                 if completion.key in contents
                 else completion
                 for completion in completions

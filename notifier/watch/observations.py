@@ -75,7 +75,7 @@ class Observations(Struct):
 
         If only few requests a minute are allowed, each request waits for its turn; that alone does not count.
         """
-        is_busy = (usage.starved_for > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
+        is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
         self._busy.append((now, is_busy))
         while self._busy[-1][0] - self._busy[0][0] > seconds:
             self._busy.popleft()

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from notifier.events import Completion
 from notifier.kpa.client import Page
 from notifier.kpa.rate_limiter import Priority
-from notifier.kpa.v1_keys import assign_keys, bases_at_ends, by_base, key_base
+from notifier.kpa.v1_keys import assign_keys, bases_at_ends, group_by_base, key_base
 from notifier.store.store import Store
 from notifier.store.tables import record_lookups
 from notifier.store.tables.record_lookups import StoredRecord
@@ -43,7 +43,7 @@ class V1Records:
         If equal records at an end of the page may continue on another page, all records of their person and training
         are requested. In that case all equal ones are returned, including those on other pages.
         """
-        groups = by_base(page.completions)
+        groups = group_by_base(page.completions)
         known = await self._known(groups)
         asked = self._bases_to_ask(page, groups, known)
         settled: list[Completion] = []
@@ -59,7 +59,7 @@ class V1Records:
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
         """Return the records with their keys; `completions` must contain all records with the same key bases."""
-        groups = by_base(completions)
+        groups = group_by_base(completions)
         known = await self._known({*groups, *map(key_base, suspects)})
         return tuple(
             record
@@ -107,7 +107,7 @@ class V1Records:
         )
         if answer is None:
             return []
-        equals = by_base(answer.completions).get(key_base(unclear.key), [])
+        equals = group_by_base(answer.completions).get(key_base(unclear.key), [])
         return [*assign_keys(equals, known, complete=True).assigned]
 
 

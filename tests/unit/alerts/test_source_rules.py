@@ -230,15 +230,19 @@ def test_a_list_that_cannot_be_searched_or_is_not_whole_is_shown_once() -> None:
         assert names(WHOLE, seen) == [ConditionName.LIST_UNSEARCHABLE]
 
 
-def usage(waiting: int, starved_for: float) -> Usage:
-    return Usage(60, 60, 60, waiting, 999, {"head": 20, "sweep": 40, "names": 0}, starved_for)
+def usage(waiting: int, longest_wait_seconds: float) -> Usage:
+    return Usage(60, 60, 60, waiting, 999, {"head": 20, "sweep": 40, "names": 0}, longest_wait_seconds)
 
 
-def watch_the_budget(seen: Observations, starved_for: float, *, searching: bool, minutes: int, since: float) -> None:
+def watch_the_budget(
+    seen: Observations, longest_wait_seconds: float, *, searching: bool, minutes: int, since: float
+) -> None:
     """Look at the budget twice a minute, as the daemon does."""
     for look in range(2 * minutes + 1):
         now = since + look * 30
-        seen.note_budget(usage(1, starved_for=starved_for), searching=searching, now=now, seconds=600.0)
+        seen.note_budget(
+            usage(1, longest_wait_seconds=longest_wait_seconds), searching=searching, now=now, seconds=600.0
+        )
 
 
 def test_budget_that_lets_requests_wait_for_ten_minutes_is_shown_with_what_uses_it() -> None:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.http.transport_errors import TransportError, TransportReason
-from notifier.kpa.errors import API_IDENTIFIERS, MEANINGS, ApiError, ApiErrorReason, Remedy, no_answer, quoted, refusal
+from notifier.kpa.errors import (
+    API_IDENTIFIERS,
+    MEANINGS,
+    ApiError,
+    ApiErrorReason,
+    Remedy,
+    error_of_answer,
+    no_answer_error,
+    quoted,
+)
 from notifier.redact import redact
 
 SECRET = "tKn-0123456789abcdefghijklmnopqrstuvwxyzA"
@@ -34,7 +43,7 @@ def test_the_documented_identifiers_are_the_apis() -> None:
 
 @pytest.mark.parametrize(("identifier", "remedy"), DOCUMENTED.items())
 def test_an_identifier_is_its_own_reason_with_its_remedy(identifier: str, remedy: Remedy) -> None:
-    failure = refusal(identifier, None, SECRET)
+    failure = error_of_answer(identifier, None, SECRET)
     assert (failure.reason, failure.remedy) == (ApiErrorReason(identifier), remedy)
 
 
@@ -44,7 +53,7 @@ def test_every_reason_has_a_meaning() -> None:
 
 def test_what_breaks_on_the_way_has_the_transports_words() -> None:
     for word in TransportReason:
-        failure = no_answer(TransportError(word, "in the transport's words"), SECRET)
+        failure = no_answer_error(TransportError(word, "in the transport's words"), SECRET)
         assert failure.reason.value == word.value
         assert "in the transport's words" in failure.message
         assert failure.remedy is (Remedy.OPERATOR if word in ("certificate_rejected", "proxy_refused") else Remedy.WAIT)
@@ -62,7 +71,7 @@ def test_a_sentence_says_what_happened_and_what_to_do_and_needs_no_redaction(rea
     "identifier", ["invalid_token", "TOKEN_INVALID", "", "timeout", "http_status", "unknown_error"]
 )
 def test_an_identifier_outside_the_list_is_unknown_even_if_it_is_a_word_of_ours(identifier: str) -> None:
-    failure = refusal(identifier, "It is so.", SECRET)
+    failure = error_of_answer(identifier, "It is so.", SECRET)
     assert failure.reason is ApiErrorReason.UNKNOWN_ERROR
     assert identifier in failure.message
     assert "It is so." in failure.message
@@ -70,12 +79,12 @@ def test_an_identifier_outside_the_list_is_unknown_even_if_it_is_a_word_of_ours(
 
 @pytest.mark.parametrize("nonsense", [None, True, 5, 1.5, ["token_invalid"], {"error": "token_invalid"}])
 def test_an_error_of_another_type_is_unknown(nonsense: object) -> None:
-    assert refusal(nonsense, nonsense, SECRET).message == ApiError(ApiErrorReason.UNKNOWN_ERROR).message
+    assert error_of_answer(nonsense, nonsense, SECRET).message == ApiError(ApiErrorReason.UNKNOWN_ERROR).message
 
 
 def test_the_token_is_never_quoted() -> None:
     for identifier in ("token_invalid", SECRET, f"no_{SECRET}"):
-        failure = refusal(identifier, f"The token `{SECRET}` was not found.", SECRET)
+        failure = error_of_answer(identifier, f"The token `{SECRET}` was not found.", SECRET)
         assert SECRET not in failure.message
         assert "The token `[secret]` was not found." in failure.message
 

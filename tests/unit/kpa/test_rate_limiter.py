@@ -65,7 +65,7 @@ class Users:
     turns: list[tuple[float, str]] = field(default_factory=list)
 
     async def take(self, priority: Priority, name: str = "") -> None:
-        await self.budget.take(priority)
+        await self.budget.wait_for_turn(priority)
         self.turns.append((asyncio.get_running_loop().time(), name))
 
     @property
@@ -99,8 +99,8 @@ def test_no_60_seconds_see_more_than_the_rate_whoever_comes_when(
     for gap, size, reserve in crowds:
         now += gap
         for _ in range(size):
-            now = max(now, bucket.opens_at(reserve))
-            bucket = bucket.taken(now)
+            now = max(now, bucket.available_at(reserve))
+            bucket = bucket.with_token_taken(now)
             times.append(now)
     assert_never_more_than(per_minute, times)
 
@@ -109,18 +109,18 @@ def test_no_60_seconds_see_more_than_the_rate_whoever_comes_when(
 def test_who_always_wants_more_gets_nineteen_twentieths_of_the_rate_evenly(per_minute: float, reserve: float) -> None:
     bucket, now, waits = Bucket.for_rate(per_minute), 0.0, []
     for _ in range(math.ceil(per_minute / 20) + 100):
-        opens = max(now, bucket.opens_at(reserve))
+        opens = max(now, bucket.available_at(reserve))
         waits.append(opens - now)
         now = opens
-        bucket = bucket.taken(now)
+        bucket = bucket.with_token_taken(now)
     assert max(waits) <= 60 / (0.95 * per_minute) + A_BIT
     assert waits[-1] == pytest.approx(60 / (0.95 * per_minute))
 
 
 @given(rates, st.floats(0, 1e6))
 def test_a_token_given_back_leaves_no_trace(per_minute: float, now: float) -> None:
-    bucket = Bucket.for_rate(per_minute).taken(now)
-    assert bucket.taken(now).given_back().full_at == pytest.approx(bucket.full_at)
+    bucket = Bucket.for_rate(per_minute).with_token_taken(now)
+    assert bucket.with_token_taken(now).with_token_returned().full_at == pytest.approx(bucket.full_at)
 
 
 @given(rates, rates, st.lists(st.floats(0, 600), max_size=30), st.floats(0, 600))
@@ -132,8 +132,8 @@ def test_another_rate_adds_no_token_and_takes_only_those_that_it_cannot_hold(
 
     bucket, now = Bucket.for_rate(before), 0.0
     for moment in sorted(takers):
-        now = max(now, moment, bucket.opens_at(0))
-        bucket = bucket.taken(now)
+        now = max(now, moment, bucket.available_at(0))
+        bucket = bucket.with_token_taken(now)
     changed = bucket.at_rate(after, now + gap)
     assert (changed.capacity, changed.interval) == (Bucket.for_rate(after).capacity, Bucket.for_rate(after).interval)
     expected = min(tokens(bucket, now + gap), changed.capacity)
@@ -147,10 +147,10 @@ troubles = st.lists(st.tuples(st.floats(0, 10_000), st.floats(0.001, 600)), max_
 
 def after(configured: float, troubles: Troubles) -> tuple[Allowance, float]:
     """What is left after all of these, and the time of the last one."""
-    allowance, now = Allowance.whole(configured), 0.0
+    allowance, now = Allowance.full(configured), 0.0
     for gap, pause in troubles:
         now += gap
-        allowance = allowance.limited(now, now + pause)
+        allowance = allowance.halved(now, now + pause)
     return allowance, now
 
 
@@ -159,13 +159,13 @@ def test_never_more_is_allowed_than_is_configured_nor_less_than_a_sixteenth_and_
     configured: float, troubles: Troubles, gap: float
 ) -> None:
     allowance, now = after(configured, troubles)
-    assert min(configured, max(configured / 16, 1)) <= allowance.at(now + gap) <= configured
+    assert min(configured, max(configured / 16, 1)) <= allowance.rate_at(now + gap) <= configured
 
 
 @given(rates, troubles, st.lists(st.floats(0, 100_000), min_size=2))
 def test_without_trouble_what_is_allowed_only_grows(configured: float, troubles: Troubles, gaps: list[float]) -> None:
     allowance, now = after(configured, troubles)
-    allowed = [allowance.at(now + gap) for gap in sorted(gaps)]
+    allowed = [allowance.rate_at(now + gap) for gap in sorted(gaps)]
     assert allowed == sorted(allowed)
 
 
@@ -174,9 +174,9 @@ def test_trouble_after_the_silence_halves_what_is_allowed_at_that_moment(
     configured: float, troubles: Troubles, gap: float, pause: float
 ) -> None:
     allowance, now = after(configured, troubles)
-    now = max(now, allowance.climbs_from) + gap
-    limited = allowance.limited(now, now + pause)
-    assert limited.at(now) == limited.at(now + pause) == max(limited.floor, allowance.at(now) / 2)
+    now = max(now, allowance.rises_from) + gap
+    limited = allowance.halved(now, now + pause)
+    assert limited.rate_at(now) == limited.rate_at(now + pause) == max(limited.floor, allowance.rate_at(now) / 2)
 
 
 @given(rates, troubles, st.lists(st.floats(0, 1), min_size=1))
@@ -184,14 +184,14 @@ def test_trouble_during_the_silence_is_no_news(configured: float, troubles: Trou
     first, now = after(configured, [*troubles, (10_000, 60)])
     allowance = first
     for moment in moments:
-        allowance = allowance.limited(now + moment, now + moment + 60)
-    assert allowance.at(now + 120) == first.at(now + 120 - max(moments))
+        allowance = allowance.halved(now + moment, now + moment + 60)
+    assert allowance.rate_at(now + 120) == first.rate_at(now + 120 - max(moments))
 
 
 @given(st.integers(16, 10**9), troubles)
 def test_everything_is_allowed_again_after_a_tenth_more_every_ten_minutes(configured: int, troubles: Troubles) -> None:
     allowance, _ = after(configured, troubles)
-    allowed = [allowance.at(allowance.climbs_from + 60 * minute + 1) for minute in range(101)]
+    allowed = [allowance.rate_at(allowance.rises_from + 60 * minute + 1) for minute in range(101)]
     for earlier, later in zip(allowed, allowed[10:], strict=False):
         assert later == pytest.approx(min(configured, earlier + configured / 10))
     assert all(later <= (earlier + configured / 100) * (1 + A_BIT) for earlier, later in pairwise(allowed))
@@ -199,9 +199,11 @@ def test_everything_is_allowed_again_after_a_tenth_more_every_ten_minutes(config
 
 
 def test_the_climb_begins_with_the_end_of_the_silence() -> None:
-    allowance = Allowance.whole(30).limited(100, 160)
-    assert [allowance.at(now) for now in (100, 160, 219, 220, 760, 1060)] == pytest.approx([15, 15, 15, 15.3, 18, 19.5])
-    assert [allowance.at(160 + minute * 60) for minute in (49, 50, 5000)] == pytest.approx([29.7, 30, 30])
+    allowance = Allowance.full(30).halved(100, 160)
+    assert [allowance.rate_at(now) for now in (100, 160, 219, 220, 760, 1060)] == pytest.approx(
+        [15, 15, 15, 15.3, 18, 19.5]
+    )
+    assert [allowance.rate_at(160 + minute * 60) for minute in (49, 50, 5000)] == pytest.approx([29.7, 30, 30])
 
 
 @given(st.lists(st.floats(0, 50), max_size=60), st.floats(0, 200))
@@ -220,7 +222,7 @@ def test_who_need_not_wait_does_not_even_give_way() -> None:
     async def main() -> None:
         budget = RateLimiter(10_000_000, LoopClock())
         for priority in [*Priority] * 5_000:
-            turn = budget.take(priority)
+            turn = budget.wait_for_turn(priority)
             with pytest.raises(StopIteration):
                 turn.send(None)
         assert budget.requests == 5_000 * len(Priority)
@@ -230,29 +232,29 @@ def test_who_need_not_wait_does_not_even_give_way() -> None:
 
 def test_the_urgent_go_first_and_equals_in_order_of_arrival() -> None:
     async def main() -> None:
-        crowd = users(per_minute=10)
-        await crowd.take(Priority.HEAD, "first")
+        queue = users(per_minute=10)
+        await queue.take(Priority.HEAD, "first")
         async with asyncio.TaskGroup() as tasks:
             for name in ("names", "sweep", "search", "head", "sweep 2", "head 2", "names 2"):
-                tasks.create_task(crowd.take(Priority[name.split()[0].upper()], name))
-        assert crowd.order == ["first", "head", "head 2", "search", "sweep", "sweep 2", "names", "names 2"]
+                tasks.create_task(queue.take(Priority[name.split()[0].upper()], name))
+        assert queue.order == ["first", "head", "head 2", "search", "sweep", "sweep 2", "names", "names 2"]
 
     run(main())
 
 
 def test_a_head_poll_does_not_wait_behind_a_sweep() -> None:
-    async def sweep(crowd: Users) -> None:
+    async def sweep(queue: Users) -> None:
         while True:
-            await crowd.take(Priority.SWEEP, "sweep")
+            await queue.take(Priority.SWEEP, "sweep")
 
     async def main() -> None:
-        crowd = users(per_minute=30)
+        queue = users(per_minute=30)
         async with asyncio.timeout(3600.5), asyncio.TaskGroup() as tasks:
-            tasks.create_task(sweep(crowd))
+            tasks.create_task(sweep(queue))
             for minute in range(1, 61):
                 await asyncio.sleep(60 * minute - asyncio.get_running_loop().time())
                 due = asyncio.get_running_loop().time()
-                await crowd.take(Priority.HEAD, "head")
+                await queue.take(Priority.HEAD, "head")
                 assert asyncio.get_running_loop().time() == due
 
     with pytest.raises(TimeoutError):
@@ -266,45 +268,45 @@ def test_a_head_poll_does_not_wait_behind_a_sweep() -> None:
 def test_no_60_seconds_see_more_than_the_rate_even_when_many_give_up(
     per_minute: float, plans: list[tuple[float, Priority, float | None]]
 ) -> None:
-    async def user(crowd: Users, start: float, priority: Priority, patience: float | None) -> bool:
+    async def user(queue: Users, start: float, priority: Priority, patience: float | None) -> bool:
         await asyncio.sleep(start)
         try:
             async with asyncio.timeout(patience):
-                await crowd.take(priority)
+                await queue.take(priority)
         except TimeoutError:
             return False
         return True
 
     async def main() -> None:
-        crowd = users(per_minute)
-        served = await asyncio.gather(*(user(crowd, *plan) for plan in plans))
-        assert_never_more_than(per_minute, crowd.times)
-        assert crowd.budget.requests == sum(served) == len(crowd.turns)
+        queue = users(per_minute)
+        served = await asyncio.gather(*(user(queue, *plan) for plan in plans))
+        assert_never_more_than(per_minute, queue.times)
+        assert queue.budget.requests == sum(served) == len(queue.turns)
 
     run(main())
 
 
 def test_a_silence_stops_everybody_and_then_lets_them_pass() -> None:
     async def main() -> None:
-        crowd = users(per_minute=60)
-        crowd.budget.silence(60)
-        assert crowd.budget.silent_for() == 60
-        await asyncio.gather(crowd.take(Priority.SWEEP), crowd.take(Priority.HEAD))
-        assert crowd.times == [60, 60]
-        assert crowd.budget.silent_for() == 0
+        queue = users(per_minute=60)
+        queue.budget.silence(60)
+        assert queue.budget.silent_for() == 60
+        await asyncio.gather(queue.take(Priority.SWEEP), queue.take(Priority.HEAD))
+        assert queue.times == [60, 60]
+        assert queue.budget.silent_for() == 0
 
     run(main())
 
 
 def test_a_silence_also_stops_those_who_wait_already() -> None:
     async def main() -> None:
-        crowd = users(per_minute=1)
-        await crowd.take(Priority.HEAD)
-        waiting = asyncio.create_task(crowd.take(Priority.HEAD))
+        queue = users(per_minute=1)
+        await queue.take(Priority.HEAD)
+        waiting = asyncio.create_task(queue.take(Priority.HEAD))
         await asyncio.sleep(1)
-        crowd.budget.silence(600)
+        queue.budget.silence(600)
         await waiting
-        assert crowd.times == [0, pytest.approx(601)]
+        assert queue.times == [0, pytest.approx(601)]
 
     run(main())
 
@@ -321,109 +323,109 @@ def test_a_shorter_silence_does_not_cut_a_longer_one_short() -> None:
 
 def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> None:
     async def main() -> None:
-        crowd = users(per_minute=1)
-        await crowd.take(Priority.HEAD, "first")
-        impatient = asyncio.create_task(crowd.take(Priority.HEAD, "impatient"))
-        patient = asyncio.create_task(crowd.take(Priority.SWEEP, "patient"))
+        queue = users(per_minute=1)
+        await queue.take(Priority.HEAD, "first")
+        impatient = asyncio.create_task(queue.take(Priority.HEAD, "impatient"))
+        patient = asyncio.create_task(queue.take(Priority.SWEEP, "patient"))
         await asyncio.sleep(30)
         impatient.cancel()
         await patient
-        assert crowd.order == ["first", "patient"]
-        assert crowd.times[-1] == pytest.approx(60 / 0.95)
-        assert crowd.budget.requests == 2
+        assert queue.order == ["first", "patient"]
+        assert queue.times[-1] == pytest.approx(60 / 0.95)
+        assert queue.budget.requests == 2
 
     run(main())
 
 
 def test_who_is_cancelled_just_as_the_turn_has_come_gives_it_back() -> None:
     async def main() -> None:
-        crowd = users(per_minute=20)
-        crowd.budget.silence(60)
+        queue = users(per_minute=20)
+        queue.budget.silence(60)
 
         async def lucky() -> None:
-            await crowd.take(Priority.HEAD, "lucky")
+            await queue.take(Priority.HEAD, "lucky")
             unlucky.cancel()
 
-        both = [asyncio.create_task(lucky()), asyncio.create_task(crowd.take(Priority.HEAD, "unlucky"))]
+        both = [asyncio.create_task(lucky()), asyncio.create_task(queue.take(Priority.HEAD, "unlucky"))]
         unlucky = both[1]
         await asyncio.wait(both)
         assert unlucky.cancelled()
-        assert crowd.budget.requests == 1
-        await crowd.take(Priority.HEAD, "next")
-        assert crowd.turns == [(60, "lucky"), (60, "next")]
+        assert queue.budget.requests == 1
+        await queue.take(Priority.HEAD, "next")
+        assert queue.turns == [(60, "lucky"), (60, "next")]
 
     run(main())
 
 
 def test_nothing_is_left_behind_when_the_last_one_is_cancelled() -> None:
     async def main() -> None:
-        crowd = users(per_minute=1)
-        await crowd.take(Priority.HEAD)
-        waiting = asyncio.create_task(crowd.take(Priority.HEAD))
+        queue = users(per_minute=1)
+        await queue.take(Priority.HEAD)
+        waiting = asyncio.create_task(queue.take(Priority.HEAD))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.sleep(3600)
-        assert crowd.budget.requests == 1
-        await crowd.take(Priority.HEAD)
-        assert crowd.times == [0, 3600]
+        assert queue.budget.requests == 1
+        await queue.take(Priority.HEAD)
+        assert queue.times == [0, 3600]
 
     run(main())
 
 
 def test_six_heads_may_pass_before_the_most_urgent_of_the_others_has_its_turn() -> None:
     async def main() -> None:
-        crowd = users(per_minute=10)
-        await crowd.take(Priority.HEAD, "first")
+        queue = users(per_minute=10)
+        await queue.take(Priority.HEAD, "first")
         async with asyncio.TaskGroup() as tasks:
             for name in ("names", "sweep", "search", *["head"] * 14):
-                tasks.create_task(crowd.take(Priority[name.upper()], name))
+                tasks.create_task(queue.take(Priority[name.upper()], name))
         six = ["head"] * HEADS_IN_A_ROW
-        assert crowd.order == ["first", *six, "search", *six, "sweep", "head", "head", "names"]
+        assert queue.order == ["first", *six, "search", *six, "sweep", "head", "head", "names"]
 
     run(main())
 
 
 def test_heads_that_nobody_waited_for_are_not_counted() -> None:
     async def main() -> None:
-        crowd = users(per_minute=10)
+        queue = users(per_minute=10)
         for _ in range(20):
-            await crowd.take(Priority.HEAD, "alone")
-        await asyncio.gather(crowd.take(Priority.SWEEP, "sweep"), crowd.take(Priority.HEAD, "head"))
-        assert crowd.order[-2:] == ["head", "sweep"]
+            await queue.take(Priority.HEAD, "alone")
+        await asyncio.gather(queue.take(Priority.SWEEP, "sweep"), queue.take(Priority.HEAD, "head"))
+        assert queue.order[-2:] == ["head", "sweep"]
 
     run(main())
 
 
 def test_heads_that_passed_those_who_gave_up_are_not_counted() -> None:
     async def main() -> None:
-        crowd = users(per_minute=10)
-        await crowd.take(Priority.HEAD)
-        impatient = asyncio.create_task(crowd.take(Priority.SWEEP))
+        queue = users(per_minute=10)
+        await queue.take(Priority.HEAD)
+        impatient = asyncio.create_task(queue.take(Priority.SWEEP))
         for _ in range(HEADS_IN_A_ROW):
-            await crowd.take(Priority.HEAD)
+            await queue.take(Priority.HEAD)
         impatient.cancel()
-        await crowd.take(Priority.HEAD)
-        await asyncio.gather(crowd.take(Priority.SWEEP, "sweep"), crowd.take(Priority.HEAD, "head"))
-        assert crowd.order[-2:] == ["head", "sweep"]
+        await queue.take(Priority.HEAD)
+        await asyncio.gather(queue.take(Priority.SWEEP, "sweep"), queue.take(Priority.HEAD, "head"))
+        assert queue.order[-2:] == ["head", "sweep"]
 
     run(main())
 
 
-async def always(crowd: Users, priority: Priority) -> None:
+async def always(queue: Users, priority: Priority) -> None:
     while True:
-        await crowd.take(priority, priority.name)
+        await queue.take(priority, priority.name)
 
 
 def test_heads_that_want_everything_get_six_of_seven_and_not_a_request_is_lost() -> None:
     async def main() -> None:
-        crowd = users(per_minute=30)
+        queue = users(per_minute=30)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3600), asyncio.TaskGroup() as tasks:
-                tasks.create_task(always(crowd, Priority.HEAD))
-                tasks.create_task(always(crowd, Priority.SWEEP))
-        assert crowd.order.count("SWEEP") == pytest.approx(len(crowd.order) / 7, abs=1)
-        assert [later - earlier for earlier, later in pairwise(crowd.times[2:])] == pytest.approx(
-            [60 / 28.5] * (len(crowd.times) - 3)
+                tasks.create_task(always(queue, Priority.HEAD))
+                tasks.create_task(always(queue, Priority.SWEEP))
+        assert queue.order.count("SWEEP") == pytest.approx(len(queue.order) / 7, abs=1)
+        assert [later - earlier for earlier, later in pairwise(queue.times[2:])] == pytest.approx(
+            [60 / 28.5] * (len(queue.times) - 3)
         )
 
     run(main())
@@ -433,22 +435,22 @@ def test_heads_that_want_everything_get_six_of_seven_and_not_a_request_is_lost()
 def test_polls_that_want_four_fifths_are_in_time_though_a_sweep_and_names_always_wait(per_minute: int) -> None:
     interval = 2 * 60 / (0.8 * per_minute)
 
-    async def poll(crowd: Users, late: list[float]) -> None:
+    async def poll(queue: Users, late: list[float]) -> None:
         for number in range(1, 1001):
             due = number * interval
             await asyncio.sleep(due - asyncio.get_running_loop().time())
-            await crowd.take(Priority.HEAD, "page")
-            await crowd.take(Priority.HEAD, "count check")
+            await queue.take(Priority.HEAD, "page")
+            await queue.take(Priority.HEAD, "count check")
             late.append(asyncio.get_running_loop().time() - due)
 
     async def main() -> None:
-        crowd, late = users(per_minute), list[float]()
-        rest = [asyncio.create_task(always(crowd, priority)) for priority in (Priority.SWEEP, Priority.NAMES)]
-        await poll(crowd, late)
+        queue, late = users(per_minute), list[float]()
+        rest = [asyncio.create_task(always(queue, priority)) for priority in (Priority.SWEEP, Priority.NAMES)]
+        await poll(queue, late)
         for task in rest:
             task.cancel()
         assert max(late) < interval
-        assert crowd.order.count("SWEEP") >= 2000 // (HEADS_IN_A_ROW + 1)
+        assert queue.order.count("SWEEP") >= 2000 // (HEADS_IN_A_ROW + 1)
 
     run(main())
 
@@ -464,13 +466,13 @@ async def test_a_refusal_by_the_api_halves_what_its_client_may_send(
 
 def test_several_refusals_of_one_moment_halve_once_and_prolong_the_silence(clock: "FakeClock") -> None:
     budget = RateLimiter(30, clock)
-    budget.rate_limited(60)
+    budget.reduce_rate(60)
     clock.advance(20)
-    budget.rate_limited(60)
+    budget.reduce_rate(60)
     assert (budget.silent_for(), budget.usage().allowed) == (60, 15)
     clock.advance(60 + 599)
     assert budget.usage().allowed == pytest.approx(17.7)
-    budget.rate_limited(60)
+    budget.reduce_rate(60)
     assert (budget.silent_for(), budget.usage().allowed) == pytest.approx((60, 8.85))
 
 
@@ -482,14 +484,14 @@ def test_a_remembered_silence_takes_nothing_away(clock: "FakeClock") -> None:
 
 def test_after_a_refusal_requests_come_at_half_the_rate_and_slowly_as_before() -> None:
     async def main() -> None:
-        crowd = users(per_minute=60)
-        await asyncio.gather(*(crowd.take(Priority.SWEEP) for _ in range(10)))
-        crowd.budget.rate_limited(60)
+        queue = users(per_minute=60)
+        await asyncio.gather(*(queue.take(Priority.SWEEP) for _ in range(10)))
+        queue.budget.reduce_rate(60)
         quiet_from = asyncio.get_running_loop().time()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(7200):
-                await always(crowd, Priority.SWEEP)
-        times = [moment - quiet_from - 60 for moment in crowd.times[10:]]
+                await always(queue, Priority.SWEEP)
+        times = [moment - quiet_from - 60 for moment in queue.times[10:]]
         assert times[0] == 0
         evenly = times[5:]
         waits = [later - earlier for earlier, later in pairwise(evenly)]
@@ -514,28 +516,28 @@ def test_no_60_seconds_see_more_than_the_most_that_was_allowed_in_them(
     def note(budget: RateLimiter) -> None:
         allowed.append((asyncio.get_running_loop().time(), budget.usage().allowed))
 
-    async def user(crowd: Users, start: float, priority: Priority) -> None:
+    async def user(queue: Users, start: float, priority: Priority) -> None:
         await asyncio.sleep(start)
-        await crowd.take(priority)
-        note(crowd.budget)
+        await queue.take(priority)
+        note(queue.budget)
 
-    async def refuse(crowd: Users, moment: float, pause: float) -> None:
+    async def refuse(queue: Users, moment: float, pause: float) -> None:
         await asyncio.sleep(moment)
-        note(crowd.budget)
-        crowd.budget.rate_limited(pause)
+        note(queue.budget)
+        queue.budget.reduce_rate(pause)
 
     async def main() -> None:
-        crowd = users(per_minute)
+        queue = users(per_minute)
         async with asyncio.TaskGroup() as tasks:
             for start, size, priority in plans:
                 for _ in range(size):
-                    tasks.create_task(user(crowd, start, priority))
+                    tasks.create_task(user(queue, start, priority))
             for moment, pause in refusals:
-                tasks.create_task(refuse(crowd, moment, pause))
-        for first in crowd.times:
+                tasks.create_task(refuse(queue, moment, pause))
+        for first in queue.times:
             window = range_of(first)
             most = max(rate for moment, rate in allowed if window(moment))
-            assert sum(map(window, crowd.times)) <= math.ceil(most)
+            assert sum(map(window, queue.times)) <= math.ceil(most)
 
     run(main())
 
@@ -550,38 +552,38 @@ def by(*passed: Priority) -> dict[str, int]:
 
 
 def test_usage_tells_who_passed_in_the_last_minute_and_who_waits() -> None:
-    def usage(used: int, waiting: int, total: int, *passed: Priority, starved_for: float = 0.0) -> Usage:
-        return Usage(20, 20, used, waiting, total, by(*passed), starved_for)
+    def usage(used: int, waiting: int, total: int, *passed: Priority, longest_wait_seconds: float = 0.0) -> Usage:
+        return Usage(20, 20, used, waiting, total, by(*passed), longest_wait_seconds)
 
     async def main() -> None:
-        crowd = users(per_minute=20)
-        assert crowd.budget.usage() == usage(0, 0, 0)
-        waiting = [asyncio.create_task(crowd.take(priority)) for priority in [*Priority] * 2]
+        queue = users(per_minute=20)
+        assert queue.budget.usage() == usage(0, 0, 0)
+        waiting = [asyncio.create_task(queue.take(priority)) for priority in [*Priority] * 2]
         await asyncio.sleep(0)
         heads = [Priority.HEAD] * 2
-        assert crowd.budget.usage() == usage(2, 10, 2, *heads)
+        assert queue.budget.usage() == usage(2, 10, 2, *heads)
         waiting[-1].cancel()
         await asyncio.sleep(7)
-        assert crowd.budget.usage() == usage(3, 8, 3, *heads, Priority.COUNT, starved_for=7.0)
+        assert queue.budget.usage() == usage(3, 8, 3, *heads, Priority.COUNT, longest_wait_seconds=7.0)
         await asyncio.wait(waiting)
         last = asyncio.get_running_loop().time()
         everybody = [*Priority] * 2
-        assert crowd.budget.usage().by == by(*everybody[:-1])
+        assert queue.budget.usage().by == by(*everybody[:-1])
         await asyncio.sleep(60 - last)
-        assert crowd.budget.usage().used == 9
+        assert queue.budget.usage().used == 9
         await asyncio.sleep(61)
-        assert crowd.budget.usage() == usage(0, 0, 11)
+        assert queue.budget.usage() == usage(0, 0, 11)
 
     run(main())
 
 
 def test_sweeps_and_names_that_wait_are_not_starved() -> None:
     async def main() -> None:
-        crowd = users(per_minute=20)
-        crowd.budget.silence(60)
-        tasks = [asyncio.create_task(crowd.take(priority)) for priority in (Priority.SWEEP, Priority.NAMES)]
+        queue = users(per_minute=20)
+        queue.budget.silence(60)
+        tasks = [asyncio.create_task(queue.take(priority)) for priority in (Priority.SWEEP, Priority.NAMES)]
         await asyncio.sleep(30)
-        assert crowd.budget.usage().starved_for == 0.0
+        assert queue.budget.usage().longest_wait_seconds == 0.0
         await asyncio.wait(tasks)
 
     run(main())
@@ -589,22 +591,22 @@ def test_sweeps_and_names_that_wait_are_not_starved() -> None:
 
 def test_a_turn_given_back_was_not_used() -> None:
     async def main() -> None:
-        crowd = users(per_minute=20)
-        crowd.budget.silence(60)
-        taker = asyncio.create_task(crowd.take(Priority.HEAD))
+        queue = users(per_minute=20)
+        queue.budget.silence(60)
+        taker = asyncio.create_task(queue.take(Priority.HEAD))
         asyncio.get_running_loop().call_at(60, lambda: asyncio.get_running_loop().call_soon(taker.cancel))
         await asyncio.wait([taker])
         assert taker.cancelled()
-        assert crowd.budget.usage() == Usage(20, 20, used=0, waiting=0, total=0, by=by())
+        assert queue.budget.usage() == Usage(20, 20, used=0, waiting=0, total=0, by=by())
 
     run(main())
 
 
 def test_a_budget_at_rest_wakes_nobody_up() -> None:
     async def main() -> None:
-        crowd = users(per_minute=60)
-        await asyncio.gather(*(crowd.take(Priority.SWEEP) for _ in range(10)))
-        crowd.budget.rate_limited(60)
+        queue = users(per_minute=60)
+        await asyncio.gather(*(queue.take(Priority.SWEEP) for _ in range(10)))
+        queue.budget.reduce_rate(60)
         await asyncio.get_running_loop().create_future()
 
     with pytest.raises(AssertionError, match="nothing is going to happen any more"):

@@ -35,7 +35,7 @@ def assert_as_parsed(page: UsualPage, body: bytes) -> None:
     assert skimmed.keys == [completion.key for completion in completions]
     assert skimmed.days == [completion.completed_on for completion in completions]
     assert skimmed.parse() == (completions, [])
-    assert skimmed.parse_others(skimmed.keys[1:]) == completions[:1]
+    assert skimmed.parse_except(skimmed.keys[1:]) == completions[:1]
     assert [completion.raw for completion in skimmed.parse()[0]] == [completion.raw for completion in completions]
 
 
@@ -99,7 +99,7 @@ def test_a_record_with_too_many_levels_is_no_json() -> None:
     page = skim(body_of(RECORD_V2, SECOND | {"files": "deep"}).replace(b'"deep"', deep), V2)
     if page is not None:  # it depends on the version of Python
         with pytest.raises(ApiError):
-            skimmed_of(page).parse_others([skimmed_of(page).keys[0]])
+            skimmed_of(page).parse_except([skimmed_of(page).keys[0]])
 
 
 @given(st.lists(st.integers(1, 9).map(lambda number: RECORD_V2 | {"id": number}) | records_of(V2), max_size=4))

@@ -7,7 +7,7 @@ from notifier.events import Completion, fingerprint
 from notifier.kpa.v1_keys import (
     assign_keys,
     bases_at_ends,
-    by_base,
+    group_by_base,
     key_base,
     key_number,
     key_without_id,
@@ -91,7 +91,7 @@ def test_key_without_id_is_derived_from_person_training_and_moment() -> None:
 @given(st.lists(st.tuples(st.sampled_from([BASE, OTHER]), st.integers(1, 3)), max_size=8))
 def test_by_base_groups_all_in_order(keys: list[tuple[str, int]]) -> None:
     page = [record(place, number, base) for place, (base, number) in enumerate(keys)]
-    groups = by_base(page)
+    groups = group_by_base(page)
     assert all(groups[base] == [one for one in page if key_base(one.key) == base] for base in groups)
     assert sum(map(len, groups.values())) == len(page)
 

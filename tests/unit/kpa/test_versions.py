@@ -67,7 +67,7 @@ def only(version: RecordFormat, record: object) -> Completion:
 
 def fields(completion: Completion) -> Completion:
     """Return a completion that holds only what was read from its JSON, without the JSON itself."""
-    return replace(completion, raw=b"", unread=(), remembered=None)
+    return replace(completion, raw=b"", unread=(), stored_raw=None)
 
 
 def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -140,8 +140,8 @@ def test_the_record_is_kept_whole_with_fields_nobody_knows(version: RecordFormat
 def test_a_record_without_a_field_keeps_what_an_earlier_form_had_of_it_when_it_is_read_again() -> None:
     whole = only(V2, {**example(V2), "files": [{"id": 1}], "notes": "before"})
     narrow = only(V2, {**without(example(V2), "files"), "notes": "after"})
-    absent = V2.absent_fields([narrow.raw])
-    completed = V2.completed(narrow, whole, absent)
+    absent = V2.missing_fields([narrow.raw])
+    completed = V2.fill_missing(narrow, whole, absent)
     assert absent == frozenset({"has_attachments"})
     assert (completed.has_attachments, completed.notes) == (True, "after")
     assert only(V2, orjson.loads(completed.raw)).content() == completed.content()

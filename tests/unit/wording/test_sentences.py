@@ -14,7 +14,7 @@ import notifier
 from notifier.alerts.conditions import ConditionName
 from notifier.config.message_values import Language
 from notifier.destinations.outcome import AttemptResult
-from notifier.kpa.errors import ApiError, ApiErrorReason, refusal, sentence_of
+from notifier.kpa.errors import ApiError, ApiErrorReason, error_of_answer, sentence_of
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables.second_looks import LookKind
 from notifier.wording.sentences import LANGUAGES, Sentence, catalogue, part_of, spoken
@@ -129,7 +129,7 @@ def test_the_message_of_an_error_becomes_a_sentence_again(reason: ApiErrorReason
 
 
 def test_what_the_api_says_is_quoted_and_other_messages_stay() -> None:
-    error = refusal("token_invalid", "Bad token", "secret")
+    error = error_of_answer("token_invalid", "Bad token", "secret")
     told = spoken(part_of(sentence_of(error.reason, error.message)), "es")
     assert str(told).endswith("(la API dice: Bad token)")
     assert sentence_of("token_invalid", "of an earlier version") == "of an earlier version"

@@ -395,19 +395,19 @@ async def test_a_quiet_sweep_asks_for_each_page_once_and_for_the_count_before_an
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records of a page were parsed, for each page but those of one record."""
     sizes: list[int] = []
-    parse, parse_others = RecordFormat.parse, SkimmedRecords.parse_others
+    parse, parse_except = RecordFormat.parse, SkimmedRecords.parse_except
 
     def count(version: RecordFormat, records: Any) -> Any:
         sizes.extend([len(records)] if len(records) > 1 else [])
         return parse(version, records)
 
     def count_others(skimmed: SkimmedRecords, read: Any) -> Any:
-        others = parse_others(skimmed, read)
+        others = parse_except(skimmed, read)
         sizes.extend([len(others)] if others else [])
         return others
 
     monkeypatch.setattr(RecordFormat, "parse", count)
-    monkeypatch.setattr(SkimmedRecords, "parse_others", count_others)
+    monkeypatch.setattr(SkimmedRecords, "parse_except", count_others)
     return sizes
 
 
