@@ -34,10 +34,10 @@ def load_settings(global_options: GlobalOptions) -> Settings:
 def _template_problems(settings: Settings) -> Iterator[Problem]:
     if any(isinstance(one, MessageSettings) and one.templates is not None for one in settings.destinations.values()):
         # Imported only here, because most commands need neither the template engine nor the destination types.
-        from notifier.destinations.registry import kind  # noqa: PLC0415
+        from notifier.destinations.registry import destination_type  # noqa: PLC0415
         from notifier.messages.template_check import problems  # noqa: PLC0415
 
-        yield from problems(settings.destinations, lambda one: kind(one).fits)
+        yield from problems(settings.destinations, lambda one: destination_type(one).fits)
 
 
 def read_settings(global_options: GlobalOptions) -> Settings:
@@ -146,6 +146,6 @@ def require_destination(settings: Settings, name: str) -> None:
     _require_configured("destination", name, settings.destinations)
 
 
-def _require_configured(kind: str, name: str, known: Collection[str]) -> None:
+def _require_configured(destination_type: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        raise NameNotFoundError(f"there is no {kind} `{name}`; {hint(name, known)}")
+        raise NameNotFoundError(f"there is no {destination_type} `{name}`; {hint(name, known)}")

@@ -1,8 +1,8 @@
 """The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
 
-Messages are persistent and `mandatory`: a message that reaches no queue is returned, and its attempt fails. An error
-with one message closes its channel. Therefore each attempt has its own channel, and a message that may be too large is
-sent alone.
+Messages are persistent and `mandatory`: the broker returns a message that reaches no queue, and the attempt fails. If a
+message causes an error, the broker closes the channel. Therefore each attempt uses its own channel, and a message that
+may be too large is sent alone.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ _CLOSING_SECONDS: Final = 1.0
 _NOT_AMQP: Final = "the peer closed the connection, or does not speak AMQP 0-9-1 at this port"
 
 for _library in ("aio_pika", "aiormq"):
-    # They log each failure, which the outcomes of attempts report already.
+    # These libraries log each failure, but the outcomes of attempts already state it.
     logging.getLogger(_library).disabled = True
 for _library in ("aio_pika.channel", "aio_pika.connection", "aio_pika.exchange", "aiormq.channel", "aiormq.connection"):
     logging.getLogger(_library).disabled = True
 
 
 class _Unconfirmed(Struct, frozen=True):
-    """A message that was written to the connection in an earlier attempt, and may still be confirmed."""
+    """A message that an earlier attempt has sent, and that the broker may still confirm."""
 
     id: str
     confirmation: asyncio.Task[Outcome]
@@ -105,7 +105,7 @@ class AmqpDestination(BrokerDestination):
         try:
             unsent = await self._await_confirmations(messages, on_outcome)
             unsent.sort(key=lambda message: len(message.body), reverse=True)
-            # When a message is refused for its size, it is unknown which others of its channel the broker has stored.
+            # If a message is refused for its size, it is unknown which other messages of the channel are stored.
             while unsent and len(unsent[0].body) > self._largest_accepted_bytes:
                 outcome = await self._publish_large(unsent.pop(0), on_outcome)
                 if outcome.reason not in {AttemptResult.DELIVERED, AttemptResult.PAYLOAD_REFUSED}:
@@ -116,7 +116,10 @@ class AmqpDestination(BrokerDestination):
             self._active_publications -= 1
 
     async def _await_confirmations(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> list[Message]:
-        """Wait until messages of earlier attempts about the same records are confirmed; return those not sent yet."""
+        """Wait for confirmations of earlier attempts' messages about the same records; return the messages to publish.
+
+        A message that an earlier attempt has sent is not published again.
+        """
         unsent = []
         for message in messages:
             sent = self._unconfirmed.get(message.record)
@@ -128,7 +131,7 @@ class AmqpDestination(BrokerDestination):
         return unsent
 
     async def _publish_large(self, message: Message, on_outcome: OutcomeCallback) -> Outcome:
-        """Publish a message that is larger than any that the broker has accepted on this connection."""
+        """Publish one message that is larger than any message accepted on this connection so far."""
         outcomes = await self._publish_all([message], on_outcome)
         if outcomes[0].reason is AttemptResult.DELIVERED:
             self._largest_accepted_bytes = max(self._largest_accepted_bytes, len(message.body))
@@ -178,10 +181,9 @@ class AmqpDestination(BrokerDestination):
     def _confirm_in_background(
         self, channel: AbstractChannel, messages: Sequence[Message], confirmations: Sequence[asyncio.Task[Outcome]]
     ) -> None:
-        """Wait in the background for the confirmations of messages whose attempt ended while the broker was blocked.
+        """Wait in the background for the confirmations of messages that were sent while the broker was blocked.
 
-        They were already written to the connection, so the broker will store them once it reads again. If they
-        were published again, they would arrive twice.
+        The broker will store these messages when it is no longer blocked. To publish them again would duplicate them.
         """
 
         async def wait() -> None:
@@ -203,7 +205,7 @@ class AmqpDestination(BrokerDestination):
         task.add_done_callback(self._background_tasks.discard)
 
     async def _open_channel(self) -> AbstractChannel:
-        """Return an open channel that no other attempt uses. Raises AttemptError."""
+        """Return a channel that no other attempt uses, opened if necessary. Raises AttemptError."""
         connection = await self._open_connection()
         try:
             # While the broker blocks publishers, this waits.
@@ -220,12 +222,12 @@ class AmqpDestination(BrokerDestination):
         return made
 
     async def _open_connection(self) -> AbstractConnection:
-        """Return the connection, or a new one if it is broken or the certificates have changed."""
+        """Return the open connection. Replace it if it is broken or if the certificates have changed."""
         async with self._connection_lock:
             context = await self._tls_contexts.context() if self._settings.is_encrypted else None
-            present = self._connection
-            is_other = context is not self._context and self._active_publications <= 1
-            if present is not None and (_is_closed(present) or is_other):
+            current = self._connection
+            has_changed = context is not self._context and self._active_publications <= 1
+            if current is not None and (_is_closed(current) or has_changed):
                 await self.close()
             if self._connection is None:
                 self._connection, self._context = await self._connect(context), context
@@ -257,7 +259,7 @@ class AmqpDestination(BrokerDestination):
             raise _connection_error_of_cause(error) from error
 
     def _close_in_background(self, channel: AbstractChannel) -> None:
-        """Close the channel of an attempt that was cut off, without waiting for the broker, which may be silent."""
+        """Close the channel of a cancelled attempt in the background, because the broker may not answer."""
 
         async def close() -> None:
             with suppress(exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError):
@@ -270,7 +272,7 @@ class AmqpDestination(BrokerDestination):
         connection, self._connection = self._connection, None
         self._idle_channels.clear()
         if connection is not None:
-            # It may be broken already, which does not matter now.
+            # The connection may already be broken, which does not matter here.
             with suppress(exceptions.AMQPError, OSError, RuntimeError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
                     await connection.close()
@@ -282,12 +284,12 @@ class AmqpDestination(BrokerDestination):
 
 
 def _confirmation_text(frame: object) -> str:
-    """Return a confirmation as a text for people."""
+    """Describe a confirmation for people."""
     return f"basic.ack, delivery tag {frame.delivery_tag}" if isinstance(frame, Basic.Ack) else "confirmed"
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Return the outcome for a message whose publication raised this error of the library."""
+    """Return the outcome of a message whose publication raised this error."""
     match error:
         case exceptions.DeliveryError(frame=Basic.Return()) | exceptions.PublishError():
             return Outcome(AttemptResult.TARGET_MISSING, detail="the broker returns the message: no queue would get it")
@@ -311,21 +313,21 @@ def outcome_of(error: Exception) -> Outcome:
 
 
 def _connection_error_of_cause(error: OSError) -> AttemptError:
-    """Return the error for a connection that was not made, from the library's error and its cause."""
+    """Return the AttemptError for a failed connection, from the cause of the library's error."""
     match error.__cause__:
         case OSError() as cause:
             return connection_error(cause)
         case asyncio.IncompleteReadError(partial=b""):
             return connection_error(ConnectionResetError())
         case asyncio.IncompleteReadError():
-            # The library reads the data of another protocol as an AMQP frame whose end is missing.
+            # The library takes the data of another protocol for an incomplete AMQP frame.
             return AttemptError(AttemptResult.PROTOCOL_BROKEN, _NOT_AMQP)
         case _:
             return connection_error(error)
 
 
 def _login_failure_reason(error: exceptions.ConnectionClosed) -> AttemptResult:
-    """Return the result for a connection closed during the login; code 530 means that the virtual host is missing."""
+    """Return the result for a connection that was closed during the login. Code 530: there is no such virtual host."""
     return AttemptResult.ACCESS_REFUSED if "530" in str(error.args[:1]) else AttemptResult.SERVER_ERROR
 
 

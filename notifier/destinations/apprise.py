@@ -1,8 +1,8 @@
-"""The destination type `apprise`: any service that the library apprise supports, given by an apprise URL.
+"""The destination type `apprise`: any service that the library apprise supports, configured by an apprise URL.
 
-The library only reports whether a service took a message, not the HTTP status or a requested wait. It reads answers of
-any size, has no time limit for a whole attempt, and blocks while it works. Attempts therefore run in a separate process
-(`apprise_pool.py`) that has a memory limit and is killed when its time is up.
+The library only reports whether a service accepted a message, not the HTTP status or a requested wait. The library
+reads answers of any size, has no time limit for a whole attempt, and blocks. Attempts therefore run in a separate
+process (`apprise_pool.py`), which has a memory limit and is killed at the time limit.
 """
 
 import os
@@ -29,9 +29,9 @@ from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.request_log import Headers, SentRequest, digest
 
 TEXT_LIMIT = 1_900
-"""The most characters in a message. It is a little below Discord's limit of 2,000, the lowest of the services that take
-several lines (according to apprise's documentation). For services with lower limits, the message is split
-(`apprise_subprocess.py`).
+"""The most characters in a message: a little less than the 2,000 that Discord allows. According to apprise's
+documentation, every service with a lower limit takes only single lines; for these, `apprise_subprocess.py` splits the
+message.
 """
 
 _SEPARATORS = re.compile("[/:@?&=#,]+")
@@ -41,7 +41,7 @@ _LONGEST_SUBJECT = 120
 
 
 class AppriseDestination(ChatDestination):
-    """A service behind an apprise URL, which is secret."""
+    """A messaging service that the library apprise supports. The service's URL is secret."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class AppriseDestination(ChatDestination):
         self._last_attempt_failed = False
 
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
-        # The real request depends on the service and is built by the library; this is what the library receives.
+        # The library builds the real request, which depends on the service. This is the library's input.
         title, body = title_and_body(layout)
         return {}, orjson.dumps({"title": title, "body": body})
 
@@ -92,24 +92,24 @@ class AppriseDestination(ChatDestination):
         return replace(outcome, request=partial(self._log_entry, sent, self._request(layout)[1], answer))
 
     def _log_entry(self, sent: Headers, body: bytes, answer: bytes) -> SentRequest:
-        """Return the call of the library and its answer for the log of requests, without secrets."""
+        """Return a call of the library and the library's answer for the log of requests, without secrets."""
         match _parse_answer(answer):
-            case {"taken": bool(taken), "by": list(by), "said": str(said)}:
-                told = "yes" if taken else "in part" if by else "no"
+            case {"delivered": bool(all_delivered), "targets": list(targets), "log": str(log)}:
+                delivered = "yes" if all_delivered else "in part" if targets else "no"
                 return SentRequest(
-                    sent, len(body), digest(body), (("delivered", told),), safe_beginning(said, self._secrets())
+                    sent, len(body), digest(body), (("delivered", delivered),), safe_beginning(log, self._secrets())
                 )
             case _:
                 return SentRequest(sent, len(body), digest(body), None, "")
 
     def _outcome_of_answer(self, answer: bytes) -> Outcome:
         match _parse_answer(answer):
-            case {"taken": True}:
+            case {"delivered": True}:
                 return Outcome(AttemptResult.DELIVERED)
-            case {"taken": False, "by": list(by), "said": str(said)}:
-                words = safe_line(said or "apprise gives no reason", self._secrets())
-                if by:
-                    return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, by)))
+            case {"delivered": False, "targets": list(targets), "log": str(log)}:
+                words = safe_line(log or "apprise gives no reason", self._secrets())
+                if targets:
+                    return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, targets)))
                 return Outcome(AttemptResult.SERVICE_FAILED, detail=words)
             case _:
                 return Outcome(
@@ -124,13 +124,13 @@ class AppriseDestination(ChatDestination):
 
 
 def title_and_body(layout: Layout) -> tuple[str, str]:
-    """Return a layout as the title and the body for the library; a single row has an empty title."""
-    heading, *rows = (_literal(row.text_with_urls) for row in layout)
+    """Return a message's title and body for the library. The title of a message with a single row is empty."""
+    heading, *rows = (_disable_mentions(row.text_with_urls) for row in layout)
     return (heading, "\n".join(rows)) if rows else ("", heading)
 
 
 def mail_subject(url: str, body: str) -> str:
-    """Return the first line of the body as the subject of a mail; "" for other services, which show no subject."""
+    """Return a mail's subject: the first line of `body`, shortened. Return "" if `url` is not a mail service's."""
     first = body.partition("\n")[0]
     if not url.lower().startswith(_MAIL_SCHEMES):
         return ""
@@ -138,7 +138,7 @@ def mail_subject(url: str, body: str) -> str:
 
 
 def _notification_type(events: Sequence[Event]) -> str:
-    """Return the library's message type: "warning" for alerts, "success" if all are resolved, else "info"."""
+    """Return the library's notification type: "info" without alerts; "success" if all are resolved, else "warning"."""
     states = {orjson.loads(event.data).get("state") for event in events if event.type == EventType.ALERT}
     if not states:
         return "info"
@@ -150,13 +150,13 @@ def fits(layout: Layout) -> bool:
     return sum(map(len, title_and_body(layout))) <= TEXT_LIMIT
 
 
-def _literal(text: str) -> str:
-    """Return the text with a mark after each `@`, so that no name in it can trigger a mention in any service."""
+def _disable_mentions(text: str) -> str:
+    """Return `text` with an invisible character after each `@`, so that no service turns a name into a mention."""
     return text.replace("@", "@" + _WORD_JOINER)
 
 
 def _url_secrets(url: str) -> tuple[str, ...]:
-    """Return the parts of an apprise URL that must not be shown. Any of them may be a token, even the host."""
+    """Return the parts of an apprise URL that must not be shown. Any part may be a token, even the host."""
     scheme, _, rest = url.partition("://")
     parts = _SEPARATORS.split(rest)
     return (url, rest, *parts, *map(unquote, parts)) if rest else (scheme,)

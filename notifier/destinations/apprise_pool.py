@@ -1,6 +1,6 @@
-"""A small pool of processes that run the library apprise; all destinations share it, and processes are reused.
+"""A pool of processes that run the library apprise, shared by all destinations.
 
-A process takes some 45 MB, and half a second to start.
+Processes are reused, because a process needs about 45 MB and takes half a second to start.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ MOST_PROCESSES = 2
 """The most processes at once, each sending one message at a time."""
 
 MOST_SLOW_CALLS = 1
-"""The most of these processes that may send to services whose last message failed, so that others are not delayed."""
+"""The most simultaneous calls to services whose last message failed. Such calls may be slow and would delay others."""
 
 KEEP_SECONDS = 300.0
 """Seconds after which an idle process is ended."""
@@ -27,8 +27,8 @@ _PASSED_VARIABLES = (
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
 )
-"""The environment variables that the library needs; others are not passed on, because they may hold tokens. The
-variables that name proxies are part of each call."""
+"""The environment variables that a process gets. Other variables are withheld, because they may hold tokens; the
+variables that name proxies are part of each call instead."""
 
 _SCRIPT = Path(__file__).with_name("apprise_subprocess.py")
 
@@ -37,7 +37,7 @@ class ApprisePool:
     """Calls apprise in a pool of processes; each process handles one call at a time."""
 
     def __init__(self, *, keep_seconds: float = KEEP_SECONDS) -> None:
-        """Initialize with the seconds for which idle processes are kept; with 0, each is ended after its call."""
+        """Initialize with the seconds for which idle processes are kept; with 0, a process is ended after one call."""
         self._keep_seconds = keep_seconds
         self._slots = asyncio.Semaphore(MOST_PROCESSES)
         self._slow_slots = asyncio.Semaphore(MOST_SLOW_CALLS)
@@ -46,9 +46,9 @@ class ApprisePool:
         self._end_tasks: set[asyncio.Task[None]] = set()
 
     async def call(self, request: bytes, timeout: float, *, slow: bool) -> bytes:
-        """Make a call (one line of JSON) and return the process's answer; b"" if it ended without an answer.
+        """Send a call (one line of JSON) to a process, and return its answer; b"" if the process ends without one.
 
-        `timeout` (seconds) starts when a process is free for the call. At most MOST_SLOW calls with `slow` run at once.
+        `timeout` (seconds) begins when a process is available. At most MOST_SLOW_CALLS calls with `slow` run at once.
         Raises TimeoutError, and OSError if no process can be started.
         """
         if slow:
@@ -102,7 +102,7 @@ class ApprisePool:
 
 
 async def _start_process() -> Process:
-    # The process gets its own session, so that Ctrl-C does not reach it: the daemon lets attempts under way finish.
+    # The process gets its own session, so that Ctrl-C does not end it: a stopping daemon lets running attempts finish.
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",

@@ -1,10 +1,10 @@
-"""Sends messages through the library apprise in a separate process. The script imports nothing of the notifier.
+"""A script that sends messages through the library apprise in its own process. It imports nothing of the notifier.
 
-Each line of standard input is a JSON object with the keys `url`, `timeout` (seconds), `application`, `title`, `body`,
-`level`, `skip` (the targets that already have the message), and `proxies` (the environment variables that name proxies,
-in lower case). Each line is answered by one on standard output, a JSON object with the keys `taken` (whether all
-targets of the service now have the message), `by` (those that have it), and `said` (the library's words). The URL is
-secret, so it is not passed as an argument or in the environment, where other processes could see it.
+Each line of standard input is a call: a JSON object with the keys `url`, `timeout` (seconds), `application`, `title`,
+`body`, `level`, `skip` (the keys of targets that already have the message) and `proxies` (environment variables that
+name proxies, in lower case). The script answers each call with one line on standard output: a JSON object with the keys
+`delivered` (whether all targets have the message), `targets` (the keys of the targets that have the message) and `log`
+(the library's log messages). The URL is secret. Other processes could see it in an argument or in the environment.
 """
 
 import copy
@@ -21,20 +21,20 @@ MEMORY_BYTES = 512 * 2**20
 """The process's memory limit in bytes, so that an endless answer cannot use up all memory."""
 
 COUNTER_CHARACTERS = 12
-"""The number of characters that the library may add to a title to number the pieces of a message."""
+"""The most characters that the library adds to a title when it numbers the pieces of a long message."""
 
 _TARGET_ATTRIBUTES = ("targets", "topics", "channels", "rooms", "users", "emails", "phones")
-"""The attributes in which the library's services keep the list of their recipients."""
+"""The attributes that may hold a service's list of targets."""
 
 
 def main() -> None:
-    """Process the calls from standard input until it ends."""
+    """Answer calls until the end of standard input."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     answers, sys.stdout = sys.stdout, sys.stderr
     # Read as bytes, because text would be decoded in the locale's encoding.
     for line in sys.stdin.buffer:
         call = json.loads(line)
-        # Normally the parent process ends this one in time; the timer is for a parent that was itself killed.
+        # Normally the parent kills this process at the time limit. The timer is for a parent that was itself killed.
         signal.setitimer(signal.ITIMER_REAL, call["timeout"])
         answer = notify(**call)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -51,15 +51,15 @@ def notify(
     skip: list[str],
     proxies: dict[str, str],
 ) -> dict[str, Any]:
-    """Send the message to each target of the service behind `url`, in pieces if it is longer than the service allows.
+    """Send a message to each target of the service behind `url`, and return the answer for standard output.
 
-    Returns the answer that is written to standard output.
+    A message that is longer than the service allows is sent in pieces.
     """
-    # The variables of the previous call, which may be another destination's, must not apply to this one.
+    # The previous call may be another destination's; its proxies must not be used for this call.
     for name in ("https_proxy", "http_proxy", "no_proxy"):
         os.environ.pop(name, None)
     os.environ.update(proxies)
-    # Imported here, so that the limits are already set.
+    # Imported here, when the limits on memory and time are already set.
     from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode, URLBase  # noqa: PLC0415
 
     # The library's default is to give up after 4 seconds of silence, which is too short; a URL can override this.
@@ -70,32 +70,32 @@ def notify(
     # `add(url)` is not used, because it splits a URL at a comma.
     service = Apprise.instantiate(url, asset=asset)
     if service is None:
-        return {"taken": False, "by": [], "said": "apprise does not understand the URL"}
+        return {"delivered": False, "targets": [], "log": "apprise does not understand the URL"}
     if 0 < service.title_maxlen < len(title) + COUNTER_CHARACTERS:
         # The service would cut the title, so it becomes the first line of the body.
         title, body = "", f"{title}\n{body}"
-    taken, said = True, []
-    by = list(skip)
+    all_delivered, log = True, []
+    targets = list(skip)
     for key, single in _each_target(service):
-        if key in by:
+        if key in targets:
             continue
         apprise = Apprise(single, asset=asset)
         with apprise.notify(
             body=body, title=title, notify_type=NotifyType(level), body_format=NotifyFormat.TEXT
         ) as result:
-            said += [entry.message for entry in result.logs()]
+            log += [entry.message for entry in result.logs()]
             if result:
-                by.append(key)
+                targets.append(key)
             else:
-                taken = False
-    return {"taken": taken, "by": by, "said": " ".join(said)}
+                all_delivered = False
+    return {"delivered": all_delivered, "targets": targets, "log": " ".join(log)}
 
 
 def _each_target(service: Any) -> Iterator[tuple[str, Any]]:
-    """Yield one copy of the service for each of its targets, with a key that identifies the target.
+    """Yield a key and a copy of the service for each of the service's targets. A copy sends to one target only.
 
-    The copies are needed because the library only reports whether all targets took a message. A service with a single
-    target, or whose list of targets is not found, is yielded unchanged with the key "all".
+    The library itself only reports whether all targets accepted a message. A service is yielded unchanged, with the key
+    "all", if it has a single target or if its list of targets is not found.
     """
     count = len(service)
     lists = {name: value for name, value in vars(service).items() if isinstance(value, list | set | tuple)}

@@ -1,6 +1,6 @@
 """The destination type `aws`: an SQS queue, an SNS topic or an EventBridge bus; the ARN says which.
 
-botocore finds the credentials and signs the requests, which the notifier's own HTTP session sends.
+The library botocore finds the credentials and signs the requests. The notifier's own HTTP session sends them.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ from notifier.http.transport_errors import TransportError
 from notifier.own_thread import in_thread
 
 _MOST_ENTRIES: Final = 10
-"""The most messages in a request (all three services)."""
+"""The most messages in one request; the same for the three services."""
 _MOST_BYTES: Final = 240_000
 """The most bytes of messages in a request: a little less than the 256 KiB that all three services take."""
 _ATTRIBUTES_BYTES: Final = 1_000
-"""Bytes reserved for the attributes of each message; they need fewer."""
+"""Bytes reserved for the attributes of each message: more than the attributes need."""
 _DELIVERED: Final = AttemptResult.DELIVERED
 _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
-"""Seconds after which botocore is asked for the credentials again; it renews temporary ones in time."""
+"""Seconds after which the credentials are read from botocore again. botocore renews temporary credentials in time."""
 _MOST_FOUND_SECRETS: Final = 4
 _INVALID_GROUP_CHARACTER: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _LONGEST_GROUP: Final = 128
@@ -57,11 +57,11 @@ _REASONS: Final[Sequence[tuple[str, AttemptResult]]] = (
     ),
     (r"InternalFailure|InternalError|InternalException|ServiceUnavailable", AttemptResult.SERVER_ERROR),
 )
-"""The results for error codes that match a pattern."""
+"""Patterns of AWS error codes, each with the result that it stands for. The first match counts."""
 
 
 def reason_of_code(code: str) -> AttemptResult | None:
-    """Return the result for an error code of AWS, or None for an unknown one."""
+    """Return the result that an error code of AWS stands for; None for an unknown code."""
     return next((reason for pattern, reason in _REASONS if re.search(pattern, code)), None)
 
 
@@ -84,7 +84,7 @@ class AwsDestination(BrokerDestination):
     def _headers(self, message: Message) -> Mapping[str, str]:
         shown = {"arn": self._settings.arn, "content-type": CONTENT_TYPE, "id": message.id, "type": message.type}
         if self._is_fifo:
-            shown |= {"group": group_of(message), "deduplication": message.id}
+            shown |= {"group": message_group(message), "deduplication": message.id}
         return shown
 
     @property
@@ -92,7 +92,7 @@ class AwsDestination(BrokerDestination):
         return self._settings.arn.endswith(".fifo")
 
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
-        for part in requests_for(messages):
+        for part in split_into_requests(messages):
             for message, outcome in zip(part, await self._send(part), strict=True):
                 on_outcome(message, outcome)
 
@@ -151,7 +151,7 @@ class AwsDestination(BrokerDestination):
                 return _json_request("AWSEvents.PutEvents", "1.1", {"Entries": events})
 
     def _entry(self, number: int, message: Message) -> dict[str, Any]:
-        """Return an entry of a batch for SQS or SNS."""
+        """Return a message as an entry of a batch request to SQS or SNS."""
         attributes = {"content-type": CONTENT_TYPE, "id": message.id, "type": message.type, "source": message.source}
         entry: dict[str, Any] = {
             "Id": str(number),
@@ -161,7 +161,7 @@ class AwsDestination(BrokerDestination):
             },
         }
         if self._is_fifo:
-            entry |= {"MessageGroupId": group_of(message), "MessageDeduplicationId": message.id}
+            entry |= {"MessageGroupId": message_group(message), "MessageDeduplicationId": message.id}
         return entry
 
     async def _current_credentials(self) -> ReadOnlyCredentials:
@@ -174,22 +174,22 @@ class AwsDestination(BrokerDestination):
             if self._credentials is None or now >= self._read_again_at:
                 self._credentials = found = await in_thread(self._read_credentials, "aws-credentials")
                 self._read_again_at = now + _CREDENTIALS_SECONDS
-                # AWS answers a wrong signature with what was signed, which includes the token of temporary credentials.
+                # To a wrong signature, AWS answers with the signed text, which includes a temporary session's token.
                 older = self._secrets[len(self._configured_secrets) :]
                 secrets = [it for it in (found.secret_key, found.token) if it and it not in older]
                 self._secrets = (*self._configured_secrets, *(*secrets, *older)[:_MOST_FOUND_SECRETS])
             return self._credentials
 
     async def _credentials_after_refusal(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
-        """Return credentials that are newer than the `refused` ones, if there are any. Raises AttemptError."""
+        """Return newer credentials than `refused` if there are any, else `refused` itself. Raises AttemptError."""
         if self._credentials == refused:
             self._credentials = self._credentials_source = None
         return await self._current_credentials()
 
     def _read_credentials(self) -> ReadOnlyCredentials:
-        """Return the credentials that botocore finds (blocking)."""
+        """Return the credentials that botocore finds. Blocks; raises AttemptError if there are none."""
         try:
-            # Credentials without an end are read again, because their file may have been replaced.
+            # Credentials that do not expire are read again, because their file may have been replaced.
             if not isinstance(self._credentials_source, RefreshableCredentials):
                 self._credentials_source = Session().get_credentials()
             if self._credentials_source is not None:
@@ -202,8 +202,8 @@ class AwsDestination(BrokerDestination):
         raise AttemptError(AttemptResult.ACCESS_REFUSED, words)
 
 
-def requests_for(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield messages in groups that fit into a request; a message that is too large for one is alone in its group."""
+def split_into_requests(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Yield messages in groups, one group for each request. A message that is too large is alone in its group."""
     group: list[Message] = []
     room = _MOST_BYTES
     for message in messages:
@@ -216,8 +216,8 @@ def requests_for(messages: Iterable[Message]) -> Iterator[list[Message]]:
         yield group
 
 
-def group_of(message: Message) -> str:
-    """Return the message group of a FIFO queue or topic, which keeps the events of a record in order."""
+def message_group(message: Message) -> str:
+    """Return a message's group in a FIFO queue or topic. Each record has its own group, so its events stay in order."""
     return _INVALID_GROUP_CHARACTER.sub("_", message.record)[:_LONGEST_GROUP]
 
 
@@ -238,14 +238,14 @@ def _form_fields(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def outcomes_of(service: str, answer: Answer, count: int) -> list[Outcome]:
-    """Return the outcome of each of `count` messages from the answer of a service."""
-    said = answer.body.decode(errors="replace")
+    """Return the outcomes of the `count` messages of a request, from the service's answer."""
+    text = answer.body.decode(errors="replace")
     if reason_of_status(answer.status) is not AttemptResult.DELIVERED:
-        code, words = _parse_error(said)
+        code, words = _parse_error(text)
         known = reason_of_code(code) or (AttemptResult.ACCESS_REFUSED if answer.status in {401, 403} else None)
         reason = known or reason_of_status(answer.status)
         return [Outcome(reason, answer.status, detail=f"{code}: {words}" if code else words)] * count
-    named = _sns_outcomes(said) if service == "sns" else _json_outcomes(said)
+    named = _sns_outcomes(text) if service == "sns" else _json_outcomes(text)
     unsaid = Outcome(
         AttemptResult.ANSWER_UNEXPECTED, answer.status, detail="the answer does not say whether the message was taken"
     )
@@ -260,21 +260,21 @@ def _failed_outcome(code: str, words: str) -> Outcome:
     return Outcome(reason_of_code(code) or AttemptResult.SERVER_ERROR, detail=f"{code}: {words}")
 
 
-def _parse_error(said: str) -> tuple[str, str]:
-    """Return the code and the message of an error in JSON or XML."""
+def _parse_error(text: str) -> tuple[str, str]:
+    """Return the error code and the error message in a JSON or XML answer."""
     try:
-        error = orjson.loads(said)
+        error = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return _xml_text(said, "Code"), _xml_text(said, "Message") or said
+        return _xml_text(text, "Code"), _xml_text(text, "Message") or text
     if not isinstance(error, dict):
-        return "", said
+        return "", text
     return str(error.get("__type", "")).rpartition("#")[2], str(error.get("message") or error.get("Message") or "")
 
 
-def _json_outcomes(said: str) -> dict[str, Outcome]:
-    """Return the outcomes, by number, of the messages that SQS or EventBridge names in its answer."""
+def _json_outcomes(text: str) -> dict[str, Outcome]:
+    """Return the outcomes in an answer of SQS or EventBridge, by message number; messages may be missing."""
     try:
-        answer = orjson.loads(said)
+        answer = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {}
     match answer:
@@ -298,23 +298,23 @@ def _json_outcomes(said: str) -> dict[str, Outcome]:
             return {}
 
 
-def _sns_outcomes(said: str) -> dict[str, Outcome]:
-    """Return the outcomes, by number, of the messages that SNS names in its answer."""
+def _sns_outcomes(text: str) -> dict[str, Outcome]:
+    """Return the outcomes in an answer of SNS, by message number; messages may be missing."""
     taken = {
-        _xml_text(it, "Id"): _delivered_outcome(_xml_text(it, "MessageId")) for it in _xml_members(said, "Successful")
+        _xml_text(it, "Id"): _delivered_outcome(_xml_text(it, "MessageId")) for it in _xml_members(text, "Successful")
     }
     failed = {
         _xml_text(it, "Id"): _failed_outcome(_xml_text(it, "Code"), _xml_text(it, "Message"))
-        for it in _xml_members(said, "Failed")
+        for it in _xml_members(text, "Failed")
     }
     return taken | failed
 
 
-def _xml_members(said: str, name: str) -> list[str]:
-    part = said.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
+def _xml_members(text: str, name: str) -> list[str]:
+    part = text.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
     return re.findall(r"<member>(.*?)</member>", part, re.DOTALL)
 
 
-def _xml_text(said: str, name: str) -> str:
-    found = re.search(rf"<{name}>([^<]*)</{name}>", said)
+def _xml_text(text: str, name: str) -> str:
+    found = re.search(rf"<{name}>([^<]*)</{name}>", text)
     return "" if found is None else found[1]

@@ -11,12 +11,11 @@ from notifier.store.tables.outbox import Delivery
 
 
 class Grouping(Struct, frozen=True):
-    """How deliveries share a request.
+    """How a destination combines deliveries into requests.
 
-    A request carries up to `size` deliveries. It is sent when it is full, or when its first delivery has waited `wait`
-    seconds. If more than `digest_above` deliveries wait, all of them (up to 1000) are sent as one digest. Consecutive
-    events for which `together` returns the same value (not None) stay in one request even if they are more than `size`,
-    up to 50.
+    A request carries up to `size` deliveries. It is sent when it is full, or when its first delivery has waited for
+    `wait_seconds`. If more than `digest_above` deliveries are pending, up to 1000 of them are sent as one digest.
+    Consecutive events with the same group key (not None) share a request even if there are more than `size`, up to 50.
     """
 
     size: int = 1
@@ -26,7 +25,7 @@ class Grouping(Struct, frozen=True):
 
 
 class Destination(Protocol):
-    """A place that events are sent to. `registry.build` creates the instances."""
+    """A receiver of events. `registry.build` creates the instances."""
 
     @property
     def name(self) -> str:
@@ -35,37 +34,37 @@ class Destination(Protocol):
 
     @property
     def grouping(self) -> Grouping:
-        """How deliveries share a request."""
+        """How deliveries are combined into requests."""
         ...
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
-        """Make one attempt to deliver all of `deliveries` (at least one) in one request; return the outcome.
+        """Make one attempt to deliver all of `deliveries` (at least one), and return the outcome.
 
-        Errors of the peer or the network become an Outcome, not an exception.
+        An error of the peer or the network is returned as an outcome, not raised.
         """
         ...
 
 
 @runtime_checkable
 class SupportsPrepare(Protocol):
-    """A destination that reads something before its first attempt."""
+    """A destination that reads files before its first attempt."""
 
     async def prepare(self) -> None:
-        """Read the files that attempts need; called at the start and at each reload. Errors are logged."""
+        """Read the files that attempts need. Called at the start and at each reload; errors are logged, not raised."""
         ...
 
 
 @runtime_checkable
 class SupportsClose(Protocol):
-    """A destination that keeps connections of its own."""
+    """A destination that keeps connections open between attempts."""
 
     async def close(self) -> None:
-        """Close the connections within a few seconds; called when no attempt is under way any more."""
+        """Close the connections, within a few seconds. Called when no attempt is running."""
         ...
 
 
 async def close(destination: Destination) -> None:
-    """Close the connections of a destination that keeps some."""
+    """Close the connections that a destination keeps open, if there are any."""
     if isinstance(destination, SupportsClose):
         await destination.close()
 
@@ -75,12 +74,12 @@ class SupportsDigestSplit(Protocol):
     """A destination whose digests may be too long for one message."""
 
     async def count_fitting(self, deliveries: Sequence[Delivery]) -> int:
-        """Return how many of the first deliveries of a digest fit into one message; at least one."""
+        """Return how many of `deliveries`, counted from the first, fit into one digest message; at least 1."""
         ...
 
 
 class Preview(Struct, frozen=True):
-    """A request to show: its headers without secrets, its body, and the lines that people will read (if any)."""
+    """A request that is shown but not sent: headers without secrets, body, and the lines of a message for people."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -92,5 +91,5 @@ class SupportsPreview(Protocol):
     """A destination that can show what it would send."""
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
-        """Return the request that `deliveries` (at least one) would share. Sends nothing."""
+        """Return the request that would carry `deliveries` (at least one), without sending it."""
         ...

@@ -1,7 +1,7 @@
-"""The base of the destinations that are message brokers: turns events into messages and publishes them in order.
+"""The base class of the destinations that are message brokers: turns events into messages and publishes them in order.
 
-A message is a CloudEvent in structured mode, as the CloudEvents bindings for Kafka, AMQP and MQTT 5 describe it: the
-body is the event as `http` sends it. The event's id is the message's id.
+A message is a CloudEvent in structured mode, according to the CloudEvents bindings for Kafka, AMQP and MQTT 5. A
+message's body is the JSON that the type `http` sends for one event. A message's id is the id of its event.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from notifier.store.tables.request_log import SentRequest, digest
 CONTENT_TYPE: Final = "application/cloudevents+json"
 APPLICATION: Final = f"completion-notifier/{__version__}"
 ALERT_SOURCE: Final = "notifier"
-"""The source name of alerts, for topics and keys."""
+"""The source name that alerts have in topics and keys."""
 
 _MOST_CONFIRMED_IDS: Final = 10_000
 _MOST_LOGGED_ANSWERS: Final = 40
-"""The most messages of an attempt whose answers are logged."""
+"""The most answers that the log of requests keeps for one attempt."""
 
 _RESULTS_WITHOUT_ANSWER: Final = frozenset(
     {
@@ -49,7 +49,7 @@ _RESULTS_WITHOUT_ANSWER: Final = frozenset(
         AttemptResult.PROTOCOL_BROKEN,
     }
 )
-"""The results of attempts that the broker has not answered."""
+"""The results that stand for an attempt without an answer from the broker."""
 
 _WIDEST_FIRST: Final = (
     FailureScope.PERMANENT,
@@ -61,7 +61,7 @@ _WIDEST_FIRST: Final = (
 
 
 class Message(Struct, frozen=True):
-    """One event as a message. `source` is the source's name; `record` identifies the record that the event is about."""
+    """One event as a message. `record` (`SOURCE/KEY`) identifies the completion record that the event is about."""
 
     id: str
     type: str
@@ -82,9 +82,9 @@ def message_of(event: Event) -> Message:
 
 
 def concurrent_groups(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield messages in groups that may be published at the same time, each with at most one message per record.
+    """Yield messages in groups with at most one message per record. The messages of a group may be published together.
 
-    So a later event of a record is never stored before an earlier one, even if the broker refuses some messages.
+    Groups are published one after the other, so that a record's events are stored in order even if some are refused.
     """
     left = list(messages)
     while left:
@@ -105,11 +105,11 @@ def combined_outcome(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 OutcomeCallback = Callable[[Message, Outcome], None]
-"""Called with each message as soon as its outcome is known. The detail of the outcome is the broker's answer."""
+"""A function that is called with each message and the message's outcome, whose `detail` is the broker's answer."""
 
 
 class AttemptError(Exception):
-    """An attempt has ended before anything could be published; `outcome` is its outcome."""
+    """The attempt cannot continue, for instance because there is no connection; `outcome` is the attempt's outcome."""
 
     def __init__(self, reason: AttemptResult, detail: str) -> None:
         super().__init__(detail)
@@ -117,7 +117,7 @@ class AttemptError(Exception):
 
 
 class BrokerDestination(ABC):
-    """A message broker that takes events. Subclasses publish messages."""
+    """A message broker to which events are published. Subclasses implement the protocols."""
 
     def __init__(self, name: str, settings: BrokerSettings, clock: Clock) -> None:
         self.name: Final = name
@@ -133,24 +133,24 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
-        """Publish messages of different records at the same time, and call `on_outcome` with each of them.
+        """Publish messages of different records in any order, and call `on_outcome` with each of them.
 
-        Raises AttemptError if there is no connection. When the attempt's time is up, this call is cancelled, and must
-        not publish any further message.
+        Raises AttemptError if there is no connection. At the attempt's time limit, this call is cancelled; after that,
+        no more messages may be published.
         """
 
     @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        """Return what is sent with a message's body (such as headers or a key), as text for people."""
+        """Return a message's topic, key and headers as text for people. They are sent beside the message's body."""
 
     async def _timeout_outcome(self) -> Outcome:
-        """Return the outcome of an attempt whose time is up; subclasses may know the cause."""
+        """Return the outcome of an attempt that has reached its time limit; subclasses may add the cause."""
         return Outcome(AttemptResult.TIMEOUT, detail=f"no confirmation within {self._timeout:g} seconds")
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
-        """Publish the events of all `deliveries`; success means that the broker has confirmed storing each one.
+        """Publish the events of `deliveries`. The attempt succeeds if the broker confirms every event.
 
-        If the broker has stored only some of them, the next attempt does not publish those again.
+        If the broker confirms only some of the events, the next attempt does not publish these events again.
         """
         needed = [it.event for it in deliveries if it.again or it.event.id not in self._confirmed_ids]
         answers: dict[str, Outcome] = {}
@@ -187,7 +187,7 @@ class BrokerDestination(ABC):
             del self._confirmed_ids[next(iter(self._confirmed_ids))]
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
-        """Return the message of a single delivery; of several, the first one's headers and an array of all bodies."""
+        """Return a delivery's message. For several deliveries, return the first message's headers and all bodies."""
         return self._preview(deliveries)
 
     def _preview(self, deliveries: Sequence[Delivery]) -> Preview:
@@ -199,30 +199,33 @@ class BrokerDestination(ABC):
         return Preview({**headers, "messages": str(len(messages))}, bodies)
 
     def _log_entry(self, deliveries: Sequence[Delivery], answers: Mapping[str, Outcome]) -> SentRequest:
-        """Return an attempt for the log: the messages as the preview shows them, and what the broker said of each."""
+        """Return an attempt for the log of requests: the messages as in a preview, and the broker's answer to each."""
         sent = self._preview(deliveries)
         known = {id_: one for id_, one in answers.items() if one.reason not in _RESULTS_WITHOUT_ANSWER}
-        said = [
+        answer_fields = [
             (id_, self._redact(one.detail) or str(one.reason))
             for id_, one in list(known.items())[:_MOST_LOGGED_ANSWERS]
         ]
         if len(known) > _MOST_LOGGED_ANSWERS:
-            said.append(("further messages", f"{len(known) - _MOST_LOGGED_ANSWERS:,}"))
+            answer_fields.append(("further messages", f"{len(known) - _MOST_LOGGED_ANSWERS:,}"))
         headers = tuple(sent.headers.items())
-        return SentRequest(headers, len(sent.body), digest(sent.body), tuple(said) if known else None, "")
+        return SentRequest(headers, len(sent.body), digest(sent.body), tuple(answer_fields) if known else None, "")
 
     def _redact(self, text: str) -> str:
-        """Return a text about this broker without its secrets, so that it may be shown."""
+        """Return `text` as one short line without the secrets of this destination."""
         return safe_line(text, self._secrets) if text else ""
 
 
 def connect_timeout(timeout: float) -> float:
-    """Return the time limit for connecting in seconds; it is below `timeout`, so that nothing was sent when it ends."""
+    """Return the time limit for connecting, in seconds: less than the attempt's `timeout`.
+
+    So a connection that takes too long fails before any message is sent.
+    """
     return timeout - min(1.0, timeout / 4)
 
 
 def connection_error(error: OSError) -> AttemptError:
-    """Return the AttemptError for a connection that failed or broke with this error of the system or of OpenSSL."""
+    """Return the AttemptError for a connection that failed with this error of the system or of OpenSSL."""
     match error:
         case ssl.SSLCertVerificationError():
             words = getattr(error, "verify_message", "") or "the certificate was not accepted"

@@ -1,4 +1,4 @@
-"""Base classes of the destinations whose messages people read. Templates turn one or more events into text."""
+"""Base classes of the destinations that send messages to people. Templates turn the events into text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ _HEADERS: Final = {
 
 
 class ChatDestination(ABC):
-    """A channel that people read."""
+    """A destination that sends messages to people. Subclasses implement the format and the request of a service."""
 
     def __init__(
         self, name: str, settings: MessageSettings, fits: Fits, context: Callable[[], MessageContext] = MessageContext
@@ -55,7 +55,7 @@ class ChatDestination(ABC):
         return Preview(headers, body, tuple(row.text for row in layout))
 
     async def count_fitting(self, deliveries: Sequence[Delivery]) -> int:
-        """Return how many of the first deliveries of a digest fit into one message."""
+        """Return how many of `deliveries`, counted from the first, fit into one digest message."""
         return await self._renderer.count_fitting([delivery.event for delivery in deliveries])
 
     async def _lay_out(self, deliveries: Sequence[Delivery]) -> Layout:
@@ -66,7 +66,7 @@ class ChatDestination(ABC):
 
     @abstractmethod
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
-        """Return the headers, without secrets, and the body of a request."""
+        """Return the headers (without secrets) and the body of the request for a message."""
 
     @abstractmethod
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
@@ -74,7 +74,10 @@ class ChatDestination(ABC):
 
 
 class ChatWebhook(ChatDestination):
-    """A channel that takes messages as JSON at a URL. The URL is secret, because it is all that is needed to post."""
+    """A chat channel behind an incoming webhook, which takes messages as JSON.
+
+    The webhook's URL is secret: whoever knows the URL can post.
+    """
 
     needs_body: ClassVar = False
     """Whether the answer's body is needed to recognise a success."""
@@ -101,7 +104,7 @@ class ChatWebhook(ChatDestination):
 
     @abstractmethod
     def _body(self, layout: Layout) -> bytes:
-        """Return a message's JSON."""
+        """Return the body of a request: the message as JSON."""
 
     @abstractmethod
     def _classify(self, answer: Answer) -> AttemptResult:

@@ -1,4 +1,4 @@
-"""Makes one attempt at an HTTP endpoint and determines its outcome. Shared by the destination types."""
+"""Sends requests to an HTTP endpoint, and turns each answer or error into an outcome."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
@@ -31,7 +31,7 @@ ANSWER_LIMIT_BYTES = 4096
 """The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
 
 HIDDEN: Final = "[hidden]"
-"""Replaces the value of a header that may be a secret."""
+"""The text that is logged in place of a header value that may be secret."""
 
 _SECRET_ANSWER_HEADERS: Final = frozenset(
     {"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"}
@@ -47,7 +47,7 @@ _TEMPORARY_FAILURES: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""The temporary failures among the results of an HTTP status; `Endpoint.send_options` reports them as failures."""
+"""The results of an HTTP status that are temporary failures; `Endpoint.send_options` returns outcomes for them."""
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY: Final = SecretStr("")
@@ -55,12 +55,12 @@ _NO_CERTIFICATE_FILES: Final = Certificates()
 
 
 def classify_by_status(answer: Answer) -> AttemptResult:
-    """Judge an answer by its HTTP status alone."""
+    """Return the result that an answer's HTTP status stands for; the body is ignored."""
     return reason_of_status(answer.status)
 
 
 class Endpoint:
-    """The HTTP endpoint that a destination's requests go to."""
+    """An HTTP endpoint to which a destination sends its requests."""
 
     def __init__(
         self,
@@ -77,8 +77,8 @@ class Endpoint:
     ) -> None:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
-        `secrets` are removed from texts, as are those in the URL. The values of `secret_headers` (names in lower case)
-        are not logged. `proxy` is the value of the configuration key `proxy`.
+        `secrets`, and the secrets in the URL, are removed from all texts that this object returns. The values of
+        `secret_headers` (names in lower case) are not logged. `proxy` is the value of the configuration key `proxy`.
         """
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())
@@ -108,10 +108,10 @@ class Endpoint:
         classify: Callable[[Answer], AttemptResult] = classify_by_status,
         needs_body: bool = False,
     ) -> Outcome:
-        """POST once and return the outcome. Errors of the peer, the network or the certificate files are not raised.
+        """Send one POST, and return its outcome, also for errors of the peer, the network or the certificate files.
 
-        `headers` belong to this request only. An answer counts once its status has arrived, even if its body is lost
-        afterwards. With `needs_body`, an answer without a complete body counts as no answer.
+        `headers` are added to those of all requests. `classify` returns the result for an answer. The body of an answer
+        may be incomplete; with `needs_body`, such an answer counts as no answer.
         """
         try:
             tls = await self._tls_contexts.context()
@@ -129,14 +129,14 @@ class Endpoint:
         reason = classify(answer)
         logged = partial(self._log_entry, body, headers, answer)
         if reason is AttemptResult.DELIVERED:
-            said = self._success_text(answer.body)
-            return Outcome(reason, answer.status, detail=said, peer_clock_ms=_answered_ms(answer), request=logged)
+            text = self._success_text(answer.body)
+            return Outcome(reason, answer.status, detail=text, peer_clock_ms=_answered_ms(answer), request=logged)
         return replace(self._failure_outcome(reason, answer), request=logged)
 
     async def send_options(self, headers: Mapping[str, str]) -> Answer | Outcome:
-        """Send OPTIONS with these headers once, and return the answer.
+        """Send one OPTIONS request with these additional headers, and return the answer.
 
-        If there is no answer, or the answer is a temporary failure, the outcome is returned instead.
+        If there is no answer, or the answer is a temporary failure, return an outcome instead.
         """
         try:
             tls = await self._tls_contexts.context()
@@ -165,12 +165,12 @@ class Endpoint:
         )
 
     def _log_entry(self, body: bytes, headers: Mapping[str, str], answer: Answer | None) -> SentRequest:
-        """Return a request and its answer for the log, without secrets."""
+        """Return a request and its answer for the log of requests, without secrets."""
         sent = {**self._common_headers, **headers, "content-length": str(len(body))}
         secrets = tuple(secret.get_secret_value() for secret in self._secrets)
-        said = "" if answer is None else safe_beginning(answer.body.decode(errors="replace"), secrets)
+        text = "" if answer is None else safe_beginning(answer.body.decode(errors="replace"), secrets)
         answered = None if answer is None else self._redacted_headers(answer)
-        return SentRequest(tuple(sent.items()), len(body), digest(body), answered, said)
+        return SentRequest(tuple(sent.items()), len(body), digest(body), answered, text)
 
     def _redacted_headers(self, answer: Answer) -> Headers:
         return tuple(
@@ -179,15 +179,18 @@ class Endpoint:
         )
 
     def _success_text(self, body: bytes) -> str:
-        """Return the text of a successful answer without secrets; the latest is cached, because most are equal."""
+        """Return the body of a successful answer as text without secrets.
+
+        The latest text is cached, because most successful answers are equal.
+        """
         if body != self._cached_success[0]:
-            # A long page after a success is dropped, because searching it for secrets would take too long.
-            said = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""
-            self._cached_success = (body, self.redact(said))
+            # A long body after a success is dropped, because searching it for secrets would take too long.
+            text = body.decode(errors="replace") if len(body) <= LONGEST_DETAIL else ""
+            self._cached_success = (body, self.redact(text))
         return self._cached_success[1]
 
     def redact(self, text: str) -> str:
-        """Return a text about this endpoint without its secrets, so that it may be shown."""
+        """Return `text` as one short line without the secrets of this endpoint."""
         return safe_line(text, tuple(secret.get_secret_value() for secret in self._secrets)) if text else ""
 
 
@@ -197,10 +200,10 @@ def _answered_ms(answer: Answer) -> int | None:
 
 
 def _failure_text(answer: Answer) -> str:
-    """Return an answer's body as text, after "Location: <target>" if there is one.
+    """Return an answer's body as text, with the `Location` header before it if there is one.
 
-    The text is cut later, and the target says more.
+    The header comes first because long text is cut at the end.
     """
-    said = answer.body.decode(errors="replace")
+    text = answer.body.decode(errors="replace")
     target = answer.headers.get("Location")
-    return said if target is None else f"Location: {target} {said}"
+    return text if target is None else f"Location: {target} {text}"

@@ -1,4 +1,4 @@
-"""Fingerprints of a destination's address and credentials: they show a change without revealing the values."""
+"""Fingerprints of a destination's address and credentials. A fingerprint reveals a change, but not the values."""
 
 import asyncio
 import hashlib
@@ -15,11 +15,14 @@ from notifier.config import DestinationSettings
 
 _SALT_BYTES = 8
 _DIGEST_BYTES = 8
-"""Long enough to detect a change, too short to confirm a guessed secret with certainty."""
+"""The length of a digest: enough to detect a change, too short to prove that a guessed secret is right."""
 
 
 def destination_identity(settings: DestinationSettings) -> bytes:
-    """Return the type, address and credentials that a destination's health is stored for (reads file metadata)."""
+    """Return a destination's type, address and credentials as JSON. The stored health of a destination belongs to them.
+
+    Of a certificate file, the JSON contains the time and the size, so this function reads file metadata.
+    """
     values = [_to_json_value(getattr(settings, key)) for key in settings.identity]
     newer = ((key, _to_json_value(getattr(settings, key))) for key in settings.identity_if_set)
     values += [{key: value} for key, value in newer if value]
@@ -27,7 +30,7 @@ def destination_identity(settings: DestinationSettings) -> bytes:
 
 
 def fingerprint(identity: bytes, stored: str | None) -> str:
-    """Return `stored` if it is a fingerprint of this identity, otherwise a new fingerprint, with a random salt."""
+    """Return `stored` if it is a fingerprint of this identity, else a new fingerprint with a random salt."""
     salt = stored.partition(":")[0] if stored else secrets.token_hex(_SALT_BYTES)
     found = _salted_digest(identity, salt)
     return found if stored in (None, found) else _salted_digest(identity, secrets.token_hex(_SALT_BYTES))
@@ -61,7 +64,7 @@ def _file_version(path: Path) -> list[Any]:
 
 
 async def make_fingerprinter(settings: DestinationSettings) -> partial[str]:
-    """Return a function that takes a stored fingerprint (or None) and returns the one to store for these settings."""
+    """Return the function `fingerprint` for the identity of these settings; its argument is the stored fingerprint."""
     has_files = any(isinstance(getattr(settings, key), Path) for key in (*settings.identity, *settings.identity_if_set))
     found = await asyncio.to_thread(destination_identity, settings) if has_files else destination_identity(settings)
     return partial(fingerprint, found)

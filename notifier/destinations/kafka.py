@@ -1,8 +1,8 @@
 """The destination type `kafka`: a topic of a Kafka cluster, or of Azure Event Hubs.
 
 The key of a message is `SOURCE/RECORD`, so that the events of one record stay in one partition, in order. The producer
-is idempotent and waits for all replicas (`acks=all`). The library works in threads of its own; one more thread waits
-for its reports, because waiting blocks.
+is idempotent and waits for all replicas (`acks=all`). The library works in its own threads. One more thread receives
+the library's reports, because the call that waits for a report blocks.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _LARGEST_BYTES: Final = 20 * 2**20
 """The largest message that the library may send, in bytes; the cluster may set a lower limit."""
 
 _silenced_log = logging.getLogger("librdkafka")
-# Otherwise the library would write to standard error. The outcomes of attempts contain what it reports.
+# Without a logger, the library would write to standard error. The outcomes of attempts already state its errors.
 _silenced_log.disabled = True
 
 _CONNECT_FAILURE: Final = re.compile(r"Connect to \S+ failed: (.+?)(?: \(after|$)")
@@ -59,7 +59,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
     KafkaError._QUEUE_FULL: AttemptResult.THROTTLED,
     KafkaError.THROTTLING_QUOTA_EXCEEDED: AttemptResult.THROTTLED,
 }
-"""The results for the library's errors; any error that is not here is a failure of the cluster."""
+"""The result that each error code of the library stands for; any other code is a server error."""
 
 _CONNECTION_FAILURES: Final = frozenset(
     {
@@ -70,17 +70,17 @@ _CONNECTION_FAILURES: Final = frozenset(
         AttemptResult.NAME_NOT_RESOLVED,
     }
 )
-"""The results that are errors of a connection; such an error explains why a message was not confirmed."""
+"""The results that stand for a failed connection. Such a failure explains why a message was not confirmed."""
 
 _ERRORS_WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
 )
 _PERMANENT_ERRORS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
-"""Errors of a connection that do not pass with time."""
+"""The codes of connection errors that do not go away by waiting."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:
-    """Return the outcome for the code of a library's error and its words."""
+    """Return the outcome for an error of the library, from the error's code and text."""
     if (refused := _CONNECT_FAILURE.search(words)) is not None:
         return Outcome(AttemptResult.CONNECT_FAILED, detail=f"no connection: {refused[1]}")
     # Sometimes the library reports a certificate that is not trusted with the code of a lost connection.
@@ -120,11 +120,11 @@ class KafkaDestination(BrokerDestination):
             raise
 
     async def _open_producer(self) -> "_ProducerThread":
-        """Return the producer, or a new one if it has failed for good or the certificates have changed."""
-        # The library reads the certificate files itself; reading them here too names an unusable file in the outcome.
+        """Return the producer. Replace it if it can no longer be used or if the certificates have changed."""
+        # The library reads the certificate files itself. They are also read here, to name an unusable file.
         context = await self._tls_contexts.context() if self._settings.tls else None
-        present = self._producer
-        if present is not None and (present.has_failed or (context is not self._context and not present.is_busy)):
+        current = self._producer
+        if current is not None and (current.has_failed or (context is not self._context and not current.is_busy)):
             await self.close()
         if self._producer is None:
             self._producer, self._context = _ProducerThread(producer_configuration(self._settings)), context
@@ -169,7 +169,7 @@ def producer_configuration(settings: KafkaSettings) -> dict[str, Any]:
 
 
 class _ProducerThread:
-    """A producer of the library, with a thread that collects its reports."""
+    """A producer of the library, and the thread that receives its delivery reports."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.has_failed = False
@@ -185,11 +185,11 @@ class _ProducerThread:
 
     @property
     def is_busy(self) -> bool:
-        """Whether messages wait for their confirmation."""
+        """Whether the producer has unconfirmed messages."""
         return self._unconfirmed > 0
 
     async def produce(self, topic: str, message: Message) -> Outcome:
-        """Send one message; return the outcome that the library reports for it."""
+        """Send one message, and return the outcome from its delivery report."""
         report: asyncio.Future[Outcome] = self._loop.create_future()
         if self._producer is None:
             return Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up")
@@ -225,12 +225,12 @@ class _ProducerThread:
             self._unconfirmed -= 1
 
     def purge(self) -> None:
-        """Drop all messages that are not confirmed."""
+        """Drop all unconfirmed messages."""
         if self._producer is not None:
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
 
     async def close(self) -> None:
-        """Drop the messages that are not confirmed, and end the connections."""
+        """Drop all unconfirmed messages, and end the connections."""
         self._is_closing.set()
         self.purge()
         await asyncio.wait((self._ended,), timeout=_CLOSING_SECONDS)
@@ -259,9 +259,10 @@ class _ProducerThread:
             self._ended.set_result(None)
 
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
-        """Keep an error of the connections. If no broker can be reached, the waiting messages fail at once.
+        """Note a connection error as the cause for unconfirmed messages. If the error is final, drop the messages.
 
-        The next attempt then has a new producer, because this one would not report the same error again for a while.
+        After a final error, the next attempt gets a new producer, because this producer would report the same error
+        only after a while.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

@@ -1,7 +1,7 @@
 """The destination type `mqtt`: a topic of an MQTT 5 broker, with QoS 1.
 
-A PUBACK with a reason code below 0x80 means that the broker has the message. One thread for each connection runs the
-library and reports to the event loop. aiomqtt is not used, because it takes every PUBACK for a success, whatever its
+A PUBACK with a reason code below 0x80 means that the broker has the message. Each connection has a thread that runs the
+library and reports to the event loop. aiomqtt is not used, because it treats every PUBACK as a success, whatever the
 reason code.
 """
 
@@ -42,13 +42,13 @@ _PORTS: Final = {"mqtts": 8883, "mqtt": 1883}
 _KEEP_ALIVE_SECONDS: Final = 30
 _CLOSING_SECONDS: Final = 1.0
 _MOST_IN_FLIGHT: Final = 100
-"""The most messages without a PUBACK; fewer if the broker says so."""
+"""The most messages that may wait for a PUBACK at the same time. A broker can set a lower limit."""
 _LOOP_SECONDS: Final = 1.0
 _FIRST_FAILURE_CODE: Final = 0x80
 _NO_SUBSCRIBERS: Final = 0x10
 _TOO_LARGE: Final = 0x95
 _HEADER_BYTES: Final = 1024
-"""Bytes reserved for the topic, the properties and the fixed header of a packet; they need fewer."""
+"""Bytes reserved for the topic, the properties and the fixed header of a packet: more than these need."""
 
 _REASONS: Final[Mapping[int, AttemptResult]] = {
     0x81: AttemptResult.PROTOCOL_BROKEN,  # Malformed Packet
@@ -68,11 +68,11 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
     0x9B: AttemptResult.PROTOCOL_BROKEN,  # QoS not supported
     0x9F: AttemptResult.THROTTLED,  # Connection rate exceeded
 }
-"""The results for reason codes of MQTT 5 (section 2.4); any code that is not here is a failure of the broker."""
+"""The result that each failure code of MQTT 5 (section 2.4) stands for; any other failure code is a server error."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:
-    """Return the outcome for the reason code of a CONNACK, PUBACK or DISCONNECT, and its words."""
+    """Return the outcome for a CONNACK or PUBACK, from the packet's reason code and text."""
     reason = AttemptResult.DELIVERED if code < _FIRST_FAILURE_CODE else _REASONS.get(code, AttemptResult.SERVER_ERROR)
     return Outcome(reason, detail=f"the broker answers 0x{code:02x}: {words}")
 
@@ -108,7 +108,7 @@ class MqttDestination(BrokerDestination):
         try:
             await asyncio.gather(*map(publish, messages))
         except asyncio.CancelledError:
-            # Otherwise the library would later send what it has not sent yet, after newer events.
+            # Otherwise the library would send the remaining messages later, after newer events.
             connection.abort()
             raise
         if connection.has_no_subscribers and not self._has_logged_no_subscribers:
@@ -116,11 +116,11 @@ class MqttDestination(BrokerDestination):
             _log.info("no client has subscribed to the topic", extra={"destination": self.name})
 
     async def _open_connection(self) -> "_Connection":
-        """Return the connection, or a new one if it is broken or the certificates have changed."""
+        """Return the open connection. Replace it if it is broken or if the certificates have changed."""
         async with self._connection_lock:
             context = await self._tls_contexts.context() if self._settings.is_encrypted else None
-            present = self._connection
-            if present is not None and (present.is_broken or (context is not self._context and not present.is_busy)):
+            current = self._connection
+            if current is not None and (current.is_broken or (context is not self._context and not current.is_busy)):
                 await self.close()
             if self._connection is None:
                 made = _Connection(self._settings)
@@ -145,7 +145,7 @@ class _TlsSocket(ssl.SSLSocket):
     """A socket that closes itself if the handshake fails, because the library does not close it."""
 
     def do_handshake(self, block: bool = False) -> None:
-        """Make the handshake."""
+        """Perform the TLS handshake, and close the socket if it fails."""
         try:
             super().do_handshake(block)
         except OSError:
@@ -154,7 +154,7 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 class _Connection:
-    """One connection to a broker, with a thread that serves it; after it has ended, a new object is needed."""
+    """A connection to a broker, and the thread that serves it. An object is used for one connection only."""
 
     def __init__(self, settings: MqttSettings) -> None:
         self.has_no_subscribers = False
@@ -183,18 +183,18 @@ class _Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
-        # With this, only the connection's own thread writes to the socket; the library wakes it up.
+        # With this callback, only the connection's thread writes to the socket; the library wakes the thread up.
         client.on_socket_register_write = _do_nothing
         self._client = client
 
     @property
     def is_broken(self) -> bool:
-        """Whether nothing can be published any more."""
+        """Whether the connection has ended."""
         return self._ended.done()
 
     @property
     def is_busy(self) -> bool:
-        """Whether messages wait for their confirmation."""
+        """Whether the connection has unconfirmed messages."""
         return bool(self._unconfirmed)
 
     async def open(self, context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> None:
@@ -209,7 +209,7 @@ class _Connection:
             raise AttemptError(outcome.reason, outcome.detail)
 
     async def publish(self, topic: str, body: bytes, event_id: str) -> Outcome:
-        """Publish one message; return the outcome that its PUBACK states."""
+        """Publish one message, and return the outcome from its PUBACK."""
         async with self._in_flight_slots:
             if self._ended.done():
                 return self._ended.result()
@@ -218,7 +218,7 @@ class _Connection:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = CONTENT_TYPE
             properties.UserProperty = ("id", event_id)
-            # The answer, or the end of the connection, is reported in a later turn of the event loop, after this.
+            # A PUBACK, or the end of the connection, is handled in a later turn of the event loop, after these lines.
             sent = self._client.publish(topic, body, _QOS, properties=properties)
             answer: asyncio.Future[Outcome] = self._loop.create_future()
             self._unconfirmed[sent.mid] = answer
@@ -228,7 +228,7 @@ class _Connection:
                 del self._unconfirmed[sent.mid]
 
     def abort(self) -> None:
-        """End the connection at once; messages that were not confirmed have failed."""
+        """End the connection at once. Unconfirmed messages fail."""
         self._is_aborted = True
         self._handle_end(Outcome(AttemptResult.CONNECTION_LOST, detail="the connection was given up"))
         self._shut_socket()
@@ -241,10 +241,10 @@ class _Connection:
         self.abort()
 
     def _shut_socket(self) -> None:
-        """Shut the socket, so that the thread ends."""
+        """Shut the socket down, so that the thread ends."""
         sock = self._client.socket()
         if isinstance(sock, socket.socket):
-            # It may be closed already.
+            # The socket may already be closed.
             with suppress(OSError, ValueError):
                 sock.shutdown(socket.SHUT_RDWR)
 

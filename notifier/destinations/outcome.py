@@ -1,4 +1,4 @@
-"""The outcome of one attempt. The log, the metrics and the store use the same fixed set of words for its result."""
+"""The outcome of one attempt to deliver, and the fixed set of results that the log, the metrics and the store use."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -12,7 +12,7 @@ from notifier.http.transport_errors import TransportReason
 from notifier.store.tables.request_log import SentRequest
 
 LONGEST_WAIT_SECONDS = 86_400.0
-"""The longest wait in seconds before another attempt, whatever a peer asks for."""
+"""The longest wait before another attempt, in seconds. A peer that requests a longer wait gets this one."""
 
 
 class AttemptResult(StrEnum):
@@ -29,9 +29,9 @@ class AttemptResult(StrEnum):
     PROTOCOL_BROKEN = "protocol_broken"
 
     ACCESS_REFUSED = "access_refused"
-    """The broker refuses the login, or the right to write there."""
+    """The broker refuses the login, or the user has no right to write to the target."""
     TARGET_MISSING = "target_missing"
-    """The broker has no such topic, queue or exchange, or no queue would get the message."""
+    """The configured topic, queue or exchange does not exist, or the message would reach no queue."""
 
     REQUEST_TIMEOUT = "request_timeout"
     TOO_EARLY = "too_early"
@@ -41,46 +41,46 @@ class AttemptResult(StrEnum):
     ANSWER_UNEXPECTED = "answer_unexpected"
     REFUSED = "refused"
     EVERYTHING_REFUSED = "everything_refused"
-    """Every event is refused. No single answer says so; the circuit breaker infers it from many."""
+    """The endpoint refuses every event. The circuit breaker concludes this from many refusals."""
     ORIGIN_REFUSED = "origin_refused"
-    """The receiver was asked whether this sender may send, and did not allow it."""
+    """The receiver gave this sender no permission to send (see `webhook/permission.py`)."""
     GONE = "gone"
 
     PAYLOAD_REFUSED = "payload_refused"
     WEBHOOK_REVOKED = "webhook_revoked"
 
     SERVICE_FAILED = "service_failed"
-    """The library that talks to the service reports a failure without its cause."""
+    """The library apprise reports a failure without a cause, or could not be run."""
     PARTLY_TAKEN = "partly_taken"
-    """Some of the receivers behind one address have the message, others still need it."""
+    """Several receivers share the address; some have the message now, and some do not."""
 
     UNSENDABLE = "unsendable"
-    """No request could be made from the event, because of an internal error."""
+    """Because of an internal error, the notifier could not build a request from the event."""
 
 
 class FailureScope(StrEnum):
-    """The cause of a failure, which has to change before the next attempt can succeed."""
+    """What a failed attempt concerns: the part that has to change before an attempt can succeed."""
 
     NONE = "none"
     """No failure: the attempt succeeded."""
     PACE = "pace"
-    """The timing. The same request will be taken later; nothing is wrong with its contents or size."""
+    """The request rate. The same request is expected to succeed later."""
     ENDPOINT = "endpoint"
-    """The endpoint as a whole: the request did not arrive, or arrived at the wrong place."""
+    """The endpoint. Requests with other events would fail in the same way."""
     UNKNOWN = "unknown"
-    """The endpoint or the event; only the results of other events can show which."""
+    """Either the endpoint or the event. The results of other events will show which."""
     EVENT = "event"
-    """The event's contents; or the endpoint, if every event is refused."""
+    """The contents of the event. If the endpoint refuses every event, the circuit breaker blames the endpoint."""
     PERMANENT = "permanent"
-    """The endpoint has said that it will never accept anything again."""
+    """The endpoint, for ever. It has answered that it will never accept a request again."""
 
 
 class Outcome(Struct, frozen=True):
     """The outcome of one attempt.
 
-    `status` is the HTTP status (None: no answer). `retry_after` is the wait that the peer asked for, in seconds from
-    the answer, from 0 to one day (None: it asked for none). `detail` is one line of at most 300 characters from the
-    peer or the network, without secrets.
+    `status` is the HTTP status; None without an HTTP answer. `retry_after` is the wait that the peer requested, in
+    seconds from its answer, at most one day; None if the peer requested no wait. `detail` is one line of text from the
+    peer or the network, without secrets and of at most 300 characters.
     """
 
     reason: AttemptResult
@@ -88,24 +88,24 @@ class Outcome(Struct, frozen=True):
     retry_after: float | None = None
     detail: str = ""
     taken_by: frozenset[str] = frozenset()
-    """The receivers behind this address that have the message (only with `PARTLY_TAKEN`)."""
+    """With `PARTLY_TAKEN`: the keys of the receivers that have the message. Otherwise empty."""
     peer_clock_ms: int | None = None
-    """The receiver's clock when it answered (Unix milliseconds), or None if the answer does not say."""
+    """The time on the receiver's clock when it answered (Unix milliseconds); None if the answer states no time."""
     through_proxy: bool = False
-    """Whether a request through a proxy got no answer, so that the proxy may be at fault and not the endpoint."""
+    """Whether a request through a proxy got no answer. Then the fault may be the proxy's."""
     request: Callable[[], SentRequest] | None = None
     """Returns the request and its answer for the log of requests, without secrets; called only if they are logged."""
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both are the same outcome; `request` is not compared."""
+        """Compare all fields except `request`."""
         return isinstance(other, Outcome) and self._compared_fields() == other._compared_fields()
 
     def __hash__(self) -> int:
-        """Return a hash that is the same for equal outcomes."""
+        """Return a hash of all fields except `request`."""
         return hash(tuple(self._compared_fields().values()))
 
     def __repr__(self) -> str:
-        """Return the outcome without `request`, which refers to secrets."""
+        """Return all fields as text, except `request`, which refers to secrets."""
         return f"Outcome({', '.join(f'{name}={value!r}' for name, value in self._compared_fields().items())})"
 
     def _compared_fields(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Outcome(Struct, frozen=True):
 
     @property
     def is_too_large(self) -> bool:
-        """Whether the request may have had too many events, because it was refused for its size or took too long."""
+        """Whether the request may have carried too many events: it was refused for its size, or timed out."""
         return self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or self.reason is AttemptResult.TIMEOUT
 
 
@@ -198,7 +198,7 @@ def reason_of_status(status: int) -> AttemptResult:
 
 
 def reason_of_transport(reason: TransportReason) -> AttemptResult:
-    """Return the result for an attempt without a complete answer."""
+    """Return the result of an attempt that got no complete answer, from the reason of the transport error."""
     match reason:
         case TransportReason.NAME_NOT_RESOLVED:
             return AttemptResult.NAME_NOT_RESOLVED

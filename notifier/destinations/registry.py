@@ -1,4 +1,4 @@
-"""Maps each type of destination settings to the class that serves it."""
+"""Maps each type of destination settings to its destination class."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 
 class DestinationType(Struct, frozen=True):
-    """How to create a destination, and how to check a message's size; `fits` is None if the receivers are programs."""
+    """A function that creates a destination, and a check whether a message is within the size limits of its service.
+
+    `fits` is None for types whose receivers are programs.
+    """
 
     make: Callable[[str, aiohttp.ClientSession, Clock], Destination]
     fits: "Fits | None" = None
 
 
-def kind(
+def destination_type(
     settings: AnySettings, pool: ApprisePool | None = None, context: Callable[[], MessageContext] = MessageContext
 ) -> DestinationType:
     """Return the type of the destination that `settings` describe."""
@@ -82,8 +85,9 @@ def build(
     pool: ApprisePool | None = None,
     context: Callable[[], MessageContext] = MessageContext,
 ) -> Destination:
-    """Create the destination that `settings` describe. It sends through `session`, or (apprise) through `pool`.
+    """Create the destination that `settings` describe.
 
-    `context` returns the values that the messages of all destinations share.
+    HTTP requests are sent through `session`, calls of the library apprise through `pool`. `context` returns the values
+    that the messages of all destinations share.
     """
-    return kind(settings, pool, context).make(name, session, clock)
+    return destination_type(settings, pool, context).make(name, session, clock)

@@ -1,4 +1,4 @@
-"""The events that `notifier test DESTINATION` sends or shows. They look like real ones, and are marked as a test."""
+"""Sample events for `notifier test DESTINATION`. They look like real events, but say that they are a test."""
 
 import base64
 import hashlib
@@ -24,11 +24,11 @@ _ID_CHARACTERS = 26
 _TRAINING_FACTS = TrainingFacts("rolling", renewal_months=12, expiring_days=30)
 
 _DAYS_AGO: Final[Mapping[EventType, int]] = {EventType.EXPIRING: 340, EventType.EXPIRED: 367}
-"""Days between a sample's completion and today, by the type of its event; 0 for other types."""
+"""How many days ago the sample training was completed, by event type; 0 for other types."""
 
 
 class SampleKind(StrEnum):
-    """The kinds of messages that can be shown."""
+    """The kinds of sample messages."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -48,11 +48,11 @@ _TYPES: Final[Mapping[SampleKind, EventType]] = {
     SampleKind.EXPIRED: EventType.EXPIRED,
     SampleKind.RENEWED: EventType.RENEWED,
 }
-"""The type of each kind's events; kinds that are missing here have `completion.created`."""
+"""The event type of each kind of sample; kinds that are not listed have `completion.created`."""
 
 
 def sample_events(kind: SampleKind, source: str, now_ms: int, count: int) -> list[Event]:
-    """Return events for a message of this kind, about `count` different people."""
+    """Return `count` events for a message of this kind. Each completion event is about a different person."""
     if kind is SampleKind.ALERT:
         return [_alert(source, now_ms) for _ in range(count)]
     session = _SESSION if kind is SampleKind.SESSION else None
@@ -68,10 +68,10 @@ _OCCASIONS: Final = (Occasion.RENEWAL, Occasion.FIRST)
 def sample_event(
     source: str, now_ms: int, number: int = 1, kind: EventType = EventType.CREATED, session: str | None = None
 ) -> Event:
-    """Return an event of a made-up record, detected at `now_ms` (Unix milliseconds).
+    """Return an event about a made-up completion, detected at `now_ms` (Unix milliseconds).
 
-    Its sequence is 0, which no real event has. Its id depends on `now_ms`, so that a receiver that drops known ids
-    accepts a second test too. Each `number` is about a different person.
+    The event's sequence is 0, which no real event has. The event's id depends on `now_ms`, so that receivers that
+    ignore repeated ids accept a second test. Each `number` stands for a different person.
     """
     suffix = "" if number == 1 else f"-{number}"
     person = _PERSON + suffix
@@ -113,7 +113,7 @@ def sample_event(
 
 
 def _sample_id(content: str) -> str:
-    """Return an id that shows that the event is a sample."""
+    """Return an event id that begins with `evt_sample`; equal contents give equal ids."""
     digest = base64.b32encode(hashlib.sha256(content.encode()).digest()).decode().lower()
     return "evt_" + (_KEY + digest)[:_ID_CHARACTERS]
 

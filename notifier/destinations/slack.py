@@ -1,7 +1,8 @@
 """The destination type `slack`: a Slack incoming webhook.
 
-A message is one `rich_text` block of Block Kit. Slack takes its text literally, so names cannot turn into formatting,
-links or mentions. The handling of answers follows Slack's documentation of incoming webhooks ("Handling errors").
+A message is one `rich_text` block of Block Kit. Slack shows the text of such a block literally, so names cannot turn
+into formatting, links or mentions. Answers are handled according to Slack's documentation of incoming webhooks
+("Handling errors").
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ from notifier.messages.variables import training_title
 from notifier.store.tables.outbox import Delivery
 
 BLOCKS_LIMIT_BYTES: Final = 12_900
-"""The most bytes of JSON in all blocks. Slack documents no limit, but was seen to refuse about 13,200 characters."""
+"""The most bytes of JSON for all blocks together. Slack documents no limit, but refuses about 13,200 characters."""
 
 TEXT_LIMIT: Final = 3_000
 """The most characters in one text element (from Slack's documentation of Block Kit)."""
@@ -34,7 +35,7 @@ FALLBACK_LIMIT: Final = 4_000
 """The most characters in the fallback text, before escaping (Slack's advice for `text`)."""
 
 MENTION: Final = "mention"
-"""The style of a span whose text is a mention in Slack's markup, taken from the configuration."""
+"""The style of a span that mentions a person or a group. Its text is Slack markup from the configuration."""
 
 _MESSAGE_ERRORS = frozenset(
     {
@@ -88,12 +89,12 @@ class SlackDestination(ChatWebhook):
         if not self._mentions:
             return layout
         titles = {title.casefold() for it in deliveries if (title := training_title(it.event))}
-        wanted = [
+        mentions = [
             markup
             for pattern, markup in self._mentions.items()
             if any(fnmatchcase(title, pattern.casefold()) for title in titles)
         ]
-        return (*layout, *_mention_rows(wanted))
+        return (*layout, *_mention_rows(mentions))
 
     def _body(self, layout: Layout) -> bytes:
         return request_body(layout)
@@ -103,7 +104,7 @@ class SlackDestination(ChatWebhook):
 
 
 def request_body(layout: Layout) -> bytes:
-    """Return the body of one request to Slack."""
+    """Return the body of the request for a message."""
     # `mrkdwn: false` makes the fallback text literal too, except for the three characters that `_escape` handles.
     return orjson.dumps({"text": _escape(_fallback_text(layout)), "mrkdwn": False, "blocks": _blocks(layout)})
 
@@ -140,9 +141,9 @@ def _section(line: Line) -> dict[str, Any]:
     return {"type": "rich_text_section", "elements": [_element(piece) for piece in pieces]}
 
 
-def _mention_rows(wanted: Iterable[str]) -> Layout:
-    """Return a row that mentions each of these groups and people once; no row if there are none."""
-    line = tuple(span for markup in dict.fromkeys(wanted) for span in (Span(markup, MENTION), Span(" ")))
+def _mention_rows(mentions: Iterable[str]) -> Layout:
+    """Return one row that mentions each of these people and groups once, or no row if there are none."""
+    line = tuple(span for markup in dict.fromkeys(mentions) for span in (Span(markup, MENTION), Span(" ")))
     return (Row(line[:-1]),) if line else ()
 
 
@@ -156,7 +157,7 @@ def _element(span: Span) -> dict[str, Any]:
 
 
 def _mention_element(markup: str) -> dict[str, Any]:
-    """Return the element of a mention from the configuration; text from elsewhere never becomes one."""
+    """Return the Block Kit element for a mention. The markup is from the configuration, never from an event."""
     match markup[1:-1].partition("^"):
         case "!subteam", _, group:
             return {"type": "usergroup", "usergroup_id": group}
@@ -167,37 +168,38 @@ def _mention_element(markup: str) -> dict[str, Any]:
 
 
 def _fallback_text(layout: Layout) -> str:
-    """Return the message as plain text, at most FALLBACK_LIMIT long, for notifications and screen readers."""
-    told = [row for row in layout if row.line[0].style != MENTION]
-    lines = [told[0].text[:FALLBACK_LIMIT], *(row.text for row in told[1:])]
+    """Return the message as plain text for notifications and screen readers, cut to about FALLBACK_LIMIT characters."""
+    text_rows = [row for row in layout if row.line[0].style != MENTION]
+    lines = [text_rows[0].text[:FALLBACK_LIMIT], *(row.text for row in text_rows[1:])]
     lengths = accumulate(map(len, lines))
     return "\n".join(text for text, length in zip(lines, lengths, strict=True) if length <= FALLBACK_LIMIT)
 
 
 def _escape(text: str) -> str:
-    """Escape Slack's three control characters, which also disables `<!channel>` and `<@U...>`."""
+    """Escape `&`, `<` and `>`, so that text such as `<!channel>` or `<@U...>` is not a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _classify(answer: Answer) -> AttemptResult:
-    """Judge Slack's answer. A success is status 200 with the body `ok`; the body of a refusal names the cause.
+    """Return the result that an answer of Slack stands for.
 
-    Other services that accept Slack's format confirm with JSON, `"ok": true` or `"success": true`.
+    A success has status 200 and the body `ok`. From other services that accept Slack's format, a success is JSON with
+    `"ok": true` or `"success": true`. The body of a refusal is an error code.
     """
     reason = reason_of_status(answer.status)
-    said = answer.body.strip()
+    text = answer.body.strip()
     match reason:
-        case AttemptResult.DELIVERED if answer.status != 200 or not (said == b"ok" or _confirms_success(said)):  # noqa: PLR2004
+        case AttemptResult.DELIVERED if answer.status != 200 or not (text == b"ok" or _confirms_success(text)):  # noqa: PLR2004
             return AttemptResult.ANSWER_UNEXPECTED
         case AttemptResult.REFUSED | AttemptResult.GONE:
-            return _reason_of_error_code(said.decode(errors="replace"), otherwise=reason)
+            return _reason_of_error_code(text.decode(errors="replace"), otherwise=reason)
         case _:
             return reason
 
 
-def _confirms_success(said: bytes) -> bool:
+def _confirms_success(text: bytes) -> bool:
     try:
-        document = orjson.loads(said)
+        document = orjson.loads(text)
     except orjson.JSONDecodeError:
         return False
     return isinstance(document, dict) and True in (document.get("ok"), document.get("success"))

@@ -2,7 +2,7 @@
 
 The trigger is "When a Teams webhook request is received". The message is an Adaptive Card of version 1.4, the newest
 that Power Automate posts (microsoft/AdaptiveCards, issue 8965). The workflow answers 202 Accepted before it posts, so a
-card that Teams then refuses is lost without an error. The limits here therefore leave a margin.
+card that Teams then refuses is lost without an error. The limit in this module therefore leaves a margin.
 """
 
 import re
@@ -22,19 +22,19 @@ from notifier.messages.phrasing import MessageContext
 from notifier.messages.rich_text import Span
 
 CARD_LIMIT_BYTES = 14_000
-"""The most bytes in a request. Teams takes messages of 28 KB (Microsoft's documentation of incoming webhooks), but
-measures them after it has wrapped and re-encoded them, which can double their length (MicrosoftDocs/msteams-docs,
-issue 11274).
+"""The most bytes in a request. Teams accepts messages of up to 28 KB (Microsoft's documentation of incoming webhooks),
+but measures a message after wrapping and re-encoding, which can double its length (MicrosoftDocs/msteams-docs, issue
+11274).
 """
 
 _WORKFLOW_ERRORS = frozenset({"DirectApiAuthorizationRequired", "WorkflowTriggerIsNotEnabled"})
-"""Power Automate's error codes for "the URL alone gives no access" and "the workflow is switched off". They are from
-users' reports (ericferon/glpi-webhook, issue 51; microsoft/coe-starter-kit, issue 8684).
+"""Power Automate's error codes for "the URL alone gives no access" and "the workflow is switched off". Source: users'
+reports (ericferon/glpi-webhook, issue 51; microsoft/coe-starter-kit, issue 8684).
 """
 
 _TEAMS_ERROR = re.compile(rb"(?i)endpoint returned HTTP error ([1-9]\d\d)\b")
-"""The body of a connector's answer if Teams refused the message; the answer's own status is 200 (Microsoft's
-documentation of incoming webhooks, "Rate limiting for connectors").
+"""Matches the body of a connector's answer if Teams refused the message. The HTTP status of such an answer is 200
+(Microsoft's documentation of incoming webhooks, "Rate limiting for connectors").
 """
 
 _OPENING_BRACES = re.compile(r"\{(?=\{)")
@@ -63,9 +63,9 @@ class TeamsDestination(ChatWebhook):
 
 
 def request_body(layout: Layout) -> bytes:
-    """Return the body of one request.
+    """Return the body of the request for a message.
 
-    All text is in TextRuns, which Teams takes literally, so names cannot turn into formatting, links or mentions.
+    All text is in TextRuns. Teams shows their text literally, so names cannot turn into formatting, links or mentions.
     """
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
@@ -90,7 +90,7 @@ def _block(row: Row) -> dict[str, Any]:
 
 
 def _run(span: Span) -> dict[str, Any]:
-    run: dict[str, Any] = {"type": "TextRun", "text": _literal(span.text)}
+    run: dict[str, Any] = {"type": "TextRun", "text": _break_macros(span.text)}
     if span.url is not None:
         run["selectAction"] = {"type": "Action.OpenUrl", "url": span.url}
     match span.style:
@@ -102,20 +102,21 @@ def _run(span: Span) -> dict[str, Any]:
             return run
 
 
-def _literal(text: str) -> str:
-    """Break up `{{DATE(...)}}` and `{{TIME(...)}}`, which some clients replace even in a TextRun."""
+def _break_macros(text: str) -> str:
+    """Break up `{{DATE(...)}}` and `{{TIME(...)}}`, because some clients evaluate them even in a TextRun."""
     return _OPENING_BRACES.sub("{" + _WORD_JOINER, text)
 
 
 def _classify(answer: Answer) -> AttemptResult:
-    """Judge a workflow's answer. The error code of a refusal shows whether the webhook no longer works at all.
+    """Return the result that the answer of a workflow or of an older connector stands for.
 
-    The older connectors answer 200 even if Teams refused the message, and quote Teams' error in the body.
+    The error code of a workflow's refusal shows whether the webhook is revoked. A connector answers 200 even if Teams
+    refused the message; the body then quotes the error of Teams.
     """
     reason = reason_of_status(answer.status)
-    if reason is AttemptResult.DELIVERED and (said := _TEAMS_ERROR.search(answer.body)):
-        refused = reason_of_status(int(said[1]))
-        return AttemptResult.ANSWER_UNEXPECTED if refused is AttemptResult.DELIVERED else refused
+    if reason is AttemptResult.DELIVERED and (quoted := _TEAMS_ERROR.search(answer.body)):
+        quoted_reason = reason_of_status(int(quoted[1]))
+        return AttemptResult.ANSWER_UNEXPECTED if quoted_reason is AttemptResult.DELIVERED else quoted_reason
     return (
         AttemptResult.WEBHOOK_REVOKED
         if reason is AttemptResult.REFUSED and _error_code(answer.body) in _WORKFLOW_ERRORS

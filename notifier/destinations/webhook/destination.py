@@ -22,7 +22,7 @@ from notifier.store.tables.outbox import Delivery
 
 
 class HttpDestination:
-    """An HTTP endpoint that takes events."""
+    """An HTTP endpoint to which events are sent."""
 
     def __init__(self, name: str, settings: HttpSettings, session: aiohttp.ClientSession, clock: Clock) -> None:
         self.name: Final = name
@@ -58,7 +58,7 @@ class HttpDestination:
         )
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
-        """POST `deliveries` (one, unless this destination takes batches) and return the outcome."""
+        """Make one attempt to POST `deliveries` (exactly one if batches are not configured)."""
         if self._permission is not None and (refused := await self._permission.acquire()) is not None:
             return refused
         content = self._make_envelope(deliveries)
@@ -72,7 +72,7 @@ class HttpDestination:
         )
 
     def _request_headers(self, content: Envelope) -> dict[str, str]:
-        """Return the headers that belong to one request only; no configured header has their names."""
+        """Return the headers that differ between requests: content type, id, timestamp and signatures."""
         return {
             "content-type": content.content_type,
             **self._signer.headers(content.message_id, self._clock.now_ms(), content.body),
@@ -86,7 +86,7 @@ class HttpDestination:
 
 
 def _repeatable_secrets(settings: HttpSettings) -> Iterator[SecretStr]:
-    """Yield the secrets that a receiver may repeat in its answer, in every form in which it could."""
+    """Yield the secrets that a receiver could repeat in its answer, in every form in which they were sent."""
     for secret in settings.secret:
         yield SecretStr(secret.get_secret_value().removeprefix(SYMMETRIC_PREFIX).removeprefix(PRIVATE_PREFIX))
     for value in settings.headers.values():

@@ -21,7 +21,7 @@ SEQUENCE_DIGITS = 20
 
 
 class Envelope(Struct, frozen=True):
-    """The body of a request, its `content-type`, and the id that it has in common with its retries."""
+    """The body of a request, its `content-type`, and its message id. Retries of a request have the same message id."""
 
     message_id: str
     content_type: str
@@ -29,7 +29,7 @@ class Envelope(Struct, frozen=True):
 
 
 def single(event: Event, form: HttpFormat) -> Envelope:
-    """Return the envelope of one event."""
+    """Return the envelope of a request with one event."""
     match form:
         case HttpFormat.CLOUDEVENTS:
             return Envelope(event.id, "application/cloudevents+json", orjson.dumps(cloudevent(event)))
@@ -40,9 +40,9 @@ def single(event: Event, form: HttpFormat) -> Envelope:
 
 
 def batch(events: Sequence[Event], form: HttpFormat, batch_form: BatchForm = BatchForm.EVENTS) -> Envelope:
-    """Return the envelope of an array of events. A single event is also an array, so receivers see only one shape.
+    """Return the envelope of a request with an array of events; a single event is an array, too.
 
-    `batch_form` is for Standard Webhooks only.
+    `batch_form` applies to Standard Webhooks only.
     """
     message_id = batch_id(tuple(event.id for event in events))
     match form:
@@ -83,10 +83,10 @@ def _standard(event: Event) -> dict[str, Any]:
 
 
 def _message(message_id: str, time_ms: int, data: dict[str, Any]) -> dict[str, Any]:
-    """Return a batch as one message of Standard Webhooks, with the time of its last event."""
+    """Return a Standard Webhooks message that carries a batch; `time_ms` is the time of the batch's last event."""
     return {"id": message_id, "type": BATCH_TYPE, "timestamp": iso_utc(time_ms), "data": data}
 
 
 def _source(event: Event) -> str:
-    """Return the `source` of an event: the path of its source, or `/notifier` for an alert."""
+    """Return the field `source` of an event: `/sources/NAME`, or `/notifier` for an alert."""
     return "/notifier" if event.type == EventType.ALERT else f"/sources/{event.source}"

@@ -1,7 +1,7 @@
 """The JSON Schema of an event, as `notifier schema event` prints it.
 
-It describes the CloudEvents form; the `data` of the Standard Webhooks form is the same. Later versions may add fields,
-so the schema allows unknown fields, and receivers should too.
+The schema describes the CloudEvents form; the `data` of the Standard Webhooks form is the same. Later versions may add
+fields, so the schema allows unknown fields. Receivers should allow them, too.
 """
 
 from typing import Any
@@ -217,7 +217,7 @@ def _notice() -> dict[str, Any]:
 
 
 def _extended(schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an object with more properties, which are not required: older events lack them."""
+    """Return `schema` with additional properties. These are optional, because older events lack them."""
     return {**schema, "properties": {**schema["properties"], **added}}
 
 

@@ -1,8 +1,8 @@
-"""CloudEvents' validation of webhooks: a receiver is asked whether, and how often, this sender may send.
+"""CloudEvents' validation of webhooks: asks a receiver whether this sender may send events, and how often.
 
-The request is OPTIONS with `WebHook-Request-Origin`; the answer allows with `WebHook-Allowed-Origin` and
-`WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). A permission that a
-person gives later, by opening a callback address, is not supported: no callback is offered.
+The sender asks with OPTIONS and `WebHook-Request-Origin`. The receiver gives permission with `WebHook-Allowed-Origin`
+and `WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). The standard also
+has permissions that a person gives later through a callback address; they are not supported.
 """
 
 import asyncio
@@ -19,22 +19,23 @@ from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.token_bucket import TokenBucket
 
 VALID_SECONDS: Final = 86_400.0
-"""Seconds for which a permission is used before the receiver is asked again."""
+"""Seconds after which the receiver is asked for permission again."""
 
 _SECONDS_A_MINUTE: Final = 60
 _ANY: Final = "*"
 
 
 class Permission(Struct, frozen=True):
-    """A receiver's permission; `requests_per_minute` is at least 1 (None: as many as the sender likes)."""
+    """A receiver's permission to send. `requests_per_minute` is at least 1; None means no limit."""
 
     requests_per_minute: int | None
 
 
 def parse_permission(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
-    """Return the permission that an answer gives to `origin`, or None; the names of `headers` may have any case.
+    """Return the permission that an answer gives to `origin`; None if it gives none.
 
-    A rate that is missing or not a number means no limit; a rate of 0 means no permission.
+    A rate that is missing or not a number means no limit; a rate of 0 means no permission. `headers` is a mapping that
+    ignores the case of names, or has the names as in the standard.
     """
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
@@ -48,7 +49,7 @@ def parse_permission(status: int, headers: Mapping[str, str], origin: str) -> Pe
 
 
 class PermissionGate:
-    """Asks the receiver for permission before the first request and once a day, and keeps to the allowed rate."""
+    """Asks a receiver for permission before the first request and then once a day, and enforces the allowed rate."""
 
     def __init__(self, endpoint: Endpoint, origin: str, rate: float, clock: Clock) -> None:
         """Initialize with the sender's name and its own limit of requests a second (0: none)."""
@@ -61,7 +62,7 @@ class PermissionGate:
         self._bucket = TokenBucket(0.0)
 
     async def acquire(self) -> Outcome | None:
-        """Return None and count the request if it may be sent now; otherwise return the outcome of the attempt."""
+        """Take permission for one request. Return None if it may be sent now, else the outcome of the attempt."""
         async with self._lock:
             now = self._clock.monotonic()
             if self._ask_again_at is None or now >= self._ask_again_at:

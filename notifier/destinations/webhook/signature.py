@@ -1,8 +1,8 @@
-"""The headers of a signed request, as in Standard Webhooks 1.0.0, and the plain hash for older receivers.
+"""The headers of a signed request, according to Standard Webhooks 1.0.0, and a plain hash for older receivers.
 
-The symmetric signature (`v1`) is an HMAC with a secret that both sides know, the asymmetric one (`v1a`) an Ed25519
-signature that a receiver verifies with a public key. A plain hash is an HMAC of the body alone, in hexadecimal digits,
-with the secret's text as its key (GitHub's `X-Hub-Signature-256`).
+A symmetric signature (`v1`) is an HMAC with a secret that sender and receiver share. An asymmetric signature (`v1a`) is
+an Ed25519 signature that a receiver verifies with a public key. A plain hash is an HMAC of the body alone, in
+hexadecimal digits, with the secret's text as the key (as in GitHub's `X-Hub-Signature-256`).
 """
 
 import hashlib
@@ -21,13 +21,13 @@ _KEY_BYTES: Final = 32
 
 
 class Signer:
-    """Builds a request's `webhook-` headers, with one signature for each secret, the newest first."""
+    """Builds the `webhook-` headers of a request, with one signature for each secret, in the order of the secrets."""
 
     def __init__(self, secrets: Iterable[SecretStr], plain_header: str = "") -> None:
-        """Initialize with the secrets (`whsec_` or `whsk_`, and base64); without any, requests are not signed.
+        """Initialize with secrets (`whsec_` or `whsk_`, then base64); without a secret, requests are not signed.
 
-        `plain_header` is the name of a header for the plain hash; "" for none. Raises ValueError for a secret that is
-        not base64, and ImportError for a private key without the library cryptography.
+        `plain_header` is the name of the header for the plain hash; "" for no such header. Raises ValueError for a
+        secret that is not base64, and ImportError for a private key if the library cryptography is not installed.
         """
         texts = [secret.get_secret_value() for secret in secrets]
         self._signers = tuple(map(_make_signer, texts))
@@ -57,14 +57,14 @@ def signed_content(message_id: str, seconds: str, body: bytes) -> bytes:
 
 def symmetric_key(secret: str) -> bytes:
     """Return the key of a secret that begins with `whsec_`. Raises ValueError."""
-    # Missing padding would be an error; superfluous padding is not.
+    # Missing padding is an error in base64; too much padding is ignored.
     return b64decode(secret.removeprefix(SYMMETRIC_PREFIX) + "==")
 
 
 def private_seed(secret: str) -> bytes:
-    """Return the 32 bytes that a private key is made of. Raises ValueError if the secret is not `whsk_` and a key.
+    """Return the 32-byte seed of a private key (`whsk_`, then base64). Raises ValueError for anything else.
 
-    A key has 32 bytes, or 64, of which the second half is the public key.
+    The base64 text may hold 64 bytes: the seed, followed by the public key.
     """
     key = b64decode(secret.removeprefix(PRIVATE_PREFIX) + "==")
     if not secret.startswith(PRIVATE_PREFIX) or len(key) not in (_KEY_BYTES, 2 * _KEY_BYTES):
@@ -76,7 +76,7 @@ def private_seed(secret: str) -> bytes:
 
 
 def public_key(secret: str) -> str:
-    """Return the public key (`whpk_` and base64) of a private one. Raises ValueError, ImportError."""
+    """Return the public key (`whpk_`, then base64) of a private key (`whsk_`). Raises ValueError, ImportError."""
     return PUBLIC_PREFIX + b64encode(_public_bytes(private_seed(secret))).decode()
 
 
@@ -87,7 +87,7 @@ def _public_bytes(seed: bytes) -> bytes:
 
 
 def _make_signer(secret: str) -> Callable[[bytes], str]:
-    """Return a function that signs content; the key is prepared once, because that takes longer than signing."""
+    """Return a function that signs content. The key is prepared only once, because that takes longer than signing."""
     if secret.startswith(PRIVATE_PREFIX):
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - optional
 

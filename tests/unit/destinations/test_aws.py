@@ -3,7 +3,7 @@
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from notifier.destinations.aws import group_of, outcomes_of, reason_of_code, requests_for
+from notifier.destinations.aws import message_group, outcomes_of, reason_of_code, split_into_requests
 from notifier.destinations.broker import Message
 from notifier.destinations.outcome import AttemptResult
 from notifier.http.exchange import Answer
@@ -74,8 +74,8 @@ def test_an_answer_says_what_became_of_each_message(
 
 
 def test_a_group_has_only_characters_that_are_allowed() -> None:
-    assert group_of(Message("i", "t", "acme", "acme/a b\u00fc-1", b"")) == "acme/a_b_-1"
-    assert len(group_of(Message("i", "t", "acme", "x" * 300, b""))) == 128
+    assert message_group(Message("i", "t", "acme", "acme/a b\u00fc-1", b"")) == "acme/a_b_-1"
+    assert len(message_group(Message("i", "t", "acme", "x" * 300, b""))) == 128
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_a_request_has_at_most_ten_messages_and_no_more_bytes_than_are_taken(
     sizes: list[int], groups: list[int]
 ) -> None:
     messages = [Message(str(number), "t", "acme", "r", b"x" * size) for number, size in enumerate(sizes)]
-    found = list(requests_for(messages))
+    found = list(split_into_requests(messages))
     assert [len(group) for group in found] == groups
     assert [message for group in found for message in group] == messages

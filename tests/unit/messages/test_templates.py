@@ -9,7 +9,7 @@ import pytest
 
 from notifier.config import MessageSettings
 from notifier.config.message_values import Language
-from notifier.destinations.registry import kind
+from notifier.destinations.registry import destination_type
 from notifier.events import Event, EventType
 from notifier.messages.layout import lay_out
 from notifier.messages.template_check import problems
@@ -28,7 +28,7 @@ def wrong(folder: Path, name: str = "slack") -> list[str]:
     """Return what is wrong with the templates of a folder, for a destination of a type."""
     table, url = TYPES[name]
     settings = table.model_validate({"type": name, "url": url, "templates": str(folder)})
-    found = list(problems({"hr": settings}, lambda one: kind(one).fits))
+    found = list(problems({"hr": settings}, lambda one: destination_type(one).fits))
     assert {problem.key for problem in found} <= {"destinations.hr.templates"}
     return [problem.message for problem in found]
 
@@ -48,7 +48,7 @@ def test_there_is_a_file_for_each_template_and_nothing_else() -> None:
 def test_whatever_people_read_is_made_of_templates() -> None:
     assert all(issubclass(table, MessageSettings) for table, _ in TYPES.values())
     for name, (table, url) in TYPES.items():
-        assert kind(table.model_validate({"type": name, "url": url})).fits is not None
+        assert destination_type(table.model_validate({"type": name, "url": url})).fits is not None
 
 
 @pytest.mark.parametrize("name", TYPES)
