@@ -13,7 +13,7 @@ from notifier.clock import iso_utc
 from notifier.delivery.health import DestinationReport, ServiceSnapshot
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.queries.orphans import Orphan
-from notifier.store.tables.destinations import BY_OPERATOR, DueEvents, Health, HealthState, LastError, Undelivered
+from notifier.store.tables.destinations import BY_OPERATOR, DueEvents, Health, HealthState, LastError, UndeliveredGroup
 from notifier.store.tables.outbox import DeliveryState
 from notifier.wording.sentences import Sentence
 
@@ -88,7 +88,7 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
         yield Condition(ConditionName.DELIVERIES_DEAD, subject, _named(name, put_back_sentence))
 
 
-def _refused_for_long(serving: ServiceSnapshot, undelivered: Sequence[Undelivered]) -> int:
+def _refused_for_long(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
     """Return how many waiting events were refused because of their content for FAILING_FOR_SECONDS or longer."""
     if serving.health.state is not HealthState.OK:
         return 0
@@ -103,7 +103,7 @@ def _refused_for_long(serving: ServiceSnapshot, undelivered: Sequence[Undelivere
 
 
 def is_behind(
-    due: DueEvents | None, serving: ServiceSnapshot, undelivered: Sequence[Undelivered], now_ms: int
+    due: DueEvents | None, serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
@@ -119,7 +119,7 @@ def is_behind(
 
 
 def failing_for(
-    serving: ServiceSnapshot, undelivered: Sequence[Undelivered], now_ms: int, *, is_firing: bool
+    serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int, *, is_firing: bool
 ) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
@@ -150,7 +150,7 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
     return waiting > 0 and (is_firing or age >= FORGOTTEN_AFTER_SECONDS)
 
 
-def _failing_for(serving: ServiceSnapshot, undelivered: Sequence[Undelivered], now_ms: int) -> float:
+def _failing_for(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
     """Return the seconds since the oldest event that waits for the endpoint was first tried, or since retrying began.
 
     The longer time counts; 0.0 if there is neither.
@@ -163,7 +163,7 @@ def _failing_for(serving: ServiceSnapshot, undelivered: Sequence[Undelivered], n
     return max(tried, default=0.0)
 
 
-def _waits_for_endpoint(it: Undelivered) -> bool:
+def _waits_for_endpoint(it: UndeliveredGroup) -> bool:
     return it.state is DeliveryState.PENDING and it.reason in _ENDPOINT_RESULTS
 
 
@@ -209,7 +209,7 @@ def _disabled(name: str, health: Health, last_error: LastError | None, waiting: 
     return Sentence(f"destination_disabled.by_receiver{known}", **since, why=why, name=name, waiting=waiting)
 
 
-def _dead(name: str, dead: Sequence[Undelivered], last_error: LastError | None) -> Sentence:
+def _dead(name: str, dead: Sequence[UndeliveredGroup], last_error: LastError | None) -> Sentence:
     latest = max(dead, key=lambda it: it.last_attempt_ms or 0)
     known = {"given_up": sum(it.count for it in dead), "why": _why(latest.reason, last_error), "name": name}
     if latest.last_attempt_ms is None:

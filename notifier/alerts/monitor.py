@@ -87,7 +87,7 @@ class AlertMonitor:
             _report(change)
 
     async def _evaluate(self) -> Sequence[ConditionChange]:
-        stored = await self._store.run(conditions.stored)
+        stored = await self._store.run(conditions.read_all)
         found = await self._current({it.key for it in stored if it.phase is Phase.FIRING})
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP_SECONDS)
@@ -121,8 +121,8 @@ class AlertMonitor:
         firing = [it for key, it in known.items() if it.phase is Phase.FIRING and key not in forgotten]
         since_ms = refused = None
         if self._alerts_to:
-            since_ms = await self._store.run(conditions.undelivered_since, self._alerts_to)
-            refused = await self._store.run(conditions.refusal, self._alerts_to, _REFUSALS)
+            since_ms = await self._store.run(conditions.oldest_undelivered_ms, self._alerts_to)
+            refused = await self._store.run(conditions.latest_refusal, self._alerts_to, _REFUSALS)
         self._evaluation = Evaluation(
             now_ms,
             now,

@@ -63,7 +63,7 @@ class UnwritableStore:
 
     async def check(self) -> list[Event]:
         """Check whether the state file can be written, and report a change; return the alerts that were stored."""
-        error = self._store.unwritable
+        error = self._store.last_error
         if error is None:
             return await self._end()
         if self._since_ms is None:

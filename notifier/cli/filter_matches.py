@@ -10,7 +10,7 @@ from notifier.config import DestinationSettings, Settings
 from notifier.delivery.subscriptions import subscription_of
 from notifier.facts import PersonFacts
 from notifier.patterns import EXCLUDES, matched
-from notifier.store.subscriptions import Filter, pattern_texts
+from notifier.store.subscriptions import Filter, texts_to_match
 
 COLUMNS: Final = (Column("destination"), Column("trainings", align_right=True), Column("people", align_right=True))
 
@@ -90,14 +90,14 @@ def _count_matches_of(name: str, settings: DestinationSettings, directories: Seq
     if all(directory.trainings is not None for directory in directories):
         all_trainings = [item for directory in directories for item in (directory.trainings or {}).items()]
         trainings = MatchCount(
-            sum(wanted.training_objection(*item) is None for item in all_trainings), len(all_trainings)
+            sum(wanted.filter_rejecting_training(*item) is None for item in all_trainings), len(all_trainings)
         )
         texts[Filter.TRAININGS] = [title for _, title in all_trainings]
     if all(directory.people is not None for directory in directories):
         all_people = [item for directory in directories for item in (directory.people or {}).items()]
-        people = MatchCount(sum(wanted.person_objection(*item) is None for item in all_people), len(all_people))
+        people = MatchCount(sum(wanted.filter_rejecting_person(*item) is None for item in all_people), len(all_people))
         for key in (Filter.PEOPLE, Filter.JOB_TITLES, Filter.FIELD_OFFICES, Filter.LINES_OF_BUSINESS):
-            texts[key] = [text for item in all_people for text in pattern_texts(key, *item)]
+            texts[key] = [text for item in all_people for text in texts_to_match(key, *item)]
     unmatched = tuple(
         (key, pattern)
         for key, texts_of_key in texts.items()

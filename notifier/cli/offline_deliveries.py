@@ -20,7 +20,7 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import replays, requeue
 from notifier.store.tables.destinations import Health
 from notifier.store.tables.replays import ReplayRunningError
-from notifier.store.tables.requeue import Drop, Plan, Retry
+from notifier.store.tables.requeue import DropSelection, ReplayPlan, RetrySelection
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError, UnknownPersonError
 from notifier.web.requests import Replay
 
@@ -62,7 +62,7 @@ def end_pause_offline(settings: Settings, destination: str) -> bool:
         return asyncio.run(end_wait())
 
 
-def retry_offline(settings: Settings, request: Retry) -> "RetriedDocument":
+def retry_offline(settings: Settings, request: RetrySelection) -> "RetriedDocument":
     """Put deliveries back into the queue; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
@@ -96,7 +96,7 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
         return asyncio.run(forget())
 
 
-def drop_offline(settings: Settings, request: Drop, *, dry_run: bool) -> "DroppedDocument":
+def drop_offline(settings: Settings, request: DropSelection, *, dry_run: bool) -> "DroppedDocument":
     """Drop deliveries or, with `dry_run`, only count them; return the same object as the daemon would.
 
     Raises CommandError, NameNotFoundError.
@@ -147,17 +147,19 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
     async def requeue_deliveries() -> "PlanDocument":
         async with lone_store(settings) as store:
             now_ms = SystemClock().now_ms()
-            newest = [await store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
+            newest = [
+                await store.run(number) for number in (requeue.newest_event_number, requeue.newest_attempt_number)
+            ]
             past = request.to_range(now_ms, *newest)
             wanted = [
                 it for it in subscriptions_of(settings.destinations) if request.destination in (None, it.destination)
             ]
-            plan = Plan(deliveries={it.destination: 0 for it in wanted})
+            plan = ReplayPlan(deliveries={it.destination: 0 for it in wanted})
             while plan.sequence < past.last:
-                plan = await store.run(requeue.plan, past, wanted, plan)
+                plan = await store.run(requeue.extend_plan, past, wanted, plan)
             document = plan_document(plan, forgotten_before_ms(settings, past, now_ms))
             if not request.dry_run:
-                number = await store.run(replays.begin, past, plan, now_ms)
+                number = await store.run(replays.start, past, plan, now_ms)
                 try:
                     await _requeue_all(
                         store, number, wanted, lambda queued: show_progress(queued, document["deliveries"])
@@ -194,5 +196,5 @@ async def _requeue_all(
         is_done = False
         while not is_done:
             step = await store.run(replays.advance, number, subscription, SystemClock().now_ms())
-            is_done, queued = step.over, queued + step.queued
+            is_done, queued = step.is_over, queued + step.queued
             show_progress(queued)

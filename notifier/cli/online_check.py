@@ -50,12 +50,12 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
     # Imported here, because only this needs the state file, which usually does not exist at the first check.
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
     from notifier.store.errors import StoreError, StoreReason  # noqa: PLC0415
-    from notifier.store.opening import open_to_read  # noqa: PLC0415
+    from notifier.store.opening import open_read_only  # noqa: PLC0415
     from notifier.store.postgres.server_clock import difference_sentence, server_clock_ahead_ms  # noqa: PLC0415
     from notifier.store.queries.orphans import orphans as find_orphans  # noqa: PLC0415
 
     try:
-        with closing(open_to_read(settings.store)) as db:
+        with closing(open_read_only(settings.store)) as db:
             orphans = find_orphans(db, tuple(settings.destinations))
             ahead_ms = 0 if is_file else server_clock_ahead_ms(db, SystemClock().now_ms)
     except StoreError as error:

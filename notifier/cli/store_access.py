@@ -10,10 +10,10 @@ from notifier.cli.errors import CommandError
 from notifier.config import StoreSettings
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.connection import open_for_reading
-from notifier.store.file.errors import errors_named
-from notifier.store.opening import is_database, location_of, open_to_read
-from notifier.store.recovery.opener import pending
+from notifier.store.file.connection import open_file_read_only
+from notifier.store.file.errors import converted_errors
+from notifier.store.opening import open_read_only, postgres_location, uses_postgres
+from notifier.store.recovery.opener import needed_recovery
 
 
 @contextmanager
@@ -24,21 +24,21 @@ def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
     exist or cannot be read.
     """
     if isinstance(location, StoreSettings):
-        if is_database(location):
+        if uses_postgres(location):
             with _open_database(location) as db:
                 yield db
             return
         path = location.path
     else:
         path = location
-    if pending_step := pending(path):
+    if pending_step := needed_recovery(path):
         if not path.exists():
             raise CommandError(f"{pending_step}: start `notifier run` once, which does that")
         click.echo(
             f"Note: {pending_step}; `notifier run` does that when it starts, and this is the state before it.", err=True
         )
     try:
-        with errors_named(path), closing(open_for_reading(path)) as db:
+        with converted_errors(path), closing(open_file_read_only(path)) as db:
             yield db
     except StoreError as error:
         raise _read_error(error) from error
@@ -47,10 +47,10 @@ def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
 @contextmanager
 def _open_database(store: StoreSettings) -> Iterator[Database]:
     # Imported here, because a state file needs no library of PostgreSQL.
-    from notifier.store.postgres.errors import errors_named as postgres_errors_named  # noqa: PLC0415
+    from notifier.store.postgres.errors import converted_errors as postgres_errors_named  # noqa: PLC0415
 
     try:
-        with postgres_errors_named(location_of(store)), closing(open_to_read(store)) as db:
+        with postgres_errors_named(postgres_location(store)), closing(open_read_only(store)) as db:
             yield db
     except StoreError as error:
         raise CommandError(error.message) from error
@@ -72,8 +72,8 @@ class FollowedStore:
         if self._path is None or found is None or found == self._file_id:
             return self._db, False
         try:
-            with errors_named(self._path):
-                db = open_for_reading(self._path)
+            with converted_errors(self._path):
+                db = open_file_read_only(self._path)
         except StoreError:
             # The new file is not complete or not migrated yet. Until it can be read, the old database is returned.
             return self._db, False
@@ -91,7 +91,7 @@ class FollowedStore:
 def follow_store(location: StoreSettings | Path) -> Iterator[FollowedStore]:
     """Open the store read-only, for repeated reading even if the state file is replaced. Raises CommandError."""
     file = location.path if isinstance(location, StoreSettings) else location
-    path = None if isinstance(location, StoreSettings) and is_database(location) else file
+    path = None if isinstance(location, StoreSettings) and uses_postgres(location) else file
     with open_store_read_only(location) as db, closing(FollowedStore(path, db)) as followed:
         yield followed
 

@@ -91,7 +91,7 @@ class ActivityLog:
         if not counts:
             return
         try:
-            await self._store.run(activity.add, counts)
+            await self._store.run(activity.add_requests, counts)
         except BaseException:
             for key, count in list(counts.items())[-_MOST_COUNTS:]:
                 self._counts[key] += count
@@ -100,7 +100,7 @@ class ActivityLog:
     async def _note_states(self) -> None:
         if self._known is None:
             known = await self._store.run(activity.latest_states)
-            self._tried |= await self._store.run(destinations.tried_names)
+            self._tried |= await self._store.run(destinations.names_with_requests)
             self._known = known
         now_ms = self._clock.now_ms()
         changed = {
@@ -109,7 +109,7 @@ class ActivityLog:
             if (seen := self._seen(subject, *told)) != _without_time(self._known.get(subject))
         }
         if changed:
-            await self._store.run(activity.note, changed)
+            await self._store.run(activity.store_state_changes, changed)
             self._known |= changed
 
     def _seen(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:

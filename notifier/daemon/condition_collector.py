@@ -85,7 +85,7 @@ class ConditionCollector:
             *(() if heartbeat is None else rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_for)),
             *rules.alert_conditions(state.evaluation),
         ]
-        waiting = await self._store.run(destinations.waiting, {it.partition("/")[2] for _, it in firing})
+        waiting = await self._store.run(destinations.count_waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}
         return EvaluationFindings(current, withdrawal_reasons(firing, current, self._sources.names(), serving, waiting))
 
@@ -94,10 +94,10 @@ class ConditionCollector:
         return await self._store.run(orphans, self._state().destinations)
 
     async def _rebuild_conditions(self) -> list[Condition]:
-        rebuild = await self._store.run(compare.latest)
+        rebuild = await self._store.run(compare.latest_comparison)
         found = list(rules.rebuild_conditions(rebuild, self._sources.memories()))
         if rebuild is not None and not found:
-            await self._store.run(compare.end, self._clock.now_ms())
+            await self._store.run(compare.end_comparison, self._clock.now_ms())
         return found
 
     async def _disk_conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:

@@ -37,7 +37,7 @@ from notifier.http.exchange import new_session
 from notifier.http.peer_clocks import PeerClocks
 from notifier.messages.phrasing import message_context
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.opening import store_address, store_of
+from notifier.store.opening import make_store, store_address
 from notifier.store.reader import StoreReader
 from notifier.store.store import Store
 from notifier.store.tables import starts
@@ -104,7 +104,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
-        self._store = store or store_of(settings.store, self._clock.now_ms)
+        self._store = store or make_store(settings.store, self._clock.now_ms)
         self._reader = StoreReader(self._store)
         self._counts = Counters()
         self._peer_clocks = PeerClocks(self._clock)
@@ -219,7 +219,7 @@ class Daemon:
             await self._store.open()
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._reader.close)
-            await self._store.describe(self.settings.sources, self.settings.destinations)
+            await self._store.store_configured_names(self.settings.sources, self.settings.destinations)
             stack.push_async_callback(self._housekeeping.stop)
             stack.push_async_callback(self._activity.stop)
             self._session = session = await stack.enter_async_context(new_session())
@@ -234,7 +234,7 @@ class Daemon:
             stack.push_async_callback(self._heartbeat.stop)
             self._schedule.add(FORGETTING, FORGET_EVERY_SECONDS, self._housekeeping.tidy)
             self._schedule.add(ESSENTIALS, EVALUATE_EVERY_SECONDS, self._housekeeping.keep)
-            await self._store.run(starts.begin, self._started_ms)
+            await self._store.run(starts.record_start, self._started_ms)
             stack.push_async_callback(self._note_stop)
             await self._alert_monitor.evaluate()
             self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
@@ -293,8 +293,8 @@ class Daemon:
 
     async def store_end(self) -> StoreError:
         """Wait until the store can no longer be used, and return the error. The next start repairs a damaged file."""
-        await self._store.ended.wait()
-        return self._store.end or StoreError(StoreReason.CORRUPT, "the state file is damaged")
+        await self._store.failed.wait()
+        return self._store.fatal_error or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
         """Stop within five seconds. Nothing is lost, because the next run repeats interrupted work."""
@@ -303,13 +303,13 @@ class Daemon:
 
     async def _ask_database(self) -> None:
         try:
-            await self._store.check_place()
+            await self._store.check_access()
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def _note_stop(self) -> None:
         try:
-            await self._store.run(starts.end, self._started_ms or 0, self._clock.now_ms())
+            await self._store.run(starts.record_orderly_stop, self._started_ms or 0, self._clock.now_ms())
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 

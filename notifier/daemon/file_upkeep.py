@@ -69,21 +69,21 @@ class FileUpkeep:
 
     async def tidy(self) -> None:
         """Return free space to the disk, update the statistics once a day, and truncate the log. Raises StoreError."""
-        while await self._store.run_bare(maintenance.release_pages):
+        while await self._store.run_without_transaction(maintenance.release_pages):
             pass
         if self._clock.monotonic() >= self._optimize_at:
             self._optimize_at = self._clock.monotonic() + OPTIMIZE_EVERY_SECONDS
-            await self._store.run_bare(maintenance.optimize)
-        await self._store.run_bare(maintenance.checkpoint)
+            await self._store.run_without_transaction(maintenance.optimize)
+        await self._store.run_without_transaction(maintenance.checkpoint)
 
     async def truncate_large_log(self) -> None:
         """Truncate the write-ahead log if it has grown large. Raises StoreError."""
         if await asyncio.to_thread(maintenance.log_size, self._store.path) > LARGE_LOG_BYTES:
-            await self._store.run_bare(maintenance.checkpoint)
+            await self._store.run_without_transaction(maintenance.checkpoint)
 
     async def release_memory(self) -> None:
         """Free the memory of cached pages of the file. Raises StoreError."""
-        await self._store.run_bare(maintenance.release_memory)
+        await self._store.run_without_transaction(maintenance.release_memory)
 
     def note(self, events: Sequence[Event]) -> None:
         """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
@@ -102,7 +102,7 @@ class FileUpkeep:
         # Events that arrive from now on need another write.
         self._urgent = None
         try:
-            if await self._store.run(snapshot.is_urgent, self._written_until):
+            if await self._store.run(snapshot.has_urgent_events, self._written_until):
                 started = self._clock.monotonic()
                 await self.write_essentials()
                 self._pause = (self._clock.monotonic() - started) * URGENT_WAIT_FACTOR
@@ -123,10 +123,10 @@ class FileUpkeep:
 
     async def _write(self) -> None:
         now = self._clock.monotonic()
-        found = await self._store.run(snapshot.signature)
+        found = await self._store.run(snapshot.change_signature)
         if found == self._written and now - self._written_at < ESSENTIALS_EVERY_SECONDS:
             return
-        content = await self._store.run(snapshot.gather, self._clock.now_ms(), instead_of=self._unwritten)
+        content = await self._store.run(snapshot.take_snapshot, self._clock.now_ms(), instead_of=self._unwritten)
         try:
             await asyncio.to_thread(essentials.write, self._store.path, content)
         except OSError as error:

@@ -12,7 +12,7 @@ from notifier.patterns import matched
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.subscriptions import Filter, pattern_texts
+from notifier.store.subscriptions import Filter, texts_to_match
 from notifier.store.tables import known_ids
 from notifier.store.tables.names import NameList
 
@@ -87,10 +87,10 @@ def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
 def unmatched(db: Database, one: PatternFilter) -> list[str]:
     """Return the patterns of a filter that match nothing in the stored lists of its sources."""
     if one.kind is Filter.TRAININGS:
-        texts: Collection[str] = known_ids.titles(db, one.sources)
+        texts: Collection[str] = known_ids.training_titles(db, one.sources)
     else:
-        people = known_ids.people(db, one.sources)
-        texts = {text for id_, facts in people for text in pattern_texts(one.kind, id_, facts)}
+        people = known_ids.people_facts(db, one.sources)
+        texts = {text for id_, facts in people for text in texts_to_match(one.kind, id_, facts)}
     return [pattern for pattern in one.patterns if not matched(pattern, texts)]
 
 
@@ -138,9 +138,9 @@ class UnknownIds:
 
     async def _unknown(self, one: IdFilter) -> list[str]:
         """Return the ids of a filter that occur neither in the stored names nor in the stored records."""
-        missing = await self._store.run(known_ids.unnamed, one.sources, one.names, one.ids)
+        missing = await self._store.run(known_ids.ids_without_name, one.sources, one.names, one.ids)
         after: int | None = 0
         while missing and after is not None:
-            found, after = await self._store.run(known_ids.recorded, one.sources, one.names, missing, after)
+            found, after = await self._store.run(known_ids.ids_in_records, one.sources, one.names, missing, after)
             missing = [id_ for id_ in missing if id_ not in found]
         return missing

@@ -14,7 +14,7 @@ from notifier.store.errors import StoreError
 from notifier.store.file.store import FileStore
 from notifier.store.store import Store
 from notifier.store.tables import activity, erasure, records_by_person, request_log, retention, rollups
-from notifier.store.tables.retention import FIRST, DetectionPlace
+from notifier.store.tables.retention import FIRST, DetectionPosition
 
 _log = logging.getLogger(__name__)
 
@@ -53,16 +53,16 @@ class Housekeeping:
         forgotten = 0
         try:
             before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)
-            place: DetectionPlace | None = FIRST
+            place: DetectionPosition | None = FIRST
             while place is not None:
-                done = await self._store.run(retention.forget, before_ms, place)
+                done = await self._store.run(retention.delete_old_events, before_ms, place)
                 forgotten, place = forgotten + done.events, done.place
             while await self._store.run(erasure.erase_removed, before_ms):
                 pass
             await self._store.run(pruning.prune, self._clock.now_ms())
-            await self._store.run(rollups.forget, self._clock.now_ms())
-            await self._store.run(request_log.forget, before_ms)
-            await self._store.run(activity.forget, self._clock.now_ms())
+            await self._store.run(rollups.delete_old, self._clock.now_ms())
+            await self._store.run(request_log.delete_old, before_ms)
+            await self._store.run(activity.delete_old, self._clock.now_ms())
             if self.upkeep is not None:
                 await self.upkeep.tidy()
         except StoreError as error:
@@ -73,7 +73,7 @@ class Housekeeping:
     async def keep(self) -> None:
         """Check that the store is still in its place, write the recovery snapshot, and prepare lookups by person."""
         try:
-            await self._store.check_place()
+            await self._store.check_access()
             if self.upkeep is not None:
                 await self.upkeep.write_essentials()
             await self._store.run(records_by_person.create_index, tuple(self._configuration.settings.sources))

@@ -13,7 +13,7 @@ from notifier.delivery.subscriptions import subscriptions_of
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
-from notifier.store.opening import store_of
+from notifier.store.opening import make_store
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.store import Store
 from notifier.watch.watcher import Watcher
@@ -28,7 +28,7 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
     Raises StoreError, with the reason IN_USE if a daemon runs.
     """
     clock = SystemClock()
-    store = store_of(settings.store, clock.now_ms)
+    store = make_store(settings.store, clock.now_ms)
     await store.open()
     try:
         yield store
@@ -43,7 +43,7 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
 async def write_essentials(store: Store) -> None:
     """Write the recovery snapshot beside the state file; do nothing for a database. Raises StoreError, OSError."""
     if isinstance(store, FileStore):
-        known = await store.run(snapshot.gather, SystemClock().now_ms())
+        known = await store.run(snapshot.take_snapshot, SystemClock().now_ms())
         await asyncio.to_thread(essentials.write, store.path, known)
 
 

@@ -199,7 +199,7 @@ class Operations:
         """Return the daemon's state as a sentence. This includes a query to the store's thread. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
         troubled = [name for name, state in states.items() if state is not HealthState.OK]
-        waiting = await self._store.run(destinations.waiting, troubled)
+        waiting = await self._store.run(destinations.count_waiting, troubled)
         evaluation = self._evaluation()
         return summary(
             self._sources.states(),

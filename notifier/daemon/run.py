@@ -17,7 +17,7 @@ from notifier.daemon.signals import daemon_signals
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.opening import database_store, is_database
+from notifier.store.opening import make_postgres_store, uses_postgres
 from notifier.web.listening.sockets import ListenError, take_systemd_sockets
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
         sockets = take_systemd_sockets(os.environ)
         try:
-            if not is_database(settings.store):
+            if not uses_postgres(settings.store):
                 daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=sockets)
                 await _start(daemon, manager, stopped)
                 end = await _work(daemon, manager, stopped, signals.reload)
@@ -82,7 +82,7 @@ async def _take_turns(
     """Stand by, run the daemon while this process holds the store, and repeat until stopped. Raises StoreError."""
     configuration = RunningConfiguration(settings, source)
     while not stopped.done():
-        store = database_store(settings.store, SystemClock().now_ms)
+        store = make_postgres_store(settings.store, SystemClock().now_ms)
         try:
             if not await _wait_for_turn(store, configuration, manager, stopped, reload_asked, sockets):
                 return

@@ -18,7 +18,7 @@ from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.socket_path import socket_path
 from notifier.daemon.standby_reload import StandbyReloader
 from notifier.store.errors import StoreError
-from notifier.store.opening import open_to_read, store_address
+from notifier.store.opening import open_read_only, store_address
 from notifier.web.listening.sockets import ListenError, open_tcp_sockets, open_unix_socket
 from notifier.web.metrics.snapshot import CONTENT_TYPE
 from notifier.web.responses import action_answer
@@ -167,7 +167,7 @@ class StandbyServer:
         # Imported here, because a process that stands by is rarely asked.
         from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
-        with closing(open_to_read(self._settings.store)) as db:
+        with closing(open_read_only(self._settings.store)) as db:
             document = remembered_status(db, self._settings.sources, self._settings.destinations, SystemClock())
         return {**document, STANDBY: True}
 

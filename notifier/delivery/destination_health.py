@@ -18,9 +18,9 @@ from notifier.delivery.policy.circuit_breaker import Breaker, Mode
 from notifier.delivery.policy.decisions import Attempt, AttemptDecisions, Bounds, ReceiverState
 from notifier.delivery.policy.rate import AdaptiveRate, after_start
 from notifier.destinations.outcome import FailureScope, Outcome
-from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, StartingState
+from notifier.store.tables.destinations import Health, HealthState, LastError, LearnedLimits, StartingState
 
-OnChange = Callable[[Health, LastError | None, Learned | None], None]
+OnChange = Callable[[Health, LastError | None, LearnedLimits | None], None]
 """Called with a new health, and with the last error and the learned limits if they are new."""
 
 
@@ -46,7 +46,7 @@ class DestinationHealth:
         self._jitter = jitter
         self._trying = trying
         self._on_change = on_change
-        self._learned = Learned()
+        self._learned = LearnedLimits()
         self.current = Health()
         """The destination's health at this moment."""
         self.state = ReceiverState()
@@ -58,7 +58,7 @@ class DestinationHealth:
         return self.current.state is not HealthState.DISABLED
 
     @property
-    def learned(self) -> Learned:
+    def learned(self) -> LearnedLimits:
         """The limits of the receiver that were learned from its answers."""
         return decisions.learned_limits(self.state, self._bounds)
 

@@ -177,7 +177,7 @@ class Dispatcher:
                 # Nothing may be written during the shift, so that no time of the old clock is stored after it.
                 await stack.enter_async_context(worker.write_lock)
             by_ms = self._jump_free_clock.jump_ms()
-            await self._store.run(outbox.postpone_schedule, by_ms)
+            await self._store.run(outbox.shift_attempts, by_ms)
             self._jump_free_clock.follow(by_ms)
             for worker in self._workers.values():
                 worker.follow_clock(by_ms)

@@ -17,8 +17,8 @@ from notifier.store.tables.destinations import (
     Health,
     HealthState,
     LastError,
-    Learned,
-    Undelivered,
+    LearnedLimits,
+    UndeliveredGroup,
 )
 
 _log = logging.getLogger(__name__)
@@ -66,13 +66,13 @@ def after_switch(before: Health, *, enabled: bool, now_ms: int) -> Health | None
 
 def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
     """Enable or disable a destination that has no worker; return its health, and whether this ended a wait."""
-    before = destinations.recall(db, name)
+    before = destinations.read_or_create(db, name)
     switch = after_switch(before, enabled=enabled, now_ms=now_ms)
     if switch is not None:
-        destinations.remember(db, name, switch)
+        destinations.store_health(db, name, switch)
         return switch, False
     waited = enabled and end_wait_without_worker(db, name, now_ms=now_ms)
-    return destinations.recall(db, name), waited
+    return destinations.read_or_create(db, name), waited
 
 
 def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
@@ -80,10 +80,10 @@ def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
 
     Returns whether there was a wait to end.
     """
-    before = destinations.recall(db, name)
+    before = destinations.read_or_create(db, name)
     after = without_wait(before)
     if after != before:
-        destinations.remember(db, name, after)
+        destinations.store_health(db, name, after)
     return after != before and (before.retry_at_ms or 0) > now_ms
 
 
@@ -210,7 +210,7 @@ class ServiceSnapshot(Struct, frozen=True):
     seconds_in_service: float
     trying_ms: int
     waits_until_ms: int | None = None
-    learned: Learned = field(default_factory=Learned)
+    learned: LearnedLimits = field(default_factory=LearnedLimits)
     rate: float = 0.0
     is_draining: bool = False
 
@@ -219,7 +219,7 @@ class DestinationReport(Struct, frozen=True):
     """The state of one destination at `now_ms` (Unix ms, by the same clock as its waits)."""
 
     serving: ServiceSnapshot
-    undelivered: Sequence[Undelivered]
+    undelivered: Sequence[UndeliveredGroup]
     last_error: LastError | None
     due: DueEvents | None
     now_ms: int

@@ -13,10 +13,10 @@ from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import destinations
-from notifier.store.tables.destinations import Health, LastError, Learned
+from notifier.store.tables.destinations import Health, LastError, LearnedLimits
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class OutcomeWriter:
         self._settlements: list[Settlement] = []
         self._health: Health | None = None
         self._error: LastError | None = None
-        self._learned: Learned | None = None
+        self._learned: LearnedLimits | None = None
         self._work_available = asyncio.Event()
         self._urgent = asyncio.Event()
         self._is_failing = False
@@ -92,7 +92,7 @@ class OutcomeWriter:
         """Write now instead of collecting further, because no request is under way that could add an outcome."""
         self._urgent.set()
 
-    def set_health(self, health: Health, error: LastError | None = None, learned: Learned | None = None) -> None:
+    def set_health(self, health: Health, error: LastError | None = None, learned: LearnedLimits | None = None) -> None:
         """Queue the destination's health and, where given, its new last error and newly learned limits."""
         self._health = health
         self._error = error or self._error
@@ -167,7 +167,7 @@ class OutcomeWriter:
         return True
 
     def _requeue(
-        self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: Learned | None
+        self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: LearnedLimits | None
     ) -> None:
         """Put a batch that could not be written back into the queue, before newer outcomes."""
         self._settlements[:0] = batch
@@ -275,11 +275,11 @@ def _store_batch(
     settlements: Sequence[Settlement],
     health: Health | None,
     error: LastError | None,
-    learned: Learned | None,
+    learned: LearnedLimits | None,
     trying_ms: int,
 ) -> None:
     if settlements:
-        settle(db, settlements)
+        store_settlements(db, settlements)
     if health is not None:
-        destinations.remember(db, name, health, error, learned)
-    destinations.remember_trying(db, name, trying_ms)
+        destinations.store_health(db, name, health, error, learned)
+    destinations.store_trying_ms(db, name, trying_ms)

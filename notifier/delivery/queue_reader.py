@@ -14,7 +14,7 @@ from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
 from notifier.store.tables import outbox, slots
-from notifier.store.tables.outbox import Delivery, Due
+from notifier.store.tables.outbox import Delivery, DueDeliveries
 from notifier.store.tables.slots import Gate
 
 _log = logging.getLogger(__name__)
@@ -168,30 +168,32 @@ class QueueReader:
             self.candidates = found.deliveries
             self._wake_when_due(found, now_ms)
 
-    def _wake_when_due(self, found: Due, now_ms: int) -> None:
+    def _wake_when_due(self, found: DueDeliveries, now_ms: int) -> None:
         if found.next_due_ms is not None:
             self._wake_later(max(0.0, (found.next_due_ms - now_ms) / 1000))
 
 
 def _query_due(
     db: Database, name: str, *, now_ms: int, timetable: Timetable | None, limit: int, in_flight: Collection[int]
-) -> tuple[Due, Gate | None]:
+) -> tuple[DueDeliveries, Gate | None]:
     gate = _pass_gate(db, name, timetable, now_ms)
     horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
-    found = outbox.due(db, name, now_ms=now_ms, horizon_ms=horizon_ms, limit=limit, in_flight=in_flight, gate=gate)
+    found = outbox.read_due(db, name, now_ms=now_ms, horizon_ms=horizon_ms, limit=limit, in_flight=in_flight, gate=gate)
     return found, gate
 
 
 def _query_candidates(
     db: Database, name: str, *, now_ms: int, timetable: Timetable | None, busy: Collection[int]
-) -> tuple[Due, Gate | None]:
+) -> tuple[DueDeliveries, Gate | None]:
     gate = _pass_gate(db, name, timetable, now_ms)
     horizon_ms = now_ms + round(LONGEST_WAIT_SECONDS * 1000)
-    found = outbox.candidates(db, name, probe.spread_evenly, now_ms=now_ms, horizon_ms=horizon_ms, busy=busy, gate=gate)
+    found = outbox.read_spread_due(
+        db, name, probe.spread_evenly, now_ms=now_ms, horizon_ms=horizon_ms, busy=busy, gate=gate
+    )
     return found, gate
 
 
 def _pass_gate(db: Database, name: str, timetable: Timetable | None, now_ms: int) -> Gate | None:
     if timetable is None:
         return None
-    return slots.pass_gate(db, name, partial(timetable.gate_at, now_ms=now_ms), now_ms)
+    return slots.assign_slot(db, name, partial(timetable.gate_at, now_ms=now_ms), now_ms)

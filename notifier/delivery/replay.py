@@ -10,7 +10,7 @@ from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import replays, requeue
 from notifier.store.tables.replays import ReplayRun, StepResult
-from notifier.store.tables.requeue import Plan, ReplayRange
+from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 
 _log = logging.getLogger(__name__)
 
@@ -45,31 +45,31 @@ class ReplayRunner:
 
     async def resume_unfinished(self) -> None:
         """Continue the replays that the previous run of the program left unfinished. Raises StoreError."""
-        for run in await self._store.run(replays.under_way):
+        for run in await self._store.run(replays.running):
             facts = {"replay": run.id, "deliveries": run.planned, "queued": run.queued}
             _log.info("replay continues", extra=facts)
             self._start_feeding(run.id, [part.destination for part in run.unfinished])
 
-    async def plan(self, replay_range: ReplayRange, destination: str | None) -> Plan:
+    async def plan(self, replay_range: ReplayRange, destination: str | None) -> ReplayPlan:
         """Count the deliveries that a replay to one destination or (None) to all would make. Raises StoreError."""
         wanted = [it for it in self._subscriptions() if destination in (None, it.destination)]
-        plan = Plan(deliveries={it.destination: 0 for it in wanted})
+        plan = ReplayPlan(deliveries={it.destination: 0 for it in wanted})
         while plan.sequence < replay_range.last:
-            plan = await self._store.run(requeue.plan, replay_range, wanted, plan)
+            plan = await self._store.run(requeue.extend_plan, replay_range, wanted, plan)
         return plan
 
-    async def start(self, replay_range: ReplayRange, destination: str | None) -> tuple[int, Plan]:
+    async def start(self, replay_range: ReplayRange, destination: str | None) -> tuple[int, ReplayPlan]:
         """Start sending past events; return the replay's number and its plan.
 
         Raises ReplayRunningError, ReplayStoppedError, StoreError.
         """
         stops = self._stops
         if destination is not None:
-            await self._store.run(replays.require_none, [destination])
+            await self._store.run(replays.refuse_if_running, [destination])
         plan = await self.plan(replay_range, destination)
         if stops != self._stops:
             raise ReplayStoppedError
-        number = await self._store.run(replays.begin, replay_range, plan, self._clock.now_ms())
+        number = await self._store.run(replays.start, replay_range, plan, self._clock.now_ms())
         facts = {"replay": number, "events": plan.events, "deliveries": sum(plan.deliveries.values())}
         _log.info("replay started", extra=facts)
         self._start_feeding(number, [name for name, deliveries in plan.deliveries.items() if deliveries])
@@ -128,9 +128,9 @@ class ReplayRunner:
             is_failing = False
             if step.queued:
                 self._wake()
-            if step.over:
+            if step.is_over:
                 return
-            if step.queued or not step.came_on:
+            if step.queued or not step.has_advanced:
                 await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def _queue_next(self, number: int, name: str) -> StepResult:
@@ -139,9 +139,9 @@ class ReplayRunner:
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:
             return await self._store.run(replays.advance, number, subscription, now_ms, MOST_WAITING)
-        await self._store.run(replays.remove, number, name, now_ms)
+        await self._store.run(replays.end_removed_part, number, name, now_ms)
         _log.warning("replay ended for a destination that was removed", extra={"destination": name})
-        return StepResult(queued=0, came_on=False, over=True)
+        return StepResult(queued=0, has_advanced=False, is_over=True)
 
     async def _log_end(self, number: int) -> None:
         try:

@@ -47,7 +47,7 @@ def affected_destinations(events: Sequence[Event], filters: Iterable[Subscriptio
     for wanted in filters:
         if wanted.events.isdisjoint(types) or (wanted.sources and wanted.sources.isdisjoint(sources)):
             continue
-        if wanted.chooses_records:
+        if wanted.has_record_filters:
             contents = [orjson.loads(event.data) for event in events] if contents is None else contents
             if not any(_matches(wanted, content) for content in contents):
                 continue
@@ -58,6 +58,6 @@ def affected_destinations(events: Sequence[Event], filters: Iterable[Subscriptio
 def _matches(wanted: Subscription, data: Mapping[str, Any]) -> bool:
     completion, known = data["completion"], facts_of_data(data)
     return (
-        wanted.training_objection(completion["training_id"], known.training_title) is None
-        and wanted.person_objection(completion["user_id"], known.person) is None
+        wanted.filter_rejecting_training(completion["training_id"], known.training_title) is None
+        and wanted.filter_rejecting_person(completion["user_id"], known.person) is None
     )

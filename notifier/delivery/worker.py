@@ -38,7 +38,7 @@ from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
 from notifier.store.store import Store
 from notifier.store.tables import destinations, slots
-from notifier.store.tables.destinations import Health, Learned
+from notifier.store.tables.destinations import Health, LearnedLimits
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.settlements import Settlement
 from notifier.token_bucket import TokenBucket
@@ -120,7 +120,7 @@ class Worker:
         return self._health.current
 
     @property
-    def learned(self) -> Learned:
+    def learned(self) -> LearnedLimits:
         """The limits of the receiver that were learned from its answers."""
         return self._health.learned
 
@@ -163,9 +163,9 @@ class Worker:
         if isinstance(self._destination, SupportsPrepare):
             await self._destination.prepare()
         recognise = await fingerprint.make_fingerprinter(self._settings)
-        recalled = await self._store.run(destinations.begin, self.name, recognise)
+        recalled = await self._store.run(destinations.read_at_start, self.name, recognise)
         schedule = "" if self._timetable is None else self._timetable.settings_text
-        await self._store.run(slots.begin, self.name, schedule, self._clock.now_ms())
+        await self._store.run(slots.store_schedule, self.name, schedule, self._clock.now_ms())
         if not self._running:
             self._health.restore(recalled)
         elif recalled.was_reset:
@@ -214,7 +214,7 @@ class Worker:
         switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:
             return enabled and self.try_at_once()
-        await self._store.run(destinations.remember, self.name, switch)
+        await self._store.run(destinations.store_health, self.name, switch)
         # The health is set again after this write, because an outcome that arrived meanwhile may have overwritten it.
         self._health.apply_switch(switch)
         self.reload_queue()

@@ -69,7 +69,7 @@ class ReadingDatabase(Database, Protocol):
     """A connection that cannot write, and whose running statement another thread can interrupt."""
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether the connection is open, as far as is known without asking the server."""
 
     def interrupt(self) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from notifier.config import StoreSettings
 from notifier.store.database import ReadingDatabase
-from notifier.store.file.connection import open_for_reading
+from notifier.store.file.connection import open_file_read_only
 from notifier.store.recovery.opener import open_store
 from notifier.store.store import Store
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from notifier.store.postgres.store import PostgresStore
 
 
-def is_database(settings: StoreSettings) -> bool:
+def uses_postgres(settings: StoreSettings) -> bool:
     """Return whether the store is in a PostgreSQL database."""
     return bool(settings.url.get_secret_value())
 
 
-def store_of(settings: StoreSettings, now_ms: Callable[[], int]) -> Store:
+def make_store(settings: StoreSettings, now_ms: Callable[[], int]) -> Store:
     """Return the store of this configuration; nothing is opened yet."""
-    return database_store(settings, now_ms) if is_database(settings) else open_store(settings.path, now_ms)
+    return make_postgres_store(settings, now_ms) if uses_postgres(settings) else open_store(settings.path, now_ms)
 
 
-def database_store(settings: StoreSettings, now_ms: Callable[[], int]) -> "PostgresStore":
+def make_postgres_store(settings: StoreSettings, now_ms: Callable[[], int]) -> "PostgresStore":
     """Return the store in the configured database; nothing is opened yet."""
     # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.store import PostgresStore  # noqa: PLC0415
 
-    return PostgresStore(location_of(settings), now_ms)
+    return PostgresStore(postgres_location(settings), now_ms)
 
 
-def location_of(settings: StoreSettings) -> "Location":
+def postgres_location(settings: StoreSettings) -> "Location":
     """Return the location of the configured PostgreSQL schema."""
     from notifier.store.postgres.location import Location  # noqa: PLC0415
 
@@ -41,13 +41,13 @@ def location_of(settings: StoreSettings) -> "Location":
 
 def store_address(settings: StoreSettings) -> str:
     """Return an identifier of this store without secrets: its servers, database and schema, or its path."""
-    return location_of(settings).address if is_database(settings) else str(settings.path)
+    return postgres_location(settings).address if uses_postgres(settings) else str(settings.path)
 
 
-def open_to_read(settings: StoreSettings) -> ReadingDatabase:
+def open_read_only(settings: StoreSettings) -> ReadingDatabase:
     """Open a connection that cannot write, even while another process uses the store. Blocks. Raises StoreError."""
-    if not is_database(settings):
-        return open_for_reading(settings.path)
-    from notifier.store.postgres.reading import open_schema_to_read  # noqa: PLC0415
+    if not uses_postgres(settings):
+        return open_file_read_only(settings.path)
+    from notifier.store.postgres.reading import open_schema_read_only  # noqa: PLC0415
 
-    return open_schema_to_read(location_of(settings))
+    return open_schema_read_only(postgres_location(settings))

@@ -10,7 +10,7 @@ SWEEPS_KEPT: Final = 30
 
 REBUILDS_KEPT: Final = 20
 
-TOLD_BEFORE_FOR_MS: Final = 30 * 86_400_000
+ANNOUNCED_IDS_KEPT_MS: Final = 30 * 86_400_000
 """Milliseconds for which a rebuilt file remembers what was announced before: long enough for many sweeps."""
 
 
@@ -22,7 +22,7 @@ def prune(db: Database, now_ms: int) -> None:
         [SWEEPS_KEPT],
     )
     db.execute("DELETE FROM sweep_pages WHERE sweep NOT IN (SELECT id FROM sweeps WHERE finished_at IS NULL)")
-    announced_events.forget(db, now_ms - TOLD_BEFORE_FOR_MS)
+    announced_events.delete_old(db, now_ms - ANNOUNCED_IDS_KEPT_MS)
     db.execute(
         "DELETE FROM rebuilds WHERE at NOT IN (SELECT at FROM rebuilds ORDER BY at DESC LIMIT ?)", [REBUILDS_KEPT]
     )

@@ -20,11 +20,15 @@ _INTERRUPT_EVERY_SECONDS: Final = 0.05
 
 
 class ReadingLimits(Struct, frozen=True):
-    """The number of concurrent readers (`at_once`), and the seconds that each may wait for its turn and may read."""
+    """The limits for all readers together, and for each one.
 
-    at_once: int = 2
-    wait: float = 1.0
-    work: float = 1.0
+    At most `max_readers` read at the same time. A reader waits up to `wait_seconds` until it may begin, and then reads
+    for up to `work_seconds`.
+    """
+
+    max_readers: int = 2
+    wait_seconds: float = 1.0
+    work_seconds: float = 1.0
 
 
 class StoreReader:
@@ -38,9 +42,9 @@ class StoreReader:
         """Initialize with the store; nothing is opened yet."""
         self._store = store
         self._limits = limits or ReadingLimits()
-        self._lanes = [_Lane(store, number) for number in range(self._limits.at_once)]
-        self._free = list(self._lanes)
-        self._turns = asyncio.Semaphore(self._limits.at_once)
+        self._threads = [_ReaderThread(store, number) for number in range(self._limits.max_readers)]
+        self._free_threads = list(self._threads)
+        self._turns = asyncio.Semaphore(self._limits.max_readers)
 
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
@@ -48,69 +52,71 @@ class StoreReader:
         Raises StoreError if the store cannot be read, if there are too many readers (BUSY) or if `work` takes too long
         (BUSY), and whatever `work` raises.
         """
-        await self._take_turn()
-        return await self._on_lane(lambda db: work(db, *args, **kwargs))
+        await self._wait_for_turn()
+        return await self._run_on_thread(lambda db: work(db, *args, **kwargs))
 
-    async def run_patiently(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run_without_turn_limit(
+        self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Call `work(db, ...)` as `run` does, but wait for a turn without a time limit."""
         await self._turns.acquire()
-        return await self._on_lane(lambda db: work(db, *args, **kwargs))
+        return await self._run_on_thread(lambda db: work(db, *args, **kwargs))
 
     async def close(self) -> None:
         """Interrupt all reading, and close the connections."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        await asyncio.gather(*(thread.close() for thread in self._threads))
 
-    async def _take_turn(self) -> None:
+    async def _wait_for_turn(self) -> None:
         try:
-            async with asyncio.timeout(self._limits.wait):
+            async with asyncio.timeout(self._limits.wait_seconds):
                 await self._turns.acquire()
         except TimeoutError:
             raise StoreError(
                 StoreReason.BUSY, "the state file is being read by too many requests at the moment: try again later"
             ) from None
 
-    async def _on_lane(self, work: Callable[[Database], T]) -> T:
-        lane = self._free.pop()
-        if self._store.end is not None:
-            self._give_back(lane)
-            raise self._store.end
-        done = asyncio.get_running_loop().run_in_executor(lane.thread, lane.perform, work)
-        done.add_done_callback(lambda ended: self._work_ended(lane, ended))
+    async def _run_on_thread(self, work: Callable[[Database], T]) -> T:
+        thread = self._free_threads.pop()
+        if self._store.fatal_error is not None:
+            self._release(thread)
+            raise self._store.fatal_error
+        done = asyncio.get_running_loop().run_in_executor(thread.executor, thread.perform, work)
+        done.add_done_callback(lambda ended: self._work_ended(thread, ended))
         try:
-            async with asyncio.timeout(self._limits.work):
+            async with asyncio.timeout(self._limits.work_seconds):
                 return await asyncio.shield(done)
         except TimeoutError:
             raise StoreError(
                 StoreReason.BUSY,
-                f"reading this takes longer than {self._limits.work:g} s: request less, or try again later",
+                f"reading this takes longer than {self._limits.work_seconds:g} s: request less, or try again later",
             ) from None
         finally:
-            lane.interrupt_until(done)
+            thread.interrupt_until(done)
 
-    def _work_ended(self, lane: "_Lane", ended: "asyncio.Future[T]") -> None:
+    def _work_ended(self, thread: "_ReaderThread", ended: "asyncio.Future[T]") -> None:
         if not ended.cancelled():
             # The result is retrieved here, because the caller may be gone: cancelled, or told that it takes too long.
             error = ended.exception()
             if isinstance(error, StoreError):
-                self._store.note_end_met(error)
-        self._give_back(lane)
+                self._store.note_reader_error(error)
+        self._release(thread)
 
-    def _give_back(self, lane: "_Lane") -> None:
-        self._free.append(lane)
+    def _release(self, thread: "_ReaderThread") -> None:
+        self._free_threads.append(thread)
         self._turns.release()
 
 
-class _Lane:
+class _ReaderThread:
     """A thread with a connection that cannot write."""
 
     def __init__(self, store: Store, number: int) -> None:
         self._store = store
         self._db: ReadingDatabase | None = None
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader {number}")
+        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader {number}")
 
     def perform(self, work: Callable[[Database], T]) -> T:
-        """Call `work` in one read transaction, and return its result; runs on the lane's thread."""
-        with self._store.errors_named():
+        """Call `work` in one read transaction, and return its result; runs on the thread's thread."""
+        with self._store.converted_errors():
             db = self._open()
             with db.atomic():
                 return work(db)
@@ -125,14 +131,14 @@ class _Lane:
 
     async def close(self) -> None:
         """Interrupt the reading, and close the connection."""
-        closed = asyncio.get_running_loop().run_in_executor(self.thread, self._close)
+        closed = asyncio.get_running_loop().run_in_executor(self.executor, self._close)
         self.interrupt_until(closed)
         with suppress(StoreError):
             await closed
-        await asyncio.to_thread(self.thread.shutdown)
+        await asyncio.to_thread(self.executor.shutdown)
 
     def _open(self) -> ReadingDatabase:
-        if self._db is not None and not self._db.usable:
+        if self._db is not None and not self._db.is_usable:
             self._db.close()
             self._db = None
         if self._db is None:
@@ -140,7 +146,7 @@ class _Lane:
         return self._db
 
     def _close(self) -> None:
-        with self._store.errors_named():
+        with self._store.converted_errors():
             if self._db is not None:
                 self._db.close()
                 self._db = None

@@ -26,14 +26,14 @@ class Store(ABC):
 
     def __init__(self) -> None:
         """Initialize; nothing is opened yet."""
-        self.end: StoreError | None = None
+        self.fatal_error: StoreError | None = None
         """The error after which the store cannot be used any more, such as damage of the file; None before.
 
         Once it is set, nothing is read or written.
         """
-        self.ended = asyncio.Event()
+        self.failed = asyncio.Event()
         """Set when `end` is set."""
-        self.unwritable: StoreError | None = None
+        self.last_error: StoreError | None = None
         """The error of the last failed use of the store; None once a write has succeeded again."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._closed = False
@@ -59,19 +59,19 @@ class Store(ABC):
 
         Raises StoreError if the store cannot be read or written, and whatever `work` raises.
         """
-        return await self._on_thread(partial(self._perform, work, *args, **kwargs))
+        return await self._run_on_thread(partial(self._perform, work, *args, **kwargs))
 
-    async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
+    async def store_configured_names(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
         """Store which sources and destinations this process has configured. Raises StoreError.
 
         The next process that uses the tables compares them with its own configuration.
         """
 
     @abstractmethod
-    async def check_place(self) -> None:
+    async def check_access(self) -> None:
         """Check that the tables are still in their place, and that this process may write. Raises StoreError."""
 
-    async def write_through(self) -> None:  # noqa: B027 - not every engine has something to do
+    async def empty_write_ahead_log(self) -> None:  # noqa: B027 - not every engine has something to do
         """Empty the write-ahead log, if the engine has one, because it may still contain deleted personal data.
 
         Raises StoreError.
@@ -82,14 +82,14 @@ class Store(ABC):
         """Open another connection that cannot write. Blocks; runs on any thread. Raises StoreError."""
 
     @abstractmethod
-    def errors_named(self) -> AbstractContextManager[None]:
+    def converted_errors(self) -> AbstractContextManager[None]:
         """Convert the engine's errors to StoreError; runs on any thread."""
 
-    def note_end_met(self, error: StoreError) -> None:
+    def note_reader_error(self, error: StoreError) -> None:
         """Take note of an error of another connection: set `end` and `ended` if it means that the store is unusable."""
-        self._note_end(error)
-        if self.end is not None:
-            self.ended.set()
+        self._note_if_fatal(error)
+        if self.fatal_error is not None:
+            self.failed.set()
 
     async def close(self) -> None:
         """Finish the queued work, close the connection, and release the tables; later calls do nothing."""
@@ -107,38 +107,38 @@ class Store(ABC):
         """Close everything that was opened; runs on another thread."""
 
     @abstractmethod
-    def _opened(self) -> Database:
+    def _usable_connection(self) -> Database:
         """Return the open connection. Raises StoreError if there can be none; runs on the store's thread."""
 
     @abstractmethod
-    def _note_end(self, error: StoreError) -> None:
+    def _note_if_fatal(self, error: StoreError) -> None:
         """Set `end` if the error means that the store can no longer be used."""
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
+    async def _run_on_thread(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except StoreError:
-            if self.end is not None:
-                self.ended.set()
+            if self.fatal_error is not None:
+                self.failed.set()
             raise
 
     def _perform(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._errors_noted() as db, db.atomic():
+        with self._use_connection() as db, db.atomic():
             return work(db, *args, **kwargs)
 
     @contextmanager
-    def _errors_noted(self) -> Iterator[Database]:
+    def _use_connection(self) -> Iterator[Database]:
         try:
-            with self.errors_named():
+            with self.converted_errors():
                 # After the end, nothing is written, because more writes would make damage worse.
-                if self.end is not None:
-                    raise self.end
-                db = self._opened()
+                if self.fatal_error is not None:
+                    raise self.fatal_error
+                db = self._usable_connection()
                 written = db.changes
                 yield db
                 if db.changes != written:
-                    self.unwritable = None
+                    self.last_error = None
         except StoreError as error:
-            self.unwritable = error
-            self._note_end(error)
+            self.last_error = error
+            self._note_if_fatal(error)
             raise

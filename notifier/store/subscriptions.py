@@ -71,7 +71,7 @@ class Subscription(Struct, frozen=True):
     lines_of_business: Patterns = _EVERYTHING
 
     @property
-    def chooses_records(self) -> bool:
+    def has_record_filters(self) -> bool:
         """Whether any filter selects by training or by person."""
         return bool(
             self.training_ids
@@ -87,9 +87,9 @@ class Subscription(Struct, frozen=True):
         self, event_type: str, source: str, training_id: str, user_id: str, known: KnownFacts = NOTHING_KNOWN
     ) -> bool:
         """Return whether the destination gets an event about a completion."""
-        return self.objection(event_type, source, training_id, user_id, known) is None
+        return self.rejecting_filter(event_type, source, training_id, user_id, known) is None
 
-    def objection(
+    def rejecting_filter(
         self, event_type: str, source: str, training_id: str, user_id: str, known: KnownFacts = NOTHING_KNOWN
     ) -> Filter | None:
         """Return the first filter that rejects an event about a completion; None if none does."""
@@ -97,13 +97,13 @@ class Subscription(Struct, frozen=True):
             return Filter.EVENTS
         if self.sources and source not in self.sources:
             return Filter.SOURCES
-        if not self.chooses_records:
+        if not self.has_record_filters:
             return None
-        return self.training_objection(training_id, known.training_title) or self.person_objection(
+        return self.filter_rejecting_training(training_id, known.training_title) or self.filter_rejecting_person(
             user_id, known.person
         )
 
-    def training_objection(self, training_id: str, title: str | None) -> Filter | None:
+    def filter_rejecting_training(self, training_id: str, title: str | None) -> Filter | None:
         """Return the filter that rejects a training; None if none does."""
         if self.training_ids and training_id not in self.training_ids:
             return Filter.TRAINING_IDS
@@ -111,31 +111,33 @@ class Subscription(Struct, frozen=True):
             return Filter.TRAININGS
         return None
 
-    def person_objection(self, user_id: str, person: PersonFacts | None) -> Filter | None:
+    def filter_rejecting_person(self, user_id: str, person: PersonFacts | None) -> Filter | None:
         """Return the first filter that rejects a person; None if none does."""
         if self.user_ids and user_id not in self.user_ids:
             return Filter.USER_IDS
-        for key, fields in _FIELDS.items():
+        for key, fields in _COMPARED_FIELDS.items():
             patterns = self.patterns(key)
             if not patterns:
                 continue
-            is_complete = self._is_complete(key, person, fields)
-            if patterns.rejects(pattern_texts(key, user_id, person), is_complete=is_complete):
+            is_complete = self._has_all_facts(key, person, fields)
+            if patterns.rejects(texts_to_match(key, user_id, person), is_complete=is_complete):
                 return key
         return None
 
-    def not_judged(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
+    def undecided_filters(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
         """Return the filters that admit an event only because the facts to be compared are unknown."""
         found = [Filter.TRAININGS] if known.training_title is None and self.trainings.need_more_than(()) else []
-        for key, fields in _FIELDS.items():
-            if not self._is_complete(key, known.person, fields):
-                texts = pattern_texts(key, user_id, known.person)
+        for key, fields in _COMPARED_FIELDS.items():
+            if not self._has_all_facts(key, known.person, fields):
+                texts = texts_to_match(key, user_id, known.person)
                 found += [key] if self.patterns(key).need_more_than(texts) else []
         return tuple(found)
 
-    def _is_complete(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
+    def _has_all_facts(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
         """Return whether all facts about a person that a filter compares are known."""
-        return _knows(person, fields) or (key is Filter.PEOPLE and all(map(is_person_id, self.patterns(key).written)))
+        return _has_facts(person, fields) or (
+            key is Filter.PEOPLE and all(map(is_person_id, self.patterns(key).written))
+        )
 
     def patterns(self, key: Filter) -> Patterns:
         """Return the patterns of a filter; for a filter without patterns, patterns that admit everything."""
@@ -154,7 +156,7 @@ class Subscription(Struct, frozen=True):
                 return _EVERYTHING
 
 
-_FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxyType(
+_COMPARED_FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxyType(
     {
         Filter.PEOPLE: (PersonField.EMPLOYEE_NUMBER,),
         Filter.JOB_TITLES: (PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID),
@@ -165,13 +167,13 @@ _FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxyType(
 """The facts about a person that each of these filters compares with its patterns."""
 
 
-def pattern_texts(key: Filter, user_id: str, person: PersonFacts | None) -> list[str]:
+def texts_to_match(key: Filter, user_id: str, person: PersonFacts | None) -> list[str]:
     """Return the known texts about a person with which a filter compares its patterns."""
-    texts = _texts(person, _FIELDS[key])
+    texts = _known_texts(person, _COMPARED_FIELDS[key])
     return [user_id, *texts] if key is Filter.PEOPLE else texts
 
 
-def _texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[str]:
+def _known_texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[str]:
     """Return the known values of these fields."""
     texts: list[str] = []
     for name in fields:
@@ -183,6 +185,6 @@ def _texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[
     return texts
 
 
-def _knows(person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
+def _has_facts(person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
     # The job title's id may be absent because the configuration does not ask for it, so only the title counts.
     return person is not None and all(name in person for name in fields if name is not PersonField.JOB_TITLE_ID)

@@ -78,7 +78,7 @@ class CountCheck:
         `probe_boundary` is the place where that day begins; if it is None, a place is chosen here.
         """
         boundary = probe_boundary or await self._context.store.run(
-            records_by_date.landmark, self._context.name, self._context.random()
+            records_by_date.random_day_boundary, self._context.name, self._context.random()
         )
         if boundary is None:
             return await self.fetch_count()

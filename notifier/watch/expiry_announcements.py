@@ -72,13 +72,13 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
     completion of one training by one person.
     """
     found: dict[str, tuple[int, Completion]] = {}
-    for key, revision, raw in expiries.contents(db, ids):
+    for key, revision, raw in expiries.record_contents(db, ids):
         completion = read_stored(request.version, key, raw)
         if completion is not None:
             found[key] = revision, completion
     names = _names(db, request, [completion for _, completion in found.values()])
     before: dict[str, list[ExpiryRow]] = {}
-    for row in expiries.of_keys(db, request.source, list(found)):
+    for row in expiries.announcements_of(db, request.source, list(found)):
         before.setdefault(row.key, []).append(row)
     events: list[Event] = []
     taken: set[str] = set()
@@ -100,7 +100,7 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
         due = next_announcement(last, stage_of(until, request.today, days, request.since))
         if due is None:
             continue
-        expiries.remember(
+        expiries.store_announcement(
             db,
             request.source,
             ExpiryRow(key, until, completion.user_id, completion.training_id, due.stage, due.turn, 0),
@@ -120,20 +120,20 @@ def retract_outdated(
     """
     events: list[Event] = []
     taken: set[str] = set()
-    current = {(row.key, row.valid_until) for row in expiries.standing(db, request.source)}
+    current = {(row.key, row.valid_until) for row in expiries.standing_announcements(db, request.source)}
     for row, newest in rows:
         if (row.key, row.valid_until) not in current:
             continue
-        others = [] if newest is None else expiries.contents(db, [newest])
+        others = [] if newest is None else expiries.record_contents(db, [newest])
         if any(key == row.key for key, _, _ in others):
             continue
-        known = expiries.last_known(db, request.source, row.key)
+        known = expiries.stored_content(db, request.source, row.key)
         key, revision, raw = others[0] if others else (row.key, *(known or (0, b"{}")))
         completion = read_stored(request.version, key, raw)
         if completion is None:
             # Its content was erased, so no event can show it.
-            expiries.remember(db, request.source, row._replace(renewed=1))
-            taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
+            expiries.store_announcement(db, request.source, row._replace(renewed=1))
+            taken.update(expiries.withdraw(db, request.source, row.key, row.valid_until))
             continue
         names = _names(db, request, [completion])
         events += _take_back(db, request, row, completion, revision, names, taken)
@@ -152,8 +152,8 @@ def _take_back(
     valid: Validity | None = None,
 ) -> list[Event]:
     """Take back an announcement: delete its waiting deliveries, and write a `renewed` event that shows `completion`."""
-    taken.update(expiries.take_back(db, request.source, row.key, row.valid_until))
-    expiries.remember(db, request.source, row._replace(renewed=1))
+    taken.update(expiries.withdraw(db, request.source, row.key, row.valid_until))
+    expiries.store_announcement(db, request.source, row._replace(renewed=1))
     change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)
     return _write(db, request, change, row.key, row.valid_until, row.turn, names, valid)
 
@@ -238,7 +238,7 @@ def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]
 def _names(db: Database, request: ExpiryRequest, completions: Sequence[Completion]) -> Names:
     ids = wanted_ids(completions)
     fields = request.settings.stored_person_fields()
-    return name_table.find(db, request.source, ids.people, ids.trainings, fields)
+    return name_table.find_names(db, request.source, ids.people, ids.trainings, fields)
 
 
 def _announced(row: ExpiryRow) -> LastAnnouncement:

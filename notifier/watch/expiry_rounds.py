@@ -110,7 +110,7 @@ class ExpiryRounds:
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
         self._done_on = {name: day for name, day in self._done_on.items() if name in sources}
         try:
-            await self._store.run(expiries.keep_only, list(sources))
+            await self._store.run(expiries.delete_other_sources, list(sources))
             await self._clean_up_readings(sources)
             for name, source in sources.items():
                 await self._process_source(name, source)
@@ -143,7 +143,7 @@ class ExpiryRounds:
             return
         now_ms = self._clock.now_ms()
         today = local_day(now_ms)
-        since, last = await self._store.run(expiries.begin, name, today.isoformat())
+        since, last = await self._store.run(expiries.read_or_start, name, today.isoformat())
         request = ExpiryRequest(name, source, self._subscriptions(), today, date.fromisoformat(since), now_ms)
         if self._done_on.get(name) != today:
             if last is None and not await self._store.run(_is_ready, name, source):
@@ -184,7 +184,7 @@ class ExpiryRounds:
         newest = await self._retract_outdated(request)
         rest = [record.id for pair, record in newest.items() if pair[0] not in read or pair in changed_pairs]
         await self._announce_ids(request, rest)
-        await self._store.run(expiries.finish, name, request.today.isoformat())
+        await self._store.run(expiries.store_round, name, request.today.isoformat())
         self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
@@ -194,7 +194,7 @@ class ExpiryRounds:
         to another person.
         """
         newest = await self._newest(request.source)
-        await self._retract(request, await self._store.run(expiries.standing, request.source), newest)
+        await self._retract(request, await self._store.run(expiries.standing_announcements, request.source), newest)
         return newest
 
     async def _announce_listed(
@@ -238,10 +238,10 @@ class ExpiryRounds:
         """Return the newest completion of every person and training, without removed records."""
         found: dict[Pair, PresentRecord] = {}
         after = 0
-        while records := await self._store.run(expiries.present, name, after):
+        while records := await self._store.run(expiries.present_records, name, after):
             _keep_newest(found, records)
             after = records[-1].id
-            if len(records) < expiries.LOOK:
+            if len(records) < expiries.EXAMINED_AT_ONCE:
                 break
             await asyncio.sleep(0)
         return found
@@ -252,7 +252,7 @@ class ExpiryRounds:
             self._report_outcome(await self._store.run(announce_due, request, ids[first : first + _AT_ONCE]))
 
     async def _retract_and_announce_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
-        rows = await self._store.run(expiries.standing, request.source)
+        rows = await self._store.run(expiries.standing_announcements, request.source)
         # Only announcements about these pairs may have to be taken back. Completions that newly run out are found by
         # the next round.
         affected = [row for row in rows if (row.user_id, row.training_id) in pairs]
@@ -260,7 +260,7 @@ class ExpiryRounds:
             return
         affected_pairs = {(row.user_id, row.training_id) for row in affected}
         newest: dict[Pair, PresentRecord] = {}
-        _keep_newest(newest, await self._store.run(expiries.present_of, request.source, affected_pairs))
+        _keep_newest(newest, await self._store.run(expiries.present_records_of, request.source, affected_pairs))
         await self._retract(request, affected, newest)
         self._report_outcome(
             await self._store.run(announce_due, request, sorted(record.id for record in newest.values()))
@@ -296,7 +296,7 @@ def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
     row = db.execute("SELECT swept_at FROM sources WHERE name = ?", [source]).fetchone()
     if row is None or row[0] is None:
         return False
-    fetched = name_table.fetched(db, source)
+    fetched = name_table.last_fetches(db, source)
     facts = wanted_facts(settings)
     return all(
         fetched.get(names, (0, None))[1] == facts[names] and known_ids.names_are_fetched(db, [source], names)

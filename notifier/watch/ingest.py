@@ -222,7 +222,7 @@ class PageIngester:
         for first in range(0, len(keys), _RELEASED_AT_ONCE):
             chunk = keys[first : first + _RELEASED_AT_ONCE]
             async with self._turn:
-                known = await self._context.store.run(record_lookups.known, self._context.name, chunk)
+                known = await self._context.store.run(record_lookups.known_records, self._context.name, chunk)
                 contents = await self._contents(chunk)
                 changes = (
                     []
@@ -268,7 +268,7 @@ class PageIngester:
             self._unreadable.report_fields(evaluated.undecided)
         findings, written = evaluated.findings, evaluated.written
         if written is None:
-            findings = replace(findings, names=await self._names_for(findings.told()))
+            findings = replace(findings, names=await self._names_for(findings.changes_with_event()))
             written = await store.run(write_evaluated, request, findings, evaluated.lookup)
         if written.memory is not None:
             self._context.health.remember(written.memory)
@@ -340,7 +340,7 @@ class PageIngester:
         return await self._names.names_for(change.completion for change in changes)
 
     async def _contents(self, keys: Sequence[str]) -> dict[str, Completion]:
-        stored = await self._context.store.run(record_lookups.stored, self._context.name, keys)
+        stored = await self._context.store.run(record_lookups.stored_json, self._context.name, keys)
         return read_all_stored(self._version, stored)
 
     def _empty_findings(self, *, announced: Sequence[Change], names: Names) -> Findings:

@@ -22,7 +22,7 @@ from notifier.store.tables import (
     sources,
     sweeps,
 )
-from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.left_out import UnreadableRecord
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.record_lookups import StoredRecord
 from notifier.store.tables.records import Adoption, Findings
@@ -87,7 +87,7 @@ class IngestRequest(Struct, frozen=True):
 
     version: RecordFormat
     completions: Sequence[Completion]
-    left_out: Sequence[LeftOut]
+    left_out: Sequence[UnreadableRecord]
     absent: Collection[str]
     max_gone: int | None
     most_records: int | None
@@ -192,7 +192,7 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     findings = replace(_evaluate(db, request, completions, lookup.known, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
-    if request.announces and (told := findings.told()):
+    if request.announces and (told := findings.changes_with_event()):
         names = stored_names(db, source, (change.completion for change in told), request.person_fields)
         if names is None:
             return EvaluatedAnswer(undecided, findings, lookup, None)
@@ -203,7 +203,7 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     written = write_evaluated(db, request, findings, lookup, success)
     # Destinations do not wait for the landmark of their events' round: it is looked up later.
     fraction = None if written.events else end.probe_fraction
-    probe_boundary = None if fraction is None else records_by_date.landmark(db, source, fraction)
+    probe_boundary = None if fraction is None else records_by_date.random_day_boundary(db, source, fraction)
     return EvaluatedAnswer(
         undecided, findings, lookup, replace(written, ends_round=True, probe_boundary=probe_boundary)
     )
@@ -218,11 +218,11 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
         shown = dict(zip(request.keys, fingerprints(request.raws), strict=True))
         for key in (shown.keys() & evidence.looks.keys()) | (shown.keys() & evidence.held_changes):
             del shown[key]
-        unchanged = record_lookups.unchanged(db, source, shown)
+        unchanged = record_lookups.unchanged_ids(db, source, shown)
     keys = [] if len(unchanged) == len(request.keys) else [key for key in request.keys if key not in unchanged]
     keys += [record.key for record in request.left_out if record.has_key]
     keys += request.absent
-    return Lookup(unchanged, record_lookups.known(db, source, keys) if keys else {})
+    return Lookup(unchanged, record_lookups.known_records(db, source, keys) if keys else {})
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:
@@ -243,7 +243,7 @@ def _evaluate(
     source = request.context.source
     evidence = replace(request.evidence, known=known)
     if changed := changed_keys(completions, known):
-        contents = read_all_stored(request.version, record_lookups.stored(db, source, changed))
+        contents = read_all_stored(request.version, record_lookups.stored_json(db, source, changed))
         absent = request.version.missing_fields(
             raw for key, raw in zip(request.keys, request.raws, strict=True) if key not in taken
         )
@@ -263,7 +263,7 @@ def _evaluate(
     findings = evaluate_records(completions, evidence, request.context)
     if not request.absent:
         return findings
-    contents = read_all_stored(request.version, record_lookups.stored(db, source, list(request.absent)))
+    contents = read_all_stored(request.version, record_lookups.stored_json(db, source, list(request.absent)))
     # New records of this answer already count as known, so that an entry and a deletion do not cancel out in the count.
     entered = len(findings.learned) + len(findings.held)
     entered += sum(change.type is EventType.CREATED for change in findings.changes)
@@ -291,7 +291,7 @@ def _renumbered(
         return []
     if not (expects or request.precise or may_be_renumbered(len(unknown), memory, request.most_records, now_ms)):
         return []
-    alike = record_lookups.alike(db, request.context.source, unknown)
+    alike = record_lookups.similar_records(db, request.context.source, unknown)
     present = {*request.keys}
     found = find_adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
     return _with_last_readable(db, request, found)
@@ -302,7 +302,7 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
     gaps = [adoption.old_key for adoption in found if adoption.completion.unread]
     if not gaps:
         return [*found]
-    before = read_all_stored(request.version, record_lookups.stored(db, request.context.source, gaps))
+    before = read_all_stored(request.version, record_lookups.stored_json(db, request.context.source, gaps))
     return [
         replace(adoption, completion=adoption.completion.with_last_readable(before[adoption.old_key]))
         if adoption.old_key in before
@@ -334,12 +334,12 @@ def write_evaluated(
         if success is not None and (success.is_due or recounted):
             _write_success(db, source, success)
             recounted = True
-        return WrittenAnswer((), ids, sources.recall(db, source) if recounted else None)
+        return WrittenAnswer((), ids, sources.read_or_create(db, source) if recounted else None)
     if metadata.first_contact_ms is not None:
         sources.write(db, source, met_at_ms=metadata.first_contact_ms)
     if metadata.head_key is not None and has_new_records(findings):
         sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
-    told = records.write_all(db, findings, request.subscriptions, request.context.now_ms)
+    told = records.write_findings(db, findings, request.subscriptions, request.context.now_ms)
     # A first sweep does not need the ids, and looking them up would take a tenth of its time.
     wanted = keys if metadata.swept is None or metadata.swept.marks else ()
     ids = array("q", lookup.unchanged.values())
@@ -348,7 +348,7 @@ def write_evaluated(
         sweeps.advance(db, metadata.swept, changes=len(told.events), ids=ids.tobytes())
     if success is not None:
         _write_success(db, source, success)
-    return WrittenAnswer(told.events, ids, sources.recall(db, source), deliveries=told.deliveries)
+    return WrittenAnswer(told.events, ids, sources.read_or_create(db, source), deliveries=told.deliveries)
 
 
 def _write_success(db: Database, source: str, success: RoundSuccess) -> None:
@@ -362,12 +362,12 @@ def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, St
     source = request.context.source
     recounted = False
     if request.memory.unreadable:
-        recounted = left_out.forget_readable(db, source, request.keys)
+        recounted = left_out.delete_readable(db, source, request.keys)
     # A precise question may return records outside the source's own view.
     if request.left_out and not request.precise:
         exist = {key for key, memory in known.items() if not memory.removed and not memory.out_of_view}
         swept = request.context.detected_by is DetectedBy.SWEEP
-        recounted = left_out.note(db, source, request.left_out, exist, swept=swept) or recounted
+        recounted = left_out.count_unreadable(db, source, request.left_out, exist, swept=swept) or recounted
     return recounted
 
 
@@ -376,10 +376,10 @@ def write_only(
 ) -> tuple[list[Event], SourceMemory]:
     """Write findings that do not come from an answer; return the events and the source's state after the write."""
     events = records.write(db, findings, subscriptions, now_ms)
-    return events, sources.recall(db, findings.source)
+    return events, sources.read_or_create(db, findings.source)
 
 
 def learn_held(db: Database, source: str) -> tuple[int, SourceMemory]:
     """Mark the held-back arrivals as known without events; return their number and the source's new state."""
-    released = holds.learn_arrivals(db, source, NewsReason.LEARNED_ON_RELEASE)
-    return released, sources.recall(db, source)
+    released = holds.accept_arrivals(db, source, NewsReason.LEARNED_ON_RELEASE)
+    return released, sources.read_or_create(db, source)

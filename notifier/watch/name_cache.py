@@ -87,7 +87,7 @@ def stored_names(
 ) -> Names | None:
     """Return the stored names and facts for these completions; None if at least one of them has to be fetched."""
     ids = wanted_ids(completions, fields_to_look_up(fields))
-    names = name_table.find(db, source, ids.people, ids.trainings, ids.fields)
+    names = name_table.find_names(db, source, ids.people, ids.trainings, ids.fields)
     return None if ids.without(names) else names.with_person_fields(fields)
 
 
@@ -175,8 +175,8 @@ class NameCache:
 
     async def recall(self) -> None:
         """Load the results of the previous run's fetches; erase facts that are no longer wanted. Raises StoreError."""
-        await self._store.run(name_table.keep_only, self._source, self._stored_fields)
-        outcomes = await self._store.run(name_table.outcomes, self._source)
+        await self._store.run(name_table.erase_other_facts, self._source, self._stored_fields)
+        outcomes = await self._store.run(name_table.last_outcomes, self._source)
         known = {reason.value: reason for reason in ApiErrorReason}
         self._failures = {
             names: known[word] for names, word in outcomes.items() if word in known and names in self._facts
@@ -204,7 +204,7 @@ class NameCache:
         if self._fetching is not None:
             return
         if self._fetched_ms is None:
-            fetched = await self._store.run(name_table.fetched, self._source)
+            fetched = await self._store.run(name_table.last_fetches, self._source)
             # A list that was read for other facts has to be read again.
             self._fetched_ms = {names: at for names, (at, facts) in fetched.items() if facts == self._facts.get(names)}
         due = lists_to_fetch(self._fetched_ms, missing, self._clock.now_ms(), self._failures, self._facts)
@@ -236,7 +236,7 @@ class NameCache:
         return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= RETRY_AFTER_SECONDS)
 
     async def _find(self, ids: WantedIds) -> Names:
-        return await self._store.run(name_table.find, self._source, ids.people, ids.trainings, ids.fields)
+        return await self._store.run(name_table.find_names, self._source, ids.people, ids.trainings, ids.fields)
 
     async def _fetch(self, lists: tuple[NameList, ...], priority: Priority) -> None:
         try:
@@ -291,25 +291,25 @@ class NameCache:
                 rows = [
                     PersonName(id_, person.name, person.employee_number, person.facts) for id_, person in people.items()
                 ]
-                await self._store.run(name_table.learn_people, self._source, rows)
+                await self._store.run(name_table.store_people, self._source, rows)
         if users:
-            await self._store.run(erasure.forget_names, self._source, users)
+            await self._store.run(erasure.delete_names, self._source, users)
 
     async def _fetch_trainings(self, priority: Priority) -> None:
         async with aclosing(self._client.trainings(priority)) as batches:
             async for trainings in batches:
                 titles = [(id_, training.title) for id_, training in trainings.items()]
                 facts = {id_: training.facts for id_, training in trainings.items()}
-                await self._store.run(name_table.learn_trainings, self._source, titles, facts)
+                await self._store.run(name_table.store_trainings, self._source, titles, facts)
 
     async def _fetch_job_titles(self, priority: Priority) -> None:
         async with aclosing(self._client.job_titles(priority)) as batches:
             async for titles in batches:
-                await self._store.run(name_table.learn_job_titles, self._source, titles.items())
+                await self._store.run(name_table.store_job_titles, self._source, titles.items())
 
     async def _store_outcome(self, names: NameList, outcome: str) -> str | None:
         """Store the outcome of a fetch; return the previous outcome, None if there was none."""
         self._fetched_ms = None
         return await self._store.run(
-            name_table.note_fetch, self._source, names, self._clock.now_ms(), outcome, self._facts.get(names, "")
+            name_table.store_fetch, self._source, names, self._clock.now_ms(), outcome, self._facts.get(names, "")
         )

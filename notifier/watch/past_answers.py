@@ -44,14 +44,14 @@ class PastAnswers:
             return
         context = self._context
         self._held_changes = await context.store.run(holds.changed_records, context.name)
-        self._unreadable_keys = await context.store.run(record_lookups.unreadable, context.name)
+        self._unreadable_keys = await context.store.run(record_lookups.unreadable_keys, context.name)
         self._has_recalled = True
 
     async def note_unreadable(self, unreadable: Sequence[InvalidRecord]) -> None:
         """Store the keys of records that are unreadable during the first sweep; they will not be news when readable."""
         if unreadable and self._context.health.memory.swept_at_ms is None:
             keys = [bad.key for bad in unreadable if bad.key is not None and not bad.is_repeated]
-            await self._context.store.run(record_lookups.note_unreadable, self._context.name, keys)
+            await self._context.store.run(record_lookups.store_unreadable, self._context.name, keys)
             self._unreadable_keys.update(keys)
 
     def begin_sweep(self) -> None:

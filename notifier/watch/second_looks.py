@@ -36,7 +36,7 @@ class SecondLooks:
 
     async def recall(self) -> None:
         """Load the second looks of the previous run. Raises StoreError."""
-        self._looks = await self._store.run(second_looks.all_of, self._source)
+        self._looks = await self._store.run(second_looks.of_source, self._source)
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         self._due_at = {
             key: now + max(0.0, self._confirm_after - max(0, now_ms - look.since_ms) / 1000)
@@ -88,8 +88,8 @@ class SecondLooks:
             if look.since_ms is None and look.flipped_ms is not None and not 0 <= now_ms - look.flipped_ms <= longest_ms
         ]
         if old:
-            await self._store.run(second_looks.end, self._source, old)
+            await self._store.run(second_looks.delete, self._source, old)
             self.note((), old)
         if self._clock.monotonic() >= self._forms_not_before:
-            await self._store.run(second_looks.forget_forms, now_ms - round(patience.form_seconds * 1000))
+            await self._store.run(second_looks.delete_old_forms, now_ms - round(patience.form_seconds * 1000))
             self._forms_not_before = self._clock.monotonic() + patience.form_seconds * _FORMS_SHARE

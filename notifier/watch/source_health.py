@@ -98,7 +98,7 @@ class SourceHealth:
 
     async def refresh(self) -> SourceMemory:
         """Read the source's state from the store again, and return it. Raises StoreError."""
-        self.remember(await self._store.run(sources.recall, self._source))
+        self.remember(await self._store.run(sources.read_or_create, self._source))
         return self._memory
 
     def remember(self, memory: SourceMemory) -> None:
@@ -229,7 +229,7 @@ class SourceHealth:
         """Store a successful round, and note it. Raises StoreError."""
         success = self.success_to_store(longest_outage_seconds)
         stored = partial(
-            sources.succeed, ends_silence=success.ends_silence, longest_outage_ms=success.longest_outage_ms
+            sources.record_success, ends_silence=success.ends_silence, longest_outage_ms=success.longest_outage_ms
         )
         self.remember(await self._store.run(stored, self._source, success.now_ms))
         self.note_success()
@@ -275,7 +275,7 @@ class SourceHealth:
         error = SourceError(failure.reason, failure.message, now_ms)
         silent_until_ms = now_ms + round(pause * 1000) if pause else None
         try:
-            self.remember(await self._store.run(sources.fail, self._source, error, silent_until_ms))
+            self.remember(await self._store.run(sources.record_failure, self._source, error, silent_until_ms))
         except StoreError as trouble:
             self.record_store_failure(trouble)
 
@@ -317,7 +317,7 @@ class SourceHealth:
         )
         trouble = SourceError(FAULT, message, self._clock.now_ms())
         try:
-            self.remember(await self._store.run(sources.fail, self._source, trouble, None))
+            self.remember(await self._store.run(sources.record_failure, self._source, trouble, None))
         except StoreError as unwritten:
             self.record_store_failure(unwritten)
 

@@ -387,5 +387,5 @@ class Watcher:
 
 
 def _begin_release(db: Database, source: str, what: Direction, word: Release) -> SourceMemory:
-    sweeps.abandon(db, source)
+    sweeps.delete_unfinished(db, source)
     return sources.update(db, source, **{f"release_{what}": word})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from notifier.store.tables.requeue import Drop, Retry
+from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.watch.detection.holds import Direction
 from notifier.web.queries import DeliveryPageRequest
 from notifier.web.requests import Replay
@@ -98,11 +98,11 @@ class DeliveryControl(Protocol):
         """Return the object of `/v1/deliveries`. Raises UnknownNameError."""
         ...
 
-    async def retry(self, selection: Retry) -> "RetriedDocument":
+    async def retry(self, selection: RetrySelection) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError."""
         ...
 
-    async def drop(self, selection: Drop, *, dry_run: bool) -> "DroppedDocument":
+    async def drop(self, selection: DropSelection, *, dry_run: bool) -> "DroppedDocument":
         """Drop deliveries or, with `dry_run`, only count them. Raises UnknownNameError, UnknownEventError."""
         ...
 

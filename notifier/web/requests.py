@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from notifier.events import EventType
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import Drop, ReplayRange, Retry
+from notifier.store.tables.requeue import DropSelection, ReplayRange, RetrySelection
 from notifier.watch.detection.holds import Direction
 
 HIGHEST_INTEGER: Final = 2**63 - 1
@@ -330,17 +330,17 @@ class Replay(Struct, frozen=True):
         return ReplayRange(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)
 
 
-def parse_retry(body: bytes) -> Retry:
+def parse_retry(body: bytes) -> RetrySelection:
     """Parse a RetryRequest. Raises WrongRequestError."""
     it = parse_body(RetryRequest, body)
-    return Retry(it.state or DeliveryState.DEAD, _without_duplicates(it.event_ids), it.destination)
+    return RetrySelection(it.state or DeliveryState.DEAD, _without_duplicates(it.event_ids), it.destination)
 
 
-def parse_drop(body: bytes) -> tuple[Drop, bool]:
+def parse_drop(body: bytes) -> tuple[DropSelection, bool]:
     """Parse a DropRequest; return the deliveries to drop, and whether to only count them. Raises WrongRequestError."""
     it = parse_body(DropRequest, body)
     state = it.state or DeliveryState.PENDING
-    return Drop(_without_duplicates(it.event_ids), it.destination, state, unmatched=bool(it.unmatched)), bool(
+    return DropSelection(_without_duplicates(it.event_ids), it.destination, state, unmatched=bool(it.unmatched)), bool(
         it.dry_run
     )
 

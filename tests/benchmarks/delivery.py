@@ -26,7 +26,7 @@ from notifier.destinations.webhook.envelope import batch, single
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.store.database import Database
-from notifier.store.file.connection import open_for_reading
+from notifier.store.file.connection import open_file_read_only
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
 from notifier.store.store import Store
@@ -81,7 +81,7 @@ async def notifier(events: int, settings: HttpSettings, store: Store) -> Taken:
     """Deliver `events` that wait in a new store; return what it took."""
     await store.open()
     wants = [subscription_of("receiver", settings)]
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     for first in range(0, events, 1000):
         changes = news(range(first, min(first + 1000, events)))
         findings = records.Findings("acme", "acme", changes=changes)
@@ -106,7 +106,7 @@ async def notifier(events: int, settings: HttpSettings, store: Store) -> Taken:
 
 def made(file: Path, settings: HttpSettings) -> Iterator[bytes]:
     """Read the events of a state file and make the bodies that they are sent in."""
-    db = open_for_reading(file)
+    db = open_file_read_only(file)
     last = 0
     while events := history.events_after(db, last, 1000 // settings.batch_size * settings.batch_size):
         yield from _bodies(events, settings)

@@ -248,7 +248,7 @@ class Notifier(Peer):
         self.end()
         store = FileStore(self.folder / "notifier.db")
         await store.open()
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
         wants = [subscription_of("receiver", HttpSettings.model_validate({"type": "http", "url": self.webhook}))]
         for first in range(0, len(numbers), 1000):
             found = records.Findings("acme", "acme", changes=_named(numbers[first : first + 1000]))

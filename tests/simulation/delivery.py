@@ -158,7 +158,7 @@ async def _opened() -> AsyncIterator[ThreadlessStore]:
     with tempfile.TemporaryDirectory() as folder:
         store = ThreadlessStore(Path(folder) / "notifier.db")
         await store.open()
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
         yield store
         await store.close()
 

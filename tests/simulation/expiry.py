@@ -135,7 +135,7 @@ class ExpiryWorld:
 
     async def begin(self) -> None:
         """Make the state file of a source whose records and names have been read once."""
-        await self.store.run(sources.recall, _SOURCE)
+        await self.store.run(sources.read_or_create, _SOURCE)
         await self.store.run(_mark_swept, self.settings)
         await self._learn_names()
         # From today on, ends are announced.
@@ -231,10 +231,10 @@ class ExpiryWorld:
             )
             for number in range(_PEOPLE)
         ]
-        await self.store.run(names.learn_people, _SOURCE, people)
+        await self.store.run(names.store_people, _SOURCE, people)
         titles = [(str(number), f"Training {number}") for number in self.rules]
         facts = {str(number): rule for number, rule in self.rules.items()}
-        await self.store.run(names.learn_trainings, _SOURCE, titles, facts)
+        await self.store.run(names.store_trainings, _SOURCE, titles, facts)
 
     # What the program does
 
@@ -364,7 +364,7 @@ def _completion(record: Record) -> Completion:
 def _mark_swept(db: Database, settings: Settings) -> None:
     db.execute("UPDATE sources SET swept_at = 1 WHERE name = ?", [_SOURCE])
     for name, facts in wanted_facts(settings.sources[_SOURCE]).items():
-        names.note_fetch(db, _SOURCE, NameList(name), 1, "ok", facts)
+        names.store_fetch(db, _SOURCE, NameList(name), 1, "ok", facts)
 
 
 def _write(db: Database, settings: Settings, changes: Sequence[Change], now_ms: int) -> list[Event]:

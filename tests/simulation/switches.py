@@ -129,7 +129,7 @@ def _asked_for_its_person_again(_before: Any) -> Any:
 
 
 def _view_forgotten(_before: Any) -> Any:
-    return lambda db, source, _view, _now_ms: sources.recall(db, source)
+    return lambda db, source, _view, _now_ms: sources.read_or_create(db, source)
 
 
 _PLAIN: Final = (

@@ -240,7 +240,7 @@ def _read_all(descriptor: int) -> Iterator[bytes]:
 
 
 def _tell(db: Any, names: tuple[str, ...], to: tuple[str, ...]) -> None:
-    sources.recall(db, "acme")
+    sources.read_or_create(db, "acme")
     first = db.execute("SELECT count(*) FROM records").fetchone()[0]
     people = {f"person-{first + index}": name for index, name in enumerate(names)}
     changes = [_change(f"{first + index}", person) for index, person in enumerate(people)]

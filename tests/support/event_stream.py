@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 async def detect(interface: "Interface", numbers: Sequence[int], source: str = "acme") -> list[int]:
     """Write an event for each of these records, as a page of a poll does; return the events' numbers."""
-    await interface.store.run(sources.recall, source)
+    await interface.store.run(sources.read_or_create, source)
     findings = Findings(source, source, changes=news(range(numbers[0], numbers[-1] + 1)))
     events = await interface.store.run(records.write, findings, (), 1_795_280_400_123)
     interface.feed.wake()

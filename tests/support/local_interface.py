@@ -25,7 +25,7 @@ from notifier.store.queries.search import FoundRecords
 from notifier.store.reader import StoreReader
 from notifier.store.tables.activity import RequestCount, StateChange
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import Drop, Retry
+from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.watch.detection.holds import Direction
 from notifier.web.daemon_api import (
     ActionResult,
@@ -60,12 +60,12 @@ class Deliveries:
     async def page(self, selection: DeliveryPageRequest) -> Any:
         return self._noted(selection, {"deliveries": [], "next": "0,"})
 
-    async def retry(self, selection: Retry) -> Any:
+    async def retry(self, selection: RetrySelection) -> Any:
         if "evt_gone" in selection.event_ids:
             raise UnknownEventError("evt_gone")
         return self._noted(selection, {"deliveries": 3})
 
-    async def drop(self, selection: Drop, *, dry_run: bool) -> Any:
+    async def drop(self, selection: DropSelection, *, dry_run: bool) -> Any:
         return self._noted((selection, dry_run), {"deliveries": 2})
 
     async def move(self, old: str, new: str) -> ActionResult[Any]:

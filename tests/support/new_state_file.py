@@ -28,7 +28,7 @@ async def forgo_the_disk(store: Store) -> None:
     Only a power cut would show the difference.
     """
     assert isinstance(store, FileStore)
-    await store.run_bare(lambda db: db.execute("PRAGMA synchronous = OFF"))
+    await store.run_without_transaction(lambda db: db.execute("PRAGMA synchronous = OFF"))
 
 
 @cache

@@ -28,7 +28,7 @@ class EmptyTables:
         self._made += 1
         location = self._server.location(f"test-{self._made}")
         connection = connect(location)
-        schema.create(connection, location)
+        schema.create_or_update(connection, location)
         return PostgresDatabase(connection)
 
     @contextmanager

@@ -18,7 +18,7 @@ from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
-from notifier.store.tables.records import Findings, write_all
+from notifier.store.tables.records import Findings, write_findings
 from tests.support.completions import completion
 from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
 
@@ -87,7 +87,7 @@ class SimulatedDelivery:
         changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         findings = Findings("acme", "acme", changes=changes)
         wants = [Subscription(NAME, frozenset(EventType))]
-        written = await self.store.run(write_all, findings, wants, LoopClock().now_ms())
+        written = await self.store.run(write_findings, findings, wants, LoopClock().now_ms())
         if self._worker is not None:
             self._worker.hand_over(written.deliveries)
             self._worker.wake()
@@ -156,7 +156,7 @@ async def _opened() -> AsyncIterator[ThreadlessStore]:
     with tempfile.TemporaryDirectory() as folder:
         store = ThreadlessStore(Path(folder) / "notifier.db")
         await store.open()
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
         yield store
         await store.close()
 

@@ -23,7 +23,7 @@ from notifier.store.tables import destinations, record_lookups, records, sources
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate_records
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
@@ -62,16 +62,16 @@ def live(path: Path) -> None:
 def fill(db: Database) -> None:
     """Write that past into a new state file."""
     with db.atomic():
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         sources.update(db, "acme", met_at_ms=MET)
-        destinations.recall(db, "hr")
-        destinations.recall(db, "gone")
-        destinations.remember(db, "gone", Health(HealthState.DISABLED, "gone", NOW))
+        destinations.read_or_create(db, "hr")
+        destinations.read_or_create(db, "gone")
+        destinations.store_health(db, "gone", Health(HealthState.DISABLED, "gone", NOW))
         learned = [SilentRecord(completion(number), DetectedBy.SWEEP, NewsReason.ENTERED_BEFORE) for number in HISTORY]
         records.write(db, Findings("acme", "acme", learned=learned), HR, MET)
-        sweep = sweeps.resume(db, "acme", SWEPT)
+        sweep = sweeps.resume_or_start(db, "acme", SWEPT)
         sweeps.finish(db, sweep, SWEPT + HOUR)
-        sweeps.prove(db, replace(sweep, finished_ms=SWEPT + HOUR))
+        sweeps.store_proof(db, replace(sweep, finished_ms=SWEPT + HOUR))
     for number in NEWS:
         with db.atomic():
             detected_ms = (completion(number).recorded_at or 0) + 60_000
@@ -91,14 +91,14 @@ def fill(db: Database) -> None:
                     0,
                     detected_ms=(detected_ms,),
                 )
-                settle(db, [settled])
+                store_settlements(db, [settled])
     with db.atomic():
-        sources.succeed(db, "acme", NOW)
+        sources.record_success(db, "acme", NOW)
 
 
 def write_essentials(path: Path, db: Database, now_ms: int = NOW) -> None:
     with db.atomic():
-        known = snapshot.gather(db, now_ms)
+        known = snapshot.take_snapshot(db, now_ms)
     essentials.write(path, known)
 
 
@@ -141,9 +141,9 @@ def read_everything_again(
     numbers = [*more, *reversed(NEWS), *HISTORY]
     for start in range(0, len(numbers), 500):
         page = [completion(number) for number in numbers[start : start + 500]]
-        memory = sources.recall(db, "acme")
+        memory = sources.read_or_create(db, "acme")
         baseline = Baseline(memory.met_at_ms, memory.swept_at_ms is not None, FirstRun.SILENT, memory.told_until_ms)
-        known = record_lookups.known(db, "acme", [it.key for it in page])
+        known = record_lookups.known_records(db, "acme", [it.key for it in page])
         holds = HoldState(HoldLimits(len(numbers), len(numbers)))
         circumstances = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, NOW + 2 * HOUR, baseline, holds)
         findings = evaluate_records(page, Evidence(known), circumstances)
@@ -167,7 +167,7 @@ def check_the_promise(db: Database) -> None:
     assert db.execute("SELECT max(sequence) FROM events").fetchone()[0] > newest
     known = db.execute("SELECT count(*), count(DISTINCT key) FROM records WHERE removed_at IS NULL").fetchone()
     assert known == (len(HISTORY) + len(NEWS) + 1,) * 2
-    assert sources.recall(db, "acme").records == known[0]
+    assert sources.read_or_create(db, "acme").records == known[0]
 
 
 def root_of(table: str) -> Callable[[Place], None]:

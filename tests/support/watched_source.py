@@ -26,7 +26,7 @@ from notifier.delivery.subscriptions import subscriptions_of
 from notifier.kpa.v1_keys import key_without_id
 from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, synthetic_account
 from notifier.store.file.store import FileStore
-from notifier.store.tables.sources import SourceMemory, recall
+from notifier.store.tables.sources import SourceMemory, read_or_create
 from notifier.watch.patience import Patience
 from notifier.watch.watcher import Round, Watcher
 from tests.support.new_state_file import forgo_the_disk, new_state_file
@@ -297,7 +297,7 @@ class Station:
         return [self.key(record) for record in records]
 
     async def memory(self) -> SourceMemory:
-        return await self.store.run(recall, "acme")
+        return await self.store.run(read_or_create, "acme")
 
     async def query(self, sql: str) -> list[tuple[Any, ...]]:
         return await self.store.run(lambda db: db.execute(sql).fetchall())

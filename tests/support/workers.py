@@ -22,7 +22,7 @@ from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import sources
-from notifier.store.tables.records import Findings, WrittenEvents, write_all
+from notifier.store.tables.records import Findings, WrittenEvents, write_findings
 from tests.support.clocks import SettableClock
 from tests.support.completions import completion
 from tests.support.new_state_file import new_state_file
@@ -132,7 +132,7 @@ class Rig:
         await self.store.open()
         self._stack.push_async_callback(self.store.close)
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        await self.store.run(sources.recall, "acme")
+        await self.store.run(sources.read_or_create, "acme")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -147,7 +147,7 @@ class Rig:
         changes = [Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, "entered_since") for key in keys]
         subscriptions = [Subscription(name, EVENTS) for name in to]
         findings = Findings("acme", "acme", changes=changes)
-        return await self.store.run(write_all, findings, subscriptions, self.clock.now_ms())
+        return await self.store.run(write_findings, findings, subscriptions, self.clock.now_ms())
 
     def http(self, url: str, name: str = "hr", **keys: Any) -> Worker:
         """Make a worker for an endpoint."""

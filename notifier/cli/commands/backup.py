@@ -16,7 +16,7 @@ from notifier.config import StoreSettings
 from notifier.privileges import other_owner
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError, back_up
-from notifier.store.opening import is_database, location_of
+from notifier.store.opening import postgres_location, uses_postgres
 
 
 @click.command(epilog=examples("notifier backup /var/backups/notifier.db", "notifier backup --force latest.db"))
@@ -33,7 +33,7 @@ def backup(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
     With `[store] url`, it copies the database into a new state file.
     """
     store = read_settings_as_caller(global_options).store
-    if is_database(store):
+    if uses_postgres(store):
         _back_up_database(store, file, force=force)
         return
     state_file = store.path
@@ -57,7 +57,7 @@ def _back_up_database(store: StoreSettings, file: Path, *, force: bool) -> None:
     from notifier.store.postgres.copying import back_up_schema  # noqa: PLC0415
 
     with as_command_error(BackupError, StoreError), copy_progress("backup") as progress:
-        copy = back_up_schema(location_of(store), file, progress, overwrite=force)
+        copy = back_up_schema(postgres_location(store), file, progress, overwrite=force)
     target = terminal_safe(str(file))
     echo(
         f"{target}: {copy.size / 1_000_000:,.1f} MB, checked; a state file with all data received from the"

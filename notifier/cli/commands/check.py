@@ -86,9 +86,9 @@ def _database(settings: Settings) -> str | None:
     if not settings.store.url.get_secret_value():
         return None
     # Imported here, because a state file needs no library of PostgreSQL.
-    from notifier.store.opening import location_of  # noqa: PLC0415
+    from notifier.store.opening import postgres_location  # noqa: PLC0415
 
-    return str(location_of(settings.store))
+    return str(postgres_location(settings.store))
 
 
 def _document(

@@ -23,7 +23,7 @@ from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import Drop
+from notifier.store.tables.requeue import DropSelection
 from notifier.web.requests import DROPPABLE_STATES
 
 EVENT_ID: Final = "evt_"
@@ -125,11 +125,11 @@ def drop(
     """
     settings, state_file = settings_and_state_file(global_options)
     if what.startswith(EVENT_ID):
-        request = Drop((what,), destination, DeliveryState(state), unmatched=unmatched)
+        request = DropSelection((what,), destination, DeliveryState(state), unmatched=unmatched)
     elif destination is not None:
         raise click.UsageError("`--destination` needs an event's id: name the destination only once")
     else:
-        request = Drop((), what, DeliveryState(state), unmatched=unmatched)
+        request = DropSelection((), what, DeliveryState(state), unmatched=unmatched)
     body = {
         "event_ids": request.event_ids,
         "destination": request.destination,
@@ -205,7 +205,7 @@ def _pages(store: FollowedStore, delivery_filter: DeliveryFilter, *, follow: boo
             # The new state file may number its attempts differently.
             last_attempt = min(last_attempt, history.newest_attempt(db))
         before = last_attempt
-        attempted, last_attempt = history.tried_after(db, last_attempt, delivery_filter, _PAGE)
+        attempted, last_attempt = history.attempted_after(db, last_attempt, delivery_filter, _PAGE)
         if attempted:
             yield attempted
         elif last_attempt == before:

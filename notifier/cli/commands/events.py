@@ -16,7 +16,7 @@ from notifier.cli.store_access import FollowedStore, follow_store
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
 from notifier.store.queries import history
-from notifier.store.queries.feed import position
+from notifier.store.queries.feed import highest_sequence
 
 _LATEST_ROWS: Final = 50
 _PAGE: Final = 500
@@ -81,7 +81,7 @@ def _pages(store: FollowedStore, after: int, *, follow: bool) -> Iterator[list[E
         db, is_replaced = store.current()
         if is_replaced:
             # The new state file may lack the latest events, and may use their numbers for other events.
-            after = min(after, position(db))
+            after = min(after, highest_sequence(db))
         page = history.events_after(db, after, _PAGE)
         if page:
             yield page

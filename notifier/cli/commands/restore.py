@@ -19,7 +19,7 @@ from notifier.privileges import other_owner
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError
 from notifier.store.file.backup import restore as put_back
-from notifier.store.opening import is_database, location_of
+from notifier.store.opening import postgres_location, uses_postgres
 
 
 @click.command(epilog=examples("notifier restore /var/backups/notifier.db"))
@@ -37,7 +37,7 @@ def restore(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
     not empty is kept under a dated name, and its newer data is added at once.
     """
     store = read_settings_as_caller(global_options).store
-    if is_database(store):
+    if uses_postgres(store):
         _restore_into_database(store, file, force=force)
         return
     state_file = store.path
@@ -64,18 +64,17 @@ def _restore_into_database(store: StoreSettings, file: Path, *, force: bool) -> 
     # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.copying import restore_into_schema  # noqa: PLC0415
 
-    location, now_ms = location_of(store), SystemClock().now_ms()
+    location, now_ms = postgres_location(store), SystemClock().now_ms()
     with as_command_error(BackupError, StoreError), copy_progress("restore") as progress:
         restored = restore_into_schema(location, file, progress, now_ms, replace=force)
     last_success = local_time(restored.copy.last_success_ms)
     echo(f"{location}: filled with the state of {terminal_safe(str(file))} at {last_success}")
     if restored.replaced is not None:
-        added = (
-            "what it knew about the time since then was added" if restored.unread is None else "nothing of it was added"
-        )
+        was_read = restored.read_error is None
+        added = "what it knew about the time since then was added" if was_read else "nothing of it was added"
         echo(f'The previous state is kept in schema "{restored.replaced}"; {added}. Drop it when everything works.')
-    if restored.unread is not None:
-        echo(f"Warning: the previous state could not be read: {terminal_safe(restored.unread.message)}")
+    if restored.read_error is not None:
+        echo(f"Warning: the previous state could not be read: {terminal_safe(restored.read_error.message)}")
     if restored.copy.pending:
         waiting = format_count(restored.copy.pending, "pending delivery", "pending deliveries")
         echo(f"It contains {waiting}, which the daemon sends when it starts. Do not run a daemon on FILE, too.")

@@ -13,7 +13,7 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json
 from notifier.cli.parameter_types import OneOf, destination_names, json_object_option
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import Retry
+from notifier.store.tables.requeue import RetrySelection
 from notifier.web.requests import EVENTS_REQUIRED, RETRYABLE_STATES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def retry(
 
         settings = settings or read_settings(global_options)
         log.setup(global_options.log_level(), "text")
-        result = retry_offline(settings, Retry(DeliveryState(state), event_ids, destination))
+        result = retry_offline(settings, RetrySelection(DeliveryState(state), event_ids, destination))
     count, waited = result["deliveries"], result["waited"]
     if as_json:
         echo_json([{**result, "daemon": answer is not None}])

@@ -30,7 +30,7 @@ from notifier.destinations.sample import SampleKind, sample_event, sample_events
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.messages.phrasing import message_context
-from notifier.store.tables.destinations import Health, health_of
+from notifier.store.tables.destinations import Health, read_health
 from notifier.store.tables.outbox import Delivery
 
 _ADVICE: Final = {
@@ -161,7 +161,7 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
     # Errors of the state file are ignored, because a sample does not need it.
     if settings.store.url.get_secret_value() or settings.store.path.exists():
         with suppress(CommandError), open_store_read_only(settings.store) as db:
-            health = health_of(db, destination)
+            health = read_health(db, destination)
     return standing_document(destination, health, Unfollowed())
 
 

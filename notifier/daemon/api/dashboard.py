@@ -42,7 +42,7 @@ class Overview:
         async with self._reading:
             now = self._clock.monotonic()
             if self._counts is None or now - self._read_at >= KEPT_SECONDS:
-                self._counts = await self._reader.run(dashboard.counts, self._clock.now_ms())
+                self._counts = await self._reader.run(dashboard.read_counts, self._clock.now_ms())
                 self._read_at = now
             return self._counts
 
@@ -50,4 +50,4 @@ class Overview:
 def _newest(db: Database, destinations: Sequence[str]) -> "tuple[list[LatestEvent], list[DeadDelivery]]":
     from notifier.store.queries import dashboard  # noqa: PLC0415
 
-    return dashboard.latest(db, _LATEST), dashboard.dead(db, destinations, _DEAD)
+    return dashboard.latest_events(db, _LATEST), dashboard.dead_deliveries(db, destinations, _DEAD)

@@ -15,14 +15,14 @@ from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
 from notifier.destinations.sample import sample_event
 from notifier.store.database import Database
 from notifier.store.queries import history
-from notifier.store.queries.orphans import move, orphans
+from notifier.store.queries.orphans import move_waiting, orphans
 from notifier.store.reader import StoreReader
 from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import requeue
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.replays import ReplayRunningError
-from notifier.store.tables.requeue import Drop, Retried, Retry
+from notifier.store.tables.requeue import DropSelection, RetryResult, RetrySelection
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
 from notifier.web.queries import DeliveryPageRequest, format_cursor
 from notifier.web.requests import Replay
@@ -77,14 +77,14 @@ class Deliveries:
         """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError, StoreError."""
         return await self._reader.run(delivery_page, wish, tuple(self._settings.destinations))
 
-    async def retry(self, wish: Retry) -> "RetriedDocument":
+    async def retry(self, wish: RetrySelection) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
         names = self._named(wish.destination)
         retried = await self._store.run(retry_known, wish, names, self._clock.now_ms())
         waited = self._dispatcher.try_at_once(names)
         return retry_document(retried.counts, waited, retried.why_none)
 
-    async def drop(self, wish: Drop, *, dry_run: bool) -> "DroppedDocument":
+    async def drop(self, wish: DropSelection, *, dry_run: bool) -> "DroppedDocument":
         """Remove deliveries from the queue for good and count them; with `dry_run`, only count them.
 
         Raises UnknownNameError, UnknownEventError, StoreError.
@@ -116,7 +116,9 @@ class Deliveries:
         if wish.source is not None and wish.source not in self._settings.sources:
             raise UnknownNameError("source", wish.source, tuple(self._settings.sources))
         now_ms = self._clock.now_ms()
-        newest = [await self._store.run(number) for number in (requeue.newest, requeue.newest_attempt)]
+        newest = [
+            await self._store.run(number) for number in (requeue.newest_event_number, requeue.newest_attempt_number)
+        ]
         past = wish.to_range(now_ms, *newest)
         number = None
         try:
@@ -151,8 +153,8 @@ class Deliveries:
         """Count, per destination, the waiting deliveries that no longer pass its filters. Raises StoreError."""
         counts: dict[str, int] = {}
         for name in names:
-            wish = Drop(destination=name, unmatched=True)
-            found = await self._store.run(requeue.to_be_dropped, wish, name, self._configuration.subscriptions)
+            wish = DropSelection(destination=name, unmatched=True)
+            found = await self._store.run(requeue.find_dropped, wish, name, self._configuration.subscriptions)
             if found:
                 counts[name] = len(found)
         return counts
@@ -252,7 +254,7 @@ def disabled_sentence(destination: str, health: Health) -> str:
     )
 
 
-def retry_known(db: Database, wish: Retry, destinations: Sequence[str], now_ms: int) -> Retried:
+def retry_known(db: Database, wish: RetrySelection, destinations: Sequence[str], now_ms: int) -> RetryResult:
     """Put deliveries back into the queue. If an event is not stored, raise UnknownEventError and change nothing."""
     _require_events(db, wish.event_ids)
     return requeue.retry(db, wish, destinations, now_ms)
@@ -272,20 +274,20 @@ def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: s
 
 
 def drop_known(
-    db: Database, wish: Drop, configured: Sequence[str], wanted: Sequence[Subscription], *, dry_run: bool
+    db: Database, wish: DropSelection, configured: Sequence[str], wanted: Sequence[Subscription], *, dry_run: bool
 ) -> dict[str, int]:
     """Remove deliveries from the queue for good, or with `dry_run` only count them; return the numbers by destination.
 
     Deliveries for destinations that are no longer configured are included. The result omits destinations with none.
     Raises UnknownNameError, UnknownEventError.
     """
-    known = (*configured, *(name for name in requeue.names_with_unfinished(db) if name not in configured))
+    known = (*configured, *(name for name in requeue.destinations_with_unfinished(db) if name not in configured))
     if wish.destination is not None and wish.destination not in known:
         raise UnknownNameError("destination", wish.destination, known)
     _require_events(db, wish.event_ids)
     names = known if wish.destination is None else (wish.destination,)
     if dry_run:
-        counts = {name: len(requeue.to_be_dropped(db, wish, name, wanted)) for name in names}
+        counts = {name: len(requeue.find_dropped(db, wish, name, wanted)) for name in names}
         return {name: count for name, count in counts.items() if count}
     counts = requeue.drop(db, wish, names, wanted)
     for name, count in counts.items():
@@ -305,14 +307,14 @@ def move_known(
     known = [orphan.destination for orphan in orphans(db, configured)]
     if old not in known:
         raise UnknownNameError("destination that is not configured and has waiting events", old, tuple(known))
-    moved = move(db, old, new, now_ms)
+    moved = move_waiting(db, old, new, now_ms)
     _log.warning("deliveries moved by an operator", extra={"destination": new, "deliveries": moved})
     return ActionResult(ok=True, body={"deliveries": moved, "message": ""})
 
 
 def _require_events(db: Database, event_ids: Sequence[str]) -> None:
-    if unknown := requeue.unknown_events(db, event_ids):
-        raise UnknownEventError(unknown[0], requeue.nearest_event(db, unknown[0]))
+    if unknown := requeue.unknown_event_ids(db, event_ids):
+        raise UnknownEventError(unknown[0], requeue.nearest_event_id(db, unknown[0]))
 
 
 def delivery_page(db: Database, wish: DeliveryPageRequest, configured: Sequence[str]) -> "DeliveryPageDocument":

@@ -100,7 +100,7 @@ def _has_shared_secret(settings: HttpSettings) -> bool:
 
 
 def _find(db: Database, event_id: str, destination: str) -> StoredDelivery:
-    found = delivery_detail.find(db, event_id, destination)
+    found = delivery_detail.find_delivery(db, event_id, destination)
     if found is not None:
         return found
     event = delivery_detail.deliveries_of(db, event_id)

@@ -31,16 +31,16 @@ class EventLogReader:
     async def page(self, chosen: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
         """Return up to `limit` matching events before the number `before` (None: the newest). Raises StoreError."""
         ends_at = self._clock.monotonic() + SEARCH_SECONDS
-        found = await self._reader.run(event_log.page, chosen, before, limit)
+        found = await self._reader.run(event_log.read_page, chosen, before, limit)
         while found.next is not None and len(found.events) < limit and self._clock.monotonic() < ends_at:
-            more = await self._reader.run(event_log.page, chosen, found.next, limit - len(found.events))
+            more = await self._reader.run(event_log.read_page, chosen, found.next, limit - len(found.events))
             found = EventLogPage((*found.events, *more.events), more.next, more.searched_ms)
         return found
 
     async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
         """Return matching events before the number `before`, newest first, as a part of a file. Raises StoreError."""
         async with self._exporting:
-            return await self._reader.run_patiently(_export, chosen, before, form)
+            return await self._reader.run_without_turn_limit(_export, chosen, before, form)
 
 
 def _export(db: Database, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:

@@ -37,7 +37,7 @@ async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonF
         total = _sum(total, await _forget_one(store, person))
     if not dry_run:
         # This removes the data from the write-ahead log too.
-        await store.write_through()
+        await store.empty_write_ahead_log()
         _log.warning("a person's data was erased", extra={"events": total.events, "records": total.records, "by": by})
     return {
         "people": [{"source": person.source, "id": person.id, "name": person.name} for person in people],

@@ -87,6 +87,6 @@ def by_hour(
 
 
 def _read(db: Database, subject: ActivitySubject, quarter: int, chosen: EventLogFilter) -> _Stored:
-    counts = activity.requests_since(db, subject, quarter)
-    states = activity.states_of(db, subject, _STATES)
-    return counts, states, event_log.page(db, chosen, None, _EVENTS).events
+    counts = activity.request_counts(db, subject, quarter)
+    states = activity.latest_changes(db, subject, _STATES)
+    return counts, states, event_log.read_page(db, chosen, None, _EVENTS).events

@@ -129,7 +129,8 @@ def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscript
     told = {life.delivery.destination for life in event.deliveries}
     return {
         it.destination: NotTold(
-            it.objection(event.type, source, event.training_id, event.user_id, event.known) or NotTold.CONFIGURED_LATER
+            it.rejecting_filter(event.type, source, event.training_id, event.user_id, event.known)
+            or NotTold.CONFIGURED_LATER
         )
         for it in subscriptions
         if it.destination not in told
@@ -144,7 +145,9 @@ def not_judged(event: EventHistory, subscriptions: Sequence[Subscription]) -> di
     """
     told = {life.delivery.destination for life in event.deliveries}
     found = {
-        it.destination: it.not_judged(event.user_id, event.known) for it in subscriptions if it.destination in told
+        it.destination: it.undecided_filters(event.user_id, event.known)
+        for it in subscriptions
+        if it.destination in told
     }
     return {destination: filters for destination, filters in found.items() if filters}
 

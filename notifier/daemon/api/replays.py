@@ -9,7 +9,7 @@ from notifier.store.database import Database
 from notifier.store.tables import destinations, replays, requeue
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.replays import ReplayRun, ReplayState, ReplayTarget
-from notifier.store.tables.requeue import Plan, ReplayRange
+from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 
 if TYPE_CHECKING:
     from notifier.web.response_models.deliveries import (
@@ -43,7 +43,7 @@ def forgotten_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> i
     return bound_ms if past.since_ms < bound_ms else None
 
 
-def plan_document(plan: Plan, forgotten_ms: int | None) -> "PlanDocument":
+def plan_document(plan: ReplayPlan, forgotten_ms: int | None) -> "PlanDocument":
     """Return a replay's plan as a JSON object; events before `forgotten_ms` may have been deleted."""
     return {
         "events": plan.events,
@@ -66,7 +66,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 def _document(db: Database, memory: ReplayRun, now_ms: int) -> "ReplayDocument":
     """Return a replay as a JSON object; a new replay with its `goes_on_since` as `since` would continue it."""
     behind = min((part.reached for part in memory.unfinished), default=None)
-    behind_ms = None if behind is None else requeue.detected_ms(db, behind)
+    behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)
     return {
         "id": memory.id,
         "state": memory.state,
@@ -99,10 +99,10 @@ def _waits(db: Database, part: ReplayTarget, now_ms: int) -> str | None:
     if part.state is not ReplayState.RUNNING:
         return None
     name = part.destination
-    health = destinations.health_of(db, name)
+    health = destinations.read_health(db, name)
     if health.state is HealthState.DISABLED:
         return f"`{name}` is disabled; `notifier enable {name}` enables it"
-    if requeue.due_now(db, name, now_ms, MOST_WAITING) < MOST_WAITING:
+    if requeue.count_due(db, name, now_ms, MOST_WAITING) < MOST_WAITING:
         return None
     if health.state is HealthState.RETRYING:
         return f"no delivery to `{name}` succeeds ({health.reason})"

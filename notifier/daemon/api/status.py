@@ -51,7 +51,7 @@ def remembered_status(db: Database, holding: Collection[str]) -> RememberedStatu
     """Read the store's part of the status, with examples of held records for the sources named in `holding`."""
     return RememberedStatus(
         destinations.read_all(db),
-        replays.under_way(db),
+        replays.running(db),
         sweeps.latest_of_each(db),
         {name: holds.examples(db, name) for name in holding},
     )
@@ -249,7 +249,7 @@ def store_status(db: Database, clock: Clock) -> "StoreDocument":
     # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres import holders, server_clock  # noqa: PLC0415
 
-    holder = holders.latest(db)
+    holder = holders.latest_holder(db)
     ahead_seconds = server_clock.server_clock_ahead_ms(db, clock.now_ms) / 1000
     if holder is None or holder.until_ms is not None:
         return {"kind": "postgres", "holder": None, "since": None, "clock_ahead_seconds": ahead_seconds}

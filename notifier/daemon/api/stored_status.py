@@ -42,7 +42,7 @@ def remembered_status(
             usage=None,
             searching=False,
             sweep=sweep,
-            waiting=second_looks.waiting(db, name),
+            waiting=second_looks.count_waiting(db, name),
             examples=holds.examples(db, name),
             troubles={},
         )
@@ -54,9 +54,9 @@ def remembered_status(
         None,
         described_sources,
         described_destinations,
-        conditions.firing(db),
+        conditions.read_firing(db),
         evaluation_status(None, 0.0),
-        replays.under_way(db),
+        replays.running(db),
         store_status(db, clock),
     )
 

@@ -23,7 +23,7 @@ from notifier.delivery.policy.retry import Decision, RetryDecision, RetryHistory
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome
 from notifier.events import EventType
-from notifier.store.tables.destinations import Learned
+from notifier.store.tables.destinations import LearnedLimits
 from notifier.store.tables.outbox import Delivery, DeliveryState
 
 
@@ -194,11 +194,11 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
     return deliveries[0].slot_ms is not None and deliveries[0].attempts < _ATTEMPTS_BEFORE_DIVIDING
 
 
-def learned_limits(state: ReceiverState, bounds: Bounds) -> Learned:
+def learned_limits(state: ReceiverState, bounds: Bounds) -> LearnedLimits:
     """Return the limits learned from the receiver; each is None if no limit below the configured one was learned."""
     pace = min(bounds.rate, state.rate.per_second)
     slowed = isfinite(pace) and pace < bounds.rate
-    return Learned(float(f"{pace:.2g}") if slowed else None, state.size.limit)
+    return LearnedLimits(float(f"{pace:.2g}") if slowed else None, state.size.limit)
 
 
 def without_wait(state: ReceiverState, bounds: Bounds) -> ReceiverState:

@@ -21,19 +21,19 @@ from msgspec import Struct
 
 from notifier.store.errors import StoreError
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
-from notifier.store.file.files import SQLITE_PARTS, is_part_of_the_state, open_private, put_in_place, real_path
+from notifier.store.file.files import SQLITE_PARTS, belongs_to_state_file, open_private, real_path, replace_durably
 from notifier.store.file.lock import FileLock
 from notifier.store.migrations import unknown_steps
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.compare import has_stamp
-from notifier.store.recovery.detect import forget_damage, is_damage
-from notifier.store.recovery.exchange import REPLACED, exchange, finish
+from notifier.store.recovery.detect import delete_damage_marker, is_damage
+from notifier.store.recovery.exchange import REPLACED, finish_exchange, replace_state_file
 
 Progress = Callable[[int, int], None]
 """A function called with the number of copied pages and the number of all pages."""
 
 _PAGES_AT_ONCE: Final = 1000
-_PATIENCE: Final = 30.0
+_BUSY_TIMEOUT_SECONDS: Final = 30.0
 
 
 class BackupError(Exception):
@@ -48,7 +48,7 @@ class Copy(Struct, frozen=True):
     pending: int
 
 
-class Restored(Struct, frozen=True):
+class RestoreResult(Struct, frozen=True):
     """The result of `restore`: the copy that is now in place, and the old file's new path (None: there was no file)."""
 
     copy: Copy
@@ -64,18 +64,18 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
     if not state_file.exists():
         raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
     refuse_target(real_path(state_file), target, overwrite=overwrite)
-    with made_beside(target, real_path(state_file)) as fresh:
-        copy = copy_of(state_file, fresh, progress)
+    with temporary_backup(target, real_path(state_file)) as fresh:
+        copy = copy_and_check(state_file, fresh, progress)
         if not overwrite and os.path.lexists(target):
             raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
         try:
-            put_in_place(fresh, target)
+            replace_durably(fresh, target)
         except OSError as error:
             raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     return copy
 
 
-def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> Restored:
+def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
     """Put a copy in the state file's place, and keep the old file under a dated name (this blocks).
 
     The old file, or its essentials (the recovery data beside it), may contain later events than the copy; these are
@@ -92,23 +92,23 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     copies: list[Copy] = []
 
     def fill(fresh: Path, _aside: Path | None) -> None:
-        copies.append(copy_of(source, fresh, progress, refuse_newer=True))
+        copies.append(copy_and_check(source, fresh, progress, refuse_newer=True))
         # If the old file is unreadable or from an older version, its existing essentials are used as they are.
         with contextlib.suppress(sqlite3.Error, OSError, StoreError):
-            _write_down_what_is_replaced(path, now_ms)
+            _write_essentials_of_replaced_file(path, now_ms)
 
     try:
-        finish(path)
-        replaced = exchange(path, fill, REPLACED, now_ms, keep_as=REPLACED)
-        forget_damage(path)
+        finish_exchange(path)
+        replaced = replace_state_file(path, fill, REPLACED, now_ms, keep_as=REPLACED)
+        delete_damage_marker(path)
     except OSError as error:
         raise BackupError(f"{path} cannot be replaced ({error.strerror}): make its folder writable") from error
     finally:
         lock.release()
-    return Restored(copies[0], replaced)
+    return RestoreResult(copies[0], replaced)
 
 
-def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
+def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:
     """Write the essentials of the file to be replaced, and checkpoint its log; keep essentials newer than the file."""
     if not path.exists():
         return
@@ -116,7 +116,7 @@ def _write_down_what_is_replaced(path: Path, now_ms: int) -> None:
     with closing(connect(path)) as db:
         if known is None or has_stamp(db, known.stamp):
             with db.atomic():
-                gathered = snapshot.gather(db, now_ms)
+                gathered = snapshot.take_snapshot(db, now_ms)
             essentials.write(path, gathered)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -136,22 +136,22 @@ def refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
-    if is_part_of_the_state(state_file, target):
+    if belongs_to_state_file(state_file, target):
         raise BackupError(f"{target} is part of the state file itself: name another file")
     if target.exists() and not overwrite:
         raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
 
 
 @contextmanager
-def made_beside(target: Path, state_file: Path) -> Iterator[Path]:
+def temporary_backup(target: Path, state_file: Path) -> Iterator[Path]:
     """Provide a temporary file, to be renamed to `target` when it is finished; if it is not renamed, remove it.
 
     The temporary name is the same for each backup of this state file into this folder, so that the next backup
     overwrites the remains of one that was killed. A second backup at the same time is refused.
     """
-    fresh = target.with_name(f".{_making(state_file)}")
+    fresh = target.with_name(f".{_temporary_name(state_file)}")
     try:
-        descriptor = _locked(fresh)
+        descriptor = _create_locked(fresh)
     except BlockingIOError as error:
         raise BackupError(
             f"another backup is being written into {target.parent}: wait until it has finished, or name another folder"
@@ -165,7 +165,7 @@ def made_beside(target: Path, state_file: Path) -> Iterator[Path]:
         yield fresh
     finally:
         with contextlib.suppress(OSError):
-            if not _has_got_its_name(descriptor, fresh):
+            if not _was_renamed(descriptor, fresh):
                 fresh.unlink(missing_ok=True)
             for part in SQLITE_PARTS:
                 fresh.with_name(fresh.name + part).unlink(missing_ok=True)
@@ -173,12 +173,12 @@ def made_beside(target: Path, state_file: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _making(state_file: Path) -> str:
+def _temporary_name(state_file: Path) -> str:
     """Return the file name for an unfinished backup; it depends on the whole path of the state file."""
     return f"{state_file.name}-{hashlib.blake2b(os.fsencode(state_file), digest_size=4).hexdigest()}.backup"
 
 
-def _locked(fresh: Path) -> int:
+def _create_locked(fresh: Path) -> int:
     """Create an empty file, or empty the file that a killed backup left, lock it, and return its descriptor.
 
     Raises BlockingIOError if another backup uses it, and OSError.
@@ -188,7 +188,7 @@ def _locked(fresh: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another backup may have finished and renamed this file before it was locked.
-            if not _has_got_its_name(descriptor, fresh):
+            if not _was_renamed(descriptor, fresh):
                 os.ftruncate(descriptor, 0)
                 return descriptor
         except BaseException:
@@ -197,18 +197,18 @@ def _locked(fresh: Path) -> int:
         os.close(descriptor)
 
 
-def _has_got_its_name(descriptor: int, fresh: Path) -> bool:
+def _was_renamed(descriptor: int, fresh: Path) -> bool:
     try:
         return not os.path.samestat(os.fstat(descriptor), fresh.stat())
     except FileNotFoundError:
         return True
 
 
-def copy_of(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
+def copy_and_check(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
     """Copy a state file to `fresh`, check the copy, and return its properties."""
-    with closing(_open_to_read(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
+    with closing(_open_source(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         try:
-            _refuse_foreign(old, source, refuse_newer=refuse_newer)
+            _refuse_foreign_or_newer(old, source, refuse_newer=refuse_newer)
             # One read transaction for the whole copy: otherwise the copy starts again at each write by the daemon,
             # and may never end.
             old.execute("BEGIN")
@@ -217,22 +217,24 @@ def copy_of(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool
             old.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
             # Without a write-ahead log the copy is a single file, which can be read from a read-only folder.
             copy.execute("PRAGMA journal_mode = DELETE").fetchone()
-            found = checked(copy, source)
+            found = check_copy(copy, source)
         except sqlite3.Error as error:
             raise _as_backup_error(error, source, fresh.parent) from error
     return Copy(fresh.stat().st_size, *found)
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
+def _open_source(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise BackupError(f"there is no file {path}" if not path.exists() else f"{path} is not a regular file")
     try:
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_PATIENCE)
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS
+        )
     except sqlite3.Error as error:
         raise _as_backup_error(error, path, path.parent) from error
 
 
-def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -> None:
+def _refuse_foreign_or_newer(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise BackupError(f"{path} is not a state file of this program: name another one")
     if refuse_newer and (steps := unknown_steps(FileDatabase(db))):
@@ -241,11 +243,13 @@ def _refuse_foreign(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -
         )
 
 
-def checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
+def check_copy(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
     """Check that a copy is intact; return the time of its last successful poll and the number of waiting deliveries."""
     (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
-        raise BackupError(f"{source} is damaged ({said.splitlines()[-1]}), so a backup would be damaged too: {_MEND}")
+        raise BackupError(
+            f"{source} is damaged ({said.splitlines()[-1]}), so a backup would be damaged too: {_REPAIR_ADVICE}"
+        )
     (success,) = copy.execute("SELECT max(last_success) FROM sources").fetchone()
     (pending,) = copy.execute(
         "SELECT count(*) FROM deliveries WHERE state = 'pending' AND state <> 'delivered'"
@@ -253,14 +257,14 @@ def checked(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
     return success, pending
 
 
-_MEND: Final = (
+_REPAIR_ADVICE: Final = (
     "`notifier run` sets a damaged state file aside when it starts and recovers what can be read; or use a backup"
 )
 
 
 def _as_backup_error(error: sqlite3.Error, source: Path, folder: Path) -> BackupError:
     if is_damage(error):
-        return BackupError(f"{source} is not a state file, or is damaged ({error}): {_MEND}")
+        return BackupError(f"{source} is not a state file, or is damaged ({error}): {_REPAIR_ADVICE}")
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
             return BackupError(

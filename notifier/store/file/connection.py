@@ -13,8 +13,8 @@ import sqlite_utils
 
 from notifier.store.database import Engine
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.errors import errors_named
-from notifier.store.file.files import DAMAGE_MET, foreign_part, open_private, real_path, sibling_path
+from notifier.store.file.errors import converted_errors
+from notifier.store.file.files import DAMAGE_MARKER, open_private, real_path, sibling_path, state_file_problem
 from notifier.store.migrations import migrations, unknown_steps
 
 APPLICATION_ID = 0x4B504146
@@ -51,7 +51,7 @@ class FileDatabase(sqlite_utils.Database):
         return self.conn.executemany(sql, rows)
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """True, because no server can close the connection."""
         return True
 
@@ -72,13 +72,13 @@ def open_database(path: Path) -> FileDatabase:
         os.close(open_private(real_path(path), os.O_RDWR | os.O_CREAT))
     except OSError as error:
         raise not_writable(path, error) from error
-    with errors_named(path), ExitStack() as on_failure:
+    with converted_errors(path), ExitStack() as on_failure:
         db = connect(path)
         on_failure.callback(db.close)
         if is_empty(db):
             make_empty(db)
         else:
-            refuse_foreign(db, path)
+            refuse_foreign_or_newer(db, path)
         set_up(db, path)
         on_failure.pop_all()
         return db
@@ -123,17 +123,17 @@ def use_write_ahead_log(db: FileDatabase, path: Path) -> None:
         )
 
 
-def open_for_reading(path: Path) -> FileDatabase:
+def open_file_read_only(path: Path) -> FileDatabase:
     """Open the state file for reading only, beside a running daemon or without one.
 
     Raises StoreError if it does not exist, is not a state file, or is of a newer or older version.
     """
-    _refuse_what_is_no_file(path)
-    with errors_named(path), ExitStack() as on_failure:
+    _require_state_file(path)
+    with converted_errors(path), ExitStack() as on_failure:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         on_failure.callback(connection.close)
         db = FileDatabase(connection)
-        refuse_foreign(db, path)
+        refuse_foreign_or_newer(db, path)
         _refuse_older(db, path)
         on_failure.pop_all()
         return db
@@ -143,10 +143,10 @@ def note_damage(path: Path) -> None:
     """Create a marker file beside the state file, so that the next opening checks the whole state file for damage."""
     # If the marker file cannot be created, the damage is reported anyway.
     with contextlib.suppress(OSError):
-        os.close(open_private(sibling_path(path, DAMAGE_MET), os.O_RDWR | os.O_CREAT))
+        os.close(open_private(sibling_path(path, DAMAGE_MARKER), os.O_RDWR | os.O_CREAT))
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
+def _require_state_file(path: Path) -> None:
     # The file is not opened here: if this process also writes, closing the file would drop its SQLite locks.
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -161,7 +161,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
         ) from error
     if is_folder:
         raise _is_a_folder(path)
-    if problem := foreign_part(real_path(path)):
+    if problem := state_file_problem(real_path(path)):
         raise StoreError(StoreReason.LINKED, f"{problem}; remove it, or name another [store] path")
 
 
@@ -179,7 +179,7 @@ def _is_a_folder(path: Path) -> StoreError:
     return StoreError(StoreReason.NOT_A_STATE_FILE, f"{path} is a folder: name a file as [store] path")
 
 
-def refuse_foreign(db: FileDatabase, path: Path) -> None:
+def refuse_foreign_or_newer(db: FileDatabase, path: Path) -> None:
     """Raise StoreError for another program's database and for a file of a newer version."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(

@@ -50,7 +50,7 @@ def as_store_error(error: sqlite3.Error, path: Path) -> StoreError | None:
 
 
 @contextmanager
-def errors_named(path: Path) -> Iterator[None]:
+def converted_errors(path: Path) -> Iterator[None]:
     """Convert SQLite errors about the file to StoreError."""
     try:
         yield

@@ -19,14 +19,14 @@ SQLite would apply them to the new one.
 
 LOCK: Final = ".lock"
 ESSENTIALS: Final = ".essentials"
-ESSENTIALS_BEFORE: Final = ".essentials.old"
+ESSENTIALS_PREVIOUS: Final = ".essentials.old"
 ESSENTIALS_UNREADABLE: Final = ".essentials.unreadable"
-ESSENTIALS_FRESH: Final = ".essentials.new"
+ESSENTIALS_NEW: Final = ".essentials.new"
 EXCHANGE: Final = ".exchange"
-DAMAGE_MET: Final = ".damage-met"
+DAMAGE_MARKER: Final = ".damage-met"
 _SOCKET: Final = ".sock"
-EARLIER_MAKING: Final = ".rebuilding"
-EARLIER_MADE: Final = ".rebuilt"
+EARLIER_UNFINISHED: Final = ".rebuilding"
+EARLIER_FINISHED: Final = ".rebuilt"
 """The suffix that an earlier version used for a finished rebuilt file; EARLIER_MAKING was for an unfinished one."""
 
 SET_ASIDE: Final = (".damaged-", ".replaced-")
@@ -36,13 +36,13 @@ _PARTS: Final = (
     LOCK,
     _SOCKET,
     ESSENTIALS,
-    ESSENTIALS_BEFORE,
-    ESSENTIALS_FRESH,
+    ESSENTIALS_PREVIOUS,
+    ESSENTIALS_NEW,
     ESSENTIALS_UNREADABLE,
     EXCHANGE,
-    DAMAGE_MET,
-    EARLIER_MAKING,
-    EARLIER_MADE,
+    DAMAGE_MARKER,
+    EARLIER_UNFINISHED,
+    EARLIER_FINISHED,
 )
 _NAMES: Final = frozenset(
     {"", *SQLITE_PARTS, *(part + of_sqlite for part in _PARTS for of_sqlite in ("", *SQLITE_PARTS))}
@@ -78,7 +78,7 @@ def open_private(path: Path, flags: int) -> int:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        problem = _foreign(found, path)
+        problem = _file_problem(found, path)
     except OSError:
         os.close(descriptor)
         raise
@@ -88,7 +88,7 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _foreign(found: os.stat_result, path: Path) -> str | None:
+def _file_problem(found: os.stat_result, path: Path) -> str | None:
     """Return why a file must not be used; None if it may be used.
 
     It may be used if it is a regular file with one name that belongs to this user or to the owner of its folder.
@@ -105,7 +105,7 @@ def _foreign(found: os.stat_result, path: Path) -> str | None:
     return "it belongs to another user"
 
 
-def foreign_part(path: Path) -> str | None:
+def state_file_problem(path: Path) -> str | None:
     """Return why a state file, or a file that SQLite keeps beside it, must not be opened; None if all may be opened.
 
     The check is needed because SQLite opens these files by name and would follow links.
@@ -118,14 +118,14 @@ def foreign_part(path: Path) -> str | None:
             continue
         if stat.S_ISDIR(found.st_mode) and not part:
             continue
-        problem = _LINK if stat.S_ISLNK(found.st_mode) else _foreign(found, file)
+        problem = _LINK if stat.S_ISLNK(found.st_mode) else _file_problem(found, file)
         # A second name of the state file itself is reported by the lock, which says where to find it.
         if problem is not None and (part or found.st_nlink == 1 or not stat.S_ISREG(found.st_mode)):
             return f"{file}: {problem}"
     return None
 
 
-def close_to_others(path: Path) -> None:
+def restrict_permissions(path: Path) -> None:
     """Remove other users' permissions from a state file, the files beside it and their folder, if this user owns them.
 
     A folder that also contains other files is not changed. Each change is logged.
@@ -134,12 +134,12 @@ def close_to_others(path: Path) -> None:
     names = [entry.name for entry in os.scandir(folder)]
     for name in names:
         if name.startswith(path.name):
-            _close_to_others(folder / name, 0o600, os.O_RDONLY)
+            _restrict_permissions(folder / name, 0o600, os.O_RDONLY)
     if all(name.startswith((path.name, f".{path.name}")) for name in names):
-        _close_to_others(folder, 0o700, os.O_RDONLY | os.O_DIRECTORY)
+        _restrict_permissions(folder, 0o700, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _close_to_others(path: Path, mode: int, flags: int) -> None:
+def _restrict_permissions(path: Path, mode: int, flags: int) -> None:
     try:
         before = path.lstat()
         # Closing a file here that SQLite has open would drop SQLite's locks, so this runs before SQLite opens it.
@@ -171,7 +171,7 @@ def sibling_path(path: Path, suffix: str) -> Path:
     return real.with_name(real.name + suffix)
 
 
-def is_part_of_the_state(state_file: Path, target: Path) -> bool:
+def belongs_to_state_file(state_file: Path, target: Path) -> bool:
     """Return whether a path is the state file or one of the files that the program or SQLite uses beside it.
 
     Both paths must be real paths.
@@ -203,20 +203,20 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def put_in_place(fresh: Path, path: Path) -> None:
+def replace_durably(fresh: Path, path: Path) -> None:
     """Rename a finished file to `path`, replacing a file there, and sync this to disk. Raises OSError."""
     sync(fresh)
     fresh.replace(path)
     sync_folder(path.parent)
 
 
-def remove_all(path: Path) -> None:
+def remove_database(path: Path) -> None:
     """Remove a file and the files that SQLite keeps beside it. Raises OSError."""
     for part in ("", *SQLITE_PARTS):
         path.with_name(path.name + part).unlink(missing_ok=True)
 
 
-def give_to_the_owner(path: Path, *files: Path) -> None:
+def give_to_state_file_owner(path: Path, *files: Path) -> None:
     """If run by root, give files to the daemon's user: the owner of the state file, or else of its folder."""
     if os.geteuid() == 0:
         try:

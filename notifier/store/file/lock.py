@@ -18,12 +18,19 @@ from pathlib import Path
 from typing import Final
 
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.files import LOCK, foreign_part, give_to_the_owner, open_private, real_path, sibling_path
+from notifier.store.file.files import (
+    LOCK,
+    give_to_state_file_owner,
+    open_private,
+    real_path,
+    sibling_path,
+    state_file_problem,
+)
 
-FOREIGN: Final = (errno.ELOOP, errno.EPERM)
+REFUSED_ERRNOS: Final = (errno.ELOOP, errno.EPERM)
 """The error numbers for a file that exists but must not be used."""
 
-REMOVE_IT: Final = "remove it, or name another [store] path"
+REMOVE_ADVICE: Final = "remove it, or name another [store] path"
 
 _REMOTE: Final = re.compile(r"nfs|cifs|smb|9p|fuse|virtiofs|ceph|gluster")
 """File systems on which the state file itself is not locked. There, the lock may act like one of SQLite's own and block
@@ -37,10 +44,10 @@ class FileLock:
     def __init__(self, state_file: Path) -> None:
         """Initialize with the state file; nothing is locked yet."""
         self._state_file = state_file
-        self._real = real_path(state_file)
+        self._real_path = real_path(state_file)
         self._path = sibling_path(state_file, LOCK)
-        self._descriptor: int | None = None
-        self._file: int | None = None
+        self._lock_descriptor: int | None = None
+        self._file_descriptor: int | None = None
 
     @property
     def path(self) -> Path:
@@ -55,8 +62,8 @@ class FileLock:
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            if error.errno in FOREIGN:
-                raise StoreError(StoreReason.LINKED, f"{self._path}: {error.strerror}; {REMOVE_IT}") from error
+            if error.errno in REFUSED_ERRNOS:
+                raise StoreError(StoreReason.LINKED, f"{self._path}: {error.strerror}; {REMOVE_ADVICE}") from error
             raise StoreError(
                 StoreReason.NOT_WRITABLE,
                 f"the folder {self._path.parent} cannot be written to ({error.strerror}): "
@@ -72,71 +79,73 @@ class FileLock:
                 f"state file {self._state_file} is in use by process {holder}: stop that process first, or set"
                 " another [store] path here",
             ) from error
-        self._descriptor = descriptor
+        self._lock_descriptor = descriptor
         # The process id in the file only informs a second process; a full disk must not keep this one from starting.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         with contextlib.suppress(OSError):
-            give_to_the_owner(self._real, self._path)
+            give_to_state_file_owner(self._real_path, self._path)
         try:
             self._refuse_mount()
             self._refuse_links()
-            self._file = self._hold()
+            self._file_descriptor = self._lock_state_file()
         except StoreError:
             self.release()
             raise
 
-    def follow(self) -> None:
+    def lock_present_file(self) -> None:
         """Lock the present state file, if it was created or replaced since `acquire`.
 
         SQLite already has it open. Raises StoreError: IN_USE, or LINKED if it has a second name.
         """
         if not self.is_in_place():
-            before, self._file = self._file, self._hold()
+            before, self._file_descriptor = self._file_descriptor, self._lock_state_file()
             if before is not None:
                 os.close(before)
-        if self._file is not None and os.fstat(self._file).st_nlink > 1:
+        if self._file_descriptor is not None and os.fstat(self._file_descriptor).st_nlink > 1:
             raise StoreError(
                 StoreReason.LINKED,
                 f"state file {self._state_file} has a second name (a hard link; `find / -inum"
-                f" {os.fstat(self._file).st_ino}` finds it): remove it, or replace it with a copy",
+                f" {os.fstat(self._file_descriptor).st_ino}` finds it): remove it, or replace it with a copy",
             )
 
     def is_in_place(self) -> bool:
         """Return whether the locked file is the one that has the state file's name now."""
-        if self._file is None:
+        if self._file_descriptor is None:
             return False
         try:
-            return os.path.samestat(os.fstat(self._file), self._real.stat())
+            return os.path.samestat(os.fstat(self._file_descriptor), self._real_path.stat())
         except OSError:
             return False
 
     @property
     def holds_file(self) -> bool:
         """Whether the state file itself is locked; if not, the result of `is_in_place` means nothing."""
-        return self._file is not None
+        return self._file_descriptor is not None
 
     def is_valid(self) -> bool:
         """Return whether the lock file still has its name; if not, the lock no longer excludes other processes."""
         try:
-            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+            return self._lock_descriptor is not None and os.path.samestat(
+                os.fstat(self._lock_descriptor), self._path.stat()
+            )
         except OSError:
             return False
 
     def release(self) -> None:
         """Release the locks, if they are held. The lock file stays: removing it could race with a new process."""
-        for descriptor in (self._file, self._descriptor):
+        for descriptor in (self._file_descriptor, self._lock_descriptor):
             if descriptor is not None:
                 os.close(descriptor)
-        self._file = self._descriptor = None
+        self._file_descriptor = self._lock_descriptor = None
 
-    def _hold(self) -> int | None:
+    def _lock_state_file(self) -> int | None:
         """Lock the state file itself and return its descriptor; None if there is no file or it cannot be locked."""
-        if _REMOTE.match(_file_system(self._real)):
+        if _REMOTE.match(_file_system(self._real_path)):
             return None
         try:
-            descriptor = os.open(self._real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(self._real_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             # The code that opens the file reports the problem.
             return None
@@ -154,11 +163,11 @@ class FileLock:
         return descriptor
 
     def _refuse_links(self) -> None:
-        if problem := foreign_part(self._real):
-            raise StoreError(StoreReason.LINKED, f"{problem}; {REMOVE_IT}")
+        if problem := state_file_problem(self._real_path):
+            raise StoreError(StoreReason.LINKED, f"{problem}; {REMOVE_ADVICE}")
 
     def _refuse_mount(self) -> None:
-        if str(self._real) in _mounts() and not self._real.is_dir():
+        if str(self._real_path) in _file_system_types() and not self._real_path.is_dir():
             raise StoreError(
                 StoreReason.LINKED,
                 f"state file {self._state_file} is mounted as a single file: mount its folder instead, because it"
@@ -166,7 +175,7 @@ class FileLock:
             )
 
 
-def _mounts() -> dict[str, str]:
+def _file_system_types() -> dict[str, str]:
     """Return the type of file system by mount point; of several mounts at one point, the last one counts."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -182,5 +191,5 @@ def _mounts() -> dict[str, str]:
 
 def _file_system(path: Path) -> str:
     """Return the type of the file system that holds a file; "" if it is unknown."""
-    mounts = _mounts()
+    mounts = _file_system_types()
     return next((mounts[str(folder)] for folder in path.parents if str(folder) in mounts), "")

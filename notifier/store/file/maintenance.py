@@ -10,7 +10,7 @@ FREE_PAGES_KEPT: Final = 250
 """Number of free pages of 4 KiB that stay in the file for new data."""
 
 _PAGES_AT_ONCE: Final = 1000
-_ROWS_LOOKED_AT: Final = 1000
+_ANALYZED_ROWS: Final = 1000
 
 
 def release_pages(db: FileDatabase) -> bool:
@@ -39,7 +39,7 @@ def checkpoint(db: FileDatabase) -> None:
 
 def optimize(db: FileDatabase) -> None:
     """Let SQLite analyze tables that have changed much, to choose indexes better. Runs outside of transactions."""
-    db.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}").fetchall()
+    db.execute(f"PRAGMA analysis_limit = {_ANALYZED_ROWS}").fetchall()
     db.execute("PRAGMA optimize").fetchall()
 
 

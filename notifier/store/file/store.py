@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from notifier.store.errors import DAMAGE, StoreError, StoreReason
 from notifier.store.file import maintenance
-from notifier.store.file.connection import FileDatabase, note_damage, open_database, open_for_reading
-from notifier.store.file.errors import errors_named
+from notifier.store.file.connection import FileDatabase, note_damage, open_database, open_file_read_only
+from notifier.store.file.errors import converted_errors
 from notifier.store.file.files import sibling_path
 from notifier.store.file.lock import FileLock
 from notifier.store.store import Store
@@ -34,7 +34,7 @@ class FileStore(Store):
         self._opener = opener or open_database
         self._rescue = rescue
         self._lock = FileLock(path)
-        self._log_file: tuple[int, int] | None = None
+        self._opened_log_file: tuple[int, int] | None = None
         self._db: FileDatabase | None = None
 
     @property
@@ -42,35 +42,35 @@ class FileStore(Store):
         """The state file."""
         return self._path
 
-    async def run_bare(self, work: Callable[[FileDatabase], T]) -> T:
+    async def run_without_transaction(self, work: Callable[[FileDatabase], T]) -> T:
         """Call `work(db)` on the store's thread without a transaction, for maintenance that SQLite forbids inside one.
 
         Raises StoreError if the file cannot be read or written, and whatever `work` raises.
         """
-        return await self._on_thread(partial(self._perform_bare, work))
+        return await self._run_on_thread(partial(self._perform_without_transaction, work))
 
-    async def check_place(self) -> None:
+    async def check_access(self) -> None:
         """Check that the file and its write-ahead log still have their names.
 
         Raises StoreError if they were removed or replaced. The store cannot be used any more then, and the content of
         the open file is saved when the store is closed.
         """
-        await self._on_thread(self._check_place)
+        await self._run_on_thread(self._check_access)
 
-    async def write_through(self) -> None:
+    async def empty_write_ahead_log(self) -> None:
         """Truncate the write-ahead log. Raises StoreError."""
-        await self.run_bare(maintenance.checkpoint)
+        await self.run_without_transaction(maintenance.checkpoint)
 
     def open_reader(self) -> FileDatabase:
         """Open a connection that cannot write, but can read while the store writes, due to the write-ahead log."""
-        db = open_for_reading(self.path)
+        db = open_file_read_only(self.path)
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA temp_store = MEMORY")
         return db
 
-    def errors_named(self) -> AbstractContextManager[None]:
+    def converted_errors(self) -> AbstractContextManager[None]:
         """Convert SQLite errors about the file to StoreError."""
-        return errors_named(self.path)
+        return converted_errors(self.path)
 
     def _open(self) -> None:
         try:
@@ -82,36 +82,36 @@ class FileStore(Store):
             ) from error
         self._lock.acquire()
         self._db = self._opener(self.path)
-        self._lock.follow()
-        self._log_file = self._log_file_of_now()
+        self._lock.lock_present_file()
+        self._opened_log_file = self._log_file_identity()
 
-    def _opened(self) -> FileDatabase:
+    def _usable_connection(self) -> FileDatabase:
         if self._db is None:
             raise RuntimeError("the store is not open")
         return self._db
 
-    def _note_end(self, error: StoreError) -> None:
-        if error.reason in DAMAGE and self.end is None:
-            self.end = error
+    def _note_if_fatal(self, error: StoreError) -> None:
+        if error.reason in DAMAGE and self.fatal_error is None:
+            self.fatal_error = error
             note_damage(self.path)
 
-    def _perform_bare(self, work: Callable[[FileDatabase], T]) -> T:
-        with self._errors_noted():
-            return work(self._opened())
+    def _perform_without_transaction(self, work: Callable[[FileDatabase], T]) -> T:
+        with self._use_connection():
+            return work(self._usable_connection())
 
-    def _check_place(self) -> None:
-        if self._db is None or self.end is not None or not self._lock.holds_file:
+    def _check_access(self) -> None:
+        if self._db is None or self.fatal_error is not None or not self._lock.holds_file:
             return
-        if self._lock.is_in_place() and self._log_file in (None, self._log_file_of_now()):
+        if self._lock.is_in_place() and self._opened_log_file in (None, self._log_file_identity()):
             return
-        self.end = StoreError(
+        self.fatal_error = StoreError(
             StoreReason.DISPLACED,
             f"state file {self.path} or its write-ahead log was removed or replaced while it was in use: the open"
             " file is saved; start again, and stop the daemon before the next such change",
         )
-        raise self.end
+        raise self.fatal_error
 
-    def _log_file_of_now(self) -> tuple[int, int] | None:
+    def _log_file_identity(self) -> tuple[int, int] | None:
         try:
             found = sibling_path(self.path, "-wal").stat()
         except OSError:
@@ -125,7 +125,7 @@ class FileStore(Store):
 
     def _close_database(self) -> None:
         if self._db is not None:
-            displaced = self.end is not None and self.end.reason is StoreReason.DISPLACED
+            displaced = self.fatal_error is not None and self.fatal_error.reason is StoreReason.DISPLACED
             # If the lock file is gone too, another process may be using the file that has the name now.
             if displaced and self._rescue is not None and self._lock.is_valid():
                 self._rescue(self._db, self.path)

@@ -77,7 +77,7 @@ def connect(location: Location) -> Connection:
         return connection
 
 
-def connect_to_read(location: Location) -> PostgresReadingDatabase:
+def connect_read_only(location: Location) -> PostgresReadingDatabase:
     """Open a connection that cannot write. Blocks. Raises psycopg.Error, StoreError.
 
     Each of its transactions sees the data of one moment. The server may be a replica.

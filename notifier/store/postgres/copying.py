@@ -17,42 +17,50 @@ from msgspec.structs import replace as copy_with
 
 from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.backup import BackupError, Copy, checked, copy_of, made_beside, refuse_target, resolve_path
+from notifier.store.file.backup import (
+    BackupError,
+    Copy,
+    check_copy,
+    copy_and_check,
+    refuse_target,
+    resolve_path,
+    temporary_backup,
+)
 from notifier.store.file.connection import FileDatabase, open_database
-from notifier.store.file.files import put_in_place
+from notifier.store.file.files import replace_durably
 from notifier.store.postgres import holders, schema
 from notifier.store.postgres.connection import connect, refuse_replica
-from notifier.store.postgres.database import Connection, PostgresDatabase, PostgresReadingDatabase, sent_value
-from notifier.store.postgres.errors import errors_named
+from notifier.store.postgres.database import Connection, PostgresDatabase, PostgresReadingDatabase, to_postgres_value
+from notifier.store.postgres.errors import converted_errors
 from notifier.store.postgres.location import Location
-from notifier.store.postgres.reading import open_schema_to_read
-from notifier.store.queries.feed import position
+from notifier.store.postgres.reading import open_schema_read_only
+from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import snapshot
-from notifier.store.recovery.compare import compare
+from notifier.store.recovery.compare import add_missing_data
 
 Progress = Callable[[int, int], None]
 
 _ROWS_AT_ONCE: Final = 1000
-_FIRST: Final = ("events", "replays")
+_COPIED_FIRST: Final = ("events", "replays")
 """The tables that are copied first, because rows of other tables refer to them."""
 
-_LONGEST_KEPT: Final = 38
+_MAX_NAME_CHARACTERS: Final = 38
 """The length to which a replaced schema's name is cut before the date is appended."""
 
-_OF_A_FILE: Final = frozenset({"essentials_stamps"})
+_NOT_COPIED: Final = frozenset({"essentials_stamps"})
 """Tables that are not copied, because they are about files beside the state file."""
 
 
 class FilledSchema(Struct, frozen=True):
     """A schema that was filled with a state file.
 
-    `replaced` is the name under which the previous schema is kept; None if there was none. `unread` is the error if the
-    previous schema could not be read, so that nothing from it was added.
+    `replaced` is the name under which the previous schema is kept; None if there was none. `read_error` is set if the
+    previous schema could not be read. No data from that schema was added then.
     """
 
     copy: Copy
     replaced: str | None = None
-    unread: StoreError | None = None
+    read_error: StoreError | None = None
 
 
 def restore_into_schema(
@@ -65,8 +73,8 @@ def restore_into_schema(
     used, and StoreError if the schema is held or not empty, or if the server cannot be used.
     """
     with (
-        _own_copy(resolve_path(source), progress) as (db, copy),
-        errors_named(location),
+        _temporary_copy(resolve_path(source), progress) as (db, copy),
+        converted_errors(location),
         closing(connect(location)) as connection,
     ):
         if not holders.try_lock(connection, location):
@@ -82,15 +90,15 @@ def restore_into_schema(
                     f"{location}: it has a state already: set another [store] name, or replace that state (--force),"
                     " which is then kept under a dated name",
                 )
-            unread = _add_what_is_replaced(db, connection, location, now_ms)
+            unread = _add_replaced_data(db, connection, location, now_ms)
             waiting = db.execute("SELECT count(*) FROM deliveries WHERE state = 'pending'").fetchone()[0]
-            filled = FilledSchema(copy_with(copy, pending=waiting), _dated(location.schema, now_ms), unread)
+            filled = FilledSchema(copy_with(copy, pending=waiting), _dated_name(location.schema, now_ms), unread)
         target = PostgresDatabase(connection)
         with target.atomic():
             if filled.replaced is not None:
                 connection.execute(f'ALTER SCHEMA "{location.schema}" RENAME TO "{filled.replaced}"'.encode())
-            schema.create(connection, location)
-            _fill(db, target, progress)
+            schema.create_or_update(connection, location)
+            _copy_all_in(db, target, progress)
         return filled
 
 
@@ -101,27 +109,31 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
     """
     target = resolve_path(target)
     refuse_target(target.with_name(f"{target.name}.none"), target, overwrite=overwrite)
-    with errors_named(location), closing(open_schema_to_read(location)) as source, made_beside(target, target) as fresh:
+    with (
+        converted_errors(location),
+        closing(open_schema_read_only(location)) as source,
+        temporary_backup(target, target) as fresh,
+    ):
         source.connection.execute("SET statement_timeout = 0")
         with closing(open_database(fresh)) as db:
             _copy_all_out(source, db, progress)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             db.execute("PRAGMA journal_mode = DELETE").fetchone()
-            found = checked(db.conn, target)
+            found = check_copy(db.conn, target)
         if not overwrite and os.path.lexists(target):
             raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
         try:
-            put_in_place(fresh, target)
+            replace_durably(fresh, target)
         except OSError as error:
             raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     return Copy(target.stat().st_size, *found)
 
 
 @contextmanager
-def _own_copy(source: Path, progress: Progress) -> Iterator[tuple[FileDatabase, Copy]]:
+def _temporary_copy(source: Path, progress: Progress) -> Iterator[tuple[FileDatabase, Copy]]:
     """Provide a checked copy of a state file, with the tables of this version."""
     with _temporary_file() as fresh:
-        copy = copy_of(source, fresh, lambda _, total: progress(0, max(1, total)), refuse_newer=True)
+        copy = copy_and_check(source, fresh, lambda _, total: progress(0, max(1, total)), refuse_newer=True)
         with closing(open_database(fresh)) as db:
             yield db, copy
 
@@ -139,7 +151,7 @@ def _is_used(connection: Connection, location: Location) -> bool:
     """Return whether the schema has sources or events, or tables that cannot be read. Raises StoreError."""
     if not schema.exists(connection, location):
         return False
-    schema.refuse_newer(schema.applied(connection), location)
+    schema.refuse_newer(schema.applied_steps(connection), location)
     try:
         row = connection.execute("SELECT EXISTS (SELECT 1 FROM sources) OR EXISTS (SELECT 1 FROM events)").fetchone()
     except psycopg.ProgrammingError:
@@ -147,48 +159,48 @@ def _is_used(connection: Connection, location: Location) -> bool:
     return row is None or bool(row[0])
 
 
-def _add_what_is_replaced(
-    db: FileDatabase, connection: Connection, location: Location, now_ms: int
-) -> StoreError | None:
+def _add_replaced_data(db: FileDatabase, connection: Connection, location: Location, now_ms: int) -> StoreError | None:
     """Add to a state file the essential data that only the schema has; return the error if the schema is unreadable."""
     try:
-        with errors_named(location):
-            schema.create(connection, location)
+        with converted_errors(location):
+            schema.create_or_update(connection, location)
             with (
                 _temporary_file() as fresh,
-                closing(open_schema_to_read(location)) as source,
+                closing(open_schema_read_only(location)) as source,
                 closing(open_database(fresh)) as replaced,
             ):
                 source.connection.execute("SET statement_timeout = 0")
                 _copy_all_out(source, replaced, lambda _done, _total: None)
                 with replaced.atomic():
-                    known = snapshot.gather(replaced, now_ms)
+                    known = snapshot.take_snapshot(replaced, now_ms)
     except StoreError as error:
         if error.reason not in {StoreReason.TABLES_CHANGED, StoreReason.CORRUPT}:
             raise
         return error
-    compare(db, known, now_ms)
+    add_missing_data(db, known, now_ms)
     return None
 
 
-def _dated(name: str, now_ms: int) -> str:
+def _dated_name(name: str, now_ms: int) -> str:
     """Return the name under which a replaced schema is kept, within PostgreSQL's limit of 63 characters. Pure."""
     when = iso_utc(now_ms)[:19].replace("-", "").replace(":", "").lower()
-    return f"{name[:_LONGEST_KEPT]}_replaced_{when}"
+    return f"{name[:_MAX_NAME_CHARACTERS]}_replaced_{when}"
 
 
-def _fill(db: FileDatabase, target: PostgresDatabase, progress: Progress) -> None:
+def _copy_all_in(db: FileDatabase, target: PostgresDatabase, progress: Progress) -> None:
     """Copy all tables of a state file into the schema, in the caller's transaction."""
     connection, tables = target.connection, _tables(db)
     for number, table in enumerate(tables):
         progress(number, len(tables))
         _copy_in(db, connection, table)
-    for table, column in _numbered(connection):
+    for table, column in _identity_columns(connection):
         target.execute(
             f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"
             f" HAVING max({column}) IS NOT NULL"
         )
-    target.execute("SELECT setval('events_sequence_seq', ?)", [max(1, position(db) + holders.SEQUENCE_LEAP)])
+    target.execute(
+        "SELECT setval('events_sequence_seq', ?)", [max(1, highest_sequence(db) + holders.SKIPPED_EVENT_NUMBERS)]
+    )
     progress(len(tables), len(tables))
 
 
@@ -199,15 +211,15 @@ def _copy_all_out(source: PostgresReadingDatabase, db: FileDatabase, progress: P
         for number, table in enumerate(tables):
             progress(number, len(tables))
             _copy_out(source, db, table)
-        _let_numbers_go_on(db, position(source))
+        _skip_event_numbers(db, highest_sequence(source))
     progress(len(tables), len(tables))
 
 
 def _tables(db: FileDatabase) -> list[str]:
     """Return the names of the tables to copy, in the order of copying: a table before the tables that refer to it."""
     rows = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
-    names = [name for (name,) in rows if not name.startswith("_") and name not in _OF_A_FILE]
-    return sorted(names, key=lambda name: (name not in _FIRST, name))
+    names = [name for (name,) in rows if not name.startswith("_") and name not in _NOT_COPIED]
+    return sorted(names, key=lambda name: (name not in _COPIED_FIRST, name))
 
 
 def _columns(db: FileDatabase, table: str) -> list[str]:
@@ -221,7 +233,7 @@ def _copy_in(db: FileDatabase, connection: Connection, table: str) -> None:
     with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         while batch := rows.fetchmany(_ROWS_AT_ONCE):
             for row in batch:
-                copy.write_row([sent_value(value) for value in row])
+                copy.write_row([to_postgres_value(value) for value in row])
 
 
 def _copy_out(source: PostgresDatabase, db: FileDatabase, table: str) -> None:
@@ -234,13 +246,13 @@ def _copy_out(source: PostgresDatabase, db: FileDatabase, table: str) -> None:
             db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", batch)
 
 
-def _let_numbers_go_on(db: FileDatabase, last: int) -> None:
-    values: list[Any] = [last + holders.SEQUENCE_LEAP]
+def _skip_event_numbers(db: FileDatabase, last: int) -> None:
+    values: list[Any] = [last + holders.SKIPPED_EVENT_NUMBERS]
     if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", values).rowcount == 0:
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", values)
 
 
-def _numbered(connection: Connection) -> list[tuple[Any, ...]]:
+def _identity_columns(connection: Connection) -> list[tuple[Any, ...]]:
     """Return (table, column) for each column that the server fills with consecutive numbers."""
     return connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"

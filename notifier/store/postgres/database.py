@@ -21,10 +21,10 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _TURN: Final = "notifier.turn"
 """The session setting that identifies the holder's turn. Like the lock, it ends with the session."""
 
-_AMONG: Final = re.compile(r"(?<!NOT )IN \(SELECT value FROM json_each\((\?|:\w+)\)\)")
-_LIST: Final = re.compile(r"json_each\((\?|:\w+)\)")
+_IN_JSON_LIST: Final = re.compile(r"(?<!NOT )IN \(SELECT value FROM json_each\((\?|:\w+)\)\)")
+_JSON_LIST: Final = re.compile(r"json_each\((\?|:\w+)\)")
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
-_NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 """Matches what PostgreSQL cannot store in a text: NUL, and halves of surrogate pairs."""
 _REPLACEMENT: Final = "\ufffd"
 
@@ -44,8 +44,8 @@ def translated(sql: str) -> str:
     sql = sql.replace("%", "%%")
     # With an array, PostgreSQL searches the index for each value. With IN and without statistics, as in a new table, it
     # would compare each row with each value.
-    sql = _AMONG.sub(r"= ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(\1 AS jsonb))))", sql)
-    sql = _LIST.sub(r"jsonb_array_elements_text(CAST(\1 AS jsonb)) AS _(value)", sql)
+    sql = _IN_JSON_LIST.sub(r"= ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(\1 AS jsonb))))", sql)
+    sql = _JSON_LIST.sub(r"jsonb_array_elements_text(CAST(\1 AS jsonb)) AS _(value)", sql)
     sql = _NAMED.sub(r"%(\1)s", sql).replace("?", "%s")
     # In SQLite, CROSS JOIN sets the order in which tables are read, and LIKE ignores case.
     return sql.replace("CROSS JOIN", "JOIN").replace(" LIKE ", " ILIKE ")
@@ -68,7 +68,7 @@ class PostgresDatabase:
         connection.adapters.register_loader("numeric", _WholeNumberLoader)
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether the connection is open, as far as is known without asking the server."""
         return not self.connection.closed
 
@@ -78,7 +78,7 @@ class PostgresDatabase:
         """Execute one statement. Raises psycopg.Error."""
         if parameters:
             text = translated(sql)
-            cursor = self.connection.execute(text, _sent(parameters, has_json="jsonb" in text))
+            cursor = self.connection.execute(text, _to_postgres_parameters(parameters, has_json="jsonb" in text))
         else:
             cursor = self.connection.execute(translated(sql).replace("%%", "%"))
         self._count(cursor)
@@ -89,7 +89,7 @@ class PostgresDatabase:
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
         cursor = self.connection.cursor()
-        cursor.executemany(translated(sql), [_sent(row, has_json=False) for row in rows])
+        cursor.executemany(translated(sql), [_to_postgres_parameters(row, has_json=False) for row in rows])
         self._count(cursor)
         return cursor
 
@@ -179,14 +179,16 @@ class _WholeNumberLoader(Loader):
         return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-def _sent(parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool) -> Sequence[Any] | Mapping[str, Any]:
+def _to_postgres_parameters(
+    parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool
+) -> Sequence[Any] | Mapping[str, Any]:
     """Convert the parameters of a statement to what PostgreSQL accepts; with `has_json`, texts may be JSON."""
     if isinstance(parameters, Mapping):
-        return {name: sent_value(value, has_json=has_json) for name, value in parameters.items()}
-    return [sent_value(value, has_json=has_json) for value in parameters]
+        return {name: to_postgres_value(value, has_json=has_json) for name, value in parameters.items()}
+    return [to_postgres_value(value, has_json=has_json) for value in parameters]
 
 
-def sent_value(value: Any, *, has_json: bool = False) -> Any:
+def to_postgres_value(value: Any, *, has_json: bool = False) -> Any:
     """Convert a parameter, or a value to be copied, to what PostgreSQL accepts; with `has_json`, a text may be JSON."""
     if isinstance(value, bool):
         return int(value)
@@ -194,15 +196,19 @@ def sent_value(value: Any, *, has_json: bool = False) -> Any:
         # This turns a member of a StrEnum into a plain text.
         text = str(value)
         if has_json and "\\u" in text:
-            return json.dumps(_storable(json.loads(text)), ensure_ascii=False)
+            return json.dumps(_without_unstorable(json.loads(text)), ensure_ascii=False)
         return text.replace("\x00", _REPLACEMENT) if "\x00" in text else text
     return value
 
 
-def _storable(value: Any) -> Any:
+def _without_unstorable(value: Any) -> Any:
     """Replace the characters that PostgreSQL cannot store in all texts of a JSON value."""
     if isinstance(value, str):
-        return _NO_TEXT.sub(_REPLACEMENT, value)
+        return _UNSTORABLE.sub(_REPLACEMENT, value)
     if isinstance(value, list):
-        return [_storable(item) for item in value]
-    return {_storable(name): _storable(item) for name, item in value.items()} if isinstance(value, dict) else value
+        return [_without_unstorable(item) for item in value]
+    return (
+        {_without_unstorable(name): _without_unstorable(item) for name, item in value.items()}
+        if isinstance(value, dict)
+        else value
+    )

@@ -11,11 +11,11 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres.database import ForeignSessionError
 from notifier.store.postgres.location import Location
 
-_CHANGED: Final = (
+_TABLES_CHANGED: Final = (
     StoreReason.TABLES_CHANGED,
     "%s: the tables are not as this program made them; undo that change, or restore a backup",
 )
-_WAITED: Final = (StoreReason.LOCKED, "another program locks its tables: end that program")
+_TABLES_LOCKED: Final = (StoreReason.LOCKED, "another program locks its tables: end that program")
 
 _BY_SQLSTATE: Final = {
     "25006": (StoreReason.READ_ONLY, "it takes no writes: it is a replica or set to read-only; connect to the primary"),
@@ -23,18 +23,18 @@ _BY_SQLSTATE: Final = {
     "53100": (StoreReason.DISK_FULL, "the server's disk is full: free some space there; nothing is lost"),
     "53300": (StoreReason.UNREACHABLE, "the server has no connection left (%s): raise its max_connections"),
     "57014": (StoreReason.BUSY, "a statement took too long: try again later"),
-    "40P01": _WAITED,
-    "55P03": _WAITED,
-    "23502": _CHANGED,
-    "23503": _CHANGED,
-    "23514": _CHANGED,
+    "40P01": _TABLES_LOCKED,
+    "55P03": _TABLES_LOCKED,
+    "23502": _TABLES_CHANGED,
+    "23503": _TABLES_CHANGED,
+    "23514": _TABLES_CHANGED,
     "3D000": (StoreReason.REFUSED, "there is no such database: create it, or correct [store] url"),
-    "3F000": _CHANGED,
-    "42703": _CHANGED,
-    "42804": _CHANGED,
-    "42883": _CHANGED,
-    "42P01": _CHANGED,
-    "42P10": _CHANGED,
+    "3F000": _TABLES_CHANGED,
+    "42703": _TABLES_CHANGED,
+    "42804": _TABLES_CHANGED,
+    "42883": _TABLES_CHANGED,
+    "42P01": _TABLES_CHANGED,
+    "42P10": _TABLES_CHANGED,
 }
 _REFUSED: Final = (StoreReason.REFUSED, "the server refuses this user (%s): correct user and password in [store] url")
 _BY_CLASS: Final = {
@@ -52,7 +52,7 @@ _SHARED: Final = (
 _LOST: Final = (StoreReason.UNREACHABLE, "it cannot be reached (%s)")
 _TLS: Final = (StoreReason.REFUSED, "there is no trusted encrypted connection (%s): check sslmode and sslrootcert")
 
-_IN_WORDS: Final = (
+_BY_MESSAGE: Final = (
     ("password authentication failed", _REFUSED),
     ("no password supplied", _REFUSED),
     ("no pg_hba.conf entry", _REFUSED),
@@ -77,7 +77,9 @@ def as_store_error(error: psycopg.Error, location: Location) -> StoreError | Non
         named = _BY_SQLSTATE.get(state) or _BY_CLASS.get(state[:2])
         said = f"{said}, SQLSTATE {state}"
     elif isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        named = next((named for words, named in _IN_WORDS if f"FATAL:  {words}" in said or f" {words}" in said), _LOST)
+        named = next(
+            (named for words, named in _BY_MESSAGE if f"FATAL:  {words}" in said or f" {words}" in said), _LOST
+        )
     else:
         named = None
     if named is None:
@@ -87,7 +89,7 @@ def as_store_error(error: psycopg.Error, location: Location) -> StoreError | Non
 
 
 @contextmanager
-def errors_named(location: Location) -> Iterator[None]:
+def converted_errors(location: Location) -> Iterator[None]:
     """Convert errors of PostgreSQL about this schema to StoreError."""
     try:
         yield

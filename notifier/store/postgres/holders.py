@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 LOCK_SPACE: Final = 0x4B504146
 """The first of the two numbers that identify an advisory lock. All locks of this program have this first number."""
 
-SEQUENCE_LEAP: Final = 1_000_000
+SKIPPED_EVENT_NUMBERS: Final = 1_000_000
 """By how much the next event's number is raised if the previous holder was not stopped in an orderly way. With
 asynchronous replication, receivers may have events with numbers that the promoted replica does not know.
 """
 
-_KEPT: Final = 100
+_HOLDERS_KEPT: Final = 100
 
 
 class Holder(Struct, frozen=True):
@@ -65,7 +65,7 @@ def try_lock(connection: Connection, location: Location) -> bool:
     return row is not None and bool(row[0])
 
 
-def timeline(connection: Connection) -> str | None:
+def server_timeline(connection: Connection) -> str | None:
     """Return the server's timeline, which changes when a replica is promoted or a backup is restored.
 
     None if the server does not tell. Raises psycopg.Error.
@@ -106,7 +106,7 @@ def check_session(connection: Connection, other: Connection, location: Location)
         )
 
 
-def latest(db: Database) -> Holder | None:
+def latest_holder(db: Database) -> Holder | None:
     """Return the latest holder; None if there was none yet."""
     row = db.execute(
         "SELECT epoch, name, since, until, sources, destinations FROM holders ORDER BY epoch DESC LIMIT 1"
@@ -117,33 +117,33 @@ def latest(db: Database) -> Holder | None:
     return Holder(epoch, name, since, until, frozenset(orjson.loads(sources)), frozenset(orjson.loads(destinations)))
 
 
-def begin(db: Database, now_ms: int) -> int:
+def begin_turn(db: Database, now_ms: int) -> int:
     """Store that this process holds the store now; return its epoch.
 
     If the previous holder's turn had no orderly end, the next event's number is raised by SEQUENCE_LEAP.
     """
-    before = latest(db)
+    before = latest_holder(db)
     if before is not None and before.until_ms is None:
         skip_event_numbers(db)
     row = db.execute(
         "INSERT INTO holders (name, version, since) VALUES (?, ?, ?) RETURNING epoch",
         [own_name(), __version__, now_ms],
     ).fetchone()
-    db.execute("DELETE FROM holders WHERE epoch <= ?", [int(row[0]) - _KEPT])
+    db.execute("DELETE FROM holders WHERE epoch <= ?", [int(row[0]) - _HOLDERS_KEPT])
     return int(row[0])
 
 
 def skip_event_numbers(db: Database) -> None:
     """Raise the number of the next event by SEQUENCE_LEAP."""
-    db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SEQUENCE_LEAP])
+    db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SKIPPED_EVENT_NUMBERS])
 
 
-def describe(db: Database, epoch: int, sources: Collection[str], destinations: Collection[str]) -> None:
+def store_configured_names(db: Database, epoch: int, sources: Collection[str], destinations: Collection[str]) -> None:
     """Store which sources and destinations the holder has configured."""
     names = [orjson.dumps(sorted(names)).decode() for names in (sources, destinations)]
     db.execute("UPDATE holders SET sources = ?, destinations = ? WHERE epoch = ?", [*names, epoch])
 
 
-def end(db: Database, epoch: int, now_ms: int) -> None:
+def end_turn(db: Database, epoch: int, now_ms: int) -> None:
     """Store that the holder has ended its turn in an orderly way."""
     db.execute("UPDATE holders SET until = ? WHERE epoch = ?", [now_ms, epoch])

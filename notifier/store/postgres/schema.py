@@ -39,12 +39,12 @@ def exists(connection: Connection, location: Location) -> bool:
     return bool(ours)
 
 
-def create(connection: Connection, location: Location) -> None:
+def create_or_update(connection: Connection, location: Location) -> None:
     """Create the schema if it does not exist, and apply the steps that it lacks. Raises StoreError, psycopg.Error."""
-    taken = applied(connection) if exists(connection, location) else []
-    refuse_newer(taken, location)
+    applied = applied_steps(connection) if exists(connection, location) else []
+    refuse_newer(applied, location)
     with connection.transaction():
-        if not taken:
+        if not applied:
             # If this user may not create schemas, an administrator may have created an empty one.
             row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [location.schema]).fetchone()
             if row is None:
@@ -54,20 +54,20 @@ def create(connection: Connection, location: Location) -> None:
                 prepare=False,
             )
         for step in steps():
-            if step not in taken:
+            if step not in applied:
                 text = (_STEPS / f"{step}.sql").read_text(encoding="utf-8")
                 connection.execute(text.encode(), prepare=False)
                 connection.execute(f"INSERT INTO {_TABLE} (name) VALUES (%s)", [step])
 
 
-def applied(connection: Connection) -> list[str]:
+def applied_steps(connection: Connection) -> list[str]:
     """Return the names of the steps that were applied to the schema. Raises psycopg.Error."""
     return [name for (name,) in connection.execute(f"SELECT name FROM {_TABLE} ORDER BY name").fetchall()]
 
 
-def refuse_newer(taken: list[str], location: Location) -> None:
+def refuse_newer(applied: list[str], location: Location) -> None:
     """Raise StoreError for a schema that a newer version has changed."""
-    if unknown := sorted(set(taken) - set(steps())):
+    if unknown := sorted(set(applied) - set(steps())):
         raise StoreError(
             StoreReason.NEWER_VERSION,
             f"{location}: it was changed by a newer version of notifier (it knows {', '.join(unknown)}): install that"
@@ -75,9 +75,9 @@ def refuse_newer(taken: list[str], location: Location) -> None:
         )
 
 
-def refuse_older(taken: list[str], location: Location) -> None:
+def refuse_older(applied: list[str], location: Location) -> None:
     """Raise StoreError for a schema of an older version, which a read-only connection cannot bring up to date."""
-    if missing := [step for step in steps() if step not in taken]:
+    if missing := [step for step in steps() if step not in applied]:
         raise StoreError(
             StoreReason.OLDER_VERSION,
             f"{location}: it was made by an older version of notifier (it lacks {', '.join(missing)}): start `notifier"

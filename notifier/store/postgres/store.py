@@ -12,7 +12,7 @@ import psycopg
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres import holders, schema
-from notifier.store.postgres.connection import connect, connect_to_read, refuse_replica
+from notifier.store.postgres.connection import connect, connect_read_only, refuse_replica
 from notifier.store.postgres.database import (
     Connection,
     ForeignSessionError,
@@ -20,7 +20,7 @@ from notifier.store.postgres.database import (
     PostgresReadingDatabase,
     mark_turn,
 )
-from notifier.store.postgres.errors import errors_named
+from notifier.store.postgres.errors import converted_errors
 from notifier.store.postgres.holders import Holder
 from notifier.store.postgres.location import Location
 from notifier.store.postgres.server_clock import AGREES_MS, difference_sentence, server_clock_ahead_ms
@@ -28,7 +28,7 @@ from notifier.store.store import Store
 
 _log = logging.getLogger(__name__)
 
-RETURN_SECONDS: Final = 60.0
+RECONNECT_WITHIN_SECONDS: Final = 60.0
 """Seconds after the loss of the connection within which the holder may reconnect and go on; later, it stands by."""
 
 RETRY_SECONDS: Final = 1.0
@@ -47,10 +47,10 @@ class PostgresStore(Store):
         self._db: PostgresDatabase | None = None
         self._epoch: int | None = None
         self._timeline: str | None = None
-        self._before: Holder | None = None
+        self._previous_holder: Holder | None = None
         self._lost_at: float | None = None
         self._next_try_at = 0.0
-        self._problem: StoreError | None = None
+        self._reconnect_error: StoreError | None = None
         self._clock_differs = False
 
     async def try_open(self) -> Holder | None:
@@ -58,15 +58,15 @@ class PostgresStore(Store):
 
         A standby calls this repeatedly. Raises StoreError if the server cannot be used now.
         """
-        return await self._on_thread(self._try_open)
+        return await self._run_on_thread(self._try_open)
 
-    async def describe(self, sources: Collection[str], destinations: Collection[str]) -> None:
+    async def store_configured_names(self, sources: Collection[str], destinations: Collection[str]) -> None:
         """Store which sources and destinations this process has configured.
 
         A warning names those that the last process that held the store had and this one lacks.
         Raises StoreError.
         """
-        before = self._before
+        before = self._previous_holder
         if before is not None and (missing := sorted(before.sources - {*sources})):
             _log.warning(
                 "the last holder watched sources that this configuration lacks: their changes are no longer detected",
@@ -78,19 +78,19 @@ class PostgresStore(Store):
                 extra={"holder": before.name, "destination": ", ".join(missing)},
             )
         if self._epoch is not None:
-            await self.run(holders.describe, self._epoch, sources, destinations)
+            await self.run(holders.store_configured_names, self._epoch, sources, destinations)
 
-    async def check_place(self) -> None:
+    async def check_access(self) -> None:
         """Ask the server for its time; after a lost connection, try to reconnect. Raises StoreError."""
-        await self._on_thread(self._check_place)
+        await self._run_on_thread(self._check_access)
 
     def open_reader(self) -> PostgresReadingDatabase:
         """Open another connection, which cannot write."""
-        return connect_to_read(self.location)
+        return connect_read_only(self.location)
 
-    def errors_named(self) -> AbstractContextManager[None]:
+    def converted_errors(self) -> AbstractContextManager[None]:
         """Convert errors of PostgreSQL to StoreError."""
-        return errors_named(self.location)
+        return converted_errors(self.location)
 
     def _open(self) -> None:
         holder = self._try_open()
@@ -100,53 +100,53 @@ class PostgresStore(Store):
     def _try_open(self) -> Holder | None:
         if self._db is not None:
             return None
-        with errors_named(self.location):
+        with converted_errors(self.location):
             try:
                 if self._candidate is None:
                     self._candidate = connect(self.location)
                     self._compare_clocks(PostgresDatabase(self._candidate))
-                return self._hold_or_tell(self._candidate)
+                return self._take_or_return_holder(self._candidate)
             except (psycopg.Error, StoreError):
-                self._forget_candidate()
+                self._close_candidate()
                 raise
 
-    def _hold_or_tell(self, connection: Connection) -> Holder | None:
+    def _take_or_return_holder(self, connection: Connection) -> Holder | None:
         if not holders.try_lock(connection, self.location):
-            return self._present_holder(connection)
+            return self._current_holder(connection)
         refuse_replica(connection, self.location)
         with contextlib.closing(connect(self.location)) as other:
             holders.check_session(connection, other, self.location)
-        schema.create(connection, self.location)
+        schema.create_or_update(connection, self.location)
         db = PostgresDatabase(connection)
-        self._timeline = holders.timeline(connection)
+        self._timeline = holders.server_timeline(connection)
         with db.atomic():
-            self._before = holders.latest(db)
-            self._epoch = holders.begin(db, self._now_ms())
-        self._candidate, self._db = None, self._in_turn(connection)
+            self._previous_holder = holders.latest_holder(db)
+            self._epoch = holders.begin_turn(db, self._now_ms())
+        self._candidate, self._db = None, self._database_in_turn(connection)
         return None
 
-    def _present_holder(self, connection: Connection) -> Holder:
+    def _current_holder(self, connection: Connection) -> Holder:
         unknown = Holder(0, "another process", self._now_ms(), None)
         if not schema.exists(connection, self.location):
             # The other process has the lock, and is creating the tables.
             return unknown
-        schema.refuse_newer(schema.applied(connection), self.location)
-        return holders.latest(PostgresDatabase(connection)) or unknown
+        schema.refuse_newer(schema.applied_steps(connection), self.location)
+        return holders.latest_holder(PostgresDatabase(connection)) or unknown
 
-    def _forget_candidate(self) -> None:
+    def _close_candidate(self) -> None:
         candidate, self._candidate = self._candidate, None
         if candidate is not None:
             candidate.close()
 
-    def _opened(self) -> PostgresDatabase:
+    def _usable_connection(self) -> PostgresDatabase:
         if self._db is None:
             raise RuntimeError("the store is not open")
-        if not self._db.usable:
-            self._come_back()
+        if not self._db.is_usable:
+            self._reconnect()
         return self._db
 
-    def _check_place(self) -> None:
-        with self._errors_noted() as db:
+    def _check_access(self) -> None:
+        with self._use_connection() as db:
             self._compare_clocks(db)
 
     def _compare_clocks(self, db: Database) -> None:
@@ -163,7 +163,7 @@ class PostgresStore(Store):
             _log.info("the clock of this machine agrees with that of the database's server again")
             self._clock_differs = False
 
-    def _come_back(self) -> None:
+    def _reconnect(self) -> None:
         """Reconnect after the connection was lost, and remain the holder unless another process is the holder by now.
 
         Raises StoreError: HELD_ELSEWHERE if there is another holder or RETURN_SECONDS have passed, otherwise the error
@@ -173,34 +173,34 @@ class PostgresStore(Store):
         if self._lost_at is None:
             self._lost_at = now
             _log.warning("the connection to the database is lost", extra={"database": str(self.location)})
-        if now < self._next_try_at and self._problem is not None:
-            raise self._problem
+        if now < self._next_try_at and self._reconnect_error is not None:
+            raise self._reconnect_error
         try:
-            with errors_named(self.location):
-                self._return_to_turn()
+            with converted_errors(self.location):
+                self._resume_turn()
         except StoreError as error:
             self._next_try_at = time.monotonic() + RETRY_SECONDS
-            self._problem = error
-            if error.reason is StoreReason.HELD_ELSEWHERE or now - self._lost_at < RETURN_SECONDS:
+            self._reconnect_error = error
+            if error.reason is StoreReason.HELD_ELSEWHERE or now - self._lost_at < RECONNECT_WITHIN_SECONDS:
                 raise
             raise StoreError(
                 StoreReason.HELD_ELSEWHERE,
-                f"{error.message}; this has lasted for {RETURN_SECONDS:.0f} s, so this process stands by",
+                f"{error.message}; this has lasted for {RECONNECT_WITHIN_SECONDS:.0f} s, so this process stands by",
             ) from error
         _log.warning(
             "the database is reached again, and no other process has used it meanwhile",
             extra={"database": str(self.location), "seconds": round(now - self._lost_at, 1)},
         )
-        self._lost_at = self._problem = None
+        self._lost_at = self._reconnect_error = None
 
-    def _return_to_turn(self) -> None:
+    def _resume_turn(self) -> None:
         with contextlib.ExitStack() as on_failure:
             connection = connect(self.location)
             on_failure.callback(connection.close)
             refuse_replica(connection, self.location)
             is_free = holders.try_lock(connection, self.location)
             db = PostgresDatabase(connection)
-            latest = holders.latest(db)
+            latest = holders.latest_holder(db)
             if latest is None or latest.epoch != self._epoch:
                 raise held_elsewhere(self.location, latest)
             if not is_free:
@@ -209,7 +209,7 @@ class PostgresStore(Store):
                     f"{self.location}: the server has not noticed yet that the earlier connection of this process is"
                     " lost; it will in some seconds",
                 )
-            if holders.timeline(connection) != self._timeline:
+            if holders.server_timeline(connection) != self._timeline:
                 # This server may lack the last writes, so this process starts again from what is there, and raises the
                 # event numbers.
                 raise StoreError(
@@ -217,35 +217,35 @@ class PostgresStore(Store):
                     f"{self.location}: a replica was promoted, or a backup restored, so the last moments may be"
                     " missing: this process begins again with what is there",
                 )
-            fresh = self._in_turn(connection)
+            fresh = self._database_in_turn(connection)
             on_failure.pop_all()
         if self._db is not None:
             self._db.close()
         self._db = fresh
 
-    def _in_turn(self, connection: Connection) -> PostgresDatabase:
+    def _database_in_turn(self, connection: Connection) -> PostgresDatabase:
         turn = str(self._epoch)
         mark_turn(connection, turn)
         return PostgresDatabase(connection, turn)
 
-    def _note_end(self, error: StoreError) -> None:
+    def _note_if_fatal(self, error: StoreError) -> None:
         is_over = error.reason is StoreReason.HELD_ELSEWHERE or isinstance(error.__cause__, ForeignSessionError)
-        if is_over and self.end is None:
-            self.end = error
+        if is_over and self.fatal_error is None:
+            self.fatal_error = error
 
     def _close(self) -> None:
         self._thread.submit(self._close_connection).result()
         self._thread.shutdown()
 
     def _close_connection(self) -> None:
-        self._forget_candidate()
+        self._close_candidate()
         db, self._db = self._db, None
         if db is None:
             return
-        if self.end is None and db.usable and self._epoch is not None:
+        if self.fatal_error is None and db.is_usable and self._epoch is not None:
             try:
                 with db.atomic():
-                    holders.end(db, self._epoch, self._now_ms())
+                    holders.end_turn(db, self._epoch, self._now_ms())
             except psycopg.Error as error:
                 _log.debug("the end of the turn could not be stored", extra={"detail": str(error)})
         db.close()

@@ -87,7 +87,7 @@ class DeadDelivery(Struct, frozen=True):
     event: EventLine
 
 
-def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCounts:
+def read_counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCounts:
     """Return the counts up to now; days begin as in `zone` or, if it is None, as in this machine's time zone."""
     begins = _days(now_ms, zone)
     latencies = _latencies(db, now_ms)
@@ -99,13 +99,13 @@ def counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCo
     )
 
 
-def latest(db: Database, limit: int) -> list[LatestEvent]:
+def latest_events(db: Database, limit: int) -> list[LatestEvent]:
     """Return the latest events, newest first."""
     rows = db.execute(f"{SELECT_LINE} ORDER BY sequence DESC LIMIT ?", [limit]).fetchall()
-    return [LatestEvent(line, _deliveries(db, line.sequence)) for line in map(line_of, rows)]
+    return [LatestEvent(line, _deliveries(db, line.sequence)) for line in map(to_event_line, rows)]
 
 
-def dead(db: Database, destinations: Collection[str], limit: int) -> list[DeadDelivery]:
+def dead_deliveries(db: Database, destinations: Collection[str], limit: int) -> list[DeadDelivery]:
     """Return the latest given-up deliveries, up to `limit` for each destination, newest first."""
     # One short query finds the few destinations that have such deliveries; only these are queried one by one.
     unfinished = set(unfinished_destinations(db))
@@ -189,7 +189,7 @@ SELECT_LINE: Final = (
 """The beginning of a query whose rows `line_of` converts."""
 
 
-def line_of(row: tuple[Any, ...]) -> EventLine:
+def to_event_line(row: tuple[Any, ...]) -> EventLine:
     """Convert a row of a `SELECT_LINE` query to an EventLine."""
     sequence, id_, type_, source, subject, at_ms, person, user_id, training, training_id, completed_on, summary = row
     return EventLine(
@@ -207,7 +207,7 @@ def line_of(row: tuple[Any, ...]) -> EventLine:
 
 
 def _event(db: Database, sequence: int) -> EventLine:
-    return line_of(db.execute(f"{SELECT_LINE} WHERE sequence = ?", [sequence]).fetchone())
+    return to_event_line(db.execute(f"{SELECT_LINE} WHERE sequence = ?", [sequence]).fetchone())
 
 
 def _deliveries(db: Database, sequence: int) -> Counter[DeliveryState]:

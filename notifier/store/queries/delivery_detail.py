@@ -10,7 +10,7 @@ from msgspec import Struct
 from notifier.events import Event
 from notifier.store.database import Database
 from notifier.store.queries import history
-from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
+from notifier.store.queries.dashboard import SELECT_LINE, EventLine, to_event_line
 from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.record_history import PastAttempt, can_be_stored
 from notifier.store.tables import request_log
@@ -71,11 +71,11 @@ def deliveries_of(db: Database, event_id: str) -> EventDeliveries | None:
     row = db.execute(f"{SELECT_LINE} WHERE id = ?", [event_id]).fetchone()
     if row is None:
         return None
-    line = line_of(row)
+    line = to_event_line(row)
     return EventDeliveries(line, tuple(history.deliveries_of(db, [line.sequence])))
 
 
-def find(db: Database, event_id: str, destination: str) -> StoredDelivery | None:
+def find_delivery(db: Database, event_id: str, destination: str) -> StoredDelivery | None:
     """Return the delivery of an event to a destination; None if there is none."""
     found = deliveries_of(db, event_id)
     chosen = [it for it in found.deliveries if it.destination == destination] if found is not None else []

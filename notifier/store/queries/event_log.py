@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from notifier.store.database import NUMBERS, Database
 from notifier.store.queries import search
-from notifier.store.queries.dashboard import SELECT_LINE, EventLine, line_of
+from notifier.store.queries.dashboard import SELECT_LINE, EventLine, to_event_line
 from notifier.store.queries.orphans import unfinished_destinations
 from notifier.store.queries.record_history import can_be_stored
 from notifier.store.tables import records_by_person
 from notifier.store.tables.outbox import DeliveryState
 
-LOOK: Final = 5_000
+EXAMINED_AT_ONCE: Final = 5_000
 """The most events that one call examines, so that it ends soon, whatever the filter."""
 
 _HIGHEST: Final = 2**63 - 1
@@ -71,14 +71,16 @@ class EventLogPage(Struct, frozen=True):
     searched_ms: int | None = None
 
 
-class _Look(Struct, frozen=True):
+class _Candidates(Struct, frozen=True):
     """The events to examine: if `numbers` is None, all with a higher number than `floor`, else these `numbers`."""
 
     floor: int
     numbers: Sequence[int] | None = None
 
 
-def page(db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = LOOK) -> EventLogPage:
+def read_page(
+    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = EXAMINED_AT_ONCE
+) -> EventLogPage:
     """Return the newest events that match the filter, up to `limit`, with numbers below `before` (None: any number)."""
     numbers, following = numbers_before(db, chosen, before, limit, look=look)
     events = _events(db, numbers, chosen.destination)
@@ -90,7 +92,7 @@ def page(db: Database, chosen: EventLogFilter, before: int | None, limit: int, *
 
 
 def numbers_before(
-    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = LOOK
+    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = EXAMINED_AT_ONCE
 ) -> tuple[list[int], int | None]:
     """Return the numbers of a page's events, newest first, and the `before` of the next page (None: no more).
 
@@ -99,12 +101,12 @@ def numbers_before(
     if not (can_be_stored(chosen.person) and can_be_stored(chosen.training)):
         return [], None
     top, bottom = _bounds(db, chosen, before)
-    people = _people(db, chosen.person[:_LONGEST].strip())
-    trainings = _trainings(db, chosen.training[:_LONGEST].strip())
+    people = _matching_people(db, chosen.person[:_LONGEST].strip())
+    trainings = _matching_trainings(db, chosen.training[:_LONGEST].strip())
     if top <= bottom + 1:
         return [], None
-    area = _look(db, chosen, people, top, bottom, look)
-    terms, values = _terms(chosen, people, trainings)
+    area = _choose_candidates(db, chosen, people, top, bottom, look)
+    terms, values = _conditions(chosen, people, trainings)
     among = "events e"
     if area.numbers is not None:
         # The few numbers come first, because their range may contain all events.
@@ -142,9 +144,9 @@ def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[i
     return top, bottom
 
 
-def _look(
+def _choose_candidates(
     db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, look: int
-) -> _Look:
+) -> _Candidates:
     """Choose about `look` events to examine, with the most selective index."""
     if people is not None and (keys := _keys_of(db, people)) is not None:
         return _numbered(
@@ -162,15 +164,15 @@ def _look(
         "SELECT sequence FROM events WHERE sequence < ? AND sequence > ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
         [top, bottom, look],
     ).fetchone()
-    return _Look(bottom if floor is None else floor[0])
+    return _Candidates(bottom if floor is None else floor[0])
 
 
-def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Look:
+def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Candidates:
     """Return the first `look` numbers of the descending `rows`. The floor is the next number, or else `bottom`."""
-    return _Look(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
+    return _Candidates(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
 
 
-def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, look: int) -> _Look:
+def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, look: int) -> _Candidates:
     """Choose events to examine among those with a delivery in the filter's state, which must be pending or dead."""
     names = [chosen.destination] if chosen.destination else unfinished_destinations(db)
     share = max(1, look // max(1, len(names)))
@@ -187,17 +189,17 @@ def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, loo
         for name in names
     ]
     numbers = {number for part in parts for number in part.numbers or ()}
-    return _Look(max((part.floor for part in parts), default=bottom), sorted(numbers, reverse=True))
+    return _Candidates(max((part.floor for part in parts), default=bottom), sorted(numbers, reverse=True))
 
 
-def _people(db: Database, text: str) -> list[str] | None:
+def _matching_people(db: Database, text: str) -> list[str] | None:
     """Return the people whom a search text matches, each as "source id"; None if the text is empty."""
     if not text:
         return None
     return [*(f"{it.source} {it.id}" for it in search.find_people(db, text)), *_at_each_source(db, text)]
 
 
-def _trainings(db: Database, text: str) -> list[str] | None:
+def _matching_trainings(db: Database, text: str) -> list[str] | None:
     """Return the trainings that a search text matches, each as "source id"; None if the text is empty."""
     if not text:
         return None
@@ -223,7 +225,7 @@ def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
     return [key for (key,) in rows]
 
 
-def _terms(
+def _conditions(
     chosen: EventLogFilter, people: Collection[str] | None, trainings: Collection[str] | None
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the SQL conditions that an event `e` must meet, and the parameters in them by name."""
@@ -269,7 +271,7 @@ def _events(db: Database, numbers: Sequence[int], destination: str) -> tuple[Log
     ).fetchall():
         counts[number][DeliveryState(state)] = count
         named[number].append((first, DeliveryState(state)))
-    return tuple(_logged(line, counts[line.sequence], named[line.sequence]) for line in map(line_of, rows))
+    return tuple(_logged(line, counts[line.sequence], named[line.sequence]) for line in map(to_event_line, rows))
 
 
 def _logged(line: EventLine, counts: Counter[DeliveryState], named: Sequence[tuple[str, DeliveryState]]) -> LoggedEvent:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from notifier.events import Event
 from notifier.store.database import Database, EngineSql
 
-LOOK: Final = 2000
+EXAMINED_AT_ONCE: Final = 2000
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
 
 
@@ -38,7 +38,7 @@ _POSITION: Final = EngineSql(
 )
 
 
-def position(db: Database) -> int:
+def highest_sequence(db: Database) -> int:
     """Return the highest number that any event of this store has had, deleted ones included; 0 if there was none."""
     row = db.execute(_POSITION.on(db)).fetchone()
     return row[0] if row else 0
@@ -49,7 +49,7 @@ def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_b
 
     The page ends after `limit` events, or after the event whose data makes it reach `most_bytes`.
     """
-    looked_at, last = _end_of_look(db, after)
+    looked_at, last = _events_to_examine(db, after)
     rows = db.execute(
         "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
         " WHERE sequence > :after AND sequence <= :last"
@@ -64,8 +64,8 @@ def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_b
         events.append(Event(number, id_, type_, source, subject, at, data.encode()))
         size += len(data)
         if len(events) == limit or size >= most_bytes:
-            return EventPage(tuple(events), number, ended=number == last and looked_at < LOOK)
-    return EventPage(tuple(events), last, ended=looked_at < LOOK)
+            return EventPage(tuple(events), number, ended=number == last and looked_at < EXAMINED_AT_ONCE)
+    return EventPage(tuple(events), last, ended=looked_at < EXAMINED_AT_ONCE)
 
 
 def known_source_names(db: Database) -> frozenset[str]:
@@ -73,11 +73,11 @@ def known_source_names(db: Database) -> frozenset[str]:
     return frozenset(name for (name,) in db.execute("SELECT name FROM sources"))
 
 
-def _end_of_look(db: Database, after: int) -> tuple[int, int]:
+def _events_to_examine(db: Database, after: int) -> tuple[int, int]:
     """Return the number of events to examine, at most LOOK, and the sequence number of the last one (else `after`)."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
-        f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, LOOK]
+        f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, EXAMINED_AT_ONCE]
     ).fetchone()
     return found, last
 

@@ -14,7 +14,7 @@ from notifier.events import Event
 from notifier.store.database import NUMBERS, Database
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.slots import WAITS_UNTIL
+from notifier.store.tables.slots import WAIT_END
 
 
 def events_after(db: Database, sequence: int, limit: int) -> list[Event]:
@@ -118,7 +118,7 @@ def newest_attempt(db: Database) -> int:
     return number
 
 
-def tried_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
+def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
     """Return the requested deliveries, as they are now, that were tried in the next `limit` attempts.
 
     These are the attempts after number `attempt`. The second value is the number after which to continue.
@@ -148,8 +148,8 @@ _SELECT = (
     " d.status, d.detail, d.last_attempt_at,"
     # While a destination fails, all of its deliveries wait until the destination is tried again.
     f" CASE WHEN d.state = '{DeliveryState.PENDING}' AND {_IS_ENABLED}"
-    f" THEN max(d.next_attempt_at, coalesce(t.retry_at, 0), coalesce({WAITS_UNTIL}, 0)) END,"
-    f" CASE WHEN {_IS_ENABLED} THEN {WAITS_UNTIL} END"
+    f" THEN max(d.next_attempt_at, coalesce(t.retry_at, 0), coalesce({WAIT_END}, 0)) END,"
+    f" CASE WHEN {_IS_ENABLED} THEN {WAIT_END} END"
     " FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
 )
 

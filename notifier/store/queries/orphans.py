@@ -35,7 +35,7 @@ def unfinished_destinations(db: Database) -> list[str]:
     return [name for (name,) in db.execute(_NAMES).fetchall()]
 
 
-def move(db: Database, old: str, new: str, now_ms: int) -> int:
+def move_waiting(db: Database, old: str, new: str, now_ms: int) -> int:
     """Move the waiting deliveries of one destination to another, under the same ids; return their number.
 
     Events that already wait for the other destination, or were delivered there, are not sent there again. Given-up

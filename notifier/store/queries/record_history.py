@@ -16,7 +16,7 @@ from notifier.store.queries import history
 from notifier.store.queries.history import PastDelivery
 from notifier.store.subscriptions import NOTHING_KNOWN, KnownFacts, facts_of_data
 from notifier.store.tables import left_out, second_looks
-from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.left_out import UnreadableRecord
 from notifier.store.tables.second_looks import SecondLook
 from notifier.store.tables.settlements import LONGEST_RUN
 
@@ -94,7 +94,7 @@ class RecordHistory(Struct, frozen=True):
     out_of_view: bool
     look: SecondLook | None
     events: tuple[EventHistory, ...]
-    unreadable: LeftOut | None = None
+    unreadable: UnreadableRecord | None = None
 
     @property
     def revisions_without_event(self) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ def record_histories(db: Database, key: str) -> list[RecordHistory]:
         unreadable = left_out.of_record(db, key)
         return [
             replace(
-                _life(row, second_looks.of_record(db, row[0], key), _events(db, key, source=row[0])),
+                _to_history(row, second_looks.of_record(db, row[0], key), _events(db, key, source=row[0])),
                 unreadable=unreadable.get(row[0]),
             )
             for row in rows
@@ -151,7 +151,7 @@ def can_be_stored(key: str) -> bool:
     return True
 
 
-def _life(row: tuple[Any, ...], look: SecondLook | None, events: tuple[EventHistory, ...]) -> RecordHistory:
+def _to_history(row: tuple[Any, ...], look: SecondLook | None, events: tuple[EventHistory, ...]) -> RecordHistory:
     source, key, user, name, training, title, completed, recorded, seen, net, reason, revision, removed, *withheld = row
     held, held_field, out_of_view = withheld
     return RecordHistory(

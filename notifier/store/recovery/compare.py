@@ -29,13 +29,13 @@ import orjson
 from msgspec import Struct
 
 from notifier.store.database import Database
-from notifier.store.queries.feed import position
+from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
 
-SEQUENCE_LEAP: Final = 1_000_000
+SKIPPED_EVENT_NUMBERS: Final = 1_000_000
 """How far the next event's number is above the highest known one, because higher numbers may have been used."""
 
-_OF_THE_RECORDS: Final = frozenset(
+_RECORD_COLUMNS: Final = frozenset(
     {
         "records",
         "swept_at",
@@ -63,7 +63,7 @@ _OF_THE_RECORDS: Final = frozenset(
 """Columns of a source that describe the records in the same file. If a new file gets a source without its records,
 these columns have their default values."""
 
-_ORPHANS: Final = (
+_ORPHANED_ROWS: Final = (
     "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
     (
         "attempt_runs WHERE NOT EXISTS (SELECT 1 FROM deliveries"
@@ -103,39 +103,40 @@ class Loss(Struct, frozen=True):
 class Rebuild(Struct, frozen=True):
     """A file made from the readable parts of a damaged one: what was wrong with the damaged file, and what was lost.
 
-    `aside` is the name under which the damaged file is kept, None if there was no file.
+    `kept_as` is the name under which the damaged file is kept, None if there was no file.
     """
 
     problem: str
     loss: Loss
-    aside: str | None
+    kept_as: str | None
 
 
 class Missing(Struct, frozen=True):
     """What the essentials have and a state file lacks.
 
-    `unknown_sources` are those without a first contact in the file, `earlier` those whose last success in it is earlier
-    than in the essentials. `numbers` is by how much its last event number is lower, `undelivered` how many undelivered
-    events it lacks. `since_ms` is the latest success of any source in the file (Unix ms), None if there is none.
+    `unknown_sources` have no first contact in the file. `outdated_sources` have an earlier last success in the file
+    than in the essentials. `number_gap` is the last event number in the essentials minus that in the file (0 if
+    negative). `undelivered` counts the undelivered events that the file lacks. `since_ms` is the latest success of any
+    source in the file (Unix ms), None if there is none.
     """
 
     unknown_sources: tuple[str, ...]
-    earlier: tuple[str, ...]
-    numbers: int
+    outdated_sources: tuple[str, ...]
+    number_gap: int
     undelivered: int
     since_ms: int | None
 
     def __bool__(self) -> bool:
         """Return whether anything is missing."""
-        return bool(self.unknown_sources or self.earlier or self.numbers or self.undelivered)
+        return bool(self.unknown_sources or self.outdated_sources or self.number_gap or self.undelivered)
 
     def __str__(self) -> str:
         """Return what is missing as text."""
         said = [f"source {name} was unknown" for name in self.unknown_sources]
-        said += [f"source {name} was last read more recently than the file says" for name in self.earlier]
+        said += [f"source {name} was last read more recently than the file says" for name in self.outdated_sources]
         if self.undelivered:
             said.append(f"{self.undelivered} undelivered events were missing")
-        if self.numbers:
+        if self.number_gap:
             said.append("events with higher numbers had been created")
         return ", ".join(said)
 
@@ -156,7 +157,7 @@ class Comparison(Struct, frozen=True):
     kind: RebuildKind = RebuildKind.REBUILT
 
 
-def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
+def add_missing_data(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
     """Add what a file lacks compared with the essentials (`known`), in one transaction; return what was missing.
 
     `rebuild` is given if the file was made from the readable parts of another one. The result is None if nothing was
@@ -164,10 +165,10 @@ def compare(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None 
     """
     if rebuild is None and has_stamp(db, known.stamp):
         return None
-    missing = missing_in(db, known)
+    missing = find_missing(db, known)
     with db.atomic():
         if rebuild is not None or missing:
-            _add_missing(db, known, missing, now_ms, rebuild)
+            _write_missing_data(db, known, missing, now_ms, rebuild)
         if known.stamp:
             db.execute(
                 "INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?) ON CONFLICT DO NOTHING", [known.stamp, now_ms]
@@ -180,7 +181,7 @@ def has_stamp(db: Database, stamp: str) -> bool:
     return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
 
 
-def missing_in(db: Database, known: Snapshot) -> Missing:
+def find_missing(db: Database, known: Snapshot) -> Missing:
     """Return what the essentials have and a file lacks."""
     rows = {name: (met, success) for name, met, success in db.execute("SELECT name, met_at, last_success FROM sources")}
     unknown_sources = tuple(name for name in known.sources if rows.get(name, (None, None))[0] is None)
@@ -199,13 +200,13 @@ def missing_in(db: Database, known: Snapshot) -> Missing:
     return Missing(
         unknown_sources,
         earlier,
-        max(0, known.sequence - position(db)),
+        max(0, known.sequence - highest_sequence(db)),
         undelivered,
         max((success for _, success in rows.values() if success is not None), default=None),
     )
 
 
-def latest(db: Database) -> Comparison | None:
+def latest_comparison(db: Database) -> Comparison | None:
     """Return the newest comparison in which the file lacked something; None if there is none, or if it has ended."""
     row = db.execute(
         "SELECT at, problem, set_aside, lost, since, kind FROM rebuilds WHERE ended_at IS NULL ORDER BY at DESC LIMIT 1"
@@ -213,19 +214,19 @@ def latest(db: Database) -> Comparison | None:
     return None if row is None else Comparison(row[0], row[1], row[2], row[3], row[4], RebuildKind(row[5]))
 
 
-def end(db: Database, now_ms: int) -> None:
+def end_comparison(db: Database, now_ms: int) -> None:
     """Mark the comparison as ended, because everything that the file lacked is known again."""
     db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
 
 
-def _add_missing(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
+def _write_missing_data(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
     loss = rebuild.loss if rebuild else Loss()
-    skip_event_numbers(db, max(known.sequence, position(db)))
+    skip_event_numbers(db, max(known.sequence, highest_sequence(db)))
     if rebuild is None:
-        _finish_what_was_delivered(db, known)
+        _mark_delivered(db, known)
     for undelivered in known.undelivered:
         _add_undelivered_event(db, undelivered.event, undelivered.deliveries)
-    for orphans in _ORPHANS if rebuild else ():
+    for orphans in _ORPHANED_ROWS if rebuild else ():
         db.execute(f"DELETE FROM {orphans}")
     _add_owed_events(db, known, now_ms)
     db.executemany(
@@ -243,7 +244,7 @@ def _add_missing(db: Database, known: Snapshot, missing: Missing, now_ms: int, r
         )
     for name in known.sources:
         db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])
-        _fill_in_source(db, known.sources[name].row)
+        _restore_source(db, known.sources[name].row)
     _set_announcing_start(db, known, missing, loss)
     if loss.of("events"):
         _delete_unannounced_records(db, known)
@@ -261,7 +262,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
     kind = RebuildKind.REBUILT if rebuild else RebuildKind.BEHIND
     problem = rebuild.problem if rebuild else "it was older than the essentials beside it"
     since_ms = known.written_ms if known.sources else missing.since_ms
-    values = [now_ms, problem, rebuild.aside if rebuild else None, lost, kind, since_ms]
+    values = [now_ms, problem, rebuild.kept_as if rebuild else None, lost, kind, since_ms]
     db.execute(
         "INSERT INTO rebuilds (at, problem, set_aside, lost, kind, since)"
         " SELECT max(?1, coalesce((SELECT max(at) + 1 FROM rebuilds WHERE at >= ?1), 0)), ?2, ?3, ?4, ?5, ?6",
@@ -269,7 +270,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
     )
 
 
-def _finish_what_was_delivered(db: Database, known: Snapshot) -> None:
+def _mark_delivered(db: Database, known: Snapshot) -> None:
     """Mark deliveries as delivered that are undelivered in an old file, but finished according to the essentials."""
     unfinished = {it.id for it in known.undelivered}
     finished = [announced.id for announced in known.announced if announced.id not in unfinished]
@@ -322,9 +323,9 @@ def _add_owed_events(db: Database, known: Snapshot, now_ms: int) -> None:
             )
 
 
-def _fill_in_source(db: Database, row: Row) -> None:
+def _restore_source(db: Database, row: Row) -> None:
     """Fill in the values of a source that is unknown to the file; a known source keeps its own values."""
-    names = [name for name in columns(db, "sources") if name in row and name not in _OF_THE_RECORDS | {"name"}]
+    names = [name for name in columns(db, "sources") if name in row and name not in _RECORD_COLUMNS | {"name"}]
     db.execute(
         f"UPDATE sources SET {', '.join(f'{name} = ?' for name in names)} WHERE name = ? AND met_at IS NULL",
         [*(row[name] for name in names), row["name"]],
@@ -345,7 +346,7 @@ def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss:
             line_ms = max(met_ms, (success_ms or met_ms) - MARGIN_MS)
         elif lost:
             line_ms = read_until_ms(met_ms, swept_ms, None, success_ms)
-        elif name in missing.earlier and known.announced_since_ms > (success_ms or 0) - MARGIN_MS:
+        elif name in missing.outdated_sources and known.announced_since_ms > (success_ms or 0) - MARGIN_MS:
             # More events were announced since then than the essentials have ids of.
             db.execute("UPDATE sources SET told_until = ? WHERE name = ?", [known.announced_since_ms, name])
             continue
@@ -374,6 +375,6 @@ def skip_event_numbers(db: Database, highest: int) -> None:
     """Set the next event's number to SEQUENCE_LEAP beyond the `highest` known one; do nothing if that is 0."""
     if not highest:
         return
-    values: list[Any] = [highest + SEQUENCE_LEAP]
+    values: list[Any] = [highest + SKIPPED_EVENT_NUMBERS]
     if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", values).rowcount == 0:
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", values)

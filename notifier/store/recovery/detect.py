@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase
-from notifier.store.file.files import DAMAGE_MET, sibling_path
+from notifier.store.file.files import DAMAGE_MARKER, sibling_path
 
 CHECKED_FULLY_BYTES: Final = 200_000_000
 """Up to this size in bytes, each start reads the whole file and compares indexes with tables: about a second."""
 
-CHECKED_WHOLE_BYTES: Final = 500_000_000
+READ_WHOLE_BYTES: Final = 500_000_000
 """Up to this size in bytes, each start reads the whole file: about a second from memory, longer from a slow disk.
 
 In a larger file, `records`, by far the largest table, is not checked, unless damage was found while the file was in
@@ -26,13 +26,13 @@ UNREADABLE: Final = (sqlite3.Error, UnicodeError)
 _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-def forget_damage(path: Path) -> None:
+def delete_damage_marker(path: Path) -> None:
     """Delete the marker file of damage, because the state file is intact or was replaced."""
     with contextlib.suppress(OSError):
-        sibling_path(path, DAMAGE_MET).unlink(missing_ok=True)
+        sibling_path(path, DAMAGE_MARKER).unlink(missing_ok=True)
 
 
-def damage_in(db: FileDatabase, path: Path) -> str | None:
+def find_damage(db: FileDatabase, path: Path) -> str | None:
     """Return SQLite's description of the damage in an open state file; None if no damage is found. Blocks.
 
     The result is None for another program's file, too. Raises sqlite3.Error and UnicodeError; `is_damage` decides which
@@ -77,8 +77,8 @@ def has_application_id(path: Path) -> bool:
 def _checks(path: Path, tables: set[str]) -> list[str]:
     """Return the checks that are fast enough for a start."""
     size = path.stat().st_size
-    if size <= CHECKED_FULLY_BYTES or sibling_path(path, DAMAGE_MET).exists():
+    if size <= CHECKED_FULLY_BYTES or sibling_path(path, DAMAGE_MARKER).exists():
         return ["integrity_check(1)"]
-    if size <= CHECKED_WHOLE_BYTES:
+    if size <= READ_WHOLE_BYTES:
         return ["quick_check(1)"]
     return [f"quick_check('{table}')" for table in sorted(tables) if table != _LARGEST]

@@ -22,12 +22,12 @@ from msgspec import Struct
 
 from notifier.store.file.files import (
     ESSENTIALS,
-    ESSENTIALS_BEFORE,
-    ESSENTIALS_FRESH,
+    ESSENTIALS_NEW,
+    ESSENTIALS_PREVIOUS,
     ESSENTIALS_UNREADABLE,
-    give_to_the_owner,
+    give_to_state_file_owner,
     open_private,
-    put_in_place,
+    replace_durably,
     sibling_path,
     sync_folder,
 )
@@ -60,10 +60,10 @@ class EssentialsState(StrEnum):
     NEWER = "newer"
 
 
-class Reading(Struct, frozen=True):
+class EssentialsReading(Struct, frozen=True):
     """What was read of the essentials; if they are UNREADABLE, `snapshot` is from the older generation, or None."""
 
-    answer: EssentialsState
+    state: EssentialsState
     snapshot: Snapshot | None = None
     detail: str = ""
 
@@ -73,20 +73,20 @@ def write(state_file: Path, snapshot: Snapshot) -> None:
 
     This blocks. Raises OSError.
     """
-    path, fresh = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_FRESH)
-    _write_private(fresh, _as_json(snapshot))
-    give_to_the_owner(state_file, fresh)
-    _keep_generation(path, sibling_path(state_file, ESSENTIALS_BEFORE))
-    put_in_place(fresh, path)
+    path, fresh = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_NEW)
+    _write_private(fresh, _to_json(snapshot))
+    give_to_state_file_owner(state_file, fresh)
+    _keep_as_previous(path, sibling_path(state_file, ESSENTIALS_PREVIOUS))
+    replace_durably(fresh, path)
 
 
-def read(state_file: Path) -> Reading:
+def read(state_file: Path) -> EssentialsReading:
     """Read the essentials beside a state file, or the older generation if they are unreadable (this blocks)."""
     reading = _read(sibling_path(state_file, ESSENTIALS))
-    if reading.answer is not EssentialsState.UNREADABLE:
+    if reading.state is not EssentialsState.UNREADABLE:
         return reading
-    before = _read(sibling_path(state_file, ESSENTIALS_BEFORE))
-    return Reading(EssentialsState.UNREADABLE, before.snapshot, reading.detail)
+    before = _read(sibling_path(state_file, ESSENTIALS_PREVIOUS))
+    return EssentialsReading(EssentialsState.UNREADABLE, before.snapshot, reading.detail)
 
 
 def set_unreadable_aside(state_file: Path) -> None:
@@ -98,27 +98,27 @@ def set_unreadable_aside(state_file: Path) -> None:
     sync_folder(path.parent)
 
 
-def _read(path: Path) -> Reading:
+def _read(path: Path) -> EssentialsReading:
     try:
         with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
             content = orjson.loads(file.read())
         written_by = content["format"]
         if written_by == _FIRST_FORMAT:
-            return Reading(EssentialsState.READ, _of_first_format(content))
+            return EssentialsReading(EssentialsState.READ, _from_first_format(content))
         if written_by == _FORMAT:
-            return Reading(EssentialsState.READ, _of_json(content))
+            return EssentialsReading(EssentialsState.READ, _from_json(content))
         if isinstance(written_by, int) and written_by > _FORMAT:
-            return Reading(EssentialsState.NEWER, detail=f"format {written_by}")
+            return EssentialsReading(EssentialsState.NEWER, detail=f"format {written_by}")
     except FileNotFoundError:
-        return Reading(EssentialsState.NONE)
+        return EssentialsReading(EssentialsState.NONE)
     except OSError as error:
-        return Reading(EssentialsState.UNREADABLE, detail=error.strerror or str(error))
+        return EssentialsReading(EssentialsState.UNREADABLE, detail=error.strerror or str(error))
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        return Reading(EssentialsState.UNREADABLE, detail=f"its content is damaged ({type(error).__name__})")
-    return Reading(EssentialsState.UNREADABLE, detail="its content is damaged")
+        return EssentialsReading(EssentialsState.UNREADABLE, detail=f"its content is damaged ({type(error).__name__})")
+    return EssentialsReading(EssentialsState.UNREADABLE, detail="its content is damaged")
 
 
-def _as_json(it: Snapshot) -> bytes:
+def _to_json(it: Snapshot) -> bytes:
     event_columns = tuple(it.undelivered[0].event) if it.undelivered else ()
     delivery_columns = tuple(it.undelivered[0].deliveries[0]) if it.undelivered else ()
     return orjson.dumps(
@@ -143,7 +143,7 @@ def _as_json(it: Snapshot) -> bytes:
     )
 
 
-def _of_json(content: Mapping[str, Any]) -> Snapshot:
+def _from_json(content: Mapping[str, Any]) -> Snapshot:
     event_columns, delivery_columns = content["event_columns"], content["delivery_columns"]
     return Snapshot(
         content["written_at"],
@@ -151,7 +151,9 @@ def _of_json(content: Mapping[str, Any]) -> Snapshot:
         content["stamp"],
         {name: KnownSource(row, read_ms) for name, (row, read_ms) in content["sources"].items()},
         {name: (reason, since) for name, (reason, since) in content["disabled"].items()},
-        tuple(_whole(event_columns, event, delivery_columns, rows) for event, rows in content["undelivered"]),
+        tuple(
+            _undelivered_event(event_columns, event, delivery_columns, rows) for event, rows in content["undelivered"]
+        ),
         tuple(OwedEvent(id_, source, key, revision, tuple(to)) for id_, source, key, revision, to in content["owed"]),
         content["left_out"],
         tuple(AnnouncedEvent(*row) for row in content["told"]),
@@ -159,7 +161,7 @@ def _of_json(content: Mapping[str, Any]) -> Snapshot:
     )
 
 
-def _of_first_format(content: Mapping[str, Any]) -> Snapshot:
+def _from_first_format(content: Mapping[str, Any]) -> Snapshot:
     return Snapshot(
         content["written_at"],
         content["sequence"],
@@ -170,7 +172,7 @@ def _of_first_format(content: Mapping[str, Any]) -> Snapshot:
         },
         {name: (reason, since) for name, (reason, since) in content["disabled"].items()},
         tuple(
-            _whole(_FIRST_EVENT_COLUMNS, event, ("destination", "state"), rows, sequence=event[0])
+            _undelivered_event(_FIRST_EVENT_COLUMNS, event, ("destination", "state"), rows, sequence=event[0])
             for event, rows in content["undelivered"]
         ),
         announced=tuple(AnnouncedEvent(id_) for id_ in content["told"]),
@@ -178,7 +180,7 @@ def _of_first_format(content: Mapping[str, Any]) -> Snapshot:
     )
 
 
-def _whole(
+def _undelivered_event(
     event_columns: Sequence[str],
     event: Sequence[Any],
     delivery_columns: Sequence[str],
@@ -198,7 +200,7 @@ def _write_private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _keep_generation(path: Path, before: Path) -> None:
+def _keep_as_previous(path: Path, before: Path) -> None:
     """Hard-link the current essentials file `path` as the older generation `before`, so that `path` always exists.
 
     The current file is readable: an unreadable one was moved away when the store was opened.

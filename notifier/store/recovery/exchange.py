@@ -2,9 +2,9 @@
 
 The new file is made under a fixed name, `<state file>.exchange`, while the state file's lock is held. If the process is
 killed, the next process finishes the exchange or removes the new file. When the content is complete and on the disk,
-the file gets a header, the table `_exchange`. The header says which file it replaces (device, inode, size, time of the
-last change), under which second name that file is kept, and why. From then on the new file is valid, and `finish` can
-be called again after a kill at any moment:
+the file gets a header, the table `_exchange`. The header identifies the old file (device, inode, size, time of the last
+change), and contains the second name under which the old file is kept, and the reason for the exchange. With the
+header, the new file is valid. `finish_exchange` then follows these steps, and can be repeated after a kill:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
 2. SQLite's log and journal move to the second name, because SQLite would use them for the new file.
@@ -31,13 +31,13 @@ from msgspec import Struct
 
 from notifier.store.file.connection import FileDatabase, use_write_ahead_log
 from notifier.store.file.files import (
-    EARLIER_MADE,
-    EARLIER_MAKING,
+    EARLIER_FINISHED,
+    EARLIER_UNFINISHED,
     EXCHANGE,
     SQLITE_PARTS,
-    give_to_the_owner,
-    put_in_place,
-    remove_all,
+    give_to_state_file_owner,
+    remove_database,
+    replace_durably,
     sibling_path,
     sync,
     sync_folder,
@@ -72,8 +72,8 @@ class Header(Struct, frozen=True):
     """The header of a finished new file: which file it replaces (None: no file), why, and that file's second name."""
 
     replaces: Identity | None
-    aside: str | None
-    why: str
+    kept_name: str | None
+    reason: str
 
 
 def identity(path: Path) -> Identity | None:
@@ -85,7 +85,7 @@ def identity(path: Path) -> Identity | None:
     return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def exchange(
+def replace_state_file(
     path: Path, fill: Callable[[Path, Path | None], None], why: str, now_ms: int, *, keep_as: str | None
 ) -> Path | None:
     """Make a new file and replace the state file by it; return the path at which the old file is kept, None if nowhere.
@@ -95,38 +95,38 @@ def exchange(
     OSError and the errors of `fill`; the old file is then still in place.
     """
     fresh = sibling_path(path, EXCHANGE)
-    remove_all(fresh)
-    aside = _second_name(path, keep_as, now_ms) if keep_as is not None and path.exists() else None
+    remove_database(fresh)
+    aside = _kept_path(path, keep_as, now_ms) if keep_as is not None and path.exists() else None
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         fill(fresh, aside)
-        give_to_the_owner(path, fresh)
+        give_to_state_file_owner(path, fresh)
         sync(fresh)
         if aside is not None:
             # This may fail on a failing disk, which may be the reason for the exchange. Without it, the file's time may
             # differ after a power cut, so that the exchange is repeated.
             with contextlib.suppress(OSError):
                 sync(path)
-        _seal(fresh, Header(identity(path), aside.name if aside else None, why))
+        _write_header(fresh, Header(identity(path), aside.name if aside else None, why))
     except BaseException:
-        remove_all(fresh)
+        remove_database(fresh)
         raise
-    finish(path)
+    finish_exchange(path)
     return aside
 
 
-def finish(path: Path) -> None:
+def finish_exchange(path: Path) -> None:
     """Finish the exchange of a killed process, or discard its new file. Raises OSError."""
-    _take_over_from_an_earlier_version(path)
+    _finish_rebuild_of_earlier_version(path)
     fresh = sibling_path(path, EXCHANGE)
     if not fresh.exists():
-        remove_all(fresh)
+        remove_database(fresh)
         return
     header = _read_header(fresh)
     if header is None:
-        remove_all(fresh)
-    elif _fits(path, header):
-        _put(path, fresh, header)
+        remove_database(fresh)
+    elif _replaces_present_file(path, header):
+        _replace(path, fresh, header)
     else:
         _discard(path, fresh, header)
 
@@ -135,22 +135,22 @@ def is_pending(path: Path) -> bool:
     """Return whether there is a finished new file, which the next opening will put in place. Only reads."""
     fresh = sibling_path(path, EXCHANGE)
     header = _read_header(fresh) if fresh.exists() else None
-    return header is not None and _fits(path, header)
+    return header is not None and _replaces_present_file(path, header)
 
 
-def forget_header(db: FileDatabase) -> None:
+def delete_header(db: FileDatabase) -> None:
     """Remove the header from a new file that has replaced the state file."""
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", [HEADER]).fetchone()[0]:
         db.execute(f"DROP TABLE {HEADER}")
 
 
-def copies(path: Path) -> list[Path]:
+def damaged_copies(path: Path) -> list[Path]:
     """Return the copies of damaged files beside a state file, oldest first."""
     found = path.parent.glob(f"{path.name}.{DAMAGED}-*Z*")
     return sorted(copy for copy in found if not copy.name.endswith(SQLITE_PARTS))
 
 
-def copied_at_ms(copy: Path) -> int | None:
+def set_aside_at_ms(copy: Path) -> int | None:
     """Return when a file was set aside, according to its name; None if the name does not say."""
     stamp = copy.name.rpartition(f".{DAMAGED}-")[2].partition("Z")[0] + "Z"
     try:
@@ -159,14 +159,14 @@ def copied_at_ms(copy: Path) -> int | None:
         return None
 
 
-def _second_name(path: Path, word: str, now_ms: int) -> Path:
+def _kept_path(path: Path, word: str, now_ms: int) -> Path:
     stamp = datetime.fromtimestamp(now_ms / 1000, UTC).strftime(_STAMP)
     aside = path.with_name(f"{path.name}.{word}-{stamp}")
     names = (aside.with_name(f"{aside.name}-{number}") for number in range(2, 10_000))
     return aside if not aside.exists() else next(name for name in names if not name.exists())
 
 
-def _seal(fresh: Path, header: Header) -> None:
+def _write_header(fresh: Path, header: Header) -> None:
     """Write the header into the new file, whose content is on the disk; from then on the file is valid."""
     old = header.replaces
     with closing(FileDatabase(sqlite3.connect(fresh, isolation_level=None))) as db:
@@ -174,13 +174,13 @@ def _seal(fresh: Path, header: Header) -> None:
         db.execute("PRAGMA synchronous = FULL")
         # `_read_header` ignores the log, so the file has no header until the checkpoint at the end.
         with db.atomic():
-            forget_header(db)
+            delete_header(db)
             db.execute(f"CREATE TABLE {HEADER} (device, inode, size, changed, aside, why)")
             # Stored as text, because the numbers may be larger than SQLite's integers.
             values = (old.device, old.inode, old.size, old.changed_ns) if old else (None,) * 4
             db.execute(
                 f"INSERT INTO {HEADER} VALUES (?, ?, ?, ?, ?, ?)",
-                [*(None if value is None else str(value) for value in values), header.aside, header.why],
+                [*(None if value is None else str(value) for value in values), header.kept_name, header.reason],
             )
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     sync(fresh)
@@ -197,33 +197,33 @@ def _read_header(fresh: Path) -> Header | None:
         return None
 
 
-def _fits(path: Path, header: Header) -> bool:
+def _replaces_present_file(path: Path, header: Header) -> bool:
     """Return whether the present state file is the one that the new file was made to replace."""
     lies_there = identity(path)
     if lies_there == header.replaces:
         return True
     # Without hard links, the old file may have been renamed already.
-    moved = header.aside is not None and identity(path.with_name(header.aside)) == header.replaces
+    moved = header.kept_name is not None and identity(path.with_name(header.kept_name)) == header.replaces
     return lies_there is None and moved
 
 
-def _put(path: Path, fresh: Path, header: Header) -> None:
-    if header.aside is not None and path.exists():
-        _keep(path, path.with_name(header.aside))
+def _replace(path: Path, fresh: Path, header: Header) -> None:
+    if header.kept_name is not None and path.exists():
+        _keep_old_file(path, path.with_name(header.kept_name))
     for part in SQLITE_PARTS:
         left = path.with_name(path.name + part)
-        if header.aside is None or part == "-shm":
+        if header.kept_name is None or part == "-shm":
             left.unlink(missing_ok=True)
         elif left.exists():
-            put_in_place(left, path.with_name(header.aside + part))
-    put_in_place(fresh, path)
-    if header.why == DAMAGED:
-        for copy in copies(path)[:-COPIES_KEPT]:
+            replace_durably(left, path.with_name(header.kept_name + part))
+    replace_durably(fresh, path)
+    if header.reason == DAMAGED:
+        for copy in damaged_copies(path)[:-COPIES_KEPT]:
             _log.info("the oldest copy of a damaged state file is removed", extra={"path": str(copy)})
-            remove_all(copy)
+            remove_database(copy)
 
 
-def _keep(path: Path, aside: Path) -> None:
+def _keep_old_file(path: Path, aside: Path) -> None:
     """Give the old file its second name."""
     if not (aside.exists() and aside.samefile(path)):
         try:
@@ -239,19 +239,19 @@ def _discard(path: Path, fresh: Path, header: Header) -> None:
     """Remove a new file that was made to replace a file other than the present one."""
     _log.warning(
         "a prepared new state file is discarded: the file that it was made to replace is gone",
-        extra={"path": str(fresh), "detail": header.why},
+        extra={"path": str(fresh), "detail": header.reason},
     )
-    aside = path.with_name(header.aside) if header.aside else None
+    aside = path.with_name(header.kept_name) if header.kept_name else None
     if aside is not None and aside.exists() and path.exists() and aside.samefile(path):
         # This is only a second name of the present file. A state file with two names would be refused.
-        remove_all(aside)
-    remove_all(fresh)
+        remove_database(aside)
+    remove_database(fresh)
 
 
-def _take_over_from_an_earlier_version(path: Path) -> None:
+def _finish_rebuild_of_earlier_version(path: Path) -> None:
     """Remove the new file of an earlier version's rebuild, or use it if there is no state file."""
-    remove_all(sibling_path(path, EARLIER_MAKING))
-    made = sibling_path(path, EARLIER_MADE)
+    remove_database(sibling_path(path, EARLIER_UNFINISHED))
+    made = sibling_path(path, EARLIER_FINISHED)
     if made.exists() and not path.exists():
-        put_in_place(made, path)
-    remove_all(made)
+        replace_durably(made, path)
+    remove_database(made)

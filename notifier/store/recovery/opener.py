@@ -37,24 +37,24 @@ from notifier.store.file.connection import (
     is_empty,
     make_empty,
     not_writable,
-    refuse_foreign,
+    refuse_foreign_or_newer,
     set_up,
 )
-from notifier.store.file.errors import as_store_error, errors_named
-from notifier.store.file.files import ESSENTIALS, close_to_others, open_private, real_path
+from notifier.store.file.errors import as_store_error, converted_errors
+from notifier.store.file.files import ESSENTIALS, open_private, real_path, restrict_permissions
 from notifier.store.file.store import FileStore
 from notifier.store.migrations import migrations
 from notifier.store.recovery import essentials, exchange, snapshot
-from notifier.store.recovery.compare import Loss, Missing, Rebuild, compare
+from notifier.store.recovery.compare import Loss, Missing, Rebuild, add_missing_data
 from notifier.store.recovery.detect import (
     UNREADABLE,
-    damage_in,
-    forget_damage,
+    delete_damage_marker,
+    find_damage,
     has_application_id,
     is_damage,
     is_damage_of_the_header,
 )
-from notifier.store.recovery.essentials import EssentialsState, Reading
+from notifier.store.recovery.essentials import EssentialsReading, EssentialsState
 from notifier.store.recovery.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MOST_REBUILDS: Final = 2
+MAX_REBUILDS: Final = 2
 """The number of rebuilds within REBUILDS_WITHIN_MS after which the disk counts as failing."""
 
 REBUILDS_WITHIN_MS: Final = 3_600_000
@@ -83,18 +83,18 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
     """
     real = real_path(path)
     try:
-        with errors_named(path):
-            close_to_others(real)
-            exchange.finish(real)
+        with converted_errors(path):
+            restrict_permissions(real)
+            exchange.finish_exchange(real)
             reading = essentials.read(real)
             db = _open_checked(real, path, reading, now_ms)
             with ExitStack() as on_failure:
                 on_failure.callback(db.close)
-                forget_damage(real)
-                exchange.forget_header(db)
+                delete_damage_marker(real)
+                exchange.delete_header(db)
                 _set_unreadable_aside(real, reading)
                 if reading.snapshot is not None:
-                    _report(compare(db, reading.snapshot, now_ms), path)
+                    _log_missing(add_missing_data(db, reading.snapshot, now_ms), path)
                 on_failure.pop_all()
                 return db
     except OSError as error:
@@ -104,7 +104,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
         ) from error
 
 
-def pending(path: Path) -> str | None:
+def needed_recovery(path: Path) -> str | None:
     """Return what must be done to the state file before it can be read; None if it can be read as it is.
 
     Commands that only read call this. It changes nothing, and may be called while a daemon runs.
@@ -116,7 +116,7 @@ def pending(path: Path) -> str | None:
         if not real.exists() or real.stat().st_size == 0:
             return (
                 None
-                if essentials.read(real).answer is EssentialsState.NONE
+                if essentials.read(real).state is EssentialsState.NONE
                 else "the state file is missing, and can be rebuilt"
             )
     except OSError:
@@ -133,33 +133,35 @@ def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     real = real_path(path)
     try:
         with db.atomic():
-            known = snapshot.gather(db, now_ms)
+            known = snapshot.take_snapshot(db, now_ms)
         essentials.write(real, known)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if not real.exists():
-            exchange.exchange(real, lambda fresh, _: _copy_whole(db, fresh), "rescued", now_ms, keep_as=None)
+            exchange.replace_state_file(
+                real, lambda fresh, _: _copy_content(db, fresh), "rescued", now_ms, keep_as=None
+            )
     except (sqlite3.Error, OSError, StoreError):
         _log.exception("the contents of the open state file could not be saved", extra={"path": str(path)})
 
 
-def _copy_whole(db: FileDatabase, fresh: Path) -> None:
+def _copy_content(db: FileDatabase, fresh: Path) -> None:
     with closing(sqlite3.connect(fresh)) as copy:
         db.conn.backup(copy)
 
 
-def _open_checked(real: Path, path: Path, reading: Reading, now_ms: int) -> FileDatabase:
+def _open_checked(real: Path, path: Path, reading: EssentialsReading, now_ms: int) -> FileDatabase:
     """Open the file; create it first if it does not exist yet, and rebuild it first if it is damaged or lost."""
-    problem = _absence(real, reading)
-    if problem is None and _is_there(real):
-        opened = _open_whole(real, path, is_ours=reading.answer is not EssentialsState.NONE)
+    problem = _loss_reason(real, reading)
+    if problem is None and _has_content(real):
+        opened = _open_if_intact(real, path, is_ours=reading.state is not EssentialsState.NONE)
         if isinstance(opened, FileDatabase):
             return opened
         problem = opened
     elif problem is None:
         # The file never existed, so there is nothing to keep or compare.
-        exchange.exchange(real, _fill_new, "new", now_ms, keep_as=None)
+        exchange.replace_state_file(real, _fill_new, "new", now_ms, keep_as=None)
         return _open_or_raise(real, path)
-    _refuse_to_loop(real, path, now_ms)
+    _refuse_repeated_rebuild(real, path, now_ms)
     _log.critical(
         "the state file is damaged; it is renamed, and a new one is made from the data that can be read",
         extra={"path": str(path), "detail": problem},
@@ -168,7 +170,7 @@ def _open_checked(real: Path, path: Path, reading: Reading, now_ms: int) -> File
     return _open_or_raise(real, path)
 
 
-def _is_there(real: Path) -> bool:
+def _has_content(real: Path) -> bool:
     try:
         return real.stat().st_size > 0
     except FileNotFoundError:
@@ -177,19 +179,19 @@ def _is_there(real: Path) -> bool:
         raise not_writable(real, error) from error
 
 
-def _absence(real: Path, reading: Reading) -> str | None:
+def _loss_reason(real: Path, reading: EssentialsReading) -> str | None:
     """Return why the state file counts as lost; None if it exists, or never existed. Raises StoreError."""
-    if _is_there(real) or reading.answer is EssentialsState.NONE:
+    if _has_content(real) or reading.state is EssentialsState.NONE:
         return None
     problem = _EMPTY if real.exists() else _GONE
     if reading.snapshot is None:
-        raise _without_essentials(real, problem, reading)
+        raise _unreadable_essentials_error(real, problem, reading)
     return problem if reading.snapshot.sources else None
 
 
-def _without_essentials(real: Path, problem: str, reading: Reading) -> StoreError:
+def _unreadable_essentials_error(real: Path, problem: str, reading: EssentialsReading) -> StoreError:
     side_file = f"{real}{ESSENTIALS}"
-    if reading.answer is EssentialsState.NEWER:
+    if reading.state is EssentialsState.NEWER:
         return StoreError(
             StoreReason.NEWER_VERSION,
             f"state file {real}: {problem}, and a file beside it was written by a newer version of notifier"
@@ -202,7 +204,7 @@ def _without_essentials(real: Path, problem: str, reading: Reading) -> StoreErro
     )
 
 
-def _open_whole(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
+def _open_if_intact(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
     """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error."""
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)
@@ -212,7 +214,7 @@ def _open_whole(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
             db = connect(real)
             on_failure.callback(db.close)
             empty = is_empty(db)
-            problem = None if empty else damage_in(db, real)
+            problem = None if empty else find_damage(db, real)
         except UNREADABLE as error:
             if not is_damage_of_the_header(error) or not (is_ours or marked):
                 raise
@@ -223,7 +225,7 @@ def _open_whole(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
             if empty:
                 make_empty(db)
             else:
-                refuse_foreign(db, path)
+                refuse_foreign_or_newer(db, path)
             set_up(db, path)
         except UNREADABLE as error:
             if not is_damage(error):
@@ -242,7 +244,7 @@ def _open_or_raise(real: Path, path: Path) -> FileDatabase:
     with ExitStack() as on_failure:
         db = connect(real)
         on_failure.callback(db.close)
-        refuse_foreign(db, path)
+        refuse_foreign_or_newer(db, path)
         set_up(db, path)
         on_failure.pop_all()
         return db
@@ -253,8 +255,8 @@ def _fill_new(fresh: Path, _aside: Path | None) -> None:
         migrations.apply(db)
 
 
-def _set_unreadable_aside(real: Path, reading: Reading) -> None:
-    if reading.answer in (EssentialsState.UNREADABLE, EssentialsState.NEWER):
+def _set_unreadable_aside(real: Path, reading: EssentialsReading) -> None:
+    if reading.state in (EssentialsState.UNREADABLE, EssentialsState.NEWER):
         _log.error(
             "the essentials beside the state file cannot be read; they are set aside and written again",
             extra={"path": f"{real}{ESSENTIALS}", "detail": reading.detail},
@@ -262,7 +264,7 @@ def _set_unreadable_aside(real: Path, reading: Reading) -> None:
         essentials.set_unreadable_aside(real)
 
 
-def _report(missing: Missing | None, path: Path) -> None:
+def _log_missing(missing: Missing | None, path: Path) -> None:
     if missing is not None:
         _log.warning(
             "the state file was older than its essentials; the missing data was added",
@@ -270,11 +272,11 @@ def _report(missing: Missing | None, path: Path) -> None:
         )
 
 
-def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
+def _refuse_repeated_rebuild(real: Path, path: Path, now_ms: int) -> None:
     """Raise StoreError if there were MOST_REBUILDS rebuilds in the last REBUILDS_WITHIN_MS."""
-    made = [exchange.copied_at_ms(copy) for copy in exchange.copies(real)]
+    made = [exchange.set_aside_at_ms(copy) for copy in exchange.damaged_copies(real)]
     lately = [at_ms for at_ms in made if at_ms is not None and 0 <= now_ms - at_ms < REBUILDS_WITHIN_MS]
-    if len(lately) >= MOST_REBUILDS:
+    if len(lately) >= MAX_REBUILDS:
         raise StoreError(
             StoreReason.FAILING_DISK,
             f"state file {path} was rebuilt {len(lately)} times within an hour and is damaged again, so its disk is"
@@ -282,7 +284,7 @@ def _refuse_to_loop(real: Path, path: Path, now_ms: int) -> None:
         )
 
 
-def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int) -> None:
+def _rebuild(real: Path, path: Path, reading: EssentialsReading, problem: str, now_ms: int) -> None:
     # Imported here and below, because hardly any file is ever damaged.
     from notifier.store.recovery.salvage import SchemaSource  # noqa: PLC0415
 
@@ -290,10 +292,10 @@ def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int
         losses: list[Loss] = []
 
         def fill(fresh: Path, aside: Path | None, schema: SchemaSource = schema, losses: list[Loss] = losses) -> None:
-            losses.append(_make(fresh, aside, real, schema, reading, problem, now_ms))
+            losses.append(_fill_rebuilt(fresh, aside, real, schema, reading, problem, now_ms))
 
         try:
-            exchange.exchange(real, fill, exchange.DAMAGED, now_ms, keep_as=exchange.DAMAGED)
+            exchange.replace_state_file(real, fill, exchange.DAMAGED, now_ms, keep_as=exchange.DAMAGED)
         except UNREADABLE as error:
             # A further attempt cannot help against a full disk; it may help if tables or constraints are damaged.
             of_the_content = is_damage(error) or (isinstance(error, sqlite3.Error) and not as_store_error(error, path))
@@ -305,26 +307,26 @@ def _rebuild(real: Path, path: Path, reading: Reading, problem: str, now_ms: int
             return
 
 
-def _make(
+def _fill_rebuilt(
     fresh: Path,
     aside: Path | None,
     real: Path,
     schema: "SchemaSource",
-    reading: Reading,
+    reading: EssentialsReading,
     problem: str,
     now_ms: int,
 ) -> Loss:
     """Fill a new file with the readable parts of the damaged one and the essentials; return the loss."""
-    from notifier.store.recovery.salvage import copy_what_can_be_read  # noqa: PLC0415
+    from notifier.store.recovery.salvage import copy_readable_data  # noqa: PLC0415
 
     with closing(_new_file(fresh)) as db:
-        loss = copy_what_can_be_read(db, real, schema)
-        if loss.everything and reading.snapshot is None and reading.answer is not EssentialsState.NONE:
-            raise _without_essentials(real, "nothing of it can be read", reading)
+        loss = copy_readable_data(db, real, schema)
+        if loss.everything and reading.snapshot is None and reading.state is not EssentialsState.NONE:
+            raise _unreadable_essentials_error(real, "nothing of it can be read", reading)
         migrations.apply(db)
         db.execute("PRAGMA foreign_keys = OFF")
         known = reading.snapshot or Snapshot(now_ms, 0)
-        compare(db, known, now_ms, Rebuild(problem, loss, str(aside) if aside else None))
+        add_missing_data(db, known, now_ms, Rebuild(problem, loss, str(aside) if aside else None))
     return loss
 
 

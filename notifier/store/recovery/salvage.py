@@ -23,7 +23,7 @@ from notifier.store.recovery.exchange import HEADER
 Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
-_MOST_FAILURES: Final = 50_000
+_MAX_FAILURES: Final = 50_000
 """The number of failed reads of a table (about a second's worth) after which only whole blocks are read."""
 
 _ROWS_ON_A_PAGE: Final = 200
@@ -34,7 +34,7 @@ _MIGRATIONS: Final = "_sqlite_migrations"
 _NOT_SALVAGED: Final = frozenset({"sweeps", "sweep_pages", _MIGRATIONS, HEADER})
 """Tables that are not copied: a sweep starts again, and the list of applied migrations is restored separately."""
 
-_KINDS: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,), "REAL": (float, int)}
+_TYPES: Final[dict[str, tuple[type, ...]]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,), "REAL": (float, int)}
 _JSON_COLUMNS: Final = frozenset({"data", "record", "facts"})
 
 
@@ -101,20 +101,20 @@ class SalvageReader:
     def rows(self) -> Iterator[list[Row]]:
         """Yield the rows that can be read and have valid values, in blocks."""
         number = self._table.number
-        blocks = self._by_key() if number is None else self._by_number(number)
+        blocks = self._blocks_by_key() if number is None else self._blocks_by_number(number)
         for block in blocks:
-            sound = [row for row in block if self._makes_sense(row)]
+            sound = [row for row in block if self._has_valid_values(row)]
             if len(sound) < len(block):
                 self.is_whole = False
             if sound:
                 yield sound
 
-    def _by_number(self, number: str) -> Iterator[list[Row]]:
+    def _blocks_by_number(self, number: str) -> Iterator[list[Row]]:
         lowest, highest = self._bounds(number)
         at = lowest
         while at <= highest:
             yield from self._between(number, at, min(at + _BLOCK - 1, highest))
-            following = self._next(number, at + _BLOCK, highest)
+            following = self._next_number(number, at + _BLOCK, highest)
             if following is None:
                 return
             at = following
@@ -124,13 +124,13 @@ class SalvageReader:
         block = self._fetch(f"{number} BETWEEN ? AND ? ORDER BY {number}", (low, high))
         if block is not None:
             yield block
-        elif low < high and self._failures < _MOST_FAILURES:
+        elif low < high and self._failures < _MAX_FAILURES:
             middle = (low + high) // 2
             yield from self._between(number, low, middle)
             yield from self._between(number, middle + 1, high)
 
-    def _next(self, number: str, at: int, highest: int) -> int | None:
-        """Return the next existing row number from `at` on; None if there is none.
+    def _next_number(self, number: str, at: int, highest: int) -> int | None:
+        """Return the next existing row number from `at` on; None if existing is none.
 
         If that cannot be read, return `at` itself or, after too many failures, None.
         """
@@ -139,31 +139,31 @@ class SalvageReader:
                 f"SELECT {number} FROM {self._table.name} WHERE {number} >= ? ORDER BY {number} LIMIT 1", [at]
             ).fetchone()
         except UNREADABLE as error:
-            self._note(error)
-            return at if self._failures < 2 * _MOST_FAILURES else None
+            self._count_failure(error)
+            return at if self._failures < 2 * _MAX_FAILURES else None
         return None if row is None or row[0] > highest else row[0]
 
     def _bounds(self, number: str) -> tuple[int, int]:
         """Return the lowest and highest number; if one cannot be read, estimate it from the file's size."""
-        lowest = self._end(f"SELECT min({number}) FROM {self._table.name}")
-        highest = self._end(f"SELECT max({number}) FROM {self._table.name}")
+        lowest = self._lowest_or_highest(f"SELECT min({number}) FROM {self._table.name}")
+        highest = self._lowest_or_highest(f"SELECT max({number}) FROM {self._table.name}")
         if lowest is not None and highest is not None:
             return lowest, highest
-        given_out = self._end(f"SELECT max(seq) FROM sqlite_sequence WHERE name = '{self._table.name}'")
+        given_out = self._lowest_or_highest(f"SELECT max(seq) FROM sqlite_sequence WHERE name = '{self._table.name}'")
         most = self._db.execute("PRAGMA page_count").fetchone()[0] * _ROWS_ON_A_PAGE
         if highest is None:
             highest = given_out or (lowest or 0) + most
         return max(0, highest - most) if lowest is None else lowest, highest
 
-    def _end(self, question: str) -> int | None:
+    def _lowest_or_highest(self, question: str) -> int | None:
         try:
             found = self._db.execute(question).fetchone()[0]
         except UNREADABLE as error:
-            self._note(error)
+            self._count_failure(error)
             return None
         return found if isinstance(found, int) else 0
 
-    def _by_key(self) -> Iterator[list[Row]]:
+    def _blocks_by_key(self) -> Iterator[list[Row]]:
         """Yield rows from the beginning; if that fails, also from the end backwards until that fails."""
         seen: set[Row] = set()
         for direction in ("ASC", "DESC"):
@@ -175,7 +175,7 @@ class SalvageReader:
                         seen.add(row)
                         block.append(row)
             except UNREADABLE as error:
-                self._note(error)
+                self._count_failure(error)
                 yield block
             else:
                 yield block
@@ -185,19 +185,19 @@ class SalvageReader:
         try:
             return self._db.execute(f"{self._select} WHERE {where}", values).fetchall()
         except UNREADABLE as error:
-            self._note(error)
+            self._count_failure(error)
             return None
 
-    def _note(self, error: Exception) -> None:
+    def _count_failure(self, error: Exception) -> None:
         """Record that a part cannot be read. Raises the error if it does not mean damage."""
         if not is_damage(error):
             raise error
         self._failures += 1
         self.is_whole = False
 
-    def _makes_sense(self, row: Row) -> bool:
+    def _has_valid_values(self, row: Row) -> bool:
         return all(
-            value is None or (isinstance(value, _KINDS.get(kind, (object,))) and _is_readable(name, value))
+            value is None or (isinstance(value, _TYPES.get(kind, (object,))) and _is_readable(name, value))
             for (name, kind), value in zip(self._table.columns, row, strict=True)
         )
 
@@ -213,7 +213,7 @@ def _is_readable(column: str, value: object) -> bool:
     return True
 
 
-def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, schema: SchemaSource) -> Loss:
+def copy_readable_data(fresh: FileDatabase, damaged: Path, schema: SchemaSource) -> Loss:
     """Copy the tables of a damaged file, with the rows that can be read, into `fresh`; return what was lost."""
     if schema is SchemaSource.NOTHING_READ or not damaged.exists() or damaged.stat().st_size == 0:
         return Loss(everything=True)
@@ -224,32 +224,32 @@ def copy_what_can_be_read(fresh: FileDatabase, damaged: Path, schema: SchemaSour
         # Without this, SQLite reads nothing of a file that is shorter than its header says.
         old.execute("PRAGMA writable_schema = ON")
         migrations.apply(present)
-        there = {table.name for table in tables(old)}
-        taken = _steps_taken(old) if schema is SchemaSource.ITS_OWN and _MIGRATIONS in there else ()
+        existing = {table.name for table in tables(old)}
+        applied = _applied_migrations(old) if schema is SchemaSource.ITS_OWN and _MIGRATIONS in existing else ()
         # If the steps of the file cannot be determined, the tables of this version are used.
-        loss = _copy_as(old if taken else present.conn, old, there, fresh)
-        _copy(fresh, present.conn, next(table for table in tables(present.conn) if table.name == _MIGRATIONS))
-        if taken:
-            names = ", ".join("?" * len(taken))
-            fresh.execute(f"DELETE FROM {_MIGRATIONS} WHERE name NOT IN ({names})", taken)
+        loss = _copy_tables(old if applied else present.conn, old, existing, fresh)
+        _copy_rows(fresh, present.conn, next(table for table in tables(present.conn) if table.name == _MIGRATIONS))
+        if applied:
+            names = ", ".join("?" * len(applied))
+            fresh.execute(f"DELETE FROM {_MIGRATIONS} WHERE name NOT IN ({names})", applied)
         return loss
 
 
-def _steps_taken(old: sqlite3.Connection) -> list[str]:
+def _applied_migrations(old: sqlite3.Connection) -> list[str]:
     """Return the schema migrations that were applied to the file; empty if they cannot be determined."""
     try:
-        taken = {name for (name,) in old.execute(f"SELECT name FROM {_MIGRATIONS}")}
+        applied = {name for (name,) in old.execute(f"SELECT name FROM {_MIGRATIONS}")}
     except UNREADABLE as error:
         if not is_damage(error):
             raise
         return []
     # Steps are applied in order, so any other set than the first ones is the result of damage.
-    first = steps()[: len(taken)]
-    return first if taken == set(first) else []
+    first = steps()[: len(applied)]
+    return first if applied == set(first) else []
 
 
-def _copy_as(
-    template: sqlite3.Connection, old: sqlite3.Connection, there: Collection[str], fresh: FileDatabase
+def _copy_tables(
+    template: sqlite3.Connection, old: sqlite3.Connection, existing: Collection[str], fresh: FileDatabase
 ) -> Loss:
     """Create the tables of `template`, and copy into them the rows that can be read in `old`; return what was lost."""
     lost = []
@@ -257,10 +257,10 @@ def _copy_as(
         fresh.execute(table.sql)
         if table.name in _NOT_SALVAGED:
             continue
-        whole = table.name in there and _copy(fresh, old, table)
+        whole = table.name in existing and _copy_rows(fresh, old, table)
         if table.name == "deliveries" and not whole:
-            _copy_unfinished(fresh, old)
-        if table.name == "records" and not _keys_agree(fresh, old):
+            _copy_unfinished_deliveries(fresh, old)
+        if table.name == "records" and not _delete_records_with_damaged_keys(fresh, old):
             whole = False
         if not whole:
             lost.append(table.name)
@@ -271,7 +271,7 @@ def _copy_as(
     return Loss(tuple(lost))
 
 
-def _copy(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTable) -> bool:
+def _copy_rows(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTable) -> bool:
     """Copy a table's rows; return whether all of them could be read and inserted."""
     reader = SalvageReader(old, table)
     places = ", ".join("?" * len(table.columns))
@@ -285,7 +285,7 @@ def _copy(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTable) ->
     return reader.is_whole and copied == read
 
 
-def _keys_agree(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
+def _delete_records_with_damaged_keys(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
     """Delete the records whose keys are not in the index of keys; return whether all keys were in it.
 
     A record with a damaged key would not be found in the source's list, and would be announced as removed.
@@ -305,7 +305,7 @@ def _keys_agree(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
         fresh.execute("DROP TABLE keys")
 
 
-def _copy_unfinished(fresh: FileDatabase, old: sqlite3.Connection) -> None:
+def _copy_unfinished_deliveries(fresh: FileDatabase, old: sqlite3.Connection) -> None:
     """Copy the waiting and given-up deliveries from their index, if it can be read."""
     try:
         rows = old.execute(

@@ -22,7 +22,7 @@ import orjson
 from msgspec import Struct, field
 
 from notifier.store.database import Database
-from notifier.store.queries.feed import position
+from notifier.store.queries.feed import highest_sequence
 
 MOST_UNDELIVERED: Final = 5_000
 """The most undelivered events that are kept whole; they take some megabytes."""
@@ -120,7 +120,7 @@ def columns(db: Database, table: str) -> tuple[str, ...]:
     return tuple(row[1] for row in rows if row[2].upper() != "BLOB")
 
 
-def signature(db: Database) -> tuple[Any, ...]:
+def change_signature(db: Database) -> tuple[Any, ...]:
     """Return a value that changes whenever the essentials change, apart from the last success; fast to read."""
     (newest,) = db.execute("SELECT max(sequence) FROM events").fetchone()
     unfinished = db.execute(
@@ -131,7 +131,7 @@ def signature(db: Database) -> tuple[Any, ...]:
     return (newest, *unfinished, *sources, *disabled)
 
 
-def is_urgent(db: Database, after: int) -> bool:
+def has_urgent_events(db: Database, after: int) -> bool:
     """Return whether an update or removal with a number above `after` is undelivered; these cannot be found again."""
     row = db.execute(
         "SELECT 1 FROM events WHERE sequence > ? AND type IN ('completion.updated', 'completion.removed')"
@@ -142,7 +142,7 @@ def is_urgent(db: Database, after: int) -> bool:
     return row is not None
 
 
-def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
+def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
     """Return the essentials, read from the state file, and store their stamp in it, in the caller's transaction.
 
     `instead_of` is the stamp of essentials that could not be written. It is deleted, because these do not exist.
@@ -165,7 +165,7 @@ def gather(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
     disabled = db.execute("SELECT name, reason, since FROM destinations WHERE state = 'disabled'")
     return Snapshot(
         now_ms,
-        position(db),
+        highest_sequence(db),
         stamp,
         dict(_sources(db)),
         {name: (reason, since) for name, reason, since in disabled},

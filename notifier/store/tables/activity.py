@@ -63,7 +63,7 @@ Counts = Mapping[tuple[ActivitySubject, int], RequestCount]
 """Request counts by source or destination, and by quarter of an hour, numbered since 1970."""
 
 
-def add(db: Database, counts: Counts) -> None:
+def add_requests(db: Database, counts: Counts) -> None:
     """Add requests to the stored counts."""
     db.executemany(
         "INSERT INTO request_counts (kind, name, quarter, requests, failed, milliseconds, slowest)"
@@ -78,7 +78,7 @@ def add(db: Database, counts: Counts) -> None:
     )
 
 
-def note(db: Database, changes: Mapping[ActivitySubject, StateChange]) -> None:
+def store_state_changes(db: Database, changes: Mapping[ActivitySubject, StateChange]) -> None:
     """Store changes of state; for each source or destination that changed, keep only the last STATES_KEPT changes."""
     for subject, change in changes.items():
         db.execute(
@@ -101,7 +101,7 @@ def latest_states(db: Database) -> dict[ActivitySubject, StateChange]:
     return {ActivitySubject(ActivityKind(kind), name): StateChange(*rest) for kind, name, *rest in rows}
 
 
-def requests_since(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
+def request_counts(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
     """Return the request counts by quarter of an hour, from the quarter with this number on."""
     rows = db.execute(
         "SELECT quarter, requests, failed, milliseconds, slowest FROM request_counts"
@@ -111,7 +111,7 @@ def requests_since(db: Database, subject: ActivitySubject, quarter: int) -> dict
     return {number: RequestCount(*rest) for number, *rest in rows}
 
 
-def states_of(db: Database, subject: ActivitySubject, limit: int) -> Sequence[StateChange]:
+def latest_changes(db: Database, subject: ActivitySubject, limit: int) -> Sequence[StateChange]:
     """Return up to `limit` changes of a subject's state, newest first."""
     rows = db.execute(
         "SELECT at, state, reason FROM state_changes WHERE kind = ? AND name = ? ORDER BY id DESC LIMIT ?",
@@ -120,7 +120,7 @@ def states_of(db: Database, subject: ActivitySubject, limit: int) -> Sequence[St
     return [StateChange(*row) for row in rows]
 
 
-def forget(db: Database, now_ms: int) -> None:
+def delete_old(db: Database, now_ms: int) -> None:
     """Delete old counts and old changes of state."""
     db.execute("DELETE FROM request_counts WHERE quarter < ?", [(now_ms - COUNTS_KEPT_MS) // QUARTER_MS])
     db.execute(

@@ -40,7 +40,7 @@ class PlannedAnnouncement(Struct, frozen=True):
     was_announced: bool = False
     only_to: frozenset[str] | None = None
 
-    def goes_to(self, destination: str) -> bool:
+    def includes_destination(self, destination: str) -> bool:
         """Return whether the event may be sent to this destination; its filters are checked separately."""
         return self.only_to is None or destination in self.only_to
 
@@ -142,7 +142,7 @@ def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedE
     )
 
 
-def forget(db: Database, before_ms: int) -> None:
+def delete_old(db: Database, before_ms: int) -> None:
     """Delete what was stored before a moment, after raising each record's revision to the highest announced one."""
     db.execute(
         "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"

@@ -13,7 +13,7 @@ from notifier.events import Event, EventType, alert_event_id
 from notifier.store.database import Database
 from notifier.wording.sentences import Sentence, is_known
 
-_MOST_TOGETHER: Final = 100
+_MAX_PER_ALERT: Final = 100
 """The most conditions in one alert, so that the alert can name the subject of each."""
 
 
@@ -99,7 +99,7 @@ ALERTS_MOVED: Final = "alerts_moved"
 """The value of `condition` in the last alert to a former destination; no condition has this name."""
 
 
-class Written(Struct, frozen=True):
+class WrittenAlerts(Struct, frozen=True):
     """The result of writing alerts.
 
     `events` are those of the alerts, in order. `withdrawn` are the destinations to which some waiting alerts are not
@@ -118,39 +118,41 @@ _PLACES: Final = ", ".join("?" * len(_COLUMNS.split(", ")))
 _REPLACED: Final = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[2:])
 
 
-def firing(db: Database) -> tuple[StoredCondition, ...]:
+def read_firing(db: Database) -> tuple[StoredCondition, ...]:
     """Return the firing conditions, the longest lasting first."""
-    return tuple(condition for condition in stored(db) if condition.phase is Phase.FIRING)
+    return tuple(condition for condition in read_all(db) if condition.phase is Phase.FIRING)
 
 
-def stored(db: Database) -> tuple[StoredCondition, ...]:
+def read_all(db: Database) -> tuple[StoredCondition, ...]:
     """Return the stored conditions of all phases, the longest lasting first."""
     rows = db.execute(f"SELECT {_COLUMNS} FROM conditions ORDER BY since, name, subject")
     return tuple(replace(StoredCondition(*row), phase=Phase(row[5])) for row in rows.fetchall())
 
 
-def write(db: Database, changes: Sequence[ConditionChange], now_ms: int, handovers: Sequence[Handover] = ()) -> Written:
+def write(
+    db: Database, changes: Sequence[ConditionChange], now_ms: int, handovers: Sequence[Handover] = ()
+) -> WrittenAlerts:
     """Store conditions, and write the events of their alerts with one delivery each, all or nothing.
 
     Conditions with the same name and cause share an event. A waiting alert is withdrawn if a later one about the same
     conditions replaces it. An event whose id already exists is not written again.
     """
     for change in changes:
-        _remember(db, change)
+        _store_change(db, change)
     events: list[Event] = []
     withdrawn = set()
-    for together in grouped(changes):
-        event, outdated = _tell(db, together, now_ms)
+    for together in group_by_alert(changes):
+        event, outdated = _write_alert(db, together, now_ms)
         events += [] if event is None else [event]
         withdrawn |= {str(together[0].destination)} if outdated else set()
     for handover in handovers:
-        event, outdated = _hand_over(db, handover, now_ms)
+        event, outdated = _write_handover(db, handover, now_ms)
         events += [] if event is None else [event]
         withdrawn |= {handover.old} if outdated else set()
-    return Written(tuple(events), frozenset(withdrawn))
+    return WrittenAlerts(tuple(events), frozenset(withdrawn))
 
 
-def grouped(changes: Sequence[ConditionChange]) -> list[Sequence[ConditionChange]]:
+def group_by_alert(changes: Sequence[ConditionChange]) -> list[Sequence[ConditionChange]]:
     """Return the changes in groups that share an alert: conditions of one name, cause and kind of subject."""
     groups: dict[tuple[str, ...], list[ConditionChange]] = {}
     for change in changes:
@@ -159,7 +161,7 @@ def grouped(changes: Sequence[ConditionChange]) -> list[Sequence[ConditionChange
             kind, _, name = it.subject.partition("/")
             key = (change.state, change.reason, it.name, it.cause, kind, change.destination, "" if name else it.subject)
             groups.setdefault(key, []).append(change)
-    return [group[at : at + _MOST_TOGETHER] for group in groups.values() for at in range(0, len(group), _MOST_TOGETHER)]
+    return [group[at : at + _MAX_PER_ALERT] for group in groups.values() for at in range(0, len(group), _MAX_PER_ALERT)]
 
 
 _UNDELIVERED: Final = (
@@ -171,7 +173,7 @@ _UNDELIVERED: Final = (
 """Undelivered alerts to a destination: those that wait, and given-up ones with no later delivered alert."""
 
 
-def undelivered_since(db: Database, destination: str) -> int | None:
+def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
     """Return when the wait of the oldest undelivered alert to a destination began (Unix ms); None if there is none."""
     (since_ms,) = db.execute(
         f"SELECT min(coalesce(d.queued_at, e.detected_at)) {_UNDELIVERED}",
@@ -180,7 +182,7 @@ def undelivered_since(db: Database, destination: str) -> int | None:
     return None if since_ms is None else int(since_ms)
 
 
-def refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
+def latest_refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
     """Describe the latest refusal of an undelivered alert, with any HTTP status; None if there is none.
 
     Only refusals for one of these `reasons` are considered.
@@ -196,7 +198,7 @@ def refusal(db: Database, destination: str, reasons: Collection[str]) -> str | N
     return str(reason) if status is None else f"{reason}, HTTP {status}"
 
 
-def _remember(db: Database, change: ConditionChange) -> None:
+def _store_change(db: Database, change: ConditionChange) -> None:
     it = change.condition
     if change.is_forgotten:
         db.execute("DELETE FROM conditions WHERE name = ? AND subject = ?", [it.name, it.subject])
@@ -207,26 +209,26 @@ def _remember(db: Database, change: ConditionChange) -> None:
     )
 
 
-def _tell(db: Database, together: Sequence[ConditionChange], now_ms: int) -> tuple[Event | None, int]:
+def _write_alert(db: Database, together: Sequence[ConditionChange], now_ms: int) -> tuple[Event | None, int]:
     """Write the event of changes that share an alert; return it, and how many waiting alerts it replaces.
 
     The event is None if it exists already.
     """
     first = together[0]
     destination = str(first.destination)
-    subject = subject_of(together)
+    subject = common_subject(together)
     since_ms = min(change.condition.since_ms for change in together)
     names = ",".join(change.condition.subject for change in together)
     identifier = alert_event_id(first.condition.name, names, first.state, since_ms, now_ms)
-    event = _written(db, identifier, subject, first.reason, alert_data(together), now_ms)
+    event = _insert_event(db, identifier, subject, first.reason, alert_data(together), now_ms)
     if event is None:
         return None, 0
-    waited = _withdraw(db, first.condition.name, {change.condition.subject for change in together}, destination)
-    _queue(db, event, destination, min(waited, default=None))
+    waited = _withdraw_waiting(db, first.condition.name, {change.condition.subject for change in together}, destination)
+    _insert_delivery(db, event, destination, min(waited, default=None))
     return event, len(waited)
 
 
-def _hand_over(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
+def _write_handover(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
     """Write the last alert to a destination; return it, and how many waiting alerts it replaces.
 
     The alert lists only conditions about which an alert was delivered there. If there are none, the event is None.
@@ -234,17 +236,17 @@ def _hand_over(db: Database, handover: Handover, now_ms: int) -> tuple[Event | N
     heard = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [
         since_ms
-        for name, subjects in _by_name(handover.conditions).items()
-        for since_ms in _withdraw(db, name, set(subjects), handover.old)
+        for name, subjects in _subjects_by_name(handover.conditions).items()
+        for since_ms in _withdraw_waiting(db, name, set(subjects), handover.old)
     ]
     if not heard:
         return None, len(waited)
     told = ",".join(f"{it.name} {it.subject}" for it in heard)
     identifier = alert_event_id(ALERTS_MOVED, f"{handover.old}>{handover.new}:{told}", "withdrawn", now_ms, now_ms)
     data = _handover_data(replace(handover, conditions=heard), now_ms)
-    event = _written(db, identifier, "alerts", "handed_over", data, now_ms)
+    event = _insert_event(db, identifier, "alerts", "handed_over", data, now_ms)
     if event is not None:
-        _queue(db, event, handover.old, None)
+        _insert_delivery(db, event, handover.old, None)
     return event, len(waited)
 
 
@@ -258,7 +260,7 @@ def _was_alerted(db: Database, destination: str, condition: StoredCondition) -> 
     return any(condition.subject in orjson.loads(data).get("subjects", [subject]) for subject, data in rows)
 
 
-def _written(db: Database, identifier: str, subject: str, reason: str, data: bytes, now_ms: int) -> Event | None:
+def _insert_event(db: Database, identifier: str, subject: str, reason: str, data: bytes, now_ms: int) -> Event | None:
     """Write an alert as an event; return None if the event exists already."""
     # An alert has no source, no revision and no detection method.
     row = db.execute(
@@ -269,14 +271,14 @@ def _written(db: Database, identifier: str, subject: str, reason: str, data: byt
     return None if row is None else Event(row[0], identifier, EventType.ALERT, "", subject, now_ms, data)
 
 
-def _queue(db: Database, event: Event, destination: str, queued_ms: int | None) -> None:
+def _insert_delivery(db: Database, event: Event, destination: str, queued_ms: int | None) -> None:
     db.execute(
         "INSERT INTO deliveries (sequence, destination, queued_at) VALUES (?, ?, ?)",
         [event.sequence, destination, queued_ms],
     )
 
 
-def _withdraw(db: Database, name: str, subjects: set[str], destination: str) -> list[int]:
+def _withdraw_waiting(db: Database, name: str, subjects: set[str], destination: str) -> list[int]:
     """Remove waiting alerts that are about no conditions but these; return when each was queued (Unix ms)."""
     rows = db.execute(
         "SELECT d.sequence, coalesce(d.queued_at, e.detected_at), e.subject, e.data FROM deliveries d"
@@ -294,7 +296,7 @@ def _withdraw(db: Database, name: str, subjects: set[str], destination: str) -> 
     return [since_ms for _, since_ms in outdated]
 
 
-def subject_of(together: Sequence[ConditionChange]) -> str:
+def common_subject(together: Sequence[ConditionChange]) -> str:
     """Return the subject of changes that share an alert: their only subject, or the kind of the subjects."""
     subject = together[0].condition.subject
     return subject if len(together) == 1 else subject.partition("/")[0]
@@ -308,7 +310,7 @@ def alert_data(together: Sequence[ConditionChange]) -> bytes:
         {
             "condition": it.name,
             "state": first.state,
-            "subject": subject_of(together),
+            "subject": common_subject(together),
             "subjects": [change.condition.subject for change in together],
             "summary": _summary(together),
             "since": iso_utc(min(change.condition.since_ms for change in together)),
@@ -324,8 +326,8 @@ def alert_data(together: Sequence[ConditionChange]) -> bytes:
 def _handover_data(handover: Handover, now_ms: int) -> bytes:
     """Return the JSON of an event's `data` for the last alert to a destination."""
     now_go = f"alerts now go to {handover.new}" if handover.new else "alerts now go to nobody"
-    shown = handover.conditions[:_MOST_TOGETHER]
-    stands: Any = [_in_words(name, subjects) for name, subjects in _by_name(shown).items()]
+    shown = handover.conditions[:_MAX_PER_ALERT]
+    stands: Any = [_describe(name, subjects) for name, subjects in _subjects_by_name(shown).items()]
     if more := len(handover.conditions) - len(shown):
         stands = Sentence("alerts_moved.more", conditions=stands, count=more)
     if handover.new:
@@ -350,7 +352,7 @@ def _handover_data(handover: Handover, now_ms: int) -> bytes:
     )
 
 
-def _in_words(name: str, subjects: Sequence[str]) -> str:
+def _describe(name: str, subjects: Sequence[str]) -> str:
     """Return what is wrong, with the names of the sources or destinations concerned."""
     # Another version may have had other conditions.
     title = Sentence(f"{name}.title") if is_known(f"{name}.title") else name.replace("_", " ")
@@ -358,7 +360,7 @@ def _in_words(name: str, subjects: Sequence[str]) -> str:
     return Sentence("alerts_moved.condition", names=", ".join(names), title=title) if names else title
 
 
-def _by_name(conditions: Sequence[StoredCondition]) -> dict[str, list[str]]:
+def _subjects_by_name(conditions: Sequence[StoredCondition]) -> dict[str, list[str]]:
     """Return the subjects of conditions, by the conditions' names."""
     found: dict[str, list[str]] = {}
     for condition in conditions:
@@ -368,10 +370,10 @@ def _by_name(conditions: Sequence[StoredCondition]) -> dict[str, list[str]]:
 
 def _summary(together: Sequence[ConditionChange]) -> str:
     first = together[0].condition
-    return first.summary if len(together) == 1 else _about_several(together, first.summary)
+    return first.summary if len(together) == 1 else _group_summary(together, first.summary)
 
 
-def _about_several(together: Sequence[ConditionChange], first: str) -> Sentence:
+def _group_summary(together: Sequence[ConditionChange], first: str) -> Sentence:
     kind = together[0].condition.subject.partition("/")[0]
     names = ", ".join(change.condition.subject.partition("/")[2] for change in together)
     return Sentence(f"general.{kind}", count=len(together), names=names, first=first)
@@ -384,7 +386,7 @@ def _texts(together: Sequence[ConditionChange]) -> dict[str, Any]:
         return {}
     known: dict[str, Any] = orjson.loads(text)
     if len(together) > 1:
-        about = _about_several(together, "").document()
+        about = _group_summary(together, "").document()
         about["values"]["first"] = known["summary"]
         known["summary"] = about
     return {"texts": known}

@@ -38,7 +38,7 @@ class Health(Struct, frozen=True):
     asked: bool = False
 
 
-class Learned(Struct, frozen=True):
+class LearnedLimits(Struct, frozen=True):
     """The limits that a receiver was observed to have; None means that only the configured limit applies.
 
     `rate` is in requests a second, `batch_limit` in events a request.
@@ -56,7 +56,7 @@ class StartingState(Struct, frozen=True):
     """
 
     health: Health
-    learned: Learned
+    learned: LearnedLimits
     trying_ms: int
     was_reset: bool = False
 
@@ -83,7 +83,7 @@ class DestinationMemory(Struct, frozen=True):
     dead: int = 0
     oldest_pending_ms: int | None = None
     last_error: LastError | None = None
-    learned: Learned = field(default_factory=Learned)
+    learned: LearnedLimits = field(default_factory=LearnedLimits)
     next_attempt_ms: int | None = None
     scheduled: int = 0
     scheduled_for_ms: int | None = None
@@ -95,7 +95,7 @@ class DestinationMemory(Struct, frozen=True):
         return self.delivered > 0 or self.dead > 0 or self.last_error is not None or self.health != Health()
 
 
-class Undelivered(Struct, frozen=True):
+class UndeliveredGroup(Struct, frozen=True):
     """The waiting or given-up deliveries to one destination whose last attempts failed for the same reason.
 
     `reason` is None if none was attempted yet. `tried_from_ms` is the value of the destination's trying clock (see
@@ -112,15 +112,15 @@ class Undelivered(Struct, frozen=True):
     put_back: int = 0
 
 
-def undelivered(db: Database) -> dict[str, list[Undelivered]]:
+def undelivered(db: Database) -> dict[str, list[UndeliveredGroup]]:
     """Return the waiting and the given-up deliveries, by the destination's name, ordered by state and reason."""
-    found: dict[str, list[Undelivered]] = {}
+    found: dict[str, list[UndeliveredGroup]] = {}
     for name, state, *rest in db.execute(
         "SELECT destination, state, reason, count(*), min(tried_from), max(last_attempt_at),"
         " count(CASE WHEN again = 1 AND coalesce(reason, 'delivered') <> 'delivered' THEN 1 END) FROM deliveries"
         " WHERE state <> 'delivered' GROUP BY 1, 2, 3 ORDER BY 1, 2, coalesce(reason, '')"
     ):
-        found.setdefault(name, []).append(Undelivered(DeliveryState(state), *rest))
+        found.setdefault(name, []).append(UndeliveredGroup(DeliveryState(state), *rest))
     return found
 
 
@@ -140,7 +140,7 @@ class DueEvents(Struct, frozen=True):
     blocked_by: str | None = None
 
 
-_LOOKED_AT = 1000
+_EXAMINED_EVENTS = 1000
 _HOUR_MS = 3_600_000
 _QUARTER_MS = 900_000
 
@@ -153,7 +153,7 @@ def due_events(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
         f"SELECT min(since) FROM (SELECT {_SINCE} AS since {_FROM} WHERE {_DUE}"
-        f" ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
+        f" ORDER BY d.sequence LIMIT {_EXAMINED_EVENTS}) AS looked_at",
         now,
     ).fetchone()
     if since_ms is None or now_ms - since_ms < late_ms:
@@ -173,14 +173,14 @@ def due_events(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms
         " JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :name AND w.state = 'pending'"
         " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon WHERE b.subject = e.subject AND b.source = e.source"
         " AND b.sequence < e.sequence ORDER BY b.sequence LIMIT 1) AS blocker"
-        f" {_FROM} WHERE {_DUE} ORDER BY d.sequence LIMIT {_LOOKED_AT}) AS looked_at",
+        f" {_FROM} WHERE {_DUE} ORDER BY d.sequence LIMIT {_EXAMINED_EVENTS}) AS looked_at",
         now,
     ).fetchone()
     by = db.execute("SELECT id FROM events WHERE sequence = ?", [first]).fetchone() if blocked else None
     return DueEvents(since_ms, delivered_last_hour, detected_last_hour, blocked, by[0] if by else None)
 
 
-def tried_names(db: Database) -> set[str]:
+def names_with_requests(db: Database) -> set[str]:
     """Return the names of all destinations to which anything was ever sent."""
     rows = db.execute(
         "SELECT name FROM destinations WHERE delivered > 0 OR error_reason IS NOT NULL OR state <> 'ok' UNION"
@@ -193,57 +193,57 @@ _SINCE = "max(coalesce(d.queued_at, e.detected_at), coalesce(d.slot_at, 0))"
 _FROM = "FROM deliveries d JOIN events e USING (sequence) JOIN destinations t ON t.name = d.destination"
 _DUE = (
     "d.destination = :name AND d.state = 'pending' AND d.state <> 'delivered'"
-    f" AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon AND NOT {slots.WAITS}"
+    f" AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon AND NOT {slots.IS_WAITING}"
 )
 
 
-def waiting(db: Database, names: Iterable[str]) -> dict[str, int]:
+def count_waiting(db: Database, names: Iterable[str]) -> dict[str, int]:
     """Return how many events wait for each of these destinations."""
     counted = "SELECT count(*) FROM deliveries WHERE destination = ? AND state = 'pending'"
     return {name: db.execute(counted, [name]).fetchone()[0] for name in names}
 
 
-def recall(db: Database, name: str) -> Health:
+def read_or_create(db: Database, name: str) -> Health:
     """Return a destination's health; add the destination if it is unknown."""
     db.execute("INSERT INTO destinations (name) VALUES (?) ON CONFLICT DO NOTHING", [name])
-    return health_of(db, name)
+    return read_health(db, name)
 
 
-def health_of(db: Database, name: str) -> Health:
+def read_health(db: Database, name: str) -> Health:
     """Return a destination's health, without changing anything."""
     row = db.execute(f"SELECT {_HEALTH} FROM destinations WHERE name = ?", [name]).fetchone()
     return _health(row) if row else Health()
 
 
-def begin(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
+def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the stored state of a destination, at its start or after a change of its settings.
 
     `fingerprint` gets the stored fingerprint of address and credentials, and returns the current one, which is the same
     if these have not changed. If they have changed, health, waits, learned limits and the trying time of waiting events
     are reset. Only a destination that an operator disabled stays disabled.
     """
-    health = recall(db, name)
+    health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(
         "SELECT fingerprint, rate, batch_limit, trying FROM destinations WHERE name = ?", [name]
     ).fetchone()
     current = fingerprint(stored)
     if current == stored:
-        return StartingState(health, Learned(rate, limit), trying_ms)
+        return StartingState(health, LearnedLimits(rate, limit), trying_ms)
     db.execute("UPDATE destinations SET fingerprint = ? WHERE name = ?", [current, name])
     if stored is None:
-        return StartingState(health, Learned(rate, limit), trying_ms)
+        return StartingState(health, LearnedLimits(rate, limit), trying_ms)
     kept = health if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR else Health()
-    remember(db, name, kept, learned=Learned())
+    store_health(db, name, kept, learned=LearnedLimits())
     outbox.reset_retries(db, name)
-    return StartingState(kept, Learned(), trying_ms, was_reset=True)
+    return StartingState(kept, LearnedLimits(), trying_ms, was_reset=True)
 
 
-def remember(
+def store_health(
     db: Database,
     name: str,
     health: Health,
     error: LastError | None = None,
-    learned: Learned | None = None,
+    learned: LearnedLimits | None = None,
 ) -> None:
     """Store a destination's health and, if given, its last error and its learned limits."""
     db.execute(
@@ -261,7 +261,7 @@ def remember(
         )
 
 
-def remember_trying(db: Database, name: str, trying_ms: int) -> None:
+def store_trying_ms(db: Database, name: str, trying_ms: int) -> None:
     """Store for how long delivery to a destination has been tried, in all."""
     db.execute("UPDATE destinations SET trying = ? WHERE name = ?", [trying_ms, name])
 
@@ -285,11 +285,11 @@ def read_all(db: Database) -> dict[str, DestinationMemory]:
             _health(row[1:7]),
             delivered=row[7],
             last_error=LastError(*row[8:11]) if row[8] else None,
-            learned=Learned(*row[11:]),
+            learned=LearnedLimits(*row[11:]),
         )
         for row in rows
     }
-    waiting = slots.waiting(db)
+    waiting = slots.count_waiting(db)
     for name, state, count, first in db.execute(
         "SELECT destination, state, count(*), min(sequence) FROM deliveries WHERE state <> 'delivered' GROUP BY 1, 2"
     ).fetchall():
@@ -311,14 +311,14 @@ def read_all(db: Database) -> dict[str, DestinationMemory]:
                 oldest_due_ms=oldest[1],
             )
             if waits is not None:
-                memories[name] = _with_waiting(db, name, memories[name], waits)
+                memories[name] = _with_scheduled(db, name, memories[name], waits)
     return memories
 
 
-def _with_waiting(db: Database, name: str, memory: DestinationMemory, waits: slots.Waiting) -> DestinationMemory:
+def _with_scheduled(db: Database, name: str, memory: DestinationMemory, waits: slots.WaitingCount) -> DestinationMemory:
     (oldest_ms,) = db.execute(
         f"SELECT min({_SINCE}) {_FROM} WHERE d.destination = ? AND d.state = 'pending' AND d.state <> 'delivered'"
-        f" AND NOT {slots.WAITS}",
+        f" AND NOT {slots.IS_WAITING}",
         [name],
     ).fetchone()
     return replace(

@@ -19,7 +19,7 @@ CHUNK: Final = 500
 ERASED: Final = "{}"
 """The JSON of a record whose content was erased."""
 
-_EXAMINED: Final = 2000
+_EXAMINED_AT_ONCE: Final = 2000
 
 
 class KnownPerson(Struct, frozen=True):
@@ -56,11 +56,11 @@ def erase_removed(db: Database, before_ms: int) -> int:
         " RETURNING source, key",
         [before_ms, CHUNK],
     ).fetchall()
-    expiries.forget_people(db, rows)
+    expiries.erase_people(db, rows)
     return len(rows)
 
 
-def forget_names(db: Database, source: str, users: Sequence[str]) -> int:
+def delete_names(db: Database, source: str, users: Sequence[str]) -> int:
     """Delete people's names, except for `users` and people with records that were not removed; return the number."""
     gone = [
         id_
@@ -108,12 +108,14 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
     rows = db.execute(
         "SELECT sequence, json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.instructor_id')"
         " FROM events WHERE sequence > ? AND source = ? ORDER BY sequence LIMIT ?",
-        [behind, person.source, _EXAMINED],
+        [behind, person.source, _EXAMINED_AT_ONCE],
     ).fetchall()
     own = [(sequence,) for sequence, user, _ in rows if user == person.id]
     deliveries = db.executemany("DELETE FROM deliveries WHERE sequence = ?", own).rowcount if own else 0
     # An answer about other people's events may name the person, too, if they shared a request.
-    request_log.erase(db, [sequence for sequence, user, instructor in rows if person.id in (user, instructor)])
+    request_log.delete_for_events(
+        db, [sequence for sequence, user, instructor in rows if person.id in (user, instructor)]
+    )
     for table, column in (("events", "sequence"), ("attempt_runs", "first_sequence")):
         # A run of attempts that also covers other people's events stays; it contains only numbers.
         where = " AND last_sequence = first_sequence" if table == "attempt_runs" else ""
@@ -122,19 +124,19 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
         if instructor == person.id and user != person.id:
             (data,) = db.execute("SELECT data FROM events WHERE sequence = ?", [sequence]).fetchone()
             db.execute("UPDATE events SET data = ? WHERE sequence = ?", [_without_instructor(data), sequence])
-    return ErasedEvents(len(own), max(0, deliveries), rows[-1][0] if len(rows) == _EXAMINED else None)
+    return ErasedEvents(len(own), max(0, deliveries), rows[-1][0] if len(rows) == _EXAMINED_AT_ONCE else None)
 
 
 def _without_instructor(data: str) -> str:
     """Return an event's JSON without the instructor. All else stays as it is, large numbers included."""
     event = json.loads(data)
-    for part, names in _OF_THE_INSTRUCTOR.items():
+    for part, names in _INSTRUCTOR_FIELDS.items():
         if isinstance(event.get(part), dict):
             event[part] |= {name: None for name in names if name in event[part]}
     return json.dumps(event, separators=(",", ":"))
 
 
-_OF_THE_INSTRUCTOR: Final = {
+_INSTRUCTOR_FIELDS: Final = {
     "completion": ("instructor_id", "instructor_name", "instructor_employee_number"),
     "record": ("m_instructor_id", "instructor_id"),
 }
@@ -151,7 +153,7 @@ def erase_records(db: Database, person: KnownPerson) -> Erased:
         "UPDATE records SET record = '{}', user_id = '' WHERE source = ? AND user_id = ? AND removed_at IS NOT NULL",
         here,
     ).rowcount
-    expiries.forget(db, person.source, person.id)
+    expiries.delete_person(db, person.source, person.id)
     names = db.execute("DELETE FROM people WHERE source = ? AND id = ?", here).rowcount
     (living,) = db.execute(
         "SELECT count(*) FROM records WHERE source = ? AND user_id = ? AND removed_at IS NULL", here

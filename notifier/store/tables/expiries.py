@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from notifier.events import Event, EventType
 from notifier.store.database import NUMBERS, Database
 
-LOOK: Final = 20_000
+EXAMINED_AT_ONCE: Final = 20_000
 """Number of records examined in one transaction, so that other work does not wait long for the store."""
 
 _ANNOUNCED: Final = "key, valid_until, user_id, training_id, stage, turn, renewed"
-_ENDS: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
+_EXPIRY_TYPES: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
 
 
 class PresentRecord(NamedTuple):
@@ -43,7 +43,7 @@ class ExpiryRow(NamedTuple):
     renewed: int
 
 
-def begin(db: Database, source: str, today: str) -> tuple[str, str | None]:
+def read_or_start(db: Database, source: str, today: str) -> tuple[str, str | None]:
     """Return the first day of a source's announcements (today if new), and the day of its last complete round."""
     db.execute(
         "INSERT INTO expiry_rounds (source, since) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", [source, today]
@@ -52,13 +52,13 @@ def begin(db: Database, source: str, today: str) -> tuple[str, str | None]:
     return since, last
 
 
-def finish(db: Database, source: str, today: str) -> None:
+def store_round(db: Database, source: str, today: str) -> None:
     """Record that the round of a day is complete."""
     db.execute("UPDATE expiry_rounds SET last = ? WHERE source = ?", [today, source])
 
 
-def keep_only(db: Database, sources: Sequence[str]) -> None:
-    """Delete what `begin` and `finish` have stored, except for these sources, which still announce expiries."""
+def delete_other_sources(db: Database, sources: Sequence[str]) -> None:
+    """Delete the stored rounds of all sources but these, because the other sources no longer announce expiries."""
     db.execute(
         "DELETE FROM expiry_rounds WHERE source NOT IN (SELECT value FROM json_each(?))",
         [orjson.dumps(sources).decode()],
@@ -71,13 +71,13 @@ _PRESENT: Final = (
 )
 
 
-def present(db: Database, source: str, after: int) -> list[PresentRecord]:
+def present_records(db: Database, source: str, after: int) -> list[PresentRecord]:
     """Return the next LOOK records of a source after row `after`, except removed ones; fewer at the end."""
-    rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, LOOK])
+    rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, EXAMINED_AT_ONCE])
     return [PresentRecord(*row) for row in rows]
 
 
-def present_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> list[PresentRecord]:
+def present_records_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> list[PresentRecord]:
     """Return the records, except removed ones, whose (person id, training id) is in `pairs`."""
     wanted = set(pairs)
     people = orjson.dumps(sorted({user for user, _ in wanted})).decode()
@@ -85,7 +85,7 @@ def present_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> l
     return [record for row in rows if ((record := PresentRecord(*row)).user_id, record.training_id) in wanted]
 
 
-def contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, bytes]]:
+def record_contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, bytes]]:
     """Return the key, the revision and the JSON of these records."""
     rows = db.execute(
         f"SELECT key, revision, record FROM records WHERE removed_at IS NULL AND id IN {NUMBERS}",
@@ -94,19 +94,19 @@ def contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, bytes]]
     return [(key, revision, record.encode()) for key, revision, record in rows]
 
 
-def last_known(db: Database, source: str, key: str) -> tuple[int, bytes] | None:
+def stored_content(db: Database, source: str, key: str) -> tuple[int, bytes] | None:
     """Return the revision and the JSON of a record, present or not; None if it is not known."""
     row = db.execute("SELECT revision, record FROM records WHERE source = ? AND key = ?", [source, key]).fetchone()
     return None if row is None else (row[0], row[1].encode())
 
 
-def standing(db: Database, source: str) -> list[ExpiryRow]:
+def standing_announcements(db: Database, source: str) -> list[ExpiryRow]:
     """Return all announcements of a source that were not taken back."""
     rows = db.execute(f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND renewed = 0", [source])
     return [ExpiryRow(*row) for row in rows]
 
 
-def of_keys(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
+def announcements_of(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
     """Return everything that was announced about these records."""
     rows = db.execute(
         f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
@@ -115,7 +115,7 @@ def of_keys(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
     return [ExpiryRow(*row) for row in rows]
 
 
-def remember(db: Database, source: str, row: ExpiryRow) -> None:
+def store_announcement(db: Database, source: str, row: ExpiryRow) -> None:
     """Store what was announced about a record and its last valid day."""
     db.execute(
         f"INSERT INTO expiries (source, {_ANNOUNCED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -155,11 +155,11 @@ def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:
     )
 
 
-def take_back(db: Database, source: str, key: str, valid_until: str) -> list[str]:
+def withdraw(db: Database, source: str, key: str, valid_until: str) -> list[str]:
     """Delete the waiting deliveries of announcements about a record and this last day; return their destinations."""
     rows = db.execute(
         "DELETE FROM deliveries WHERE state = 'pending' AND sequence IN (SELECT sequence FROM events WHERE source = ?"
-        f" AND subject = ? AND type IN {_ENDS} AND json_extract(data, '$.completion.valid_until') = ?)"
+        f" AND subject = ? AND type IN {_EXPIRY_TYPES} AND json_extract(data, '$.completion.valid_until') = ?)"
         " RETURNING destination",
         [source, key, valid_until],
     ).fetchall()
@@ -170,17 +170,18 @@ def validity_source(db: Database, source: str, key: str, valid_until: str) -> st
     """Return `valid_until_source` of the latest announcement about a record and this last day; None if not stored."""
     row = db.execute(
         "SELECT json_extract(data, '$.completion.valid_until_source') FROM events WHERE source = ? AND subject = ?"
-        f" AND type IN {_ENDS} AND json_extract(data, '$.completion.valid_until') = ? ORDER BY sequence DESC LIMIT 1",
+        f" AND type IN {_EXPIRY_TYPES} AND json_extract(data, '$.completion.valid_until') = ?"
+        " ORDER BY sequence DESC LIMIT 1",
         [source, key, valid_until],
     ).fetchone()
     return None if row is None else row[0]
 
 
-def forget(db: Database, source: str, user_id: str) -> None:
+def delete_person(db: Database, source: str, user_id: str) -> None:
     """Delete what was announced about a person's completions."""
     db.execute("DELETE FROM expiries WHERE source = ? AND user_id = ?", [source, user_id])
 
 
-def forget_people(db: Database, records: Iterable[tuple[str, str]]) -> None:
+def erase_people(db: Database, records: Iterable[tuple[str, str]]) -> None:
     """Erase the person from the rows of these records (source, key); the rows stay, so no event id is used again."""
     db.executemany("UPDATE expiries SET user_id = '' WHERE source = ? AND key = ?", records)

@@ -38,7 +38,7 @@ def examples(db: Database, source: str) -> HeldExamples:
     return HeldExamples(next(iter(arrivals(db, source, 1)), None), change[0])
 
 
-def learn_arrivals(db: Database, source: str, reason: str) -> int:
+def accept_arrivals(db: Database, source: str, reason: str) -> int:
     """Mark the held-back arrivals as known without announcing them; return their number."""
     learned = db.execute(
         "UPDATE records SET held = 0, reason = ? WHERE source = ? AND held = 1", [reason, source]

@@ -10,7 +10,7 @@ from notifier.facts import PersonFacts, PersonField
 from notifier.store.database import Database
 from notifier.store.tables.names import NameList
 
-LOOK: Final = 20_000
+EXAMINED_AT_ONCE: Final = 20_000
 """Number of records examined in one transaction, so that other work does not wait long for the store."""
 
 _RECORD_COLUMNS: Final[Mapping[NameList, str]] = MappingProxyType(
@@ -28,7 +28,7 @@ def names_are_fetched(db: Database, sources: Collection[str], names: NameList) -
     return bool(count == len(sources))
 
 
-def unnamed(db: Database, sources: Collection[str], names: NameList, ids: Collection[str]) -> list[str]:
+def ids_without_name(db: Database, sources: Collection[str], names: NameList, ids: Collection[str]) -> list[str]:
     """Return the ids that are not in the sources' lists of names."""
     rows = db.execute(
         f"SELECT value FROM json_each(?) WHERE value NOT IN"
@@ -39,7 +39,7 @@ def unnamed(db: Database, sources: Collection[str], names: NameList, ids: Collec
     return [id_ for (id_,) in rows]
 
 
-def recorded(
+def ids_in_records(
     db: Database, sources: Collection[str], names: NameList, ids: Collection[str], after: int
 ) -> tuple[set[str], int | None]:
     """Return which ids occur in the next LOOK records after row `after`, and the last row examined.
@@ -49,7 +49,8 @@ def recorded(
     """
     column = _RECORD_COLUMNS[names]
     last = db.execute(
-        "SELECT max(id) FROM (SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [after, LOOK]
+        "SELECT max(id) FROM (SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?) AS looked_at",
+        [after, EXAMINED_AT_ONCE],
     ).fetchone()[0]
     rows = db.execute(
         f"SELECT DISTINCT {column} FROM records WHERE id > ? AND id <= ?"
@@ -59,7 +60,7 @@ def recorded(
     return {id_ for (id_,) in rows}, last
 
 
-def titles(db: Database, sources: Collection[str]) -> list[str]:
+def training_titles(db: Database, sources: Collection[str]) -> list[str]:
     """Return the different titles of the sources' trainings."""
     rows = db.execute(
         "SELECT DISTINCT title FROM trainings WHERE source IN (SELECT value FROM json_each(?))", [_json(sources)]
@@ -67,7 +68,7 @@ def titles(db: Database, sources: Collection[str]) -> list[str]:
     return [title for (title,) in rows]
 
 
-def people(db: Database, sources: Collection[str]) -> list[tuple[str, PersonFacts]]:
+def people_facts(db: Database, sources: Collection[str]) -> list[tuple[str, PersonFacts]]:
     """Return the ids and the facts of the sources' people, with the titles of their jobs as far as they are known."""
     rows = db.execute(
         "SELECT p.id, p.facts, j.title FROM people p LEFT JOIN job_titles j"

@@ -16,7 +16,7 @@ TOO_LARGE: Final = f"{WITHOUT_KEY}too-large"
 """The prefix of the identifier for a record that is too large for any answer; its place in the list follows."""
 
 
-class LeftOut(Struct, frozen=True):
+class UnreadableRecord(Struct, frozen=True):
     """A record that cannot be read: `problem` says why, `field` is the API's name of the field, None if unclear."""
 
     key: str
@@ -29,14 +29,16 @@ class LeftOut(Struct, frozen=True):
         return not self.key.startswith(WITHOUT_KEY)
 
 
-def note(db: Database, source: str, records: Sequence[LeftOut], known: Collection[str], *, swept: bool) -> bool:
+def count_unreadable(
+    db: Database, source: str, records: Sequence[UnreadableRecord], known: Collection[str], *, swept: bool
+) -> bool:
     """Count the unreadable records of an answer; return whether any of them are new.
 
-    `known` are those of their keys that belong to present known records. A record without a key counts as a known one
-    until `settle` corrects that. `swept` means that a sweep has read the answer: only a sweep knows the place of a
-    record that is too large, so other answers add such a record only if none is stored.
+    `known` contains the keys of those that are known records. An unreadable record without a key counts as a known
+    record until `correct_after_sweep` corrects that. `swept` means that a sweep has read the answer. Only a sweep knows
+    the place of a record that is too large. So any other answer adds a too large record only if none is stored.
     """
-    there = _there(db, source, [record.key for record in records])
+    there = _stored_keys(db, source, [record.key for record in records])
     if (
         not swept
         and db.execute(
@@ -65,22 +67,22 @@ def note(db: Database, source: str, records: Sequence[LeftOut], known: Collectio
     )
     new = [row for key, row in rows.items() if key not in there]
     if new:
-        _count(db, source, len(new), sum(row[-1] for row in new))
+        _add_to_counts(db, source, len(new), sum(row[-1] for row in new))
     return bool(new)
 
 
-def forget_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
+def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
     """Stop counting records that can be read now; return whether there were any."""
     gone = db.execute(
         "DELETE FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?)) RETURNING known",
         [source, orjson.dumps(keys).decode()],
     ).fetchall()
     if gone:
-        _count(db, source, -len(gone), -sum(known for (known,) in gone))
+        _add_to_counts(db, source, -len(gone), -sum(known for (known,) in gone))
     return bool(gone)
 
 
-def settle(db: Database, sweep: Sweep, missing: int) -> None:
+def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
     Unreadable records that a complete sweep has not seen are gone or readable now. `missing` known records were on no
@@ -103,27 +105,27 @@ def settle(db: Database, sweep: Sweep, missing: int) -> None:
         "SELECT count(*), coalesce(sum(known), 0) FROM left_out WHERE source = ?", [source]
     ).fetchone()
     db.execute("UPDATE sources SET unreadable = ?, unreadable_known = ? WHERE name = ?", [counted, known, source])
-    _show_one(db, source)
+    _store_example(db, source)
 
 
-def forget_all(db: Database, source: str) -> None:
+def delete_all(db: Database, source: str) -> None:
     """Delete the unreadable records of a source, because it now requests another list."""
     db.execute("DELETE FROM left_out WHERE source = ?", [source])
     db.execute("UPDATE sources SET unreadable = 0, unreadable_known = 0 WHERE name = ?", [source])
-    _show_one(db, source)
+    _store_example(db, source)
 
 
-def of_record(db: Database, key: str) -> dict[str, LeftOut]:
+def of_record(db: Database, key: str) -> dict[str, UnreadableRecord]:
     """Return the unreadable record with this key for each source that has one, by source."""
     rows = db.execute(
         "SELECT s.name, l.key, l.field, l.problem FROM sources s CROSS JOIN left_out l"
         " ON l.source = s.name AND l.key = ? ORDER BY s.name",
         [key],
     )
-    return {source: LeftOut(*row) for source, *row in rows.fetchall()}
+    return {source: UnreadableRecord(*row) for source, *row in rows.fetchall()}
 
 
-def _there(db: Database, source: str, keys: Sequence[str]) -> set[str]:
+def _stored_keys(db: Database, source: str, keys: Sequence[str]) -> set[str]:
     rows = db.execute(
         "SELECT key FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
         [source, orjson.dumps(keys).decode()],
@@ -131,18 +133,18 @@ def _there(db: Database, source: str, keys: Sequence[str]) -> set[str]:
     return {key for (key,) in rows}
 
 
-def _count(db: Database, source: str, more: int, known: int) -> None:
+def _add_to_counts(db: Database, source: str, more: int, known: int) -> None:
     db.execute(
         "UPDATE sources SET unreadable = unreadable + ?, unreadable_known = unreadable_known + ? WHERE name = ?",
         [more, known, source],
     )
-    _show_one(db, source)
+    _store_example(db, source)
 
 
-def _show_one(db: Database, source: str) -> None:
+def _store_example(db: Database, source: str) -> None:
     """Store one of the source's unreadable records in the row of the source, as an example for its status."""
     row = db.execute("SELECT key, field, problem FROM left_out WHERE source = ? LIMIT 1", [source]).fetchone()
-    one = None if row is None else LeftOut(*row)
+    one = None if row is None else UnreadableRecord(*row)
     db.execute(
         "UPDATE sources SET unreadable_key = ?, unreadable_field = ?, unreadable_problem = ? WHERE name = ?",
         [one.key if one and one.has_key else None, one and one.field, one and one.problem, source],

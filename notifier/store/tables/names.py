@@ -32,7 +32,7 @@ class PersonName(Struct, frozen=True):
     facts: PersonFacts = field(default_factory=dict)
 
 
-def find(
+def find_names(
     db: Database,
     source: str,
     people: Iterable[str],
@@ -49,7 +49,7 @@ def find(
         [source, orjson.dumps(list(people)).decode()],
     ):
         names[id_] = name
-        facts[id_] = _shown(orjson.loads(stored), title, fields)
+        facts[id_] = _selected_facts(orjson.loads(stored), title, fields)
     titles: dict[str, str] = {}
     rules: dict[str, TrainingFacts] = {}
     for id_, title, stored in db.execute(
@@ -57,16 +57,16 @@ def find(
         [source, orjson.dumps(list(trainings)).decode()],
     ):
         titles[id_] = title
-        if stored != _UNREAD:
+        if stored != _NEVER_STORED:
             rules[id_] = TrainingFacts(**orjson.loads(stored))
     return Names(names, titles, facts, rules)
 
 
-_UNREAD: Final = "{}"
+_NEVER_STORED: Final = "{}"
 """The stored facts of a training that was last read by a version that stored no facts."""
 
 
-def _shown(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:
+def _selected_facts(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:
     """Return the stored facts about a person in these `fields`; the job title is given as `title` (None: unknown)."""
     shown = {name.value: stored[name] for name in PersonField if name in fields and name in stored}
     if PersonField.JOB_TITLE in fields and PersonField.JOB_TITLE_ID in stored:
@@ -82,7 +82,7 @@ def _shown(stored: Mapping[str, FactValue], title: str | None, fields: Collectio
 _DIFFERS = EngineSql(sqlite="IS NOT", postgres="IS DISTINCT FROM")
 
 
-def learn_people(db: Database, source: str, people: Iterable[PersonName]) -> None:
+def store_people(db: Database, source: str, people: Iterable[PersonName]) -> None:
     """Store the names and facts of these people of a source. Other people's stored names and facts do not change."""
     db.executemany(
         "INSERT INTO people (source, id, name, employee_number, facts) VALUES (?, ?, ?, ?, ?)"
@@ -94,7 +94,7 @@ def learn_people(db: Database, source: str, people: Iterable[PersonName]) -> Non
     )
 
 
-def learn_trainings(
+def store_trainings(
     db: Database,
     source: str,
     titles: Iterable[tuple[str, str]],
@@ -105,11 +105,11 @@ def learn_trainings(
         "INSERT INTO trainings (source, id, title, facts) VALUES (?, ?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
         " SET title = excluded.title, facts = excluded.facts"
         " WHERE trainings.title <> excluded.title OR trainings.facts <> excluded.facts",
-        ((source, id_, title, _json(facts[id_].as_json()) if id_ in facts else _UNREAD) for id_, title in titles),
+        ((source, id_, title, _json(facts[id_].as_json()) if id_ in facts else _NEVER_STORED) for id_, title in titles),
     )
 
 
-def learn_job_titles(db: Database, source: str, titles: Iterable[tuple[str, str]]) -> None:
+def store_job_titles(db: Database, source: str, titles: Iterable[tuple[str, str]]) -> None:
     """Store job titles (id, title) of a source. Stored job titles with other ids do not change."""
     db.executemany(
         "INSERT INTO job_titles (source, id, title) VALUES (?, ?, ?) ON CONFLICT (source, id) DO UPDATE"
@@ -118,7 +118,7 @@ def learn_job_titles(db: Database, source: str, titles: Iterable[tuple[str, str]
     )
 
 
-def keep_only(db: Database, source: str, fields: Collection[PersonField]) -> None:
+def erase_other_facts(db: Database, source: str, fields: Collection[PersonField]) -> None:
     """Erase the facts about a source's people that are not among these fields."""
     kept = {str(wanted) for wanted in fields}
     if PersonField.JOB_TITLE in fields:
@@ -146,7 +146,7 @@ def _json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def note_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome: str, fields: str = "") -> str | None:
+def store_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome: str, fields: str = "") -> str | None:
     """Store when a list of names was requested, with what outcome (`ok` or a reason), and for which facts.
 
     Return the previous outcome, None if this is the first.
@@ -161,13 +161,13 @@ def note_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome:
     return before[0] if before else None
 
 
-def fetched(db: Database, source: str) -> dict[NameList, tuple[int, str]]:
+def last_fetches(db: Database, source: str) -> dict[NameList, tuple[int, str]]:
     """Return when each list of names was last requested (Unix ms), and for which facts."""
     rows = db.execute("SELECT list, fetched_at, fields FROM names_fetched WHERE source = ?", [source])
     return {NameList(name): (at, fields) for name, at, fields in rows}
 
 
-def outcomes(db: Database, source: str) -> dict[NameList, str]:
+def last_outcomes(db: Database, source: str) -> dict[NameList, str]:
     """Return the outcome of the last fetch of each list: `ok` or a reason."""
     rows = db.execute("SELECT list, outcome FROM names_fetched WHERE source = ?", [source])
     return {NameList(name): outcome for name, outcome in rows}

@@ -53,7 +53,7 @@ class Delivery(Struct, frozen=True):
     slot_ms: int | None = None
 
 
-class Due(Struct, frozen=True):
+class DueDeliveries(Struct, frozen=True):
     """The deliveries to attempt now, in order of detection.
 
     `next_due_ms` is when other deliveries become due (Unix ms). It is None if there are none, or if the limit was
@@ -70,16 +70,16 @@ _COLUMNS = (
 )
 _PENDING = f"d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
 _DUE = f"{_PENDING} AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
-_BEHIND = (
+_IS_BLOCKED = (
     "EXISTS (SELECT 1 FROM events b JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :destination"
     " WHERE b.subject = e.subject AND b.source = e.source AND b.sequence < e.sequence AND w.state = 'pending'"
     " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon)"
 )
 """The condition that an earlier event of the same record waits for its next attempt."""
-_BEHIND_ANY = _BEHIND.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
+_HAS_EARLIER = _IS_BLOCKED.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
 
 
-def due(
+def read_due(
     db: Database,
     destination: str,
     *,
@@ -88,7 +88,7 @@ def due(
     limit: int,
     in_flight: Collection[int],
     gate: Gate | None = None,
-) -> Due:
+) -> DueDeliveries:
     """Return up to `limit` deliveries that are due and that the gate lets through, without the events `in_flight`.
 
     A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
@@ -106,11 +106,11 @@ def due(
             db,
             f"WHERE {_DUE} AND {part}"
             f"{' AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:others))' if others else ''}"
-            f"{'' if delayed is None else f' AND NOT {_BEHIND}'}{_released(gate)}"
+            f"{'' if delayed is None else f' AND NOT {_IS_BLOCKED}'}{_release_condition(gate)}"
             " ORDER BY d.sequence LIMIT :limit",
             {
                 **now,
-                **_urgent(gate),
+                **_gate_parameters(gate),
                 "begin": begin,
                 "end": end,
                 "others": orjson.dumps(others).decode(),
@@ -118,10 +118,10 @@ def due(
             },
             has_slots=gate is not None,
         )
-    return Due(deliveries, None if len(deliveries) == limit else delayed)
+    return DueDeliveries(deliveries, None if len(deliveries) == limit else delayed)
 
 
-def candidates(
+def read_spread_due(
     db: Database,
     destination: str,
     spread: Callable[[int, int], Sequence[int]],
@@ -130,7 +130,7 @@ def candidates(
     horizon_ms: int,
     busy: Collection[int],
     gate: Gate | None = None,
-) -> Due:
+) -> DueDeliveries:
     """Return due deliveries from different parts of the queue, in order: those at or after the numbers from `spread`.
 
     `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. The events
@@ -143,7 +143,7 @@ def candidates(
         now,
     ).fetchone()
     if first is None:
-        return Due((), None)
+        return DueDeliveries((), None)
     # The deliveries at the chosen places may not be due yet, so the first and the last due ones are always included.
     found = _read(
         db,
@@ -153,24 +153,24 @@ def candidates(
         f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence LIMIT 8) AS first"
         f" UNION SELECT * FROM (SELECT d.sequence FROM deliveries d WHERE {_DUE} ORDER BY d.sequence DESC LIMIT 8)"
         " AS last)"
-        f" AND {_DUE} AND NOT {_BEHIND_ANY}{_released(gate)}"
+        f" AND {_DUE} AND NOT {_HAS_EARLIER}{_release_condition(gate)}"
         " AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:busy)) ORDER BY d.sequence",
         {
             **now,
-            **_urgent(gate),
+            **_gate_parameters(gate),
             "places": orjson.dumps(list(spread(first, last))).decode(),
             "busy": orjson.dumps(list(busy)).decode(),
         },
         has_slots=gate is not None,
     )
-    return Due(found, _next_due(db, now))
+    return DueDeliveries(found, _next_due(db, now))
 
 
-def _released(gate: Gate | None) -> str:
-    return "" if gate is None else slots.released(gate)
+def _release_condition(gate: Gate | None) -> str:
+    return "" if gate is None else slots.release_condition(gate)
 
 
-def _urgent(gate: Gate | None) -> dict[str, int | str]:
+def _gate_parameters(gate: Gate | None) -> dict[str, int | str]:
     return {} if gate is None or gate.is_open else {"urgent": orjson.dumps(sorted(gate.urgent)).decode()}
 
 
@@ -241,7 +241,7 @@ def consecutive_runs(sequences: Collection[int]) -> Iterator[tuple[int, int]]:
         yield numbers[begin], numbers[end - 1]
 
 
-def postpone_schedule(db: Database, by_ms: int) -> None:
+def shift_attempts(db: Database, by_ms: int) -> None:
     """Shift every scheduled attempt by `by_ms`, after the wall clock was set by that much."""
     db.execute(
         "UPDATE deliveries SET next_attempt_at = max(0, next_attempt_at + ?)"

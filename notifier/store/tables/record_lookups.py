@@ -24,7 +24,7 @@ class StoredRecord(Struct, frozen=True):
     out_of_view: bool = False
 
 
-def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRecord]:
+def known_records(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRecord]:
     """Return the known records among `keys`, by key."""
     rows = db.execute(
         "SELECT key, revision, fingerprint, removed_at IS NOT NULL, id, held, out_of_view FROM records"
@@ -34,21 +34,21 @@ def known(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRec
     return {row[0]: StoredRecord(row[1], row[2], bool(row[3]), row[4], bool(row[5]), bool(row[6])) for row in rows}
 
 
-_SHOWN = (
+_COLUMNS_OF_PRESENT = (
     "SELECT json_group_array(k.key), json_group_array(r.fingerprint), json_group_array(r.id)"
     " FROM json_each(?) k CROSS JOIN records r ON r.source = ? AND r.key = k.value"
     " WHERE r.removed_at IS NULL AND r.out_of_view = 0"
 )
 
 
-def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
+def unchanged_ids(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
     """Return, by key, the ids of the present records that still have the given fingerprint (`fingerprints`, by key).
 
     SQLite returns lists, which are read six times as fast as rows. PostgreSQL would have to sort the lists.
     """
     if db.engine is Engine.SQLITE:
         keys, wanted = [*fingerprints], [*fingerprints.values()]
-        row = db.execute(_SHOWN, [orjson.dumps(keys).decode(), source]).fetchone()
+        row = db.execute(_COLUMNS_OF_PRESENT, [orjson.dumps(keys).decode(), source]).fetchone()
         places, shown, ids = map(orjson.loads, row)
         # On most pages no record has changed.
         if shown == wanted:
@@ -57,12 +57,12 @@ def unchanged(db: Database, source: str, fingerprints: Mapping[str, int]) -> dic
         return {keys[place]: id_ for place, mark, id_ in found if mark == wanted[place]}
     return {
         key: stored.id
-        for key, stored in known(db, source, [*fingerprints]).items()
+        for key, stored in known_records(db, source, [*fingerprints]).items()
         if stored.fingerprint == fingerprints[key] and not stored.removed and not stored.out_of_view
     }
 
 
-def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:
+def known_with_suffixes(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:
     """Return the known records, by key, whose key is in `bases` or is a key in `bases` with `-2`, `-3`... appended."""
     # CROSS JOIN makes SQLite keep this order. Newer versions would otherwise read all records for each base.
     rows = db.execute(
@@ -76,7 +76,7 @@ def known_equals(db: Database, source: str, bases: Sequence[str]) -> dict[str, S
     return {key: StoredRecord(revision, mark, bool(removed)) for key, revision, mark, removed in rows}
 
 
-def stored(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
+def stored_json(db: Database, source: str, keys: Sequence[str]) -> dict[str, bytes]:
     """Return the last known JSON of each of these records, by key; records whose content was erased are left out."""
     rows = db.execute(
         "SELECT key, record FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))"
@@ -92,11 +92,11 @@ _WANTED = EngineSql(
     postgres="SELECT value ->> 0 AS wanted_key, value ->> 1 AS user_id, CAST(value ->> 2 AS BIGINT) AS recorded_at,"
     " value ->> 3 AS completed_on FROM jsonb_array_elements(CAST(? AS jsonb)) AS _(value)",
 )
-_SAME = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
+_EQUALS = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 """Compares two values that may be NULL."""
 
 
-def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
+def similar_records(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
     """Return, by each completion's key, the known records with the same person, time of entry and date.
 
     Each known record is given as its key and its training. This reads all records of the dates concerned.
@@ -105,7 +105,7 @@ def alike(db: Database, source: str, completions: Sequence[Completion]) -> dict[
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
         for completion in completions
     ]
-    same = _SAME.on(db)
+    same = _EQUALS.on(db)
     rows = db.execute(
         f"WITH wanted AS MATERIALIZED ({_WANTED.on(db)})"
         " SELECT w.wanted_key, r.key, r.training_id FROM records r JOIN wanted w ON r.user_id = w.user_id"
@@ -130,7 +130,7 @@ def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: 
     return [key for (key,) in rows]
 
 
-def note_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
+def store_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
     """Store the keys of records that could not be read before the end of the first sweep."""
     db.executemany(
         "INSERT INTO unreadable_records (source, key) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -138,6 +138,6 @@ def note_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
     )
 
 
-def unreadable(db: Database, source: str) -> set[str]:
+def unreadable_keys(db: Database, source: str) -> set[str]:
     """Return the keys of records that could not be read before the end of the first sweep."""
     return {key for (key,) in db.execute("SELECT key FROM unreadable_records WHERE source = ?", [source])}

@@ -82,7 +82,7 @@ class Findings(Struct, frozen=True):
         """Return whether there is anything to write."""
         return any(getattr(self, name) for name in _PARTS)
 
-    def told(self) -> Sequence[Change]:
+    def changes_with_event(self) -> Sequence[Change]:
         """Return all changes that cause an event."""
         return (*self.changes, *self.announced)
 
@@ -90,7 +90,7 @@ class Findings(Struct, frozen=True):
 _PARTS: Final = tuple(part.name for part in fields(Findings) if part.name not in ("source", "id_namespace", "names"))
 
 
-_MOST_RETURNED: Final = 500
+_MAX_RETURNED: Final = 500
 """The most deliveries that are returned: a thousand events for a thousand destinations would fill the memory."""
 
 
@@ -101,8 +101,8 @@ class WrittenEvents(Struct, frozen=True):
     deliveries: list[Delivery]
 
 
-class _Writing(Struct, frozen=True):
-    """The arguments that all functions of one `write_all` share, and the first deliveries that were written."""
+class _WriteContext(Struct, frozen=True):
+    """The arguments that all functions of one `write_findings` share, and the first deliveries that were written."""
 
     source: str
     id_namespace: str
@@ -115,11 +115,13 @@ class _Writing(Struct, frozen=True):
 
 
 def write(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> list[Event]:
-    """Write findings as `write_all` does, and return the events."""
-    return write_all(db, findings, subscriptions, now_ms).events
+    """Write findings as `write_findings` does, and return the events."""
+    return write_findings(db, findings, subscriptions, now_ms).events
 
 
-def write_all(db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int) -> WrittenEvents:
+def write_findings(
+    db: Database, findings: Findings, subscriptions: Sequence[Subscription], now_ms: int
+) -> WrittenEvents:
     """Write records, their events and one delivery per interested destination, all or nothing.
 
     An event is not written again if its id exists in this file, or was announced from a damaged file that this one
@@ -127,24 +129,26 @@ def write_all(db: Database, findings: Findings, subscriptions: Sequence[Subscrip
     """
     source = findings.source
     learned = (it.completion.key for it in (*findings.learned, *findings.held))
-    past = read_announced(db, source, chain(learned, (it.completion.key for it in findings.told())))
-    writing = _Writing(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
+    past = read_announced(db, source, chain(learned, (it.completion.key for it in findings.changes_with_event())))
+    writing = _WriteContext(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
     for adoption in findings.adopted:
-        _adopt(db, writing, adoption)
+        _change_key(db, writing, adoption)
     owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.has_owed else []
     if findings.learned:
-        _count(db, source, _learn(db, writing, findings.learned, held=False))
+        _add_to_count(db, source, _insert_silent_records(db, writing, findings.learned, held=False))
     if findings.held:
-        arrivals = _learn(db, writing, findings.held, held=True)
-        _count(db, source, arrivals)
+        arrivals = _insert_silent_records(db, writing, findings.held, held=True)
+        _add_to_count(db, source, arrivals)
         db.execute("UPDATE sources SET held_arrivals = held_arrivals + ? WHERE name = ?", [arrivals, source])
-    _write_unannounced(db, findings, now_ms)
+    _write_silent_changes(db, findings, now_ms)
     changes = (*(change for change in owed if change is not None), *findings.changes)
     writing = replace(writing, occasions=records_by_person.occasions(db, source, (*changes, *findings.announced)))
-    events = [event for change in changes if (event := _tell(db, writing, change)) is not None]
-    events += [event for change in findings.announced if (event := _announce(db, writing, change)) is not None]
+    events = [event for change in changes if (event := _write_change(db, writing, change)) is not None]
+    events += [
+        event for change in findings.announced if (event := _announce_known_record(db, writing, change)) is not None
+    ]
     if findings.ended_looks:
-        second_looks.end(db, source, findings.ended_looks)
+        second_looks.delete(db, source, findings.ended_looks)
     if findings.looks:
         second_looks.put(db, source, findings.looks)
     if findings.held_changes or findings.ended_changes:
@@ -153,24 +157,24 @@ def write_all(db: Database, findings: Findings, subscriptions: Sequence[Subscrip
     return WrittenEvents(events, writing.deliveries)
 
 
-def _write_unannounced(db: Database, findings: Findings, now_ms: int) -> None:
+def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None:
     """Write the changes of known records that cause no event."""
     source = findings.source
     for key in findings.in_view:
         db.execute("UPDATE records SET out_of_view = 0 WHERE source = ? AND key = ?", [source, key])
-        _count(db, source, 1)
+        _add_to_count(db, source, 1)
     for key in findings.removed:
         db.execute("UPDATE records SET removed_at = ? WHERE source = ? AND key = ?", [now_ms, source, key])
-        _count(db, source, -1)
+        _add_to_count(db, source, -1)
     for key in findings.dropped:
         db.execute("DELETE FROM records WHERE source = ? AND key = ?", [source, key])
         db.execute("UPDATE sources SET held_arrivals = held_arrivals - 1 WHERE name = ?", [source])
-        _count(db, source, -1)
+        _add_to_count(db, source, -1)
     for completion in findings.refreshed:
         _refresh(db, source, completion)
 
 
-def _learn(db: Database, writing: _Writing, learned: Sequence[SilentRecord], *, held: bool) -> int:
+def _insert_silent_records(db: Database, writing: _WriteContext, learned: Sequence[SilentRecord], *, held: bool) -> int:
     rows = [
         (
             *_row(
@@ -189,7 +193,7 @@ def _learn(db: Database, writing: _Writing, learned: Sequence[SilentRecord], *, 
     return int(db.executemany(f"{_INSERT} ON CONFLICT (source, key) DO NOTHING", rows).rowcount)
 
 
-def _adopt(db: Database, writing: _Writing, adoption: Adoption) -> None:
+def _change_key(db: Database, writing: _WriteContext, adoption: Adoption) -> None:
     """Give a known record the API's new key, which its later events use."""
     completion = adoption.completion
     db.execute(
@@ -202,12 +206,12 @@ def _adopt(db: Database, writing: _Writing, adoption: Adoption) -> None:
             completion.completed_on,
             completion.recorded_at,
             completion.fingerprint(),
-            _remembered(completion),
+            _stored_json(completion),
             writing.source,
             adoption.old_key,
         ],
     )
-    second_looks.end(db, writing.source, [adoption.old_key])
+    second_looks.delete(db, writing.source, [adoption.old_key])
     db.execute(
         "UPDATE sources SET renumbered = renumbered + 1, renumbered_at = ? WHERE name = ?",
         [writing.now_ms, writing.source],
@@ -225,14 +229,14 @@ def _refresh(db: Database, source: str, completion: Completion) -> None:
             completion.completed_on,
             completion.recorded_at,
             completion.fingerprint(),
-            _remembered(completion),
+            _stored_json(completion),
             source,
             completion.key,
         ],
     )
 
 
-def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
+def _announce_known_record(db: Database, writing: _WriteContext, change: Change) -> Event | None:
     """Write the first event of a record that was stored without an event. Return the event; None if none is written."""
     row = db.execute(
         "SELECT held FROM records WHERE source = ? AND key = ?", [writing.source, change.completion.key]
@@ -247,14 +251,14 @@ def _announce(db: Database, writing: _Writing, change: Change) -> Event | None:
     verdict = writing.past.plan_announcement(writing.id_namespace, change)
     event = None if verdict.was_announced else _insert_event(db, writing, verdict.change)
     if event is not None:
-        _deliver(db, writing, verdict, event)
+        _insert_deliveries(db, writing, verdict, event)
     return event
 
 
-def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
+def _write_change(db: Database, writing: _WriteContext, change: Change) -> Event | None:
     completion = change.completion
     if change.previous is not None:
-        second_looks.keep_form(
+        second_looks.store_earlier_form(
             db, writing.source, completion.key, change.previous.content_fingerprint(), writing.now_ms
         )
     verdict = writing.past.plan_announcement(writing.id_namespace, change)
@@ -266,19 +270,19 @@ def _tell(db: Database, writing: _Writing, change: Change) -> Event | None:
         told_until = writing.past.highest_revision(db, completion.key)
         if verdict.was_announced or is_first(change):
             change = replace(change, revision=max(change.revision, told_until))
-            _remember(db, writing.source, change, writing.now_ms)
+            _store_record(db, writing.source, change, writing.now_ms)
             return None
         # The file has lost the record but not its events. An announced change is not detected again, so this is
         # another change.
         change = replace(change, revision=told_until + 1)
         event = _insert_event(db, writing, change)
-    _remember(db, writing.source, change, writing.now_ms)
+    _store_record(db, writing.source, change, writing.now_ms)
     if event is not None:
-        _deliver(db, writing, verdict, event)
+        _insert_deliveries(db, writing, verdict, event)
     return event
 
 
-def _deliver(db: Database, writing: _Writing, verdict: PlannedAnnouncement, event: Event) -> None:
+def _insert_deliveries(db: Database, writing: _WriteContext, verdict: PlannedAnnouncement, event: Event) -> None:
     """Add the deliveries of an event, one for each destination that wants it."""
     completion, names = verdict.change.completion, writing.names
     known = KnownFacts(names.trainings.get(completion.training_id), names.person_facts.get(completion.user_id))
@@ -286,17 +290,17 @@ def _deliver(db: Database, writing: _Writing, verdict: PlannedAnnouncement, even
         subscription.destination
         for subscription in writing.subscriptions
         if subscription.admits(verdict.change.type, writing.source, completion.training_id, completion.user_id, known)
-        and verdict.goes_to(subscription.destination)
+        and verdict.includes_destination(subscription.destination)
     ]
     db.executemany(
         "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
         [(event.sequence, destination) for destination in destinations],
     )
-    room = _MOST_RETURNED - len(writing.deliveries)
+    room = _MAX_RETURNED - len(writing.deliveries)
     writing.deliveries.extend(Delivery(event, destination) for destination in destinations[:room])
 
 
-def _insert_event(db: Database, writing: _Writing, change: Change) -> Event | None:
+def _insert_event(db: Database, writing: _WriteContext, change: Change) -> Event | None:
     """Insert an event and return it; None if its id already exists."""
     identifier, key = event_id(writing.id_namespace, change), change.completion.key
     data = event_data(change, writing.names, writing.occasions.get(key))
@@ -324,13 +328,13 @@ _INSERT = (
 )
 
 
-def _remember(db: Database, source: str, change: Change, now_ms: int) -> None:
+def _store_record(db: Database, source: str, change: Change, now_ms: int) -> None:
     if change.type is EventType.REMOVED:
         db.execute(
             "UPDATE records SET revision = ?, removed_at = ? WHERE source = ? AND key = ?",
             [change.revision, now_ms, source, change.completion.key],
         )
-        _count(db, source, -1)
+        _add_to_count(db, source, -1)
         return
     db.execute(
         f"{_INSERT} ON CONFLICT (source, key) DO UPDATE SET revision = excluded.revision, user_id = excluded.user_id,"
@@ -340,10 +344,10 @@ def _remember(db: Database, source: str, change: Change, now_ms: int) -> None:
         (*_row(source, change.completion, change.revision, change.net, change.reason, now_ms), 0),
     )
     if change.type is EventType.CREATED:
-        _count(db, source, 1)
+        _add_to_count(db, source, 1)
 
 
-def _count(db: Database, source: str, more: int) -> None:
+def _add_to_count(db: Database, source: str, more: int) -> None:
     db.execute("UPDATE sources SET records = records + ? WHERE name = ?", [more, source])
 
 
@@ -363,19 +367,19 @@ def _row(
         str(net),
         str(reason),
         completion.fingerprint(),
-        _remembered(completion),
+        _stored_json(completion),
     )
 
 
-def _remembered(completion: Completion) -> str:
+def _stored_json(completion: Completion) -> str:
     """Return the JSON to store, without large parts that no event needs. The lengths of lists are kept."""
     raw = without_private_content(completion.raw if completion.stored_raw is None else completion.stored_raw)
     if len(raw) <= _LARGE_RECORD:
         return raw.decode()
-    return orjson.dumps({name: _without_bulk(value) for name, value in orjson.loads(raw).items()}).decode()
+    return orjson.dumps({name: _without_large_value(value) for name, value in orjson.loads(raw).items()}).decode()
 
 
-def _without_bulk(value: object) -> object:
+def _without_large_value(value: object) -> object:
     if isinstance(value, dict | list) and len(orjson.dumps(value)) > _LARGE_VALUE:
         return [None] * len(value) if isinstance(value, list) else None
     return value

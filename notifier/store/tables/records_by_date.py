@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notifier.store.database import NUMBERS, Database, EngineSql
 
-_EXIST = "source = ? AND removed_at IS NULL AND out_of_view = 0"
+_IS_PRESENT = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
 
 class RemovalCandidate(Struct, frozen=True):
@@ -25,14 +25,14 @@ class RemovalCandidate(Struct, frozen=True):
     completed_on: str | None
 
 
-class Place(Struct, frozen=True):
+class DatePosition(Struct, frozen=True):
     """A record's position in the order of completion dates; records without a date come first."""
 
     completed_on: str | None
     id: int
 
 
-FIRST = Place(None, -1)
+FIRST = DatePosition(None, -1)
 """The position before all records."""
 
 
@@ -44,9 +44,9 @@ class DayBoundary(Struct, frozen=True):
     day_above: str
 
 
-def landmark(db: Database, source: str, chance: float) -> DayBoundary | None:
+def random_day_boundary(db: Database, source: str, chance: float) -> DayBoundary | None:
     """Return the boundary of a day, selected by the random number `chance` (0 to 1); None if no boundary is known."""
-    dated = f"FROM records WHERE {_EXIST} AND completed_on"
+    dated = f"FROM records WHERE {_IS_PRESENT} AND completed_on"
     (oldest,) = db.execute(f"SELECT min(completed_on) {dated} > ''", [source]).fetchone()
     (newest,) = db.execute(f"SELECT max(completed_on) {dated} > ''", [source]).fetchone()
     if oldest == newest:
@@ -71,26 +71,26 @@ def _expected_shift(db: Database, source: str, day: str) -> int:
     return int(shift)
 
 
-def counts(db: Database, source: str) -> dict[str | None, int]:
+def count_by_day(db: Database, source: str) -> dict[str | None, int]:
     """Return the number of known records for each completion date."""
-    rows = db.execute(f"SELECT completed_on, count(*) FROM records WHERE {_EXIST} GROUP BY completed_on", [source])
+    rows = db.execute(f"SELECT completed_on, count(*) FROM records WHERE {_IS_PRESENT} GROUP BY completed_on", [source])
     return dict(rows.fetchall())
 
 
 _IDS = EngineSql(sqlite="json_group_array(id)", postgres="CAST(coalesce(json_agg(id), '[]') AS TEXT)")
 
 
-def ids_after(db: Database, source: str, place: Place, limit: int) -> tuple[list[int], Place | None]:
+def ids_after(db: Database, source: str, place: DatePosition, limit: int) -> tuple[list[int], DatePosition | None]:
     """Return the ids of up to `limit` known records after `place`, and the place of the last one.
 
     The place is None if there are no more records. The ids are in no order: one row with a list of them is read six
     times as fast as a row for each.
     """
     if place.completed_on is None:
-        after, to = f"{_EXIST} AND completed_on IS NULL AND id > ?", "AND id <= ?"
+        after, to = f"{_IS_PRESENT} AND completed_on IS NULL AND id > ?", "AND id <= ?"
         begin: list[str | int | None] = [source, place.id]
     else:
-        after, to = f"{_EXIST} AND (completed_on, id) > (?, ?)", "AND (completed_on, id) <= (?, ?)"
+        after, to = f"{_IS_PRESENT} AND (completed_on, id) > (?, ?)", "AND (completed_on, id) <= (?, ?)"
         begin = [source, place.completed_on, place.id]
     last = db.execute(
         f"SELECT completed_on, id FROM records WHERE {after} ORDER BY completed_on, id LIMIT 1 OFFSET ?",
@@ -100,9 +100,9 @@ def ids_after(db: Database, source: str, place: Place, limit: int) -> tuple[list
     if last is not None:
         end = last if place.completed_on is not None else last[1:]
         (ids,) = db.execute(f"{select} {to}", [*begin, *end]).fetchone()
-        return orjson.loads(ids), Place(*last)
+        return orjson.loads(ids), DatePosition(*last)
     (ids,) = db.execute(select, begin).fetchone()
-    return orjson.loads(ids), Place("", -1) if place.completed_on is None else None
+    return orjson.loads(ids), DatePosition("", -1) if place.completed_on is None else None
 
 
 def ids_between(db: Database, source: str, older: str | None, newer: str) -> list[int]:
@@ -111,11 +111,11 @@ def ids_between(db: Database, source: str, older: str | None, newer: str) -> lis
     If `older` is None, records without a date are included.
     """
     rows = db.execute(
-        f"SELECT id FROM records WHERE {_EXIST} AND completed_on > ? AND completed_on <= ?",
+        f"SELECT id FROM records WHERE {_IS_PRESENT} AND completed_on > ? AND completed_on <= ?",
         [source, older or "", newer],
     ).fetchall()
     if older is None:
-        rows += db.execute(f"SELECT id FROM records WHERE {_EXIST} AND completed_on IS NULL", [source]).fetchall()
+        rows += db.execute(f"SELECT id FROM records WHERE {_IS_PRESENT} AND completed_on IS NULL", [source]).fetchall()
     return [id_ for (id_,) in rows]
 
 
@@ -128,7 +128,7 @@ def ids_of(db: Database, source: str, keys: Sequence[str]) -> "array[int]":
     return array("q", (id_ for (id_,) in rows))
 
 
-def suspects(db: Database, ids: Sequence[int]) -> list[RemovalCandidate]:
+def removal_candidates(db: Database, ids: Sequence[int]) -> list[RemovalCandidate]:
     """Return the records with these ids as candidates for removal.
 
     Records that were already removed, or that the source's filters no longer request, are left out.

@@ -13,7 +13,7 @@ FEW_RECORDS: Final = 5_000
 """The number of stored records up to which a search for one person's records needs no index to take milliseconds."""
 
 _INDEX: Final = "records_by_person"
-_THERE: Final = EngineSql(
+_INDEX_EXISTS: Final = EngineSql(
     sqlite="SELECT 1 FROM sqlite_master WHERE name = ?",
     postgres="SELECT 1 FROM pg_indexes WHERE schemaname = current_schema() AND indexname = ?",
 )
@@ -50,7 +50,7 @@ def create_index(db: Database, sources: Collection[str] | None = None) -> None:
 
 def has_index(db: Database) -> bool:
     """Return whether the index exists."""
-    return db.execute(_THERE.on(db), [_INDEX]).fetchone() is not None
+    return db.execute(_INDEX_EXISTS.on(db), [_INDEX]).fetchone() is not None
 
 
 def index_hint(db: Database) -> str | None:
@@ -76,7 +76,7 @@ def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str,
         return {}
     told = {change.completion.key for change in changes}
     days: dict[Pair, dict[str, str | None]] = {_pair(change): {} for change in changes}
-    for pair, key, completed_on in _records_of(db, source, days, by):
+    for pair, key, completed_on in _present_records(db, source, days, by):
         if key not in told:
             days[pair][key] = completed_on
     for change in changes:
@@ -93,7 +93,9 @@ def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str,
     return found
 
 
-def _records_of(db: Database, source: str, pairs: Collection[Pair], by: str) -> Iterator[tuple[Pair, str, str | None]]:
+def _present_records(
+    db: Database, source: str, pairs: Collection[Pair], by: str
+) -> Iterator[tuple[Pair, str, str | None]]:
     """Yield the pair, the key and the day of each present record of these pairs."""
     rows = db.execute(
         f"WITH wanted AS MATERIALIZED ({_PAIRS.on(db)})"

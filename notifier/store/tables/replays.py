@@ -12,7 +12,7 @@ from msgspec import Struct
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import requeue
-from notifier.store.tables.requeue import Plan, ReplayRange
+from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 
 
 class ReplayState(StrEnum):
@@ -71,13 +71,13 @@ class ReplayRun(Struct, frozen=True):
 class StepResult(Struct, frozen=True):
     """The result of one step of a replay for one destination.
 
-    `queued` deliveries were put back. `came_on` means that the step passed some events, whether or not the destination
-    wants them. `over` means that there is no further step.
+    `queued` deliveries were put back. `has_advanced` means that the step examined some events, even if the destination
+    wants none of them. `is_over` means that there is no further step.
     """
 
     queued: int
-    came_on: bool
-    over: bool
+    has_advanced: bool
+    is_over: bool
 
 
 class ReplayRunningError(Exception):
@@ -91,12 +91,12 @@ class ReplayRunningError(Exception):
         )
 
 
-def begin(db: Database, past: ReplayRange, plan: Plan, now_ms: int) -> int:
+def start(db: Database, past: ReplayRange, plan: ReplayPlan, now_ms: int) -> int:
     """Store a replay as requested and planned, and return its number. Raises ReplayRunningError.
 
     A replay with nothing to send ends at once. Of the earlier replays, those that run and the latest one are kept.
     """
-    require_none(db, [name for name, planned in plan.deliveries.items() if planned])
+    refuse_if_running(db, [name for name, planned in plan.deliveries.items() if planned])
     db.execute("DELETE FROM replays WHERE id < (SELECT max(id) FROM replays) AND state <> 'running'")
     row = db.execute(
         "INSERT INTO replays (begun_at, since, until, last, source, type, attempt, events)"
@@ -109,7 +109,7 @@ def begin(db: Database, past: ReplayRange, plan: Plan, now_ms: int) -> int:
         "INSERT INTO replay_parts (replay, destination, planned, reached) VALUES (?, ?, ?, ?)",
         [(number, name, planned, plan.start) for name, planned in plan.deliveries.items() if planned],
     )
-    _end_if_over(db, number, now_ms)
+    _end_if_finished(db, number, now_ms)
     return number
 
 
@@ -121,30 +121,30 @@ def advance(
     Deliveries are added only while fewer than `most_waiting` are pending (None: no limit). Nothing changes if the
     replay, or its part for this destination, has ended.
     """
-    memory = _recall(db, number)
-    part = next((it for it in memory.parts if it.destination == subscription.destination), None) if memory else None
-    if memory is None or part is None or part.state is not ReplayState.RUNNING:
-        return StepResult(queued=0, came_on=False, over=True)
-    step = requeue.replay(db, memory.past, subscription, part.reached, now_ms, most_waiting)
+    run = _read(db, number)
+    part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None
+    if run is None or part is None or part.state is not ReplayState.RUNNING:
+        return StepResult(queued=0, has_advanced=False, is_over=True)
+    step = requeue.queue_replay_step(db, run.past, subscription, part.reached, now_ms, most_waiting)
     if step.sequence == part.reached:
-        return StepResult(queued=0, came_on=False, over=False)
-    over = step.sequence >= memory.past.last
+        return StepResult(queued=0, has_advanced=False, is_over=False)
+    is_over = step.sequence >= run.past.last
     db.execute(
         "UPDATE replay_parts SET reached = ?, queued = queued + ?, state = ? WHERE replay = ? AND destination = ?",
-        [step.sequence, step.queued, ReplayState.DONE if over else part.state, number, part.destination],
+        [step.sequence, step.queued, ReplayState.DONE if is_over else part.state, number, part.destination],
     )
-    if over:
-        _end_if_over(db, number, now_ms)
-    return StepResult(step.queued, came_on=True, over=over)
+    if is_over:
+        _end_if_finished(db, number, now_ms)
+    return StepResult(step.queued, has_advanced=True, is_over=is_over)
 
 
-def remove(db: Database, number: int, destination: str, now_ms: int) -> None:
+def end_removed_part(db: Database, number: int, destination: str, now_ms: int) -> None:
     """End the part for a destination that is no longer configured."""
     _end_parts(db, number, ReplayState.REMOVED, [destination])
-    _end_if_over(db, number, now_ms)
+    _end_if_finished(db, number, now_ms)
 
 
-def require_none(db: Database, destinations: Collection[str]) -> None:
+def refuse_if_running(db: Database, destinations: Collection[str]) -> None:
     """Raise ReplayRunningError if a replay to any of these destinations is running."""
     running = {name for (name,) in db.execute("SELECT destination FROM replay_parts WHERE state = 'running'")}
     if busy := running.intersection(destinations):
@@ -153,17 +153,17 @@ def require_none(db: Database, destinations: Collection[str]) -> None:
 
 def stop(db: Database, now_ms: int, number: int | None = None) -> list[int]:
     """End the running replay with this number (None: all running replays); return the numbers of the ended replays."""
-    ended = [memory for memory in under_way(db) if number in (None, memory.id)]
-    for memory in ended:
-        _end_parts(db, memory.id, ReplayState.STOPPED, [part.destination for part in memory.parts])
-        db.execute("UPDATE replays SET state = ?, ended_at = ? WHERE id = ?", [ReplayState.STOPPED, now_ms, memory.id])
-    return [memory.id for memory in ended]
+    ended = [run for run in running(db) if number in (None, run.id)]
+    for run in ended:
+        _end_parts(db, run.id, ReplayState.STOPPED, [part.destination for part in run.parts])
+        db.execute("UPDATE replays SET state = ?, ended_at = ? WHERE id = ?", [ReplayState.STOPPED, now_ms, run.id])
+    return [run.id for run in ended]
 
 
-def under_way(db: Database) -> list[ReplayRun]:
+def running(db: Database) -> list[ReplayRun]:
     """Return the running replays, oldest first."""
     numbers = db.execute("SELECT id FROM replays WHERE state = 'running' ORDER BY id").fetchall()
-    return [memory for (number,) in numbers if (memory := _recall(db, number)) is not None]
+    return [run for (number,) in numbers if (run := _read(db, number)) is not None]
 
 
 def latest(db: Database) -> list[ReplayRun]:
@@ -172,10 +172,10 @@ def latest(db: Database) -> list[ReplayRun]:
         "SELECT id FROM replays WHERE state = 'running' OR id IN (SELECT id FROM replays ORDER BY id DESC LIMIT 2)"
         " ORDER BY id DESC"
     ).fetchall()
-    return [memory for (number,) in numbers if (memory := _recall(db, number)) is not None]
+    return [run for (number,) in numbers if (run := _read(db, number)) is not None]
 
 
-def _recall(db: Database, number: int) -> ReplayRun | None:
+def _read(db: Database, number: int) -> ReplayRun | None:
     row = db.execute(
         "SELECT state, since, until, last, source, type, attempt, events, begun_at, ended_at FROM replays WHERE id = ?",
         [number],
@@ -205,7 +205,7 @@ def _end_parts(db: Database, number: int, how: ReplayState, destinations: Collec
     )
 
 
-def _end_if_over(db: Database, number: int, now_ms: int) -> None:
+def _end_if_finished(db: Database, number: int, now_ms: int) -> None:
     db.execute(
         "UPDATE replays SET state = 'done', ended_at = ? WHERE id = ? AND state = 'running'"
         " AND NOT EXISTS (SELECT 1 FROM replay_parts WHERE replay = replays.id AND state = 'running')",

@@ -57,7 +57,7 @@ def write(db: Database, destination: str, requests: Sequence[LoggedRequest]) -> 
     db.executemany(
         "INSERT INTO request_log (destination, attempted_at, first_sequence, last_sequence, sequences, sent_headers,"
         " sent_bytes, sent_digest, answer_headers, answer_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [_row(destination, one) for one in requests],
+        [_to_row(destination, one) for one in requests],
     )
     (newest,) = db.execute("SELECT max(id) FROM request_log").fetchone()
     if newest % _PRUNED_EVERY < len(requests):
@@ -71,11 +71,11 @@ def of_delivery(db: Database, sequence: int, destination: str) -> list[LoggedReq
         " FROM request_log WHERE destination = ? AND first_sequence <= ? AND last_sequence >= ? ORDER BY id",
         [destination, sequence, sequence],
     ).fetchall()
-    logged = [_logged(*row) for row in rows]
+    logged = [_from_row(*row) for row in rows]
     return [one for one in logged if sequence in one.sequences]
 
 
-def erase(db: Database, sequences: Collection[int]) -> None:
+def delete_for_events(db: Database, sequences: Collection[int]) -> None:
     """Delete the requests that carried one of these events, because an answer may name the event's person."""
     if not sequences:
         return
@@ -83,11 +83,11 @@ def erase(db: Database, sequences: Collection[int]) -> None:
     rows = db.execute(
         "SELECT id, sequences FROM request_log WHERE last_sequence >= ? AND first_sequence <= ?", [min(gone), max(gone)]
     ).fetchall()
-    overlapping = [(id_,) for id_, written in rows if not gone.isdisjoint(_numbers(written))]
+    overlapping = [(id_,) for id_, written in rows if not gone.isdisjoint(_parse_numbers(written))]
     db.executemany("DELETE FROM request_log WHERE id = ?", overlapping)
 
 
-def forget(db: Database, before_ms: int) -> None:
+def delete_old(db: Database, before_ms: int) -> None:
     """Delete the requests made before a time (Unix ms)."""
     db.execute("DELETE FROM request_log WHERE attempted_at < ?", [before_ms])
 
@@ -102,14 +102,14 @@ def _prune(db: Database, destination: str, newest: int) -> None:
     )
 
 
-def _row(destination: str, one: LoggedRequest) -> tuple[str | int | None, ...]:
+def _to_row(destination: str, one: LoggedRequest) -> tuple[str | int | None, ...]:
     it = one.request
     return (
         destination,
         one.attempted_ms,
         min(one.sequences),
         max(one.sequences),
-        _written(one.sequences),
+        _format_numbers(one.sequences),
         orjson.dumps(it.headers).decode(),
         it.body_bytes,
         it.body_digest,
@@ -118,7 +118,7 @@ def _row(destination: str, one: LoggedRequest) -> tuple[str | int | None, ...]:
     )
 
 
-def _logged(
+def _from_row(
     attempted_ms: int,
     sequences: str,
     headers: str,
@@ -127,20 +127,20 @@ def _logged(
     answer_headers: str | None,
     answer_body: str | None,
 ) -> LoggedRequest:
-    answered = None if answer_headers is None else _fields(answer_headers)
-    request = SentRequest(_fields(headers), body_bytes, body_digest, answered, answer_body or "")
-    return LoggedRequest(attempted_ms, tuple(_numbers(sequences)), request)
+    answered = None if answer_headers is None else _parse_headers(answer_headers)
+    request = SentRequest(_parse_headers(headers), body_bytes, body_digest, answered, answer_body or "")
+    return LoggedRequest(attempted_ms, tuple(_parse_numbers(sequences)), request)
 
 
-def _fields(written: str) -> Headers:
+def _parse_headers(written: str) -> Headers:
     return tuple((name, value) for name, value in orjson.loads(written))
 
 
-def _written(sequences: Collection[int]) -> str:
+def _format_numbers(sequences: Collection[int]) -> str:
     """Return numbers as text, with runs written as their first and last number, such as `5-7,9`."""
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in consecutive_runs(sequences))
 
 
-def _numbers(written: str) -> Iterable[int]:
+def _parse_numbers(written: str) -> Iterable[int]:
     runs = (run.partition("-") for run in written.split(","))
     return [number for first, _, last in runs for number in range(int(first), int(last or first) + 1)]

@@ -14,26 +14,26 @@ from notifier.store.database import Database
 from notifier.store.subscriptions import FACTS_SQL, Subscription, facts_of_row
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.slots import WAITS
+from notifier.store.tables.slots import IS_WAITING
 from notifier.suggest import nearest
 
-LOOK = 2000
+EXAMINED_AT_ONCE = 2000
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
 
 _HIGHEST = 2**63 - 1
 """The highest number that SQLite can store."""
-_BEGINNING = len("evt_") + 6
+_SHARED_PREFIX_LENGTH = len("evt_") + 6
 """The number of first characters that a suggested event id must share with the unknown one."""
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
-_BEGIN_AGAIN = (
+_RESET = (
     "state = 'pending', again = 1, attempts = 0, suspicions = 0, proven = 0, first_attempt_at = NULL,"
     " tried_from = NULL, taken_by = NULL, next_attempt_at = 0, queued_at = :now"
 )
 
 
-class Retry(Struct, frozen=True):
+class RetrySelection(Struct, frozen=True):
     """The deliveries to put back into the queue.
 
     `state` is dead or pending, or delivered if events are named. No `event_ids` means all events. No `destination`
@@ -45,7 +45,7 @@ class Retry(Struct, frozen=True):
     destination: str | None = None
 
 
-class Retried(Struct, frozen=True):
+class RetryResult(Struct, frozen=True):
     """The number of deliveries put back, by destination; `waited` are destinations whose wait was ended.
 
     `why_none` is the reason if no delivery was put back.
@@ -56,7 +56,7 @@ class Retried(Struct, frozen=True):
     why_none: str = ""
 
 
-class Drop(Struct, frozen=True):
+class DropSelection(Struct, frozen=True):
     """The deliveries to drop.
 
     `state` is pending or dead. No `event_ids` means all events. No `destination` means any. `unmatched` means only
@@ -85,7 +85,7 @@ class ReplayRange(Struct, frozen=True):
     attempt: int = _HIGHEST
 
 
-class Plan(Struct, frozen=True):
+class ReplayPlan(Struct, frozen=True):
     """The size of a replay, as far as it is counted: up to event number `sequence`.
 
     `deliveries` counts the deliveries by destination, `events` the events that have at least one of these. Deliveries
@@ -98,30 +98,30 @@ class Plan(Struct, frozen=True):
     sequence: int = 0
 
 
-class Step(Struct, frozen=True):
+class ReplayStep(Struct, frozen=True):
     """One step of a replay to a destination: it ended at event `sequence`, and put back `queued` deliveries."""
 
     sequence: int
     queued: int = 0
 
 
-def unknown_events(db: Database, event_ids: Collection[str]) -> list[str]:
+def unknown_event_ids(db: Database, event_ids: Collection[str]) -> list[str]:
     """Return the event ids that are not in the file, in the given order."""
     rows = db.execute("SELECT id FROM events WHERE id IN (SELECT value FROM json_each(?))", [_json(event_ids)])
     known = {id_ for (id_,) in rows}
     return [id_ for id_ in event_ids if id_ not in known]
 
 
-def nearest_event(db: Database, event_id: str) -> str | None:
+def nearest_event_id(db: Database, event_id: str) -> str | None:
     """Return the event id most similar to an unknown one; None if none begins with the same characters."""
-    start = event_id[:_BEGINNING]
-    if len(start) < _BEGINNING or not start.isascii():
+    start = event_id[:_SHARED_PREFIX_LENGTH]
+    if len(start) < _SHARED_PREFIX_LENGTH or not start.isascii():
         return None
     rows = db.execute("SELECT id FROM events WHERE id >= ? AND id < ? LIMIT 100", [start, f"{start}~"]).fetchall()
     return nearest(event_id, [id_ for (id_,) in rows])
 
 
-def retry(db: Database, wanted: Retry, destinations: Collection[str], now_ms: int) -> Retried:
+def retry(db: Database, wanted: RetrySelection, destinations: Collection[str], now_ms: int) -> RetryResult:
     """Put deliveries to these destinations back into the queue.
 
     A dead delivery starts again, with new attempts and a new time limit. A waiting one is due at once. A failing
@@ -134,11 +134,11 @@ def retry(db: Database, wanted: Retry, destinations: Collection[str], now_ms: in
         " AND name IN (SELECT value FROM json_each(?)) RETURNING name",
         [HealthState.RETRYING, now_ms, _json(destinations)],
     ).fetchall()
-    why_none = "" if counts else _why_none(db, wanted, destinations)
-    return Retried(counts, tuple(sorted(name for (name,) in waited)), why_none)
+    why_none = "" if counts else _reason_for_none(db, wanted, destinations)
+    return RetryResult(counts, tuple(sorted(name for (name,) in waited)), why_none)
 
 
-def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str:
+def _reason_for_none(db: Database, wanted: RetrySelection, destinations: Collection[str]) -> str:
     """Return a sentence that says why no delivery was put back, with the states of the requested deliveries."""
     if not wanted.event_ids:
         pending: int = db.execute(
@@ -163,22 +163,22 @@ def _why_none(db: Database, wanted: Retry, destinations: Collection[str]) -> str
     return f"none of these deliveries is {wanted.state}, but {found}: {choices} puts those back"
 
 
-def _retry(db: Database, wanted: Retry, destination: str, now_ms: int) -> int:
-    changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _BEGIN_AGAIN
+def _retry(db: Database, wanted: RetrySelection, destination: str, now_ms: int) -> int:
+    changes = "next_attempt_at = 0" if wanted.state is DeliveryState.PENDING else _RESET
     if wanted.event_ids:
         changes += ", at_once = 1, slot_at = NULL"
     elif wanted.state is not DeliveryState.PENDING:
         # An earlier retry that named this event may have set `at_once`; this retry does not name it.
         changes += ", at_once = 0"
-    where, values = _chosen(destination, wanted.state, wanted.event_ids)
+    where, values = _condition(destination, wanted.state, wanted.event_ids)
     return db.execute(f"UPDATE deliveries SET {changes} WHERE {where}", {**values, "now": now_ms}).rowcount
 
 
 def drop(
-    db: Database, wanted: Drop, destinations: Collection[str], subscriptions: Sequence[Subscription]
+    db: Database, wanted: DropSelection, destinations: Collection[str], subscriptions: Sequence[Subscription]
 ) -> dict[str, int]:
     """Remove deliveries to these destinations from the queue for good; return their numbers by destination."""
-    found = {name: to_be_dropped(db, wanted, name, subscriptions) for name in destinations}
+    found = {name: find_dropped(db, wanted, name, subscriptions) for name in destinations}
     db.executemany(
         "DELETE FROM deliveries WHERE sequence = ? AND destination = ?",
         [(sequence, name) for name, sequences in found.items() for sequence in sequences],
@@ -186,9 +186,11 @@ def drop(
     return {name: len(sequences) for name, sequences in found.items() if sequences}
 
 
-def to_be_dropped(db: Database, wanted: Drop, destination: str, subscriptions: Sequence[Subscription]) -> list[int]:
+def find_dropped(
+    db: Database, wanted: DropSelection, destination: str, subscriptions: Sequence[Subscription]
+) -> list[int]:
     """Return the numbers of the events whose delivery to a destination is to be dropped."""
-    where, values = _chosen(destination, wanted.state, wanted.event_ids)
+    where, values = _condition(destination, wanted.state, wanted.event_ids)
     if not wanted.unmatched:
         return [sequence for (sequence,) in db.execute(f"SELECT sequence FROM deliveries WHERE {where}", values)]
     subscription = next((it for it in subscriptions if it.destination == destination), None)
@@ -206,7 +208,7 @@ def to_be_dropped(db: Database, wanted: Drop, destination: str, subscriptions: S
     ]
 
 
-def _chosen(destination: str, state: DeliveryState, event_ids: Collection[str]) -> tuple[str, dict[str, str | int]]:
+def _condition(destination: str, state: DeliveryState, event_ids: Collection[str]) -> tuple[str, dict[str, str | int]]:
     # The index has no delivered ones; these are requested only for named events, and found by the events' numbers.
     finished = "" if state is DeliveryState.DELIVERED else f" AND {_UNFINISHED}"
     where = f"destination = :destination AND state = :state{finished}"
@@ -217,29 +219,31 @@ def _chosen(destination: str, state: DeliveryState, event_ids: Collection[str]) 
     return where, values
 
 
-def names_with_unfinished(db: Database) -> list[str]:
+def destinations_with_unfinished(db: Database) -> list[str]:
     """Return the names of all destinations with waiting or given-up deliveries."""
     return [name for (name,) in db.execute(f"SELECT DISTINCT destination FROM deliveries WHERE {_UNFINISHED}")]
 
 
-def newest(db: Database) -> int:
+def newest_event_number(db: Database) -> int:
     """Return the number of the newest event; 0 if there is none."""
     number: int = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
     return number
 
 
-def newest_attempt(db: Database) -> int:
+def newest_attempt_number(db: Database) -> int:
     """Return the number of the newest attempt; 0 if there is none."""
     number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
     return number
 
 
-def plan(db: Database, past: ReplayRange, subscriptions: Sequence[Subscription], so_far: Plan) -> Plan:
+def extend_plan(
+    db: Database, past: ReplayRange, subscriptions: Sequence[Subscription], so_far: ReplayPlan
+) -> ReplayPlan:
     """Extend the plan `so_far` of a replay by the next LOOK events, and return it; the store is not changed."""
-    last = _end_of_look(db, past, so_far.sequence)
-    wanted = {it.destination: _wanted(db, past, it, so_far.sequence, last) for it in subscriptions}
+    last = _last_to_examine(db, past, so_far.sequence)
+    wanted = {it.destination: _events_to_replay(db, past, it, so_far.sequence, last) for it in subscriptions}
     events = {sequence for sequences in wanted.values() for sequence in sequences}
-    return Plan(
+    return ReplayPlan(
         so_far.events + len(events),
         {name: so_far.deliveries.get(name, 0) + len(sequences) for name, sequences in wanted.items()},
         so_far.start if events or so_far.events else last,
@@ -247,34 +251,36 @@ def plan(db: Database, past: ReplayRange, subscriptions: Sequence[Subscription],
     )
 
 
-def replay(
+def queue_replay_step(
     db: Database,
     past: ReplayRange,
     subscription: Subscription,
     after: int,
     now_ms: int,
     most_waiting: int | None = None,
-) -> Step:
+) -> ReplayStep:
     """Put deliveries of a replay to one destination into the queue, among the next LOOK events after `after`.
 
     An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
     only while fewer than `most_waiting` are due (None: no limit); those that wait for a slot do not count.
     """
-    room = None if most_waiting is None else most_waiting - due_now(db, subscription.destination, now_ms, most_waiting)
+    room = (
+        None if most_waiting is None else most_waiting - count_due(db, subscription.destination, now_ms, most_waiting)
+    )
     if room == 0:
-        return Step(after)
-    last = _end_of_look(db, past, after)
-    wanted = _wanted(db, past, subscription, after, last)
+        return ReplayStep(after)
+    last = _last_to_examine(db, past, after)
+    wanted = _events_to_replay(db, past, subscription, after, last)
     now = wanted[:room]
     db.executemany(
         "INSERT INTO deliveries (sequence, destination, again, queued_at) VALUES (:sequence, :destination, 1, :now)"
-        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_BEGIN_AGAIN}, slot_at = NULL, at_once = 0",
+        f" ON CONFLICT (sequence, destination) DO UPDATE SET {_RESET}, slot_at = NULL, at_once = 0",
         [{"sequence": sequence, "destination": subscription.destination, "now": now_ms} for sequence in now],
     )
-    return Step(last if len(now) == len(wanted) else now[-1], len(now))
+    return ReplayStep(last if len(now) == len(wanted) else now[-1], len(now))
 
 
-def detected_ms(db: Database, sequence: int) -> int | None:
+def next_detected_ms(db: Database, sequence: int) -> int | None:
     """Return when the first event after this number was detected (Unix ms); None if there is none."""
     row = db.execute(
         "SELECT detected_at FROM events WHERE sequence > ? ORDER BY sequence LIMIT 1", [sequence]
@@ -282,27 +288,27 @@ def detected_ms(db: Database, sequence: int) -> int | None:
     return row[0] if row else None
 
 
-def _end_of_look(db: Database, past: ReplayRange, after: int) -> int:
+def _last_to_examine(db: Database, past: ReplayRange, after: int) -> int:
     """Return the number of the last event to examine now: the LOOK-th one after `after`, or the last of the range."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
-        f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, LOOK]
+        f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, EXAMINED_AT_ONCE]
     ).fetchone()
-    return last if found == LOOK else past.last
+    return last if found == EXAMINED_AT_ONCE else past.last
 
 
-def due_now(db: Database, destination: str, now_ms: int, enough: int) -> int:
+def count_due(db: Database, destination: str, now_ms: int, enough: int) -> int:
     """Return how many deliveries to a destination are due now; counting stops at `enough`."""
     waiting = (
         "SELECT 1 FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
         f" WHERE d.destination = ? AND d.state = 'pending' AND d.{_UNFINISHED}"
-        f" AND d.next_attempt_at <= ? AND NOT {WAITS} LIMIT ?"
+        f" AND d.next_attempt_at <= ? AND NOT {IS_WAITING} LIMIT ?"
     )
     count: int = db.execute(f"SELECT count(*) FROM ({waiting}) AS waiting", [destination, now_ms, enough]).fetchone()[0]
     return count
 
 
-def _wanted(db: Database, past: ReplayRange, subscription: Subscription, after: int, last: int) -> list[int]:
+def _events_to_replay(db: Database, past: ReplayRange, subscription: Subscription, after: int, last: int) -> list[int]:
     """Return the numbers of the past events after `after` and up to `last` that a destination gets again.
 
     Events that already wait for it, or were delivered since the range was requested, are left out.

@@ -12,25 +12,25 @@ CHUNK = 500
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
 
 
-class DetectionPlace(NamedTuple):
+class DetectionPosition(NamedTuple):
     """An event's position in the order of the times of detection, and of the numbers if times are equal."""
 
     detected_ms: int
     sequence: int
 
 
-FIRST = DetectionPlace(-1, -1)
+FIRST = DetectionPosition(-1, -1)
 """The position before all events."""
 
 
-class Forgotten(Struct, frozen=True):
+class RetentionStep(Struct, frozen=True):
     """The number of events deleted, and the position after which to continue (None: there are no more old events)."""
 
     events: int
-    place: DetectionPlace | None
+    place: DetectionPosition | None
 
 
-def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forgotten:
+def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = FIRST) -> RetentionStep:
     """Examine the next CHUNK events detected before a moment; delete finished ones with deliveries and attempts.
 
     An event stays while one of its deliveries is pending or dead, and while a running replay has not reached it.
@@ -46,7 +46,7 @@ def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forg
         [*behind, before_ms, CHUNK],
     ).fetchall()
     rows = sorted((sequence,) for _, sequence, needed in old if not needed)
-    request_log.erase(db, [sequence for (sequence,) in rows])
+    request_log.delete_for_events(db, [sequence for (sequence,) in rows])
     for table in ("deliveries", "events"):
         db.executemany(f"DELETE FROM {table} WHERE sequence = ?", rows)
     if rows:
@@ -55,4 +55,4 @@ def forget(db: Database, before_ms: int, behind: DetectionPlace = FIRST) -> Forg
             " WHERE sequence BETWEEN first_sequence AND last_sequence AND destination = attempt_runs.destination)",
             [rows[0][0] - LONGEST_RUN + 1, rows[-1][0]],
         )
-    return Forgotten(len(rows), DetectionPlace(*old[-1][:2]) if len(old) == CHUNK else None)
+    return RetentionStep(len(rows), DetectionPosition(*old[-1][:2]) if len(old) == CHUNK else None)

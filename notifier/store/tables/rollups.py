@@ -70,7 +70,7 @@ def count_delivered(db: Database, requests: Iterable[DeliveredRequest]) -> None:
     )
 
 
-def forget(db: Database, now_ms: int) -> None:
+def delete_old(db: Database, now_ms: int) -> None:
     """Delete counts that are older than KEPT_MS."""
     before_ms = now_ms - KEPT_MS
     db.execute("DELETE FROM detected_counts WHERE quarter < ?", [before_ms // QUARTER_MS])

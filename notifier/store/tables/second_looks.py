@@ -42,7 +42,7 @@ _COLUMNS = "key, kind, since, first_at, net, form, user_id, training_id, flips, 
 _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ") if name != "key")
 
 
-def all_of(db: Database, source: str) -> dict[str, SecondLook]:
+def of_source(db: Database, source: str) -> dict[str, SecondLook]:
     """Return all second looks of a source, by the record's key."""
     rows = db.execute(f"SELECT {_COLUMNS} FROM second_looks WHERE source = ?", [source])
     return {row[0]: SecondLook(row[0], LookKind(row[1]), *row[2:]) for row in rows}
@@ -54,7 +54,7 @@ def of_record(db: Database, source: str, key: str) -> SecondLook | None:
     return None if row is None else SecondLook(row[0], LookKind(row[1]), *row[2:])
 
 
-def waiting(db: Database, source: str) -> dict[LookKind, int]:
+def count_waiting(db: Database, source: str) -> dict[LookKind, int]:
     """Return how many second looks of a source wait or are due, by kind."""
     rows = db.execute(
         "SELECT kind, count(*) FROM second_looks WHERE source = ? AND since IS NOT NULL GROUP BY kind", [source]
@@ -87,12 +87,12 @@ def put(db: Database, source: str, looks: Sequence[SecondLook]) -> None:
     )
 
 
-def end(db: Database, source: str, keys: Sequence[str]) -> None:
+def delete(db: Database, source: str, keys: Sequence[str]) -> None:
     """Delete the second looks of these records."""
     db.executemany("DELETE FROM second_looks WHERE source = ? AND key = ?", [(source, key) for key in keys])
 
 
-def keep_form(db: Database, source: str, key: str, form: int, now_ms: int) -> None:
+def store_earlier_form(db: Database, source: str, key: str, form: int, now_ms: int) -> None:
     """Store the fingerprint of the content that a record had until now."""
     db.execute(
         "INSERT INTO record_forms (source, key, form, until) VALUES (?, ?, ?, ?)"
@@ -113,6 +113,6 @@ def earlier_forms(db: Database, source: str, keys: Sequence[str]) -> dict[str, s
     return found
 
 
-def forget_forms(db: Database, before_ms: int) -> None:
+def delete_old_forms(db: Database, before_ms: int) -> None:
     """Delete the fingerprints of contents that were replaced before a moment."""
     db.execute("DELETE FROM record_forms WHERE until < ?", [before_ms])

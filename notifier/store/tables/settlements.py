@@ -49,7 +49,7 @@ class Settlement(Struct, frozen=True):
     logged: LoggedRequest | None = None
 
 
-_RUN = (
+_RUN_COLUMNS = (
     "first_sequence",
     "last_sequence",
     "destination",
@@ -66,31 +66,32 @@ _RUN = (
     "trying",
     "taken_by",
 )
-_RUNS = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
-"""A subquery for the temporary table `runs`, which holds the settlements that `settle` is storing.
+_RUNS_SUBQUERY = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
+"""A subquery for the temporary table `runs`, which holds the settlements that `store_settlements` is storing.
 
-It has one row for each run of deliveries with consecutive numbers, and is empty outside of `settle`. The `likelihood`
-condition is always true; it tells SQLite to expect few rows. The table has no statistics, so SQLite would otherwise
-assume that it is large, and read all deliveries instead of looking up each row's deliveries in the index.
+The table has one row for each run of deliveries with consecutive numbers, and is empty outside of `store_settlements`.
+The `likelihood` condition is always true; it tells SQLite to expect few rows. The table has no statistics, so SQLite
+would otherwise assume that it is large, and read all deliveries instead of looking up each row's deliveries in the
+index.
 """
 
-_AT_ONCE = (64, 16, 4, 1)
+_ROWS_PER_INSERT = (64, 16, 4, 1)
 """How many rows one statement adds: many, because each statement interrupts the event loop.
 
 There are few sizes, because each needs a prepared statement.
 """
 
-_PLACES = f"({', '.join('?' * len(_RUN))})"
-_ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" for count in _AT_ONCE}
+_PLACES = f"({', '.join('?' * len(_RUN_COLUMNS))})"
+_ADD = {count: f"INSERT INTO temp.runs VALUES {', '.join([_PLACES] * count)}" for count in _ROWS_PER_INSERT}
 
 
-def settle(db: Database, settlements: Sequence[Settlement]) -> None:
+def store_settlements(db: Database, settlements: Sequence[Settlement]) -> None:
     """Store the results of a batch of attempts."""
-    rows = [row for settlement in settlements for row in _rows(settlement)]
+    rows = [row for settlement in settlements for row in _to_rows(settlement)]
     if db.engine is Engine.SQLITE:
         _store_in_steps(db, rows)
     elif rows:
-        db.execute(_STORE_AT_ONCE, [orjson.dumps([dict(zip(_RUN, row, strict=True)) for row in rows]).decode()])
+        db.execute(_STORE_ALL, [orjson.dumps([dict(zip(_RUN_COLUMNS, row, strict=True)) for row in rows]).decode()])
     delivered: Counter[str] = Counter()
     for settlement in settlements:
         if settlement.state is DeliveryState.DELIVERED:
@@ -127,9 +128,9 @@ _INSERT = (
     " status, detail, attempted_at, milliseconds"
 )
 _TEXTS = frozenset({"destination", "state", "decision", "reason", "detail", "taken_by"})
-_STORE_AT_ONCE = (
+_STORE_ALL = (
     "WITH runs AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(? AS jsonb)) AS _("
-    + ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in _RUN)
+    + ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in _RUN_COLUMNS)
     + ")),"
     # One row for each number, because for a range of numbers PostgreSQL would read the whole table.
     " numbered AS MATERIALIZED (SELECT *, generate_series(first_sequence, last_sequence) AS number FROM runs),"
@@ -140,26 +141,26 @@ _STORE_AT_ONCE = (
 
 
 def _store_in_steps(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
-    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN)})")
+    db.execute(f"CREATE TEMP TABLE IF NOT EXISTS runs ({', '.join(_RUN_COLUMNS)})")
     _add_runs(db, rows)
     db.execute(
-        f"{_UPDATE} FROM {_RUNS} AS runs"
+        f"{_UPDATE} FROM {_RUNS_SUBQUERY} AS runs"
         " WHERE sequence BETWEEN first_sequence AND last_sequence AND deliveries.destination = runs.destination"
     )
-    db.execute(f"{_INSERT} FROM {_RUNS}")
+    db.execute(f"{_INSERT} FROM {_RUNS_SUBQUERY}")
     db.execute("DELETE FROM temp.runs")
 
 
 def _add_runs(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:
     done = 0
-    for count in _AT_ONCE:
+    for count in _ROWS_PER_INSERT:
         while len(rows) - done >= count:
             db.execute(_ADD[count], [*chain.from_iterable(rows[done : done + count])])
             done += count
 
 
-def _rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
-    """Return a settlement as one or more rows with the columns of `_RUN`."""
+def _to_rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
+    """Return a settlement as one or more rows with the columns `_RUN_COLUMNS`."""
     fate = (
         settlement.destination,
         settlement.state,

@@ -14,19 +14,19 @@ from msgspec import Struct
 from notifier.events import EventType
 from notifier.store.database import Database
 
-_BELIEVED_AHEAD_MS: Final = 86_400_000
+_MAX_AHEAD_MS: Final = 86_400_000
 """How many milliseconds in the future the stored beginning of the slots may be; a later one comes from a wrong
 clock."""
 
-_UNTIL: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
+_GATE_OPENS: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
 
-WAITS: Final = (
-    f"(d.at_once = 0 AND {_UNTIL} IS NOT NULL AND e.type <> '{EventType.ALERT}'"
+IS_WAITING: Final = (
+    f"(d.at_once = 0 AND {_GATE_OPENS} IS NOT NULL AND e.type <> '{EventType.ALERT}'"
     " AND e.type NOT IN (SELECT value FROM json_each(t.urgent)))"
 )
 """The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end."""
 
-WAITS_UNTIL: Final = f"CASE WHEN d.state = 'pending' AND {WAITS} THEN {_UNTIL} END"
+WAIT_END: Final = f"CASE WHEN d.state = 'pending' AND {IS_WAITING} THEN {_GATE_OPENS} END"
 """The time (Unix ms) until which a delivery `d` waits for a slot or a quiet time's end; NULL if it does not wait."""
 
 
@@ -50,11 +50,11 @@ class Gate(Struct, frozen=True):
         return self.closed_until_ms is None and self.held_until_ms is None
 
 
-GateAt = Callable[[int], Gate]
+GateFunction = Callable[[int], Gate]
 """A function that returns the present gate; its argument is the moment (Unix ms) from which slots are counted."""
 
 
-def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:
+def store_schedule(db: Database, destination: str, schedule: str, now_ms: int) -> None:
     """Store the settings that a destination's slots depend on ("": none); if they have changed, count slots from now.
 
     The destination must be in the table `destinations`.
@@ -66,13 +66,13 @@ def begin(db: Database, destination: str, schedule: str, now_ms: int) -> None:
     )
 
 
-def pass_gate(db: Database, destination: str, gate_at: GateAt, now_ms: int) -> Gate:
+def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: int) -> Gate:
     """Assign the slot that has come, if any, to the deliveries that wait for it; store and return the gate."""
     from_ms, *stored = db.execute(
         "SELECT coalesce(slots_from, ?), closed_until, held_until, urgent FROM destinations WHERE name = ?",
         [now_ms, destination],
     ).fetchone()
-    if from_ms > now_ms + _BELIEVED_AHEAD_MS:
+    if from_ms > now_ms + _MAX_AHEAD_MS:
         from_ms, stored = now_ms, []
     gate = gate_at(from_ms)
     urgent = orjson.dumps(sorted(gate.urgent)).decode()
@@ -94,7 +94,7 @@ def pass_gate(db: Database, destination: str, gate_at: GateAt, now_ms: int) -> G
     return gate
 
 
-def released(gate: Gate) -> str:
+def release_condition(gate: Gate) -> str:
     """Return the condition that a pending delivery `d` of event `e` may pass a gate, with an AND before it.
 
     An earlier event of the same record passes together with an urgent one, so that a record's events stay in order. The
@@ -112,18 +112,18 @@ def released(gate: Gate) -> str:
     )
 
 
-class Waiting(Struct, frozen=True):
+class WaitingCount(Struct, frozen=True):
     """The number of deliveries that wait for a slot of one destination, and until when the first waits (Unix ms)."""
 
     count: int
     until_ms: int
 
 
-def waiting(db: Database) -> dict[str, Waiting]:
+def count_waiting(db: Database) -> dict[str, WaitingCount]:
     """Return how many deliveries wait for a slot or for the end of a quiet time, by the destination's name."""
     rows = db.execute(
-        f"SELECT t.name, count(*), min({_UNTIL}) FROM destinations t JOIN deliveries d ON d.destination = t.name"
+        f"SELECT t.name, count(*), min({_GATE_OPENS}) FROM destinations t JOIN deliveries d ON d.destination = t.name"
         f" JOIN events e USING (sequence) WHERE t.closed_until IS NOT NULL AND d.state = 'pending'"
-        f" AND d.state <> 'delivered' AND {WAITS} GROUP BY 1"
+        f" AND d.state <> 'delivered' AND {IS_WAITING} GROUP BY 1"
     )
-    return {name: Waiting(count, until_ms) for name, count, until_ms in rows}
+    return {name: WaitingCount(count, until_ms) for name, count, until_ms in rows}

@@ -92,7 +92,7 @@ class SourceMemory(Struct, frozen=True):
 
 
 class RoundSuccess(Struct, frozen=True):
-    """A successful round at `now_ms`; `succeed` explains `ends_silence` and `longest_outage_ms`.
+    """A successful round at `now_ms`; `write_success` explains `ends_silence` and `longest_outage_ms`.
 
     `is_due` means that the success has to be stored even if the round stores nothing else.
     """
@@ -118,10 +118,10 @@ _FIELDS: Final = tuple(field.name for field in fields(SourceMemory) if field.nam
 _COLUMNS: Final = ", ".join(_COLUMN_OF.get(name, name) for name in _FIELDS)
 
 
-def recall(db: Database, name: str) -> SourceMemory:
+def read_or_create(db: Database, name: str) -> SourceMemory:
     """Return the stored state of a source; add an empty row for an unknown source."""
     db.execute("INSERT INTO sources (name) VALUES (?) ON CONFLICT DO NOTHING", [name])
-    return _memory(
+    return _from_row(
         db.execute(
             f"SELECT error_reason, error_message, error_at, {_COLUMNS} FROM sources WHERE name = ?", [name]
         ).fetchone()
@@ -131,10 +131,10 @@ def recall(db: Database, name: str) -> SourceMemory:
 def read_all(db: Database) -> dict[str, SourceMemory]:
     """Return the stored state of every source, by name."""
     rows = db.execute(f"SELECT name, error_reason, error_message, error_at, {_COLUMNS} FROM sources ORDER BY name")
-    return {row[0]: _memory(row[1:]) for row in rows}
+    return {row[0]: _from_row(row[1:]) for row in rows}
 
 
-def _memory(row: tuple[Any, ...]) -> SourceMemory:
+def _from_row(row: tuple[Any, ...]) -> SourceMemory:
     reason, message, at_ms, *values = row
     error = SourceError(reason, message, at_ms) if reason else None
     return SourceMemory(error=error, **dict(zip(_FIELDS, values, strict=True)))
@@ -149,15 +149,15 @@ def write(db: Database, name: str, /, **values: str | int | None) -> None:
 def update(db: Database, name: str, /, **values: str | int | None) -> SourceMemory:
     """Store some of a source's values, and return all of them."""
     write(db, name, **values)
-    return recall(db, name)
+    return read_or_create(db, name)
 
 
-def succeed(
+def record_success(
     db: Database, name: str, now_ms: int, *, ends_silence: bool = True, longest_outage_ms: int | None = None
 ) -> SourceMemory:
     """Store a successful round as `write_success` does, and return the source's state."""
     write_success(db, name, now_ms, ends_silence=ends_silence, longest_outage_ms=longest_outage_ms)
-    return recall(db, name)
+    return read_or_create(db, name)
 
 
 def write_success(
@@ -177,7 +177,7 @@ def write_success(
         db.execute("UPDATE sources SET silent_until = NULL, silent_reason = NULL WHERE name = ?", [name])
 
 
-def fail(db: Database, name: str, error: SourceError, silent_until_ms: int | None) -> SourceMemory:
+def record_failure(db: Database, name: str, error: SourceError, silent_until_ms: int | None) -> SourceMemory:
     """Store a failed round and, if given, the time until which the source gets no requests.
 
     If that time is None, an earlier silence (a time without requests) continues.
@@ -191,4 +191,4 @@ def fail(db: Database, name: str, error: SourceError, silent_until_ms: int | Non
             "UPDATE sources SET silent_until = ?, silent_reason = ? WHERE name = ?",
             [silent_until_ms, error.reason, name],
         )
-    return recall(db, name)
+    return read_or_create(db, name)

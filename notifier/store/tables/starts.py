@@ -5,7 +5,7 @@ from notifier.store.database import Database
 _KEPT_MS = 7 * 86_400_000
 
 
-def begin(db: Database, now_ms: int) -> None:
+def record_start(db: Database, now_ms: int) -> None:
     """Store a start, and delete old ones."""
     db.execute("DELETE FROM starts WHERE at < ? OR at > ?", [now_ms - _KEPT_MS, now_ms])
     db.execute(
@@ -14,7 +14,7 @@ def begin(db: Database, now_ms: int) -> None:
     )
 
 
-def end(db: Database, started_ms: int, now_ms: int) -> None:
+def record_orderly_stop(db: Database, started_ms: int, now_ms: int) -> None:
     """Store that the daemon which started at `started_ms` was stopped in an orderly way."""
     db.execute("UPDATE starts SET stopped_at = ? WHERE at = ?", [now_ms, started_ms])
 

@@ -73,7 +73,7 @@ def latest_of_each(db: Database) -> dict[str, Sweep]:
     return {sweep.source: sweep for sweep in (Sweep(*row) for row in rows)}
 
 
-def resume(db: Database, source: str, now_ms: int) -> Sweep:
+def resume_or_start(db: Database, source: str, now_ms: int) -> Sweep:
     """Return the source's unfinished sweep, or start a new one at the first page."""
     unfinished = latest(db, source)
     if unfinished is not None and unfinished.finished_ms is None:
@@ -102,7 +102,7 @@ def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
     )
 
 
-def count(db: Database, sweep: int, counted: int, page: int) -> None:
+def store_count(db: Database, sweep: int, counted: int, page: int) -> None:
     """Store how many records the API counts, and that `page` was the last page read at that moment."""
     db.execute("UPDATE sweeps SET counted = ?, counted_page = ? WHERE id = ?", [counted, page, sweep])
 
@@ -117,7 +117,7 @@ def add_changes(db: Database, sweep: int, changes: int) -> None:
     db.execute("UPDATE sweeps SET changes = changes + ? WHERE id = ?", [changes, sweep])
 
 
-def marks(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
+def read_page_ids(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
     """Return the ids of the known records on up to `limit` pages after `after_page`, and the last page's number.
 
     The number is None if there are no more pages.
@@ -129,13 +129,13 @@ def marks(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[b
     return [ids for ids, _ in rows], rows[-1][1] if rows else None
 
 
-def unreadable(db: Database, sweep: int) -> int:
+def count_unreadable(db: Database, sweep: int) -> int:
     """Return how many records the sweep could not read."""
     row = db.execute("SELECT coalesce(sum(unreadable), 0) FROM sweep_pages WHERE sweep = ?", [sweep]).fetchone()
     return int(row[0])
 
 
-def not_whole(db: Database, sweep: int) -> None:
+def mark_incomplete(db: Database, sweep: int) -> None:
     """Store that a page of the sweep was incomplete, so that records it did not see may still exist."""
     db.execute("UPDATE sweeps SET whole = 0 WHERE id = ?", [sweep])
 
@@ -146,7 +146,7 @@ def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
     db.execute("DELETE FROM sweep_pages WHERE sweep = ?", [sweep.id])
 
 
-def prove(db: Database, sweep: Sweep) -> None:
+def store_proof(db: Database, sweep: Sweep) -> None:
     """Store that a finished sweep has seen everything that the API counts, so that nothing before it was missed."""
     db.execute(
         "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",
@@ -154,7 +154,7 @@ def prove(db: Database, sweep: Sweep) -> None:
     )
 
 
-def abandon(db: Database, source: str) -> None:
+def delete_unfinished(db: Database, source: str) -> None:
     """Delete a source's unfinished sweep, whose pages no longer count."""
     db.execute(
         "DELETE FROM sweep_pages WHERE sweep IN (SELECT id FROM sweeps WHERE source = ? AND finished_at IS NULL)",

@@ -3,7 +3,7 @@
 from notifier.store.database import Database
 
 
-def mark_view(
+def mark_out_of_view(
     db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
 ) -> int:
     """Mark the known records that these filters exclude; return the number of existing records that they include."""
@@ -28,7 +28,7 @@ def mark_view(
     return int(existing)
 
 
-def forget_waiting(db: Database, source: str) -> None:
+def delete_unconfirmed(db: Database, source: str) -> None:
     """Delete a source's second looks and held-back changes, because it now requests another list."""
     for table in ("second_looks", "held_changes"):
         db.execute(f"DELETE FROM {table} WHERE source = ?", [source])

@@ -152,7 +152,7 @@ class Absences:
 
         An operator's command replaces the second look. The API's count must still be low enough for each removal.
         """
-        suspects = await self._context.store.run(records_by_date.suspects, ids)
+        suspects = await self._context.store.run(records_by_date.removal_candidates, ids)
         max_gone = (await self._counts.fetch_balance()).max_gone
         keys = [suspect.key for suspect in suspects][: None if max_gone is None else max_gone]
         if len(keys) < len(suspects):
@@ -172,7 +172,7 @@ class Absences:
 
     async def _suspects(self, ids: Sequence[int]) -> list[RemovalCandidate]:
         waiting = {look.key for look in self._looks.waiting(LookKind.REMOVAL)}
-        found = await self._context.store.run(records_by_date.suspects, ids)
+        found = await self._context.store.run(records_by_date.removal_candidates, ids)
         return [suspect for suspect in found if suspect.key not in waiting]
 
     async def _read_again(
@@ -196,7 +196,7 @@ class Absences:
 
     async def _pages_of(self, suspects: Collection[RemovalCandidate]) -> list[int]:
         """Return the numbers of the pages that should contain all records with the suspects' completion dates."""
-        counts = await self._context.store.run(records_by_date.counts, self._context.name)
+        counts = await self._context.store.run(records_by_date.count_by_day, self._context.name)
         by_day = {day_of(completed_on): count for completed_on, count in counts.items()}
         known, size = KnownCounts(by_day), self._reader.large_page
         pages: set[int] = set()

@@ -90,7 +90,7 @@ class ScanRunner:
 
     async def begin(self) -> Sweep:
         """Start a sweep, or resume the unfinished one; return it."""
-        sweep = await self._context.store.run(sweeps.resume, self._context.name, self._context.clock.now_ms())
+        sweep = await self._context.store.run(sweeps.resume_or_start, self._context.name, self._context.clock.now_ms())
         self._finished = None
         message = "sweep begins" if sweep.next_page == 1 else "sweep continues"
         _log.info(message, extra={"source": self._context.name, "page": sweep.next_page})
@@ -132,7 +132,9 @@ class ScanRunner:
         if page is not None and page <= self._page:
             await self._rewind(self._sweep, page)
         if self._checkpoint != before:
-            await self._context.store.run(sweeps.count, self._sweep.id, self._checkpoint.count, self._checkpoint.page)
+            await self._context.store.run(
+                sweeps.store_count, self._sweep.id, self._checkpoint.count, self._checkpoint.page
+            )
 
     async def _rewind(self, sweep: Sweep, page: int) -> None:
         self._repeat_from = min(page, self._repeat_from or page)
@@ -210,7 +212,7 @@ class ScanRunner:
     async def _fetch_broken(self, number: int, sweep: Sweep, failure: ApiError) -> Page:
         """Fetch a page although it is incomplete, and note that this sweep cannot show that a record is missing."""
         _log.warning(failure.message, extra={"source": self._context.name, "page": number})
-        await self._context.store.run(sweeps.not_whole, sweep.id)
+        await self._context.store.run(sweeps.mark_incomplete, sweep.id)
         page = await self._reader.fetch(number, Priority.SWEEP)
         if page_fault(page) is PageFault.LONG:
             raise failure
@@ -267,7 +269,7 @@ class ScanRunner:
     async def _finish(self, sweep: Sweep, seen: SeenRecords) -> ScanResult:
         done = await self.latest() or sweep
         missing = await self._missing_ids(done, seen) if done.marks and done.whole else []
-        await self._context.store.run(left_out.settle, done, len(missing))
+        await self._context.store.run(left_out.correct_after_sweep, done, len(missing))
         await self._context.health.refresh()
         if missing and self._context.health.memory.count_offset < 0:
             # These missing records may be the reason why the count seemed to be wrong.
@@ -298,11 +300,11 @@ class ScanRunner:
         seen = NumberSet()
         after: int | None = 0
         while after is not None:
-            pages, after = await self._context.store.run(sweeps.marks, sweep.id, after, _PAGES_AT_ONCE)
+            pages, after = await self._context.store.run(sweeps.read_page_ids, sweep.id, after, _PAGES_AT_ONCE)
             for ids in pages:
                 seen.add(array("q", ids))
         missing: list[int] = []
-        place: records_by_date.Place | None = records_by_date.FIRST
+        place: records_by_date.DatePosition | None = records_by_date.FIRST
         first_new = sweep.first_new_id
         while place is not None:
             known, place = await self._context.store.run(
@@ -381,7 +383,7 @@ class ScanRunner:
         sweep = await self.latest()
         if sweep is None or sweep.finished_ms is None or not sweep.whole:
             return
-        await self._context.store.run(sweeps.prove, sweep)
+        await self._context.store.run(sweeps.store_proof, sweep)
         memory = await self._context.health.refresh()
         view = None if memory.view is None else View.from_text(memory.view)
         if view is not None and view.renumbers:

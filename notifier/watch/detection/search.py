@@ -99,7 +99,7 @@ class DiscrepancySearch:
     async def _search(
         self, counted: ApiCount, moved_place: int | None, seen: SeenRecords, found: "_FoundRecords"
     ) -> SearchResult:
-        counts = await self._context.store.run(records_by_date.counts, self._context.name)
+        counts = await self._context.store.run(records_by_date.count_by_day, self._context.name)
         known = KnownCounts({day_of(completed_on): count for completed_on, count in counts.items()})
         total, size = counted.count or 0, self._reader.large_page
         bisection = Bisection(known, total, size, counted.served_at_ms, self._context.random)

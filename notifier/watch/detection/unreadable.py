@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from notifier.events import Completion, UnreadField
 from notifier.kpa.versions import InvalidRecord
-from notifier.store.tables.left_out import TOO_LARGE, WITHOUT_KEY, LeftOut
+from notifier.store.tables.left_out import TOO_LARGE, WITHOUT_KEY, UnreadableRecord
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +55,13 @@ class UnreadableRecords:
                 )
 
 
-def to_left_out(bad: Iterable[InvalidRecord]) -> list[LeftOut]:
+def to_left_out(bad: Iterable[InvalidRecord]) -> list[UnreadableRecord]:
     """Return the unreadable records of an answer in the form in which the store counts them, without repeated ones."""
-    return [LeftOut(one.key or _substitute_key(one), one.field_name, one.problem) for one in bad if not one.is_repeated]
+    return [
+        UnreadableRecord(one.key or _substitute_key(one), one.field_name, one.problem)
+        for one in bad
+        if not one.is_repeated
+    ]
 
 
 def _substitute_key(bad: InvalidRecord) -> str:

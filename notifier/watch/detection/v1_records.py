@@ -95,7 +95,7 @@ class V1Records:
 
     async def _known(self, bases: Iterable[str]) -> Mapping[str, Mapping[str, StoredRecord]]:
         known: defaultdict[str, dict[str, StoredRecord]] = defaultdict(dict)
-        found = await self._store.run(record_lookups.known_equals, self._source, tuple(bases))
+        found = await self._store.run(record_lookups.known_with_suffixes, self._source, tuple(bases))
         for key, memory in found.items():
             known[key_base(key)][key] = memory
         return known

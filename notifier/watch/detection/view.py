@@ -10,7 +10,7 @@ from notifier.config import SourceSettings
 from notifier.store.database import Database
 from notifier.store.tables import left_out, sources, sweeps
 from notifier.store.tables.sources import SourceMemory
-from notifier.store.tables.view import forget_waiting, mark_view
+from notifier.store.tables.view import delete_unconfirmed, mark_out_of_view
 
 
 class View(Struct, frozen=True):
@@ -64,7 +64,7 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     If the view has changed, an unknown record that was entered before the last successful poll is history, and is not
     announced. The counts and sweeps of the earlier view prove nothing for the new one, so a sweep is due.
     """
-    memory = sources.recall(db, source)
+    memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)
     if before is None or memory.met_at_ms is None:
         # No earlier view is stored, because the file is from an earlier version or the source was never read.
@@ -72,10 +72,10 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     if view.requests_same_list(before):
         return memory
     renumbers = view.api != before.api or (before.renumbers and memory.swept_at_ms is None)
-    sweeps.abandon(db, source)
-    forget_waiting(db, source)
-    left_out.forget_all(db, source)
-    existing = mark_view(
+    sweeps.delete_unfinished(db, source)
+    delete_unconfirmed(db, source)
+    left_out.delete_all(db, source)
+    existing = mark_out_of_view(
         db,
         source,
         # The API versions have different ids for trainings.
@@ -102,5 +102,5 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
         page_cap=None,
         total_disbelieved=0,
     )
-    sweeps.resume(db, source, now_ms)
+    sweeps.resume_or_start(db, source, now_ms)
     return memory

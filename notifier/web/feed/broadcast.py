@@ -184,7 +184,7 @@ class Stream:
         """Add a page of events to the tail; return the tail, and whether it is complete now. Raises StoreError."""
         self._new_events.clear()
         if self._tail is None:
-            self._tail = Tail(await self._reader.run_patiently(feed.position), _TAIL_BYTES)
+            self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
         page = await self._read_page(self._tail.end, EventFilter())
         with self._time_budget.measure_work():
             self._tail.extend(page.events, page.next)
@@ -201,7 +201,7 @@ class Stream:
 
     async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
         """Return a page of events; its reading counts as work, because it delays deliveries, which need the store."""
-        page, seconds = await self._reader.run_patiently(_read_page_timed, after, event_filter)
+        page, seconds = await self._reader.run_without_turn_limit(_read_page_timed, after, event_filter)
         self._time_budget.add(seconds)
         return page
 

@@ -21,7 +21,7 @@ async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str,
     await store.open()
     try:
         await store.run(
-            settlements.settle,
+            settlements.store_settlements,
             [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
         )
     finally:
@@ -77,7 +77,7 @@ async def test_a_destination_that_left_the_configuration_can_still_be_asked_abou
     assert (await home.call("deliveries", "--destination", "former")).code == 2
     store = FileStore(home.state_file)
     await store.open()
-    await store.run(destinations.recall, "former")
+    await store.run(destinations.read_or_create, "former")
     await store.close()
     said = await home.call("deliveries", "--destination", "former", "--json")
     assert [document["destination"] for document in said.documents] == ["former"]

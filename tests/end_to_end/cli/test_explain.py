@@ -15,7 +15,7 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord, write
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,13 +38,13 @@ class Past:
     def tell(self, change: Change = CREATED, *, to: tuple[str, ...] = ("hr",), ms: int = 0) -> int:
         """Write an event `ms` after NOW; return its number."""
         source = "acme"
-        sources.recall(self.db, source)
+        sources.read_or_create(self.db, source)
         wants = [Subscription(destination, frozenset(EventType)) for destination in to]
         (event,) = write(self.db, Findings(source, source, changes=[change], names=Names()), wants, NOW + ms)
         return event.sequence
 
     def learn(self, source: str) -> None:
-        sources.recall(self.db, source)
+        sources.read_or_create(self.db, source)
         write(
             self.db,
             Findings(source, source, learned=[SilentRecord(FIRST, DetectedBy.SWEEP, "entered_before_first_meeting")]),
@@ -56,7 +56,7 @@ class Past:
         """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
         decision, reason = answer.split()
         settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
-        settle(self.db, [replace(settlement, detail="") if status < 300 else settlement])
+        store_settlements(self.db, [replace(settlement, detail="") if status < 300 else settlement])
 
 
 async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:
@@ -81,7 +81,7 @@ def cells(line: str) -> list[str]:
 
 async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Home") -> None:
     def past(at: Past) -> None:
-        names.learn_people(at.db, "acme", [PersonName("u1", "David Ball", None)])
+        names.store_people(at.db, "acme", [PersonName("u1", "David Ball", None)])
         changed = replace(FIRST, notes="signed")
         created = at.tell(to=("hr", "slack"))
         updated = at.tell(Change(EventType.UPDATED, changed, 2, DetectedBy.SWEEP, "content_changed", FIRST), ms=60_000)
@@ -125,8 +125,8 @@ async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(hom
     def past(at: Past) -> None:
         number = at.tell(to=("disabled", "failed", "hr"))
         at.try_once(number, DeliveryState.DEAD, "give_up refused", 404, to="failed", ms=1_000)
-        destinations.recall(at.db, "disabled")
-        destinations.remember(at.db, "disabled", Health(HealthState.DISABLED, "gone", NOW))
+        destinations.read_or_create(at.db, "disabled")
+        destinations.store_health(at.db, "disabled", Health(HealthState.DISABLED, "gone", NOW))
 
     await happened(home, past)
     said = await home.call("explain", "1238")
@@ -160,7 +160,7 @@ async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
     def past(at: Past) -> None:
         first = at.tell()
         at.try_once(first, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=0)
-        retention.forget(at.db, NOW + 1)
+        retention.delete_old_events(at.db, NOW + 1)
 
     await happened(home, past)
     said = await home.call("explain", "1238")
@@ -236,7 +236,7 @@ async def test_a_stranger_cannot_steer_the_terminal(home: "Home") -> None:
 
     def past(at: Past) -> None:
         at.tell(replace(CREATED, completion=strange))
-        names.learn_people(at.db, "acme", [PersonName(STRANGER, STRANGER, None)])
+        names.store_people(at.db, "acme", [PersonName(STRANGER, STRANGER, None)])
         update = replace(strange, notes="")
         at.tell(Change(EventType.UPDATED, update, 2, DetectedBy.HEAD, "content_changed", strange))
 

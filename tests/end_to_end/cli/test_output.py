@@ -11,7 +11,7 @@ import pytest
 
 from notifier.store.file.store import FileStore
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -161,6 +161,6 @@ async def _settle(home: "Home", state: DeliveryState) -> None:
     await store.open()
     try:
         settled = Settlement((1,), "hr", state, "give_up", "refused", 400, "no", 1_795_280_400_123, 5, 0)
-        await store.run(settle, [settled])
+        await store.run(store_settlements, [settled])
     finally:
         await store.close()

@@ -265,14 +265,14 @@ def status_of_replay(home: "Home") -> str:
 
 
 def test_alone_ctrl_c_ends_it_for_good(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requeue, "LOOK", 2)
+    monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 2)
     with pytest.raises(KeyboardInterrupt):
         put_back_alone(home, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert ", stopped at " in status_of_replay(home)
 
 
 def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requeue, "LOOK", 2)
+    monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 2)
     with pytest.raises(SystemExit):
         put_back_alone(home, sys.exit)
     assert ", running since " in status_of_replay(home)

@@ -17,7 +17,7 @@ from notifier.store.recovery.opener import open_state_file
 from notifier.store.tables import records, retention, sources
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.used_state_file import HOUR, HR, NEWS, NOW, PAGE, created, fill, write_essentials
 
 LATE = range(NEWS.stop, NEWS.stop + 3)
@@ -123,11 +123,11 @@ def work(folder: Path) -> None:
             with db.atomic():
                 (event,) = records.write(db, Findings("acme", "acme", changes=[created(number)]), HR, NOW)
             with db.atomic():
-                sources.succeed(db, "acme", NOW)
+                sources.record_success(db, "acme", NOW)
             if number == LATE.start:
                 settled = Settlement((event.sequence,), "hr", DeliveryState.DELIVERED, "t", "t", 200, "", NOW, 1, 0)
                 with db.atomic():
-                    settle(db, [settled])
+                    store_settlements(db, [settled])
         write_essentials(folder / "notifier.db", db)
         maintenance.checkpoint(db)
 
@@ -135,10 +135,10 @@ def work(folder: Path) -> None:
 def tidy(folder: Path) -> None:
     """Prune, and give room back."""
     with opened(folder) as db:
-        place: retention.DetectionPlace | None = retention.FIRST
+        place: retention.DetectionPosition | None = retention.FIRST
         while place is not None:
             with db.atomic():
-                place = retention.forget(db, NOW - 24 * HOUR, place).place
+                place = retention.delete_old_events(db, NOW - 24 * HOUR, place).place
         with db.atomic():
             pruning.prune(db, NOW)
         while maintenance.release_pages(db):

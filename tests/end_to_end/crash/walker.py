@@ -172,7 +172,7 @@ def check(scenario: str, folder: Path) -> None:
     lock = FileLock(path)
     lock.acquire()
     with closing(open_state_file(path, NOW + 2 * HOUR)) as db:
-        lock.follow()
+        lock.lock_present_file()
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         if SCENARIOS[scenario].has_past:
@@ -181,12 +181,12 @@ def check(scenario: str, folder: Path) -> None:
             assert db.execute("SELECT destination, state FROM deliveries").fetchall() == [("hr", "pending")]
     lock.release()
     assert not sibling_path(path, EXCHANGE).exists()
-    assert essentials.read(path).answer in (essentials.EssentialsState.READ, essentials.EssentialsState.NONE)
+    assert essentials.read(path).state in (essentials.EssentialsState.READ, essentials.EssentialsState.NONE)
 
 
 def check_the_past(scenario: str, db: Database) -> None:
     """Check the promise of the file with a past."""
-    assert sources.recall(db, "acme").met_at_ms == MET
+    assert sources.read_or_create(db, "acme").met_at_ms == MET
     assert waiting(db) >= ids(PENDING)
     if scenario != "moving":
         assert waiting(db, "dead") == ids(DEAD)

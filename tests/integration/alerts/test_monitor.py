@@ -141,13 +141,13 @@ async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_i
     for _ in range(2):
         await nobody.evaluate()
     assert (trouble.woken, await trouble.said()) == (0, [])
-    assert [condition.name for condition in await trouble.store.run(conditions.firing)] == ["gap"]
+    assert [condition.name for condition in await trouble.store.run(conditions.read_firing)] == ["gap"]
     assert logged(caplog) == [("WARNING", "a condition requires action", "gap")]
     began_ms = trouble.clock.now_ms()
     trouble.clock.advance(3600)
     await trouble.monitor("safety").evaluate()
     assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
-    (condition,) = await trouble.store.run(conditions.firing)
+    (condition,) = await trouble.store.run(conditions.read_firing)
     assert (condition.since_ms, condition.alerted_ms) == (began_ms, trouble.clock.now_ms())
 
 

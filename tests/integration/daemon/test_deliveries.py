@@ -13,7 +13,7 @@ from notifier.config import Settings
 from notifier.daemon.daemon import Daemon
 from notifier.store.tables import requeue
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.waiting import DEADLINE, until
 
 LONG_AGO = 1_000_000_000_000
@@ -65,7 +65,7 @@ class Interface:
 
     async def give_up(self, sequence: int) -> None:
         settlement = Settlement((sequence,), "hr", DeliveryState.DEAD, "give_up", "refused", 400, "no", 5, 5, 0)
-        await self.daemon._store.run(settle, [settlement])
+        await self.daemon._store.run(store_settlements, [settlement])
 
 
 @pytest.fixture
@@ -220,4 +220,4 @@ async def test_a_test_sends_a_sample_that_nobody_remembers(there: Interface) -> 
     assert (status, answer["result"], answer["status"]) == (200, "server_error", 503)
     assert there.got == [answer["event"]]
     assert (await there.ask("GET", "/v1/status"))[1]["destinations"]["quiet"]["state"] == "untried"
-    assert await there.daemon._store.run(requeue.newest) == 0
+    assert await there.daemon._store.run(requeue.newest_event_number) == 0

@@ -18,7 +18,7 @@ from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.record_history import PastAttempt
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
-from notifier.store.tables.requeue import Retry
+from notifier.store.tables.requeue import RetrySelection
 from notifier.web.daemon_api import DeliveryDetail, UnknownEventError, UnknownNameError
 from tests.support.daemon import status_when
 
@@ -81,7 +81,7 @@ async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any
     assert TOKEN not in stored
     assert SECRET.removeprefix("whsec_") not in stored
     # Sent again, it is the same request, and another attempt.
-    await daemon.deliveries.retry(Retry(DeliveryState.DELIVERED, (event_id,)))
+    await daemon.deliveries.retry(RetrySelection(DeliveryState.DELIVERED, (event_id,)))
     async with asyncio.timeout(20):
         while len(detail.stored.attempts) < 2:
             detail = await daemon.operations.delivery_inspection.detail(event_id, "hr")
@@ -160,7 +160,7 @@ async def test_a_digest_is_made_again_as_the_digest_that_it_was(
     assert sent.is_as_sent
     assert len(sent.lines) > 1
     # Sent again by itself it is an ordinary message.
-    await daemon.deliveries.retry(Retry(DeliveryState.DELIVERED, (event_id,)))
+    await daemon.deliveries.retry(RetrySelection(DeliveryState.DELIVERED, (event_id,)))
     await one_told(world, daemon, key=keys[0])
     again = (await daemon.operations.delivery_inspection.detail(event_id, "hr")).request
     assert again is not None

@@ -9,7 +9,7 @@ import pytest
 
 from notifier.daemon.configuration import SettingsSource
 from notifier.daemon.daemon import Daemon
-from notifier.store.tables.requeue import Drop, Retry
+from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.web.requests import Replay
 from notifier.web.response_models.status import StatusDocument
 from tests.support.changing_configuration import Written, dumped
@@ -67,7 +67,7 @@ async def test_10_who_says_that_it_works_ends_the_wait(world: World, run: Any, w
         case "enable":
             answer = await daemon.deliveries.set_enabled("hr", enabled=True)
         case "retry":
-            answer = await daemon.deliveries.retry(Retry())
+            answer = await daemon.deliveries.retry(RetrySelection())
             assert (answer["deliveries"], answer["waited"]) == (0, ["hr"])
         case _:
             answer = await daemon.deliveries.try_now("hr")
@@ -174,7 +174,7 @@ async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_
     written.change(destinations={"hr": hr | {"user_ids": ["somebody-else"]}})
     answer = await daemon.reload()
     assert answer.body["unmatched"] == {"hr": 2}
-    wish = Drop(destination="hr", unmatched=True)
+    wish = DropSelection(destination="hr", unmatched=True)
     assert (await daemon.deliveries.drop(wish, dry_run=True))["destinations"] == {"hr": 2}
     assert (await daemon.deliveries.drop(wish, dry_run=False))["destinations"] == {"hr": 2}
     await daemon.deliveries.set_enabled("hr", enabled=True)

@@ -15,7 +15,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.store.database import Database
 from notifier.store.errors import StoreReason
 from notifier.store.file.store import FileStore
-from notifier.store.tables.destinations import Health, HealthState, remember
+from notifier.store.tables.destinations import Health, HealthState, store_health
 from tests.support.daemon import running
 from tests.support.servers import serving
 from tests.support.waiting import until
@@ -173,7 +173,7 @@ async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(w
 @pytest.mark.parametrize(
     ("write", "word"),
     [
-        (lambda db: remember(db, "hr", Health(HealthState.DISABLED, "gone", 1)), "destination_disabled"),
+        (lambda db: store_health(db, "hr", Health(HealthState.DISABLED, "gone", 1)), "destination_disabled"),
         (lambda db: db.execute("UPDATE deliveries SET state = 'dead', reason = 'refused'"), "deliveries_dead"),
     ],
 )

@@ -40,7 +40,7 @@ class Scene:
         self.woken += 1
 
     async def begin(self, destination: str | None = None) -> int:
-        past = ReplayRange(0, self.rig.clock.now_ms() + 1, await self.rig.store.run(requeue.newest))
+        past = ReplayRange(0, self.rig.clock.now_ms() + 1, await self.rig.store.run(requeue.newest_event_number))
         number, _ = await self.replaying.start(past, destination)
         return number
 

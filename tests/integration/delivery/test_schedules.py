@@ -25,7 +25,7 @@ from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryFilter
 from notifier.store.tables import destinations, outbox, requeue, sources
 from notifier.store.tables.outbox import Delivery, DeliveryState
-from notifier.store.tables.requeue import Retry
+from notifier.store.tables.requeue import RetrySelection
 from tests.support.virtual_time import LeapingLoop, ThreadlessStore
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -186,7 +186,7 @@ def play(story: Story, began: str, **keys: Any) -> World:
         with tempfile.TemporaryDirectory() as folder:
             store = ThreadlessStore(Path(folder) / "notifier.db")
             await store.open()
-            await store.run(sources.recall, "acme")
+            await store.run(sources.read_or_create, "acme")
             world = World(store, clock, Channel(clock, grouping), settings)
             await world.start()
             await story(world)
@@ -399,8 +399,8 @@ def test_a_wall_clock_that_is_set_back_repeats_no_slot_and_one_that_was_far_ahea
 def test_an_operator_gets_named_events_at_once_and_the_rest_with_the_schedule() -> None:
     async def story(world: World) -> None:
         await world.enter("1", "2", "3")
-        named = Retry(DeliveryState.PENDING, (f"evt_{2:026}",))
-        every = Retry(DeliveryState.PENDING)
+        named = RetrySelection(DeliveryState.PENDING, (f"evt_{2:026}",))
+        every = RetrySelection(DeliveryState.PENDING)
         for wanted in (every, named):
             await world.store.run(requeue.retry, wanted, ["hr"], world.clock.now_ms())
             assert world.worker is not None
@@ -413,7 +413,7 @@ def test_an_operator_gets_named_events_at_once_and_the_rest_with_the_schedule() 
 
 
 def test_what_was_named_once_and_given_up_waits_when_everything_is_put_back() -> None:
-    async def retry(world: World, wanted: Retry) -> None:
+    async def retry(world: World, wanted: RetrySelection) -> None:
         await world.store.run(requeue.retry, wanted, ["hr"], world.clock.now_ms())
         assert world.worker is not None
         world.worker.try_at_once()
@@ -422,12 +422,12 @@ def test_what_was_named_once_and_given_up_waits_when_everything_is_put_back() ->
     async def story(world: World) -> None:
         await world.enter("1")
         world.channel.answer = lambda _: Outcome(AttemptResult.UNSENDABLE)
-        await retry(world, Retry(DeliveryState.PENDING, (f"evt_{1:026}",)))
+        await retry(world, RetrySelection(DeliveryState.PENDING, (f"evt_{1:026}",)))
         await world.until("2026-06-02T02:00")
         world.channel.answer = lambda _: DELIVERED
         (given_up,) = (await world.store.run(destinations.undelivered))["hr"]
         assert given_up.state is DeliveryState.DEAD
-        await retry(world, Retry(DeliveryState.DEAD))
+        await retry(world, RetrySelection(DeliveryState.DEAD))
         await world.until("2026-06-02T09:00")
 
     keys = {"schedule": "daily 08:00", "quiet_hours": "20:00-06:00", "give_up_after": "1h"}
@@ -528,7 +528,7 @@ def test_the_store_gives_what_is_due_without_a_schedule_no_slot() -> None:
         now_ms = world.clock.now_ms()
         await world.store.run(lambda db: db.execute("UPDATE deliveries SET slot_at = 5"))
         await world.store.run(lambda db: db.execute("UPDATE deliveries SET state = 'pending', next_attempt_at = 0"))
-        due = await world.store.run(outbox.due, "hr", now_ms=now_ms, horizon_ms=now_ms, limit=9, in_flight=())
+        due = await world.store.run(outbox.read_due, "hr", now_ms=now_ms, horizon_ms=now_ms, limit=9, in_flight=())
         assert [it.slot_ms for it in due.deliveries] == [None]
 
     play(story, "2026-06-01T12:00", schedule="daily 08:00")

@@ -19,7 +19,7 @@ from notifier.destinations.sample import sample_event
 from notifier.store.tables import destinations, requeue
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import Retried, Retry
+from notifier.store.tables.requeue import RetryResult, RetrySelection
 from tests.support.waiting import until
 from tests.support.workers import Receiver, Rig, answering, keys
 
@@ -83,12 +83,12 @@ async def test_without_a_worker_a_destination_is_switched_in_the_state_file(rig:
     assert first == (Health(HealthState.DISABLED, "operator", NOW), False)
     assert await rig.store.run(set_enabled_without_worker, "hr", enabled=False, now_ms=NOW + 1) == first
     assert await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW + 9000) == (Health(), False)
-    assert await rig.store.run(destinations.recall, "hr") == Health()
+    assert await rig.store.run(destinations.read_or_create, "hr") == Health()
 
 
 async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> None:
-    await rig.store.run(destinations.recall, "hr")
-    await rig.store.run(destinations.remember, "hr", RETRYING)
+    await rig.store.run(destinations.read_or_create, "hr")
+    await rig.store.run(destinations.store_health, "hr", RETRYING)
     health, waited = await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW)
     assert (health.retry_at_ms, waited) == (None, True)
     assert await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW) == (health, False)
@@ -119,7 +119,7 @@ async def test_a_destination_in_trouble_need_not_wait_when_the_operator_retries(
         await asyncio.sleep(0.1)
         assert len(receiver.arrivals) == 1
         receiver.answer = answering(200)
-        assert await rig.store.run(requeue.retry, Retry(DeliveryState.PENDING), ["hr"], NOW) == Retried(
+        assert await rig.store.run(requeue.retry, RetrySelection(DeliveryState.PENDING), ["hr"], NOW) == RetryResult(
             {"hr": 3}, ("hr",)
         )
         worker.try_at_once()
@@ -133,7 +133,7 @@ async def test_one_that_still_fails_is_tried_once_and_waits_again(rig: Rig, rece
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
         await until(lambda: worker.health.state is HealthState.RETRYING)
-        await rig.store.run(requeue.retry, Retry(DeliveryState.PENDING), ["hr"], NOW)
+        await rig.store.run(requeue.retry, RetrySelection(DeliveryState.PENDING), ["hr"], NOW)
         worker.try_at_once()
         await until(lambda: worker.health.failures == 2)
         await asyncio.sleep(0.1)
@@ -147,7 +147,7 @@ async def test_a_dead_delivery_goes_out_again_under_its_id(rig: Rig, receiver: R
         await rig.settled()
         assert await rig.states() == {"dead": 1}
         receiver.answer = answering(200)
-        await rig.store.run(requeue.retry, Retry(), ["hr"], NOW)
+        await rig.store.run(requeue.retry, RetrySelection(), ["hr"], NOW)
         worker.try_at_once()
         await rig.settled()
     assert await rig.states() == {"delivered": 1}

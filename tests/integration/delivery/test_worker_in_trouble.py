@@ -81,11 +81,11 @@ async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_
         worker.wake()
         await until_tried(rig, 2)
         assert (worker.health.state, worker.health.reason) == (HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED)
-        assert await rig.store.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 404"
+        assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) == "refused, HTTP 404"
         receiver.answer = answering(200)
         await rig.settled()
         assert worker.health.state is HealthState.OK
-        assert await rig.store.run(conditions.refusal, "hr", ("refused",)) is None
+        assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) is None
 
 
 async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
@@ -103,7 +103,7 @@ async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Ri
         await until(lambda: receiver.subjects.count("sources/acme-0") > tried)
         await until_tried(rig, len(receiver.arrivals))
         assert worker.health.state is HealthState.OK
-        assert await rig.store.run(conditions.refusal, "hr", ("refused",)) == "refused, HTTP 422"
+        assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) == "refused, HTTP 422"
 
 
 async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Rig, receiver: Receiver) -> None:
@@ -373,7 +373,7 @@ def failing_once(work: Callable[..., Any]) -> Callable[..., Any]:
 async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "due", failing_once(outbox.due))
+    monkeypatch.setattr(outbox, "read_due", failing_once(outbox.read_due))
     monkeypatch.setattr(queue_reader, "FAULT_PAUSE_SECONDS", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):
@@ -471,7 +471,7 @@ async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig,
         await until(lambda: receiver.active == 0)
         receiver.answer = answering(200)
         rig.clock.set_wall_clock(-DAY)
-        await rig.store.run(outbox.postpone_schedule, -round(DAY * 1000))
+        await rig.store.run(outbox.shift_attempts, -round(DAY * 1000))
         worker.wake()
         await rig.settled()
 

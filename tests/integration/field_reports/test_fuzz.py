@@ -173,7 +173,7 @@ async def watched(api: str, added: list[Any], damaged: Mapping[int, Any], body: 
             rounds = [await one_round(watcher)]
             clock.advance(3600)
             rounds.append(await one_round(watcher))
-            memory = await store.run(sources.recall, "acme")
+            memory = await store.run(sources.read_or_create, "acme")
             known = await store.run(lambda db: {key for (key,) in db.execute("SELECT key FROM records").fetchall()})
             left = await store.run(lambda db: {key for (key,) in db.execute("SELECT key FROM left_out").fetchall()})
             await watcher.stop()

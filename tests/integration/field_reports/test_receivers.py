@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from notifier.store.file.connection import open_for_reading
+from notifier.store.file.connection import open_file_read_only
 from notifier.store.queries.orphans import orphans
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_what_waits_for_a_renamed_destination_is_told_and_can_be_handed_ov
     assert moved.body["deliveries"] == 2
     assert sorted(await world.told_after(3)) == sorted(f"created {record.id}" for record in (*waiting, new))
     assert await world.conditions() == set()
-    with open_for_reading(tmp_path / "notifier.db") as db:
+    with open_file_read_only(tmp_path / "notifier.db") as db:
         assert orphans(db, ["hr-system"]) == []
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from notifier.daemon.api.record import known_lives
-from notifier.store.file.connection import open_for_reading
+from notifier.store.file.connection import open_file_read_only
 from notifier.web.daemon_api import UnknownRecordError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def test_explain_says_that_it_was_seen_and_why_it_is_left_out(world: "Worl
     known = world.at(10)
     world.account.edit(known.id, overrides={"date_number": 99999999})
     await world.minutes(2)
-    with open_for_reading(tmp_path / "notifier.db") as db:
+    with open_file_read_only(tmp_path / "notifier.db") as db:
         with pytest.raises(UnknownRecordError, match=r"acme has read it, but leaves it out: `date_number`"):
             known_lives(db, str(unknown.id))
         (life,) = known_lives(db, str(known.id))

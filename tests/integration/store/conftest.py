@@ -49,7 +49,7 @@ def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
     @contextmanager
     def make() -> Iterator[Database]:
         with tables.lend() as db:
-            sources.recall(db, "acme")
+            sources.read_or_create(db, "acme")
             yield db
 
     yield make
@@ -60,7 +60,7 @@ def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
 def _in_memory() -> Iterator[FileDatabase]:
     with closing(tables_in_memory()) as db:
         db.execute("PRAGMA foreign_keys = ON")
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         yield db
 
 

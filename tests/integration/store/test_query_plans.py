@@ -46,11 +46,11 @@ from notifier.store.tables import (
     sources,
     sweeps,
 )
-from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.left_out import UnreadableRecord
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.requeue import Retry
+from notifier.store.tables.requeue import RetrySelection
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.settlements import Settlement
 from notifier.store.tables.sweeps import SweptPage
@@ -91,7 +91,7 @@ def keys(size: int, count: int = PAGE) -> list[str]:
 def filled(path: Path, size: int) -> Path:
     """Make a state file with so many records, each with an event and two deliveries, tried once, names, looks."""
     with closing(open_database(path)) as db, db.atomic():
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
         for first in range(0, size, 1000):
             created = [
@@ -101,25 +101,25 @@ def filled(path: Path, size: int) -> Path:
             records.write(db, Findings("acme", "acme", changes=created), SUBSCRIPTIONS, first)
         db.execute("UPDATE deliveries SET state = 'delivered', attempts = 1, last_attempt_at = sequence")
         db.execute("UPDATE deliveries SET state = 'pending' WHERE sequence BETWEEN 10 AND 600 AND destination = 'hr'")
-        destinations.recall(db, "hr")
+        destinations.read_or_create(db, "hr")
         db.execute(
             "INSERT INTO attempt_runs (first_sequence, last_sequence, destination, attempted_at, milliseconds,"
             " decision, reason) SELECT sequence, sequence, destination, sequence, 5, 'delivered', 'accepted'"
             " FROM deliveries"
         )
-        names.learn_people(db, "acme", [PersonName(f"u{n}", f"Person {n}", f"E{n}") for n in range(size // A_DAY)])
-        names.learn_trainings(db, "acme", [(f"t{n}", f"Training {n}") for n in range(50)])
-        sweeps.resume(db, "acme", 5)
+        names.store_people(db, "acme", [PersonName(f"u{n}", f"Person {n}", f"E{n}") for n in range(size // A_DAY)])
+        names.store_trainings(db, "acme", [(f"t{n}", f"Training {n}") for n in range(50)])
+        sweeps.resume_or_start(db, "acme", 5)
         sweep = sweeps.latest(db, "acme")
         assert sweep is not None
         for number in range(1, size // 100):
             page = SweptPage(sweep.id, number, None, number * 100, 0, marks=True)
             sweeps.advance(db, page, changes=0, ids=bytes(800))
         records_by_person.create_index(db)
-        noted = [LeftOut(f"x{number}", "date_number", "is no day") for number in range(size)]
-        left_out.note(db, "acme", noted, (), swept=True)
+        noted = [UnreadableRecord(f"x{number}", "date_number", "is no day") for number in range(size)]
+        left_out.count_unreadable(db, "acme", noted, (), swept=True)
         for number in range(size):
-            second_looks.keep_form(db, "acme", completion(number).key, number, number)
+            second_looks.store_earlier_form(db, "acme", completion(number).key, number, number)
     return path
 
 
@@ -145,30 +145,30 @@ def write_news(db: FileDatabase, size: int) -> object:
 
 
 BOUNDED: dict[str, Work] = {
-    "lookups.known": lambda db, size: record_lookups.known(db, "acme", keys(size)),
-    "lookups.unchanged": lambda db, size: record_lookups.unchanged(db, "acme", dict.fromkeys(keys(size), 0)),
-    "lookups.known_equals": lambda db, size: record_lookups.known_equals(db, "acme", keys(size)),
-    "lookups.stored": lambda db, size: record_lookups.stored(db, "acme", keys(size)),
-    "lookups.alike": lambda db, size: record_lookups.alike(db, "acme", newest(size, 100)),
-    "lookups.unreadable": lambda db, _: record_lookups.unreadable(db, "acme"),
+    "lookups.known": lambda db, size: record_lookups.known_records(db, "acme", keys(size)),
+    "lookups.unchanged_ids": lambda db, size: record_lookups.unchanged_ids(db, "acme", dict.fromkeys(keys(size), 0)),
+    "lookups.known_with_suffixes": lambda db, size: record_lookups.known_with_suffixes(db, "acme", keys(size)),
+    "lookups.stored": lambda db, size: record_lookups.stored_json(db, "acme", keys(size)),
+    "lookups.alike": lambda db, size: record_lookups.similar_records(db, "acme", newest(size, 100)),
+    "lookups.unreadable_keys": lambda db, _: record_lookups.unreadable_keys(db, "acme"),
     "holds.changed_records": lambda db, _: holds.changed_records(db, "acme"),
     "holds.examples": lambda db, _: holds.examples(db, "acme"),
     "records.write": write_news,
-    "left_out.note": lambda db, size: left_out.note(
-        db, "acme", [LeftOut(f"x{n}", None, "?") for n in range(size - 20, size + 20)], (), swept=False
+    "left_out.count_unreadable": lambda db, size: left_out.count_unreadable(
+        db, "acme", [UnreadableRecord(f"x{n}", None, "?") for n in range(size - 20, size + 20)], (), swept=False
     ),
-    "left_out.forget_readable": lambda db, _: left_out.forget_readable(db, "acme", [f"x{n}" for n in range(20)]),
+    "left_out.delete_readable": lambda db, _: left_out.delete_readable(db, "acme", [f"x{n}" for n in range(20)]),
     "left_out.of_record": lambda db, _: left_out.of_record(db, "x5"),
     "second_looks.earlier_forms": lambda db, size: second_looks.earlier_forms(db, "acme", keys(size)),
     "second_looks.of_record": lambda db, size: second_looks.of_record(db, "acme", keys(size)[0]),
-    "second_looks.waiting": lambda db, _: second_looks.waiting(db, "acme"),
-    "sources.succeed": lambda db, _: sources.succeed(db, "acme", 5, longest_outage_ms=1),
+    "second_looks.count_waiting": lambda db, _: second_looks.count_waiting(db, "acme"),
+    "sources.record_success": lambda db, _: sources.record_success(db, "acme", 5, longest_outage_ms=1),
     "sweeps.latest": lambda db, _: sweeps.latest(db, "acme"),
     "sweeps.latest_of_each": lambda db, _: sweeps.latest_of_each(db),
-    "sweeps.marks": lambda db, _: sweeps.marks(db, 1, 3, 5),
+    "sweeps.read_page_ids": lambda db, _: sweeps.read_page_ids(db, 1, 3, 5),
     "sweeps.advance": lambda db, _: sweeps.advance(db, SweptPage(1, 3, 9, 1, 0, True), changes=1, ids=b""),
     "days.ids_of": lambda db, size: records_by_date.ids_of(db, "acme", keys(size)),
-    "days.suspects": lambda db, size: records_by_date.suspects(db, range(size - 100, size)),
+    "days.suspects": lambda db, size: records_by_date.removal_candidates(db, range(size - 100, size)),
     "days.ids_after": lambda db, _: records_by_date.ids_after(db, "acme", records_by_date.FIRST, 100),
     "days.ids_between": lambda db, size: records_by_date.ids_between(
         db, "acme", completion(size - 99).completed_on, completion(size - 1).completed_on or ""
@@ -181,35 +181,37 @@ BOUNDED: dict[str, Work] = {
             for number in range(size - 50, size)
         ],
     ),
-    "names.find": lambda db, _: names.find(db, "acme", {f"u{n}" for n in range(20)}, {f"t{n}" for n in range(20)}),
-    "names.fetched": lambda db, _: names.fetched(db, "acme"),
+    "names.find_names": lambda db, _: names.find_names(
+        db, "acme", {f"u{n}" for n in range(20)}, {f"t{n}" for n in range(20)}
+    ),
+    "names.last_fetches": lambda db, _: names.last_fetches(db, "acme"),
     "feed.page_after": lambda db, size: feed.page_after(db, size - 200, feed.EventFilter(), 100, 10**6),
-    "event_log, of all": lambda db, _: event_log.page(db, EventLogFilter(), None, 50, look=PAGE),
-    "event_log, what fits nothing": lambda db, size: event_log.page(
+    "event_log, of all": lambda db, _: event_log.read_page(db, EventLogFilter(), None, 50, look=PAGE),
+    "event_log, what fits nothing": lambda db, size: event_log.read_page(
         db, EventLogFilter(destination="nobody"), size - 50, 50, look=PAGE
     ),
-    "event_log, unfinished": lambda db, _: event_log.page(
+    "event_log, unfinished": lambda db, _: event_log.read_page(
         db, EventLogFilter(state=DeliveryState.PENDING, source="acme"), None, 50, look=PAGE
     ),
-    "event_log, given up": lambda db, size: event_log.page(
+    "event_log, given up": lambda db, size: event_log.read_page(
         db, EventLogFilter(state=DeliveryState.DEAD, destination="hr"), size, 50, look=PAGE
     ),
-    "event_log, of a time": lambda db, _: event_log.page(
+    "event_log, of a time": lambda db, _: event_log.read_page(
         db, EventLogFilter(since_ms=0, until_ms=1, source="?"), None, 50, look=PAGE
     ),
     "event_log.numbered": lambda db, size: history.events_numbered(db, range(size - 100, size)),
-    "feed.position": lambda db, _: feed.position(db),
+    "feed.highest_sequence": lambda db, _: feed.highest_sequence(db),
     "history.events_after": lambda db, size: history.events_after(db, size - 100, 100),
     "history.sequence_before_latest": lambda db, _: history.sequence_before_latest(db, 50),
     "history.deliveries_after": lambda db, size: history.deliveries_after(
         db, DeliveryCursor(size - 60, "hr"), DeliveryFilter(), 100
     ),
     "history.latest_deliveries": lambda db, _: history.latest_deliveries(db, DeliveryFilter(), 50),
-    "outbox.due": lambda db, _: outbox.due(db, "hr", now_ms=10, horizon_ms=10**9, limit=100, in_flight=()),
-    "settlements.settle": lambda db, size: settlements.settle(
+    "outbox.read_due": lambda db, _: outbox.read_due(db, "hr", now_ms=10, horizon_ms=10**9, limit=100, in_flight=()),
+    "settlements.store_settlements": lambda db, size: settlements.store_settlements(
         db, [Settlement(tuple(range(size - 50, size)), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)]
     ),
-    "settlements.settle one by one": lambda db, size: settlements.settle(
+    "settlements.store_settlements one by one": lambda db, size: settlements.store_settlements(
         db,
         [
             Settlement((sequence,), "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 10**9, 5, 0)
@@ -221,7 +223,7 @@ BOUNDED: dict[str, Work] = {
     ),
     "orphans.orphans": lambda db, _: orphans(db, ["hr"]),
     "again.retry": lambda db, size: requeue.retry(
-        db, Retry(DeliveryState.DELIVERED, (event_of(db, size - 5),)), ["hr"], 10**9
+        db, RetrySelection(DeliveryState.DELIVERED, (event_of(db, size - 5),)), ["hr"], 10**9
     ),
     "record_history.record_histories": lambda db, size: record_history.record_histories(db, keys(size, 1)[0]),
 }
@@ -233,12 +235,16 @@ def event_of(db: FileDatabase, sequence: int) -> str:
 
 
 READS_ALL: dict[str, Work] = {
-    "days.counts": lambda db, _: records_by_date.counts(db, "acme"),
-    "days.landmark": lambda db, _: records_by_date.landmark(db, "acme", 0.1),
+    "days.counts": lambda db, _: records_by_date.count_by_day(db, "acme"),
+    "days.landmark": lambda db, _: records_by_date.random_day_boundary(db, "acme", 0.1),
     "finding.find": lambda db, _: search.find(db, "person 7"),
     # The list of people is read whole, their events are not.
-    "event_log, of a person": lambda db, _: event_log.page(db, EventLogFilter(person="person 7"), None, 50, look=PAGE),
-    "left_out.settle": lambda db, _: left_out.settle(db, sweeps.resume(db, "acme", 1), 3),
+    "event_log, of a person": lambda db, _: event_log.read_page(
+        db, EventLogFilter(person="person 7"), None, 50, look=PAGE
+    ),
+    "left_out.correct_after_sweep": lambda db, _: left_out.correct_after_sweep(
+        db, sweeps.resume_or_start(db, "acme", 1), 3
+    ),
 }
 
 
@@ -394,9 +400,9 @@ def test_records_are_looked_up_by_their_keys_in_a_table_without_statistics(postg
     """As in a first sweep: the server learns only later how large the table is."""
     location = postgres_server.location("no-statistics")
     with closing(connect(location)) as connection:
-        schema.create(connection, location)
+        schema.create_or_update(connection, location)
         db = PostgresDatabase(connection)
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         db.execute(
             "INSERT INTO records"
             " (source, key, revision, user_id, training_id, seen_at, net, reason, fingerprint, record)"

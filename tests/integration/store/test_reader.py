@@ -15,7 +15,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.reader import ReadingLimits, StoreReader
 from tests.support.waiting import until
 
-QUICK = ReadingLimits(wait=0.3, work=0.3)
+QUICK = ReadingLimits(wait_seconds=0.3, work_seconds=0.3)
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
 
 
@@ -63,7 +63,7 @@ async def test_it_reads_while_the_store_writes(opened: FileStore, reader: StoreR
 
 
 async def test_what_it_reads_is_of_one_moment(opened: FileStore) -> None:
-    reader = StoreReader(opened, ReadingLimits(work=20))
+    reader = StoreReader(opened, ReadingLimits(work_seconds=20))
     first_read, written = threading.Event(), threading.Event()
 
     def twice(db: Database) -> list[int]:
@@ -99,10 +99,10 @@ async def test_work_that_takes_too_long_is_interrupted_and_the_next_is_not(reade
 
 
 async def test_who_waits_too_long_for_a_turn_is_told_so(opened: FileStore) -> None:
-    reader = StoreReader(opened, ReadingLimits(wait=0.2, work=60))
+    reader = StoreReader(opened, ReadingLimits(wait_seconds=0.2, work_seconds=60))
     busy = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
     await asyncio.sleep(0)
-    patient = asyncio.create_task(reader.run_patiently(one))
+    patient = asyncio.create_task(reader.run_without_turn_limit(one))
     with pytest.raises(StoreError) as refused:
         await reader.run(one)
     assert refused.value.reason is StoreReason.BUSY
@@ -114,7 +114,7 @@ async def test_who_waits_too_long_for_a_turn_is_told_so(opened: FileStore) -> No
 
 
 async def test_work_that_nobody_waits_for_is_interrupted(opened: FileStore) -> None:
-    reader = StoreReader(opened, ReadingLimits(wait=20, work=60))
+    reader = StoreReader(opened, ReadingLimits(wait_seconds=20, work_seconds=60))
     given_up = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
     await asyncio.sleep(0.1)
     for task in given_up:
@@ -124,7 +124,7 @@ async def test_work_that_nobody_waits_for_is_interrupted(opened: FileStore) -> N
 
 
 async def test_closing_interrupts_what_is_being_read(opened: FileStore) -> None:
-    reader = StoreReader(opened, ReadingLimits(work=60))
+    reader = StoreReader(opened, ReadingLimits(work_seconds=60))
     reading = asyncio.create_task(reader.run(endless))
     await asyncio.sleep(0.1)
     async with asyncio.timeout(20):
@@ -146,7 +146,7 @@ async def test_damage_that_it_meets_after_its_time_is_the_stores(opened: FileSto
         await reader.run(damaged)
     assert refused.value.reason is StoreReason.BUSY
     given_up.set()
-    await until(opened.ended.is_set)
+    await until(opened.failed.is_set)
 
 
 async def test_damage_that_it_meets_is_the_stores(opened: FileStore, reader: StoreReader) -> None:
@@ -157,7 +157,7 @@ async def test_damage_that_it_meets_is_the_stores(opened: FileStore, reader: Sto
 
     with pytest.raises(StoreError):
         await reader.run(damaged)
-    await until(opened.ended.is_set)
+    await until(opened.failed.is_set)
     with pytest.raises(StoreError) as refused:
         await reader.run(one)
     assert refused.value.reason is StoreReason.CORRUPT

@@ -19,13 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from notifier.events import Change, Completion, DetectedBy, EventType
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.connection import FileDatabase, open_for_reading
+from notifier.store.file.connection import FileDatabase, open_file_read_only
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, record_lookups, records, sources
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.completions import completion
 from tests.support.new_state_file import new_state_file
 
@@ -95,9 +95,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def start(self) -> None:
         self.store = FileStore(new_state_file(self.folder / "notifier.db"))
         self.runner.run(self.store.open())
-        self.run(sources.recall, "acme")
+        self.run(sources.read_or_create, "acme")
         for subscription in SUBSCRIPTIONS:
-            self.run(destinations.recall, subscription.destination)
+            self.run(destinations.read_or_create, subscription.destination)
 
     def teardown(self) -> None:
         self.runner.run(self.store.close())
@@ -243,7 +243,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             batch.append(Settlement((sequence,), destination, state, "decided", "so", 200, "", self.now_ms, 5, next_ms))
             model = self.model.deliveries[number, destination]
             self.model.deliveries[number, destination] = ModelDelivery(state, next_ms, model.attempts + 1)
-        self.run(settle, batch)
+        self.run(store_settlements, batch)
         self.model.attempts += len(batch)
         self.in_flight.difference_update(places)
 
@@ -266,9 +266,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
             and delivery.next_attempt_ms <= self.now_ms
         ]
 
-    def due(self, destination: str, *, limit: int, in_flight: list[int]) -> outbox.Due:
-        found: outbox.Due = self.run(
-            outbox.due,
+    def due(self, destination: str, *, limit: int, in_flight: list[int]) -> outbox.DueDeliveries:
+        found: outbox.DueDeliveries = self.run(
+            outbox.read_due,
             destination,
             now_ms=self.now_ms,
             horizon_ms=self.now_ms + HORIZON,
@@ -299,12 +299,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def every_record_is_known_as_it_is(self) -> None:
-        known = self.run(record_lookups.known, "acme", KEYS)
+        known = self.run(record_lookups.known_records, "acme", KEYS)
         assert {key: (memory.revision, memory.removed) for key, memory in known.items()} == {
             key: (record.revision, record.removed) for key, record in self.model.records.items()
         }
         existing = sum(not record.removed for record in self.model.records.values())
-        assert self.run(sources.recall, "acme").records == existing
+        assert self.run(sources.read_or_create, "acme").records == existing
 
     @invariant()
     def everything_due_is_found(self) -> None:
@@ -324,7 +324,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def look_from_outside(self) -> None:
-        with closing(open_for_reading(self.store.path)) as reader:
+        with closing(open_file_read_only(self.store.path)) as reader:
             answers = {view: list(reader[view].rows) for view in reader.view_names()}
             assert len(answers["known_completions"]) == len(self.model.records)
             assert len(answers["latest_events"]) == len(self.model.events)

@@ -16,7 +16,7 @@ import pytest
 
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.connection import APPLICATION_ID, FileDatabase, open_for_reading
+from notifier.store.file.connection import APPLICATION_ID, FileDatabase, open_file_read_only
 from notifier.store.file.errors import as_store_error
 from notifier.store.file.store import FileStore
 from notifier.store.migrations import migrations
@@ -75,7 +75,7 @@ async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
     try:
         store = FileStore(path)
         await store.open()
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
         await store.close()
     finally:
@@ -106,7 +106,7 @@ async def test_what_was_written_is_there_again(path: Path) -> None:
         store = FileStore(path)
         await store.open()
         assert await store.run(count_sources) == expected
-        await store.run(sources.recall, f"source-{expected}")
+        await store.run(sources.read_or_create, f"source-{expected}")
         await store.close()
 
 
@@ -129,7 +129,7 @@ async def test_the_same_process_is_refused_as_well(store: FileStore) -> None:
     error = await refusal(store.path)
     assert error.reason is StoreReason.IN_USE
     assert f"process {os.getpid()}:" in error.message
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
 
 
 async def test_another_name_for_the_folder_is_no_way_around_the_lock(store: FileStore, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, s
     assert "written by a newer version of notifier (it knows holograms): install that version again" in error.message
     assert path.read_bytes() == content
     with pytest.raises(StoreError, match="newer version"):
-        open_for_reading(path)
+        open_file_read_only(path)
 
 
 def make_older(path: Path, *, lacks: str) -> None:
@@ -202,14 +202,14 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
     make_older(path, lacks=lacks)
     content = path.read_bytes()
     with pytest.raises(StoreError) as caught:
-        open_for_reading(path)
+        open_file_read_only(path)
     assert caught.value.reason is StoreReason.OLDER_VERSION
     assert f"state file {path} was written by an older version" in caught.value.message
     assert f"(it lacks {', '.join(steps()[steps().index(lacks) :])}): start `notifier run` once" in caught.value.message
     assert path.read_bytes() == content
     store = FileStore(path)
     await store.open()
-    with closing(open_for_reading(path)) as reader:
+    with closing(open_file_read_only(path)) as reader:
         assert count_sources(reader) == 0
     await store.close()
 
@@ -338,7 +338,7 @@ async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
     store = FileStore(path)
     await store.open()
     await failed.close()
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     await store.close()
 
 
@@ -353,7 +353,7 @@ async def test_it_may_be_closed_twice_or_unopened(path: Path) -> None:
 async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
     store = FileStore(path)
     await store.open()
-    works = [asyncio.create_task(store.run(sources.recall, f"s{number}")) for number in range(50)]
+    works = [asyncio.create_task(store.run(sources.read_or_create, f"s{number}")) for number in range(50)]
     await asyncio.sleep(0)
     await store.close()
     await asyncio.gather(*works)
@@ -367,13 +367,13 @@ async def test_work_that_fails_undoes_all_that_it_did(store: FileStore) -> None:
     def fail_in_the_end(db: Database) -> None:
         remember_names(db, 3)
         with db.atomic():
-            sources.recall(db, "acme")
+            sources.read_or_create(db, "acme")
         raise ValueError("on second thoughts")
 
     with pytest.raises(ValueError, match="second thoughts"):
         await store.run(fail_in_the_end)
     assert await store.run(count_sources) == 0
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     assert await store.run(count_sources) == 1
 
 
@@ -384,7 +384,7 @@ async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(store: Fi
 
 
 async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: FileStore) -> None:
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     pages = await store.run(pragma, "page_count")
     await store.run(pragma, f"max_page_count = {pages}")
     for _ in range(2):
@@ -402,10 +402,10 @@ async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: FileSto
 async def test_a_file_that_became_read_only_is_named_as_such(store: FileStore) -> None:
     await store.run(pragma_set, "query_only = ON")
     with pytest.raises(StoreError) as caught:
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
     assert caught.value.reason is StoreReason.READ_ONLY
     await store.run(pragma_set, "query_only = OFF")
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
 
 
 def pragma_set(db: Database, setting: str) -> None:
@@ -417,9 +417,9 @@ async def test_another_program_that_writes_to_it_is_named_as_such(store: FileSto
     with closing(sqlite3.connect(store.path, isolation_level=None)) as intruder:
         intruder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError) as caught:
-            await store.run(sources.recall, "acme")
+            await store.run(sources.read_or_create, "acme")
     assert caught.value.reason is StoreReason.LOCKED
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
 
 
 @pytest.mark.parametrize(
@@ -443,17 +443,17 @@ def test_an_extended_code_is_named_like_its_primary_one(code: int | None, reason
 
 
 async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore) -> None:
-    with closing(open_for_reading(store.path)) as reader:
+    with closing(open_file_read_only(store.path)) as reader:
         await store.run(remember_names, 3)
         assert count_sources(reader) == 3
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            sources.recall(reader, "acme")
+            sources.read_or_create(reader, "acme")
 
 
 async def test_it_can_be_read_while_nobody_writes(store: FileStore) -> None:
     await store.run(remember_names, 3)
     await store.close()
-    with closing(open_for_reading(store.path)) as reader:
+    with closing(open_file_read_only(store.path)) as reader:
         assert count_sources(reader) == 3
 
 
@@ -478,11 +478,11 @@ def make_foreign_database(path: Path) -> None:
 def test_a_reader_is_told_when_there_is_no_state_file(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
     with pytest.raises(StoreError) as caught:
-        open_for_reading(path)
+        open_file_read_only(path)
     assert caught.value.reason is StoreReason.NOT_A_STATE_FILE
 
 
 def test_a_reader_is_told_when_the_file_cannot_be_looked_at(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
-        open_for_reading(tmp_path / ("n" * 300))
+        open_file_read_only(tmp_path / ("n" * 300))
     assert caught.value.reason is StoreReason.NOT_WRITABLE

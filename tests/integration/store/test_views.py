@@ -11,7 +11,7 @@ from notifier.store.tables import names, records
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ DETECTED, TRIED, NEXT = "2020-02-27 12:00:00", "2020-02-27 12:00:05", "2020-02-2
 @pytest.fixture
 def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -> Database:
     """Hold one record of history and two that were told to two destinations, with every end a delivery can come to."""
-    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
-    names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
+    names.store_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
+    names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
     history = [SilentRecord(completion("1"), DetectedBy.SWEEP, "entered_before_first_meeting")]
     news = [change("2"), change(completion("3", user_id="gone", recorded_at=None))]
     found = Findings("acme", "acme", history, news, Names({DAVID: "David Ball"}, {"1046": "Ladder Safety"}))
@@ -34,7 +34,7 @@ def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -
     one, two = records.write(db, found, to, NOON)
     records.write(db, Findings("acme", "acme", changes=[change("2", EventType.REMOVED, 2)]), (), NOON + 9000)
     pending, dead, delivered = DeliveryState.PENDING, DeliveryState.DEAD, DeliveryState.DELIVERED
-    settle(
+    store_settlements(
         db,
         [
             Settlement((one.sequence,), "hr", delivered, "done", "ok", 200, "", NOON + 5000, 10, 0),

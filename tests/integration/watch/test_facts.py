@@ -182,4 +182,4 @@ async def test_a_file_of_version_1_0_is_read_for_its_facts_once(station: "Statio
     await station.watcher.poll()
     assert data_of(station)[-1]["training"]["renewal_months"] == station.account.trainings[0].renewal_months
     assert lists_asked(station)[before:] == ["trainings.v2.list"]
-    assert (await station.store.run(name_table.fetched, "acme"))[name_table.NameList.TRAININGS][1] == "schedule"
+    assert (await station.store.run(name_table.last_fetches, "acme"))[name_table.NameList.TRAININGS][1] == "schedule"

@@ -176,7 +176,7 @@ async def test_a_page_that_fails_behind_one_that_cannot_be_written_leaves_no_noi
 
     await station.open(230, page_size=10)
     await station.watcher.poll()
-    await station.store.run(sweeps.resume, "acme", 0)
+    await station.store.run(sweeps.resume_or_start, "acme", 0)
     await station.limit_pages(1)
     station.upstream.interfere = interfere
     await station.watcher.begin_sweep()

@@ -18,8 +18,8 @@ from notifier.store.tables.destinations import (
     Health,
     HealthState,
     LastError,
-    Learned,
-    Undelivered,
+    LearnedLimits,
+    UndeliveredGroup,
 )
 from notifier.store.tables.outbox import DeliveryState
 
@@ -32,10 +32,10 @@ BEGUN = replace(RETRYING, since_ms=NOW)
 GONE = Health(HealthState.DISABLED, AttemptResult.GONE, NOW)
 PARKED = Health(HealthState.DISABLED, BY_OPERATOR, NOW - DAY_MS)
 ERROR = LastError(AttemptResult.SERVER_ERROR, "HTTP 503: busy", NOW)
-UNTRIED = Undelivered(DeliveryState.PENDING, None, 3)
-TRIED = Undelivered(DeliveryState.PENDING, AttemptResult.SERVER_ERROR, 2, TRYING - LONG_MS, NOW)
-REFUSED = Undelivered(DeliveryState.PENDING, AttemptResult.REFUSED, 1, TRYING - DAY_MS, NOW)
-DEAD = Undelivered(DeliveryState.DEAD, AttemptResult.REFUSED, 2, TRYING - DAY_MS, NOW - 2000)
+UNTRIED = UndeliveredGroup(DeliveryState.PENDING, None, 3)
+TRIED = UndeliveredGroup(DeliveryState.PENDING, AttemptResult.SERVER_ERROR, 2, TRYING - LONG_MS, NOW)
+REFUSED = UndeliveredGroup(DeliveryState.PENDING, AttemptResult.REFUSED, 1, TRYING - DAY_MS, NOW)
+DEAD = UndeliveredGroup(DeliveryState.DEAD, AttemptResult.REFUSED, 2, TRYING - DAY_MS, NOW - 2000)
 SUBJECT = "destinations/hr"
 
 healths = st.sampled_from([Health(), BEGUN, GONE, PARKED])
@@ -44,7 +44,7 @@ ages = st.integers(-LONG_MS, 3 * LONG_MS)
 
 def told(
     health: Health,
-    *undelivered: Undelivered,
+    *undelivered: UndeliveredGroup,
     error: LastError | None = ERROR,
     uptime: float = 1e6,
     due: DueEvents | None = None,
@@ -61,7 +61,7 @@ def names(found: Sequence[Condition]) -> list[str]:
     return [condition.name for condition in found]
 
 
-def fails(health: Health, *undelivered: Undelivered, uptime: float = 1e6, is_firing: bool = False) -> bool:
+def fails(health: Health, *undelivered: UndeliveredGroup, uptime: float = 1e6, is_firing: bool = False) -> bool:
     lasts = failing_for(ServiceSnapshot(health, uptime, TRYING), undelivered, NOW, is_firing=is_firing)
     return lasts is not None and (is_firing or lasts >= FAILING_FOR_SECONDS)
 
@@ -124,7 +124,7 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
         (Health(), {}, LATE, "deliveries an hour: 1,900, new events an hour: 3,600"),
         (
             Health(),
-            {"learned": Learned(rate=0.5)},
+            {"learned": LearnedLimits(rate=0.5)},
             LATE,
             (
                 "deliveries an hour: 1,900, new events an hour: 3,600; the receiver accepts 1,800 requests an hour"
@@ -227,7 +227,7 @@ def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult, wor
     ],
 )
 def test_whoever_has_disabled_it_by_hand_is_reminded_after_a_day_when_events_wait(
-    since_ms: int, waiting: list[Undelivered], *, is_told: bool
+    since_ms: int, waiting: list[UndeliveredGroup], *, is_told: bool
 ) -> None:
     found = told(replace(PARKED, since_ms=since_ms), *waiting)
     assert (ConditionName.DESTINATION_DISABLED in names(found)) is is_told

@@ -54,12 +54,12 @@ async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(
     store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     await store.run(write)
-    assert await store.run(compare.latest) is not None
-    await store.run(compare.end, 9)
-    assert await store.run(compare.latest) is None
+    assert await store.run(compare.latest_comparison) is not None
+    await store.run(compare.end_comparison, 9)
+    assert await store.run(compare.latest_comparison) is None
     for at in (10, 20, 30, 40):
-        await store.run(starts.begin, at)
-    await store.run(starts.end, 20, 25)
+        await store.run(starts.record_start, at)
+    await store.run(starts.record_orderly_stop, 20, 25)
     unclean_runs = await store.run(starts.count_unclean, 0, 40)
     assert unclean_runs == 2
     await store.close()

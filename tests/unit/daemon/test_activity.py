@@ -36,7 +36,7 @@ class Around:
         return ActivityLog(self.store, self.clock, lambda: self.states)
 
     async def history(self, subject: ActivitySubject) -> list[tuple[str, str | None]]:
-        found = await self.store.run(activity.states_of, subject, 99)
+        found = await self.store.run(activity.latest_changes, subject, 99)
         return [(change.state, change.reason) for change in found]
 
 
@@ -82,15 +82,15 @@ async def test_requests_are_written_once_a_minute_and_at_the_end(around: Around)
     counted = {quarter: RequestCount(2, 1, 1250, 1000)}
     await around.log.look()
     assert around.log.unwritten(ACME) == counted
-    assert await around.store.run(activity.requests_since, ACME, 0) == {}
+    assert await around.store.run(activity.request_counts, ACME, 0) == {}
     around.clock.advance(WRITE_EVERY_SECONDS)
     await around.log.look()
     assert around.log.unwritten(ACME) == {}
-    assert await around.store.run(activity.requests_since, ACME, 0) == counted
+    assert await around.store.run(activity.request_counts, ACME, 0) == counted
     settlement = Settlement((1, 2), "hr", DeliveryState.PENDING, "retry_later", "timeout", None, "", 0, 15_000, 0)
     around.log.attempted((), [settlement])
     await around.log.stop()
-    (stored,) = (await around.store.run(activity.requests_since, HR, 0)).values()
+    (stored,) = (await around.store.run(activity.request_counts, HR, 0)).values()
     assert stored == RequestCount(1, 1, 15_000, 15_000)
 
 
@@ -109,6 +109,6 @@ async def test_nothing_is_lost_while_the_store_cannot_be_written(
     around.log.requested("acme", 0.5, failed=False)
     await around.log.look()
     await around.log.stop()
-    (stored,) = (await around.store.run(activity.requests_since, ACME, 0)).values()
+    (stored,) = (await around.store.run(activity.request_counts, ACME, 0)).values()
     assert stored.requests == 2
     assert await around.history(ACME) == [("starting", None)]

@@ -26,7 +26,7 @@ async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
     store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     for source in ("acme", "beta"):
-        await store.run(source_table.recall, source)
+        await store.run(source_table.read_or_create, source)
     yield store
     await store.close()
 
@@ -43,10 +43,10 @@ def settings(destination: dict[str, Any], **source: Any) -> Settings:
 async def fetch(
     store: FileStore, source: str, *, people: tuple[str, ...] = (), trainings: tuple[str, ...] = ()
 ) -> None:
-    await store.run(names.learn_people, source, [PersonName(id_, id_, None) for id_ in people])
-    await store.run(names.learn_trainings, source, [(id_, id_) for id_ in trainings])
+    await store.run(names.store_people, source, [PersonName(id_, id_, None) for id_ in people])
+    await store.run(names.store_trainings, source, [(id_, id_) for id_ in trainings])
     for listed in NameList:
-        await store.run(names.note_fetch, source, listed, MS, "ok")
+        await store.run(names.store_fetch, source, listed, MS, "ok")
 
 
 async def record(store: FileStore, key: str, user_id: str) -> None:
@@ -80,7 +80,7 @@ async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
     check = UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u"]})))
     await check.look()
     await fetch(store, "acme")
-    await store.run(names.note_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
+    await store.run(names.store_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
     await check.look()
     assert said(caplog) == []
     await fetch(store, "beta")
@@ -100,7 +100,7 @@ async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
 async def test_who_stands_in_a_record_is_known_however_far_down(
     store: FileStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_ids, "LOOK", 2)
+    monkeypatch.setattr(known_ids, "EXAMINED_AT_ONCE", 2)
     for number in range(5):
         await record(store, str(number), f"u{number}")
     await fetch(store, "acme")
@@ -146,10 +146,10 @@ async def test_each_pattern_that_matches_nothing_is_warned_of_once(
     check = UnknownIds(store, RunningConfiguration(configured))
     await fetch(store, "acme")
     facts: dict[str, Any] = {"employee_number": "E1", "job_title_id": "j1", "field_office_ids": ["f1"]}
-    await store.run(names.learn_people, "acme", [PersonName("u", "Ann", "E1", facts)])
-    await store.run(names.learn_trainings, "acme", [("7", "Ladder Safety")])
-    await store.run(names.learn_job_titles, "acme", [("j1", "rigger")])
-    await store.run(names.learn_trainings, "beta", [("8", "Crane Operation")])
+    await store.run(names.store_people, "acme", [PersonName("u", "Ann", "E1", facts)])
+    await store.run(names.store_trainings, "acme", [("7", "Ladder Safety")])
+    await store.run(names.store_job_titles, "acme", [("j1", "rigger")])
+    await store.run(names.store_trainings, "beta", [("8", "Crane Operation")])
     for _ in range(2):
         await check.look()
     found = [(vars(it)["key"], vars(it)["pattern"]) for it in caplog.records if it.levelno == logging.WARNING]
@@ -169,9 +169,9 @@ async def test_patterns_wait_for_the_list_that_they_are_about(
         {"job_titles": ["Rigger"], "sources": ["acme"]}, person_fields=["employee_number", "job_title"]
     )
     check = UnknownIds(store, RunningConfiguration(configured))
-    await store.run(names.note_fetch, "acme", NameList.PEOPLE, MS, "ok")
+    await store.run(names.store_fetch, "acme", NameList.PEOPLE, MS, "ok")
     await check.look()
     assert not caplog.records
-    await store.run(names.note_fetch, "acme", NameList.JOB_TITLES, MS, "ok")
+    await store.run(names.store_fetch, "acme", NameList.JOB_TITLES, MS, "ok")
     await check.look()
     assert len(caplog.records) == 1

@@ -32,7 +32,7 @@ def clock() -> FakeClock:
 async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
     opened = FileStore(new_state_file(tmp_path / "notifier.db"))
     await opened.open()
-    await opened.run(sources.recall, "acme")
+    await opened.run(sources.read_or_create, "acme")
     await opened.run(partial(sources.update, met_at_ms=1_000), "acme")
     yield opened
     await opened.close()
@@ -64,7 +64,7 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
     await housekeeping.keep()
     assert written(store) == clock.now_ms()
     clock.advance(1)
-    await store.run(sources.recall, "globex")
+    await store.run(sources.read_or_create, "globex")
     await store.run(partial(sources.update, met_at_ms=2_000), "globex")
     await housekeeping.keep()
     assert written(store) == clock.now_ms()
@@ -158,7 +158,7 @@ async def test_memory_that_a_scan_has_used_is_returned_to_the_system(
 async def test_what_cannot_be_written_is_said_and_left_for_later(
     housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await store.run_bare(lambda db: db.execute("PRAGMA query_only = ON"))
+    await store.run_without_transaction(lambda db: db.execute("PRAGMA query_only = ON"))
     await housekeeping.tidy()
     assert [vars(record)["reason"] for record in caplog.records] == ["read_only"]
     # The file must remember which essentials it is as new as; what cannot be written to it is not in it either.

@@ -28,9 +28,9 @@ def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
     other = tmp_path / "lib" / "notifier" / "notifier.db"
     other.parent.mkdir(parents=True)
     with closing(open_database(other)) as db:
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         sources.write(db, "acme", met_at_ms=1)
-        essentials.write(other, snapshot.gather(db, 2))
+        essentials.write(other, snapshot.take_snapshot(db, 2))
     own = tmp_path / "own.db"
     if exists:
         own.touch()

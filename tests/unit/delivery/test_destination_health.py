@@ -15,7 +15,7 @@ from notifier.delivery.policy.decisions import Attempt, Bounds, Role
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
-from notifier.store.tables.destinations import Health, HealthState, LastError, Learned, StartingState
+from notifier.store.tables.destinations import Health, HealthState, LastError, LearnedLimits, StartingState
 from notifier.store.tables.outbox import Delivery
 from tests.support.clocks import FakeClock
 
@@ -31,7 +31,7 @@ class Served:
     def __init__(self, **settings: float) -> None:
         self.clock = FakeClock()
         self.trying = TryingClock(self.clock)
-        self.stored: list[tuple[Health, LastError | None, Learned | None]] = []
+        self.stored: list[tuple[Health, LastError | None, LearnedLimits | None]] = []
         self.health = DestinationHealth(
             "hr",
             Bounds(SETTINGS.model_copy(update=settings), Grouping()),
@@ -40,7 +40,7 @@ class Served:
             self.trying,
             lambda *change: self.stored.append(change),
         )
-        self.health.restore(StartingState(Health(), Learned(), 0))
+        self.health.restore(StartingState(Health(), LearnedLimits(), 0))
 
     def attempt(self, outcome: Outcome, sequence: int = 1) -> None:
         now = self.clock.monotonic()
@@ -115,7 +115,7 @@ def test_an_ended_wait_is_stored_once(served: Served) -> None:
 def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
     served.fail()
     served.clock.advance(5)
-    served.health.reset(StartingState(Health(), Learned(rate=0.5), 0, was_reset=True))
+    served.health.reset(StartingState(Health(), LearnedLimits(rate=0.5), 0, was_reset=True))
     assert served.health.current == Health()
     assert served.health.learned.rate == 0.5
     assert served.health.waits_until_ms() is None
@@ -125,17 +125,17 @@ def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
 def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     failing = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, 1, failures=2, retry_at_ms=retry_at_ms)
-    served.health.restore(StartingState(failing, Learned(rate=0.5, batch_limit=7), 5000))
+    served.health.restore(StartingState(failing, LearnedLimits(rate=0.5, batch_limit=7), 5000))
     served.clock.advance(2)
     assert served.health.current == failing
-    assert served.health.learned == Learned(rate=0.5, batch_limit=7)
+    assert served.health.learned == LearnedLimits(rate=0.5, batch_limit=7)
     assert served.health.waits_until_ms() == retry_at_ms
     assert served.trying.total_ms() == 7000
     assert served.stored == []
 
 
 def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
-    served.health.restore(StartingState(Health(HealthState.DISABLED), Learned(), 5000))
+    served.health.restore(StartingState(Health(HealthState.DISABLED), LearnedLimits(), 5000))
     served.clock.advance(2)
     assert served.trying.total_ms() == 5000
 
@@ -143,12 +143,12 @@ def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
 @pytest.mark.parametrize(("recalled", "begins_with"), [(None, 2.0), (0.5, 0.5), (8.0, 2.0)])
 def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | None, begins_with: float) -> None:
     served = Served(rate=2.0)
-    served.health.restore(StartingState(Health(), Learned(rate=recalled), 0))
+    served.health.restore(StartingState(Health(), LearnedLimits(rate=recalled), 0))
     assert served.health.state.rate.per_second == begins_with
 
 
 def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:
-    served.health.restore(StartingState(Health(), Learned(rate=0.5), 0))
+    served.health.restore(StartingState(Health(), LearnedLimits(rate=0.5), 0))
     served.health.count_start(served.clock.monotonic())
     assert served.health.state.rate.next_at == served.clock.monotonic() + 2.0
 
@@ -157,7 +157,7 @@ def test_new_limits_are_passed_on_once(served: Served) -> None:
     served.health.state = replace(served.health.state, size=BatchSize(limit=3))
     served.health.follow_clock(0)
     served.health.follow_clock(0)
-    assert [learned for _, _, learned in served.stored] == [Learned(batch_limit=3), None]
+    assert [learned for _, _, learned in served.stored] == [LearnedLimits(batch_limit=3), None]
 
 
 def test_a_set_clock_moves_the_stored_times(served: Served) -> None:
@@ -200,7 +200,7 @@ def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: 
 def test_a_success_within_a_wait_that_was_asked_for_changes_nothing(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     paced = Health(HealthState.RETRYING, AttemptResult.THROTTLED, 1, failures=1, retry_at_ms=retry_at_ms, asked=True)
-    served.health.restore(StartingState(paced, Learned(), 0))
+    served.health.restore(StartingState(paced, LearnedLimits(), 0))
     served.attempt(DELIVERED)
     assert served.stored == []
     assert served.health.waits_until_ms() == retry_at_ms

@@ -44,7 +44,7 @@ def test_an_event_is_admitted_unless_a_filter_speaks_against_it(
         bool(users) and user not in users,
     ]
     assert subscription.admits(event_type, source, training, user) is not any(objections)
-    objection = subscription.objection(event_type, source, training, user)
+    objection = subscription.rejecting_filter(event_type, source, training, user)
     assert objection == next((named for named, holds in zip(Filter, objections, strict=False) if holds), None)
 
 
@@ -93,7 +93,7 @@ def with_patterns(name: str, key: str, patterns: list[str]) -> Subscription:
 )
 def test_a_list_of_patterns_decides_by_what_is_known(key: str, patterns: list[str], is_sent: bool) -> None:
     subscription = with_patterns("hr", key, patterns)
-    objection = subscription.objection(EventType.CREATED, "acme", "1043", DAVID, KNOWN)
+    objection = subscription.rejecting_filter(EventType.CREATED, "acme", "1043", DAVID, KNOWN)
     assert objection == (None if is_sent else Filter(key))
     # What is not known rejects nothing: a message too many is better than a lost one.
     assert subscription.admits(EventType.CREATED, "acme", "1043", DAVID, KnownFacts())

@@ -15,11 +15,11 @@ import pytest
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import BackupError, Copy, back_up, restore
-from notifier.store.file.connection import open_database, open_for_reading
+from notifier.store.file.connection import open_database, open_file_read_only
 from notifier.store.file.store import FileStore
-from notifier.store.queries.feed import position
+from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import essentials
-from notifier.store.recovery.compare import SEQUENCE_LEAP
+from notifier.store.recovery.compare import SKIPPED_EVENT_NUMBERS
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.recovery.snapshot import Snapshot
 from notifier.store.tables import sources
@@ -37,9 +37,9 @@ async def lived(store: FileStore, tell: Tell) -> FileStore:
     """A state file in use, with some megabytes and a few events."""
 
     def live(db: Database) -> None:
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         tell(db, *(str(number) for number in range(20)))
-        sources.succeed(db, "acme", NOW)
+        sources.record_success(db, "acme", NOW)
         for number in range(300):
             db.execute(
                 "INSERT INTO people (source, id, name, employee_number) VALUES ('acme', ?, ?, NULL)",
@@ -76,7 +76,7 @@ async def test_it_is_whole_alone_and_the_owners(lived: FileStore, target: Path) 
     assert copy.size > 6_000_000
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [path.name for path in target.parent.iterdir()] == ["copy.db"]
-    with closing(open_for_reading(target)) as db:
+    with closing(open_file_read_only(target)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert events(target) == 20
 
@@ -184,8 +184,8 @@ async def test_it_is_put_back_and_the_old_one_kept_and_no_number_given_twice(
     assert seen[-1][0] == seen[-1][1] > 1000
     assert events(target) == 20
     with closing(open_state_file(lived.path, NOW)) as db:
-        assert position(db) == 50 + SEQUENCE_LEAP
-        assert sources.recall(db, "acme").last_success_ms == NOW
+        assert highest_sequence(db) == 50 + SKIPPED_EVENT_NUMBERS
+        assert sources.read_or_create(db, "acme").last_success_ms == NOW
 
 
 async def test_where_nothing_can_be_read_the_essentials_tell_the_highest_number(lived: FileStore, target: Path) -> None:
@@ -195,7 +195,7 @@ async def test_where_nothing_can_be_read_the_essentials_tell_the_highest_number(
     lived.path.write_bytes(b"garbage" * 1000)
     restore(lived.path, target, unseen, NOW)
     with closing(open_state_file(lived.path, NOW)) as db:
-        assert position(db) == 77_000 + SEQUENCE_LEAP
+        assert highest_sequence(db) == 77_000 + SKIPPED_EVENT_NUMBERS
 
 
 async def test_it_is_put_where_there_is_none_yet(lived: FileStore, target: Path, tmp_path: Path) -> None:

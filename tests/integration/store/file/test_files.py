@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from notifier.store.file.connection import note_damage
-from notifier.store.file.files import close_to_others, give_to_the_owner, open_private
+from notifier.store.file.files import give_to_state_file_owner, open_private, restrict_permissions
 from notifier.store.file.store import FileStore
 from notifier.store.recovery import essentials
 from notifier.store.recovery.snapshot import Snapshot
@@ -39,7 +39,7 @@ def test_what_others_could_read_is_closed_to_them_with_a_line_for_each(
         (folder / name).touch()
         (folder / name).chmod(given)
     with caplog.at_level(logging.WARNING):
-        close_to_others(path)
+        restrict_permissions(path)
     assert {mode(file) for file in folder.iterdir()} == {0o600}
     assert mode(folder) == 0o700
     said = [(vars(record)["path"], vars(record)["detail"]) for record in caplog.records]
@@ -53,14 +53,14 @@ def test_what_others_could_read_is_closed_to_them_with_a_line_for_each(
 def test_a_folder_that_holds_other_things_too_stays_open(folder: Path) -> None:
     (folder / "notifier.db").touch()
     (folder / "config.toml").touch(0o644)
-    close_to_others(folder / "notifier.db")
+    restrict_permissions(folder / "notifier.db")
     assert (mode(folder), mode(folder / "config.toml")) == (0o755, 0o644)
 
 
 def test_modes_are_not_mended_through_a_link(folder: Path, precious: Path) -> None:
     precious.chmod(0o644)
     (folder / "notifier.db.lock").symlink_to(precious)
-    close_to_others(folder / "notifier.db")
+    restrict_permissions(folder / "notifier.db")
     assert mode(precious) == 0o644
 
 
@@ -69,7 +69,7 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
     (folder / "notifier.db").touch(0o644)
     os.chown(folder / "notifier.db", 12345, 12345)
     os.chown(folder, 12345, 12345)
-    close_to_others(folder / "notifier.db")
+    restrict_permissions(folder / "notifier.db")
     assert (mode(folder), mode(folder / "notifier.db")) == (0o755, 0o644)
 
 
@@ -105,7 +105,7 @@ def test_no_file_is_given_away_through_a_link(folder: Path, precious: Path) -> N
     link.symlink_to(precious)
     os.chown(folder, 12345, 12345)
     with pytest.raises(OSError, match="it is a symbolic link"):
-        give_to_the_owner(folder / "notifier.db", link)
+        give_to_state_file_owner(folder / "notifier.db", link)
     assert precious.stat().st_uid == 0
 
 

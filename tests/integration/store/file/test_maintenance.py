@@ -22,7 +22,7 @@ LIMIT = 8_000_000
 
 
 def sweep_once(db: Database, source: str, *, finish: bool = True) -> int:
-    sweep = sweeps.resume(db, source, 0)
+    sweep = sweeps.resume_or_start(db, source, 0)
     sweeps.advance(db, SweptPage(sweep.id, 1, 1, 10, 0, marks=True), changes=0, ids=b"12345678")
     if finish:
         sweeps.finish(db, sweep, 0)
@@ -30,7 +30,7 @@ def sweep_once(db: Database, source: str, *, finish: bool = True) -> int:
 
 
 def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(db: Database) -> None:
-    sources.recall(db, "globex")
+    sources.read_or_create(db, "globex")
     acme = [sweep_once(db, "acme") for _ in range(SWEEPS_KEPT + 5)]
     globex = [sweep_once(db, "globex"), sweep_once(db, "globex", finish=False)]
     db.execute("INSERT INTO sweep_pages (sweep, page, unreadable, ids) VALUES (?, 9, 0, ?)", [acme[0], b""])
@@ -56,7 +56,7 @@ async def test_the_write_ahead_log_stays_small_while_much_is_written(store: File
         largest = max(largest, log_size(store.path))
     # Four megabytes at which SQLite begins to write into the file, and a transaction's own four.
     assert 0 < largest < 10_000_000
-    await store.run_bare(maintenance.checkpoint)
+    await store.run_without_transaction(maintenance.checkpoint)
     assert log_size(store.path) == 0
 
 
@@ -69,31 +69,31 @@ async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_
             await store.run(fill, 3)
         assert log_size(store.path) > 25_000_000
         # Who is in the way is not waited for.
-        await store.run_bare(maintenance.checkpoint)
+        await store.run_without_transaction(maintenance.checkpoint)
         reader.execute("COMMIT")
-    await store.run_bare(maintenance.checkpoint)
+    await store.run_without_transaction(maintenance.checkpoint)
     assert log_size(store.path) == 0
     assert await store.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
 
 
 async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: FileStore, tell: Tell) -> None:
     def live(db: Database) -> None:
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         tell(db, *(str(number) for number in range(3_000)))
         db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence < 2950")
 
     await store.run(live)
-    await store.run_bare(lambda db: db.execute("ANALYZE").fetchall())
-    await store.run_bare(maintenance.optimize)
+    await store.run_without_transaction(lambda db: db.execute("ANALYZE").fetchall())
+    await store.run_without_transaction(maintenance.optimize)
 
     def plans(db: FileDatabase) -> list[str]:
         seen: list[str] = []
         db.conn.set_trace_callback(seen.append)
-        outbox.due(db, "hr", now_ms=1, horizon_ms=2, limit=10, in_flight=())
+        outbox.read_due(db, "hr", now_ms=1, horizon_ms=2, limit=10, in_flight=())
         db.conn.set_trace_callback(None)
         return ["\n".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {query}")) for query in seen]
 
-    delayed, *due = await store.run_bare(plans)
+    delayed, *due = await store.run_without_transaction(plans)
     assert "INDEX deliveries_delayed" in delayed
     assert len(due) == 2
     for part in due:

@@ -11,11 +11,11 @@ from notifier.events import Change, DetectedBy, EventType
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import BackupError
-from notifier.store.file.connection import open_database, open_for_reading
+from notifier.store.file.connection import open_database, open_file_read_only
 from notifier.store.postgres.copying import back_up_schema, restore_into_schema
-from notifier.store.postgres.holders import SEQUENCE_LEAP
+from notifier.store.postgres.holders import SKIPPED_EVENT_NUMBERS
 from notifier.store.postgres.location import Location
-from notifier.store.postgres.reading import open_schema_to_read
+from notifier.store.postgres.reading import open_schema_read_only
 from notifier.store.postgres.store import PostgresStore
 from notifier.store.queries import feed
 from notifier.store.subscriptions import Subscription
@@ -23,7 +23,7 @@ from notifier.store.tables import names, records, sources, sweeps
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from notifier.store.tables.sweeps import SweptPage
 from tests.integration.store.conftest import MakeCompletion, Tell
 from tests.support.postgres_server import PostgresServer
@@ -44,7 +44,7 @@ def location(postgres_server: PostgresServer, request: pytest.FixtureRequest) ->
 def lived_in(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
     """A state file with a bit of everything: large numbers, odd letters, NULLs, binary marks."""
     with closing(open_database(path)) as db, db.atomic():
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         sources.write(db, "acme", met_at_ms=2**63 - 1, last_success_ms=5)
         tell(db, "1", "2", to=("hr", "gate"))
         odd = completion("\U0001f9ef'\"", {"notes": "\x00\\u0000 \ud83e\uddef"}, notes="\x00", completed_on=None)
@@ -52,9 +52,11 @@ def lived_in(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
         gone = Change(EventType.REMOVED, completion("2"), 2, DetectedBy.SWEEP, "gone")
         found = Findings("acme", "acme", learned, [gone])
         records.write(db, found, [Subscription("hr", frozenset(EventType))], 7)
-        settle(db, [Settlement((1,), "hr", DeliveryState.DEAD, "d", "r", 400, "no", 5, 9, 0, detected_ms=(1,))])
-        names.learn_people(db, "acme", [PersonName("1", "Zo\u00eb \U0001f9ef", None)])
-        sweep = sweeps.resume(db, "acme", 5)
+        store_settlements(
+            db, [Settlement((1,), "hr", DeliveryState.DEAD, "d", "r", 400, "no", 5, 9, 0, detected_ms=(1,))]
+        )
+        names.store_people(db, "acme", [PersonName("1", "Zo\u00eb \U0001f9ef", None)])
+        sweep = sweeps.resume_or_start(db, "acme", 5)
         sweeps.advance(db, SweptPage(sweep.id, 1, None, 3, 0, marks=True), changes=0, ids=bytes(range(256)))
     return path
 
@@ -70,15 +72,15 @@ def test_everything_comes_along_both_ways(lived_in: Path, location: Location, tm
     assert back_up_schema(location, back, unseen).pending == 4
     assert back.stat().st_mode & 0o777 == 0o600
     with (
-        closing(open_for_reading(lived_in)) as one,
-        closing(open_schema_to_read(location)) as there,
-        closing(open_for_reading(back)) as other,
+        closing(open_file_read_only(lived_in)) as one,
+        closing(open_schema_read_only(location)) as there,
+        closing(open_file_read_only(back)) as other,
     ):
         for table in COPIED:
             assert table_rows(one, table) == table_rows(there, table) == table_rows(other, table), table
-        assert feed.position(one) == 3
-        assert feed.position(there) == 3 + SEQUENCE_LEAP
-        assert feed.position(other) == 3 + 2 * SEQUENCE_LEAP
+        assert feed.highest_sequence(one) == 3
+        assert feed.highest_sequence(there) == 3 + SKIPPED_EVENT_NUMBERS
+        assert feed.highest_sequence(other) == 3 + 2 * SKIPPED_EVENT_NUMBERS
         assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -86,7 +88,7 @@ async def test_a_daemon_goes_on_with_it(lived_in: Path, location: Location, tell
     restore_into_schema(location, lived_in, unseen, NOW)
     store = PostgresStore(location, lambda: 9)
     await store.open()
-    assert await store.run(tell, "3") == [4 + SEQUENCE_LEAP]
+    assert await store.run(tell, "3") == [4 + SKIPPED_EVENT_NUMBERS]
     sweep = await store.run(sweeps.latest, "acme")
     assert sweep is not None
     assert sweep.next_page == 2
@@ -110,7 +112,9 @@ async def told_since(location: Location, tell: Tell, *keys: str) -> list[str]:
     def work(db: Database) -> list[str]:
         sequences = tuple(tell(db, *keys))
         sources.write(db, "acme", last_success_ms=50)
-        settle(db, [Settlement(sequences, "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 5, 9, 0, detected_ms=(1,))])
+        store_settlements(
+            db, [Settlement(sequences, "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 5, 9, 0, detected_ms=(1,))]
+        )
         return [id_ for (id_,) in db.execute("SELECT id FROM events ORDER BY sequence DESC LIMIT ?", [len(keys)])]
 
     ids = await store.run(work)
@@ -124,16 +128,16 @@ async def test_a_state_that_is_replaced_is_kept_and_what_only_it_knows_is_added(
     restore_into_schema(location, lived_in, unseen, NOW)
     ids = await told_since(location, tell, "8", "9")
     done = restore_into_schema(location, lived_in, unseen, NOW, replace=True)
-    assert (done.replaced, done.unread) == (f"{location.schema}_replaced_20261121t170000", None)
+    assert (done.replaced, done.read_error) == (f"{location.schema}_replaced_20261121t170000", None)
     assert postgres_server.execute(f'SELECT count(*) FROM "{done.replaced}".events') == [(5,)]
     assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".events') == [(3,)]
     # They were told, so they must not be told again when their records are found again.
     known = postgres_server.execute(f'SELECT id FROM "{location.schema}".told_before')
     assert {id_ for (id_,) in known} >= set(ids)
-    with closing(open_schema_to_read(location.with_schema(done.replaced or ""))) as old:
-        before = feed.position(old)
-    with closing(open_schema_to_read(location)) as there:
-        assert feed.position(there) > before
+    with closing(open_schema_read_only(location.with_schema(done.replaced or ""))) as old:
+        before = feed.highest_sequence(old)
+    with closing(open_schema_read_only(location)) as there:
+        assert feed.highest_sequence(there) > before
     postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
 
 
@@ -143,8 +147,8 @@ def test_a_state_whose_tables_someone_changed_can_be_replaced_too(
     restore_into_schema(location, lived_in, unseen, NOW)
     postgres_server.execute(f'DROP TABLE "{location.schema}".sources CASCADE')
     done = restore_into_schema(location, lived_in, unseen, NOW, replace=True)
-    assert done.unread is not None
-    assert done.unread.reason is StoreReason.TABLES_CHANGED
+    assert done.read_error is not None
+    assert done.read_error.reason is StoreReason.TABLES_CHANGED
     assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".events') == [(3,)]
     postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
 

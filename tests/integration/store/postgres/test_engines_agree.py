@@ -18,7 +18,7 @@ from notifier.store.queries import dashboard, event_log, feed, history, record_h
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.queries.feed import EventFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
-from notifier.store.queries.orphans import move, orphans
+from notifier.store.queries.orphans import move_waiting, orphans
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
     announced_events,
@@ -42,16 +42,16 @@ from notifier.store.tables import (
     view,
 )
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
-from notifier.store.tables.destinations import Health, HealthState, LastError, Learned
+from notifier.store.tables.destinations import Health, HealthState, LastError, LearnedLimits
 from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.holds import HeldChange
-from notifier.store.tables.left_out import LeftOut
+from notifier.store.tables.left_out import UnreadableRecord
 from notifier.store.tables.names import NameList, PersonName
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Adoption, Findings, SilentRecord
-from notifier.store.tables.requeue import Drop, Plan, ReplayRange, Retry
+from notifier.store.tables.requeue import DropSelection, ReplayPlan, ReplayRange, RetrySelection
 from notifier.store.tables.second_looks import LookKind, SecondLook
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 from notifier.store.tables.sources import SourceError
 from notifier.store.tables.sweeps import SweptPage
 from tests.support.postgres_server import PostgresServer
@@ -92,9 +92,9 @@ class EnginesAgree(RuleBasedStateMachine):
         self.one: Database = self.held.enter_context(closing(tables_in_memory()))
         self.other: Database = self.held.enter_context(type(self).lend())
         self.now_ms = 1_795_280_400_123
-        self.both(sources.recall, "acme")
+        self.both(sources.read_or_create, "acme")
         for name in DESTINATIONS:
-            self.both(destinations.recall, name)
+            self.both(destinations.read_or_create, name)
 
     def teardown(self) -> None:
         self.held.close()
@@ -130,7 +130,7 @@ class EnginesAgree(RuleBasedStateMachine):
         )
     )
     def see_a_page(self, page: list[tuple[str, str, str, str | None, str, int]]) -> None:
-        known = self.both(record_lookups.known, "acme", [key for key, *_ in page])
+        known = self.both(record_lookups.known_records, "acme", [key for key, *_ in page])
         learned: list[SilentRecord] = []
         held: list[SilentRecord] = []
         changes: list[Change] = []
@@ -157,7 +157,7 @@ class EnginesAgree(RuleBasedStateMachine):
 
     @rule(new=keys, old=keys)
     def renumber(self, new: str, old: str) -> None:
-        there = self.both(record_lookups.known, "acme", [old, new])
+        there = self.both(record_lookups.known_records, "acme", [old, new])
         if old in there and new not in there:
             adopted = Adoption(old, self.completion(new, "ana", "10", "2020-02-27", ""))
             self.both(records.write, Findings("acme", "acme", adopted=[adopted]), (), self.now_ms)
@@ -165,8 +165,8 @@ class EnginesAgree(RuleBasedStateMachine):
     @rule(name=st.sampled_from(DESTINATIONS), data=st.data())
     def deliver(self, name: str, data: st.DataObject) -> None:
         horizon = self.now_ms + 10_000
-        due = self.both(outbox.due, name, now_ms=self.now_ms, horizon_ms=horizon, limit=5, in_flight=[1, 2, 4])
-        self.both(outbox.candidates, name, _spread, now_ms=self.now_ms, horizon_ms=horizon, busy=[3])
+        due = self.both(outbox.read_due, name, now_ms=self.now_ms, horizon_ms=horizon, limit=5, in_flight=[1, 2, 4])
+        self.both(outbox.read_spread_due, name, _spread, now_ms=self.now_ms, horizon_ms=horizon, busy=[3])
         numbers = [delivery.event.sequence for delivery in due.deliveries]
         if not numbers:
             return
@@ -190,70 +190,76 @@ class EnginesAgree(RuleBasedStateMachine):
             taken_by=frozenset({"a", "b"}) if len(chosen) == 3 else frozenset(),
             detected_ms=(self.now_ms - 5000,) * len(chosen),
         )
-        self.both(settle, [settled])
+        self.both(store_settlements, [settled])
 
     @rule(state=st.sampled_from(DeliveryState), name=st.sampled_from(DESTINATIONS))
     def ask_again(self, state: DeliveryState, name: str) -> None:
         ids = tuple(f"{event.id}" for event in self.both(history.events_after, 0, 3))
-        self.both(requeue.unknown_events, [*ids, "evt_x", "\udcff"])
+        self.both(requeue.unknown_event_ids, [*ids, "evt_x", "\udcff"])
         if state is not DeliveryState.DELIVERED or ids:
-            self.both(requeue.retry, Retry(state, ids, name), DESTINATIONS, self.now_ms)
+            self.both(requeue.retry, RetrySelection(state, ids, name), DESTINATIONS, self.now_ms)
 
     @rule(unmatched=st.booleans(), state=st.sampled_from([DeliveryState.PENDING, DeliveryState.DEAD]))
     def drop(self, state: DeliveryState, *, unmatched: bool) -> None:
-        self.both(requeue.drop, Drop((), None, state, unmatched=unmatched), ["gate"], SUBSCRIPTIONS)
+        self.both(requeue.drop, DropSelection((), None, state, unmatched=unmatched), ["gate"], SUBSCRIPTIONS)
 
     @rule(subscription=st.sampled_from(SUBSCRIPTIONS), type_=st.sampled_from([None, *EventType]))
     def replay(self, subscription: Subscription, type_: str | None) -> None:
-        past = ReplayRange(0, HIGHEST, self.both(requeue.newest), None, type_, self.both(requeue.newest_attempt))
-        plan = self.both(requeue.plan, past, [subscription], Plan())
-        if self.both(replays.under_way):
+        past = ReplayRange(
+            0, HIGHEST, self.both(requeue.newest_event_number), None, type_, self.both(requeue.newest_attempt_number)
+        )
+        plan = self.both(requeue.extend_plan, past, [subscription], ReplayPlan())
+        if self.both(replays.running):
             self.both(replays.stop, self.now_ms)
-        number = self.both(replays.begin, past, plan, self.now_ms)
+        number = self.both(replays.start, past, plan, self.now_ms)
         self.both(replays.advance, number, subscription, self.now_ms, 3)
 
     @rule(pages=st.integers(1, 3), whole=st.booleans())
     def sweep(self, pages: int, *, whole: bool) -> None:
-        sweep = self.both(sweeps.resume, "acme", self.now_ms)
+        sweep = self.both(sweeps.resume_or_start, "acme", self.now_ms)
         for number in range(1, pages + 1):
             page = SweptPage(sweep.id, number, pages, number * 10, 1, marks=True)
             self.both(sweeps.advance, page, changes=1, ids=bytes(range(256)))
-        self.both(sweeps.count, sweep.id, 30, pages)
+        self.both(sweeps.store_count, sweep.id, 30, pages)
         self.both(sweeps.step_back, sweep.id, 1)
-        self.both(sweeps.marks, sweep.id, 0, 2)
-        self.both(sweeps.unreadable, sweep.id)
+        self.both(sweeps.read_page_ids, sweep.id, 0, 2)
+        self.both(sweeps.count_unreadable, sweep.id)
         self.both(
-            left_out.note, "acme", [LeftOut("?x", None, "no key"), LeftOut("Z", "user", "is 5")], ["Z"], swept=True
+            left_out.count_unreadable,
+            "acme",
+            [UnreadableRecord("?x", None, "no key"), UnreadableRecord("Z", "user", "is 5")],
+            ["Z"],
+            swept=True,
         )
         if whole:
-            self.both(left_out.settle, sweep, 1)
+            self.both(left_out.correct_after_sweep, sweep, 1)
             self.both(sweeps.finish, sweep, self.now_ms)
-            self.both(sweeps.prove, self.both(sweeps.latest, "acme"))
+            self.both(sweeps.store_proof, self.both(sweeps.latest, "acme"))
         else:
-            self.both(sweeps.not_whole, sweep.id)
-            self.both(left_out.forget_readable, "acme", ["Z"])
+            self.both(sweeps.mark_incomplete, sweep.id)
+            self.both(left_out.delete_readable, "acme", ["Z"])
 
     @rule(found=some_keys, kind=st.sampled_from(LookKind))
     def look_twice(self, found: list[str], kind: LookKind) -> None:
         looks = [SecondLook(key, kind, self.now_ms, 5, "head", -(2**63), "ana", "10") for key in found]
         self.both(second_looks.put, "acme", looks)
-        self.both(second_looks.waiting, "acme")
-        self.both(records_by_date.landmark, "acme", 0.5)
+        self.both(second_looks.count_waiting, "acme")
+        self.both(records_by_date.random_day_boundary, "acme", 0.5)
         self.both(holds.write_changes, "acme", [HeldChange(key, "notes") for key in found], found[:1])
         self.both(holds.examples, "acme")
-        self.both(second_looks.end, "acme", found[1:])
-        self.both(second_looks.forget_forms, self.now_ms - 1)
+        self.both(second_looks.delete, "acme", found[1:])
+        self.both(second_looks.delete_old_forms, self.now_ms - 1)
 
     @rule(text=st.sampled_from(["Ana", "ana", "b", "%", "_", "\\", "Zoë", "\udcff", "D1", "x y"]))
     def search(self, text: str) -> None:
         known = [PersonName("ana", "Ana Cruz", None), PersonName("ben", text[:1], "D1")]
-        self.both(names.learn_people, "acme", known if text.isprintable() else [])
-        self.both(names.learn_trainings, "acme", [("10", "Ladders"), ("9", text if text.isprintable() else "")])
-        self.both(names.note_fetch, "acme", NameList.PEOPLE, self.now_ms, "ok")
-        self.both(names.find, "acme", ["ana", "x"], ["9"])
+        self.both(names.store_people, "acme", known if text.isprintable() else [])
+        self.both(names.store_trainings, "acme", [("10", "Ladders"), ("9", text if text.isprintable() else "")])
+        self.both(names.store_fetch, "acme", NameList.PEOPLE, self.now_ms, "ok")
+        self.both(names.find_names, "acme", ["ana", "x"], ["9"])
         self.both(search.find, text)
-        self.both(event_log.page, EventLogFilter(person=text), None, 5)
-        self.both(event_log.page, EventLogFilter(training=text, state=DeliveryState.PENDING), None, 5)
+        self.both(event_log.read_page, EventLogFilter(person=text), None, 5)
+        self.both(event_log.read_page, EventLogFilter(training=text, state=DeliveryState.PENDING), None, 5)
         self.both(erasure.find_people, text if text.isprintable() else "ana")
         self.both(record_history.record_histories, text)
 
@@ -262,41 +268,41 @@ class EnginesAgree(RuleBasedStateMachine):
         life = StoredCondition("gap", "source/acme", "there may be a gap", self.now_ms)
         notice = ConditionChange(state, life, "began", "hr", is_forgotten=forgotten)
         self.both(conditions.write, [notice], self.now_ms)
-        self.both(conditions.stored)
-        self.both(conditions.undelivered_since, "hr")
-        self.both(conditions.refusal, "hr", ["http_status"])
+        self.both(conditions.read_all)
+        self.both(conditions.oldest_undelivered_ms, "hr")
+        self.both(conditions.latest_refusal, "hr", ["http_status"])
 
     @rule(state=st.sampled_from(HealthState), rate=st.sampled_from([None, 0.25, 3.0]))
     def be_well_or_not(self, state: HealthState, rate: float | None) -> None:
         health = Health(state, "why", self.now_ms, 2, self.now_ms + 1, asked=rate is None)
-        self.both(destinations.remember, "hr", health, LastError("x", "said so", 5), Learned(rate, 3))
-        self.both(sources.fail, "acme", SourceError("timeout", "slow", self.now_ms), None)
-        self.both(sources.succeed, "acme", self.now_ms, longest_outage_ms=1000)
-        self.both(outbox.postpone_schedule, -1500)
+        self.both(destinations.store_health, "hr", health, LastError("x", "said so", 5), LearnedLimits(rate, 3))
+        self.both(sources.record_failure, "acme", SourceError("timeout", "slow", self.now_ms), None)
+        self.both(sources.record_success, "acme", self.now_ms, longest_outage_ms=1000)
+        self.both(outbox.shift_attempts, -1500)
         self.both(destinations.due_events, "hr", now_ms=self.now_ms, horizon_ms=self.now_ms + 10_000, late_ms=0)
 
     @rule(user=people, attachments=st.sampled_from([None, True, False]))
     def change_the_view(self, user: str, *, attachments: bool | None) -> None:
-        self.both(view.mark_view, "acme", training_id="10", user_id=user, has_attachments=attachments)
-        self.both(view.mark_view, "acme", training_id=None, user_id=None, has_attachments=None)
+        self.both(view.mark_out_of_view, "acme", training_id="10", user_id=user, has_attachments=attachments)
+        self.both(view.mark_out_of_view, "acme", training_id=None, user_id=None, has_attachments=None)
 
     @rule(person=people)
     def forget_a_person(self, person: str) -> None:
         known = KnownPerson("acme", person, None)
         self.both(erasure.erase_events, known)
         self.both(erasure.erase_records, known)
-        self.both(erasure.forget_names, "acme", [person])
+        self.both(erasure.delete_names, "acme", [person])
         self.both(erasure.erase_removed, self.now_ms)
 
     @rule()
     def tidy(self) -> None:
-        self.both(retention.forget, self.now_ms - 3000)
+        self.both(retention.delete_old_events, self.now_ms - 3000)
         self.both(pruning.prune, self.now_ms)
-        self.both(announced_events.forget, self.now_ms)
-        self.both(starts.begin, self.now_ms)
-        self.both(starts.begin, self.now_ms)
+        self.both(announced_events.delete_old, self.now_ms)
+        self.both(starts.record_start, self.now_ms)
+        self.both(starts.record_start, self.now_ms)
         self.both(starts.count_unclean, 0, 1)
-        self.both(move, "ana", "hr", self.now_ms)
+        self.both(move_waiting, "ana", "hr", self.now_ms)
 
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds: int) -> None:
@@ -304,19 +310,19 @@ class EnginesAgree(RuleBasedStateMachine):
 
     @invariant()
     def both_answer_the_same(self) -> None:
-        self.both(feed.position)
+        self.both(feed.highest_sequence)
         self.both(feed.page_after, 0, EventFilter(frozenset({"acme"}), frozenset({"completion.created"})), 3, 10_000)
         self.both(destinations.read_all)
         self.both(destinations.undelivered)
         self.both(sources.read_all)
         self.both(orphans, ["hr"])
         self.both(history.deliveries_after, DeliveryCursor(), DeliveryFilter(DeliveryState.DEAD), 10)
-        self.both(history.tried_after, 0, DeliveryFilter(), 10)
-        self.both(dashboard.counts, self.now_ms)
-        self.both(dashboard.latest, 5)
-        self.both(record_lookups.known_equals, "acme", ["v1-00ff"])
-        self.both(record_lookups.stored, "acme", KEYS)
-        self.both(records_by_date.counts, "acme")
+        self.both(history.attempted_after, 0, DeliveryFilter(), 10)
+        self.both(dashboard.read_counts, self.now_ms)
+        self.both(dashboard.latest_events, 5)
+        self.both(record_lookups.known_with_suffixes, "acme", ["v1-00ff"])
+        self.both(record_lookups.stored_json, "acme", KEYS)
+        self.both(records_by_date.count_by_day, "acme")
 
     @invariant()
     def both_hold_the_same(self) -> None:

@@ -79,7 +79,7 @@ def of_postgres(connection: Connection) -> dict[str, dict[str, tuple[Any, ...]]]
 
 def test_every_step_of_the_file_is_followed_by_the_schema(connection: Connection, location: Location) -> None:
     """Whoever adds a step to `store/migrations` adds one to `store/postgres/migrations`."""
-    schema.create(connection, location)
+    schema.create_or_update(connection, location)
     with closing(tables_in_memory()) as db:
         assert of_postgres(connection) == of_sqlite(db)
         views = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()}
@@ -108,7 +108,7 @@ def test_every_step_of_the_file_is_followed_by_the_schema(connection: Connection
 
 
 def test_text_is_compared_byte_by_byte(connection: Connection, location: Location) -> None:
-    schema.create(connection, location)
+    schema.create_or_update(connection, location)
     others = connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
         " AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C' AND table_name <> 'schema_steps'"
@@ -118,14 +118,14 @@ def test_text_is_compared_byte_by_byte(connection: Connection, location: Locatio
 
 
 def test_it_is_made_once(connection: Connection, location: Location) -> None:
-    schema.create(connection, location)
-    schema.create(connection, location)
-    assert schema.applied(connection) == schema.steps()
+    schema.create_or_update(connection, location)
+    schema.create_or_update(connection, location)
+    assert schema.applied_steps(connection) == schema.steps()
 
 
 def test_an_empty_schema_that_an_administrator_made_is_used(connection: Connection, location: Location) -> None:
     connection.execute(f'CREATE SCHEMA "{location.schema}"'.encode())
-    schema.create(connection, location)
+    schema.create_or_update(connection, location)
     assert schema.exists(connection, location)
 
 
@@ -133,7 +133,7 @@ def test_a_schema_of_another_program_is_left_alone(connection: Connection, locat
     connection.execute(f'CREATE SCHEMA "{location.schema}"'.encode())
     connection.execute("CREATE TABLE orders (id BIGINT)")
     with pytest.raises(StoreError, match="another program: set another") as caught:
-        schema.create(connection, location)
+        schema.create_or_update(connection, location)
     assert caught.value.reason is StoreReason.NOT_A_STATE_FILE
     assert not connection.execute(
         "SELECT 1 FROM pg_class WHERE relname = 'holders' AND relnamespace::regnamespace::text = %s", [location.schema]
@@ -141,10 +141,10 @@ def test_a_schema_of_another_program_is_left_alone(connection: Connection, locat
 
 
 def test_a_schema_of_a_newer_version_is_left_alone(connection: Connection, location: Location) -> None:
-    schema.create(connection, location)
+    schema.create_or_update(connection, location)
     connection.execute("INSERT INTO schema_steps (name) VALUES ('9999_tomorrow')")
     with pytest.raises(StoreError, match="9999_tomorrow") as caught:
-        schema.create(connection, location)
+        schema.create_or_update(connection, location)
     assert caught.value.reason is StoreReason.NEWER_VERSION
 
 
@@ -154,7 +154,7 @@ def test_a_step_that_fails_leaves_nothing(
     (tmp_path / "0001_half.sql").write_text("CREATE TABLE half (id BIGINT);\nCREATE TABLE half (id BIGINT);\n")
     monkeypatch.setattr(schema, "_STEPS", tmp_path)
     with pytest.raises(psycopg.errors.DuplicateTable):
-        schema.create(connection, location)
+        schema.create_or_update(connection, location)
     assert not schema.exists(connection, location)
 
 
@@ -172,5 +172,5 @@ def test_a_step_that_fails_leaves_nothing(
 def test_parts_of_json_are_read_whatever_is_in_it(
     connection: Connection, location: Location, data: str, path: str, found: str | None
 ) -> None:
-    schema.create(connection, location)
+    schema.create_or_update(connection, location)
     assert connection.execute("SELECT json_extract(%s, %s)", [data, path]).fetchone() == (found,)

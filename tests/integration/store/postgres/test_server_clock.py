@@ -64,10 +64,10 @@ async def test_the_log_tells_when_it_begins_and_ends(location: Location, caplog:
     clock = Shifted(HOUR_MS)
     store = PostgresStore(location, clock.now_ms)
     await store.open()
-    await store.check_place()
+    await store.check_access()
     clock.by_ms = 0
     for _ in range(2):
-        await store.check_place()
+        await store.check_access()
     await store.close()
     assert [record.message for record in caplog.records] == [
         "the clock of this machine differs from that of the database's server",

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres import connection, holders
 from notifier.store.postgres import store as store_module
-from notifier.store.postgres.holders import SEQUENCE_LEAP, Holder
+from notifier.store.postgres.holders import SKIPPED_EVENT_NUMBERS, Holder
 from notifier.store.postgres.location import Location
 from notifier.store.postgres.store import PostgresStore
 from notifier.store.queries import feed
@@ -69,7 +69,7 @@ async def refused(store: PostgresStore) -> StoreError:
 
 
 async def test_what_was_written_is_there_for_the_next_holder(store: PostgresStore, new_store: NewStore) -> None:
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     await store.close()
     following = new_store()
     await following.open()
@@ -85,20 +85,20 @@ async def test_a_second_process_is_told_who_holds_it_and_gets_it_when_that_one_s
     await store.close()
     assert await second.try_open() is None
     assert await second.try_open() is None
-    assert (await second.run(holders.latest)) == Holder(2, holders.own_name(), FakeClock().now_ms(), None)
+    assert (await second.run(holders.latest_holder)) == Holder(2, holders.own_name(), FakeClock().now_ms(), None)
 
 
 async def test_a_command_that_cannot_wait_is_told_where_to_run(store: PostgresStore, new_store: NewStore) -> None:
     error = await refused(new_store())
     assert error.reason is StoreReason.HELD_ELSEWHERE
     assert f"{holders.own_name()} holds it: stop that process" in error.message
-    assert store.end is None
+    assert store.fatal_error is None
 
 
 async def test_stores_of_other_names_do_not_meet(store: PostgresStore, new_store: NewStore, schema: str) -> None:
     other = new_store(name=f"{schema}-2")
     await other.open()
-    await other.run(sources.recall, "globex")
+    await other.run(sources.read_or_create, "globex")
     assert await store.run(sources.read_all) == {}
     await other.run(lambda db: db.execute(f'DROP SCHEMA "{schema}-2" CASCADE'))
 
@@ -106,14 +106,14 @@ async def test_stores_of_other_names_do_not_meet(store: PostgresStore, new_store
 async def test_after_the_loss_of_its_connection_it_goes_on(
     store: PostgresStore, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     end_session(postgres_server, store)
     with pytest.raises(StoreError) as caught:
-        await store.run(sources.recall, "globex")
+        await store.run(sources.read_or_create, "globex")
     assert caught.value.reason is StoreReason.UNREACHABLE
-    assert str(store.unwritable) == str(caught.value)
-    await store.run(sources.recall, "globex")
-    assert (store.unwritable, store.end) == (None, None)
+    assert str(store.last_error) == str(caught.value)
+    await store.run(sources.read_or_create, "globex")
+    assert (store.last_error, store.fatal_error) == (None, None)
     assert list(await store.run(sources.read_all)) == ["acme", "globex"]
     assert [
         holder for (holder,) in postgres_server.execute(f'SELECT epoch FROM "{store.location.schema}".holders')
@@ -131,13 +131,13 @@ async def test_whoever_lost_its_turn_writes_no_more(
     second = new_store()
     assert await second.try_open() is None
     with pytest.raises(StoreError):
-        await store.check_place()
+        await store.check_access()
     with pytest.raises(StoreError) as caught:
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
     assert caught.value.reason is StoreReason.HELD_ELSEWHERE
-    assert store.ended.is_set()
+    assert store.failed.is_set()
     with pytest.raises(StoreError, match="holds it"):
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
     assert await second.run(sources.read_all) == {}
 
 
@@ -150,7 +150,7 @@ async def test_a_turn_that_another_one_had_in_between_is_over_too(
     await second.close()
     for _ in range(2):
         with pytest.raises(StoreError) as caught:
-            await store.check_place()
+            await store.check_access()
     assert caught.value.reason is StoreReason.HELD_ELSEWHERE
 
 
@@ -164,10 +164,10 @@ async def test_its_own_session_that_the_server_still_has_is_waited_for(
         store._db.connection = connection.connect(store.location)
         store._db.connection.close()
         with pytest.raises(StoreError, match="has not noticed yet") as caught:
-            await store.run(sources.recall, "acme")
+            await store.run(sources.read_or_create, "acme")
         assert caught.value.reason is StoreReason.UNREACHABLE
     store._next_try_at = 0
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
 
 
 async def test_it_stands_by_after_a_minute_without_the_server(
@@ -178,12 +178,12 @@ async def test_it_stands_by_after_a_minute_without_the_server(
 
     monkeypatch.setattr(store_module, "connect", unreachable)
     monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(store_module, "RETURN_SECONDS", 0.05)
+    monkeypatch.setattr(store_module, "RECONNECT_WITHIN_SECONDS", 0.05)
     end_session(postgres_server, store)
     reasons = []
-    while not store.ended.is_set():
+    while not store.failed.is_set():
         with pytest.raises(StoreError) as caught:
-            await store.check_place()
+            await store.check_access()
         reasons.append(caught.value.reason)
         await asyncio.sleep(0.01)
     assert set(reasons[:-1]) == {StoreReason.UNREACHABLE}
@@ -193,7 +193,7 @@ async def test_it_stands_by_after_a_minute_without_the_server(
 async def test_numbers_leap_after_a_holder_that_did_not_stop_in_order(
     store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer, tell: Tell
 ) -> None:
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     assert await store.run(tell, "1", "2") == [1, 2]
     await store.close()
     second = new_store()
@@ -202,13 +202,13 @@ async def test_numbers_leap_after_a_holder_that_did_not_stop_in_order(
     end_session(postgres_server, second)
     third = new_store()
     await third.open()
-    assert await third.run(feed.position) == 3 + SEQUENCE_LEAP
-    assert await third.run(tell, "4") == [4 + SEQUENCE_LEAP]
+    assert await third.run(feed.highest_sequence) == 3 + SKIPPED_EVENT_NUMBERS
+    assert await third.run(tell, "4") == [4 + SKIPPED_EVENT_NUMBERS]
 
 
 async def test_it_says_what_it_watches(store: PostgresStore) -> None:
-    await store.describe(["globex", "acme"], ["hr"])
-    latest = await store.run(holders.latest)
+    await store.store_configured_names(["globex", "acme"], ["hr"])
+    latest = await store.run(holders.latest_holder)
     assert latest is not None
     assert (sorted(latest.sources), sorted(latest.destinations)) == (["acme", "globex"], ["hr"])
 
@@ -216,11 +216,11 @@ async def test_it_says_what_it_watches(store: PostgresStore) -> None:
 async def test_what_the_last_holder_had_and_this_configuration_lacks_is_logged(
     store: PostgresStore, new_store: NewStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await store.describe(["globex", "acme"], ["hr", "gate"])
+    await store.store_configured_names(["globex", "acme"], ["hr", "gate"])
     await store.close()
     second = new_store()
     await second.open()
-    await second.describe(["acme"], ["hr"])
+    await second.store_configured_names(["acme"], ["hr"])
     facts = [record.__dict__ for record in caplog.records if "configuration lacks" in record.message]
     assert [(fact.get("source"), fact.get("destination")) for fact in facts] == [("globex", None), (None, "gate")]
 
@@ -241,11 +241,11 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
 
     monkeypatch.setattr(store._db, "_control", lose_answer)
     with pytest.raises(StoreError) as caught:
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
     assert caught.value.reason is StoreReason.UNREACHABLE
     # It was done, and is found so.
     assert list(await store.run(sources.read_all)) == ["acme"]
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     assert list(await store.run(sources.read_all)) == ["acme"]
 
 
@@ -254,7 +254,7 @@ async def test_a_record_of_five_megabytes_is_stored_as_it_came(
 ) -> None:
     large = completion("1", {"notes": "x" * 5_000_000})
     found = Findings("acme", "acme", changes=[change(large)])
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     (event,) = await store.run(write, found, [], 0)
     (data,) = await store.run(
         lambda db: db.execute("SELECT data FROM events WHERE sequence = ?", [event.sequence]).fetchone()
@@ -264,7 +264,7 @@ async def test_a_record_of_five_megabytes_is_stored_as_it_came(
 
 async def test_an_error_undoes_everything(store: PostgresStore) -> None:
     def fail(db: Any) -> None:
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
@@ -274,7 +274,7 @@ async def test_an_error_undoes_everything(store: PostgresStore) -> None:
 
 async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore) -> None:
     def pass_over(db: Any) -> None:
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         with contextlib.suppress(psycopg.Error):
             db.execute("SELECT 1 / 0")
 
@@ -284,24 +284,24 @@ async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore)
 
 
 async def test_text_that_postgresql_cannot_store_is_replaced(store: PostgresStore) -> None:
-    await store.run(names.learn_people, "acme", [PersonName("a\x00", "A\x00na", None)])
-    found = await store.run(names.find, "acme", ["a\x00"], [])
+    await store.run(names.store_people, "acme", [PersonName("a\x00", "A\x00na", None)])
+    found = await store.run(names.find_names, "acme", ["a\x00"], [])
     assert found.people == {"a\ufffd": "A\ufffdna"}
 
 
 async def test_readers_cannot_write_and_see_one_moment(store: PostgresStore) -> None:
     reader = StoreReader(store)
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     assert list(await reader.run(sources.read_all)) == ["acme"]
     with pytest.raises(StoreError) as caught:
-        await reader.run(sources.recall, "globex")
+        await reader.run(sources.read_or_create, "globex")
     assert caught.value.reason is StoreReason.READ_ONLY
-    assert store.end is None
+    assert store.fatal_error is None
     await reader.close()
 
 
 async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(store: PostgresStore) -> None:
-    reader = StoreReader(store, ReadingLimits(at_once=1, wait=5.0, work=0.2))
+    reader = StoreReader(store, ReadingLimits(max_readers=1, wait_seconds=5.0, work_seconds=0.2))
     with pytest.raises(StoreError, match="takes longer") as caught:
         await reader.run(lambda db: db.execute("SELECT pg_sleep(30)"))
     assert caught.value.reason is StoreReason.BUSY
@@ -312,7 +312,7 @@ async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(st
 async def test_a_reader_comes_back_after_the_loss_of_its_connection(
     store: PostgresStore, postgres_server: PostgresServer
 ) -> None:
-    reader = StoreReader(store, ReadingLimits(at_once=1))
+    reader = StoreReader(store, ReadingLimits(max_readers=1))
     (pid,) = await reader.run(lambda db: db.execute("SELECT pg_backend_pid()").fetchone())
     postgres_server.end_session(pid)
     with pytest.raises(StoreError) as caught:
@@ -342,7 +342,7 @@ async def test_errors_of_the_server_have_names(store: PostgresStore, state: str)
     assert caught.value.reason is reason
     assert words in caught.value.message
     assert caught.value.message.startswith('database "postgres" on ')
-    assert store.end is None
+    assert store.fatal_error is None
 
 
 async def test_tables_that_someone_changed_are_named_and_not_mended(store: PostgresStore) -> None:
@@ -353,7 +353,7 @@ async def test_tables_that_someone_changed_are_named_and_not_mended(store: Postg
     await store.run(lambda db: db.execute("DROP TABLE sources CASCADE"))
     with pytest.raises(StoreError, match="SQLSTATE 42P01"):
         await store.run(sources.read_all)
-    assert store.end is None
+    assert store.fatal_error is None
 
 
 async def test_a_bug_is_not_taken_for_trouble_with_the_server(store: PostgresStore) -> None:
@@ -394,7 +394,7 @@ async def test_a_user_without_rights_is_told_what_to_grant(
     postgres_server.execute(f'CREATE SCHEMA "{schema}" AUTHORIZATION clerk')
     store = new_store(postgres_server.tcp_url("clerk"))
     await store.open()
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     await store.close()
     postgres_server.execute("DROP OWNED BY clerk CASCADE")
     postgres_server.execute("DROP ROLE clerk")
@@ -411,9 +411,9 @@ async def test_a_server_that_does_not_tell_its_timeline_is_returned_to(
         await store.open()
         end_session(postgres_server, store)
         with pytest.raises(StoreError):
-            await store.check_place()
-        await store.run(sources.recall, "acme")
-        assert store.end is None
+            await store.check_access()
+        await store.run(sources.read_or_create, "acme")
+        assert store.fatal_error is None
         await store.close()
     finally:
         postgres_server.execute("GRANT EXECUTE ON FUNCTION pg_walfile_name TO PUBLIC")
@@ -429,12 +429,12 @@ async def test_a_turn_ends_when_the_server_has_another_timeline(
     store._timeline = "00000000"
     end_session(postgres_server, store)
     with pytest.raises(StoreError) as caught:
-        await store.check_place()
+        await store.check_access()
     with pytest.raises(StoreError) as caught:
-        await store.check_place()
+        await store.check_access()
     assert caught.value.reason is StoreReason.HELD_ELSEWHERE
     assert "a replica was promoted" in caught.value.message
-    assert store.end is caught.value
+    assert store.fatal_error is caught.value
 
 
 async def test_a_server_that_takes_no_writes_is_refused(new_store: NewStore, postgres_server: PostgresServer) -> None:
@@ -478,10 +478,10 @@ async def test_a_pooler_that_shares_sessions_only_under_load_is_noticed_before_a
             # It has the session of the store now, whose next transaction gets another one.
             other.execute("SELECT 1")
             with pytest.raises(StoreError, match="pooler in transaction mode") as caught:
-                await store.run(sources.recall, "acme")
+                await store.run(sources.read_or_create, "acme")
         await store.close()
     assert caught.value.reason is StoreReason.REFUSED
-    assert store.end is caught.value
+    assert store.fatal_error is caught.value
     assert postgres_server.execute(f'SELECT * FROM "{store.location.schema}".sources') == []
 
 
@@ -490,9 +490,9 @@ async def test_a_session_that_was_reset_has_no_lock_and_writes_no_more(store: Po
     store._db.connection.execute("DISCARD ALL")
     for _ in range(2):
         with pytest.raises(StoreError) as caught:
-            await store.run(sources.recall, "acme")
+            await store.run(sources.read_or_create, "acme")
         assert caught.value.reason is StoreReason.REFUSED
-    assert store.ended.is_set()
+    assert store.failed.is_set()
 
 
 async def test_a_pooler_that_keeps_sessions_serves(new_store: NewStore, postgres_server: PostgresServer) -> None:
@@ -500,7 +500,7 @@ async def test_a_pooler_that_keeps_sessions_serves(new_store: NewStore, postgres
         store = new_store(url)
         await store.open()
         assert await new_store().try_open() is not None
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
         await store.close()
 
 

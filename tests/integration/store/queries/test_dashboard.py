@@ -22,8 +22,8 @@ from notifier.store.tables import conditions, outbox, records_by_person, requeue
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.records import Findings, write
-from notifier.store.tables.requeue import ReplayRange, Retry
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.requeue import ReplayRange, RetrySelection
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.integration.store.conftest import EVENTS
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ def delivered(
 
 
 def due(db: FileDatabase, name: str, now_ms: int) -> Sequence[Delivery]:
-    return outbox.due(db, name, now_ms=now_ms, horizon_ms=now_ms, limit=10, in_flight=()).deliveries
+    return outbox.read_due(db, name, now_ms=now_ms, horizon_ms=now_ms, limit=10, in_flight=()).deliveries
 
 
 def test_each_event_is_counted_on_the_day_of_its_detection(
     db: FileDatabase, tell: "Tell", change: "MakeChange"
 ) -> None:
     for days_ago in (0, 0, 1, 29, 30):
-        tell(db, f"{days_ago}-{len(dashboard.latest(db, 100))}", now_ms=NOON - days_ago * DAY)
+        tell(db, f"{days_ago}-{len(dashboard.latest_events(db, 100))}", now_ms=NOON - days_ago * DAY)
     changed = Findings("acme", "acme", changes=[change("9", EventType.UPDATED, 2, previous=change("9").completion)])
     write(db, changed, [], NOON)
     write(db, Findings("acme", "acme", changes=[change("9", EventType.REMOVED, 3)]), [], NOON)
-    days = dashboard.counts(db, NOON, UTC).days
+    days = dashboard.read_counts(db, NOON, UTC).days
     assert [day.date for day in days] == [date(2026, 11, 25) - timedelta(days=ago) for ago in reversed(range(30))]
     assert {day.date.isoformat(): day.created for day in days if day.created} == {
         "2026-11-25": 2,
@@ -69,7 +69,7 @@ def test_each_event_is_counted_on_the_day_of_its_detection(
 def test_an_event_that_is_there_already_is_not_counted_again(db: FileDatabase, tell: "Tell") -> None:
     tell(db, "1", now_ms=NOON)
     tell(db, "1", now_ms=NOON)
-    assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
+    assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_event_that_is_there_already_is_not_counted_again(db: FileDatabase, t
 )
 def test_a_day_begins_where_the_machine_is(db: FileDatabase, tell: "Tell", zone: timezone, day: str) -> None:
     tell(db, "1", now_ms=NOON - 12 * HOUR - HOUR // 2)
-    days = dashboard.counts(db, NOON, zone).days
+    days = dashboard.read_counts(db, NOON, zone).days
     assert [str(one.date) for one in days if one.created] == [day]
 
 
@@ -102,42 +102,46 @@ def test_a_day_on_which_clocks_are_set_is_longer(db: FileDatabase, tell: "Tell")
     first = round(datetime(2026, 10, 30).astimezone().timestamp() * 1000)
     for hour in range(96):
         tell(db, str(hour), now_ms=first + hour * HOUR)
-    days = dashboard.counts(db, first + 96 * HOUR).days
+    days = dashboard.read_counts(db, first + 96 * HOUR).days
     assert [one.created for one in days if one.created] == [24, 24, 25, 23]
 
 
 def test_what_is_delivered_is_counted_by_destination_and_day(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
-    settle(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
-    settle(db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")])
-    assert dashboard.counts(db, NOON, UTC).delivered_today == {"hr": 2, "slack": 2}
-    assert dashboard.counts(db, NOON + DAY, UTC).delivered_today == {}
+    store_settlements(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
+    store_settlements(
+        db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")]
+    )
+    assert dashboard.read_counts(db, NOON, UTC).delivered_today == {"hr": 2, "slack": 2}
+    assert dashboard.read_counts(db, NOON + DAY, UTC).delivered_today == {}
 
 
 def test_latency_is_from_detection_to_the_answer(db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
-    settle(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
-    settle(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
-    counted = dashboard.counts(db, NOON + HOUR, UTC)
+    store_settlements(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
+    store_settlements(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
+    counted = dashboard.read_counts(db, NOON + HOUR, UTC)
     assert counted.latencies == {"hr": Latency(20, 100, 190), "slack": Latency(1, 120_000, 120_000)}
     assert counted.latency == Latency(21, 110, 200)
-    assert dashboard.counts(db, NOON + 25 * HOUR, UTC).latency is None
+    assert dashboard.read_counts(db, NOON + 25 * HOUR, UTC).latency is None
 
 
 def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", now_ms=NOON)
-    settle(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
+    store_settlements(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
     everything = Subscription("hr", EVENTS)
-    requeue.retry(db, Retry(DeliveryState.DEAD), ["hr"], NOON)
+    requeue.retry(db, RetrySelection(DeliveryState.DEAD), ["hr"], NOON)
     past = ReplayRange(NOON, NOON + 1, three)
-    requeue.replay(db, past, everything, 0, NOON)
-    requeue.replay(db, past, Subscription("new", EVENTS), 0, NOON)
+    requeue.queue_replay_step(db, past, everything, 0, NOON)
+    requeue.queue_replay_step(db, past, Subscription("new", EVENTS), 0, NOON)
     later = NOON + 5 * HOUR
     again = {name: {it.event.sequence for it in due(db, name, later) if it.again} for name in ("hr", "new")}
     assert again == {"hr": {one, two}, "new": {one, two, three}}
-    settle(db, [*(delivered(number, later, again=True) for number in (one, two)), delivered(three, NOON + 90)])
-    settle(db, [delivered(one, later, to="new", again=True)])
-    counted = dashboard.counts(db, later, UTC)
+    store_settlements(
+        db, [*(delivered(number, later, again=True) for number in (one, two)), delivered(three, NOON + 90)]
+    )
+    store_settlements(db, [delivered(one, later, to="new", again=True)])
+    counted = dashboard.read_counts(db, later, UTC)
     assert counted.delivered_today == {"hr": 4, "new": 1}
     assert counted.latencies == {"hr": Latency(2, 0, 90)}
 
@@ -145,16 +149,16 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatab
 def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: FileDatabase, tell: "Tell") -> None:
     numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
-    settle(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
-    counted = dashboard.counts(db, NOON, UTC)
+    store_settlements(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
+    counted = dashboard.read_counts(db, NOON, UTC)
     assert counted.latencies == {"hr": Latency(3, 55, 55)}
     assert counted.delivered_today == {"hr": 4}
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_latency(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
-    settle(db, [delivered(number, NOON - HOUR)])
-    assert dashboard.counts(db, NOON, UTC).latency == Latency(1, 0, 0)
+    store_settlements(db, [delivered(number, NOON - HOUR)])
+    assert dashboard.read_counts(db, NOON, UTC).latency == Latency(1, 0, 0)
 
 
 @given(st.integers(0, 10**15))
@@ -176,32 +180,32 @@ def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell:
         tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
     conditions.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
-    settle(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
-    notice, newest, *others = dashboard.latest(db, 20)
+    store_settlements(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
+    notice, newest, *others = dashboard.latest_events(db, 20)
     assert (notice.event.type, notice.event.summary, notice.event.person) == ("notifier.alert", "A gap.", None)
     assert (newest.event.subject, newest.event.training, newest.event.summary) == ("29", "1046", None)
     assert newest.deliveries == {"delivered": 1, "dead": 1}
     assert [line.event.sequence for line in others] == list(range(29, 11, -1))
-    (given_up,) = dashboard.dead(db, ["hr", "slack"], 5)
+    (given_up,) = dashboard.dead_deliveries(db, ["hr", "slack"], 5)
     assert (given_up.delivery.destination, given_up.event.subject) == ("slack", "29")
 
 
 def test_notices_are_no_completions(db: FileDatabase) -> None:
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
     conditions.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
-    day = dashboard.counts(db, NOON, UTC).days[-1]
+    day = dashboard.read_counts(db, NOON, UTC).days[-1]
     assert (day.created, day.updated, day.removed) == (0, 0, 0)
 
 
 def test_counts_outlive_events_but_not_for_ever(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
-    settle(db, [delivered(number, NOON)])
-    assert retention.forget(db, NOON + 1).events == 1
-    assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
-    rollups.forget(db, NOON + 39 * DAY)
-    assert dashboard.counts(db, NOON, UTC).days[-1].created == 1
-    rollups.forget(db, NOON + 41 * DAY)
-    assert dashboard.counts(db, NOON, UTC).days[-1].created == 0
+    store_settlements(db, [delivered(number, NOON)])
+    assert retention.delete_old_events(db, NOON + 1).events == 1
+    assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
+    rollups.delete_old(db, NOON + 39 * DAY)
+    assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
+    rollups.delete_old(db, NOON + 41 * DAY)
+    assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 0
     assert [db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in COUNTED] == [0, 0, 0]
 
 
@@ -219,7 +223,7 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
         [NOON],
     )
     migrations.apply(db)
-    counted = dashboard.counts(db, NOON, UTC)
+    counted = dashboard.read_counts(db, NOON, UTC)
     assert [day.created for day in counted.days[-3:]] == [0, 1, 0]
     assert counted.delivered_today == {"hr": 1}
     db.close()
@@ -227,7 +231,7 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
 
 def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(file_db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
-    settle(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
+    store_settlements(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
     file_db.execute(
         "INSERT INTO people (source, id, name, employee_number)"
         " VALUES ('acme', '5e580f0cb780600088bd2c11', 'David Ball', 'D1')"
@@ -236,9 +240,9 @@ def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tel
     records_by_person.create_index(file_db)
     statements: list[str] = []
     file_db.conn.set_trace_callback(statements.append)
-    dashboard.counts(file_db, NOON)
-    dashboard.latest(file_db, 20)
-    dashboard.dead(file_db, ["hr", "slack"], 5)
+    dashboard.read_counts(file_db, NOON)
+    dashboard.latest_events(file_db, 20)
+    dashboard.dead_deliveries(file_db, ["hr", "slack"], 5)
     assert search.find(file_db, "David").records
     assert search.find(file_db, "7").is_key
     file_db.conn.set_trace_callback(None)

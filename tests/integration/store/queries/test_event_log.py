@@ -8,7 +8,7 @@ import pytest
 from notifier.events import Change, Completion, DetectedBy, EventType, Names
 from notifier.store.database import Database
 from notifier.store.queries import event_log
-from notifier.store.queries.event_log import EventLogFilter, page
+from notifier.store.queries.event_log import EventLogFilter, read_page
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import names, records, records_by_person, sources
 from notifier.store.tables.names import PersonName
@@ -26,8 +26,8 @@ Enter = Callable[..., None]
 @pytest.fixture
 def enter(db: Database, completion: "MakeCompletion") -> Enter:
     """Enter a completion, an hour after the one before."""
-    names.learn_people(db, "acme", [PersonName("u1", "David Ball", "E-17"), PersonName("u2", "Eve Müller", None)])
-    names.learn_trainings(db, "acme", [("t1", "Ladder Safety"), ("t2", "Crane 100%")])
+    names.store_people(db, "acme", [PersonName("u1", "David Ball", "E-17"), PersonName("u2", "Eve Müller", None)])
+    names.store_trainings(db, "acme", [("t1", "Ladder Safety"), ("t2", "Crane 100%")])
     known = Names({"u1": "David Ball", "u2": "Eve Müller"}, {"t1": "Ladder Safety", "t2": "Crane 100%"})
     entered = 0
 
@@ -41,7 +41,7 @@ def enter(db: Database, completion: "MakeCompletion") -> Enter:
     ) -> None:
         nonlocal entered
         entered += 1
-        sources.recall(db, source)
+        sources.read_or_create(db, source)
         what: Completion = completion(key, user_id=user, training_id=training)
         change = Change(type_, what, 1, DetectedBy.HEAD, "new")
         records.write(db, Findings(source, source, changes=[change], names=known), list(to), entered * HOUR)
@@ -50,7 +50,7 @@ def enter(db: Database, completion: "MakeCompletion") -> Enter:
 
 
 def found(db: Database, before: int | None = None, limit: int = 50, look: int = 5000, **chosen: Any) -> list[str]:
-    return [it.event.subject for it in page(db, EventLogFilter(**chosen), before, limit, look=look).events]
+    return [it.event.subject for it in read_page(db, EventLogFilter(**chosen), before, limit, look=look).events]
 
 
 def settle(db: Database, key: str, destination: str, state: DeliveryState) -> None:
@@ -64,10 +64,10 @@ def settle(db: Database, key: str, destination: str, state: DeliveryState) -> No
 def test_the_newest_events_come_first_and_pages_follow_each_other(db: Database, enter: Enter) -> None:
     for number in range(7):
         enter(str(number))
-    first = page(db, EventLogFilter(), None, 3)
+    first = read_page(db, EventLogFilter(), None, 3)
     assert [it.event.subject for it in first.events] == ["6", "5", "4"]
-    second = page(db, EventLogFilter(), first.next, 3)
-    third = page(db, EventLogFilter(), second.next, 3)
+    second = read_page(db, EventLogFilter(), first.next, 3)
+    third = read_page(db, EventLogFilter(), second.next, 3)
     assert [it.event.subject for it in (*second.events, *third.events)] == ["3", "2", "1", "0"]
     assert third.next is None
     assert (first.searched_ms, third.searched_ms) == (None, None)
@@ -134,11 +134,13 @@ def test_an_event_leads_to_its_only_delivery_or_to_the_requested_one(db: Databas
     enter("1", to=(HR, GATE))
     enter("2")
     enter("3", to=())
-    several, one, none = reversed(page(db, EventLogFilter(), None, 9).events)
+    several, one, none = reversed(read_page(db, EventLogFilter(), None, 9).events)
     assert (several.destination, several.deliveries.total()) == (None, 2)
     assert (one.destination, one.state) == ("hr", DeliveryState.PENDING)
     assert (none.destination, none.deliveries.total()) == (None, 0)
-    (chosen,) = [it for it in page(db, EventLogFilter(destination="gate"), None, 9).events if it.event.subject == "1"]
+    (chosen,) = [
+        it for it in read_page(db, EventLogFilter(destination="gate"), None, 9).events if it.event.subject == "1"
+    ]
     assert chosen.destination == "gate"
 
 
@@ -164,7 +166,7 @@ def test_a_call_looks_at_a_few_events_and_says_where_to_continue(
     before: int | None = None
     calls = 0
     while True:
-        one = page(db, chosen, before, 2, look=7)
+        one = read_page(db, chosen, before, 2, look=7)
         keys += [it.event.subject for it in one.events]
         assert (one.searched_ms is None) == (one.next is None or len(one.events) == 2)
         calls += 1
@@ -185,7 +187,7 @@ def test_what_is_examined_is_bounded_however_many_destinations_have_unfinished_d
     keys: list[str] = []
     before: int | None = None
     while True:
-        one = page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=40)
+        one = read_page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=40)
         keys += [it.event.subject for it in one.events]
         if one.next is None:
             break
@@ -199,7 +201,7 @@ def test_a_clock_that_was_set_back_hides_no_event(db: Database, enter: Enter) ->
     db.execute("UPDATE events SET detected_at = ? WHERE subject = '4'", [HOUR])
     assert set(found(db, until_ms=2 * HOUR)) == {"0", "4"}
     assert found(db, since_ms=2 * HOUR) == ["3", "2", "1"]
-    assert event_log.LOOK > 0
+    assert event_log.EXAMINED_AT_ONCE > 0
 
 
 def test_a_destination_with_few_unfinished_deliveries_does_not_hide_those_of_another(
@@ -210,7 +212,7 @@ def test_a_destination_with_few_unfinished_deliveries_does_not_hide_those_of_ano
     keys: list[str] = []
     before: int | None = None
     while True:
-        one = page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=20)
+        one = read_page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=20)
         keys += [it.event.subject for it in one.events]
         if one.next is None:
             break

@@ -35,8 +35,8 @@ def test_every_chosen_event_stands_on_one_page(
     chosen: EventFilter,
 ) -> None:
     with new_database() as db, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feed, "LOOK", look)
-        sources.recall(db, "other")
+        patch.setattr(feed, "EXAMINED_AT_ONCE", look)
+        sources.read_or_create(db, "other")
         kept = []
         for number, (source, forgotten) in enumerate(made):
             (event,) = write(db, Findings(source, source, changes=[change(str(number))]), (), 0)
@@ -44,7 +44,7 @@ def test_every_chosen_event_stands_on_one_page(
                 db.execute("DELETE FROM events WHERE sequence = ?", [event.sequence])
             elif chosen.admits(event.source, event.type):
                 kept.append(event)
-        assert feed.position(db) == len(made)
+        assert feed.highest_sequence(db) == len(made)
         found, after, ended = list[Event](), 0, False
         while not ended:
             page = feed.page_after(db, after, chosen, limit, most_bytes)

@@ -23,7 +23,7 @@ ALL = DeliveryFilter()
 
 
 def settle(db: Database, sequence: int, state: DeliveryState, *, to: str = "hr", next_attempt_ms: int = 0) -> None:
-    settlements.settle(
+    settlements.store_settlements(
         db,
         [Settlement((sequence,), to, state, "retry_later", "server_error", 503, "busy", NOW, 12, next_attempt_ms)],
     )
@@ -112,8 +112,8 @@ def test_a_delivery_waits_with_its_destination(db: Database, tell: "Tell") -> No
         ("hr", Health(HealthState.RETRYING, "timeout", NOW, 1, retry_at_ms=NOW + 9_000)),
         ("slack", Health(HealthState.DISABLED, "gone", NOW)),
     ):
-        destinations.recall(db, name)
-        destinations.remember(db, name, health)
+        destinations.read_or_create(db, name)
+        destinations.store_health(db, name, health)
     assert [delivery.next_attempt_ms for delivery in read_deliveries(db)] == [NOW + 9_000, None]
 
 
@@ -148,5 +148,5 @@ def test_what_is_dead_is_found_without_reading_what_was_delivered(file_db: FileD
 
 def test_destinations_that_were_told_are_known_after_they_left_the_configuration(db: Database) -> None:
     assert history.known_destination_names(db) == set()
-    destinations.recall(db, "former")
+    destinations.read_or_create(db, "former")
     assert history.known_destination_names(db) == {"former"}

@@ -7,7 +7,7 @@ import pytest
 
 from notifier.events import DetectedBy, EventType
 from notifier.store.database import Database
-from notifier.store.file.connection import FileDatabase, open_for_reading
+from notifier.store.file.connection import FileDatabase, open_file_read_only
 from notifier.store.file.store import FileStore
 from notifier.store.queries.record_history import FieldChange, PastAttempt, RecordHistory, record_histories
 from notifier.store.subscriptions import Subscription
@@ -31,13 +31,15 @@ def write(db: Database, *changes: "Change", source: str = "acme", now_ms: int = 
 
 
 def learn(db: Database, completion: "MakeCompletion", source: str, net: DetectedBy = DetectedBy.SWEEP) -> None:
-    sources.recall(db, source)
+    sources.read_or_create(db, source)
     learned = [SilentRecord(completion("1238"), net, "entered_before_first_meeting")]
     records.write(db, Findings(source, source, learned=learned), [HR], NOW)
 
 
 def settle(db: Database, sequence: int, state: DeliveryState, status: int, at_ms: int, *, to: str = "hr") -> None:
-    settlements.settle(db, [Settlement((sequence,), to, state, "decided", "ended", status, "said", at_ms, 12, 0)])
+    settlements.store_settlements(
+        db, [Settlement((sequence,), to, state, "decided", "ended", status, "said", at_ms, 12, 0)]
+    )
 
 
 def only(db: Database, key: str = "1238") -> RecordHistory:
@@ -53,8 +55,8 @@ def test_a_key_that_no_source_knows_has_no_life(db: Database, tell: "Tell") -> N
 def test_the_record_is_told_with_the_names_known_now(db: Database, tell: "Tell") -> None:
     tell(db, "1238", now_ms=NOW)
     assert (only(db).user_name, only(db).training_title) == (None, None)
-    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
-    names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
+    names.store_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
+    names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
     life = only(db)
     assert (life.source, life.key) == ("acme", "1238")
     assert (life.user_id, life.user_name) == (DAVID, "David Ball")
@@ -137,7 +139,7 @@ def test_revisions_whose_events_were_forgotten_are_missed(
         write(db, update, now_ms=number + 1)
     for sequence in (1, 2, 3):
         settle(db, sequence, DeliveryState.DELIVERED, 200, NOW)
-    assert retention.forget(db, forgotten + 1).events == forgotten
+    assert retention.delete_old_events(db, forgotten + 1).events == forgotten
     life = only(db)
     assert len(life.events) == 3 - forgotten
     assert life.revisions_without_event == (1, 2, 3)[:forgotten]
@@ -153,8 +155,8 @@ def test_an_operational_notice_about_a_namesake_is_no_part_of_the_life(db: Datab
 
 
 async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore, tell: "Tell") -> None:
-    await store.run(sources.recall, "acme")
-    with closing(open_for_reading(store.path)) as reader:
+    await store.run(sources.read_or_create, "acme")
+    with closing(open_file_read_only(store.path)) as reader:
         assert record_histories(reader, "1238") == []
         await store.run(tell, "1238")
         assert only(reader) == (await store.run(record_histories, "1238"))[0]

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def known(request: pytest.FixtureRequest, db: Database, completion: "MakeCompletion") -> Database:
     """Two people of one source, with two records and one; the other source has one of the same id."""
     people = [PersonName("u1", "David Ball", "D-1"), PersonName("u2", "Zoë Ångström", None)]
-    names.learn_people(db, "acme", people)
-    names.learn_people(db, "beta", [PersonName("u1", "100% Other_Person", None)])
-    names.learn_trainings(db, "acme", [("7", "Ladder Safety")])
-    sources.recall(db, "beta")
+    names.store_people(db, "acme", people)
+    names.store_people(db, "beta", [PersonName("u1", "100% Other_Person", None)])
+    names.store_trainings(db, "acme", [("7", "Ladder Safety")])
+    sources.read_or_create(db, "beta")
     records: dict[str, list[tuple[str, str, str | None, str]]] = {
         "acme": [("1", "u1", "2026-01-01", "7"), ("2", "u1", "2026-03-01", "8"), ("3", "u2", None, "7")],
         "beta": [("9", "u1", "2026-02-01", "7")],
@@ -85,7 +85,7 @@ def test_removed_records_are_found_and_marked(known: Database, change: "MakeChan
 
 
 def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> None:
-    names.learn_people(db, "acme", [PersonName(f"u{n}", f"Ball {n}", None) for n in range(50)])
+    names.store_people(db, "acme", [PersonName(f"u{n}", f"Ball {n}", None) for n in range(50)])
     learned = [
         SilentRecord(completion(str(n), user_id="u1"), DetectedBy.HEAD, "first_answer") for n in range(500, 1000)
     ]
@@ -99,7 +99,7 @@ def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
     db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.store.tables.records_by_person.FEW_RECORDS", 2)
-    names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
+    names.store_people(db, "acme", [PersonName("u1", "David Ball", None)])
     learned = [SilentRecord(completion(str(n), user_id="u1"), DetectedBy.SWEEP, "first_sweep") for n in range(3)]
     write(db, Findings("acme", "acme", learned=learned), [], 0)
     db.execute("UPDATE sources SET met_at = 1, swept_at = 2")
@@ -114,7 +114,7 @@ def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
     db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.store.tables.records_by_person.FEW_RECORDS", 2)
-    names.learn_people(db, "acme", [PersonName("u1", "David Ball", None)])
+    names.store_people(db, "acme", [PersonName("u1", "David Ball", None)])
     learned = [SilentRecord(completion(str(n), user_id="u1"), DetectedBy.SWEEP, "first_sweep") for n in range(3)]
     write(db, Findings("acme", "acme", learned=learned), [], 0)
     db.execute("UPDATE sources SET met_at = 1, swept_at = 2")

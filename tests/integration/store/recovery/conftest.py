@@ -10,4 +10,4 @@ def fewer_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     A table whose first page is lost fails at every read, which takes most of such a test; the tables here have at most
     900 rows, each of which is still read on its own.
     """
-    monkeypatch.setattr("notifier.store.recovery.salvage._MOST_FAILURES", 5_000)
+    monkeypatch.setattr("notifier.store.recovery.salvage._MAX_FAILURES", 5_000)

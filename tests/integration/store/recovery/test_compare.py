@@ -54,7 +54,7 @@ def find(db: Database, numbers: range, source: str = "acme") -> None:
 
 
 def kind_of(db: Database) -> RebuildKind | None:
-    latest = compare.latest(db)
+    latest = compare.latest_comparison(db)
     return None if latest is None else latest.kind
 
 
@@ -83,7 +83,7 @@ def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, c
     with closing(lost.open()) as db:
         assert kind_of(db) is RebuildKind.BEHIND
         assert waiting(db) == ids(PENDING) | ids(LATE)
-        assert sources.recall(db, "acme").met_at_ms == MET
+        assert sources.read_or_create(db, "acme").met_at_ms == MET
         # Those of the log are met again, and are told already.
         new = LATE.stop + 1
         assert read_everything_again(db, more=(new, *LATE)) == ids(range(new, new + 1))
@@ -96,19 +96,19 @@ def test_a_source_that_an_older_file_does_not_know_is_not_met_anew(place: Place)
     older = place.path.read_bytes()
     with closing(place.open()) as db:
         with db.atomic():
-            sources.recall(db, "beta")
+            sources.read_or_create(db, "beta")
             sources.update(db, "beta", met_at_ms=MET + HOUR)
-            sources.succeed(db, "beta", NOW)
+            sources.record_success(db, "beta", NOW)
         find(db, LATE, "beta")
         write_essentials(place.path, db, NOW)
     place.path.write_bytes(older)
     with closing(place.open()) as db:
-        beta = sources.recall(db, "beta")
+        beta = sources.read_or_create(db, "beta")
         assert (beta.met_at_ms, beta.last_success_ms, beta.swept_at_ms) == (MET + HOUR, NOW, None)
         told = {f"{row[0]}/{row[1]}" for row in db.execute("SELECT source, subject FROM events WHERE source = 'beta'")}
         assert told == {f"beta/{number}" for number in LATE}
         assert waiting(db) > ids(PENDING)
-        latest = compare.latest(db)
+        latest = compare.latest_comparison(db)
         assert latest is not None
         assert "source beta was unknown, 5 undelivered events were missing" in latest.lost
         assert latest.since_ms == NOW
@@ -119,9 +119,9 @@ def test_what_an_older_file_holds_as_waiting_and_was_delivered_since_is_not_sent
     with closing(place.open()) as db:
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence <> 300")
-            destinations.recall(db, "hr")
+            destinations.read_or_create(db, "hr")
             db.execute("UPDATE destinations SET state = 'disabled', reason = 'operator', since = 5 WHERE name = 'hr'")
-            sources.succeed(db, "acme", NOW + HOUR)
+            sources.record_success(db, "acme", NOW + HOUR)
         write_essentials(place.path, db, NOW + HOUR)
     place.path.write_bytes(older)
     with closing(place.open()) as db:
@@ -207,7 +207,7 @@ def test_what_is_beyond_all_that_is_kept_is_said(place: Place, monkeypatch: pyte
         write_essentials(place.path, db)
     place.path.unlink()
     with closing(place.open()) as db:
-        latest = compare.latest(db)
+        latest = compare.latest_comparison(db)
         assert latest is not None
         assert "and 8 undelivered events, more than the essentials can store" in latest.lost
 
@@ -238,8 +238,8 @@ def with_notes(notes: str) -> Completion:
 
 def see(db: Database, notes: str | None, now_ms: int) -> list[Event]:
     """Do what second looks that are over do with this record: None when it is gone."""
-    memory = sources.recall(db, "acme")
-    known = record_lookups.known(db, "acme", ["5000"]).get("5000")
+    memory = sources.read_or_create(db, "acme")
+    known = record_lookups.known_records(db, "acme", ["5000"]).get("5000")
     with db.atomic():
         if known is None and notes is not None:
             baseline = Baseline(memory.met_at_ms, True, FirstRun.SILENT, memory.told_until_ms)
@@ -265,15 +265,15 @@ def see(db: Database, notes: str | None, now_ms: int) -> list[Event]:
 
 
 def last_known(db: Database) -> Completion:
-    return with_notes(orjson.loads(record_lookups.stored(db, "acme", ["5000"])["5000"])["notes"])
+    return with_notes(orjson.loads(record_lookups.stored_json(db, "acme", ["5000"])["5000"])["notes"])
 
 
 def sweep(db: Database, now_ms: int) -> None:
     with db.atomic():
-        sweeps.finish(db, sweeps.resume(db, "acme", now_ms), now_ms)
+        sweeps.finish(db, sweeps.resume_or_start(db, "acme", now_ms), now_ms)
         done = sweeps.latest(db, "acme")
         assert done is not None
-        sweeps.prove(db, done)
+        sweeps.store_proof(db, done)
 
 
 FLIPS = [["A", "B", "A"], ["A", "B"], ["A", None, "A"], ["A", None, "A", "B"]]
@@ -313,7 +313,7 @@ def test_what_an_older_file_finds_changed_since_was_told_and_then_new_changes_ar
         told = [see(db, notes, NOW)[0].id for notes in ("B", "A", "B")]
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered'")
-            sources.succeed(db, "acme", NOW + 1)
+            sources.record_success(db, "acme", NOW + 1)
         write_essentials(place.path, db)
     place.path.write_bytes(older)
     with closing(place.open(NOW + HOUR)) as db:
@@ -359,11 +359,11 @@ def test_revisions_go_on_beyond_what_was_told_when_that_is_forgotten(place: Plac
         told = [see(db, notes, NOW)[0].id for notes in ("B", "A")]
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered'")
-            sources.succeed(db, "acme", NOW + 1)
+            sources.record_success(db, "acme", NOW + 1)
         write_essentials(place.path, db)
     place.path.write_bytes(older)
     with closing(place.open(NOW + HOUR)) as db:
-        later = NOW + HOUR + pruning.TOLD_BEFORE_FOR_MS + 1
+        later = NOW + HOUR + pruning.ANNOUNCED_IDS_KEPT_MS + 1
         with db.atomic():
             pruning.prune(db, later)
         assert db.execute("SELECT count(*) FROM told_before").fetchone() == (0,)

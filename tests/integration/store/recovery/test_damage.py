@@ -80,7 +80,7 @@ def test_a_damaged_file_is_set_aside_and_rebuilt_and_keeps_the_promise(
     damage(place)
     left = place.path.read_bytes() if place.path.exists() else None
     with closing(place.open()) as db:
-        rebuild = compare.latest(db)
+        rebuild = compare.latest_comparison(db)
         assert rebuild is not None
         assert (rebuild.at_ms, rebuild.problem != "") == (NOW + HOUR, True)
         check_the_promise(db)
@@ -130,7 +130,7 @@ def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
         place.overwrite(where % (size - 300), content)
     with closing(place.open()) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        assert sources.recall(db, "acme").met_at_ms == MET
+        assert sources.read_or_create(db, "acme").met_at_ms == MET
         read_everything_again(db)
     shutil.rmtree(folder)
 
@@ -146,5 +146,5 @@ def test_a_file_whose_words_are_garbled_is_read_by_this_versions_own(place: Plac
     if damage == "steps of the schema":
         root_of("attempt_runs")(place)
     with closing(place.open()) as db:
-        assert compare.latest(db) is not None
+        assert compare.latest_comparison(db) is not None
         check_the_promise(db)

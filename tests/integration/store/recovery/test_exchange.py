@@ -12,10 +12,10 @@ import pytest
 from notifier.store.file.backup import BackupError, back_up, restore
 from notifier.store.file.files import EXCHANGE, sibling_path
 from notifier.store.recovery import compare, exchange
-from notifier.store.recovery.opener import pending
+from notifier.store.recovery.opener import needed_recovery
 from tests.support.used_state_file import HOUR, NOW, Place, check_the_promise, root_of
 
-STEPS = ("_keep", "put_in_place", "give_to_the_owner", "_seal", "remove_all")
+STEPS = ("_keep_old_file", "replace_durably", "give_to_state_file_owner", "_write_header", "remove_database")
 
 
 def unseen(_done: int, _of: int) -> None:
@@ -53,7 +53,7 @@ def test_what_was_killed_is_finished_by_the_next_opening(
     cut_off(place, step, monkeypatch)
     assert place.path.exists()
     with closing(place.open()) as db:
-        latest = compare.latest(db)
+        latest = compare.latest_comparison(db)
         assert latest is not None
         # It says where the old file lies, whichever process has put it there.
         assert latest.set_aside == str(place.set_aside()[0])
@@ -63,7 +63,7 @@ def test_what_was_killed_is_finished_by_the_next_opening(
     assert not sibling_path(place.path, EXCHANGE).exists()
 
 
-@pytest.mark.parametrize("step", ["_keep", "put_in_place"])
+@pytest.mark.parametrize("step", ["_keep_old_file", "replace_durably"])
 def test_a_backup_restored_after_a_rebuild_that_was_killed_stays(
     place: Place, backup: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,13 +78,13 @@ def test_a_backup_restored_after_a_rebuild_that_was_killed_stays(
 def test_a_file_put_there_by_hand_after_a_rebuild_that_was_killed_stays(
     place: Place, backup: Path, by: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cut_off(place, "put_in_place", monkeypatch)
-    assert pending(place.path) is not None
+    cut_off(place, "replace_durably", monkeypatch)
+    assert needed_recovery(place.path) is not None
     if by == "copy":
         shutil.copy(backup, place.path)
     else:
         backup.replace(place.path)
-    assert pending(place.path) is None
+    assert needed_recovery(place.path) is None
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM attempt_runs").fetchone()[0] > 100
         check_the_promise(db)
@@ -120,11 +120,11 @@ def test_without_hard_links_the_old_file_is_renamed_and_a_kill_in_between_is_got
     monkeypatch.setattr("os.link", no_links)
     root_of("attempt_runs")(place)
     with monkeypatch.context() as patched:
-        patched.setattr("notifier.store.recovery.exchange.put_in_place", killed)
+        patched.setattr("notifier.store.recovery.exchange.replace_durably", killed)
         with pytest.raises(Killed):
             place.open()
     assert not place.path.exists()
-    assert pending(place.path) is not None
+    assert needed_recovery(place.path) is not None
     with closing(place.open()) as db:
         check_the_promise(db)
     assert len(place.set_aside()) == 1
@@ -153,7 +153,7 @@ def test_what_an_earlier_version_has_left_is_used_where_nothing_else_is_left(pla
     place.path.unlink()
     place.path.with_name("notifier.db.rebuilding").touch()
     with closing(place.open()) as db:
-        assert compare.latest(db) is None
+        assert compare.latest_comparison(db) is None
         check_the_promise(db)
     made.touch()
     with closing(place.open()) as db:
@@ -209,9 +209,9 @@ def test_two_backups_into_one_folder_at_a_time_are_refused(place: Place, tmp_pat
 
 
 def test_a_header_says_what_it_replaces_under_which_name_and_why(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_off(place, "_keep", monkeypatch)
+    cut_off(place, "_keep_old_file", monkeypatch)
     header = exchange._read_header(sibling_path(place.path, EXCHANGE))
     assert header is not None
     assert header.replaces == exchange.identity(place.path)
-    assert header.aside == "notifier.db.damaged-20261121T180000Z"
-    assert header.why == "damaged"
+    assert header.kept_name == "notifier.db.damaged-20261121T180000Z"
+    assert header.reason == "damaged"

@@ -13,9 +13,9 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import note_damage, open_database
 from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.file.store import FileStore
-from notifier.store.queries.feed import position
+from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import compare, essentials
-from notifier.store.recovery.compare import SEQUENCE_LEAP
+from notifier.store.recovery.compare import SKIPPED_EVENT_NUMBERS
 from notifier.store.recovery.essentials import EssentialsState
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.tables import record_lookups, records, sources
@@ -49,8 +49,8 @@ def scribble_all(place: Place) -> None:
 
 def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
     with closing(place.open()) as db:
-        assert compare.latest(db) is None
-        assert position(db) == len(NEWS)
+        assert compare.latest_comparison(db) is None
+        assert highest_sequence(db) == len(NEWS)
         check_the_promise(db)
     assert place.set_aside() == []
 
@@ -71,10 +71,10 @@ def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(p
 def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -> None:
     root_of("attempt_runs")(place)
     with closing(place.open()) as db:
-        rebuild = compare.latest(db)
+        rebuild = compare.latest_comparison(db)
         assert rebuild is not None
         assert rebuild.lost == "attempt_runs"
-        memory = sources.recall(db, "acme")
+        memory = sources.read_or_create(db, "acme")
         assert (memory.swept_at_ms, memory.told_until_ms) == (SWEPT + HOUR, None)
         assert db.execute("SELECT count(*) FROM deliveries").fetchone() == (len(NEWS),)
 
@@ -106,7 +106,7 @@ def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
     root_of("attempt_runs")(place)
     moved = place.path.with_name("elsewhere")
     with monkeypatch.context() as killed:
-        killed.setattr("notifier.store.recovery.exchange._put", killing)
+        killed.setattr("notifier.store.recovery.exchange._replace", killing)
         with pytest.raises(KeyboardInterrupt):
             place.open()
     match left:
@@ -118,14 +118,14 @@ def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
         case _:
             pass
     with closing(place.open()) as db:
-        assert compare.latest(db) is not None
+        assert compare.latest_comparison(db) is not None
         check_the_promise(db)
 
 
 def test_the_next_number_is_beyond_all_that_anybody_may_have_seen(place: Place) -> None:
     zero_header(place)
     with closing(place.open()) as db:
-        assert position(db) == len(NEWS) + SEQUENCE_LEAP
+        assert highest_sequence(db) == len(NEWS) + SKIPPED_EVENT_NUMBERS
 
 
 def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> None:
@@ -138,7 +138,7 @@ def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> N
         write_essentials(place.path, db)
     place.path.write_bytes(older)
     with closing(place.open()) as db:
-        assert position(db) == len(NEWS) + 10 + SEQUENCE_LEAP
+        assert highest_sequence(db) == len(NEWS) + 10 + SKIPPED_EVENT_NUMBERS
 
 
 @pytest.mark.parametrize("damage", [zero_header, scribble_schema, empty])
@@ -176,7 +176,7 @@ def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
 ) -> None:
     sibling_path(place.path, ESSENTIALS).write_bytes(content)
     newer = content not in UNREADABLE
-    assert essentials.read(place.path).answer is (EssentialsState.NEWER if newer else EssentialsState.UNREADABLE)
+    assert essentials.read(place.path).state is (EssentialsState.NEWER if newer else EssentialsState.UNREADABLE)
     with closing(place.open()) as db:
         check_the_promise(db)
     assert sibling_path(place.path, ".essentials.unreadable").read_bytes() == content
@@ -211,27 +211,27 @@ def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place
     zero_header(place)
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] > 100
-        pruning.prune(db, NOW + HOUR + pruning.TOLD_BEFORE_FOR_MS + 1)
+        pruning.prune(db, NOW + HOUR + pruning.ANNOUNCED_IDS_KEPT_MS + 1)
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] == 0
-        assert compare.latest(db) is not None
+        assert compare.latest_comparison(db) is not None
 
 
 async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next_start(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)
-    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_WHOLE_BYTES", 0)
+    monkeypatch.setattr("notifier.store.recovery.detect.READ_WHOLE_BYTES", 0)
     monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY_BYTES", 0)
     root_of("records")(place)
     store = FileStore(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await store.open()
     assert place.set_aside() == []
     with pytest.raises(StoreError) as met:
-        await store.run(record_lookups.known, "acme", ["7"])
+        await store.run(record_lookups.known_records, "acme", ["7"])
     assert met.value.reason is StoreReason.CORRUPT
-    assert store.ended.is_set()
+    assert store.failed.is_set()
     with pytest.raises(StoreError, match="it is damaged"):
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
     await store.close()
     again = FileStore(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await again.open()
@@ -244,5 +244,5 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
 def test_a_note_of_damage_that_turns_out_to_be_none_is_taken_away(place: Place) -> None:
     note_damage(place.path)
     with closing(place.open()) as db:
-        assert compare.latest(db) is None
+        assert compare.latest_comparison(db) is None
     assert not place.path.with_name("notifier.db.damage-met").exists()

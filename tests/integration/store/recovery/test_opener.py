@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.connection import FileDatabase, open_for_reading, use_write_ahead_log
+from notifier.store.file.connection import FileDatabase, open_file_read_only, use_write_ahead_log
 from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.recovery import compare, exchange
 from notifier.store.recovery.compare import RebuildKind
-from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, open_state_file, open_store, pending
+from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, needed_recovery, open_state_file, open_store
 from notifier.store.tables import sources
 from tests.support.used_state_file import (
     HISTORY,
@@ -66,11 +66,11 @@ def kill_amid_a_transaction(path: Path) -> None:
 def test_a_journal_that_a_killed_process_has_left_is_rolled_back(place: Place) -> None:
     kill_amid_a_transaction(place.path)
     with pytest.raises(StoreError) as refused:
-        open_for_reading(place.path).execute("SELECT count(*) FROM records")
+        open_file_read_only(place.path).execute("SELECT count(*) FROM records")
     assert refused.value.reason is StoreReason.INTERRUPTED
     assert "start `notifier run` once" in refused.value.message
     with closing(place.open()) as db:
-        assert compare.latest(db) is None
+        assert compare.latest_comparison(db) is None
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         check_the_promise(db)
 
@@ -95,10 +95,10 @@ async def test_what_was_taken_away_with_its_lock_is_left_to_whoever_has_begun_an
     other = open_store(place.path, lambda: NOW + HOUR)
     await other.open()
     with pytest.raises(StoreError):
-        await store.check_place()
+        await store.check_access()
     await store.close()
     assert await other.run(lambda db: db.execute("SELECT count(*) FROM records").fetchone()) == (0,)
-    await other.check_place()
+    await other.check_access()
     await other.close()
 
 
@@ -115,7 +115,7 @@ def test_a_creation_that_was_cut_off_by_an_earlier_version_is_taken_up_again(tmp
 def test_of_a_file_whose_last_pages_are_cut_off_all_else_is_read(place: Place, cut: int) -> None:
     os.truncate(place.path, (place.pages - cut) * PAGE)
     with closing(place.open()) as db:
-        latest = compare.latest(db)
+        latest = compare.latest_comparison(db)
         assert latest is not None
         assert latest.lost != "everything"
         kept = db.execute("SELECT count(*) FROM records").fetchone()[0]
@@ -198,14 +198,14 @@ def test_a_disk_that_damages_every_new_file_is_named_and_not_filled_with_copies(
         place.open(moment)
     assert refused.value.reason is StoreReason.FAILING_DISK
     assert "its disk is probably failing" in refused.value.message
-    assert len(exchange.copies(place.path)) == 2
+    assert len(exchange.damaged_copies(place.path)) == 2
     for _ in range(5):
         moment += REBUILDS_WITHIN_MS
         with closing(place.open(moment)):
             pass
         zero_header(place)
-    assert len(exchange.copies(place.path)) == exchange.COPIES_KEPT
-    assert exchange.copied_at_ms(exchange.copies(place.path)[-1]) == moment
+    assert len(exchange.damaged_copies(place.path)) == exchange.COPIES_KEPT
+    assert exchange.set_aside_at_ms(exchange.damaged_copies(place.path)[-1]) == moment
 
 
 DAMAGES: dict[str, Callable[[Place], None]] = {
@@ -218,15 +218,15 @@ DAMAGES: dict[str, Callable[[Place], None]] = {
 def test_who_only_reads_makes_nothing_and_says_what_an_opening_would_do(
     place: Place, damage: Callable[[Place], None]
 ) -> None:
-    assert pending(place.path) is None
+    assert needed_recovery(place.path) is None
     damage(place)
     before = sorted(place.path.parent.iterdir())
-    assert pending(place.path) == "the state file is missing, and can be rebuilt"
+    assert needed_recovery(place.path) == "the state file is missing, and can be rebuilt"
     with pytest.raises(StoreError):
-        open_for_reading(place.path)
+        open_file_read_only(place.path)
     assert sorted(place.path.parent.iterdir()) == before
     sibling_path(place.path, ESSENTIALS).unlink()
-    assert pending(place.path) is None
+    assert needed_recovery(place.path) is None
 
 
 @pytest.mark.parametrize("where", ["file", "log", "both", "replaced", "replaced by a rename"])
@@ -235,7 +235,7 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
 ) -> None:
     store = open_store(place.path, lambda: NOW + HOUR)
     await store.open()
-    await store.check_place()
+    await store.check_access()
     await store.run(read_everything_again, more=(NEWS.stop,))
     log = sibling_path(place.path, "-wal")
     match where:
@@ -256,14 +256,14 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
             other.write_bytes(place.path.read_bytes())
             other.replace(place.path)
     with pytest.raises(StoreError) as noticed:
-        await store.check_place()
+        await store.check_access()
     assert noticed.value.reason is StoreReason.DISPLACED
-    assert store.ended.is_set()
+    assert store.failed.is_set()
     with pytest.raises(StoreError):
-        await store.run(sources.recall, "acme")
+        await store.run(sources.read_or_create, "acme")
     await store.close()
     with closing(place.open(NOW + 2 * HOUR)) as db:
-        latest = compare.latest(db)
+        latest = compare.latest_comparison(db)
         if where.startswith("replaced"):
             assert latest is not None
             assert latest.kind is RebuildKind.BEHIND

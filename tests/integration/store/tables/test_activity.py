@@ -19,32 +19,34 @@ NAMESAKE = ActivitySubject(ActivityKind.DESTINATION, "acme")
 
 
 def test_counts_of_a_quarter_add_up(db: Database) -> None:
-    activity.add(db, {(ACME, 7): RequestCount(2, 1, 300, 200), (ACME, 8): RequestCount(1, 0, 5, 5)})
-    activity.add(db, {(ACME, 7): RequestCount(1, 0, 50, 50), (NAMESAKE, 7): RequestCount(9, 9, 9, 9)})
-    activity.add(db, {})
-    assert activity.requests_since(db, ACME, 7) == {7: RequestCount(3, 1, 350, 200), 8: RequestCount(1, 0, 5, 5)}
-    assert activity.requests_since(db, ACME, 8) == {8: RequestCount(1, 0, 5, 5)}
-    assert activity.requests_since(db, HR, 0) == {}
+    activity.add_requests(db, {(ACME, 7): RequestCount(2, 1, 300, 200), (ACME, 8): RequestCount(1, 0, 5, 5)})
+    activity.add_requests(db, {(ACME, 7): RequestCount(1, 0, 50, 50), (NAMESAKE, 7): RequestCount(9, 9, 9, 9)})
+    activity.add_requests(db, {})
+    assert activity.request_counts(db, ACME, 7) == {7: RequestCount(3, 1, 350, 200), 8: RequestCount(1, 0, 5, 5)}
+    assert activity.request_counts(db, ACME, 8) == {8: RequestCount(1, 0, 5, 5)}
+    assert activity.request_counts(db, HR, 0) == {}
 
 
 def test_the_latest_states_are_kept_newest_first(db: Database) -> None:
     for number in range(STATES_KEPT + 20):
-        activity.note(db, {ACME: StateChange(number, "ok"), HR: StateChange(number, "retrying", "timeout")})
+        activity.store_state_changes(
+            db, {ACME: StateChange(number, "ok"), HR: StateChange(number, "retrying", "timeout")}
+        )
     last = STATES_KEPT + 19
-    assert activity.states_of(db, HR, 2) == [
+    assert activity.latest_changes(db, HR, 2) == [
         StateChange(last, "retrying", "timeout"),
         StateChange(last - 1, "retrying", "timeout"),
     ]
-    assert len(activity.states_of(db, ACME, 10**6)) == STATES_KEPT
+    assert len(activity.latest_changes(db, ACME, 10**6)) == STATES_KEPT
     assert activity.latest_states(db) == {ACME: StateChange(last, "ok"), HR: StateChange(last, "retrying", "timeout")}
 
 
 def test_what_is_old_goes_and_the_present_state_stays(db: Database) -> None:
-    activity.add(db, {(ACME, 10): RequestCount(1), (ACME, 11): RequestCount(1)})
-    activity.note(db, {ACME: StateChange(0, "starting")})
-    activity.note(db, {ACME: StateChange(1, "ok")})
-    activity.forget(db, 11 * QUARTER_MS + COUNTS_KEPT_MS)
-    assert activity.requests_since(db, ACME, 0) == {11: RequestCount(1)}
-    assert len(activity.states_of(db, ACME, 9)) == 2
-    activity.forget(db, STATES_KEPT_MS + 10**12)
-    assert activity.states_of(db, ACME, 9) == [StateChange(1, "ok")]
+    activity.add_requests(db, {(ACME, 10): RequestCount(1), (ACME, 11): RequestCount(1)})
+    activity.store_state_changes(db, {ACME: StateChange(0, "starting")})
+    activity.store_state_changes(db, {ACME: StateChange(1, "ok")})
+    activity.delete_old(db, 11 * QUARTER_MS + COUNTS_KEPT_MS)
+    assert activity.request_counts(db, ACME, 0) == {11: RequestCount(1)}
+    assert len(activity.latest_changes(db, ACME, 9)) == 2
+    activity.delete_old(db, STATES_KEPT_MS + 10**12)
+    assert activity.latest_changes(db, ACME, 9) == [StateChange(1, "ok")]

@@ -12,7 +12,7 @@ from notifier.store.queries import history
 from notifier.store.tables import conditions, destinations, outbox, retention
 from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -37,11 +37,11 @@ def deliveries(db: Database) -> list[tuple[int, str]]:
 
 def test_what_fires_is_remembered_the_longest_first(db: Database) -> None:
     conditions.write(db, [firing(GAP), firing(HELD)], NOW)
-    assert conditions.firing(db) == (HELD, GAP)
+    assert conditions.read_firing(db) == (HELD, GAP)
     later = StoredCondition(GAP.name, GAP.subject, "worse", GAP.since_ms, NOW + 5)
     over = StoredCondition(HELD.name, HELD.subject, "over", HELD.since_ms, phase=Phase.OVER)
     conditions.write(db, [firing(later, None), resolved(over)], NOW)
-    assert conditions.firing(db) == (later,)
+    assert conditions.read_firing(db) == (later,)
 
 
 def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
@@ -61,7 +61,7 @@ def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
     }
     assert history.events_after(db, 0, 10) == [event]
     assert deliveries(db) == [(event.sequence, "safety")]
-    (delivery,) = outbox.due(db, "safety", now_ms=NOW, horizon_ms=NOW + 1, limit=10, in_flight=()).deliveries
+    (delivery,) = outbox.read_due(db, "safety", now_ms=NOW, horizon_ms=NOW + 1, limit=10, in_flight=()).deliveries
     assert delivery.event == event
 
 
@@ -86,22 +86,22 @@ def test_a_later_word_takes_the_earlier_one_that_waits_out_of_the_queue(db: Data
     assert later.withdrawn == {"safety"}
     assert deliveries(db) == [(other.sequence, "safety"), (later.events[0].sequence, "safety")]
     assert first.sequence not in dict(deliveries(db))
-    assert conditions.undelivered_since(db, "safety") == NOW
+    assert conditions.oldest_undelivered_ms(db, "safety") == NOW
 
 
 def test_what_was_delivered_is_not_withdrawn(db: Database) -> None:
-    destinations.recall(db, "safety")
+    destinations.read_or_create(db, "safety")
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    settle(db, [done])
-    assert conditions.undelivered_since(db, "safety") is None
+    store_settlements(db, [done])
+    assert conditions.oldest_undelivered_ms(db, "safety") is None
     assert not conditions.write(db, [resolved(GAP)], NOW + 1).withdrawn
 
 
 def delivered(db: Database, event: "Event") -> None:
-    destinations.recall(db, "safety")
+    destinations.read_or_create(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    settle(db, [done])
+    store_settlements(db, [done])
 
 
 def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stands(db: Database) -> None:
@@ -164,7 +164,7 @@ async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStor
         raise RuntimeError
 
     def remembered(db: Database) -> tuple[Any, ...]:
-        return conditions.firing(db), history.events_after(db, 0, 10), deliveries(db)
+        return conditions.read_firing(db), history.events_after(db, 0, 10), deliveries(db)
 
     with pytest.raises(RuntimeError):
         await store.run(cut_off)
@@ -172,22 +172,22 @@ async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStor
 
 
 def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "Tell") -> None:
-    destinations.recall(db, "safety")
+    destinations.read_or_create(db, "safety")
     tell(db, "1238", to=("safety",))
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
     assert destinations.read_all(db)["safety"].pending == 2
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    settle(db, [done])
+    store_settlements(db, [done])
     memory = destinations.read_all(db)["safety"]
     assert (memory.pending, memory.delivered) == (1, 1)
 
 
 def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
     (event,) = conditions.write(db, [firing(GAP)], NOW).events
-    destinations.recall(db, "safety")
+    destinations.read_or_create(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
-    settle(db, [done])
-    assert retention.forget(db, NOW + 1).events == 1
-    assert conditions.firing(db) == (GAP,)
+    store_settlements(db, [done])
+    assert retention.delete_old_events(db, NOW + 1).events == 1
+    assert conditions.read_firing(db) == (GAP,)
     conditions.write(db, [resolved(GAP)], NOW + 2)
     assert [later.sequence for later in history.events_after(db, 0, 10)] == [event.sequence + 1]

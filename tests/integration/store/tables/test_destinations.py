@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.tables import destinations
-from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError, Undelivered
+from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError, UndeliveredGroup
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
     from tests.integration.store.conftest import Tell
@@ -22,34 +22,34 @@ def settled(sequence: int, state: DeliveryState, destination: str = "hr") -> Set
 
 
 def test_one_never_heard_of_is_well(db: Database) -> None:
-    assert destinations.recall(db, "hr") == Health()
+    assert destinations.read_or_create(db, "hr") == Health()
     assert destinations.read_all(db) == {"hr": DestinationMemory(Health())}
 
 
 @pytest.mark.parametrize("health", [RETRYING, Health(HealthState.DISABLED, "gone", 1000), Health()])
 def test_its_health_outlives_a_restart(db: Database, health: Health) -> None:
-    destinations.recall(db, "hr")
-    destinations.remember(db, "hr", RETRYING)
-    destinations.remember(db, "hr", health)
-    assert destinations.recall(db, "hr") == health
+    destinations.read_or_create(db, "hr")
+    destinations.store_health(db, "hr", RETRYING)
+    destinations.store_health(db, "hr", health)
+    assert destinations.read_or_create(db, "hr") == health
 
 
 def test_the_last_error_stays_until_there_is_another(db: Database) -> None:
-    destinations.recall(db, "hr")
-    destinations.remember(db, "hr", RETRYING, LastError("timeout", "no answer", 1000))
-    destinations.remember(db, "hr", Health())
+    destinations.read_or_create(db, "hr")
+    destinations.store_health(db, "hr", RETRYING, LastError("timeout", "no answer", 1000))
+    destinations.store_health(db, "hr", Health())
     assert destinations.read_all(db)["hr"].last_error == LastError("timeout", "no answer", 1000)
-    destinations.remember(db, "hr", Health(), LastError("http_status", "HTTP 500", 2000))
+    destinations.store_health(db, "hr", Health(), LastError("http_status", "HTTP 500", 2000))
     assert destinations.read_all(db)["hr"].last_error == LastError("http_status", "HTTP 500", 2000)
 
 
 def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell") -> None:
     for name in ("hr", "slack"):
-        destinations.recall(db, name)
+        destinations.read_or_create(db, name)
     first = tell(db, "1", "2", to=("hr",), now_ms=1000)
     later = tell(db, "3", "4", "5", to=("hr", "slack"), now_ms=2000)
-    settle(db, [settled(first[0], DeliveryState.DELIVERED), settled(first[1], DeliveryState.DEAD)])
-    settle(db, [settled(later[0], DeliveryState.PENDING), settled(later[2], DeliveryState.DELIVERED)])
+    store_settlements(db, [settled(first[0], DeliveryState.DELIVERED), settled(first[1], DeliveryState.DEAD)])
+    store_settlements(db, [settled(later[0], DeliveryState.PENDING), settled(later[2], DeliveryState.DELIVERED)])
     everything = destinations.read_all(db)
     assert everything["hr"] == DestinationMemory(
         Health(), delivered=2, pending=2, dead=1, oldest_pending_ms=2000, next_attempt_ms=0, oldest_due_ms=2000
@@ -64,15 +64,17 @@ def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_fai
 ) -> None:
     first, second, third, *_ = tell(db, "1", "2", "3", "4", to=("hr",), now_ms=1000)
     refused = replace(settled(first, DeliveryState.PENDING), attempted_ms=2000, trying_ms=200)
-    settle(db, [refused])
-    settle(db, [replace(refused, reason="timeout", attempted_ms=3000, trying_ms=300)])
-    settle(db, [replace(refused, sequences=(second,), reason="timeout", attempted_ms=2500, trying_ms=250)])
-    settle(db, [replace(refused, sequences=(third,), state=DeliveryState.DEAD, attempted_ms=4000, trying_ms=400)])
+    store_settlements(db, [refused])
+    store_settlements(db, [replace(refused, reason="timeout", attempted_ms=3000, trying_ms=300)])
+    store_settlements(db, [replace(refused, sequences=(second,), reason="timeout", attempted_ms=2500, trying_ms=250)])
+    store_settlements(
+        db, [replace(refused, sequences=(third,), state=DeliveryState.DEAD, attempted_ms=4000, trying_ms=400)]
+    )
     found = destinations.undelivered(db)["hr"]
     assert sorted(found, key=lambda it: (it.state, it.reason or "")) == [
-        Undelivered(DeliveryState.DEAD, "reason", 1, 400, 4000),
-        Undelivered(DeliveryState.PENDING, None, 1),
-        Undelivered(DeliveryState.PENDING, "timeout", 2, 200, 3000),
+        UndeliveredGroup(DeliveryState.DEAD, "reason", 1, 400, 4000),
+        UndeliveredGroup(DeliveryState.PENDING, None, 1),
+        UndeliveredGroup(DeliveryState.PENDING, "timeout", 2, 200, 3000),
     ]
 
 

@@ -15,7 +15,7 @@ from notifier.store.tables import erasure, expiries, names, records
 from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.expiries import ExpiryRow
 from notifier.store.tables.names import PersonName
-from notifier.store.tables.record_lookups import known, stored
+from notifier.store.tables.record_lookups import known_records, stored_json
 from notifier.store.tables.records import Findings
 from tests.integration.store.conftest import MakeCompletion
 from tests.support.table_rows import STORE_TABLES, table_rows
@@ -28,7 +28,7 @@ HR = Subscription("hr", frozenset(EventType))
 @pytest.fixture
 def db(db: Database, completion: MakeCompletion) -> Database:
     """David has a removed and a living record, Eve a living one of which David is the instructor."""
-    names.learn_people(db, "acme", [PersonName(DAVID, "David Ball", "E-17"), PersonName(EVE, "Eve Ball", None)])
+    names.store_people(db, "acme", [PersonName(DAVID, "David Ball", "E-17"), PersonName(EVE, "Eve Ball", None)])
     number = {DAVID: {"employee_number": "E-17", "job_title": "Rigger"}, EVE: {}}
     known_names = Names({DAVID: "David Ball", EVE: "Eve Ball"}, person_facts=number)
     made = [
@@ -57,24 +57,24 @@ def test_a_removed_record_loses_its_content_after_the_retention(db: Database) ->
     assert rows["1"] == "{}"
     assert DAVID in rows["2"]
     assert db.execute("SELECT key, revision, fingerprint, completed_on, removed_at FROM records").fetchall() == before
-    assert stored(db, "acme", ["1", "2"]).keys() == {"2"}
+    assert stored_json(db, "acme", ["1", "2"]).keys() == {"2"}
 
 
 def test_nothing_says_whose_a_removed_record_was_that_had_run_out(db: Database) -> None:
     for key in ("1", "2"):
-        expiries.remember(db, "acme", ExpiryRow(key, "2026-01-01", DAVID, "10", "expired", 3, 1))
+        expiries.store_announcement(db, "acme", ExpiryRow(key, "2026-01-01", DAVID, "10", "expired", 3, 1))
     erasure.erase_removed(db, NOW + 1)
-    rows = {row.key: (row.user_id, row.turn) for row in expiries.of_keys(db, "acme", ["1", "2"])}
+    rows = {row.key: (row.user_id, row.turn) for row in expiries.announcements_of(db, "acme", ["1", "2"])}
     assert rows == {"1": ("", 3), "2": (DAVID, 3)}
 
 
 def test_a_record_without_its_content_comes_back_under_the_next_id(db: Database, completion: MakeCompletion) -> None:
     erasure.erase_removed(db, NOW + 1)
-    memory = known(db, "acme", ["1"])["1"]
+    memory = known_records(db, "acme", ["1"])["1"]
     back = Change(EventType.CREATED, completion("1"), memory.revision + 1, DetectedBy.HEAD, "back")
     (event,) = records.write(db, Findings("acme", "acme", changes=[back]), [HR], NOW)
     assert event.id not in {id_ for (id_,) in db.execute("SELECT id FROM events WHERE sequence < ?", [event.sequence])}
-    assert stored(db, "acme", ["1"])
+    assert stored_json(db, "acme", ["1"])
 
 
 @pytest.mark.parametrize("text", [DAVID, "E-17", "David Ball"])
@@ -114,8 +114,8 @@ def test_of_a_person_only_what_the_account_still_has_stays(db: Database) -> None
 
 
 def test_names_without_a_user_and_a_living_record_go(db: Database) -> None:
-    names.learn_people(db, "acme", [PersonName("left", "Long Gone", None), PersonName("here", "No Record", None)])
-    assert erasure.forget_names(db, "acme", ["here"]) == 1
+    names.store_people(db, "acme", [PersonName("left", "Long Gone", None), PersonName("here", "No Record", None)])
+    assert erasure.delete_names(db, "acme", ["here"]) == 1
     assert {id_ for (id_,) in db.execute("SELECT id FROM people")} == {DAVID, EVE, "here"}
 
 
@@ -134,9 +134,9 @@ def test_a_signature_and_the_content_of_files_are_never_stored(db: Database, com
     records.write(db, Findings("acme", "acme", changes=[change]), [HR], NOW)
     assert "JVBERi0xLjQ" not in everything(db)
     assert "points" not in everything(db)
-    record = json.loads(stored(db, "acme", ["9"])["9"])
+    record = json.loads(stored_json(db, "acme", ["9"])["9"])
     assert record == {"id": "9", "signature": None, "files": [{"name": "card.pdf", "size": 3}, None]}
-    assert known(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
+    assert known_records(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
 
 
 def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: MakeCompletion) -> None:
@@ -153,8 +153,8 @@ def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: M
         )
         (step,) = [step for step in migrations.pending(db) if step.name == "personal_data"]
         step.fn(db)
-        assert known(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
-        assert json.loads(stored(db, "acme", ["9"])["9"]) == {"id": "9", "signature": None, "files": [None, None]}
+        assert known_records(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
+        assert json.loads(stored_json(db, "acme", ["9"])["9"]) == {"id": "9", "signature": None, "files": [None, None]}
 
 
 async def test_what_is_deleted_is_overwritten(store: Any) -> None:

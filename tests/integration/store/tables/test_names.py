@@ -21,25 +21,25 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 def test_names_are_found_by_id_and_unknown_ids_are_absent(db: Database) -> None:
-    names.learn_people(db, "acme", [PersonName("5e58", "David Ball", "D1"), PersonName("5e59", "Ana Cruz", None)])
-    names.learn_trainings(db, "acme", [("1046", "Ladder Safety")])
-    found = names.find(db, "acme", ["5e58", "nobody"], ["1046", "1047"])
+    names.store_people(db, "acme", [PersonName("5e58", "David Ball", "D1"), PersonName("5e59", "Ana Cruz", None)])
+    names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
+    found = names.find_names(db, "acme", ["5e58", "nobody"], ["1046", "1047"])
     assert found == Names({"5e58": "David Ball"}, {"1046": "Ladder Safety"}, {"5e58": {}})
-    assert names.find(db, "globex", ["5e58"], ["1046"]) == Names({}, {})
+    assert names.find_names(db, "globex", ["5e58"], ["1046"]) == Names({}, {})
 
 
 def test_a_later_list_renames_and_adds_but_forgets_nobody(db: Database) -> None:
-    names.learn_people(db, "acme", [PersonName("1", "Ana Cruz", "A1"), PersonName("2", "David Ball", None)])
-    names.learn_people(db, "acme", [PersonName("1", "Ana Diaz", None), PersonName("3", "Omar Khan", None)])
-    assert names.find(db, "acme", "123", []).people == {"1": "Ana Diaz", "2": "David Ball", "3": "Omar Khan"}
-    names.learn_trainings(db, "acme", [("1", "Ladders"), ("2", "Cranes")])
-    names.learn_trainings(db, "acme", [("1", "Ladder Safety")])
-    assert names.find(db, "acme", [], "12").trainings == {"1": "Ladder Safety", "2": "Cranes"}
+    names.store_people(db, "acme", [PersonName("1", "Ana Cruz", "A1"), PersonName("2", "David Ball", None)])
+    names.store_people(db, "acme", [PersonName("1", "Ana Diaz", None), PersonName("3", "Omar Khan", None)])
+    assert names.find_names(db, "acme", "123", []).people == {"1": "Ana Diaz", "2": "David Ball", "3": "Omar Khan"}
+    names.store_trainings(db, "acme", [("1", "Ladders"), ("2", "Cranes")])
+    names.store_trainings(db, "acme", [("1", "Ladder Safety")])
+    assert names.find_names(db, "acme", [], "12").trainings == {"1": "Ladder Safety", "2": "Cranes"}
 
 
 def test_an_employee_number_is_learned_changed_and_taken_back(db: Database) -> None:
     for number in (None, "A1", "A2", None):
-        names.learn_people(db, "acme", [PersonName("1", "Ana Cruz", number)])
+        names.store_people(db, "acme", [PersonName("1", "Ana Cruz", number)])
         assert [row["employee_number"] for row in table_rows(db, "people")] == [number]
 
 
@@ -47,23 +47,23 @@ ALL = {field: ["x"] if field.endswith("ids") else "x" for field in PersonField i
 
 
 def test_of_the_stored_facts_only_the_wanted_ones_are_found(db: Database) -> None:
-    names.learn_people(db, "acme", [PersonName("1", "Ana Cruz", "A1", {field.value: ALL[field] for field in ALL})])
-    names.learn_trainings(db, "acme", [("7", "Cranes"), ("8", "Ladders")], {"7": TrainingFacts("rolling", 12, 30)})
-    found = names.find(db, "acme", ["1"], ["7", "8"], [PersonField.FIELD_OFFICE_IDS])
+    names.store_people(db, "acme", [PersonName("1", "Ana Cruz", "A1", {field.value: ALL[field] for field in ALL})])
+    names.store_trainings(db, "acme", [("7", "Cranes"), ("8", "Ladders")], {"7": TrainingFacts("rolling", 12, 30)})
+    found = names.find_names(db, "acme", ["1"], ["7", "8"], [PersonField.FIELD_OFFICE_IDS])
     assert found.person_facts == {"1": {"field_office_ids": ["x"]}}
     assert found.training_facts == {"7": TrainingFacts("rolling", 12, 30)}
-    assert names.find(db, "acme", ["1"], []).person_facts == {"1": {}}
+    assert names.find_names(db, "acme", ["1"], []).person_facts == {"1": {}}
 
 
 def test_the_title_of_a_job_is_found_by_its_id_and_a_missing_one_is_not_known(db: Database) -> None:
     people = [PersonName("1", "Ana", None, {"job_title_id": "j1"}), PersonName("2", "Bo", None, {"job_title_id": None})]
-    names.learn_people(db, "acme", people)
+    names.store_people(db, "acme", people)
     both = [PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID]
-    found = names.find(db, "acme", ["1", "2"], [], both).person_facts
+    found = names.find_names(db, "acme", ["1", "2"], [], both).person_facts
     assert found == {"1": {"job_title_id": "j1"}, "2": {"job_title_id": None, "job_title": None}}
-    names.learn_job_titles(db, "acme", [("j1", "Rigger")])
-    names.learn_job_titles(db, "globex", [("j1", "Driver")])
-    assert names.find(db, "acme", ["1"], [], both).person_facts["1"]["job_title"] == "Rigger"
+    names.store_job_titles(db, "acme", [("j1", "Rigger")])
+    names.store_job_titles(db, "globex", [("j1", "Driver")])
+    assert names.find_names(db, "acme", ["1"], [], both).person_facts["1"]["job_title"] == "Rigger"
 
 
 @given(kept=st.sets(st.sampled_from(PersonField)))
@@ -72,9 +72,9 @@ def test_facts_that_are_not_chosen_any_more_are_erased(new_database: "NewDatabas
     with new_database() as db:
         facts = {field.value: ALL[field] for field in ALL}
         for source in ("acme", "globex"):
-            names.learn_people(db, source, [PersonName("1", "Ana Cruz", "x", facts)])
-            names.learn_job_titles(db, source, [("x", "Rigger")])
-        names.keep_only(db, "acme", kept)
+            names.store_people(db, source, [PersonName("1", "Ana Cruz", "x", facts)])
+            names.store_job_titles(db, source, [("x", "Rigger")])
+        names.erase_other_facts(db, "acme", kept)
         row, other = table_rows(db, "people")
         left = {field.value for field in kept} - {"job_title"} | ({"job_title_id"} if "job_title" in kept else set())
         assert json.loads(row["facts"]) == {name: facts[name] for name in facts if name in left}
@@ -88,22 +88,22 @@ def test_facts_that_are_not_chosen_any_more_are_erased(new_database: "NewDatabas
 def test_names_that_have_not_changed_are_not_written_again(db: Database) -> None:
     people = [PersonName("1", "Ana Cruz", "A1"), PersonName("2", "David Ball", None)]
     titles = [("1", "Ladders"), ("2", "Cranes")]
-    names.learn_people(db, "acme", people)
-    names.learn_trainings(db, "acme", titles)
+    names.store_people(db, "acme", people)
+    names.store_trainings(db, "acme", titles)
     before = db.changes
-    names.learn_people(db, "acme", [*people, PersonName("3", "Omar Khan", None)])
-    names.learn_trainings(db, "acme", titles)
+    names.store_people(db, "acme", [*people, PersonName("3", "Omar Khan", None)])
+    names.store_trainings(db, "acme", titles)
     assert db.changes == before + 1
 
 
 def test_every_fetch_leaves_its_moment_and_outcome(db: Database) -> None:
-    assert names.fetched(db, "acme") == {}
-    assert names.note_fetch(db, "acme", NameList.PEOPLE, 1000, "ok") is None
-    assert names.note_fetch(db, "acme", NameList.TRAININGS, 2000, "token_permission") is None
-    assert names.fetched(db, "acme") == {NameList.PEOPLE: (1000, ""), NameList.TRAININGS: (2000, "")}
-    assert names.note_fetch(db, "acme", NameList.TRAININGS, 3000, "ok", "schedule") == "token_permission"
-    assert names.fetched(db, "acme") == {NameList.PEOPLE: (1000, ""), NameList.TRAININGS: (3000, "schedule")}
-    assert names.fetched(db, "globex") == {}
+    assert names.last_fetches(db, "acme") == {}
+    assert names.store_fetch(db, "acme", NameList.PEOPLE, 1000, "ok") is None
+    assert names.store_fetch(db, "acme", NameList.TRAININGS, 2000, "token_permission") is None
+    assert names.last_fetches(db, "acme") == {NameList.PEOPLE: (1000, ""), NameList.TRAININGS: (2000, "")}
+    assert names.store_fetch(db, "acme", NameList.TRAININGS, 3000, "ok", "schedule") == "token_permission"
+    assert names.last_fetches(db, "acme") == {NameList.PEOPLE: (1000, ""), NameList.TRAININGS: (3000, "schedule")}
+    assert names.last_fetches(db, "globex") == {}
     fetches = table_rows(db, "names_fetched")
     assert {row["list"]: row["outcome"] for row in fetches} == {
         "people": "ok",
@@ -117,6 +117,6 @@ def test_any_words_come_back_as_they_were(
     new_database: "NewDatabase", people: dict[str, str], trainings: dict[str, str]
 ) -> None:
     with new_database() as db:
-        names.learn_people(db, "acme", [PersonName(id_, name, name) for id_, name in people.items()])
-        names.learn_trainings(db, "acme", trainings.items())
-        assert names.find(db, "acme", people, trainings) == Names(people, trainings, {id_: {} for id_ in people})
+        names.store_people(db, "acme", [PersonName(id_, name, name) for id_, name in people.items()])
+        names.store_trainings(db, "acme", trainings.items())
+        assert names.find_names(db, "acme", people, trainings) == Names(people, trainings, {id_: {} for id_ in people})

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.tables import outbox
-from notifier.store.tables.outbox import DeliveryState, Due
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.outbox import DeliveryState, DueDeliveries
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.settlements import NOW, settlement
 from tests.support.table_rows import table_rows
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 HORIZON = NOW + 3600_000
 
 
-def due(db: Database, *, now_ms: int = NOW, limit: int = 100, in_flight: Sequence[int] = ()) -> Due:
-    return outbox.due(db, "hr", now_ms=now_ms, horizon_ms=now_ms + 3600_000, limit=limit, in_flight=in_flight)
+def due(db: Database, *, now_ms: int = NOW, limit: int = 100, in_flight: Sequence[int] = ()) -> DueDeliveries:
+    return outbox.read_due(db, "hr", now_ms=now_ms, horizon_ms=now_ms + 3600_000, limit=limit, in_flight=in_flight)
 
 
-def numbers(found: Due) -> list[int]:
+def numbers(found: DueDeliveries) -> list[int]:
     return [delivery.event.sequence for delivery in found.deliveries]
 
 
@@ -60,7 +60,7 @@ def test_a_delivery_carries_its_event_whole(db: Database, tell: "Tell") -> None:
 
 def test_the_limit_keeps_the_oldest(db: Database, tell: "Tell") -> None:
     sequences = tell(db, *"123456")
-    assert due(db, limit=4) == Due(due(db).deliveries[:4], None)
+    assert due(db, limit=4) == DueDeliveries(due(db).deliveries[:4], None)
     assert numbers(due(db, limit=6)) == sequences
 
 
@@ -71,9 +71,9 @@ def test_what_is_in_flight_is_left_out(db: Database, tell: "Tell") -> None:
 
 def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, tell: "Tell") -> None:
     first, second = tell(db, "1", "2")
-    settle(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
-    assert due(db, now_ms=NOW) == Due((), NOW + 3000)
-    assert due(db, now_ms=NOW + 2999) == Due((), NOW + 3000)
+    store_settlements(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
+    assert due(db, now_ms=NOW) == DueDeliveries((), NOW + 3000)
+    assert due(db, now_ms=NOW + 2999) == DueDeliveries((), NOW + 3000)
     found = due(db, now_ms=NOW + 3000)
     assert (numbers(found), found.next_due_ms) == ([second], NOW + 5000)
     found = due(db, now_ms=NOW + 5000)
@@ -82,21 +82,21 @@ def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, te
 
 def test_an_attempt_scheduled_by_a_clock_since_set_back_is_due(db: Database, tell: "Tell") -> None:
     sequences = tell(db, "1", "2")
-    settle(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
+    store_settlements(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
     assert numbers(due(db, now_ms=NOW)) == [sequences[1]]
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
 def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell", state: DeliveryState) -> None:
     first, second = tell(db, "1", "2")
-    settle(db, [settlement(first, state)])
+    store_settlements(db, [settlement(first, state)])
     assert numbers(due(db)) == [second]
     assert numbers(due(db, now_ms=NOW * 1000)) == [second]
 
 
 def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> None:
     soon, later, at_once, dead = tell(db, *"1234")
-    settle(
+    store_settlements(
         db,
         [
             retry_at(soon, 1000),
@@ -104,7 +104,7 @@ def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> 
             settlement(dead, DeliveryState.DEAD, next_attempt_ms=50_000),
         ],
     )
-    outbox.postpone_schedule(db, -20_000)
+    outbox.shift_attempts(db, -20_000)
     schedule = {row["sequence"]: row["next_attempt_at"] for row in rows(db, "deliveries")}
     assert schedule == {soon: 0, later: 30_000, at_once: 0, dead: 50_000}
 
@@ -112,7 +112,7 @@ def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> 
 def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell") -> None:
     tried, other = tell(db, "1", "2", to=("hr", "slack"))
     for name in ("hr", "slack"):
-        settle(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
+        store_settlements(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
     outbox.reset_retries(db, "hr")
     (again, fresh) = due(db).deliveries
     assert (again.failures, again.proven, again.tried_from_ms) == (0, False, None)
@@ -126,17 +126,17 @@ def test_an_event_is_not_due_while_an_earlier_one_of_its_record_waits_for_anothe
 ) -> None:
     first, second, third = tell(db, "7", "8", "9")
     db.execute("UPDATE events SET subject = '7' WHERE subject = '9'")
-    settle(db, [retry_at(first, NOW + 1)])
+    store_settlements(db, [retry_at(first, NOW + 1)])
     assert numbers(due(db, now_ms=NOW)) == [second]
     assert numbers(due(db, now_ms=NOW + 1)) == [first, second, third]
-    settle(db, [settlement(first, DeliveryState.DEAD)])
+    store_settlements(db, [settlement(first, DeliveryState.DEAD)])
     assert numbers(due(db, now_ms=NOW)) == [second, third]
 
 
 def test_candidates_come_from_all_over_the_queue_and_are_behind_nothing(db: Database, tell: "Tell") -> None:
     numbered = tell(db, *map(str, range(100, 160)))
     db.execute("UPDATE events SET subject = (sequence - 1) % 40")
-    found = outbox.candidates(
+    found = outbox.read_spread_due(
         db, "hr", lambda first, last: [first, (first + last) // 2, last], now_ms=NOW, horizon_ms=HORIZON, busy=[3]
     )
     sequences = [it.event.sequence for it in found.deliveries]
@@ -172,7 +172,7 @@ def test_everything_due_is_found_in_order_and_nothing_else(
 ) -> None:
     with new_database() as db:
         sequences = tell(db, *(str(number) for number in range(len(schedule))))
-        settle(
+        store_settlements(
             db,
             [
                 settlement(sequence, state, next_attempt_ms=next_ms)

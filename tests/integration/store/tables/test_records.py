@@ -23,7 +23,7 @@ EVERYTHING = frozenset(EventType)
 
 
 def count(db: Database) -> int:
-    return sources.recall(db, "acme").records
+    return sources.read_or_create(db, "acme").records
 
 
 def learn(db: Database, *completions: Any) -> None:
@@ -43,7 +43,7 @@ def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion
     one, two = completion("1"), completion("2")
     learn(db, one, two)
     assert rows(db, "events", "id") == rows(db, "deliveries", "sequence") == []
-    assert record_lookups.known(db, "acme", ["1", "2", "3"]) == {
+    assert record_lookups.known_records(db, "acme", ["1", "2", "3"]) == {
         "1": StoredRecord(1, one.fingerprint(), removed=False, id=1),
         "2": StoredRecord(1, two.fingerprint(), removed=False, id=2),
     }
@@ -58,16 +58,16 @@ def test_unchanged_are_records_that_exist_in_view_with_the_same_json(
     db.execute("UPDATE records SET removed_at = 5 WHERE key = '3'")
     db.execute("UPDATE records SET out_of_view = 1 WHERE key = '4'")
     seen = [unknown, outside, gone, completion("2", {"other": 1}), same]
-    assert record_lookups.unchanged(db, "acme", {one.key: one.fingerprint() for one in seen}) == {"1": 1}
-    assert record_lookups.unchanged(db, "other", {"1": same.fingerprint()}) == {}
-    assert record_lookups.unchanged(db, "acme", {}) == {}
+    assert record_lookups.unchanged_ids(db, "acme", {one.key: one.fingerprint() for one in seen}) == {"1": 1}
+    assert record_lookups.unchanged_ids(db, "other", {"1": same.fingerprint()}) == {}
+    assert record_lookups.unchanged_ids(db, "acme", {}) == {}
 
 
 def test_what_is_known_is_not_learned_again(db: Database, completion: "MakeCompletion") -> None:
     learn(db, completion("1"), completion("2"))
     learn(db, completion("2", {"other": 1}), completion("3"))
     assert count(db) == 3
-    assert record_lookups.stored(db, "acme", ["2"]) == {"2": completion("2").raw}
+    assert record_lookups.stored_json(db, "acme", ["2"]) == {"2": completion("2").raw}
 
 
 def test_news_becomes_a_record_an_event_and_a_delivery_for_each_who_wants_it(
@@ -90,7 +90,7 @@ def test_news_becomes_a_record_an_event_and_a_delivery_for_each_who_wants_it(
         (event.sequence, "audit", "pending"),
         (event.sequence, "hr", "pending"),
     ]
-    assert record_lookups.known(db, "acme", ["1238"])["1238"].revision == 1
+    assert record_lookups.known_records(db, "acme", ["1238"])["1238"].revision == 1
     assert count(db) == 1
 
 
@@ -121,7 +121,7 @@ def test_an_event_that_was_told_already_is_not_told_again(db: Database, change: 
     db.execute("DELETE FROM records")
     assert tell(db, change("1"), to=to) == []
     assert len(rows(db, "events", "id")) == len(rows(db, "deliveries", "sequence")) == 1
-    assert "1" in record_lookups.known(db, "acme", ["1"])
+    assert "1" in record_lookups.known_records(db, "acme", ["1"])
 
 
 def test_an_update_replaces_the_record_and_keeps_how_it_was_found(
@@ -137,8 +137,10 @@ def test_an_update_replaces_the_record_and_keeps_how_it_was_found(
         "user_id": before.user_id,
         "training_id": "1046",
     }
-    assert record_lookups.known(db, "acme", ["1"]) == {"1": StoredRecord(2, after.fingerprint(), removed=False, id=1)}
-    assert record_lookups.stored(db, "acme", ["1"]) == {"1": after.raw}
+    assert record_lookups.known_records(db, "acme", ["1"]) == {
+        "1": StoredRecord(2, after.fingerprint(), removed=False, id=1)
+    }
+    assert record_lookups.stored_json(db, "acme", ["1"]) == {"1": after.raw}
     columns = ("completed_on", "user_id", "training_id", "seen_at", "net", "reason")
     assert rows(db, "records", *columns) == [("2020-02-28", "u", "t", 1000, "sweep", "entered_before_first_meeting")]
     assert count(db) == 1
@@ -150,21 +152,25 @@ def test_a_record_that_goes_and_comes_back_is_counted_as_what_exists(
     one = completion("1")
     learn(db, one, completion("2"))
     tell(db, change(one, EventType.REMOVED, 2))
-    assert record_lookups.known(db, "acme", ["1"])["1"] == StoredRecord(2, one.fingerprint(), removed=True, id=1)
+    assert record_lookups.known_records(db, "acme", ["1"])["1"] == StoredRecord(
+        2, one.fingerprint(), removed=True, id=1
+    )
     assert count(db) == 1
     tell(db, change(one, EventType.CREATED, 3))
-    assert record_lookups.known(db, "acme", ["1"])["1"] == StoredRecord(3, one.fingerprint(), removed=False, id=1)
+    assert record_lookups.known_records(db, "acme", ["1"])["1"] == StoredRecord(
+        3, one.fingerprint(), removed=False, id=1
+    )
     assert count(db) == 2
     assert rows(db, "events", "type", "revision") == [("completion.removed", 2), ("completion.created", 3)]
 
 
 def test_sources_share_keys_without_meeting(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
-    sources.recall(db, "globex")
+    sources.read_or_create(db, "globex")
     learn(db, completion("1"))
-    assert record_lookups.known(db, "globex", ["1"]) == {}
+    assert record_lookups.known_records(db, "globex", ["1"]) == {}
     (event,) = records.write(db, Findings("globex", "globex", changes=[change("1")]), (), 2000)
     assert event.source == "globex"
-    assert (count(db), sources.recall(db, "globex").records) == (1, 1)
+    assert (count(db), sources.read_or_create(db, "globex").records) == (1, 1)
 
 
 keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
@@ -184,8 +190,8 @@ def test_any_key_is_known_exactly_when_it_was_written(
         learn(db, *(completion(key) for key in learned))
         events = tell(db, *(change(key) for key in told - learned))
         assert {event.subject for event in events} == told - learned
-        assert record_lookups.known(db, "acme", [*told, *learned, *unknown]).keys() == told | learned
-        assert record_lookups.stored(db, "acme", [*unknown]).keys() == unknown & (told | learned)
+        assert record_lookups.known_records(db, "acme", [*told, *learned, *unknown]).keys() == told | learned
+        assert record_lookups.stored_json(db, "acme", [*unknown]).keys() == unknown & (told | learned)
         assert count(db) == len(told | learned)
 
 
@@ -213,7 +219,7 @@ def test_what_is_left_out_of_a_large_record_is_never_missed(
     with new_database() as db:
         (event,) = tell(db, change(one))
         assert json.loads(event.data)["record"] == json.loads(without_private_content(one.raw))
-        (stored,) = record_lookups.stored(db, "acme", [one.key]).values()
+        (stored,) = record_lookups.stored_json(db, "acme", [one.key]).values()
         (again,), bad = V2.parse([json.loads(stored)])
         assert not bad
         assert again.content() == one.content()
@@ -222,17 +228,17 @@ def test_what_is_left_out_of_a_large_record_is_never_missed(
 def test_a_signatures_image_is_not_kept_twice(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
     one = completion("1", {"signature": {"image": "x" * 100_000}, "files": [{"name": "card.jpg"}]})
     tell(db, change(one))
-    (stored,) = record_lookups.stored(db, "acme", ["1"]).values()
+    (stored,) = record_lookups.stored_json(db, "acme", ["1"]).values()
     assert json.loads(stored) == {"id": "1", "signature": None, "files": [{"name": "card.jpg"}]}
-    assert record_lookups.known(db, "acme", ["1"])["1"].fingerprint == one.fingerprint()
+    assert record_lookups.known_records(db, "acme", ["1"])["1"].fingerprint == one.fingerprint()
 
 
 def test_the_first_deliveries_are_returned_as_the_queue_would_return_them(db: Database, change: "MakeChange") -> None:
     to = (Subscription("hr", EVERYTHING), Subscription("lms", EVERYTHING))
     changes = [change(str(number)) for number in range(1, 400)]
-    written = records.write_all(db, Findings("acme", "acme", changes=changes), to, 2000)
+    written = records.write_findings(db, Findings("acme", "acme", changes=changes), to, 2000)
     for destination in ("hr", "lms"):
-        queued = outbox.due(db, destination, now_ms=2000, horizon_ms=10**9, limit=400, in_flight=()).deliveries
+        queued = outbox.read_due(db, destination, now_ms=2000, horizon_ms=10**9, limit=400, in_flight=()).deliveries
         returned = [delivery for delivery in written.deliveries if delivery.destination == destination]
         assert returned == list(queued[: len(returned)])
         assert len(returned) == 250

@@ -14,7 +14,7 @@ from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.tables import records, records_by_date, sources, view
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.records_by_date import FIRST, Place, RemovalCandidate
+from notifier.store.tables.records_by_date import FIRST, DatePosition, RemovalCandidate
 
 if TYPE_CHECKING:
     from notifier.events import Completion
@@ -49,7 +49,7 @@ class Fill:
 
     def write(self, db: Database, dates: Sequence[tuple[str | None, str, bool]]) -> list[Known]:
         """Write records of these dates, sources, and whether they were removed; the number in the row is the key."""
-        sources.recall(db, "globex")
+        sources.read_or_create(db, "globex")
         for key, (completed_on, source, removed) in enumerate(dates):
             self.learn(db, self._completion(str(key), completed_on=completed_on), source=source)
             if removed:
@@ -81,7 +81,9 @@ def test_what_exists_is_counted_by_date(
     with new_database() as db:
         known = fill.write(db, rows)
         for source in ("acme", "globex", "elsewhere"):
-            assert records_by_date.counts(db, source) == Counter(one.completed_on for one in existing(known, source))
+            assert records_by_date.count_by_day(db, source) == Counter(
+                one.completed_on for one in existing(known, source)
+            )
 
 
 @settings(max_examples=50)
@@ -92,7 +94,7 @@ def test_piece_by_piece_every_record_is_returned_once_in_the_order_of_dates(
     with new_database() as db:
         expected = existing(fill.write(db, rows))
         returned: list[int] = []
-        place: Place | None = FIRST
+        place: DatePosition | None = FIRST
         while place is not None:
             ids, following = records_by_date.ids_after(db, "acme", place, limit)
             assert len(ids) <= limit
@@ -106,13 +108,13 @@ def test_dateless_records_come_first_and_ties_go_on_behind_the_end_of_a_piece(db
     known = fill.write(db, [(date, "acme", False) for date in (TODAY, None, TODAY, "2019-07-04", TODAY, None)])
     today, dateless = [known[index].id for index in (0, 2, 4)], [known[1].id, known[5].id]
     ids, place = records_by_date.ids_after(db, "acme", FIRST, 2)
-    assert (sorted(ids), place) == (dateless, Place(None, dateless[1]))
+    assert (sorted(ids), place) == (dateless, DatePosition(None, dateless[1]))
     assert place is not None
     ids, place = records_by_date.ids_after(db, "acme", place, 2)
-    assert (ids, place) == ([], Place("", -1))
+    assert (ids, place) == ([], DatePosition("", -1))
     assert place is not None
     ids, place = records_by_date.ids_after(db, "acme", place, 2)
-    assert (sorted(ids), place) == (sorted([known[3].id, today[0]]), Place(TODAY, today[0]))
+    assert (sorted(ids), place) == (sorted([known[3].id, today[0]]), DatePosition(TODAY, today[0]))
     assert place is not None
     ids, place = records_by_date.ids_after(db, "acme", place, 9)
     assert (sorted(ids), place) == (today[1:], None)
@@ -150,26 +152,26 @@ def test_a_suspect_is_told_with_what_a_precise_question_needs(
     fill.learn(db, completion("4", user_id="ann", training_id="2"), completion("5", user_id="ann", training_id="1"))
     ids = dict(db.execute("SELECT key, id FROM records WHERE key <> '4'").fetchall())
     days_of = dict(db.execute("SELECT key, completed_on FROM records").fetchall())
-    assert records_by_date.suspects(db, [*ids.values(), 9999]) == [
+    assert records_by_date.removal_candidates(db, [*ids.values(), 9999]) == [
         RemovalCandidate(ids["5"], "5", "ann", "1", days_of["5"]),
         RemovalCandidate(ids["9"], "9", "ann", "2", days_of["9"]),
         RemovalCandidate(ids["3"], "3", "bob", "1", days_of["3"]),
     ]
-    assert records_by_date.suspects(db, []) == []
+    assert records_by_date.removal_candidates(db, []) == []
 
 
 def test_suspects_of_one_question_stand_together(db: Database, fill: Fill, completion: "MakeCompletion") -> None:
     keys = ["1", "2", "3", "4", "5", "6"]
     people = ["ann", "bob"] * 3
     fill.learn(db, *(completion(key, user_id=person) for key, person in zip(keys, people, strict=True)))
-    assert [suspect.key for suspect in records_by_date.suspects(db, records_by_date.ids_of(db, "acme", keys))] == list(
-        "135246"
-    )
+    assert [
+        suspect.key for suspect in records_by_date.removal_candidates(db, records_by_date.ids_of(db, "acme", keys))
+    ] == list("135246")
 
 
 def test_what_was_removed_already_is_no_suspect(db: Database, fill: Fill) -> None:
     known = fill.write(db, [(TODAY, "acme", False), (TODAY, "acme", True)])
-    assert [suspect.key for suspect in records_by_date.suspects(db, [one.id for one in known])] == ["0"]
+    assert [suspect.key for suspect in records_by_date.removal_candidates(db, [one.id for one in known])] == ["0"]
 
 
 def test_what_the_source_does_not_ask_for_now_is_no_suspect(
@@ -177,16 +179,16 @@ def test_what_the_source_does_not_ask_for_now_is_no_suspect(
 ) -> None:
     fill.learn(db, completion("1", training_id="1"), completion("2", training_id="2"))
     ids = records_by_date.ids_of(db, "acme", ["1", "2"])
-    view.mark_view(db, "acme", training_id="2", user_id=None, has_attachments=None)
-    assert [suspect.key for suspect in records_by_date.suspects(db, ids)] == ["2"]
+    view.mark_out_of_view(db, "acme", training_id="2", user_id=None, has_attachments=None)
+    assert [suspect.key for suspect in records_by_date.removal_candidates(db, ids)] == ["2"]
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        pytest.param(lambda db: records_by_date.counts(db, "acme"), id="counts"),
+        pytest.param(lambda db: records_by_date.count_by_day(db, "acme"), id="counts"),
         pytest.param(lambda db: records_by_date.ids_after(db, "acme", FIRST, 10), id="dateless"),
-        pytest.param(lambda db: records_by_date.ids_after(db, "acme", Place("2019-07-04", 3), 10), id="dated"),
+        pytest.param(lambda db: records_by_date.ids_after(db, "acme", DatePosition("2019-07-04", 3), 10), id="dated"),
         pytest.param(lambda db: records_by_date.ids_between(db, "acme", None, TODAY), id="between"),
     ],
 )
@@ -210,7 +212,7 @@ def test_a_landmark_is_a_place_where_a_day_begins(
         listed = sorted(
             (one.completed_on for one in existing(fill.write(db, wanted)) if one.completed_on), reverse=True
         )
-        landmark = records_by_date.landmark(db, "acme", chance)
+        landmark = records_by_date.random_day_boundary(db, "acme", chance)
         if landmark is None:
             assert len(set(listed)) < 2
         else:
@@ -221,5 +223,5 @@ def test_a_landmark_is_a_place_where_a_day_begins(
 
 def test_each_place_where_a_day_begins_may_be_chosen(db: Database, fill: Fill) -> None:
     fill.write(db, [(f"2026-01-{day:02}", "acme", False) for day in range(1, 11)])
-    chosen = {records_by_date.landmark(db, "acme", chance / 100) for chance in range(100)}
+    chosen = {records_by_date.random_day_boundary(db, "acme", chance / 100) for chance in range(100)}
     assert {landmark.above for landmark in chosen if landmark} == set(range(1, 10))

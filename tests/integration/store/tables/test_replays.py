@@ -24,8 +24,8 @@ from notifier.store.subscriptions import Subscription
 from notifier.store.tables import replays, requeue, retention, sources
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayRunningError, ReplayState, ReplayTarget, StepResult
-from notifier.store.tables.requeue import Plan, ReplayRange
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.requeue import ReplayPlan, ReplayRange
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.integration.store.conftest import Tell
 from tests.support.tables_in_memory import tables_in_memory
 
@@ -53,10 +53,10 @@ def add_event(db: Database, number: int, detected_ms: int = NOW, source: str = "
     )
 
 
-def counted(db: Database, past: ReplayRange, *subscriptions: Subscription) -> Plan:
-    plan = Plan()
+def counted(db: Database, past: ReplayRange, *subscriptions: Subscription) -> ReplayPlan:
+    plan = ReplayPlan()
     while plan.sequence < past.last:
-        plan = requeue.plan(db, past, subscriptions, plan)
+        plan = requeue.extend_plan(db, past, subscriptions, plan)
     return plan
 
 
@@ -65,12 +65,12 @@ def begin(db: Database, *subscriptions: Subscription, **past: Any) -> int:
         **{
             "since_ms": 0,
             "until_ms": NOW + 1,
-            "last": requeue.newest(db),
-            "attempt": requeue.newest_attempt(db),
+            "last": requeue.newest_event_number(db),
+            "attempt": requeue.newest_attempt_number(db),
             **past,
         }
     )
-    return replays.begin(db, meant, counted(db, meant, *subscriptions), NOW)
+    return replays.start(db, meant, counted(db, meant, *subscriptions), NOW)
 
 
 # One step after the other
@@ -81,7 +81,7 @@ def test_what_was_asked_for_and_planned_is_remembered(db: Database, tell: Tell) 
     db.execute("UPDATE deliveries SET state = 'delivered' WHERE destination = 'hr' OR sequence = 1")
     number = begin(db, HR, IT, source="acme", type="completion.created")
     (memory,) = replays.latest(db)
-    assert [memory] == replays.under_way(db)
+    assert [memory] == replays.running(db)
     assert (memory.id, memory.state, memory.events, memory.begun_ms, memory.ended_ms) == (
         number,
         "running",
@@ -102,12 +102,12 @@ def test_it_comes_on_with_each_step_and_ends_with_its_last_part(db: Database, te
     tell(db, "1", "2", "3", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered'")
     number = begin(db, HR, IT)
-    assert replays.advance(db, number, HR, NOW, 2) == StepResult(2, came_on=True, over=False)
-    assert replays.advance(db, number, HR, NOW, 2) == StepResult(0, came_on=False, over=False)
-    assert replays.advance(db, number, HR, NOW, 3) == StepResult(1, came_on=True, over=True)
-    assert replays.advance(db, number, HR, NOW) == StepResult(0, came_on=False, over=True)
-    assert replays.advance(db, number, Subscription("new", ALL), NOW) == StepResult(0, came_on=False, over=True)
-    replays.remove(db, number, "it", NOW + 5)
+    assert replays.advance(db, number, HR, NOW, 2) == StepResult(2, has_advanced=True, is_over=False)
+    assert replays.advance(db, number, HR, NOW, 2) == StepResult(0, has_advanced=False, is_over=False)
+    assert replays.advance(db, number, HR, NOW, 3) == StepResult(1, has_advanced=True, is_over=True)
+    assert replays.advance(db, number, HR, NOW) == StepResult(0, has_advanced=False, is_over=True)
+    assert replays.advance(db, number, Subscription("new", ALL), NOW) == StepResult(0, has_advanced=False, is_over=True)
+    replays.end_removed_part(db, number, "it", NOW + 5)
     (memory,) = replays.latest(db)
     assert (memory.state, memory.ended_ms, memory.queued, memory.planned) == (ReplayState.DONE, NOW + 5, 3, 6)
     assert [part.state for part in memory.parts] == [ReplayState.DONE, ReplayState.REMOVED]
@@ -118,10 +118,10 @@ def test_replays_to_different_destinations_go_side_by_side(db: Database, tell: T
     tell(db, "1", "2", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered'")
     first, second = begin(db, HR), begin(db, IT)
-    assert [memory.id for memory in replays.under_way(db)] == [first, second]
+    assert [memory.id for memory in replays.running(db)] == [first, second]
     with pytest.raises(ReplayRunningError, match="`it`"):
         begin(db, IT)
-    assert replays.advance(db, second, IT, NOW).over
+    assert replays.advance(db, second, IT, NOW).is_over
     db.execute("UPDATE deliveries SET state = 'delivered'")
     third = begin(db, IT)
     # The latest one, the one before it, and what is under way.
@@ -136,7 +136,7 @@ def test_what_was_stopped_goes_on_no_more_and_the_latest_is_remembered(db: Datab
         number = begin(db, HR)
         assert replays.stop(db, NOW, number + 1) == []
         assert replays.stop(db, NOW + 7, number if expected % 2 else None) == [number]
-        assert replays.advance(db, number, HR, NOW) == StepResult(0, came_on=False, over=True)
+        assert replays.advance(db, number, HR, NOW) == StepResult(0, has_advanced=False, is_over=True)
         assert replays.stop(db, NOW) == []
     newest, before = replays.latest(db)
     assert (newest.id, before.id) == (3, 2)
@@ -149,13 +149,13 @@ def test_what_it_has_yet_to_come_to_is_not_forgotten(db: Database) -> None:
     for number in range(1, 9):
         add_event(db, number, detected_ms=number)
     number = begin(db, HR, since_ms=3, until_ms=7)
-    assert retention.forget(db, NOW).events == 4
+    assert retention.delete_old_events(db, NOW).events == 4
     replays.advance(db, number, HR, NOW, 2)
-    assert retention.forget(db, NOW).events == 0
+    assert retention.delete_old_events(db, NOW).events == 0
     db.execute("UPDATE deliveries SET state = 'delivered'")
-    assert retention.forget(db, NOW).events == 2
+    assert retention.delete_old_events(db, NOW).events == 2
     replays.stop(db, NOW)
-    assert retention.forget(db, NOW).events == 2
+    assert retention.delete_old_events(db, NOW).events == 2
 
 
 # Anything in any order
@@ -173,12 +173,12 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
     @initialize(events=st.integers(1, 20))
     def start(self, events: int) -> None:
         self.look = pytest.MonkeyPatch()
-        self.look.setattr(requeue, "LOOK", 3)
+        self.look.setattr(requeue, "EXAMINED_AT_ONCE", 3)
         self.db = tables_in_memory()
         # As the store has it: each transaction is begun and ended by name.
         self.db.conn.isolation_level = None
         self.db.conn.executescript(LOGGED)
-        sources.recall(self.db, "acme")
+        sources.read_or_create(self.db, "acme")
         self.newest = 0
         self.number = 0
         self.planned: dict[str, int] = {}
@@ -194,7 +194,7 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
 
     @property
     def runs(self) -> bool:
-        return bool(replays.under_way(self.db))
+        return bool(replays.running(self.db))
 
     def events(self) -> dict[int, tuple[int, str]]:
         rows = self.db.execute("SELECT sequence, detected_at, source FROM events").fetchall()
@@ -222,25 +222,27 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
         if places := sorted(self.pending()):
             some = data.draw(st.just(places) | st.lists(st.sampled_from(places), unique=True))
             settled = [Settlement((number,), to, state, "decided", "so", 200, "", NOW, 5, 0) for number, to in some]
-            settle(self.db, settled)
+            store_settlements(self.db, settled)
             if state is DeliveryState.DELIVERED:
                 self.told.update(some)
 
     @rule()
     def forget(self) -> None:
-        retention.forget(self.db, self.newest)
+        retention.delete_old_events(self.db, self.newest)
 
     @rule()
     def retry(self) -> None:
-        requeue.retry(self.db, requeue.Retry(), list(BOTH), NOW)
+        requeue.retry(self.db, requeue.RetrySelection(), list(BOTH), NOW)
         self.logged()
 
     @precondition(lambda self: not self.runs)
     @rule(since=st.integers(0, 10), length=st.integers(1, 60), to=st.sets(names, min_size=1))
     def begin(self, since: int, length: int, to: set[str]) -> None:
-        past = ReplayRange(since, since + length, requeue.newest(self.db), attempt=requeue.newest_attempt(self.db))
+        past = ReplayRange(
+            since, since + length, requeue.newest_event_number(self.db), attempt=requeue.newest_attempt_number(self.db)
+        )
         plan = counted(self.db, past, *(BOTH[name] for name in to))
-        self.number = replays.begin(self.db, past, plan, NOW)
+        self.number = replays.start(self.db, past, plan, NOW)
         self.planned = {name: count for name, count in plan.deliveries.items() if count}
         self.put_back.clear()
         self.excused = set()
@@ -293,7 +295,7 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
     def remove(self, name: str, chance: int) -> None:
         if chance:
             return
-        replays.remove(self.db, self.number, name, NOW)
+        replays.end_removed_part(self.db, self.number, name, NOW)
         self.meant = {(sequence, to) for sequence, to in self.meant if to != name}
 
     @precondition(lambda self: self.runs)
@@ -340,18 +342,18 @@ import asyncio, pathlib, sys
 from notifier.store.tables import replays, requeue
 from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
-requeue.LOOK = 3
+requeue.EXAMINED_AT_ONCE = 3
 async def feed():
     store = FileStore(pathlib.Path(sys.argv[1]))
     await store.open()
-    (memory, *_) = await store.run(replays.under_way) or [None]
+    (memory, *_) = await store.run(replays.running) or [None]
     print("open", flush=True)
     while memory is not None:
         for part in memory.unfinished:
             subscription = Subscription(part.destination, frozenset({"completion.created"}))
             await store.run(replays.advance, memory.id, subscription, 0, 5)
         await store.run(lambda db: db.execute("UPDATE deliveries SET state = 'delivered'"))
-        (memory, *_) = await store.run(replays.under_way) or [None]
+        (memory, *_) = await store.run(replays.running) or [None]
     await store.close()
 asyncio.run(feed())
 """

@@ -11,7 +11,7 @@ from notifier.store.tables import erasure, request_log, retention
 from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
     from tests.integration.store.conftest import MakeChange, NewDatabase, Tell
@@ -73,7 +73,7 @@ def test_a_settlement_brings_its_request_into_the_log(db: Database, tell: "Tell"
     one, two = tell(db, "1", "2")
     logged = entry(one, two, at_ms=77)
     parts = (DeliveryState.DELIVERED, (one,), logged), (DeliveryState.DEAD, (two,), None)
-    settle(
+    store_settlements(
         db,
         [Settlement(numbers, "hr", state, "d", "r", 200, "", 77, 5, 0, logged=it) for state, numbers, it in parts],
     )
@@ -101,9 +101,9 @@ def test_the_log_goes_with_its_events_and_with_time(db: Database, tell: "Tell") 
     one, two = tell(db, "1", "2", now_ms=10)
     db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence = ?", [one])
     request_log.write(db, "hr", [entry(one, at_ms=50), entry(two, at_ms=50)])
-    retention.forget(db, 11)
+    retention.delete_old_events(db, 11)
     assert (request_log.of_delivery(db, one, "hr"), count(db)) == ([], 1)
-    request_log.forget(db, 50)
+    request_log.delete_old(db, 50)
     assert count(db) == 1
-    request_log.forget(db, 51)
+    request_log.delete_old(db, 51)
     assert count(db) == 0

@@ -10,7 +10,7 @@ from notifier.store.tables import destinations, outbox, records, requeue, settle
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings
-from notifier.store.tables.requeue import Plan, ReplayRange, Retried, Retry, Step
+from notifier.store.tables.requeue import ReplayPlan, ReplayRange, ReplayStep, RetryResult, RetrySelection
 from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., l
     """Write one event a record, detected one a day, for these destinations."""
 
     def write(db: "Database", *keys: str, to: tuple[str, ...] = ("hr",), **fields: Any) -> list[int]:
-        sources.recall(db, "acme")
+        sources.read_or_create(db, "acme")
         for name in to:
-            destinations.recall(db, name)
+            destinations.read_or_create(db, name)
         wants = [Subscription(name, ALL) for name in to]
-        before = requeue.newest(db)
+        before = requeue.newest_event_number(db)
         return [
             event.sequence
             for day, key in enumerate(keys, before)
@@ -48,7 +48,7 @@ def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., l
 
 
 def settle(db: "Database", state: DeliveryState, *sequences: int, to: str = "hr", later_ms: int = 0) -> None:
-    settlements.settle(
+    settlements.store_settlements(
         db,
         [
             Settlement((number,), to, state, "decided", "refused", 400, "no", NOW, 5, later_ms, True)
@@ -62,13 +62,13 @@ def rows(db: "Database", columns: str = "sequence, state") -> list[tuple[Any, ..
 
 
 def past(db: "Database", **more: Any) -> ReplayRange:
-    return ReplayRange(**{"since_ms": 0, "until_ms": NOW + 1000 * DAY, "last": requeue.newest(db), **more})
+    return ReplayRange(**{"since_ms": 0, "until_ms": NOW + 1000 * DAY, "last": requeue.newest_event_number(db), **more})
 
 
-def counted(db: "Database", wanted: ReplayRange, *subscriptions: Subscription) -> Plan:
-    plan = Plan()
+def counted(db: "Database", wanted: ReplayRange, *subscriptions: Subscription) -> ReplayPlan:
+    plan = ReplayPlan()
     while plan.sequence < wanted.last:
-        plan = requeue.plan(db, wanted, subscriptions, plan)
+        plan = requeue.extend_plan(db, wanted, subscriptions, plan)
     return plan
 
 
@@ -77,7 +77,7 @@ def replayed(
 ) -> int:
     reached = queued = 0
     while reached < wanted.last:
-        step = requeue.replay(db, wanted, subscription, reached, NOW, most_waiting)
+        step = requeue.queue_replay_step(db, wanted, subscription, reached, NOW, most_waiting)
         reached, queued = step.sequence, queued + step.queued
     return queued
 
@@ -91,13 +91,13 @@ async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
     (first, second) = await store.run(tell, "1", "2")
     await store.run(settle, DeliveryState.DEAD, first)
     await store.run(settle, DeliveryState.DELIVERED, second)
-    assert await store.run(requeue.retry, Retry(), ["hr"], NOW) == Retried({"hr": 1})
+    assert await store.run(requeue.retry, RetrySelection(), ["hr"], NOW) == RetryResult({"hr": 1})
     assert await store.run(rows, "state, attempts, suspicions, first_attempt_at, next_attempt_at, reason") == [
         ("pending", 0, 0, None, 0, "refused"),
         ("delivered", 1, 1, NOW, 0, "refused"),
     ]
     assert await store.run(lambda db: db.execute("SELECT count(*) FROM attempts").fetchone()) == (2,)
-    due = await store.run(outbox.due, "hr", now_ms=NOW, horizon_ms=NOW + DAY, limit=10, in_flight=())
+    due = await store.run(outbox.read_due, "hr", now_ms=NOW, horizon_ms=NOW + DAY, limit=10, in_flight=())
     assert [it.again for it in due.deliveries] == [True]
     assert [(it.event.sequence, it.attempts) for it in due.deliveries] == [(first, 0)]
 
@@ -108,7 +108,7 @@ def test_a_pending_delivery_is_due_at_once_and_grows_no_younger(
     tell(db, "1", "2")
     settle(db, DeliveryState.PENDING, 1, later_ms=NOW + DAY)
     settle(db, DeliveryState.DEAD, 2)
-    assert requeue.retry(db, Retry(DeliveryState.PENDING), ["hr"], NOW) == Retried({"hr": 1})
+    assert requeue.retry(db, RetrySelection(DeliveryState.PENDING), ["hr"], NOW) == RetryResult({"hr": 1})
     assert rows(db, "state, attempts, suspicions, first_attempt_at, next_attempt_at") == [
         ("pending", 1, 1, NOW, 0),
         ("dead", 1, 1, NOW, 0),
@@ -117,7 +117,7 @@ def test_a_pending_delivery_is_due_at_once_and_grows_no_younger(
 
 def test_why_none_goes_back_says_what_waits(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2")
-    why = requeue.retry(db, Retry(), ["hr"], NOW).why_none
+    why = requeue.retry(db, RetrySelection(), ["hr"], NOW).why_none
     assert why == "no delivery is dead; pending: 2 (`--state pending` tries those at once)"
 
 
@@ -126,9 +126,9 @@ def test_only_what_is_named_goes_back(db: "Database", tell: "Callable[..., list[
     for name in ("hr", "it"):
         settle(db, DeliveryState.DEAD, 1, 2, to=name)
     (identifier,) = db.execute("SELECT id FROM events WHERE sequence = 2").fetchone()
-    assert requeue.retry(db, Retry(event_ids=(identifier,)), ["it", "gone"], NOW) == Retried({"it": 1})
+    assert requeue.retry(db, RetrySelection(event_ids=(identifier,)), ["it", "gone"], NOW) == RetryResult({"it": 1})
     assert [row for row in rows(db, "sequence, destination, state") if row[2] == "pending"] == [(2, "it", "pending")]
-    assert requeue.retry(db, Retry(), ["hr"], NOW) == Retried({"hr": 2})
+    assert requeue.retry(db, RetrySelection(), ["hr"], NOW) == RetryResult({"hr": 2})
 
 
 def test_a_destination_in_trouble_is_tried_at_once_and_a_disabled_one_stays_so(
@@ -136,17 +136,19 @@ def test_a_destination_in_trouble_is_tried_at_once_and_a_disabled_one_stays_so(
 ) -> None:
     tell(db, "1", to=("hr", "it", "off"))
     for name, state in (("hr", HealthState.RETRYING), ("it", HealthState.RETRYING), ("off", HealthState.DISABLED)):
-        destinations.remember(db, name, Health(state, "timeout", NOW, 3, NOW + DAY))
-    assert requeue.retry(db, Retry(DeliveryState.PENDING), ["hr", "off"], NOW) == Retried({"hr": 1, "off": 1}, ("hr",))
-    assert destinations.recall(db, "hr") == Health(HealthState.RETRYING, "timeout", NOW, 3, None)
-    assert destinations.recall(db, "it").retry_at_ms == NOW + DAY
-    assert destinations.recall(db, "off").state is HealthState.DISABLED
+        destinations.store_health(db, name, Health(state, "timeout", NOW, 3, NOW + DAY))
+    assert requeue.retry(db, RetrySelection(DeliveryState.PENDING), ["hr", "off"], NOW) == RetryResult(
+        {"hr": 1, "off": 1}, ("hr",)
+    )
+    assert destinations.read_or_create(db, "hr") == Health(HealthState.RETRYING, "timeout", NOW, 3, None)
+    assert destinations.read_or_create(db, "it").retry_at_ms == NOW + DAY
+    assert destinations.read_or_create(db, "off").state is HealthState.DISABLED
 
 
 def test_events_that_are_not_kept_are_named(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1")
     (identifier,) = db.execute("SELECT id FROM events").fetchone()
-    assert requeue.unknown_events(db, ["evt_b", identifier, "evt_a"]) == ["evt_b", "evt_a"]
+    assert requeue.unknown_event_ids(db, ["evt_b", identifier, "evt_a"]) == ["evt_b", "evt_a"]
 
 
 # Replay
@@ -160,7 +162,7 @@ def test_past_events_are_pending_again_under_their_old_ids_and_keep_their_histor
     settle(db, DeliveryState.DEAD, 2)
     before = db.execute("SELECT id FROM events").fetchall()
     # What waits already is left as it is, and counts for nothing.
-    assert counted(db, past(db), HR) == Plan(2, {"hr": 2}, 0, 3)
+    assert counted(db, past(db), HR) == ReplayPlan(2, {"hr": 2}, 0, 3)
     assert replayed(db, past(db)) == 2
     assert rows(db, "state, suspicions, attempts, first_attempt_at, reason") == [
         ("pending", 0, 0, None, "refused"),
@@ -177,7 +179,7 @@ def test_what_is_delivered_after_it_was_asked_for_does_not_go_twice(
 ) -> None:
     tell(db, "1", "2", "3", "4", "5")
     settle(db, DeliveryState.DELIVERED, 1, 2)
-    asked = past(db, attempt=requeue.newest_attempt(db))
+    asked = past(db, attempt=requeue.newest_attempt_number(db))
     assert counted(db, asked, HR).deliveries == {"hr": 2}
     # These waited, and were sent; that one was given up meanwhile.
     settle(db, DeliveryState.PENDING, 3)
@@ -232,20 +234,20 @@ def test_no_more_wait_than_may_and_it_goes_on_where_it_stopped(
 ) -> None:
     settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
     tell(db, "new")
-    assert requeue.replay(db, past(db), HR, 0, NOW, 3) == Step(2, 2)
-    assert requeue.replay(db, past(db), HR, 2, NOW, 3) == Step(2, 0)
+    assert requeue.queue_replay_step(db, past(db), HR, 0, NOW, 3) == ReplayStep(2, 2)
+    assert requeue.queue_replay_step(db, past(db), HR, 2, NOW, 3) == ReplayStep(2, 0)
     settle(db, DeliveryState.DELIVERED, 1, 2)
-    assert requeue.replay(db, past(db), HR, 2, NOW, 3) == Step(4, 2)
+    assert requeue.queue_replay_step(db, past(db), HR, 2, NOW, 3) == ReplayStep(4, 2)
     assert rows(db)[4:] == [(5, "delivered"), (6, "delivered"), (7, "delivered"), (8, "pending")]
 
 
 def test_a_long_past_is_looked_at_bit_by_bit(
     db: "Database", tell: "Callable[..., list[int]]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requeue, "LOOK", 3)
+    monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 3)
     settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 11))))
     late = past(db, since_ms=NOW + 7 * DAY)
-    assert counted(db, late, HR) == Plan(3, {"hr": 3}, 6, 10)
+    assert counted(db, late, HR) == ReplayPlan(3, {"hr": 3}, 6, 10)
     # What was forgotten meanwhile stops nothing.
     db.execute("DELETE FROM attempt_runs")
     db.execute("DELETE FROM deliveries WHERE sequence >= 9")
@@ -255,4 +257,4 @@ def test_a_long_past_is_looked_at_bit_by_bit(
 
 def test_what_is_behind_an_event_is_dated(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2")
-    assert [requeue.detected_ms(db, number) for number in range(3)] == [NOW, NOW + DAY, None]
+    assert [requeue.next_detected_ms(db, number) for number in range(3)] == [NOW, NOW + DAY, None]

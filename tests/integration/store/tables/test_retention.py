@@ -9,7 +9,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, records, retention, sources
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.settlements import Settlement, settle
+from notifier.store.tables.settlements import Settlement, store_settlements
 
 LONG_AGO, LATELY, BOUND = 1_000, 9_000, 5_000
 
@@ -28,7 +28,7 @@ async def write(store: FileStore, numbers: range, detected_ms: int, state: Deliv
         settled = [
             Settlement((event.sequence,), "hr", state, "test", "test", 200, "", detected_ms, 1, 0) for event in events
         ]
-        await store.run(settle, settled)
+        await store.run(store_settlements, settled)
 
 
 async def count(store: FileStore, table: str) -> int:
@@ -48,10 +48,10 @@ async def count(store: FileStore, table: str) -> int:
 async def test_only_what_is_old_and_done_is_forgotten(
     store: FileStore, detected_ms: int, state: DeliveryState | None, kept: int
 ) -> None:
-    await store.run(sources.recall, "acme")
-    await store.run(destinations.recall, "hr")
+    await store.run(sources.read_or_create, "acme")
+    await store.run(destinations.read_or_create, "hr")
     await write(store, range(3), detected_ms, state)
-    await store.run(retention.forget, BOUND)
+    await store.run(retention.delete_old_events, BOUND)
     assert await count(store, "events") == kept
     assert await count(store, "deliveries") == (kept if state else 0)
     assert await count(store, "attempts") == (kept if state else 0)
@@ -59,13 +59,13 @@ async def test_only_what_is_old_and_done_is_forgotten(
 
 
 async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(store: FileStore) -> None:
-    await store.run(sources.recall, "acme")
-    await store.run(destinations.recall, "hr")
+    await store.run(sources.read_or_create, "acme")
+    await store.run(destinations.read_or_create, "hr")
     await write(store, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
     pages = await store.run(pragma, "page_count")
     assert await forget_all(store) == [500] * 12 + [0]
     assert await store.run(pragma, "freelist_count") > 300
-    while await store.run_bare(maintenance.release_pages):
+    while await store.run_without_transaction(maintenance.release_pages):
         pass
     assert await store.run(pragma, "freelist_count") == maintenance.FREE_PAGES_KEPT
     assert await store.run(pragma, "page_count") < pages - 300
@@ -74,8 +74,8 @@ async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_n
 
 
 async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(store: FileStore) -> None:
-    await store.run(sources.recall, "acme")
-    await store.run(destinations.recall, "hr")
+    await store.run(sources.read_or_create, "acme")
+    await store.run(destinations.read_or_create, "hr")
     await write(store, range(1_200), LONG_AGO, DeliveryState.DEAD)
     await write(store, range(1_200, 1_300), LONG_AGO, DeliveryState.DELIVERED)
     assert await forget_all(store) == [0, 0, 100]
@@ -83,7 +83,7 @@ async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_o
 
 
 async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(store: FileStore) -> None:
-    await store.run(sources.recall, "acme")
+    await store.run(sources.read_or_create, "acme")
     await write(store, range(3), LATELY, None)
     await write(store, range(3, 6), LONG_AGO, None)
     assert await forget_all(store) == [3]
@@ -111,23 +111,23 @@ def pragma(db: Database, name: str) -> int:
 async def forget_all(store: FileStore) -> list[int]:
     """Forget bit by bit; return how many events each bit was."""
     bits: list[int] = []
-    place: retention.DetectionPlace | None = retention.FIRST
+    place: retention.DetectionPosition | None = retention.FIRST
     while place is not None:
-        done = await store.run(retention.forget, BOUND, place)
+        done = await store.run(retention.delete_old_events, BOUND, place)
         bits.append(done.events)
         place = done.place
     return bits
 
 
 async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(store: FileStore) -> None:
-    await store.run(sources.recall, "acme")
-    await store.run(destinations.recall, "hr")
+    await store.run(sources.read_or_create, "acme")
+    await store.run(destinations.read_or_create, "hr")
     for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):
         await write(store, range(number, number + 1), detected_ms, DeliveryState.PENDING)
     together = Settlement((1, 2, 3), "hr", DeliveryState.DELIVERED, "test", "test", 200, "", LATELY, 1, 0)
-    await store.run(settle, [together])
-    await store.run(retention.forget, BOUND)
+    await store.run(store_settlements, [together])
+    await store.run(retention.delete_old_events, BOUND)
     told = "SELECT sequence, count(*) FROM attempts GROUP BY 1"
     assert await store.run(lambda db: db.execute(told).fetchall()) == [(3, 2)]
-    await store.run(retention.forget, LATELY + 1)
+    await store.run(retention.delete_old_events, LATELY + 1)
     assert await count(store, "attempt_runs") == 0

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.tables import destinations, outbox
-from notifier.store.tables.outbox import DeliveryState, Due
-from notifier.store.tables.settlements import LONGEST_RUN, Settlement, settle
+from notifier.store.tables.outbox import DeliveryState, DueDeliveries
+from notifier.store.tables.settlements import LONGEST_RUN, Settlement, store_settlements
 from tests.support.settlements import NOW, settlement
 from tests.support.table_rows import table_rows
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tests.integration.store.conftest import NewDatabase, Tell
 
 
-def due(db: Database) -> Due:
-    return outbox.due(db, "hr", now_ms=NOW, horizon_ms=NOW + 3600_000, limit=100, in_flight=())
+def due(db: Database) -> DueDeliveries:
+    return outbox.read_due(db, "hr", now_ms=NOW, horizon_ms=NOW + 3600_000, limit=100, in_flight=())
 
 
-def numbers(found: Due) -> list[int]:
+def numbers(found: DueDeliveries) -> list[int]:
     return [delivery.event.sequence for delivery in found.deliveries]
 
 
@@ -35,10 +35,12 @@ def rows(db: Database, table: str) -> list[dict[str, Any]]:
 
 def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1", to=("hr", "slack"))
-    settle(
+    store_settlements(
         db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
     )
-    settle(db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)])
+    store_settlements(
+        db, [Settlement((sequence,), "hr", DeliveryState.DELIVERED, "done", "ok", 200, "fine", 6000, 20, 0)]
+    )
     common = {"sequence": sequence, "destination": "hr"}
     assert rows(db, "deliveries") == [
         common
@@ -88,16 +90,16 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
 def test_the_next_attempt_knows_how_many_there_were_and_since_when(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1")
     for attempted_ms in (1000, 2000, 3000):
-        settle(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
+        store_settlements(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
     (delivery,) = due(db).deliveries
     assert (delivery.attempts, delivery.tried_from_ms) == (3, 1000)
 
 
 def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
-    destinations.recall(db, "hr")
-    destinations.recall(db, "slack")
+    destinations.read_or_create(db, "hr")
+    destinations.read_or_create(db, "slack")
     sequences = tell(db, *"1234", to=("hr", "slack"))
-    settle(
+    store_settlements(
         db,
         [
             settlement(sequences[0]),
@@ -112,10 +114,10 @@ def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
 
 
 def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
-    destinations.recall(db, "hr")
+    destinations.read_or_create(db, "hr")
     sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
     shared = (*sequences[:3], *sequences[5:])
-    settle(db, [replace(settlement(0), sequences=shared)])
+    store_settlements(db, [replace(settlement(0), sequences=shared)])
     assert numbers(due(db)) == sequences[3:5]
     assert [(row["sequence"], row["destination"]) for row in rows(db, "attempts")] == [(it, "hr") for it in shared]
     assert [(row["first_sequence"], row["last_sequence"]) for row in rows(db, "attempt_runs")] == [
@@ -128,7 +130,7 @@ def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Dat
 
 def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
     sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
-    settle(db, [replace(settlement(0), sequences=tuple(sequences))])
+    store_settlements(db, [replace(settlement(0), sequences=tuple(sequences))])
     assert [row["sequence"] for row in rows(db, "attempts")] == sequences
 
 
@@ -141,7 +143,7 @@ def test_to_tell_of_all_attempts_each_run_is_read_once(file_db: FileDatabase) ->
 def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
     sequences = tell(db, *map(str, range(count)))
     settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
-    settle(db, settlements)
+    store_settlements(db, settlements)
     assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
         (1, NOW + number) for number in sequences
     ]
@@ -150,12 +152,12 @@ def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count:
 
 def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
     first, second = tell(db, "1", "2")
-    destinations.recall(db, "hr")
+    destinations.read_or_create(db, "hr")
     refused: Any = None
     with pytest.raises((IntegrityError, psycopg.errors.IntegrityError)), db.atomic():
-        settle(db, [settlement(first), replace(settlement(first), decision=refused)])
+        store_settlements(db, [settlement(first), replace(settlement(first), decision=refused)])
     with db.atomic():
-        settle(db, [settlement(second)])
+        store_settlements(db, [settlement(second)])
     assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
     assert [row["sequence"] for row in rows(db, "attempts")] == [second]
     assert destinations.read_all(db)["hr"].delivered == 1
@@ -164,7 +166,7 @@ def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database
 def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
     tell(db, "1")
     before = rows(db, "deliveries")
-    settle(db, [])
+    store_settlements(db, [])
     assert rows(db, "deliveries") == before
 
 
@@ -173,5 +175,5 @@ def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
 def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
     with new_database() as db:
         (sequence,) = tell(db, "1")
-        settle(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
+        store_settlements(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
         assert rows(db, "deliveries")[0]["detail"] == (detail or None)

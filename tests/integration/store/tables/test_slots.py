@@ -7,14 +7,14 @@ from msgspec.structs import replace
 from notifier.daemon.api.status import destination_status
 from notifier.events import EventType
 from notifier.store.queries import history
-from notifier.store.queries.orphans import move
+from notifier.store.queries.orphans import move_waiting
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, outbox, requeue, slots
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import ReplayRange, Retry
-from notifier.store.tables.settlements import Settlement, settle
-from notifier.store.tables.slots import Gate, Waiting
+from notifier.store.tables.requeue import ReplayRange, RetrySelection
+from notifier.store.tables.settlements import Settlement, store_settlements
+from notifier.store.tables.slots import Gate, WaitingCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +30,12 @@ SLOT = Gate(slot_ms=NOW + HOUR, closed_until_ms=NOW + 25 * HOUR)
 
 
 def begun(db: "Database", name: str = "hr") -> None:
-    destinations.recall(db, name)
-    slots.begin(db, name, "daily", NOW)
+    destinations.read_or_create(db, name)
+    slots.store_schedule(db, name, "daily", NOW)
 
 
 def due(db: "Database", gate: Gate, now_ms: int = NOW) -> list[tuple[int, int | None]]:
-    found = outbox.due(db, "hr", now_ms=now_ms, horizon_ms=now_ms, limit=100, in_flight=(), gate=gate)
+    found = outbox.read_due(db, "hr", now_ms=now_ms, horizon_ms=now_ms, limit=100, in_flight=(), gate=gate)
     return [(it.event.sequence, it.slot_ms) for it in found.deliveries]
 
 
@@ -45,7 +45,7 @@ def passed(db: "Database", gate: Gate, now_ms: int = NOW, seen: list[int] | None
             seen.append(from_ms)
         return gate
 
-    return slots.pass_gate(db, "hr", gate_at, now_ms)
+    return slots.assign_slot(db, "hr", gate_at, now_ms)
 
 
 def test_what_waits_gets_the_slot_that_has_come_once(db: "Database", tell: "Tell") -> None:
@@ -53,13 +53,13 @@ def test_what_waits_gets_the_slot_that_has_come_once(db: "Database", tell: "Tell
     first = tell(db, "1", "2", to=("hr",))
     seen: list[int] = []
     assert due(db, passed(db, CLOSED, seen=seen)) == []
-    assert slots.waiting(db) == {"hr": Waiting(2, NOW + HOUR)}
+    assert slots.count_waiting(db) == {"hr": WaitingCount(2, NOW + HOUR)}
     assert due(db, passed(db, SLOT, NOW + HOUR, seen)) == [(it, NOW + HOUR) for it in first]
     (late,) = tell(db, "3", to=("hr",))
     after = replace(SLOT, slot_ms=None)
     assert late not in dict(due(db, passed(db, after, NOW + HOUR + 1, seen)))
     assert seen == [NOW, NOW, NOW + HOUR]
-    assert slots.waiting(db) == {"hr": Waiting(1, NOW + 25 * HOUR)}
+    assert slots.count_waiting(db) == {"hr": WaitingCount(1, NOW + 25 * HOUR)}
 
 
 def test_a_quiet_time_holds_even_what_has_a_slot(db: "Database", tell: "Tell") -> None:
@@ -68,7 +68,7 @@ def test_a_quiet_time_holds_even_what_has_a_slot(db: "Database", tell: "Tell") -
     passed(db, SLOT)
     held = Gate(closed_until_ms=NOW + 9 * HOUR, held_until_ms=NOW + 5 * HOUR)
     assert due(db, passed(db, held)) == []
-    assert slots.waiting(db) == {"hr": Waiting(1, NOW + 5 * HOUR)}
+    assert slots.count_waiting(db) == {"hr": WaitingCount(1, NOW + 5 * HOUR)}
     memory = destinations.read_all(db)["hr"]
     assert (memory.scheduled, memory.oldest_due_ms, memory.next_attempt_ms) == (1, None, NOW + 5 * HOUR)
 
@@ -78,7 +78,7 @@ def test_what_waits_for_its_destination_to_be_enabled_waits_for_no_time(db: "Dat
     (sequence,) = tell(db, "1", to=("hr",))
     passed(db, CLOSED)
     assert history.deliveries_of(db, [sequence])[0].scheduled_ms == NOW + HOUR
-    destinations.remember(db, "hr", Health(HealthState.DISABLED, "operator"))
+    destinations.store_health(db, "hr", Health(HealthState.DISABLED, "operator"))
     (delivery,) = history.deliveries_of(db, [sequence])
     assert (delivery.scheduled_ms, delivery.next_attempt_ms) == (None, None)
     told = destination_status(destinations.read_all(db)["hr"], None)
@@ -87,10 +87,10 @@ def test_what_waits_for_its_destination_to_be_enabled_waits_for_no_time(db: "Dat
 
 def test_changed_settings_count_from_now_on_and_the_same_ones_do_not(db: "Database") -> None:
     begun(db)
-    slots.begin(db, "hr", "daily", NOW + 5)
+    slots.store_schedule(db, "hr", "daily", NOW + 5)
     seen: list[int] = []
     passed(db, CLOSED, NOW + 9, seen)
-    slots.begin(db, "hr", "weekly", NOW + 7)
+    slots.store_schedule(db, "hr", "weekly", NOW + 7)
     passed(db, CLOSED, NOW + 9, seen)
     assert seen == [NOW, NOW + 7]
 
@@ -118,14 +118,14 @@ def test_a_replay_belongs_to_the_next_slot_and_has_room_for_all_of_it(db: "Datab
     begun(db)
     told = tell(db, *map(str, range(20)), to=("hr",), now_ms=NOW - HOUR)
     passed(db, SLOT)
-    settle(db, [Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
+    store_settlements(db, [Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
     passed(db, CLOSED)
     wants = Subscription("hr", frozenset(EventType))
     past = ReplayRange(0, NOW, told[-1])
-    step = requeue.replay(db, past, wants, 0, NOW, most_waiting=5)
+    step = requeue.queue_replay_step(db, past, wants, 0, NOW, most_waiting=5)
     assert step.queued == 5
-    assert requeue.due_now(db, "hr", NOW, 100) == 0
-    assert requeue.replay(db, past, wants, step.sequence, NOW, most_waiting=5).queued == 5
+    assert requeue.count_due(db, "hr", NOW, 100) == 0
+    assert requeue.queue_replay_step(db, past, wants, step.sequence, NOW, most_waiting=5).queued == 5
     assert due(db, passed(db, CLOSED)) == []
 
 
@@ -133,8 +133,8 @@ def test_a_digest_that_was_given_up_is_sent_again_as_it_was(db: "Database", tell
     begun(db)
     (first, second) = tell(db, "1", "2", to=("hr",))
     passed(db, SLOT)
-    settle(db, [Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
-    requeue.retry(db, Retry(), ["hr"], NOW)
+    store_settlements(db, [Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
+    requeue.retry(db, RetrySelection(), ["hr"], NOW)
     assert due(db, passed(db, CLOSED)) == [(first, NOW + HOUR), (second, NOW + HOUR)]
 
 
@@ -143,5 +143,5 @@ def test_what_moves_to_another_destination_waits_for_its_schedule(db: "Database"
     tell(db, "1", to=("hr",))
     passed(db, SLOT)
     begun(db, "new")
-    move(db, "hr", "new", NOW)
+    move_waiting(db, "hr", "new", NOW)
     assert db.execute("SELECT destination, slot_at FROM deliveries").fetchall() == [("new", None)]

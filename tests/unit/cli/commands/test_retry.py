@@ -25,7 +25,7 @@ async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = 
     store = FileStore(home.state_file)
     await store.open()
     try:
-        await store.run(settlements.settle, failed)
+        await store.run(settlements.store_settlements, failed)
     finally:
         await store.close()
 

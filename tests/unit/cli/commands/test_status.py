@@ -57,8 +57,8 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
     await home.remember("David Ball")
     store = FileStore(home.state_file)
     await store.open()
-    await store.run(sources.succeed, "acme", 1_000)
-    await store.run(sources.fail, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
+    await store.run(sources.record_success, "acme", 1_000)
+    await store.run(sources.record_failure, "acme", SourceError(reason, "it said \x1b[31mno", 2_000), silent_until_ms)
     await store.close()
     assert (await home.call("status", "--json")).documents[0]["sources"]["acme"]["state"] == state
     said = await home.call("status")
@@ -173,7 +173,7 @@ async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(h
     assert (await home.call("status", "--exit-code")).code == 0
     store = FileStore(home.state_file)
     await store.open()
-    await store.run(sources.fail, "acme", SourceError("timeout", "no answer", 2_000), None)
+    await store.run(sources.record_failure, "acme", SourceError("timeout", "no answer", 2_000), None)
     await store.close()
     assert (await home.call("status", "--exit-code")).code == 1
     assert (await home.call("status")).code == 0

@@ -217,7 +217,7 @@ ID = "0123456789abcdef01234567"
 def test_filters_that_could_not_be_judged(
     filters: dict[str, Patterns], known: KnownFacts, expected: tuple[str, ...]
 ) -> None:
-    assert Subscription("hr", frozenset(), **filters).not_judged(ID, known) == expected  # type: ignore[arg-type]
+    assert Subscription("hr", frozenset(), **filters).undecided_filters(ID, known) == expected  # type: ignore[arg-type]
 
 
 async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
@@ -225,7 +225,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
     await store.open()
     try:
         for source in ("acme", "beta"):
-            await store.run(sources.recall, source)
+            await store.run(sources.read_or_create, source)
         baseline = Baseline(MET, swept=True, first_run=FirstRun.SILENT)
         findings = weighed(completion(MET + 1), baseline, DetectedBy.COUNT)
         # Filters by what nobody has read yet: the event is sent all the same.

@@ -46,7 +46,7 @@ def test_view_of_settings_leaves_out_what_says_nothing() -> None:
 @pytest.fixture
 def db() -> Iterator[Database]:
     with closing(tables_in_memory()) as database:
-        sources.recall(database, "acme")
+        sources.read_or_create(database, "acme")
         yield database
 
 
@@ -63,7 +63,7 @@ def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
 def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9)
-    sweeps.resume(db, "acme", 5)
+    sweeps.resume_or_start(db, "acme", 5)
     narrow = replace(WIDE, training_id="7")
     memory = apply_view(db, "acme", narrow, NOW_MS)
     assert View.from_text(memory.view or "") == narrow

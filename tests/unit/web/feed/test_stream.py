@@ -207,7 +207,7 @@ async def test_trouble_with_the_store_is_waited_out(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     troubles = [StoreError(StoreReason.IO_ERROR, "the disk reports errors")] * 3
-    run = interface.feed.stream._reader.run_patiently
+    run = interface.feed.stream._reader.run_without_turn_limit
 
     async def failing(*args: object) -> object:
         if troubles and getattr(args[0], "__name__", "") == "_read_page_timed":
@@ -215,7 +215,7 @@ async def test_trouble_with_the_store_is_waited_out(
         return await run(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr("notifier.web.feed.broadcast._STORE_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(interface.feed.stream._reader, "run_patiently", failing)
+    monkeypatch.setattr(interface.feed.stream._reader, "run_without_turn_limit", failing)
     async with listening(interface) as listener:
         await detect(interface, [1])
         assert numbers(await listener.next(1)) == [1]

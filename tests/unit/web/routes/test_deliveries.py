@@ -6,7 +6,7 @@ import pytest
 
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import Retry
+from notifier.store.tables.requeue import RetrySelection
 from notifier.web.queries import DeliveryPageRequest
 from notifier.web.requests import Replay
 
@@ -46,14 +46,14 @@ async def test_deliveries_are_read_a_page_at_a_time(
 @pytest.mark.parametrize(
     ("body", "wish"),
     [
-        ("", Retry()),
-        ("{}", Retry()),
-        ('{"event_ids": null, "state": null, "destination": ""}', Retry()),
-        ('{"event_ids": ["a", "b", "a"], "state": "pending"}', Retry(DeliveryState.PENDING, ("a", "b"))),
-        ('{"destination": "hr", "state": "dead"}', Retry(DeliveryState.DEAD, (), "hr")),
+        ("", RetrySelection()),
+        ("{}", RetrySelection()),
+        ('{"event_ids": null, "state": null, "destination": ""}', RetrySelection()),
+        ('{"event_ids": ["a", "b", "a"], "state": "pending"}', RetrySelection(DeliveryState.PENDING, ("a", "b"))),
+        ('{"destination": "hr", "state": "dead"}', RetrySelection(DeliveryState.DEAD, (), "hr")),
     ],
 )
-async def test_deliveries_are_put_back_into_the_queue(interface: "Interface", body: str, wish: Retry) -> None:
+async def test_deliveries_are_put_back_into_the_queue(interface: "Interface", body: str, wish: RetrySelection) -> None:
     assert await ask(interface, "POST", "/v1/deliveries/retry", data=body) == (200, {"deliveries": 3})
     assert interface.daemon.deliveries.asked == [wish]
 

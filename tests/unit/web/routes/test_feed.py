@@ -76,7 +76,7 @@ async def test_a_page_holds_only_what_is_asked_for(interface: "Interface") -> No
 async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "LOOK", 10)
+    monkeypatch.setattr(feed, "EXAMINED_AT_ONCE", 10)
     await detect(interface, range(95))
     wanted = await detect(interface, range(3), source="other")
     assert await page(interface, "?source=other") == (wanted, 98)
