@@ -57,13 +57,13 @@ class PendingHangup:
 
     def __init__(self, earlier: Any) -> None:
         """Initialize with the previous handler of SIGHUP."""
-        self.came = False
+        self.has_arrived = False
         self.ends_with_terminal = earlier is not signal.SIG_IGN and has_terminal()
         """Whether the daemon was started from a terminal without nohup, and so ends when that terminal closes."""
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         """Record that the signal came."""
-        self.came = True
+        self.has_arrived = True
 
 
 def has_terminal() -> bool:

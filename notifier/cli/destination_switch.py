@@ -25,10 +25,10 @@ def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: boo
     # Imported only without a daemon, because these imports take half a second.
     from notifier.cli.offline_deliveries import set_enabled_offline  # noqa: PLC0415
     from notifier.daemon.api.deliveries import switched_document  # noqa: PLC0415
-    from notifier.daemon.configuration import Unfollowed  # noqa: PLC0415
+    from notifier.daemon.configuration import UnloadedChanges  # noqa: PLC0415
 
     settings = settings or read_settings(global_options)
     log.setup(global_options.log_level(), "text")
     health, waited = set_enabled_offline(settings, destination, enabled=enabled)
     # `Unfollowed` is empty, because without a daemon no older configuration is in use.
-    return switched_document(destination, health, Unfollowed(), waited=waited)
+    return switched_document(destination, health, UnloadedChanges(), waited=waited)

@@ -11,7 +11,7 @@ from notifier.config import Settings
 from notifier.daemon.api import people
 from notifier.daemon.api.deliveries import drop_known, move_known, retry_document, retry_known
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
-from notifier.daemon.offline import lone_store, write_essentials
+from notifier.daemon.offline import exclusive_store, write_essentials
 from notifier.delivery.health import end_wait_without_worker, set_enabled_without_worker
 from notifier.delivery.subscriptions import subscriptions_of
 from notifier.store.errors import StoreError
@@ -42,7 +42,7 @@ def set_enabled_offline(settings: Settings, destination: str, *, enabled: bool) 
     """
 
     async def switch() -> tuple[Health, bool]:
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             return await store.run(
                 set_enabled_without_worker, destination, enabled=enabled, now_ms=SystemClock().now_ms()
             )
@@ -55,7 +55,7 @@ def end_pause_offline(settings: Settings, destination: str) -> bool:
     """End a destination's pause after failures; return whether it was paused. Raises CommandError."""
 
     async def end_wait() -> bool:
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             return await store.run(end_wait_without_worker, destination, now_ms=SystemClock().now_ms())
 
     with as_command_error(StoreError):
@@ -70,7 +70,7 @@ def retry_offline(settings: Settings, request: RetrySelection) -> "RetriedDocume
     names = tuple(settings.destinations) if request.destination is None else (request.destination,)
 
     async def requeue_deliveries() -> "RetriedDocument":
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             retried = await store.run(retry_known, request, names, SystemClock().now_ms())
             return retry_document(retried.counts, retried.waited, retried.why_none)
 
@@ -85,7 +85,7 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
     """
 
     async def forget() -> "PersonForgottenDocument":
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             done = await people.forget(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
                 # Closing the store writes the essentials once more, so that their older generation loses the data too.
@@ -103,7 +103,7 @@ def drop_offline(settings: Settings, request: DropSelection, *, dry_run: bool) -
     """
 
     async def drop() -> dict[str, int]:
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             wanted = subscriptions_of(settings.destinations)
             return await store.run(drop_known, request, tuple(settings.destinations), wanted, dry_run=dry_run)
 
@@ -119,7 +119,7 @@ def move_offline(settings: Settings, old: str, new: str) -> "ActionResult[MovedD
     """
 
     async def move() -> "ActionResult[MovedDocument]":
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             return await store.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
 
     with _as_name_error():
@@ -145,7 +145,7 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
     """
 
     async def requeue_deliveries() -> "PlanDocument":
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             now_ms = SystemClock().now_ms()
             newest = [
                 await store.run(number) for number in (requeue.newest_event_number, requeue.newest_attempt_number)
@@ -180,7 +180,7 @@ def stop_replay_offline(settings: Settings) -> "ReplayProgressDocument":
     """
 
     async def stop() -> "ReplayProgressDocument":
-        async with lone_store(settings) as store:
+        async with exclusive_store(settings) as store:
             await store.run(replays.stop, SystemClock().now_ms())
             return await store.run(replays_document, SystemClock().now_ms())
 

@@ -8,7 +8,7 @@ from notifier.cli.errors import CommandError, as_command_error
 from notifier.cli.progress import ShowSweep
 from notifier.config import Settings
 from notifier.daemon.api.status import sweep_status
-from notifier.daemon.offline import lone_watcher
+from notifier.daemon.offline import exclusive_watcher
 from notifier.daemon.sources import held_figures
 from notifier.store.errors import StoreError
 from notifier.watch.detection.holds import Direction
@@ -29,7 +29,7 @@ def poll_offline(settings: Settings, source: str) -> int:
     new_events: list[Event] = []
 
     async def poll() -> int:
-        async with lone_watcher(settings, source, new_events.extend) as watcher:
+        async with exclusive_watcher(settings, source, new_events.extend) as watcher:
             await _poll_or_fail(watcher)
             return len(new_events)
 
@@ -42,7 +42,7 @@ def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> 
     new_events: list[Event] = []
 
     async def sweep() -> Mapping[str, Any]:
-        async with lone_watcher(settings, source, new_events.extend) as watcher:
+        async with exclusive_watcher(settings, source, new_events.extend) as watcher:
             # A source's first sweep begins with a head poll anyway. Before a later sweep, this finds new records fast.
             await _poll_or_fail(watcher)
             await watcher.begin_sweep()
@@ -61,7 +61,7 @@ def release_offline(
     """
 
     async def release() -> int:
-        async with lone_watcher(settings, source, lambda _events: None) as watcher:
+        async with exclusive_watcher(settings, source, lambda _events: None) as watcher:
             if direction is not Direction.ARRIVALS and held_figures(watcher.memory)[direction]:
                 # If the API has undone the changes, this poll ends the hold.
                 await _poll_or_fail(watcher)

@@ -22,10 +22,10 @@ from notifier.store.tables.settlements import Settlement
 
 _log = logging.getLogger(__name__)
 
-ACTIVITY = "(activity)"
+ACTIVITY_JOB = "(activity)"
 """The name of the job that records requests and changes of state, for the pages of the dashboard."""
 
-LOOK_EVERY_SECONDS: Final = 15.0
+ACTIVITY_EVERY_SECONDS: Final = 15.0
 """Seconds between two readings of the states; a change that ends before the next reading may not be recorded."""
 
 WRITE_EVERY_SECONDS: Final = 60.0
@@ -45,34 +45,34 @@ class ActivityLog:
         """Initialize with the store, and a function that returns the current states."""
         self._store = store
         self._clock = clock
-        self._states = states
+        self._current_states = states
         self._counts: defaultdict[tuple[ActivitySubject, int], RequestCount] = defaultdict(RequestCount)
-        self._known: dict[ActivitySubject, StateChange] | None = None
-        self._tried: set[str] = set()
+        self._saved_states: dict[ActivitySubject, StateChange] | None = None
+        self._attempted_destinations: set[str] = set()
         """The destinations to which anything was ever sent."""
-        self._written_at = clock.monotonic()
+        self._counts_written_at = clock.monotonic()
 
-    def requested(self, source: str, seconds: float, *, failed: bool) -> None:
+    def count_request(self, source: str, seconds: float, *, failed: bool) -> None:
         """Count a request to a source."""
         self._count(ActivitySubject(ActivityKind.SOURCE, source), round(seconds * 1000), failed=failed)
 
-    def attempted(self, _deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
+    def count_attempt(self, _deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
         """Count a request to a destination."""
-        first = settlements[0]
-        subject = ActivitySubject(ActivityKind.DESTINATION, first.destination)
-        self._tried.add(first.destination)
-        self._count(subject, first.milliseconds, failed=first.reason != AttemptResult.DELIVERED)
+        settlement = settlements[0]
+        subject = ActivitySubject(ActivityKind.DESTINATION, settlement.destination)
+        self._attempted_destinations.add(settlement.destination)
+        self._count(subject, settlement.milliseconds, failed=settlement.reason != AttemptResult.DELIVERED)
 
-    def unwritten(self, subject: ActivitySubject) -> dict[int, RequestCount]:
+    def unwritten_counts(self, subject: ActivitySubject) -> dict[int, RequestCount]:
         """Return the counts that are not in the store yet, by quarter-hour, numbered since 1970."""
         return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
 
-    async def look(self) -> None:
+    async def save_changes(self) -> None:
         """Record changes of states and, once a minute, the counts. After a failed write, the next call repeats it."""
         try:
-            await self._note_states()
-            if self._clock.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
-                await self.write()
+            await self._save_state_changes()
+            if self._clock.monotonic() - self._counts_written_at >= WRITE_EVERY_SECONDS:
+                await self.write_counts()
         except StoreError as error:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
@@ -80,13 +80,13 @@ class ActivityLog:
     async def stop(self) -> None:
         """Write the counts that are not in the store yet."""
         try:
-            await self.write()
+            await self.write_counts()
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
-    async def write(self) -> None:
+    async def write_counts(self) -> None:
         """Write the counts. Raises StoreError."""
-        self._written_at = self._clock.monotonic()
+        self._counts_written_at = self._clock.monotonic()
         counts, self._counts = self._counts, defaultdict(RequestCount)
         if not counts:
             return
@@ -97,24 +97,24 @@ class ActivityLog:
                 self._counts[key] += count
             raise
 
-    async def _note_states(self) -> None:
-        if self._known is None:
+    async def _save_state_changes(self) -> None:
+        if self._saved_states is None:
             known = await self._store.run(activity.latest_states)
-            self._tried |= await self._store.run(destinations.names_with_requests)
-            self._known = known
+            self._attempted_destinations |= await self._store.run(destinations.names_with_requests)
+            self._saved_states = known
         now_ms = self._clock.now_ms()
         changed = {
             subject: StateChange(now_ms, *seen)
-            for subject, told in self._states().items()
-            if (seen := self._seen(subject, *told)) != _without_time(self._known.get(subject))
+            for subject, told in self._current_states().items()
+            if (seen := self._displayed_state(subject, *told)) != _without_time(self._saved_states.get(subject))
         }
         if changed:
             await self._store.run(activity.store_state_changes, changed)
-            self._known |= changed
+            self._saved_states |= changed
 
-    def _seen(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
+    def _displayed_state(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
         """Return a state and its reason for display; a destination to which nothing was ever sent is `untried`."""
-        is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._tried
+        is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._attempted_destinations
         return (DestinationState.UNTRIED if is_untried and state == DestinationState.OK else state), reason
 
     def _count(self, subject: ActivitySubject, milliseconds: int, *, failed: bool) -> None:

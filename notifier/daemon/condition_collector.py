@@ -59,14 +59,14 @@ class ConditionCollector:
         self._peer_clocks = peer_clocks
         self._state = state
 
-    async def findings(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
+    async def collect(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
         """Return the current conditions; `firing` are those at the last evaluation. Raises StoreError."""
         state = self._state()
         reports = await self._dispatcher.destination_reports(destination_rules.FAILING_FOR_SECONDS)
         since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
         unclean_runs = await self._store.run(starts.count_unclean, since_ms, state.started_ms)
         heartbeat = state.heartbeat
-        current = [
+        conditions = [
             *self._sources.conditions(firing),
             *await self._rebuild_conditions(),
             *destination_rules.orphan_conditions(await self.orphans()),
@@ -76,18 +76,20 @@ class ConditionCollector:
                 for name, report in reports.items()
                 for condition in destination_rules.conditions(name, report, firing)
             ],
-            *rules.essentials_conditions(self._housekeeping.failure()),
+            *rules.essentials_conditions(self._housekeeping.snapshot_failure()),
             *await self._disk_conditions(firing),
             *rules.restart_conditions(unclean_runs),
             *rules.interface_conditions(state.interface_problem),
             *await self._descriptor_conditions(firing),
             *rules.configuration_conditions(state.configuration_problem),
-            *(() if heartbeat is None else rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_for)),
+            *(() if heartbeat is None else rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_seconds)),
             *rules.alert_conditions(state.evaluation),
         ]
         waiting = await self._store.run(destinations.count_waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}
-        return EvaluationFindings(current, withdrawal_reasons(firing, current, self._sources.names(), serving, waiting))
+        return EvaluationFindings(
+            conditions, withdrawal_reasons(firing, conditions, self._sources.names(), serving, waiting)
+        )
 
     async def orphans(self) -> list[Orphan]:
         """Return the destinations that have waiting deliveries and are no longer configured. Raises StoreError."""
@@ -107,4 +109,4 @@ class ConditionCollector:
 
     async def _descriptor_conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
         found = await asyncio.to_thread(descriptors_in_use)
-        return [] if found is None else list(rules.descriptor_conditions(found.used, found.most, firing))
+        return [] if found is None else list(rules.descriptor_conditions(found.used, found.limit, firing))

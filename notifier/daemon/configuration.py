@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from notifier.web.response_models.status import DifferencesDocument, ReloadDocument
 
 
-def _nothing(_settings: Settings) -> None:
+def _ignore_settings(_settings: Settings) -> None:
     """Ignore new settings."""
 
 
@@ -27,12 +27,12 @@ class SettingsSource(Struct, frozen=True):
     """
 
     read: Callable[[], Settings]
-    followed: Callable[[Settings], None] = _nothing
-    handed_over: tuple[str, ...] | None = None
+    on_applied: Callable[[Settings], None] = _ignore_settings
+    credential_keys: tuple[str, ...] | None = None
 
-    def hint(self) -> str:
+    def credentials_hint(self) -> str:
         """Return a hint about credentials to append to errors of a reload; "" if systemd passed no credentials."""
-        if self.handed_over is None:
+        if self.credential_keys is None:
             return ""
         return "\na new or changed credential is not seen, because systemd passes credentials only at the start"
 
@@ -46,14 +46,14 @@ class RunningConfiguration:
 
     def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:
         self.settings = settings
-        self.opened_with = settings
+        self.settings_at_start = settings
         """The settings at the start. The store and the HTTP interface were opened with them and keep them until the
         next start.
         """
         self.subscriptions: Sequence[Subscription] = subscriptions_of(settings.destinations)
         """The filters that decide which destinations get an event."""
         self.source = source or SettingsSource(lambda: settings)
-        self.problem: str | None = None
+        self.reload_problem: str | None = None
         """Why the last reload could not read the configuration; None after a successful reload or without any."""
 
 
@@ -74,7 +74,7 @@ class Differences(Struct, frozen=True):
         )
 
     @property
-    def renewed(self) -> tuple[str, ...]:
+    def added_and_changed(self) -> tuple[str, ...]:
         """The new names and the changed ones; objects have to be created for both."""
         return (*self.added, *self.changed)
 
@@ -94,47 +94,50 @@ def changes_between(before: Settings, after: Settings) -> Changes:
     """Compare two configurations."""
     return Changes(
         # The retention is part of a source's settings here, because it decides whether an outage leaves a gap.
-        Differences.between(_with(before.sources, before.store.retention), _with(after.sources, after.store.retention)),
+        Differences.between(
+            _with_retention(before.sources, before.store.retention),
+            _with_retention(after.sources, after.store.retention),
+        ),
         Differences.between(before.destinations, after.destinations),
     )
 
 
-def _opened(settings: Settings) -> HttpInterfaceSettings:
+def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
     """Return the settings of the HTTP interface without `public_url`, which only messages use."""
     return settings.http.model_copy(update={"public_url": ""})
 
 
-def left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
+def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys of the store and the HTTP interface, which take effect at the next start only."""
-    opened = _opened_once(opened_with)
-    wanted = _opened_once(after)
-    return tuple(key for key in wanted if wanted[key] != opened[key])
+    before = _settings_fixed_at_start(settings_at_start)
+    current = _settings_fixed_at_start(after)
+    return tuple(key for key in current if current[key] != before[key])
 
 
-def store_left_to_restart(opened_with: Settings, after: Settings) -> tuple[str, ...]:
+def store_keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys of the store's location, which take effect at the next start only."""
-    opened = _store_place(opened_with)
-    wanted = _store_place(after)
-    return tuple(f"store.{key}" for key in wanted if wanted[key] != opened[key])
+    before = _store_location(settings_at_start)
+    current = _store_location(after)
+    return tuple(f"store.{key}" for key in current if current[key] != before[key])
 
 
-def with_store_of(opened_with: Settings, settings: Settings) -> Settings:
+def with_store_location_of(settings_at_start: Settings, settings: Settings) -> Settings:
     """Return `settings` with the store's location from `opened_with`, the settings at the start."""
-    store = settings.store.model_copy(update=_store_place(opened_with))
+    store = settings.store.model_copy(update=_store_location(settings_at_start))
     return settings.model_copy(update={"store": store})
 
 
-def _opened_once(settings: Settings) -> dict[str, object]:
-    place = {f"store.{key}": value for key, value in _store_place(settings).items()}
-    return {**place, "http": _opened(settings)}
+def _settings_fixed_at_start(settings: Settings) -> dict[str, object]:
+    location = {f"store.{key}": value for key, value in _store_location(settings).items()}
+    return {**location, "http": _http_fixed_at_start(settings)}
 
 
-def _store_place(settings: Settings) -> dict[str, object]:
+def _store_location(settings: Settings) -> dict[str, object]:
     return {"path": settings.store.path, "url": settings.store.url, "name": settings.store.name}
 
 
 def reload_document(
-    changes: Changes, left: tuple[str, ...], handed_over: tuple[str, ...], unmatched: Mapping[str, int]
+    changes: Changes, pending_keys: tuple[str, ...], credential_keys: tuple[str, ...], unmatched: Mapping[str, int]
 ) -> "ReloadDocument":
     """Return the result of a reload as a JSON object: its changes, and the keys that take effect at the next start.
 
@@ -144,18 +147,18 @@ def reload_document(
     return {
         "sources": changes.sources.document(),
         "destinations": changes.destinations.document(),
-        "left_to_restart": left,
-        "handed_over": handed_over,
+        "left_to_restart": pending_keys,
+        "handed_over": credential_keys,
         "unmatched": dict(unmatched),
         "message": "",
     }
 
 
-def _with(sources: Mapping[str, object], retention: float) -> dict[str, object]:
+def _with_retention(sources: Mapping[str, object], retention: float) -> dict[str, object]:
     return {name: (settings, retention) for name, settings in sources.items()}
 
 
-class Unfollowed(Struct, frozen=True):
+class UnloadedChanges(Struct, frozen=True):
     """The part of a destination's configuration that the running daemon has not loaded yet.
 
     `keys` lists the keys that differ between the configuration file and the running daemon, as `destinations.NAME.KEY`,
@@ -167,24 +170,26 @@ class Unfollowed(Struct, frozen=True):
     message: str = ""
 
 
-def unfollowed(name: str, before: Destination | None, after: Destination | None) -> Unfollowed:
+def unloaded_changes(name: str, before: Destination | None, after: Destination | None) -> UnloadedChanges:
     """Compare a destination's settings in the running daemon (`before`) with the configuration file (`after`).
 
     None means that the destination is missing there.
     """
     if before == after:
-        return Unfollowed()
+        return UnloadedChanges()
     table = dotted(("destinations", name))
     if before is None:
-        return Unfollowed((table,), f"the daemon does not know {name} yet, which is new: run `notifier reload` first")
+        return UnloadedChanges(
+            (table,), f"the daemon does not know {name} yet, which is new: run `notifier reload` first"
+        )
     if after is None:
-        said = f"the configuration no longer contains {name}, but the daemon still uses it: run `notifier reload`"
-        return Unfollowed((table,), said)
+        message = f"the configuration no longer contains {name}, but the daemon still uses it: run `notifier reload`"
+        return UnloadedChanges((table,), message)
     keys = [key for key in type(before).model_fields if getattr(before, key) != getattr(after, key, None)]
     # If the type has changed, the other differences follow from it and are not listed.
     keys = ["type"] if type(before) is not type(after) else keys
-    said = (
+    message = (
         f"the daemon still uses an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"
         f" {'has' if len(keys) == 1 else 'have'} changed since; run `notifier reload` first"
     )
-    return Unfollowed(tuple(f"{table}.{key}" for key in keys), said)
+    return UnloadedChanges(tuple(f"{table}.{key}" for key in keys), message)

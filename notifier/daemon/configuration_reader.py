@@ -11,11 +11,11 @@ from notifier.own_thread import in_thread
 READ_SECONDS: Final = 30.0
 """Seconds after which a read is given up, for example because a file system does not respond."""
 
-MOST_HANGING: Final = 8
+MOST_HANGING_READS: Final = 8
 """Maximum number of reads that hang at the same time. Each one occupies a thread, which cannot be ended."""
 
 
-class ReadingError(Exception):
+class ConfigurationReadError(Exception):
     """The configuration is wrong, or could not be read in time; the message says that nothing was changed."""
 
 
@@ -25,23 +25,23 @@ class ConfigurationReader:
     def __init__(self, source: SettingsSource) -> None:
         """Initialize with the source that the configuration is read from."""
         self._source = source
-        self._readings: list[threading.Event] = []
+        self._unfinished_reads: list[threading.Event] = []
 
     async def read(self) -> Settings:
         """Return the configuration as it is now. Raises ReadingError."""
         try:
             return await self._read_in_time()
         except ConfigError as error:
-            raise ReadingError(
-                f"the configuration is wrong, and nothing was changed: {error}{self._source.hint()}"
+            raise ConfigurationReadError(
+                f"the configuration is wrong, and nothing was changed: {error}{self._source.credentials_hint()}"
             ) from error
 
     async def _read_in_time(self) -> Settings:
-        self._readings = [ended for ended in self._readings if not ended.is_set()]
-        if len(self._readings) >= MOST_HANGING:
-            raise _unread(
-                f"{MOST_HANGING} earlier readings have not ended yet; find the file or folder that does not answer, and"
-                " restart the daemon"
+        self._unfinished_reads = [ended for ended in self._unfinished_reads if not ended.is_set()]
+        if len(self._unfinished_reads) >= MOST_HANGING_READS:
+            raise _not_read(
+                f"{MOST_HANGING_READS} earlier readings have not ended yet; find the file or folder that does not"
+                " answer, and restart the daemon"
             )
         ended = threading.Event()
 
@@ -51,16 +51,16 @@ class ConfigurationReader:
             finally:
                 ended.set()
 
-        self._readings.append(ended)
+        self._unfinished_reads.append(ended)
         try:
             async with asyncio.timeout(READ_SECONDS):
                 return await in_thread(read, "reload")
         except TimeoutError:
-            raise _unread(
+            raise _not_read(
                 f"it took longer than {READ_SECONDS:g} seconds; a file or folder of it may be a pipe, or in a file"
                 " system that does not answer"
             ) from None
 
 
-def _unread(why: str) -> ReadingError:
-    return ReadingError(f"the configuration could not be read, and nothing was changed: {why}")
+def _not_read(why: str) -> ConfigurationReadError:
+    return ConfigurationReadError(f"the configuration could not be read, and nothing was changed: {why}")

@@ -16,14 +16,14 @@ from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
-from notifier.daemon.activity import ACTIVITY, LOOK_EVERY_SECONDS, ActivityLog
+from notifier.daemon.activity import ACTIVITY_EVERY_SECONDS, ACTIVITY_JOB, ActivityLog
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.condition_collector import ConditionCollector, DaemonState
 from notifier.daemon.configuration import Differences, RunningConfiguration, SettingsSource
-from notifier.daemon.filter_check import UNKNOWN_IDS, UnknownIds
+from notifier.daemon.filter_check import FILTER_CHECK_JOB, FilterChecker
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.maintenance import ESSENTIALS, FORGET_EVERY_SECONDS, FORGETTING, Housekeeping
+from notifier.daemon.maintenance import ESSENTIALS_JOB, RETENTION_EVERY_SECONDS, RETENTION_JOB, Housekeeping
 from notifier.daemon.operations import Operations
 from notifier.daemon.reload import DRAIN_SECONDS, Reloader
 from notifier.daemon.scheduler import Schedule
@@ -59,19 +59,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-EVALUATION = "(evaluation)"
+EVALUATION_JOB = "(evaluation)"
 """The name of the job that evaluates the daemon's own conditions."""
 
 EVALUATE_EVERY_SECONDS = 30.0
 """Seconds between two evaluations of the daemon's own conditions."""
 
-EXPIRY = "(expiry)"
+EXPIRY_JOB = "(expiry)"
 """The name of the job that announces that completions run out."""
 
-DATABASE = "(database)"
+DATABASE_JOB = "(database)"
 """The name of the job that checks the connection to a database, to notice its loss even without other work."""
 
-ASK_EVERY_SECONDS = 2.0
+DATABASE_CHECK_EVERY_SECONDS = 2.0
 """Seconds between two checks of the connection to a database."""
 
 _STORE_RETRY_SECONDS = 5.0
@@ -100,7 +100,7 @@ class Daemon:
         """
         self._handed_over = handed_over
         self._configuration = RunningConfiguration(settings, settings_source)
-        self._configuration.problem = configuration_problem
+        self._configuration.reload_problem = configuration_problem
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
         self._started_ms: int | None = None
@@ -109,14 +109,14 @@ class Daemon:
         self._counts = Counters()
         self._peer_clocks = PeerClocks(self._clock)
         self._schedule = Schedule(self._clock)
-        self._activity = ActivityLog(self._store, self._clock, self._place_states)
+        self._activity = ActivityLog(self._store, self._clock, self._current_states)
         self._dispatcher = Dispatcher(
             settings.destinations,
             self._store,
             self._clock,
             self._on_attempt,
             self._peer_clocks,
-            self._schedule.notice_sleep,
+            self._schedule.detect_sleep,
             lambda: message_context(self.settings),
         )
         self.deliveries = Deliveries(self._store, self._reader, self._dispatcher, self._clock, self._configuration)
@@ -131,14 +131,14 @@ class Daemon:
             self._counts.count_failure,
             self._peer_clocks,
             patience,
-            self._activity.requested,
+            self._activity.count_request,
             self._dispatcher.hand_over,
         )
         alerts_to, dispatcher = settings.alerts.destination, self._dispatcher
         self._unwritable = UnwritableStore(
             self._store, self._clock, alerts_to, dispatcher.send_sample, dispatcher.health
         )
-        self._measuring = MetricsCollector(
+        self._metrics = MetricsCollector(
             self._counts,
             self._reader,
             store_address(settings.store),
@@ -159,14 +159,14 @@ class Daemon:
             self._dispatcher,
             self._housekeeping,
             self._peer_clocks,
-            self._state,
+            self._daemon_state,
         )
         self._alert_monitor = AlertMonitor(
             self._store,
             self._clock,
             settings.alerts.destination,
-            self._conditions.findings,
-            self._announce,
+            self._conditions.collect,
+            self._wake_for_events,
             lambda name: self._dispatcher.reload_queues([name]),
             self._dispatcher.health,
         )
@@ -177,7 +177,7 @@ class Daemon:
             lambda: self._configuration.subscriptions,
             self._on_events,
             self._dispatcher.reload_queues,
-            self._sources.status_list,
+            self._sources.employee_status_list,
         )
         self._reloader = Reloader(
             self._configuration,
@@ -203,10 +203,10 @@ class Daemon:
             self._schedule,
             started_ms=lambda: self._started_ms,
             evaluation=lambda: self.evaluation,
-            metrics=lambda: self._measuring.page(self._started_ms or 0, self._sources),
+            metrics=lambda: self._metrics.page(self._started_ms or 0, self._sources),
             reload=self.reload,
         )
-        self._running = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
 
     async def start(self) -> None:
         """Open the state file (rebuilding a damaged one), then begin to deliver, to listen locally and to watch.
@@ -229,21 +229,23 @@ class Daemon:
             stack.push_async_callback(self.deliveries.stop)
             await self.deliveries.start()
             stack.push_async_callback(self._sources.stop)
-            await self._sources.renew(self.settings, session, Differences(added=tuple(self.settings.sources)))
+            await self._sources.apply_settings(self.settings, session, Differences(added=tuple(self.settings.sources)))
             self._heartbeat = Heartbeat(self.settings.alerts.heartbeat_url, session, self._clock)
             stack.push_async_callback(self._heartbeat.stop)
-            self._schedule.add(FORGETTING, FORGET_EVERY_SECONDS, self._housekeeping.tidy)
-            self._schedule.add(ESSENTIALS, EVALUATE_EVERY_SECONDS, self._housekeeping.keep)
+            self._schedule.add(RETENTION_JOB, RETENTION_EVERY_SECONDS, self._housekeeping.delete_old_data)
+            self._schedule.add(ESSENTIALS_JOB, EVALUATE_EVERY_SECONDS, self._housekeeping.maintain_store)
             await self._store.run(starts.record_start, self._started_ms)
-            stack.push_async_callback(self._note_stop)
+            stack.push_async_callback(self._record_stop)
             await self._alert_monitor.evaluate()
-            self._schedule.add(ACTIVITY, LOOK_EVERY_SECONDS, self._activity.look)
-            self._schedule.add(EVALUATION, EVALUATE_EVERY_SECONDS, self._evaluate_conditions)
+            self._schedule.add(ACTIVITY_JOB, ACTIVITY_EVERY_SECONDS, self._activity.save_changes)
+            self._schedule.add(EVALUATION_JOB, EVALUATE_EVERY_SECONDS, self._evaluate_conditions)
             stack.push_async_callback(self._expiry.stop)
-            self._schedule.add(EXPIRY, EVERY_SECONDS, self._expiry.run_due_rounds)
+            self._schedule.add(EXPIRY_JOB, EVERY_SECONDS, self._expiry.run_due_rounds)
             if self._store.path is None:
-                self._schedule.add(DATABASE, ASK_EVERY_SECONDS, self._ask_database)
-            self._schedule.add(UNKNOWN_IDS, EVALUATE_EVERY_SECONDS, UnknownIds(self._store, self._configuration).look)
+                self._schedule.add(DATABASE_JOB, DATABASE_CHECK_EVERY_SECONDS, self._check_database)
+            self._schedule.add(
+                FILTER_CHECK_JOB, EVALUATE_EVERY_SECONDS, FilterChecker(self._store, self._configuration).check
+            )
             # The server's requests need the sources, which exist by now; their rounds begin after the server starts.
             self._server = LocalServer(
                 self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
@@ -255,7 +257,7 @@ class Daemon:
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
             self._schedule.start(self._after_clock_jump, self._after_sleep)
-            self._running = stack.pop_all()
+            self._exit_stack = stack.pop_all()
         _log.info(
             "started",
             extra={
@@ -275,7 +277,7 @@ class Daemon:
     @property
     def configuration_problem(self) -> str | None:
         """Why the last reload failed; None after a successful reload or without any."""
-        return self._configuration.problem
+        return self._configuration.reload_problem
 
     @property
     def url(self) -> str | None:
@@ -291,23 +293,23 @@ class Daemon:
         """Return a link that signs a browser in to the dashboard once; None if the daemon listens on no port."""
         return None if self._server is None else self._server.sign_in_link()
 
-    async def store_end(self) -> StoreError:
+    async def wait_for_store_loss(self) -> StoreError:
         """Wait until the store can no longer be used, and return the error. The next start repairs a damaged file."""
         await self._store.failed.wait()
         return self._store.fatal_error or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
         """Stop within five seconds. Nothing is lost, because the next run repeats interrupted work."""
-        await self._running.aclose()
+        await self._exit_stack.aclose()
         _log.info("stopped")
 
-    async def _ask_database(self) -> None:
+    async def _check_database(self) -> None:
         try:
             await self._store.check_access()
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
-    async def _note_stop(self) -> None:
+    async def _record_stop(self) -> None:
         try:
             await self._store.run(starts.record_orderly_stop, self._started_ms or 0, self._clock.now_ms())
         except StoreError as error:
@@ -325,7 +327,7 @@ class Daemon:
         found = self._alert_monitor.evaluation
         return found if found is None else replace(found, firing=(*found.firing, *self._unwritable.firing))
 
-    def _place_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
+    def _current_states(self) -> dict[ActivitySubject, tuple[str, str | None]]:
         """Return the states of all sources and destinations, each with its reason."""
         found: dict[ActivitySubject, tuple[str, str | None]] = {}
         for name, (state, reason) in self._sources.states_with_reasons().items():
@@ -336,32 +338,32 @@ class Daemon:
 
     def _on_attempt(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
         self._counts.record_attempt(deliveries, settlements)
-        self._activity.attempted(deliveries, settlements)
+        self._activity.count_attempt(deliveries, settlements)
 
     def _on_round(self, done: Round, seconds: float) -> None:
         if done.result is not RoundResult.SILENT:
             self._counts.record_poll(seconds)
-        if done.is_done and not self._housekeeping.has_kept:
-            self._schedule.run_soon(ESSENTIALS)
+        if done.is_done and not self._housekeeping.has_snapshot:
+            self._schedule.run_now(ESSENTIALS_JOB)
         evaluation = self._alert_monitor.evaluation
         is_heard = evaluation is None or not evaluation.is_silenced
         if done.is_done and self._heartbeat is not None and is_heard:
             self._heartbeat.beat()
 
     async def _evaluate_conditions(self) -> None:
-        await self._schedule.notice_sleep()
+        await self._schedule.detect_sleep()
         # During a reload the parts being replaced are missing, and their conditions would seem to be over.
-        async with self._reloader.running:
+        async with self._reloader.apply_lock:
             await self._alert_monitor.evaluate()
             if events := await self._unwritable.check():
-                self._announce(events)
+                self._wake_for_events(events)
 
-    def _state(self) -> DaemonState:
+    def _daemon_state(self) -> DaemonState:
         return DaemonState(
             self._started_ms or 0,
             tuple(self.settings.destinations),
             self.interface_problem,
-            self._configuration.problem,
+            self._configuration.reload_problem,
             self._heartbeat,
             self._alert_monitor.evaluation,
         )
@@ -370,25 +372,25 @@ class Daemon:
         for event in events:
             facts = {"source": event.source, "event": event.id, "type": event.type, "record": event.subject}
             _log.info("new event", extra=facts)
-        self._housekeeping.note(events)
+        self._housekeeping.schedule_urgent_write(events)
         self._expiry.note_events(events)
-        self._announce(events)
+        self._wake_for_events(events)
 
-    def _announce(self, events: Sequence[Event]) -> None:
+    def _wake_for_events(self, events: Sequence[Event]) -> None:
         """Wake all parts that wait for new events; alerts can be among these events."""
         # During a reload the filters under which the events were written may already be replaced.
-        named = (
+        destinations = (
             None
-            if self._reloader.running.locked()
+            if self._reloader.apply_lock.locked()
             else affected_destinations(events, self._configuration.subscriptions)
         )
-        self._dispatcher.wake(named)
+        self._dispatcher.wake(destinations)
         self.feed.wake()
         self._counts.count_events(events)
 
     async def _after_sleep(self, slept: float) -> None:
         # This must not wait: jobs could run meanwhile, and must not take the sleep for a failure.
-        self._sources.wake(slept)
+        self._sources.wake_after_sleep(slept)
         self._dispatcher.wake_after_sleep(slept)
 
     async def _after_clock_jump(self) -> None:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_OF_THIS_PROCESS = Path("/proc/self/fd")
+_DESCRIPTOR_FOLDER = Path("/proc/self/fd")
 
 
 class DescriptorUse(Struct, frozen=True):
     """The number of open descriptors, and the limit of that number, None if there is no limit."""
 
     used: int
-    most: int | None
+    limit: int | None
 
 
-def raise_limit() -> None:
+def raise_descriptor_limit() -> None:
     """Raise this process's limit of descriptors as far as the system allows."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Some sandboxes forbid the call; the present limit is used then.
@@ -29,7 +29,7 @@ def descriptors_in_use() -> DescriptorUse | None:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         # One descriptor is open only for this listing.
-        used = sum(1 for _ in _OF_THIS_PROCESS.iterdir()) - 1
+        used = sum(1 for _ in _DESCRIPTOR_FOLDER.iterdir()) - 1
     except OSError:
         return None
     return DescriptorUse(used, None if soft == resource.RLIM_INFINITY else soft)

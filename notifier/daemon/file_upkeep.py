@@ -14,7 +14,9 @@ from notifier.store.recovery import essentials, snapshot
 
 _log = logging.getLogger(__name__)
 
-UNWRITTEN = "the essentials cannot be written beside the state file; free some space, or make its folder writable"
+SNAPSHOT_NOT_WRITTEN = (
+    "the essentials cannot be written beside the state file; free some space, or make its folder writable"
+)
 
 LARGE_LOG_BYTES = 8_000_000
 """The size in bytes at which the write-ahead log is truncated ahead of schedule. SQLite itself keeps the log at about
@@ -37,7 +39,7 @@ URGENT_WAIT_FACTOR = 10.0
 So a large snapshot, which is slow to write, is not written all the time.
 """
 
-_NOT_FOUND_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
+_NOT_DETECTABLE_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
 
 OPTIMIZE_EVERY_SECONDS = 86_400.0
 """Seconds between two updates of SQLite's statistics of its tables."""
@@ -50,24 +52,24 @@ class FileUpkeep:
         """Initialize with the open state file."""
         self._store = store
         self._clock = clock
-        self._written: tuple[Any, ...] | None = None
+        self._written_signature: tuple[Any, ...] | None = None
         self._written_at = 0.0
-        self._kept_sources = False
+        self._has_snapshot = False
         self._optimize_at = clock.monotonic() + OPTIMIZE_EVERY_SECONDS
-        self._writing = asyncio.Lock()
-        self._urgent: asyncio.Task[None] | None = None
-        self._written_until = 0
-        self._pause = 0.0
+        self._write_lock = asyncio.Lock()
+        self._urgent_write: asyncio.Task[None] | None = None
+        self._written_sequence = 0
+        self._urgent_delay_seconds = 0.0
         self._failing_since: float | None = None
-        self._failure = ""
-        self._unwritten = ""
+        self._write_error = ""
+        self._failed_stamp = ""
 
     @property
-    def has_kept(self) -> bool:
+    def has_snapshot(self) -> bool:
         """Whether a recovery snapshot (essentials file) with at least one source has been written."""
-        return self._kept_sources
+        return self._has_snapshot
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Return free space to the disk, update the statistics once a day, and truncate the log. Raises StoreError."""
         while await self._store.run_without_transaction(maintenance.release_pages):
             pass
@@ -85,62 +87,62 @@ class FileUpkeep:
         """Free the memory of cached pages of the file. Raises StoreError."""
         await self._store.run_without_transaction(maintenance.release_memory)
 
-    def note(self, events: Sequence[Event]) -> None:
+    def schedule_urgent_write(self, events: Sequence[Event]) -> None:
         """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
-        if self._urgent is None and any(event.type in _NOT_FOUND_AGAIN for event in events):
-            self._urgent = asyncio.create_task(self._write_soon(), name="essentials")
+        if self._urgent_write is None and any(event.type in _NOT_DETECTABLE_AGAIN for event in events):
+            self._urgent_write = asyncio.create_task(self._write_urgently(), name="essentials")
 
     async def stop(self) -> None:
         """Cancel scheduled early writes; the caller writes the recovery snapshot (essentials file) one last time."""
-        if self._urgent is not None:
-            self._urgent.cancel()
-            await asyncio.wait([self._urgent])
+        if self._urgent_write is not None:
+            self._urgent_write.cancel()
+            await asyncio.wait([self._urgent_write])
 
-    async def _write_soon(self) -> None:
+    async def _write_urgently(self) -> None:
         """Wait a moment, then write the recovery snapshot if urgent events are still undelivered."""
-        await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._pause))
+        await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._urgent_delay_seconds))
         # Events that arrive from now on need another write.
-        self._urgent = None
+        self._urgent_write = None
         try:
-            if await self._store.run(snapshot.has_urgent_events, self._written_until):
+            if await self._store.run(snapshot.has_urgent_events, self._written_sequence):
                 started = self._clock.monotonic()
                 await self.write_essentials()
-                self._pause = (self._clock.monotonic() - started) * URGENT_WAIT_FACTOR
+                self._urgent_delay_seconds = (self._clock.monotonic() - started) * URGENT_WAIT_FACTOR
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_essentials(self) -> None:
         """Write the recovery snapshot beside the state file if the existing one is outdated. Raises StoreError."""
-        async with self._writing:
-            await self._write()
+        async with self._write_lock:
+            await self._write_if_outdated()
 
     async def rewrite_essentials(self) -> None:
         """Write the recovery snapshot twice, so that the older copy lacks erased data, too. Raises StoreError."""
-        async with self._writing:
+        async with self._write_lock:
             for _ in ("the present ones", "the older generation"):
-                self._written = None
-                await self._write()
+                self._written_signature = None
+                await self._write_if_outdated()
 
-    async def _write(self) -> None:
+    async def _write_if_outdated(self) -> None:
         now = self._clock.monotonic()
-        found = await self._store.run(snapshot.change_signature)
-        if found == self._written and now - self._written_at < ESSENTIALS_EVERY_SECONDS:
+        signature = await self._store.run(snapshot.change_signature)
+        if signature == self._written_signature and now - self._written_at < ESSENTIALS_EVERY_SECONDS:
             return
-        content = await self._store.run(snapshot.take_snapshot, self._clock.now_ms(), instead_of=self._unwritten)
+        content = await self._store.run(snapshot.take_snapshot, self._clock.now_ms(), instead_of=self._failed_stamp)
         try:
             await asyncio.to_thread(essentials.write, self._store.path, content)
         except OSError as error:
             if self._failing_since is None:
-                _log.error(UNWRITTEN, extra={"detail": error.strerror})
-                self._failing_since, self._failure = now, error.strerror or str(error)
-            self._unwritten = content.stamp
+                _log.error(SNAPSHOT_NOT_WRITTEN, extra={"detail": error.strerror})
+                self._failing_since, self._write_error = now, error.strerror or str(error)
+            self._failed_stamp = content.stamp
             return
-        self._failing_since, self._unwritten = None, ""
-        self._written, self._written_at, self._kept_sources = found, now, bool(content.sources)
-        self._written_until = content.sequence
+        self._failing_since, self._failed_stamp = None, ""
+        self._written_signature, self._written_at, self._has_snapshot = signature, now, bool(content.sources)
+        self._written_sequence = content.sequence
 
-    def failure(self) -> str | None:
+    def write_failure(self) -> str | None:
         """Return the error if recovery snapshots could not be written for ESSENTIALS_PATIENCE_SECONDS, else None."""
         if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
             return None
-        return f"{UNWRITTEN} ({self._failure})"
+        return f"{SNAPSHOT_NOT_WRITTEN} ({self._write_error})"

@@ -18,7 +18,7 @@ from notifier.store.tables.names import NameList
 
 _log = logging.getLogger(__name__)
 
-UNKNOWN_IDS = "(unknown ids)"
+FILTER_CHECK_JOB = "(unknown ids)"
 """The name of the job that warns of unknown ids in filters, once the names are known."""
 
 
@@ -77,70 +77,70 @@ def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
     """Yield the filters by pattern whose sources all fetch names, without which patterns cannot be checked. Pure."""
     for name, destination in settings.destinations.items():
         sources = destination.sources or tuple(settings.sources)
-        wanted = subscription_of(name, destination)
+        filters = subscription_of(name, destination)
         for kind, lists in _LISTS.items():
-            patterns = wanted.patterns(kind).written
+            patterns = filters.patterns(kind).written
             if patterns and all(settings.sources[source].names for source in sources):
                 yield PatternFilter(f"destinations.{name}.{kind}", kind, patterns, sources, lists)
 
 
-def unmatched(db: Database, one: PatternFilter) -> list[str]:
+def unmatched_patterns(db: Database, pattern_filter: PatternFilter) -> list[str]:
     """Return the patterns of a filter that match nothing in the stored lists of its sources."""
-    if one.kind is Filter.TRAININGS:
-        texts: Collection[str] = known_ids.training_titles(db, one.sources)
+    if pattern_filter.kind is Filter.TRAININGS:
+        texts: Collection[str] = known_ids.training_titles(db, pattern_filter.sources)
     else:
-        people = known_ids.people_facts(db, one.sources)
-        texts = {text for id_, facts in people for text in texts_to_match(one.kind, id_, facts)}
-    return [pattern for pattern in one.patterns if not matched(pattern, texts)]
+        people = known_ids.people_facts(db, pattern_filter.sources)
+        texts = {text for id_, facts in people for text in texts_to_match(pattern_filter.kind, id_, facts)}
+    return [pattern for pattern in pattern_filter.patterns if not matched(pattern, texts)]
 
 
-class UnknownIds:
+class FilterChecker:
     """Warns once about each id or pattern in a filter that matches nothing, after the names were fetched."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
         self._configuration = configuration
-        self._judged: frozenset[IdFilter | PatternFilter] = frozenset()
+        self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check the unchecked filters whose names are fetched by now; after an error, the next call retries."""
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
-        self._judged &= frozenset(filters)
+        self._checked &= frozenset(filters)
         for one in filters:
-            if one not in self._judged:
+            if one not in self._checked:
                 try:
-                    await (self._judge(one) if isinstance(one, IdFilter) else self._judge_patterns(one))
+                    await (self._check_ids(one) if isinstance(one, IdFilter) else self._check_patterns(one))
                 except StoreError as error:
                     _log.debug(error.message, extra={"reason": error.reason})
                     return
 
-    async def _judge(self, one: IdFilter) -> None:
-        if not await self._store.run(known_ids.names_are_fetched, one.sources, one.names):
+    async def _check_ids(self, id_filter: IdFilter) -> None:
+        if not await self._store.run(known_ids.names_are_fetched, id_filter.sources, id_filter.names):
             return
-        for unknown in await self._unknown(one):
+        for unknown in await self._unknown_ids(id_filter):
             _log.warning(
                 "a filter contains an unknown id, so no known record matches it; check the id",
-                extra={"key": one.key, "id": unknown},
+                extra={"key": id_filter.key, "id": unknown},
             )
-        self._judged |= {one}
+        self._checked |= {id_filter}
 
-    async def _judge_patterns(self, one: PatternFilter) -> None:
-        for names in one.lists:
-            if not await self._store.run(known_ids.names_are_fetched, one.sources, names):
+    async def _check_patterns(self, pattern_filter: PatternFilter) -> None:
+        for names in pattern_filter.lists:
+            if not await self._store.run(known_ids.names_are_fetched, pattern_filter.sources, names):
                 return
-        for pattern in await self._store.run(unmatched, one):
+        for pattern in await self._store.run(unmatched_patterns, pattern_filter):
             _log.warning(
                 "a pattern in a filter matches nothing at present; check its spelling",
-                extra={"key": one.key, "pattern": pattern},
+                extra={"key": pattern_filter.key, "pattern": pattern},
             )
-        self._judged |= {one}
+        self._checked |= {pattern_filter}
 
-    async def _unknown(self, one: IdFilter) -> list[str]:
+    async def _unknown_ids(self, id_filter: IdFilter) -> list[str]:
         """Return the ids of a filter that occur neither in the stored names nor in the stored records."""
-        missing = await self._store.run(known_ids.ids_without_name, one.sources, one.names, one.ids)
+        missing = await self._store.run(known_ids.ids_without_name, id_filter.sources, id_filter.names, id_filter.ids)
         after: int | None = 0
         while missing and after is not None:
-            found, after = await self._store.run(known_ids.ids_in_records, one.sources, one.names, missing, after)
+            found, after = await self._store.run(known_ids.ids_in_records, id_filter.sources, id_filter.names, missing, after)
             missing = [id_ for id_ in missing if id_ not in found]
         return missing

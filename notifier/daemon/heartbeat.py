@@ -33,7 +33,7 @@ class Heartbeat:
         """Initialize with the URL, which is secret and may be empty."""
         self._url = url
         self._session = session
-        self._beating: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
         self._clock = clock
         self._problem: str | None = None
         self._failing_since = 0.0
@@ -49,38 +49,38 @@ class Heartbeat:
         return self._problem
 
     @property
-    def failing_for(self) -> float:
+    def failing_seconds(self) -> float:
         """For how many seconds fetches have been failing; 0.0 if the last one succeeded."""
         return 0.0 if self._problem is None else self._clock.monotonic() - self._failing_since
 
-    def fetch_from(self, url: SecretStr) -> None:
+    def set_url(self, url: SecretStr) -> None:
         """Fetch this URL from now on; an empty one stops the heartbeat."""
         self._url = url
         self._problem = None
 
     def beat(self) -> None:
         """Start fetching the URL in the background, unless the last fetch is still under way."""
-        if self._url.get_secret_value() and (self._beating is None or self._beating.done()):
-            self._beating = asyncio.create_task(self._fetch(), name="heartbeat")
+        if self._url.get_secret_value() and (self._fetching is None or self._fetching.done()):
+            self._fetching = asyncio.create_task(self._fetch(), name="heartbeat")
 
     async def stop(self) -> None:
         """Cancel a fetch that is under way."""
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.wait([self._beating])
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
 
     async def _fetch(self) -> None:
         limits = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         proxy = proxy_of(self._url.get_secret_value())
         try:
             address, credentials = request_url(self._url.get_secret_value())
-            through = proxy_options(proxy, address, _HEADERS)
+            proxy_request = proxy_options(proxy, address, _HEADERS)
             async with self._session.get(
                 address,
-                headers={**_HEADERS, **credentials, **through.headers},
+                headers={**_HEADERS, **credentials, **proxy_request.headers},
                 timeout=limits,
                 allow_redirects=False,
-                **through.options,
+                **proxy_request.options,
             ) as response:
                 raise_if_proxy_refused(response.status, address, proxy)
                 problem = (

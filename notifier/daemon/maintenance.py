@@ -18,13 +18,13 @@ from notifier.store.tables.retention import FIRST, DetectionPosition
 
 _log = logging.getLogger(__name__)
 
-FORGETTING = "(retention)"
+RETENTION_JOB = "(retention)"
 """The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
 
-FORGET_EVERY_SECONDS = 3600.0
+RETENTION_EVERY_SECONDS = 3600.0
 """Seconds between two checks for events older than the retention."""
 
-ESSENTIALS = "(essentials)"
+ESSENTIALS_JOB = "(essentials)"
 """The name of the job that writes the recovery snapshot, which is needed if the state file is lost."""
 
 
@@ -44,11 +44,11 @@ class Housekeeping:
         """The upkeep of the state file; None if the store is a database."""
 
     @property
-    def has_kept(self) -> bool:
+    def has_snapshot(self) -> bool:
         """Whether a recovery snapshot with at least one source has been written, or the store needs none."""
-        return self.upkeep is None or self.upkeep.has_kept
+        return self.upkeep is None or self.upkeep.has_snapshot
 
-    async def tidy(self) -> None:
+    async def delete_old_data(self) -> None:
         """Delete data older than the retention, in small steps, and free the space. Errors are only logged."""
         forgotten = 0
         try:
@@ -64,13 +64,13 @@ class Housekeeping:
             await self._store.run(request_log.delete_old, before_ms)
             await self._store.run(activity.delete_old, self._clock.now_ms())
             if self.upkeep is not None:
-                await self.upkeep.tidy()
+                await self.upkeep.compact()
         except StoreError as error:
             _log.error(error.message, extra={"reason": error.reason})
         if forgotten:
             _log.info("old events deleted", extra={"events": forgotten})
 
-    async def keep(self) -> None:
+    async def maintain_store(self) -> None:
         """Check that the store is still in its place, write the recovery snapshot, and prepare lookups by person."""
         try:
             await self._store.check_access()
@@ -85,22 +85,22 @@ class Housekeeping:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
 
-    def note(self, events: Sequence[Event]) -> None:
+    def schedule_urgent_write(self, events: Sequence[Event]) -> None:
         """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
         if self.upkeep is not None:
-            self.upkeep.note(events)
+            self.upkeep.schedule_urgent_write(events)
 
     async def stop(self) -> None:
         """Stop, and write the recovery snapshot (essentials file) one last time."""
         if self.upkeep is not None:
             await self.upkeep.stop()
-        await self.keep()
+        await self.maintain_store()
 
     async def rewrite_essentials(self) -> None:
         """Write the recovery snapshot twice, so that the older copy lacks erased data, too. Raises StoreError."""
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 
-    def failure(self) -> str | None:
+    def snapshot_failure(self) -> str | None:
         """Return the error if the recovery snapshot could not be written for some time, otherwise None."""
-        return None if self.upkeep is None else self.upkeep.failure()
+        return None if self.upkeep is None else self.upkeep.write_failure()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from notifier.clock import SystemClock
 from notifier.config import Settings
-from notifier.daemon.file_upkeep import UNWRITTEN
+from notifier.daemon.file_upkeep import SNAPSHOT_NOT_WRITTEN
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.subscriptions import subscriptions_of
 from notifier.events import Event
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def lone_store(settings: Settings) -> AsyncIterator[Store]:
+async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
     """Open the state file exclusively, as the daemon does, and write its recovery snapshot before closing it.
 
     Raises StoreError, with the reason IN_USE if a daemon runs.
@@ -35,7 +35,7 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
         try:
             await write_essentials(store)
         except OSError as error:
-            _log.error(UNWRITTEN, extra={"detail": error.strerror})
+            _log.error(SNAPSHOT_NOT_WRITTEN, extra={"detail": error.strerror})
     finally:
         await store.close()
 
@@ -43,12 +43,12 @@ async def lone_store(settings: Settings) -> AsyncIterator[Store]:
 async def write_essentials(store: Store) -> None:
     """Write the recovery snapshot beside the state file; do nothing for a database. Raises StoreError, OSError."""
     if isinstance(store, FileStore):
-        known = await store.run(snapshot.take_snapshot, SystemClock().now_ms())
-        await asyncio.to_thread(essentials.write, store.path, known)
+        content = await store.run(snapshot.take_snapshot, SystemClock().now_ms())
+        await asyncio.to_thread(essentials.write, store.path, content)
 
 
 @asynccontextmanager
-async def lone_watcher(
+async def exclusive_watcher(
     settings: Settings, source: str, on_events: Callable[[Sequence[Event]], None]
 ) -> AsyncIterator[Watcher]:
     """Open the state file exclusively, and yield a watcher of one source.
@@ -56,9 +56,9 @@ async def lone_watcher(
     Its events stay in the file until a daemon delivers them; `on_events` is called with them. Raises StoreError, with
     the reason IN_USE if a daemon runs.
     """
-    async with lone_store(settings) as store, new_session() as session:
-        wanted = subscriptions_of(settings.destinations)
-        watcher = build_watcher(settings, source, session, store, SystemClock(), lambda: wanted, on_events)
+    async with exclusive_store(settings) as store, new_session() as session:
+        filters = subscriptions_of(settings.destinations)
+        watcher = build_watcher(settings, source, session, store, SystemClock(), lambda: filters, on_events)
         await watcher.start()
         try:
             yield watcher

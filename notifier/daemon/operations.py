@@ -86,12 +86,12 @@ class Operations:
         self._evaluation = evaluation
         self._metrics = metrics
         self._reload = reload
-        self._overview = Overview(reader, clock)
-        self._hanging: tuple[str, ...] = ()
+        self._dashboard = Overview(reader, clock)
+        self._hanging_parts: tuple[str, ...] = ()
 
     async def status(self) -> "StatusDocument":
         """Return the JSON object of `/v1/status`. Raises StoreError."""
-        remembered = await self._reader.run(remembered_status, self._sources.holding())
+        remembered = await self._reader.run(remembered_status, self._sources.holding_back())
         serving = self._dispatcher.snapshots()
         evaluation = self._evaluation()
         return status_document(
@@ -110,7 +110,7 @@ class Operations:
 
     def hanging_parts(self) -> tuple[str, ...]:
         """Return the names of the parts that hang; the tuple is empty if everything makes progress."""
-        return self._hanging
+        return self._hanging_parts
 
     def unready(self) -> dict[str, str]:
         """Return the sources that are not ready, each with the reason."""
@@ -126,7 +126,7 @@ class Operations:
 
     async def figures(self) -> DashboardFigures:
         """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
-        return await self._overview.figures(tuple(self._configuration.settings.destinations))
+        return await self._dashboard.figures(tuple(self._configuration.settings.destinations))
 
     async def find_records(self, text: str) -> "FoundRecords":
         """Find records by key, person's name or employee number. Raises StoreError."""
@@ -187,13 +187,13 @@ class Operations:
         """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
         return await self._reload()
 
-    def pulses(self) -> list[JobStats]:
+    def job_stats(self) -> list[JobStats]:
         """Return the statistics of each job of the schedule."""
-        return self._schedule.pulses()
+        return self._schedule.job_stats()
 
-    def unattempted(self) -> list[str]:
+    def sources_in_first_round(self) -> list[str]:
         """Return the sources whose first round has not begun, or may still be waiting for an answer."""
-        return self._sources.unattempted()
+        return self._sources.in_first_round()
 
     async def summary(self) -> str:
         """Return the daemon's state as a sentence. This includes a query to the store's thread. Raises StoreError."""
@@ -210,4 +210,4 @@ class Operations:
 
     def report_hanging(self, names: Sequence[str]) -> None:
         """Note the names of the parts that hang, for `/healthz`."""
-        self._hanging = tuple(names)
+        self._hanging_parts = tuple(names)

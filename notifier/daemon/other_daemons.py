@@ -13,26 +13,26 @@ from notifier.store.recovery import essentials
 _log = logging.getLogger(__name__)
 
 
-def warn_of_neighbours(settings: Settings) -> None:
+def warn_of_other_daemons(settings: Settings) -> None:
     """Log a warning if this daemon has no state file yet, but another one here has sources of the same names.
 
     Blocking. State files that cannot be read are ignored.
     """
     if settings.store.path.exists():
         return
-    for state_file in _others(settings.store.path):
+    for state_file in _other_state_files(settings.store.path):
         snapshot = essentials.read(state_file).snapshot
-        same = sorted(set(settings.sources) & set(snapshot.sources if snapshot is not None else ()))
-        if same:
+        shared_names = sorted(set(settings.sources) & set(snapshot.sources if snapshot is not None else ()))
+        if shared_names:
             _log.warning(
                 "another state file on this machine has sources with the same names: if a second daemon uses it,"
                 " it sends everything twice; if it is the same account, stop one of them, or set [store] path to that"
                 " file",
-                extra={"path": str(state_file), "source": ", ".join(same)},
+                extra={"path": str(state_file), "source": ", ".join(shared_names)},
             )
 
 
-def _others(own: Path) -> Iterator[Path]:
+def _other_state_files(own: Path) -> Iterator[Path]:
     candidates = {paths.default_state_file(os.environ)}
     with suppress(OSError):
         candidates |= {folder / paths.STATE_FILE_NAME for folder in paths.STATE_ROOT.glob("notifier*")}

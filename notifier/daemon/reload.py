@@ -14,10 +14,10 @@ from notifier.daemon.configuration import (
     Changes,
     RunningConfiguration,
     changes_between,
-    left_to_restart,
+    keys_pending_restart,
     reload_document,
 )
-from notifier.daemon.configuration_reader import ConfigurationReader, ReadingError
+from notifier.daemon.configuration_reader import ConfigurationReader, ConfigurationReadError
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 from notifier.daemon.sources import SourceRegistry
@@ -67,9 +67,9 @@ class Reloader:
         self._unwritable = unwritable
         self._conditions = conditions
         self._manager = manager
-        self._turn = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
         self._reader = ConfigurationReader(configuration.source)
-        self.running = asyncio.Lock()
+        self.apply_lock = asyncio.Lock()
         """A lock that is held while a configuration is applied, because parts of the daemon may be missing then. It is
         not held while the configuration is read, which may take long."""
 
@@ -78,38 +78,38 @@ class Reloader:
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
         # Without this lock, another reload could begin before systemd is told of the end of this one.
-        async with self._turn:
-            with self._manager.told_of_reload():
-                result = await self._read_again(session, heartbeat)
+        async with self._reload_lock:
+            with self._manager.reloading():
+                result = await self._read_and_apply(session, heartbeat)
         # An event that was written under the old filters may be announced under the new ones, which can exclude a
         # destination of that event. So all destinations are woken.
         self._dispatcher.wake()
         return result
 
-    async def _read_again(
+    async def _read_and_apply(
         self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         source = self._configuration.source
         try:
             settings = await self._reader.read()
-            async with self.running:
+            async with self.apply_lock:
                 changes = changes_between(self._configuration.settings, settings)
                 await self._apply(settings, changes, session, heartbeat)
                 unmatched = await self._deliveries.unmatched(changes.destinations.changed)
-        except ReadingError as error:
+        except ConfigurationReadError as error:
             reason: str = WRONG_CONFIGURATION
             message = str(error)
         except StoreError as error:
             reason = error.reason
             message = f"the new configuration was applied only in part; reload again: {error.message}"
         else:
-            left = left_to_restart(self._configuration.opened_with, settings)
-            self._configuration.problem = None
-            _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
-            document = reload_document(changes, left, source.handed_over or (), unmatched)
+            pending_keys = keys_pending_restart(self._configuration.settings_at_start, settings)
+            self._configuration.reload_problem = None
+            _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(pending_keys)})
+            document = reload_document(changes, pending_keys, source.credential_keys or (), unmatched)
             return ActionResult(ok=True, body=document)
-        self._configuration.problem = message
-        async with self.running:
+        self._configuration.reload_problem = message
+        async with self.apply_lock:
             await self._alert_monitor.evaluate()
         _log.error("the configuration could not be read again", extra={"detail": message})
         return ActionResult(ok=False, body={"reason": reason, "message": message})
@@ -122,20 +122,23 @@ class Reloader:
         # Counters must exist before a new source or destination starts, and until a removed one has stopped.
         self._counts.keep_only({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
         # New events must not go to a removed destination while it stops, nor to a new one before it exists.
-        theirs = changes.destinations
-        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in theirs.added}
+        destination_changes = changes.destinations
+        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in destination_changes.added}
         configuration.subscriptions = subscriptions_of(kept)
         await self._dispatcher.apply_settings(
-            settings.destinations, session, changed=theirs.renewed, removed=theirs.removed, grace=DRAIN_SECONDS
+            settings.destinations,
+            session, changed=destination_changes.added_and_changed,
+            removed=destination_changes.removed,
+            grace=DRAIN_SECONDS,
         )
         configuration.subscriptions = subscriptions_of(settings.destinations)
-        await self._sources.renew(settings, session, changes.sources)
+        await self._sources.apply_settings(settings, session, changes.sources)
         if settings.alerts.heartbeat_url != before.alerts.heartbeat_url:
-            heartbeat.fetch_from(settings.alerts.heartbeat_url)
+            heartbeat.set_url(settings.alerts.heartbeat_url)
         self._counts.keep_only(settings.sources, settings.destinations)
         self._alert_monitor.send_to(settings.alerts.destination)
         self._unwritable.send_to(settings.alerts.destination)
         await self._alert_monitor.evaluate()
-        configuration.source.followed(settings)
+        configuration.source.on_applied(settings)
         configuration.settings = settings
         destination_rules.report_orphans(await self._conditions.orphans())

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notifier.clock import SystemClock
 from notifier.config import Settings
-from notifier.daemon.configuration import RunningConfiguration, SettingsSource, with_store_of
+from notifier.daemon.configuration import RunningConfiguration, SettingsSource, with_store_location_of
 from notifier.daemon.daemon import Daemon
-from notifier.daemon.descriptors import raise_limit
+from notifier.daemon.descriptors import raise_descriptor_limit
 from notifier.daemon.signals import daemon_signals
 from notifier.daemon.systemd.notify import SystemdNotifier
-from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
+from notifier.daemon.systemd.watchdog import Watchdog, extend_start_timeout
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.opening import make_postgres_store, uses_postgres
 from notifier.web.listening.sockets import ListenError, take_systemd_sockets
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_STAND_BY_AFTER: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
+_STANDBY_REASONS: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
 """The errors of a database after which this process does not end, but stands by again."""
 
 STOP_SECONDS: Final = 1.0
 """Seconds that an interrupted start gets for closing the files and sockets that it has opened."""
 
 
-class StoppedAtStart(Exception):  # noqa: N818 - no error
+class StoppedDuringStart(Exception):  # noqa: N818 - no error
     """A signal stopped the daemon before its start was complete.
 
     The process should end without waiting for its threads. Some may still use the state file; to kill them does not
@@ -51,10 +51,10 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
     damaged; the next start then sets the file aside and rebuilds it.
     """
     manager = SystemdNotifier.from_environment(os.environ, os.getpid())
-    if manager.watchdog is not None:
+    if manager.watchdog_seconds is not None:
         # If the watchdog kills this process with SIGABRT, this writes a stack trace to the log.
         faulthandler.enable()
-    raise_limit()
+    raise_descriptor_limit()
     with daemon_signals() as signals:
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
         sockets = take_systemd_sockets(os.environ)
@@ -62,21 +62,21 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
             if not uses_postgres(settings.store):
                 daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=sockets)
                 await _start(daemon, manager, stopped)
-                end = await _work(daemon, manager, stopped, signals.reload)
-                if end is not None:
-                    raise end
+                store_error = await _run_until_stopped(daemon, manager, stopped, signals.reload)
+                if store_error is not None:
+                    raise store_error
             else:
-                await _take_turns(settings, configuration, manager, stopped, signals.reload, sockets)
+                await _serve_from_database(settings, configuration, manager, stopped, signals.reload, sockets)
         finally:
-            await _cancelled(stopped)
+            await _cancel(stopped)
 
 
-async def _take_turns(
+async def _serve_from_database(
     settings: Settings,
     source: SettingsSource,
     manager: SystemdNotifier,
     stopped: asyncio.Task[Any],
-    reload_asked: asyncio.Event,
+    reload_requested: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
     """Stand by, run the daemon while this process holds the store, and repeat until stopped. Raises StoreError."""
@@ -84,7 +84,7 @@ async def _take_turns(
     while not stopped.done():
         store = make_postgres_store(settings.store, SystemClock().now_ms)
         try:
-            if not await _wait_for_turn(store, configuration, manager, stopped, reload_asked, sockets):
+            if not await _stand_by(store, configuration, manager, stopped, reload_requested, sockets):
                 return
             daemon = Daemon(
                 configuration.settings,
@@ -92,113 +92,115 @@ async def _take_turns(
                 manager=manager,
                 handed_over=[listener.dup() for listener in sockets],
                 store=store,
-                configuration_problem=configuration.problem,
+                configuration_problem=configuration.reload_problem,
             )
             try:
                 await _start(daemon, manager, stopped)
             except StoreError as error:
-                if error.reason not in _STAND_BY_AFTER:
+                if error.reason not in _STANDBY_REASONS:
                     raise
                 _log.warning(error.message, extra={"reason": error.reason})
                 continue
-            end = await _work(daemon, manager, stopped, reload_asked)
+            store_error = await _run_until_stopped(daemon, manager, stopped, reload_requested)
         finally:
             await store.close()
-        if end is None:
+        if store_error is None:
             return
-        if end.reason not in _STAND_BY_AFTER:
-            raise end
-        _log.warning(end.message, extra={"reason": end.reason})
-        configuration.settings = with_store_of(settings, daemon.settings)
-        configuration.problem = daemon.configuration_problem
-    manager.stopping()
+        if store_error.reason not in _STANDBY_REASONS:
+            raise store_error
+        _log.warning(store_error.message, extra={"reason": store_error.reason})
+        configuration.settings = with_store_location_of(settings, daemon.settings)
+        configuration.reload_problem = daemon.configuration_problem
+    manager.report_stopping()
 
 
-async def _wait_for_turn(
+async def _stand_by(
     store: "PostgresStore",
     configuration: RunningConfiguration,
     manager: SystemdNotifier,
     stopped: asyncio.Task[Any],
-    reload_asked: asyncio.Event,
+    reload_requested: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> bool:
     """Stand by, and reload on SIGHUP. Return True when this process holds the store, False if it is stopped before."""
     # Imported here, because only a daemon whose store is in a database stands by.
-    from notifier.daemon.standby import wait_for_turn  # noqa: PLC0415
+    from notifier.daemon.standby import wait_for_store  # noqa: PLC0415
     from notifier.daemon.standby_reload import StandbyReloader  # noqa: PLC0415
 
     reloader = StandbyReloader(configuration, manager)
-    beside = asyncio.create_task(_reload_when_asked(reloader, reload_asked), name="reload")
-    beside.add_done_callback(_report_fault)
+    reload_task = asyncio.create_task(_reload_on_request(reloader, reload_requested), name="reload")
+    reload_task.add_done_callback(_log_internal_error)
     try:
-        return await wait_for_turn(store, configuration, reloader, manager, stopped, sockets)
+        return await wait_for_store(store, configuration, reloader, manager, stopped, sockets)
     finally:
-        await _cancelled(beside)
+        await _cancel(reload_task)
 
 
-async def _work(
-    daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_asked: asyncio.Event
+async def _run_until_stopped(
+    daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_requested: asyncio.Event
 ) -> StoreError | None:
     """Let a started daemon work until it is stopped or loses its store; return the error of the store, or None."""
-    beside = [
-        asyncio.create_task(_reload_when_asked(daemon, reload_asked), name="reload"),
+    background = [
+        asyncio.create_task(_reload_on_request(daemon, reload_requested), name="reload"),
         asyncio.create_task(Watchdog(daemon.operations, manager).run(), name="supervision"),
     ]
-    for task in beside:
-        task.add_done_callback(_report_fault)
-    end = asyncio.create_task(daemon.store_end(), name="end of the store")
+    for task in background:
+        task.add_done_callback(_log_internal_error)
+    store_loss = asyncio.create_task(daemon.wait_for_store_loss(), name="end of the store")
     try:
-        await asyncio.wait([stopped, end], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopped, store_loss], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        is_turn_over = end.done() and not end.cancelled() and end.result().reason in _STAND_BY_AFTER
-        if stopped.done() or not is_turn_over:
-            manager.stopping()
-        await _cancelled(*beside)
+        will_stand_by = (
+            store_loss.done() and not store_loss.cancelled() and store_loss.result().reason in _STANDBY_REASONS
+        )
+        if stopped.done() or not will_stand_by:
+            manager.report_stopping()
+        await _cancel(*background)
         await daemon.stop()
-        await _cancelled(end)
-    if end.cancelled() or (is_turn_over and stopped.done()):
+        await _cancel(store_loss)
+    if store_loss.cancelled() or (will_stand_by and stopped.done()):
         return None
-    return end.result()
+    return store_loss.result()
 
 
 async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any]) -> None:
     """Start the daemon. Raises the errors of the start, and StoppedAtStart if the process is stopped during it."""
     start = asyncio.create_task(daemon.start(), name="start")
-    with time_to_start(manager):
+    with extend_start_timeout(manager):
         await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)
     if not start.done():
-        manager.stopping()
+        manager.report_stopping()
         start.cancel()
         await asyncio.wait([start], timeout=STOP_SECONDS)
         _log.info("stopped before it was started")
-        raise StoppedAtStart
+        raise StoppedDuringStart
     try:
         start.result()
     except (StoreError, ListenError) as error:
-        manager.status(str(error))
+        manager.report_status(str(error))
         raise
 
 
-async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
 
 
-def _report_fault(task: asyncio.Task[None]) -> None:
+def _log_internal_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (fault := task.exception()) is not None:
         _log.critical("a task ended with an internal error", extra={"task": task.get_name()}, exc_info=fault)
 
 
-async def _reload_when_asked(reloader: "Daemon | StandbyReloader", asked: asyncio.Event) -> None:
+async def _reload_on_request(reloader: "Daemon | StandbyReloader", requested: asyncio.Event) -> None:
     while True:
-        await asked.wait()
-        asked.clear()
+        await requested.wait()
+        requested.clear()
         try:
             await reloader.reload()
         except asyncio.CancelledError:
             # This reloader is replaced when standing by begins or ends; the next one repeats the reload.
-            asked.set()
+            requested.set()
             raise
         except Exception:  # noqa: BLE001 - logged
             # The next SIGHUP must still cause a reload.

@@ -30,11 +30,11 @@ JUMP_SECONDS = 2.0
 SPREAD_SECONDS = 60.0
 """The first runs of all jobs are spread over at most this many seconds."""
 
-_STAGGER = 0.618_033_988_749_895
+_GOLDEN_RATIO = 0.618_033_988_749_895
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class SteadyZone(tzinfo):
+class MonotonicZone(tzinfo):
     """A time zone in which the time is a clock's monotonic seconds.
 
     APScheduler calls `datetime.now(zone)`, which calls `fromutc` of the zone. Nowhere else can another clock be used
@@ -66,7 +66,7 @@ class SteadyZone(tzinfo):
         return "steady"
 
 
-class EveryFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
+class IntervalFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
     """A trigger that fires at an interval and, if runs were missed, counts the interval from the current time."""
 
     def __init__(self, seconds: float) -> None:
@@ -85,28 +85,28 @@ class Schedule:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._zone = SteadyZone(clock)
+        self._zone = MonotonicZone(clock)
         self._jobs: dict[str, Job] = {}
-        self._births = itertools.count()
-        self._on_jump: Callable[[], Awaitable[None]] | None = None
-        self._on_wake: Callable[[float], Awaitable[None]] | None = None
-        self._ahead_of_timers: float | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._job_numbers = itertools.count()
+        self._on_clock_jump: Callable[[], Awaitable[None]] | None = None
+        self._on_machine_wake: Callable[[float], Awaitable[None]] | None = None
+        self._timer_offset: float | None = None
+        self._clock_watch: asyncio.Task[None] | None = None
         self._scheduler = AsyncIOScheduler(
             timezone=self._zone,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
-        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(_log_job_event, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
 
     def add(
         self,
         name: str,
-        seconds: float,
-        work: Callable[[], Awaitable[None]],
+        interval_seconds: float,
+        run: Callable[[], Awaitable[None]],
         *,
-        step: float = 0.0,
-        signs: Callable[[], Hashable] = lambda: None,
-        place: int | None = None,
+        answer_seconds: float = 0.0,
+        progress: Callable[[], Hashable] = lambda: None,
+        index: int | None = None,
     ) -> None:
         """Add a job that runs `work` every `seconds`. The first run is staggered, within the first interval.
 
@@ -116,11 +116,13 @@ class Schedule:
         `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
         whenever the work makes progress.
         """
-        first = stagger(len(self._jobs) if place is None else place) * min(seconds, SPREAD_SECONDS)
-        self._jobs[name] = Job(JobStats(name, seconds, step, next(self._births)), work, signs, self._clock)
+        first = first_run_delay(len(self._jobs) if index is None else index) * min(interval_seconds, SPREAD_SECONDS)
+        self._jobs[name] = Job(
+            JobStats(name, interval_seconds, answer_seconds, next(self._job_numbers)), run, progress, self._clock
+        )
         self._scheduler.add_job(
             self._jobs[name].run,
-            EveryFromNow(seconds),
+            IntervalFromNow(interval_seconds),
             id=name,
             name=name,
             next_run_time=self._zone.now() + timedelta(seconds=first),
@@ -131,38 +133,40 @@ class Schedule:
         del self._jobs[name]
         self._scheduler.remove_job(name)
 
-    def run_soon(self, name: str) -> None:
+    def run_now(self, name: str) -> None:
         """Run a job immediately, and afterwards at its interval; do nothing while the schedule is not running."""
         if self._scheduler.running:
             self._scheduler.modify_job(name, next_run_time=self._zone.now())
 
     def start(
-        self, on_jump: Callable[[], Awaitable[None]], on_wake: Callable[[float], Awaitable[None]] | None = None
+        self,
+        on_clock_jump: Callable[[], Awaitable[None]],
+        on_machine_wake: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         """Start the schedule.
 
         `on_jump` is called after the wall clock was set, and `on_wake` after a sleep of the machine, with its seconds.
         """
-        self._on_jump = on_jump
-        self._on_wake = on_wake
+        self._on_clock_jump = on_clock_jump
+        self._on_machine_wake = on_machine_wake
         self._scheduler.start()
-        self._ahead_of_timers = self._ahead_of(asyncio.get_running_loop().time())
-        watch = self._watch_clocks(self._ahead_of(self._wall()))
-        self._watching = asyncio.create_task(watch, name="clock watch")
+        self._timer_offset = self._offset_to(asyncio.get_running_loop().time())
+        watch = self._watch_clocks(self._offset_to(self._wall_seconds()))
+        self._clock_watch = asyncio.create_task(watch, name="clock watch")
 
-    async def notice_sleep(self) -> None:
+    async def detect_sleep(self) -> None:
         """Run the jobs that are due if the machine has slept. Call this before any duration is judged."""
-        ahead = self._ahead_of(asyncio.get_running_loop().time())
-        if self._ahead_of_timers is None:
+        offset = self._offset_to(asyncio.get_running_loop().time())
+        if self._timer_offset is None:
             return  # The schedule has not started yet.
-        slept, self._ahead_of_timers = ahead - self._ahead_of_timers, ahead
+        slept, self._timer_offset = offset - self._timer_offset, offset
         if slept < JUMP_SECONDS:
             return
         _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
         # Each due job runs once, even if it missed several runs, and only after `on_wake` was called.
         self._scheduler.wakeup()
-        if self._on_wake is not None:
-            await self._on_wake(slept)
+        if self._on_machine_wake is not None:
+            await self._on_machine_wake(slept)
 
     def next_run_ms(self, name: str) -> int | None:
         """Return when a job runs next (Unix ms); None if there is no such job or no next run."""
@@ -172,47 +176,47 @@ class Schedule:
         wait: timedelta = job.next_run_time - self._zone.now()
         return self._clock.now_ms() + round(wait.total_seconds() * 1000)
 
-    def pulses(self) -> list[JobStats]:
+    def job_stats(self) -> list[JobStats]:
         """Return the current statistics of each job."""
-        return [job.pulse() for job in self._jobs.values()]
+        return [job.stats() for job in self._jobs.values()]
 
     async def stop(self) -> None:
         """Start no more jobs; the caller has to wait for the jobs that are running."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        if self._clock_watch is not None:
+            self._clock_watch.cancel()
+            await asyncio.wait([self._clock_watch])
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    async def _watch_clocks(self, ahead_of_wall: float) -> None:
+    async def _watch_clocks(self, wall_offset: float) -> None:
         """Check periodically whether the wall clock was set or the machine has slept, until cancelled."""
         while True:
             await asyncio.sleep(CLOCK_CHECK_SECONDS)
-            await self.notice_sleep()
-            jump = ahead_of_wall - self._ahead_of(self._wall())
-            ahead_of_wall -= jump
+            await self.detect_sleep()
+            jump = wall_offset - self._offset_to(self._wall_seconds())
+            wall_offset -= jump
             if abs(jump) >= JUMP_SECONDS:
                 _log.warning("the system clock was set", extra={"seconds": round(jump, 1)})
-                if self._on_jump is not None:
-                    await self._on_jump()
+                if self._on_clock_jump is not None:
+                    await self._on_clock_jump()
 
-    def _wall(self) -> float:
+    def _wall_seconds(self) -> float:
         return self._clock.now_ms() / 1000
 
-    def _ahead_of(self, seconds: float) -> float:
+    def _offset_to(self, seconds: float) -> float:
         """Return the difference of the steady clock to `seconds`, the time of another clock."""
         return self._clock.monotonic() - seconds
 
 
-def stagger(index: int) -> float:
+def first_run_delay(index: int) -> float:
     """Return the delay of a job's first run, as a share in [0, 1) of the longest delay.
 
     Multiples of the golden ratio spread any number of jobs evenly.
     """
-    return (index * _STAGGER) % 1.0
+    return (index * _GOLDEN_RATIO) % 1.0
 
 
-def _report(event: JobExecutionEvent) -> None:
+def _log_job_event(event: JobExecutionEvent) -> None:
     match event.code:
         case code if code == EVENT_JOB_ERROR and isinstance(event.exception, asyncio.CancelledError):
             _log.debug("a round was interrupted because the daemon is stopping", extra={"job": event.job_id})
@@ -229,31 +233,38 @@ class Job:
 
     def __init__(
         self,
-        pulse: JobStats,
+        initial_stats: JobStats,
         work: Callable[[], Awaitable[None]],
-        signs: Callable[[], Hashable],
+        progress: Callable[[], Hashable],
         clock: Clock,
     ) -> None:
         """Initialize a job that has not run yet; the value of `signs()` changes whenever the work makes progress."""
-        self._born = pulse
+        self._initial_stats = initial_stats
         self._work = work
-        self._signs = signs
+        self._progress = progress
         self._clock = clock
-        self._begun = self._ended = 0
-        self._begun_at = 0.0
+        self._started_runs = self._ended_runs = 0
+        self._started_at = 0.0
 
     async def run(self) -> None:
         """Run the work once."""
-        self._begun += 1
-        self._begun_at = self._clock.monotonic()
+        self._started_runs += 1
+        self._started_at = self._clock.monotonic()
         try:
             await self._work()
         finally:
-            self._ended += 1
+            self._ended_runs += 1
 
-    def pulse(self) -> JobStats:
+    def stats(self) -> JobStats:
         """Return the job's current statistics."""
-        born = self._born
+        initial = self._initial_stats
         return JobStats(
-            born.name, born.interval, born.step, born.born, self._begun, self._ended, self._signs(), self._begun_at
+            initial.name,
+            initial.interval_seconds,
+            initial.answer_seconds,
+            initial.number,
+            self._started_runs,
+            self._ended_runs,
+            self._progress(),
+            self._started_at,
         )

@@ -13,7 +13,7 @@ from notifier.process import PendingHangup, has_terminal
 
 _log = logging.getLogger(__name__)
 
-SETTLE_SECONDS: Final = 0.2
+TERMINAL_CHECK_DELAY_SECONDS: Final = 0.2
 """Seconds to wait after SIGHUP before a check of the terminal, which sends the signal shortly before it is gone."""
 
 
@@ -28,7 +28,7 @@ class Signals(Struct, frozen=True):
 def stop_on_signal() -> Iterator[asyncio.Event]:
     """Yield an event that SIGTERM and SIGINT set, instead of ending the process; restore the handlers afterwards."""
     stop = asyncio.Event()
-    with _handled({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}):
+    with _installed({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}):
         yield stop
 
 
@@ -43,28 +43,28 @@ def daemon_signals() -> Iterator[Signals]:
     earlier = signal.getsignal(signal.SIGHUP)
     pending = earlier if isinstance(earlier, PendingHangup) else PendingHangup(earlier)
 
-    def decide() -> None:
+    def stop_or_reload() -> None:
         if pending.ends_with_terminal and not has_terminal():
             _log.info("the terminal that the daemon was started from was closed")
             signals.stop.set()
         else:
             signals.reload.set()
 
-    def hang_up() -> None:
+    def on_hangup() -> None:
         if pending.ends_with_terminal:
-            asyncio.get_running_loop().call_later(SETTLE_SECONDS, decide)
+            asyncio.get_running_loop().call_later(TERMINAL_CHECK_DELAY_SECONDS, stop_or_reload)
         else:
-            decide()
+            stop_or_reload()
 
-    handlers = {signal.SIGTERM: signals.stop.set, signal.SIGINT: signals.stop.set, signal.SIGHUP: hang_up}
-    with _handled(handlers):
-        if pending.came:
-            hang_up()
+    handlers = {signal.SIGTERM: signals.stop.set, signal.SIGINT: signals.stop.set, signal.SIGHUP: on_hangup}
+    with _installed(handlers):
+        if pending.has_arrived:
+            on_hangup()
         yield signals
 
 
 @contextmanager
-def _handled(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+def _installed(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     earlier = {number: signal.getsignal(number) for number in handlers}
     for number, handler in handlers.items():

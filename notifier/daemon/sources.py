@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def _ignored(*_: object, **__: object) -> None:
+def _ignore_request(*_: object, **__: object) -> None:
     """Do nothing; this is called for each request if requests are not counted."""
 
 
@@ -57,7 +57,7 @@ class SourceRegistry:
         on_failure: Callable[[str, str], None],
         peer_clocks: PeerClocks | None = None,
         patience: Patience = PATIENCE,
-        on_request: Callable[..., None] = _ignored,
+        on_request: Callable[..., None] = _ignore_request,
         on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the API's clocks for comparison.
@@ -84,26 +84,28 @@ class SourceRegistry:
         """Return the number of sources."""
         return len(self._watchers)
 
-    def known(self, name: str) -> Watcher:
+    def watcher(self, name: str) -> Watcher:
         """Return a source's watcher. Raises UnknownNameError."""
         if name not in self._watchers:
             raise UnknownNameError("source", name, tuple(self._watchers))
         return self._watchers[name]
 
-    def status_list(self, name: str) -> StatusPageReader | None:
+    def employee_status_list(self, name: str) -> StatusPageReader | None:
         """Return a function that reads pages of a source's employee status list; None if the source is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status
 
-    async def renew(self, settings: Settings, session: aiohttp.ClientSession, differences: Differences) -> None:
+    async def apply_settings(
+        self, settings: Settings, session: aiohttp.ClientSession, differences: Differences
+    ) -> None:
         """Apply new settings: make watchers for added and changed sources, and stop the watchers of removed ones.
 
         Raises StoreError; a second call with the same differences then continues.
         """
         for name in (*differences.removed, *differences.changed):
-            await self._leave(name)
-        for place, name in enumerate(differences.renewed):
-            await self._leave(name)
+            await self._stop_watching(name)
+        for place, name in enumerate(differences.added_and_changed):
+            await self._stop_watching(name)
             watcher = build_watcher(
                 settings,
                 name,
@@ -115,7 +117,7 @@ class SourceRegistry:
                 on_failure=self._on_failure,
                 on_served=partial(self._peer_clocks.record, source_subject(name)),
                 patience=self._patience,
-                on_request=partial(self._requested, name),
+                on_request=partial(self._count_request, name),
                 sweep_pages=self._sweep_pages,
                 on_deliveries=self._on_deliveries,
             )
@@ -125,24 +127,24 @@ class SourceRegistry:
             self._schedule.add(
                 name,
                 source.poll_interval,
-                partial(self._round, watcher),
-                step=source.timeout,
-                signs=partial(self._signs_of_life, watcher),
+                partial(self._run_round, watcher),
+                answer_seconds=source.timeout,
+                progress=partial(self._progress, watcher),
                 # One source that is added by a reload is polled at once, and many are spread over a minute.
-                place=place,
+                index=place,
             )
 
     async def stop(self) -> None:
         """Stop all work under way; the next run reads again what was not stored."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
-    def unattempted(self) -> list[str]:
+    def in_first_round(self) -> list[str]:
         """Return the sources whose first round has not begun, or may still be waiting for an answer."""
         now = self._clock.monotonic()
         return [
             pulse.name
-            for pulse in self._schedule.pulses()
-            if pulse.name in self._watchers and not pulse.is_attempted(now)
+            for pulse in self._schedule.job_stats()
+            if pulse.name in self._watchers and not pulse.is_first_round_over(now)
         ]
 
     def names(self) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ class SourceRegistry:
         """Return the state of each source."""
         return {name: watcher.state for name, watcher in self._watchers.items()}
 
-    def wake(self, slept: float) -> None:
+    def wake_after_sleep(self, slept: float) -> None:
         """Send the requests that became due while the machine slept for `slept` seconds."""
         for watcher in self._watchers.values():
             watcher.wake(slept)
@@ -187,7 +189,7 @@ class SourceRegistry:
         """Return the stored state of each source after its last round or sweep."""
         return [watcher.memory for watcher in self._watchers.values()]
 
-    def holding(self) -> list[str]:
+    def holding_back(self) -> list[str]:
         """Return the sources that hold back arrivals or changes; removals alone are not enough."""
         memories = {name: watcher.memory for name, watcher in self._watchers.items()}
         return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
@@ -241,7 +243,7 @@ class SourceRegistry:
 
     async def poll(self, name: str) -> "ActionResult[PollDocument]":
         """Poll a source now, outside its schedule. Raises UnknownNameError."""
-        watcher = self.known(name)
+        watcher = self.watcher(name)
         done = await watcher.poll(by_hand=True)
         await watcher.run_followups()
         return ActionResult(
@@ -251,7 +253,7 @@ class SourceRegistry:
 
     async def sweep(self, name: str) -> "ActionResult[SweepBegunDocument]":
         """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
-        watcher = self.known(name)
+        watcher = self.watcher(name)
         refusal = watcher.binding_silence_reason()
         if refusal is None:
             await watcher.begin_sweep()
@@ -263,7 +265,7 @@ class SourceRegistry:
 
         Raises UnknownNameError, StoreError.
         """
-        watcher = self.known(name)
+        watcher = self.watcher(name)
         released = await watcher.release(what, silently=silently)
         _log.warning(
             "held-back records are released" if released else "nothing to release",
@@ -271,16 +273,16 @@ class SourceRegistry:
         )
         return ActionResult(ok=True, body={"source": name, "what": what, "silently": silently, "records": released})
 
-    def _requested(self, name: str, seconds: float, failed: bool) -> None:
+    def _count_request(self, name: str, seconds: float, failed: bool) -> None:
         self._on_request(name, seconds, failed=failed)
 
-    async def _leave(self, name: str) -> None:
+    async def _stop_watching(self, name: str) -> None:
         watcher = self._watchers.pop(name, None)
         if watcher is not None:
             self._schedule.remove(name)
             await watcher.stop()
 
-    async def _round(self, watcher: Watcher) -> None:
+    async def _run_round(self, watcher: Watcher) -> None:
         started = self._clock.monotonic()
         done = await watcher.poll()
         seconds = self._clock.monotonic() - started
@@ -288,7 +290,7 @@ class SourceRegistry:
             await watcher.run_followups()
         self._on_round(done, seconds)
 
-    def _signs_of_life(self, watcher: Watcher) -> Hashable:
+    def _progress(self, watcher: Watcher) -> Hashable:
         # A watcher that waits because the API asked it to has not stalled.
         return watcher.usage.total, round(self._clock.monotonic()) if watcher.silence_seconds() else None
 

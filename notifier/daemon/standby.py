@@ -11,7 +11,7 @@ from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.standby_server import StandbyServer, StandbyState
 from notifier.daemon.systemd.notify import SystemdNotifier
-from notifier.daemon.systemd.watchdog import time_to_start
+from notifier.daemon.systemd.watchdog import extend_start_timeout
 from notifier.store.errors import StoreError, StoreReason
 
 if TYPE_CHECKING:
@@ -23,14 +23,16 @@ _log = logging.getLogger(__name__)
 TRY_EVERY_SECONDS: Final = 0.5
 """Seconds between two attempts to get the lock, which the current holder has."""
 
-_PASSING: Final = frozenset({StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED})
+_TEMPORARY_REASONS: Final = frozenset(
+    {StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED}
+)
 """Possibly temporary errors of the database; they do not end the start of this process."""
 
-_FINAL: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
+_PERMANENT_REASONS: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
 """The errors that no waiting can end."""
 
 
-async def wait_for_turn(
+async def wait_for_store(
     store: "PostgresStore",
     configuration: RunningConfiguration,
     reloader: StandbyReloader,
@@ -43,32 +45,32 @@ async def wait_for_turn(
     Meanwhile, answer requests about the state of this process. Raises ListenError. Raises StoreError at the first try
     if the error is not in _PASSING, and later if it is in _FINAL.
     """
-    _make_folder(configuration.settings)
+    _create_socket_folder(configuration.settings)
     state = StandbyState()
-    with time_to_start(manager):
-        if await _try(store, state):
+    with extend_start_timeout(manager):
+        if await _try_to_take_store(store, state):
             return True
-    if state.error is not None and state.error.reason not in _PASSING:
+    if state.error is not None and state.error.reason not in _TEMPORARY_REASONS:
         raise state.error
     server = StandbyServer(state, configuration, reloader, handed_over)
     await server.start()
     try:
-        manager.ready()
+        manager.report_ready()
         while not stopped.done():
-            manager.status(state.sentence())
-            manager.alive()
+            manager.report_status(state.sentence())
+            manager.reset_watchdog()
             await asyncio.wait([stopped], timeout=TRY_EVERY_SECONDS)
-            await server.follow_settings()
-            if not stopped.done() and await _try(store, state):
+            await server.apply_settings()
+            if not stopped.done() and await _try_to_take_store(store, state):
                 return True
-            if state.error is not None and state.error.reason in _FINAL:
+            if state.error is not None and state.error.reason in _PERMANENT_REASONS:
                 raise state.error
     finally:
         await server.stop()
     return False
 
 
-def _make_folder(settings: Settings) -> None:
+def _create_socket_folder(settings: Settings) -> None:
     """Create the folder for the owner's socket. Raises StoreError."""
     folder = settings.store.path.parent
     try:
@@ -81,7 +83,7 @@ def _make_folder(settings: Settings) -> None:
         ) from error
 
 
-async def _try(store: "PostgresStore", state: StandbyState) -> bool:
+async def _try_to_take_store(store: "PostgresStore", state: StandbyState) -> bool:
     """Try to become the holder; return whether that succeeded. If not, note the reason in `state`."""
     before = state.sentence()
     try:

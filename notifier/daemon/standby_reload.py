@@ -8,10 +8,10 @@ from notifier.daemon.configuration import (
     RunningConfiguration,
     changes_between,
     reload_document,
-    store_left_to_restart,
-    with_store_of,
+    store_keys_pending_restart,
+    with_store_location_of,
 )
-from notifier.daemon.configuration_reader import ConfigurationReader, ReadingError
+from notifier.daemon.configuration_reader import ConfigurationReader, ConfigurationReadError
 from notifier.daemon.socket_path import WRONG_CONFIGURATION
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.web.daemon_api import ActionResult
@@ -30,29 +30,32 @@ class StandbyReloader:
         self._configuration = configuration
         self._manager = manager
         self._reader = ConfigurationReader(configuration.source)
-        self._turn = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration and use it, except for another store; report an invalid one and change nothing."""
-        async with self._turn:
-            with self._manager.told_of_reload():
+        async with self._reload_lock:
+            with self._manager.reloading():
                 return await self._reload()
 
     async def _reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         configuration = self._configuration
         try:
             read = await self._reader.read()
-        except ReadingError as error:
-            configuration.problem = str(error)
+        except ConfigurationReadError as error:
+            configuration.reload_problem = str(error)
             _log.error("the configuration could not be read again", extra={"detail": str(error)})
             return ActionResult(ok=False, body={"reason": WRONG_CONFIGURATION, "message": str(error)})
-        left = store_left_to_restart(configuration.opened_with, read)
-        settings = with_store_of(configuration.opened_with, read)
+        pending_keys = store_keys_pending_restart(configuration.settings_at_start, read)
+        settings = with_store_location_of(configuration.settings_at_start, read)
         document = reload_document(
-            changes_between(configuration.settings, settings), left, configuration.source.handed_over or (), {}
+            changes_between(configuration.settings, settings),
+            pending_keys,
+            configuration.source.credential_keys or (),
+            {},
         )
-        configuration.source.followed(settings)
-        configuration.settings, configuration.problem = settings, None
-        _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(left)})
-        said = "this process stands by, and uses the new configuration when it takes over"
-        return ActionResult(ok=True, body={**document, "message": said})
+        configuration.source.on_applied(settings)
+        configuration.settings, configuration.reload_problem = settings, None
+        _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(pending_keys)})
+        message = "this process stands by, and uses the new configuration when it takes over"
+        return ActionResult(ok=True, body={**document, "message": message})

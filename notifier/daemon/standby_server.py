@@ -32,7 +32,7 @@ _PAGE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     "<title>Completion Notifier: standby</title><h1>Completion Notifier</h1><p>{sentence}</p></html>"
 )
-_OWNER: Final = web.AppKey("owner", bool)
+_IS_OWNER: Final = web.AppKey("owner", bool)
 
 
 class StandbyState(Struct):
@@ -69,8 +69,8 @@ class StandbyServer:
         self._configuration = configuration
         self._reloader = reloader
         self._handed_over = handed_over
-        self._owners: web.AppRunner | None = None
-        self._others: web.AppRunner | None = None
+        self._owner_runner: web.AppRunner | None = None
+        self._interface_runner: web.AppRunner | None = None
         self._listen = configuration.settings.http.listen
 
     async def start(self) -> None:
@@ -78,33 +78,33 @@ class StandbyServer:
 
         An address that cannot be bound is logged. Raises ListenError if the owner's socket cannot be bound.
         """
-        self._owners = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
-        await self._serve_others()
+        self._owner_runner = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
+        await self._start_interface()
 
-    async def follow_settings(self) -> None:
+    async def apply_settings(self) -> None:
         """Listen on the new address if a reload has changed `[http] listen`."""
         if self._settings.http.listen != self._listen:
-            await _stopped(self._others)
-            await self._serve_others()
+            await _stop_runner(self._interface_runner)
+            await self._start_interface()
 
     async def stop(self) -> None:
         """Close all listeners and their connections."""
-        await _stopped(self._owners)
-        await _stopped(self._others)
+        await _stop_runner(self._owner_runner)
+        await _stop_runner(self._interface_runner)
 
     @property
     def _settings(self) -> Settings:
         return self._configuration.settings
 
-    async def _serve_others(self) -> None:
+    async def _start_interface(self) -> None:
         self._listen = self._settings.http.listen
-        self._others = None
+        self._interface_runner = None
         try:
-            self._others = await self._serve(await self._listeners(), owner=False)
+            self._interface_runner = await self._serve(await self._interface_sockets(), owner=False)
         except ListenError as error:
             _log.error("the HTTP interface does not listen", extra={"detail": str(error)})
 
-    async def _listeners(self) -> list[socket.socket]:
+    async def _interface_sockets(self) -> list[socket.socket]:
         if self._handed_over:
             return [listener.dup() for listener in self._handed_over]
         match self._settings.http.listen:
@@ -117,7 +117,7 @@ class StandbyServer:
 
     async def _serve(self, listeners: Sequence[socket.socket], *, owner: bool) -> web.AppRunner:
         app = web.Application()
-        app[_OWNER] = owner
+        app[_IS_OWNER] = owner
         app.add_routes(
             [
                 web.get("/healthz", self._healthz),
@@ -141,7 +141,7 @@ class StandbyServer:
     async def _readyz(self, request: web.Request) -> web.Response:
         if request.query.get(STANDBY) == "ok":
             return _json({"ready": self._state.error is None}, 200 if self._state.error is None else 503)
-        return self._standing_by()
+        return self._standby_answer()
 
     async def _metrics(self, _: web.Request) -> web.Response:
         # Imported here, because only a process that Prometheus asks needs its library.
@@ -155,15 +155,15 @@ class StandbyServer:
         return web.Response(text=_PAGE.format(sentence=sentence), content_type="text/html", status=503)
 
     async def _status(self, request: web.Request) -> web.Response:
-        if not request.app[_OWNER]:
-            return self._standing_by()
+        if not request.app[_IS_OWNER]:
+            return self._standby_answer()
         try:
-            document = await asyncio.to_thread(self._remembered)
+            document = await asyncio.to_thread(self._stored_status)
         except StoreError as error:
             return _json({"error": {"reason": error.reason, "message": error.message}}, 503)
         return _json(document)
 
-    def _remembered(self) -> dict[str, Any]:
+    def _stored_status(self) -> dict[str, Any]:
         # Imported here, because a process that stands by is rarely asked.
         from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
 
@@ -172,19 +172,19 @@ class StandbyServer:
         return {**document, STANDBY: True}
 
     async def _reload(self, request: web.Request) -> web.Response:
-        if not request.app[_OWNER]:
-            return self._standing_by()
+        if not request.app[_IS_OWNER]:
+            return self._standby_answer()
         return action_answer(await self._reloader.reload())
 
     async def _refuse(self, _: web.Request) -> web.Response:
-        return self._standing_by()
+        return self._standby_answer()
 
-    def _standing_by(self) -> web.Response:
+    def _standby_answer(self) -> web.Response:
         message = f"this process is {self._state.sentence()}; ask the holder"
         return _json({"error": {"reason": STANDBY, "message": message}}, 503)
 
 
-async def _stopped(runner: web.AppRunner | None) -> None:
+async def _stop_runner(runner: web.AppRunner | None) -> None:
     if runner is not None:
         await runner.cleanup()
 

@@ -59,33 +59,38 @@ def build_watcher(
     watchers of one process share. `on_deliveries` is as in `PageIngester`.
     """
     source = settings.sources[name]
-    budget = RateLimiter(source.requests_per_minute, clock)
-    sending = exchange or HttpExchange(session, source, clock)
-    client = Client(sending if on_request is None else MeasuredExchange(sending, on_request), source, budget, on_served)
-    health = SourceHealth(name, source, budget, store, clock, patience, on_failure)
+    rate_limiter = RateLimiter(source.requests_per_minute, clock)
+    direct_exchange = exchange or HttpExchange(session, source, clock)
+    client = Client(
+        direct_exchange if on_request is None else MeasuredExchange(direct_exchange, on_request),
+        source,
+        rate_limiter,
+        on_served,
+    )
+    health = SourceHealth(name, source, rate_limiter, store, clock, patience, on_failure)
     if chance is None:
         chance = random.Random().random  # noqa: S311 - spreads spot checks, protects nothing
     context = SourceContext(name, source, store, clock, health, patience, chance)
     names = NameCache(name, source, client, store, clock, on_failure, health.note_names) if source.names else None
     reader = SourceReader(context, client)
     v1_records = V1Records(name, store, reader) if API_VERSIONS[source.api].record_id is None else None
-    looks = SecondLooks(name, store, clock, source.confirm_after)
-    ingester = PageIngester(context, names, v1_records, looks, subscriptions, on_events, on_deliveries)
-    counts = CountCheck(context, reader, ingester, looks)
-    absences = Absences(context, reader, ingester, counts, looks)
+    second_looks = SecondLooks(name, store, clock, source.confirm_after)
+    ingester = PageIngester(context, names, v1_records, second_looks, subscriptions, on_events, on_deliveries)
+    counts = CountCheck(context, reader, ingester, second_looks)
+    absences = Absences(context, reader, ingester, counts, second_looks)
     search = DiscrepancySearch(context, reader, ingester, counts, absences, v1_records)
     scan = ScanRunner(context, reader, ingester, counts, absences, sweep_pages or SweepPageLimiter())
     return Watcher(
         context,
         settings.store.retention,
-        budget,
+        rate_limiter,
         HeadPoll(context, reader, ingester),
         ingester,
         counts,
         absences,
         search,
         scan,
-        looks,
+        second_looks,
         names,
         client,
     )

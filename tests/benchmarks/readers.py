@@ -103,7 +103,7 @@ async def started(folder: Path, api: str, receiver: str, batch: int) -> tuple[Da
     }
     daemon = Daemon(load(environ=environ, cwd=folder))
     await daemon.start()
-    while daemon.operations.unready() or daemon._sources.known("acme").is_sweeping:
+    while daemon.operations.unready() or daemon._sources.watcher("acme").is_sweeping:
         await asyncio.sleep(0.05)
     return daemon, port
 

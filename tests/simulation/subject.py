@@ -315,8 +315,8 @@ class ScheduledSubject(Subject):
         patience = Patience(large_page=self._profile.large_page)
         make = partial(build_watcher, patience=patience, chance=self._chance, exchange=self._exchange)
         with mock.patch.object(notifier.daemon.sources, "build_watcher", make):
-            await self._sources.renew(self._settings(), _NO_SESSION, differences)
-        self._watcher = self._sources.known(SOURCE)
+            await self._sources.apply_settings(self._settings(), _NO_SESSION, differences)
+        self._watcher = self._sources.watcher(SOURCE)
 
 
 def new_subject(profile: Profile) -> type[Subject]:

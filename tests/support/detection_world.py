@@ -350,7 +350,7 @@ def daemon_options(patience: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what else a daemon is made with to have this patience: fields of `notifier.watch.patience.Patience`."""
     # Polls are a minute apart, and a daemon that looks at itself more often takes as much time as they do.
     with ExitStack() as patches:
-        for name in ("EVALUATE_EVERY_SECONDS", "LOOK_EVERY_SECONDS", "EVERY_SECONDS"):
+        for name in ("EVALUATE_EVERY_SECONDS", "ACTIVITY_EVERY_SECONDS", "EVERY_SECONDS"):
             patches.enter_context(patch(f"notifier.daemon.daemon.{name}", MINUTE))
         yield {"patience": replace(PATIENCE, **patience)}
 

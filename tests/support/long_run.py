@@ -125,7 +125,7 @@ def rare_looks() -> Iterator[None]:
     """Let the daemon look rarer at clocks and conditions, which takes most of the time that rounds leave."""
     with (
         patch("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 10 * INTERVAL),
-        patch("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 10 * INTERVAL),
+        patch("notifier.daemon.daemon.ACTIVITY_EVERY_SECONDS", 10 * INTERVAL),
         patch("notifier.daemon.daemon.EVERY_SECONDS", 10 * INTERVAL),
         patch("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 2 * INTERVAL),
     ):

@@ -17,8 +17,8 @@ from notifier.cli.help_text import examples
 from notifier.config import Settings, keys_from_systemd
 from notifier.config.proxies import describe_proxies
 from notifier.daemon.configuration import SettingsSource
-from notifier.daemon.other_daemons import warn_of_neighbours
-from notifier.daemon.run import STOP_SECONDS, StoppedAtStart, serve
+from notifier.daemon.other_daemons import warn_of_other_daemons
+from notifier.daemon.run import STOP_SECONDS, StoppedDuringStart, serve
 from notifier.store.errors import StoreError
 from notifier.web.listening.sockets import ListenError
 
@@ -40,7 +40,7 @@ def run(global_options: GlobalOptions) -> None:
         None if global_options.secrets_dir else keys_from_systemd(os.environ),
     )
     _set_up_log(global_options, settings)
-    warn_of_neighbours(settings)
+    warn_of_other_daemons(settings)
     # asyncio.Runner waits for all its threads, and a thread can hang in a file system that does not answer.
     exit_timer = threading.Timer(STOP_SECONDS, _end_process)
     exit_timer.daemon = True
@@ -49,7 +49,7 @@ def run(global_options: GlobalOptions) -> None:
             try:
                 runner.run(serve(settings, configuration))
                 exit_timer.start()
-            except StoppedAtStart:
+            except StoppedDuringStart:
                 _end_process()
             except (StoreError, ListenError) as error:
                 raise DaemonError(str(error)) from error

@@ -9,7 +9,7 @@ from notifier.clock import Clock
 from notifier.config import ConfigError, Destination, Settings
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
-from notifier.daemon.configuration import RunningConfiguration, Unfollowed, unfollowed
+from notifier.daemon.configuration import RunningConfiguration, UnloadedChanges, unloaded_changes
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
 from notifier.destinations.sample import sample_event
@@ -191,14 +191,14 @@ class Deliveries:
             raise UnknownNameError("destination", destination, tuple(self._settings.destinations))
         return {"destination": destination, **standing_document(destination, health, older)}
 
-    async def _unfollowed(self, destination: str) -> Unfollowed:
+    async def _unfollowed(self, destination: str) -> UnloadedChanges:
         """Return the changes in the configuration of a destination that the daemon has not loaded yet."""
         try:
             settings = await asyncio.to_thread(self._configuration.source.read)
         except ConfigError:
             said = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
-            return Unfollowed(message=said)
-        return unfollowed(
+            return UnloadedChanges(message=said)
+        return unloaded_changes(
             destination,
             self._settings.destinations.get(destination),
             settings.destinations.get(destination),
@@ -218,7 +218,7 @@ class Deliveries:
         return self._configuration.settings
 
 
-def switched_document(destination: str, health: Health, older: Unfollowed, *, waited: bool) -> "SwitchedDocument":
+def switched_document(destination: str, health: Health, older: UnloadedChanges, *, waited: bool) -> "SwitchedDocument":
     """Return the state of a destination that was enabled or disabled.
 
     `waited` says whether this ended a pause after failures.
@@ -233,7 +233,7 @@ def switched_document(destination: str, health: Health, older: Unfollowed, *, wa
     }
 
 
-def standing_document(destination: str, health: Health | None, older: Unfollowed) -> "StandingDocument":
+def standing_document(destination: str, health: Health | None, older: UnloadedChanges) -> "StandingDocument":
     """Return the JSON object with a destination's state, and with changes of its configuration not loaded yet."""
     said = [older.message] if older.message else []
     if health is not None and health.state is HealthState.DISABLED:

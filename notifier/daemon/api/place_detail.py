@@ -70,7 +70,7 @@ class PlaceReader:
     ) -> tuple[Sequence[RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]:
         last = self._clock.now_ms() // QUARTER_MS
         counts, states, events = await self._reader.run(_read, subject, last - _QUARTERS + 1, chosen)
-        return by_hour(counts, self._log.unwritten(subject), last), states, events
+        return by_hour(counts, self._log.unwritten_counts(subject), last), states, events
 
 
 def by_hour(

@@ -16,7 +16,7 @@ LONG_ROUND_SECONDS = 3600.0
 LONG_TRANSACTION_SECONDS = 600.0
 """Seconds that the store's thread may take to answer: enough to change a whole large file on a slow disk."""
 
-LEAST_PATIENCE_SECONDS = 10.0
+LEAST_TOLERANCE_SECONDS = 10.0
 """Minimum of `patience` in seconds: more than the five seconds within which a jump of the wall clock is noticed."""
 
 STORE = "the store's thread"
@@ -32,69 +32,75 @@ class JobStats(Struct, frozen=True):
     """
 
     name: str
-    interval: float
-    step: float = 0.0
-    born: int = 0
-    begun: int = 0
-    ended: int = 0
-    signs: Hashable = None
-    begun_at: float = 0.0
+    interval_seconds: float
+    answer_seconds: float = 0.0
+    number: int = 0
+    started_runs: int = 0
+    ended_runs: int = 0
+    progress: Hashable = None
+    started_at: float = 0.0
 
     @property
     def is_running(self) -> bool:
         """Whether a run is under way."""
-        return self.begun > self.ended
+        return self.started_runs > self.ended_runs
 
-    def is_attempted(self, now: float) -> bool:
+    def is_first_round_over(self, now: float) -> bool:
         """Return whether the first run has ended, or has lasted as long as one answer may take."""
-        return self.ended > 0 or (self.begun > 0 and now - self.begun_at >= self.step)
+        return self.ended_runs > 0 or (self.started_runs > 0 and now - self.started_at >= self.answer_seconds)
 
 
-class Component(Struct, frozen=True):
+class Part(Struct, frozen=True):
     """One part of the daemon. Its `mark` shows activity: it must change at least every `allowed` seconds."""
 
     name: str
-    mark: Hashable
-    allowed: float
+    activity: Hashable
+    allowed_seconds: float
 
 
-class Stalled(Struct, frozen=True):
+class Observation(Struct, frozen=True):
     """A part's last mark, and for how many seconds of running time the mark has not changed."""
 
-    mark: Hashable
-    seconds: float = 0.0
+    activity: Hashable
+    unchanged_seconds: float = 0.0
 
 
-def parts(pulses: Iterable[JobStats], store_answers: int, patience: float) -> tuple[Component, ...]:
+def all_parts(jobs: Iterable[JobStats], store_answers: int, tolerance_seconds: float) -> tuple[Part, ...]:
     """Return all parts with their current marks and allowed times; `patience` (seconds) is added to each."""
-    patience = max(patience, LEAST_PATIENCE_SECONDS)
+    tolerance_seconds = max(tolerance_seconds, LEAST_TOLERANCE_SECONDS)
     return (
-        Component(STORE, store_answers, LONG_TRANSACTION_SECONDS + patience),
-        *(_job(pulse, patience) for pulse in pulses),
+        Part(STORE, store_answers, LONG_TRANSACTION_SECONDS + tolerance_seconds),
+        *(_job_part(pulse, tolerance_seconds) for pulse in jobs),
     )
 
 
-def _job(pulse: JobStats, patience: float) -> Component:
-    longest = max(pulse.interval, pulse.step, LONG_ROUND_SECONDS) if pulse.is_running else pulse.interval
-    return Component(pulse.name, (pulse.born, pulse.begun, pulse.ended, pulse.signs), longest + patience)
+def _job_part(job: JobStats, tolerance_seconds: float) -> Part:
+    longest = (
+        max(job.interval_seconds, job.answer_seconds, LONG_ROUND_SECONDS) if job.is_running else job.interval_seconds
+    )
+    return Part(job.name, (job.number, job.started_runs, job.ended_runs, job.progress), longest + tolerance_seconds)
 
 
-def lived(gap: float, tick: float) -> float:
+def running_seconds(gap: float, tick: float) -> float:
     """Return the part of the `gap` between two checks (seconds) that counts as running time: at most two `tick`s."""
     return min(max(gap, 0.0), 2 * tick)
 
 
-def observe(before: Mapping[str, Stalled], now: Iterable[Component], seconds: float) -> dict[str, Stalled]:
+def observe(before: Mapping[str, Observation], parts: Iterable[Part], seconds: float) -> dict[str, Observation]:
     """Return the observations of the parts in `now`: those in `before`, updated after `seconds` of running time."""
-    return {part.name: _looked_at(before.get(part.name), part, seconds) for part in now}
+    return {part.name: _observe_part(before.get(part.name), part, seconds) for part in parts}
 
 
-def _looked_at(before: Stalled | None, part: Component, seconds: float) -> Stalled:
-    if before is None or before.mark != part.mark:
-        return Stalled(part.mark)
-    return Stalled(part.mark, before.seconds + seconds)
+def _observe_part(before: Observation | None, part: Part, seconds: float) -> Observation:
+    if before is None or before.activity != part.activity:
+        return Observation(part.activity)
+    return Observation(part.activity, before.unchanged_seconds + seconds)
 
 
-def stuck(seen: Mapping[str, Stalled], now: Iterable[Component]) -> dict[str, float]:
+def stuck_parts(observations: Mapping[str, Observation], parts: Iterable[Part]) -> dict[str, float]:
     """Return the stuck parts, each with the seconds for which it has shown no activity."""
-    return {part.name: seen[part.name].seconds for part in now if seen[part.name].seconds > part.allowed}
+    return {
+        part.name: observations[part.name].unchanged_seconds
+        for part in parts
+        if observations[part.name].unchanged_seconds > part.allowed_seconds
+    }

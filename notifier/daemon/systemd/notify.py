@@ -27,33 +27,33 @@ class SystemdNotifier:
     No method blocks or raises. Messages that systemd does not accept at once are sent with the next `flush`, in order.
     """
 
-    def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
+    def __init__(self, address: str | None = None, watchdog_seconds: float | None = None) -> None:
         """Initialize with the socket's address (abstract if it begins with `@`) and the watchdog's limit in seconds."""
         self._address = address
-        self.watchdog = watchdog if address else None
-        self._waiting: list[str] = []
+        self.watchdog_seconds = watchdog_seconds if address else None
+        self._unsent: list[str] = []
         self._status = ""
         self._is_ready = False
-        self._fails = False
+        self._is_failing = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Self:
         """Return a notifier for $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID, read as in sd_watchdog_enabled(3)."""
         address = environ.get("NOTIFY_SOCKET", "")
-        return cls(address if address[:1] in {"/", "@"} else None, _watchdog(environ, pid))
+        return cls(address if address[:1] in {"/", "@"} else None, _watchdog_seconds(environ, pid))
 
     @property
-    def listens(self) -> bool:
+    def is_enabled(self) -> bool:
         """Whether there is a socket to send to."""
         return self._address is not None
 
-    def ready(self) -> None:
+    def report_ready(self) -> None:
         """Report that the daemon has started."""
         self._is_ready = True
-        self._tell("READY=1")
+        self._queue_message("READY=1")
 
     @contextmanager
-    def told_of_reload(self) -> Iterator[None]:
+    def reloading(self) -> Iterator[None]:
         """Report a reload of the configuration, and at its end that the daemon is ready again.
 
         During the start nothing is sent, because systemd would take the second message for the end of the start.
@@ -61,44 +61,44 @@ class SystemdNotifier:
         if not self._is_ready:
             yield
             return
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._queue_message(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
         try:
             yield
         finally:
-            self.ready()
+            self.report_ready()
 
-    def stopping(self) -> None:
+    def report_stopping(self) -> None:
         """Report that the daemon is stopping."""
-        self._tell("STOPPING=1\nSTATUS=stopping")
+        self._queue_message("STOPPING=1\nSTATUS=stopping")
 
-    def status(self, sentence: str) -> None:
+    def report_status(self, sentence: str) -> None:
         """Report the daemon's state in a sentence; an unchanged sentence is not sent again."""
         if sentence != self._status:
             self._status = sentence
             line = "".join(character if character.isprintable() else " " for character in sentence)
-            self._tell(f"{_STATUS}{line[:_LONGEST_STATUS]}", instead_of=_STATUS)
+            self._queue_message(f"{_STATUS}{line[:_LONGEST_STATUS]}", instead_of=_STATUS)
 
-    def more_time(self, seconds: float) -> None:
+    def extend_timeout(self, seconds: float) -> None:
         """Ask systemd to allow this many seconds from now on for the rest of the start or the stop."""
-        self._tell(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
+        self._queue_message(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
 
-    def alive(self) -> None:
+    def reset_watchdog(self) -> None:
         """Reset the watchdog's timer; if the message cannot be sent at once, it is dropped."""
         self.flush()
-        if not self._waiting:
+        if not self._unsent:
             self._send("WATCHDOG=1")
 
     def flush(self) -> None:
         """Send the messages that systemd has not accepted yet."""
-        while self._waiting and self._send(self._waiting[0]):
-            del self._waiting[0]
+        while self._unsent and self._send(self._unsent[0]):
+            del self._unsent[0]
 
-    def _tell(self, message: str, *, instead_of: str = "") -> None:
+    def _queue_message(self, message: str, *, instead_of: str = "") -> None:
         """Queue a message, drop waiting messages that begin with `instead_of`, and send what systemd accepts."""
         if self._address is not None:
             if instead_of:
-                self._waiting = [other for other in self._waiting if not other.startswith(instead_of)]
-            self._waiting.append(message)
+                self._unsent = [other for other in self._unsent if not other.startswith(instead_of)]
+            self._unsent.append(message)
             self.flush()
 
     def _send(self, message: str) -> bool:
@@ -108,26 +108,29 @@ class SystemdNotifier:
         # An abstract address begins with a null byte, for which an environment variable has `@`.
         address = self._address.replace("@", "\0", 1) if self._address.startswith("@") else self._address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker:
-                speaker.setblocking(False)
-                speaker.connect(address)
-                speaker.send(message.encode())
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+                connection.setblocking(False)
+                connection.connect(address)
+                connection.send(message.encode())
         except BlockingIOError:
             return False
         except OSError as error:
-            if not self._fails:
+            if not self._is_failing:
                 _log.warning(
                     "systemd cannot be notified of the service's state", extra={"detail": os.strerror(error.errno or 0)}
                 )
-            self._fails = True
+            self._is_failing = True
             return False
-        self._fails = False
+        self._is_failing = False
         return True
 
 
-def _watchdog(environ: Mapping[str, str], pid: int) -> float | None:
+def _watchdog_seconds(environ: Mapping[str, str], pid: int) -> float | None:
     """Return the seconds after which systemd misses an `alive` of this process; None if it expects none."""
-    microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)) or meant not in {"", str(pid)}:
+    microseconds, watchdog_pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)) or watchdog_pid not in {
+        "",
+        str(pid),
+    }:
         return None
     return int(microseconds) / 1_000_000

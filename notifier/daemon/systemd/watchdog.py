@@ -8,34 +8,42 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from notifier.daemon.scheduler import SPREAD_SECONDS
-from notifier.daemon.systemd.liveness import Component, JobStats, Stalled, lived, observe, parts, stuck
+from notifier.daemon.systemd.liveness import (
+    JobStats,
+    Observation,
+    Part,
+    all_parts,
+    observe,
+    running_seconds,
+    stuck_parts,
+)
 from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.store.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 5.0
+CHECK_EVERY_SECONDS = 5.0
 """Seconds between two checks of the daemon, or less if the watchdog's time limit is short."""
 
-_FEEDS_PER_DEADLINE = 3
-_READY_LOOK = 0.2
-_PATIENCE_SECONDS = 60.0
+_CHECKS_PER_TIME_LIMIT = 3
+_READY_CHECK_SECONDS = 0.2
+_DEFAULT_TOLERANCE_SECONDS = 60.0
 """Seconds by which a part may be late if systemd sets no time limit for the watchdog."""
 
-_ASK_EVERY = 5.0
-_ASK_FOR = 30.0
-OPENING_SECONDS = 4 * 3600.0
+_EXTEND_EVERY_SECONDS = 5.0
+_EXTENSION_SECONDS = 30.0
+LONGEST_OPENING_SECONDS = 4 * 3600.0
 """Seconds for which systemd is asked to wait while the state file is opened; then it ends the start."""
 
 
-class Supervised(Protocol):
+class SupervisedDaemon(Protocol):
     """The operations of a daemon that the watchdog uses."""
 
-    def pulses(self) -> Sequence[JobStats]:
+    def job_stats(self) -> Sequence[JobStats]:
         """Return the current statistics of each job of the schedule."""
         ...
 
-    def unattempted(self) -> Sequence[str]:
+    def sources_in_first_round(self) -> Sequence[str]:
         """Return the sources whose first round has not begun, or may still be waiting for an answer."""
         ...
 
@@ -49,9 +57,9 @@ class Supervised(Protocol):
 
 
 @contextmanager
-def time_to_start(manager: SystemdNotifier) -> Iterator[None]:
+def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
     """Keep asking systemd for more time while the state file is opened; migrating a large one takes minutes."""
-    asking = asyncio.create_task(_ask_for_time(manager), name="time to start") if manager.listens else None
+    asking = asyncio.create_task(_extend_repeatedly(manager), name="time to start") if manager.is_enabled else None
     try:
         yield
     finally:
@@ -59,30 +67,30 @@ def time_to_start(manager: SystemdNotifier) -> Iterator[None]:
             asking.cancel()
 
 
-async def _ask_for_time(manager: SystemdNotifier) -> None:
-    end = time.monotonic() + OPENING_SECONDS
+async def _extend_repeatedly(manager: SystemdNotifier) -> None:
+    end = time.monotonic() + LONGEST_OPENING_SECONDS
     while time.monotonic() < end:
-        await asyncio.sleep(_ASK_EVERY)
-        manager.status("starting: the state file is being opened and updated")
-        manager.more_time(_ASK_FOR)
+        await asyncio.sleep(_EXTEND_EVERY_SECONDS)
+        manager.report_status("starting: the state file is being opened and updated")
+        manager.extend_timeout(_EXTENSION_SECONDS)
 
 
 class Watchdog:
     """Checks a daemon periodically, and reports to systemd and to `/healthz`."""
 
     def __init__(
-        self, daemon: Supervised, manager: SystemdNotifier, monotonic: Callable[[], float] = time.monotonic
+        self, daemon: SupervisedDaemon, manager: SystemdNotifier, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         """Initialize with a daemon that has started."""
         self._daemon = daemon
         self._manager = manager
         self._monotonic = monotonic
-        self._patience = manager.watchdog or _PATIENCE_SECONDS
-        self._tick = min(LOOK_EVERY_SECONDS, self._patience / _FEEDS_PER_DEADLINE)
-        self._looked_at = monotonic()
-        self._seen: Mapping[str, Stalled] = {}
-        self._answers = 0
-        self._asking: asyncio.Task[None] | None = None
+        self._tolerance_seconds = manager.watchdog_seconds or _DEFAULT_TOLERANCE_SECONDS
+        self._check_every_seconds = min(CHECK_EVERY_SECONDS, self._tolerance_seconds / _CHECKS_PER_TIME_LIMIT)
+        self._checked_at = monotonic()
+        self._observations: Mapping[str, Observation] = {}
+        self._store_answers = 0
+        self._summary_task: asyncio.Task[None] | None = None
         self._stuck: Mapping[str, float] = {}
 
     async def run(self) -> None:
@@ -91,58 +99,58 @@ class Watchdog:
         Without systemd the checks are the same, because a container's health check relies on them.
         """
         try:
-            if self._manager.listens:
-                await self._until_ready()
-                self._manager.ready()
+            if self._manager.is_enabled:
+                await self._wait_until_ready()
+                self._manager.report_ready()
             while True:
-                self._look()
-                await asyncio.sleep(self._tick)
+                self._check_parts()
+                await asyncio.sleep(self._check_every_seconds)
         finally:
-            if self._asking is not None:
-                self._asking.cancel()
+            if self._summary_task is not None:
+                self._summary_task.cancel()
 
-    async def _until_ready(self) -> None:
+    async def _wait_until_ready(self) -> None:
         """Wait until each source's first round has ended, or has lasted as long as one request may take."""
-        longest = max((pulse.step for pulse in self._daemon.pulses()), default=0.0)
-        self._manager.more_time(SPREAD_SECONDS + longest + _PATIENCE_SECONDS)
-        while waits_for := self._daemon.unattempted():
-            self._manager.status(f"starting: waiting for the first round of {', '.join(waits_for)}")
-            await asyncio.sleep(_READY_LOOK)
+        longest_answer_seconds = max((pulse.answer_seconds for pulse in self._daemon.job_stats()), default=0.0)
+        self._manager.extend_timeout(SPREAD_SECONDS + longest_answer_seconds + _DEFAULT_TOLERANCE_SECONDS)
+        while sources := self._daemon.sources_in_first_round():
+            self._manager.report_status(f"starting: waiting for the first round of {', '.join(sources)}")
+            await asyncio.sleep(_READY_CHECK_SECONDS)
 
-    def _look(self) -> None:
+    def _check_parts(self) -> None:
         """Check every part once, and reset the watchdog's timer if none is stuck."""
         now = self._monotonic()
-        seconds, self._looked_at = lived(now - self._looked_at, self._tick), now
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="supervision")
-        current = parts(self._daemon.pulses(), self._answers, self._patience)
-        self._seen = observe(self._seen, current, seconds)
-        self._judge(current)
+        seconds, self._checked_at = running_seconds(now - self._checked_at, self._check_every_seconds), now
+        if self._summary_task is None or self._summary_task.done():
+            self._summary_task = asyncio.create_task(self._report_summary(), name="supervision")
+        current = all_parts(self._daemon.job_stats(), self._store_answers, self._tolerance_seconds)
+        self._observations = observe(self._observations, current, seconds)
+        self._report_stuck_parts(current)
         self._manager.flush()
 
-    def _judge(self, current: Sequence[Component]) -> None:
-        still = stuck(self._seen, current)
-        for name in still.keys() - self._stuck.keys():
+    def _report_stuck_parts(self, current: Sequence[Part]) -> None:
+        stuck_now = stuck_parts(self._observations, current)
+        for name in stuck_now.keys() - self._stuck.keys():
             _log.critical(
                 "a part of the daemon hangs; `/healthz` and the watchdog report it, so that the daemon is restarted",
-                extra={"part": name, "seconds": round(still[name])},
+                extra={"part": name, "seconds": round(stuck_now[name])},
             )
-        for name in self._stuck.keys() - still.keys():
+        for name in self._stuck.keys() - stuck_now.keys():
             _log.warning("the part of the daemon that hung is running again", extra={"part": name})
-        if still.keys() != self._stuck.keys():
-            self._daemon.report_hanging(sorted(still))
-        self._stuck = still
-        if still:
-            self._manager.status(f"hanging, waiting for a restart: {', '.join(sorted(still))}")
-        elif self._manager.watchdog is not None:
-            self._manager.alive()
+        if stuck_now.keys() != self._stuck.keys():
+            self._daemon.report_hanging(sorted(stuck_now))
+        self._stuck = stuck_now
+        if stuck_now:
+            self._manager.report_status(f"hanging, waiting for a restart: {', '.join(sorted(stuck_now))}")
+        elif self._manager.watchdog_seconds is not None:
+            self._manager.reset_watchdog()
 
-    async def _ask(self) -> None:
+    async def _report_summary(self) -> None:
         """Query the store's thread and report the status. An error, too, shows that the thread works."""
         try:
             sentence = await self._daemon.summary()
         except StoreError as error:
             sentence = error.message
-        self._answers += 1
+        self._store_answers += 1
         if not self._stuck:
-            self._manager.status(sentence)
+            self._manager.report_status(sentence)

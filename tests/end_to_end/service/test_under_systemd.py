@@ -105,7 +105,7 @@ def stick(scheduler, wait_seconds):
         start_timer(scheduler, wait_seconds)
 
 AsyncIOScheduler._start_timer = stick
-notifier.daemon.systemd.liveness.LEAST_PATIENCE_SECONDS = 2.0
+notifier.daemon.systemd.liveness.LEAST_TOLERANCE_SECONDS = 2.0
 """
 
 

@@ -83,7 +83,7 @@ async def test_troubles_are_counted_by_their_names(world: "World", run: Any, mon
     while "notifier_source_last_sweep_timestamp_seconds" not in read(await daemon.operations.metrics()):
         await asyncio.sleep(0.02)
     world.api_answers = 500
-    await until(lambda: daemon._sources.known("acme-1").state == "failing")
+    await until(lambda: daemon._sources.watcher("acme-1").state == "failing")
     page = read(await daemon.operations.metrics())
     while "notifier_condition" not in page:
         await asyncio.sleep(0.02)

@@ -16,13 +16,13 @@ async def test_requests_and_states_are_shown(world: "World", run: Any) -> None:
     world.receiver_answers = 503
     daemon = await run(world.settings(events=["completion.created"]))
     await until_swept(daemon)
-    await daemon._activity.look()
+    await daemon._activity.save_changes()
     world.complete()
     async with asyncio.timeout(20):
         while not (hr := await daemon.operations.details.destination("hr")).hours[-1].failed:
             await asyncio.sleep(0.02)
     await status_when(daemon, "hr", "state", "retrying")
-    await daemon._activity.look()
+    await daemon._activity.save_changes()
     hr = await daemon.operations.details.destination("hr")
     assert [(change.state, change.reason) for change in hr.states] == [("retrying", "server_error"), ("untried", None)]
     assert hr.filters == "new completions of all people, trainings and sources"
@@ -52,6 +52,6 @@ async def test_a_source_that_fails_is_counted_as_failing(world: "World", run: An
     async with asyncio.timeout(20):
         while not (await daemon.operations.details.source("acme-1")).hours[-1].failed:
             await asyncio.sleep(0.02)
-    await daemon._activity.look()
+    await daemon._activity.save_changes()
     detail = await daemon.operations.details.source("acme-1")
     assert (detail.states[0].state, detail.states[0].reason) == ("rate_limited", "rate_limit_exceeded")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition, ConditionName
 from notifier.config import Settings
-from notifier.daemon.configuration import Differences, SettingsSource, left_to_restart
+from notifier.daemon.configuration import Differences, SettingsSource, keys_pending_restart
 from notifier.daemon.daemon import Daemon
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready, status_when, until_swept
@@ -201,9 +201,9 @@ async def test_alerts_go_where_the_new_configuration_wants_them(
 
 def test_what_is_open_already_is_left_to_the_next_start(written: Written) -> None:
     before = written.settings
-    assert left_to_restart(before, before) == ()
+    assert keys_pending_restart(before, before) == ()
     written.change(http={"listen": "127.0.0.1:8788"}, store={"path": "/elsewhere.db"})
-    assert left_to_restart(before, written.settings) == ("store.path", "http")
+    assert keys_pending_restart(before, written.settings) == ("store.path", "http")
 
 
 class Hanging:
@@ -251,7 +251,7 @@ async def test_readings_that_do_not_end_are_bounded(
     written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.01)
-    monkeypatch.setattr("notifier.daemon.configuration_reader.MOST_HANGING", 2)
+    monkeypatch.setattr("notifier.daemon.configuration_reader.MOST_HANGING_READS", 2)
     daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
     answers: list[Any] = [await daemon.reload() for _ in range(4)]
     assert ["2 earlier readings" in answer.body["message"] for answer in answers] == [False, False, True, True]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.daemon.scheduler import EveryFromNow, Schedule, stagger
+from notifier.daemon.scheduler import IntervalFromNow, Schedule, first_run_delay
 from tests.support.clocks import SettableClock
 from tests.support.waiting import until
 
@@ -210,7 +210,7 @@ def test_the_next_round_is_never_past_and_never_further_away_than_the_interval(
     now: datetime, ago: float | None, interval: float
 ) -> None:
     previous = None if ago is None else now - timedelta(seconds=ago)
-    following = EveryFromNow(interval).get_next_fire_time(previous, now)
+    following = IntervalFromNow(interval).get_next_fire_time(previous, now)
     assert now < following <= now + timedelta(seconds=interval)
 
 
@@ -219,12 +219,12 @@ def test_a_round_that_begins_a_little_late_does_not_shift_the_following_ones(
     due: datetime, interval: float, late: float
 ) -> None:
     now = due + timedelta(seconds=interval) * late
-    assert EveryFromNow(interval).get_next_fire_time(due, now) == due + timedelta(seconds=interval)
+    assert IntervalFromNow(interval).get_next_fire_time(due, now) == due + timedelta(seconds=interval)
 
 
 @given(st.integers(1, 200))
 def test_any_number_of_sources_is_spread_evenly(count: int) -> None:
-    starts = sorted(stagger(index) for index in range(count))
+    starts = sorted(first_run_delay(index) for index in range(count))
     assert starts[0] == 0.0
     gaps = [later - earlier for earlier, later in pairwise([*starts, 1.0])]
     assert min(gaps) > 0.3 / count
@@ -241,19 +241,25 @@ async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: Jumps) -> 
         await goes_on.wait()
         raise KeyError("an internal error")
 
-    schedule.add("acme", 0.1, round_of_two_steps, step=7.0, signs=lambda: steps)
-    (before,) = schedule.pulses()
+    schedule.add("acme", 0.1, round_of_two_steps, answer_seconds=7.0, progress=lambda: steps)
+    (before,) = schedule.job_stats()
     schedule.start(jumps)
-    await until(lambda: schedule.pulses()[0].is_running)
-    (during,) = schedule.pulses()
+    await until(lambda: schedule.job_stats()[0].is_running)
+    (during,) = schedule.job_stats()
     goes_on.set()
-    await until(lambda: schedule.pulses()[0].ended > 1)
+    await until(lambda: schedule.job_stats()[0].ended_runs > 1)
     schedule.remove("acme")
     schedule.add("acme", 0.1, round_of_two_steps)
-    (renewed,) = schedule.pulses()
+    (renewed,) = schedule.job_stats()
 
-    assert (before.interval, before.step, before.begun, before.ended, before.signs) == (0.1, 7.0, 0, 0, 0)
-    assert (during.begun, during.ended, during.signs) == (1, 0, 1)
-    assert during.begun_at <= time.monotonic()
-    assert renewed.born != before.born
-    assert renewed.begun == 0
+    assert (
+        before.interval_seconds,
+        before.answer_seconds,
+        before.started_runs,
+        before.ended_runs,
+        before.progress,
+    ) == (0.1, 7.0, 0, 0, 0)
+    assert (during.started_runs, during.ended_runs, during.progress) == (1, 0, 1)
+    assert during.started_at <= time.monotonic()
+    assert renewed.number != before.number
+    assert renewed.started_runs == 0

@@ -48,7 +48,7 @@ async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
     daemon = await run(settings.model_copy(update={"sources": {"acme-1": source}}), clock)
     await ready(daemon)
     world.api_limits = True
-    await until(lambda: daemon._sources.known("acme-1").silence_seconds() > HOUR)
+    await until(lambda: daemon._sources.watcher("acme-1").silence_seconds() > HOUR)
     world.api_limits = False
     key = world.complete()
     clock.sleep(5 * HOUR)

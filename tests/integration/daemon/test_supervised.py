@@ -17,8 +17,8 @@ async def test_a_source_counts_as_asked_when_it_has_had_the_time_of_one_request(
     tables["sources"]["acme-1"]["timeout"] = "300ms"
     begun = time.monotonic()
     daemon = await run(Settings.model_validate(tables))
-    assert daemon.operations.unattempted() == ["acme-1"]
-    await until(lambda: daemon.operations.unattempted() == [])
+    assert daemon.operations.sources_in_first_round() == ["acme-1"]
+    await until(lambda: daemon.operations.sources_in_first_round() == [])
     assert time.monotonic() - begun >= 0.3
 
 
@@ -35,7 +35,7 @@ async def test_the_summary_names_who_is_in_trouble_and_counts_what_waits(world: 
 
 async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None:
     written = Written(world.settings())
-    daemon = await run(written.settings, None, SettingsSource(written.read, handed_over=("sources.acme-1.token",)))
+    daemon = await run(written.settings, None, SettingsSource(written.read, credential_keys=("sources.acme-1.token",)))
     done = await daemon.reload()
     written.wrong = True
     refused = await daemon.reload()

@@ -278,7 +278,7 @@ async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_
         world.complete()
         await until(lambda: path.with_name(f"{path.name}.essentials").exists())
         path.with_name(f"{path.name}{part}").unlink()
-        error = await daemon.store_end()
+        error = await daemon.wait_for_store_loss()
         assert error.reason is StoreReason.DISPLACED
     world.receiver_answers = 200
     async with running(settings):

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from notifier.cli.errors import ExitCode
-from notifier.daemon.daemon import EVALUATION
-from notifier.daemon.scheduler import EveryFromNow
+from notifier.daemon.daemon import EVALUATION_JOB
+from notifier.daemon.scheduler import IntervalFromNow
 from notifier.store.database import Database
 from notifier.web.requests import Replay
 from tests.integration.truth.prometheus import KEPT_MINUTES
@@ -315,7 +315,7 @@ async def down_for_days(site: Site) -> None:
     site.document["sources"]["acme"]["poll_interval"] = "1h"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 900)
-        patch.setattr("notifier.daemon.daemon.LOOK_EVERY_SECONDS", 900)
+        patch.setattr("notifier.daemon.daemon.ACTIVITY_EVERY_SECONDS", 900)
         patch.setattr("notifier.daemon.daemon.EVERY_SECONDS", 900)
         patch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 900)
         await site.start()
@@ -324,7 +324,7 @@ async def down_for_days(site: Site) -> None:
     # What it sees is kept for a while only.
     site.prometheus.every_minutes = 60
     await site.minutes(2 * 24 * 60 - KEPT_MINUTES - 60)
-    site.daemon._schedule._scheduler.reschedule_job(EVALUATION, trigger=EveryFromNow(50))
+    site.daemon._schedule._scheduler.reschedule_job(EVALUATION_JOB, trigger=IntervalFromNow(50))
     site.prometheus.every_minutes = 4
     await site.minutes(KEPT_MINUTES + 60)
 

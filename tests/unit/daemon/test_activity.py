@@ -49,46 +49,46 @@ async def around(tmp_path: "Path") -> "AsyncIterator[Around]":
 
 
 async def test_only_changes_of_state_are_recorded_over_restarts_too(around: Around) -> None:
-    await around.log.look()
-    await around.log.look()
+    await around.log.save_changes()
+    await around.log.save_changes()
     around.states = {ACME: ("ok", None), HR: ("retrying", "timeout")}
-    await around.log.look()
+    await around.log.save_changes()
     log = around.started_again()
-    await log.look()
+    await log.save_changes()
     around.states = {ACME: ("ok", None), HR: ("retrying", "refused")}
-    await log.look()
+    await log.save_changes()
     assert await around.history(ACME) == [("ok", None), ("starting", None)]
     assert await around.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("untried", None)]
 
 
 async def test_a_destination_is_only_ok_after_something_was_sent_there(around: Around) -> None:
-    await around.log.look()
-    await around.started_again().look()
+    await around.log.save_changes()
+    await around.started_again().save_changes()
     assert await around.history(HR) == [("untried", None)]
     settlement = Settlement((1,), "hr", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", 0, 15, 0)
-    around.log.attempted((), [settlement])
-    await around.log.look()
+    around.log.count_attempt((), [settlement])
+    await around.log.save_changes()
     assert await around.history(HR) == [("ok", None), ("untried", None)]
     # Over a restart, the store says so.
     await around.store.run(lambda db: db.execute("INSERT INTO destinations (name, delivered) VALUES ('hr', 1)"))
-    await around.started_again().look()
+    await around.started_again().save_changes()
     assert len(await around.history(HR)) == 2
 
 
 async def test_requests_are_written_once_a_minute_and_at_the_end(around: Around) -> None:
     quarter = around.clock.now_ms() // QUARTER_MS
-    around.log.requested("acme", 0.25, failed=False)
-    around.log.requested("acme", 1.0, failed=True)
+    around.log.count_request("acme", 0.25, failed=False)
+    around.log.count_request("acme", 1.0, failed=True)
     counted = {quarter: RequestCount(2, 1, 1250, 1000)}
-    await around.log.look()
-    assert around.log.unwritten(ACME) == counted
+    await around.log.save_changes()
+    assert around.log.unwritten_counts(ACME) == counted
     assert await around.store.run(activity.request_counts, ACME, 0) == {}
     around.clock.advance(WRITE_EVERY_SECONDS)
-    await around.log.look()
-    assert around.log.unwritten(ACME) == {}
+    await around.log.save_changes()
+    assert around.log.unwritten_counts(ACME) == {}
     assert await around.store.run(activity.request_counts, ACME, 0) == counted
     settlement = Settlement((1, 2), "hr", DeliveryState.PENDING, "retry_later", "timeout", None, "", 0, 15_000, 0)
-    around.log.attempted((), [settlement])
+    around.log.count_attempt((), [settlement])
     await around.log.stop()
     (stored,) = (await around.store.run(activity.request_counts, HR, 0)).values()
     assert stored == RequestCount(1, 1, 15_000, 15_000)
@@ -100,14 +100,14 @@ async def test_nothing_is_lost_while_the_store_cannot_be_written(
     async def fail(*_: object, **__: object) -> None:
         raise StoreError(StoreReason.DISK_FULL, "the disk is full")
 
-    around.log.requested("acme", 0.5, failed=False)
+    around.log.count_request("acme", 0.5, failed=False)
     around.clock.advance(WRITE_EVERY_SECONDS)
     with monkeypatch.context() as broken:
         broken.setattr(around.store, "run", fail)
-        await around.log.look()
+        await around.log.save_changes()
         await around.log.stop()
-    around.log.requested("acme", 0.5, failed=False)
-    await around.log.look()
+    around.log.count_request("acme", 0.5, failed=False)
+    await around.log.save_changes()
     await around.log.stop()
     (stored,) = (await around.store.run(activity.request_counts, ACME, 0)).values()
     assert stored.requests == 2

@@ -9,7 +9,7 @@ import pytest
 
 from notifier.config import Settings
 from notifier.daemon.configuration import RunningConfiguration
-from notifier.daemon.filter_check import UnknownIds, id_filters
+from notifier.daemon.filter_check import FilterChecker, id_filters
 from notifier.events import Change, Completion, DetectedBy, EventType
 from notifier.store.file.store import FileStore
 from notifier.store.tables import known_ids, names
@@ -63,9 +63,9 @@ async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytes
     configured = settings({"training_ids": ["7", "8"], "user_ids": ["u", "v", "w"]}, user_id="x", training_id="8")
     await fetch(store, "acme", people=("u",), trainings=("7",))
     await fetch(store, "beta", people=("v",))
-    check = UnknownIds(store, RunningConfiguration(configured))
+    check = FilterChecker(store, RunningConfiguration(configured))
     for _ in range(2):
-        await check.look()
+        await check.check()
     assert said(caplog) == [
         ("sources.acme.training_id", "8"),
         ("sources.acme.user_id", "x"),
@@ -77,14 +77,14 @@ async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytes
 async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check = UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u"]})))
-    await check.look()
+    check = FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u"]})))
+    await check.check()
     await fetch(store, "acme")
     await store.run(names.store_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
-    await check.look()
+    await check.check()
     assert said(caplog) == []
     await fetch(store, "beta")
-    await check.look()
+    await check.check()
     assert said(caplog) == [("destinations.hr.user_ids", "u")]
 
 
@@ -93,7 +93,7 @@ async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
 ) -> None:
     await fetch(store, "acme")
     await fetch(store, "beta", people=("u",))
-    await UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u"], "sources": ["acme"]}))).look()
+    await FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u"], "sources": ["acme"]}))).check()
     assert said(caplog) == [("destinations.hr.user_ids", "u")]
 
 
@@ -105,7 +105,7 @@ async def test_who_stands_in_a_record_is_known_however_far_down(
         await record(store, str(number), f"u{number}")
     await fetch(store, "acme")
     await fetch(store, "beta")
-    await UnknownIds(store, RunningConfiguration(settings({"user_ids": ["u0", "u4", "u5"]}))).look()
+    await FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u0", "u4", "u5"]}))).check()
     assert said(caplog) == [("destinations.hr.user_ids", "u5")]
 
 
@@ -115,10 +115,10 @@ async def test_a_filter_that_is_configured_anew_is_judged_anew(
     await fetch(store, "acme")
     await fetch(store, "beta")
     configuration = RunningConfiguration(settings({"user_ids": ["u"]}))
-    check = UnknownIds(store, configuration)
-    await check.look()
+    check = FilterChecker(store, configuration)
+    await check.check()
     configuration.settings = settings({"user_ids": ["v"]})
-    await check.look()
+    await check.check()
     assert said(caplog) == [("destinations.hr.user_ids", "u"), ("destinations.hr.user_ids", "v")]
 
 
@@ -143,7 +143,7 @@ async def test_each_pattern_that_matches_nothing_is_warned_of_once(
         },
         person_fields=["employee_number", "job_title", "field_office_ids"],
     )
-    check = UnknownIds(store, RunningConfiguration(configured))
+    check = FilterChecker(store, RunningConfiguration(configured))
     await fetch(store, "acme")
     facts: dict[str, Any] = {"employee_number": "E1", "job_title_id": "j1", "field_office_ids": ["f1"]}
     await store.run(names.store_people, "acme", [PersonName("u", "Ann", "E1", facts)])
@@ -151,7 +151,7 @@ async def test_each_pattern_that_matches_nothing_is_warned_of_once(
     await store.run(names.store_job_titles, "acme", [("j1", "rigger")])
     await store.run(names.store_trainings, "beta", [("8", "Crane Operation")])
     for _ in range(2):
-        await check.look()
+        await check.check()
     found = [(vars(it)["key"], vars(it)["pattern"]) for it in caplog.records if it.levelno == logging.WARNING]
     assert found == [
         ("destinations.hr.trainings", "crane*"),
@@ -168,10 +168,10 @@ async def test_patterns_wait_for_the_list_that_they_are_about(
     configured = settings(
         {"job_titles": ["Rigger"], "sources": ["acme"]}, person_fields=["employee_number", "job_title"]
     )
-    check = UnknownIds(store, RunningConfiguration(configured))
+    check = FilterChecker(store, RunningConfiguration(configured))
     await store.run(names.store_fetch, "acme", NameList.PEOPLE, MS, "ok")
-    await check.look()
+    await check.check()
     assert not caplog.records
     await store.run(names.store_fetch, "acme", NameList.JOB_TITLES, MS, "ok")
-    await check.look()
+    await check.check()
     assert len(caplog.records) == 1

@@ -16,7 +16,7 @@ __all__ = ["forward_proxy", "no_proxy_variables", "receiver", "session"]
 async def beaten(heartbeat: Heartbeat) -> str | None:
     """Fetch once, and return the problem."""
     heartbeat.beat()
-    await until(lambda: heartbeat._beating is not None and heartbeat._beating.done())
+    await until(lambda: heartbeat._fetching is not None and heartbeat._fetching.done())
     return heartbeat.problem
 
 

@@ -55,18 +55,18 @@ def written(store: FileStore) -> int:
 async def test_the_essentials_are_written_when_they_change_and_now_and_then(
     housekeeping: Housekeeping, store: FileStore, clock: FakeClock
 ) -> None:
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     first = written(store)
     clock.advance(ESSENTIALS_EVERY_SECONDS - 1)
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert written(store) == first
     clock.advance(2)
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert written(store) == clock.now_ms()
     clock.advance(1)
     await store.run(sources.read_or_create, "globex")
     await store.run(partial(sources.update, met_at_ms=2_000), "globex")
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert written(store) == clock.now_ms()
     assert sibling_path(store.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600
 
@@ -97,22 +97,22 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
     is_written: bool,
 ) -> None:
     monkeypatch.setattr("notifier.daemon.file_upkeep.URGENT_AFTER_SECONDS", 0.01)
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     first = written(store)
     clock.advance(1)
     await store.run(tell, 1, type_, state)
-    housekeeping.note([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
-    if housekeeping.upkeep is not None and housekeeping.upkeep._urgent is not None:
-        await housekeeping.upkeep._urgent
+    housekeeping.schedule_urgent_write([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
+    if housekeeping.upkeep is not None and housekeeping.upkeep._urgent_write is not None:
+        await housekeeping.upkeep._urgent_write
     assert (written(store) > first) is is_written
 
 
 async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, store: FileStore) -> None:
     count = "SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'"
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert await store.run(lambda db: db.execute(count).fetchone()) == (0,)
     await store.run(lambda db: db.execute("UPDATE sources SET swept_at = 5"))
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert await store.run(lambda db: db.execute(count).fetchone()) == (1,)
 
 
@@ -122,23 +122,23 @@ async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
     in_the_way = sibling_path(store.path, ".essentials.new")
     in_the_way.mkdir()
     for _ in range(3):
-        await housekeeping.keep()
+        await housekeeping.maintain_store()
     assert [(record.levelno, vars(record)["detail"]) for record in caplog.records] == [
         (logging.ERROR, "Is a directory")
     ]
-    assert not housekeeping.has_kept
+    assert not housekeeping.has_snapshot
     in_the_way.rmdir()
-    await housekeeping.keep()
-    assert housekeeping.has_kept
+    await housekeeping.maintain_store()
+    assert housekeeping.has_snapshot
 
 
 async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
     housekeeping: Housekeeping, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert log_size(store.path) > 10_000
     monkeypatch.setattr("notifier.daemon.file_upkeep.LARGE_LOG_BYTES", 10_000)
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert log_size(store.path) == 0
 
 
@@ -150,7 +150,7 @@ async def test_memory_that_a_scan_has_used_is_returned_to_the_system(
     full = resident_bytes()
     kept = pieces[::100]
     pieces.clear()
-    await housekeeping.keep()
+    await housekeeping.maintain_store()
     assert resident_bytes() < full - 44_000_000
     assert len(kept) == 200
 
@@ -159,8 +159,8 @@ async def test_what_cannot_be_written_is_said_and_left_for_later(
     housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.run_without_transaction(lambda db: db.execute("PRAGMA query_only = ON"))
-    await housekeeping.tidy()
+    await housekeeping.delete_old_data()
     assert [vars(record)["reason"] for record in caplog.records] == ["read_only"]
     # The file must remember which essentials it is as new as; what cannot be written to it is not in it either.
-    await housekeeping.keep()
-    assert not housekeeping.has_kept
+    await housekeeping.maintain_store()
+    assert not housekeeping.has_snapshot

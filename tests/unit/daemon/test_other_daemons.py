@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from notifier.config import Settings
-from notifier.daemon.other_daemons import warn_of_neighbours
+from notifier.daemon.other_daemons import warn_of_other_daemons
 from notifier.store.file.connection import open_database
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.tables import sources
@@ -35,5 +35,5 @@ def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
     if exists:
         own.touch()
     settings = Settings.model_validate({"store": {"path": str(own)}, "sources": {source: {"token": "t"}}})
-    warn_of_neighbours(settings)
+    warn_of_other_daemons(settings)
     assert [str(other) in str(record.__dict__.get("path")) for record in caplog.records] == [True] * warned

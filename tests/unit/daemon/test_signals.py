@@ -72,6 +72,6 @@ async def test_one_that_came_during_the_start_counts_as_well() -> None:
     pending = PendingHangup(signal.SIG_IGN)
     signal.signal(signal.SIGHUP, pending)
     os.kill(os.getpid(), signal.SIGHUP)
-    assert pending.came
+    assert pending.has_arrived
     with daemon_signals() as signals:
         await heard(signals.reload)

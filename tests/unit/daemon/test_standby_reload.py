@@ -27,7 +27,7 @@ def configuration(written: Written) -> RunningConfiguration:
 
 async def reload(configuration: RunningConfiguration) -> dict[str, Any]:
     answer = await StandbyReloader(configuration, SystemdNotifier()).reload()
-    assert answer.ok is (configuration.problem is None)
+    assert answer.ok is (configuration.reload_problem is None)
     return dict(answer.body)
 
 
@@ -55,9 +55,9 @@ async def test_a_wrong_one_changes_nothing_and_is_remembered(
     written.wrong = True
     said = await reload(configuration)
     assert "nothing was changed" in said["message"]
-    assert configuration.problem == said["message"]
+    assert configuration.reload_problem == said["message"]
     assert "the configuration could not be read again" in caplog.text
     assert (configuration.settings, written.followed) == (before, [])
     written.wrong = False
     await reload(configuration)
-    assert configuration.problem is None
+    assert configuration.reload_problem is None

@@ -250,13 +250,13 @@ def test_the_limits_follow_what_the_process_may_have(descriptors: int, limits: t
 
 RAISE = """
 import resource, socket
-from notifier.daemon.descriptors import descriptors_in_use, raise_limit
+from notifier.daemon.descriptors import descriptors_in_use, raise_descriptor_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
-raise_limit()
+raise_descriptor_limit()
 before = descriptors_in_use()
 with socket.socket(), socket.socket():
     more = descriptors_in_use()
-print(before.most, more.used - before.used)
+print(before.limit, more.used - before.used)
 """
 
 

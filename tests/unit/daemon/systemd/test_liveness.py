@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.daemon.systemd.liveness import (
-    LEAST_PATIENCE_SECONDS,
+    LEAST_TOLERANCE_SECONDS,
     LONG_ROUND_SECONDS,
     LONG_TRANSACTION_SECONDS,
     STORE,
     JobStats,
-    Stalled,
-    lived,
+    Observation,
+    all_parts,
     observe,
-    parts,
-    stuck,
+    running_seconds,
+    stuck_parts,
 )
 
 TICK = 5.0
@@ -27,17 +27,17 @@ gaps = st.lists(st.floats(0.0, 40.0), min_size=1, max_size=40)
 class Watch:
     """Looks again and again, as the supervision does, while the daemon lives through the time in between."""
 
-    def __init__(self, *pulses: JobStats, patience: float = PATIENCE) -> None:
-        self.pulses = list(pulses)
+    def __init__(self, *jobs: JobStats, patience: float = PATIENCE) -> None:
+        self.jobs = list(jobs)
         self.answers = 0
-        self.seen: dict[str, Stalled] = {}
+        self.seen: dict[str, Observation] = {}
         self.patience = patience
 
     def look(self, gap: float = TICK) -> dict[str, float]:
         """Look, `gap` seconds after the last time."""
-        current = parts(self.pulses, self.answers, self.patience)
-        self.seen = observe(self.seen, current, lived(gap, TICK))
-        return stuck(self.seen, current)
+        current = all_parts(self.jobs, self.answers, self.patience)
+        self.seen = observe(self.seen, current, running_seconds(gap, TICK))
+        return stuck_parts(self.seen, current)
 
     def look_for(self, seconds: float, *, store_lives: bool = True) -> dict[str, float]:
         """Look for so long, and return what is stuck at the end."""
@@ -57,8 +57,8 @@ def test_a_job_that_keeps_its_interval_is_never_stuck(interval: float, rounds: i
         assert watch.look() == {}
         waited += TICK
         if waited >= interval + lateness * (PATIENCE - 2 * TICK):
-            pulse = watch.pulses[0]
-            watch.pulses[0] = replace(pulse, begun=pulse.begun + 1, ended=pulse.ended + 1)
+            job = watch.jobs[0]
+            watch.jobs[0] = replace(job, started_runs=job.started_runs + 1, ended_runs=job.ended_runs + 1)
             waited = 0.0
 
 
@@ -66,28 +66,28 @@ def test_a_job_that_keeps_its_interval_is_never_stuck(interval: float, rounds: i
 def test_a_job_that_begins_no_more_is_stuck_soon_after_its_interval_and_nothing_else_is(
     interval: float, runs: int, others: int
 ) -> None:
-    still = JobStats("acme", interval, begun=runs, ended=runs)
+    still = JobStats("acme", interval, started_runs=runs, ended_runs=runs)
     watch = Watch(still, *(JobStats(f"other-{number}", 7 * 86_400) for number in range(others)))
     assert watch.look_for(interval + PATIENCE - 2 * TICK) == {}
     assert list(watch.look_for(3 * TICK)) == ["acme"]
 
 
 def test_a_round_without_a_sign_of_life_is_stuck_only_after_a_long_time() -> None:
-    watch = Watch(JobStats("acme", 60.0, begun=5, ended=4, signs=17))
+    watch = Watch(JobStats("acme", 60.0, started_runs=5, ended_runs=4, progress=17))
     assert watch.look_for(LONG_ROUND_SECONDS) == {}
     assert list(watch.look_for(PATIENCE + 2 * TICK)) == ["acme"]
 
 
 def test_a_round_that_may_wait_longer_for_an_answer_is_given_that_time() -> None:
-    watch = Watch(JobStats("acme", 60.0, step=2 * LONG_ROUND_SECONDS, begun=5, ended=4))
+    watch = Watch(JobStats("acme", 60.0, answer_seconds=2 * LONG_ROUND_SECONDS, started_runs=5, ended_runs=4))
     assert watch.look_for(2 * LONG_ROUND_SECONDS) == {}
 
 
 @given(st.integers(1, 5))
 def test_a_long_round_that_gets_on_is_not_stuck(hours: int) -> None:
-    watch = Watch(JobStats("acme", 60.0, begun=1))
+    watch = Watch(JobStats("acme", 60.0, started_runs=1))
     for number in range(2 * hours):
-        watch.pulses[0] = replace(watch.pulses[0], signs=number)
+        watch.jobs[0] = replace(watch.jobs[0], progress=number)
         assert watch.look_for(LONG_ROUND_SECONDS / 2) == {}
 
 
@@ -111,30 +111,32 @@ def test_time_that_the_daemon_did_not_live_through_is_nobodys_fault(between: lis
 @given(gaps)
 def test_seconds_lived_are_never_more_than_the_gap_and_never_less_than_none(between: list[float]) -> None:
     for gap in (*between, -1.0):
-        assert 0.0 <= lived(gap, TICK) <= max(0.0, gap)
-        assert lived(gap, TICK) <= 2 * TICK
+        assert 0.0 <= running_seconds(gap, TICK) <= max(0.0, gap)
+        assert running_seconds(gap, TICK) <= 2 * TICK
 
 
 def test_a_job_made_anew_under_the_same_name_begins_anew() -> None:
-    watch = Watch(JobStats("acme", 60.0, born=0))
+    watch = Watch(JobStats("acme", 60.0, number=0))
     watch.look_for(60.0 + PATIENCE - 2 * TICK)
-    watch.pulses = [JobStats("acme", 60.0, born=1)]
+    watch.jobs = [JobStats("acme", 60.0, number=1)]
     assert watch.look_for(60.0) == {}
 
 
 def test_a_job_that_is_gone_is_forgotten() -> None:
     watch = Watch(JobStats("acme", 60.0))
     assert watch.look_for(300.0) != {}
-    watch.pulses = []
+    watch.jobs = []
     assert watch.look_for(300.0) == {}
 
 
 def test_even_an_impatient_watchdog_leaves_the_time_to_notice_a_jump_of_the_clock() -> None:
     watch = Watch(JobStats("acme", 0.2), patience=1.0)
-    assert watch.look_for(LEAST_PATIENCE_SECONDS - 2 * TICK) == {}
+    assert watch.look_for(LEAST_TOLERANCE_SECONDS - 2 * TICK) == {}
 
 
 @given(st.integers(0, 3), st.booleans(), st.floats(0.0, 100.0))
 def test_a_first_round_is_attempted_when_it_is_over_or_has_had_its_time(ended: int, running: bool, ago: float) -> None:
-    pulse = JobStats("acme", 60.0, step=30.0, begun=ended + running, ended=ended, begun_at=1_000.0)
-    assert pulse.is_attempted(1_000.0 + ago) is (ended > 0 or (running and ago >= 30.0))
+    pulse = JobStats(
+        "acme", 60.0, answer_seconds=30.0, started_runs=ended + running, ended_runs=ended, started_at=1_000.0
+    )
+    assert pulse.is_first_round_over(1_000.0 + ago) is (ended > 0 or (running and ago >= 30.0))

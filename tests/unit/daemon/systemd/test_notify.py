@@ -27,11 +27,11 @@ def manager(listener: NotifySocket, **environ: str) -> SystemdNotifier:
 
 def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
     told = manager(listener)
-    told.more_time(30)
-    told.status("3 sources ok")
-    told.ready()
-    told.alive()
-    told.stopping()
+    told.extend_timeout(30)
+    told.report_status("3 sources ok")
+    told.report_ready()
+    told.reset_watchdog()
+    told.report_stopping()
     assert listener.heard() == [
         "EXTEND_TIMEOUT_USEC=30000000",
         "STATUS=3 sources ok",
@@ -43,8 +43,8 @@ def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
 
 def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: NotifySocket) -> None:
     told = manager(listener)
-    told.ready()
-    with pytest.raises(KeyError), told.told_of_reload():
+    told.report_ready()
+    with pytest.raises(KeyError), told.reloading():
         raise KeyError
     _, begun, ended = listener.heard()
     reloading, moment = begun.splitlines()
@@ -54,7 +54,7 @@ def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: Noti
 
 
 def test_a_reload_during_the_start_does_not_pass_for_its_end(listener: NotifySocket) -> None:
-    with manager(listener).told_of_reload():
+    with manager(listener).reloading():
         pass
     assert listener.heard() == []
 
@@ -62,21 +62,21 @@ def test_a_reload_during_the_start_does_not_pass_for_its_end(listener: NotifySoc
 def test_the_same_status_is_told_once_and_always_as_one_line(listener: NotifySocket) -> None:
     told = manager(listener)
     for sentence in ("ok", "ok", "a\nREADY=1", "ok"):
-        told.status(sentence)
+        told.report_status(sentence)
     assert listener.heard() == ["STATUS=ok", "STATUS=a READY=1", "STATUS=ok"]
 
 
 def test_nobody_is_told_when_nobody_listens() -> None:
     told = SystemdNotifier.from_environment({"WATCHDOG_USEC": "1000000"}, PID)
-    told.ready()
-    told.alive()
-    assert not told.listens
-    assert told.watchdog is None
+    told.report_ready()
+    told.reset_watchdog()
+    assert not told.is_enabled
+    assert told.watchdog_seconds is None
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative/path"])
 def test_an_address_of_another_kind_is_nobody(address: str) -> None:
-    assert not SystemdNotifier.from_environment({"NOTIFY_SOCKET": address}, PID).listens
+    assert not SystemdNotifier.from_environment({"NOTIFY_SOCKET": address}, PID).is_enabled
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_an_address_of_another_kind_is_nobody(address: str) -> None:
 def test_the_watchdog_is_fed_only_where_it_is_meant_for_this_process(
     environ: dict[str, str], seconds: float | None
 ) -> None:
-    assert SystemdNotifier.from_environment({"NOTIFY_SOCKET": "/run/x", **environ}, PID).watchdog == seconds
+    assert SystemdNotifier.from_environment({"NOTIFY_SOCKET": "/run/x", **environ}, PID).watchdog_seconds == seconds
 
 
 def until_full(told: SystemdNotifier, listener: NotifySocket) -> int:
     """Fill the socket's buffer; return how many messages it has taken."""
     for number in range(10_000):
-        told.status(f"sentence {number}")
-        if told._waiting:
+        told.report_status(f"sentence {number}")
+        if told._unsent:
             return number
     raise AssertionError(listener.address)
 
@@ -110,11 +110,11 @@ def until_full(told: SystemdNotifier, listener: NotifySocket) -> int:
 def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_waits(listener: NotifySocket) -> None:
     told = manager(listener)
     taken = until_full(told, listener)
-    told.ready()
-    told.alive()
-    told.status("the newest sentence")
+    told.report_ready()
+    told.reset_watchdog()
+    told.report_status("the newest sentence")
     assert listener.heard() == [f"STATUS=sentence {number}" for number in range(taken)]
-    told.alive()
+    told.reset_watchdog()
     assert listener.heard() == ["READY=1", "STATUS=the newest sentence", "WATCHDOG=1"]
 
 
@@ -123,7 +123,7 @@ def test_a_systemd_that_is_gone_is_told_of_once(listener: NotifySocket, caplog: 
     listener.close()
     if not listener.address.startswith("@"):
         Path(listener.address).unlink()
-    told.ready()
-    told.alive()
+    told.report_ready()
+    told.reset_watchdog()
     told.flush()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -10,7 +10,7 @@ import pytest
 from notifier.daemon.systemd import liveness, watchdog
 from notifier.daemon.systemd.liveness import STORE, JobStats
 from notifier.daemon.systemd.notify import SystemdNotifier
-from notifier.daemon.systemd.watchdog import Watchdog, time_to_start
+from notifier.daemon.systemd.watchdog import Watchdog, extend_start_timeout
 from notifier.store.errors import StoreError, StoreReason
 from tests.support.notify_socket import NotifySocket
 from tests.support.waiting import until
@@ -22,7 +22,7 @@ class Patient:
     """A daemon, as far as it is supervised."""
 
     def __init__(self) -> None:
-        self.pulse = JobStats("acme", 0.05, step=30.0)
+        self.stats = JobStats("acme", 0.05, answer_seconds=30.0)
         self.waits_for = ["acme"]
         self.answers = asyncio.Event()
         self.answers.set()
@@ -31,13 +31,13 @@ class Patient:
         self.runs = True
         self.hanging: list[str] | None = None
 
-    def pulses(self) -> list[JobStats]:
+    def job_stats(self) -> list[JobStats]:
         if self.runs:
-            count = self.pulse.ended + 1
-            self.pulse = JobStats("acme", 0.05, step=30.0, begun=count, ended=count)
-        return [self.pulse]
+            count = self.stats.ended_runs + 1
+            self.stats = JobStats("acme", 0.05, answer_seconds=30.0, started_runs=count, ended_runs=count)
+        return [self.stats]
 
-    def unattempted(self) -> list[str]:
+    def sources_in_first_round(self) -> list[str]:
         return self.waits_for
 
     def report_hanging(self, names: Sequence[str]) -> None:
@@ -68,9 +68,9 @@ class Heard:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
-    monkeypatch.setattr(liveness, "LEAST_PATIENCE_SECONDS", WATCHDOG)
+    monkeypatch.setattr(liveness, "LEAST_TOLERANCE_SECONDS", WATCHDOG)
     monkeypatch.setattr(liveness, "LONG_TRANSACTION_SECONDS", 0.2)
-    monkeypatch.setattr(watchdog, "_READY_LOOK", 0.01)
+    monkeypatch.setattr(watchdog, "_READY_CHECK_SECONDS", 0.01)
     return Patient()
 
 
@@ -152,9 +152,9 @@ async def test_without_systemd_what_hangs_is_reported_all_the_same(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source's first round is not waited for: it may be what hangs."""
-    monkeypatch.setattr(watchdog, "_PATIENCE_SECONDS", WATCHDOG)
+    monkeypatch.setattr(watchdog, "_DEFAULT_TOLERANCE_SECONDS", WATCHDOG)
     supervising = asyncio.create_task(Watchdog(patient, SystemdNotifier()).run())
-    await until(lambda: patient.pulse.ended > 2)
+    await until(lambda: patient.stats.ended_runs > 2)
     assert patient.hanging is None
     patient.runs = False
     await until(lambda: patient.hanging == ["acme"])
@@ -165,16 +165,16 @@ async def test_without_systemd_what_hangs_is_reported_all_the_same(
 
 
 async def test_without_systemd_no_time_is_asked_for() -> None:
-    with time_to_start(SystemdNotifier()):
+    with extend_start_timeout(SystemdNotifier()):
         assert len(asyncio.all_tasks()) == 1
 
 
 async def test_more_time_is_asked_for_as_long_as_the_start_takes(
     listener: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog, "_ASK_EVERY", 0.02)
+    monkeypatch.setattr(watchdog, "_EXTEND_EVERY_SECONDS", 0.02)
     heard = Heard(listener)
-    with time_to_start(SystemdNotifier(listener.address)):
+    with extend_start_timeout(SystemdNotifier(listener.address)):
         assert "EXTEND_TIMEOUT_USEC=30000000" not in heard
         await until(lambda: "EXTEND_TIMEOUT_USEC=30000000" in heard)
         heard.clear()
