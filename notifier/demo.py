@@ -25,11 +25,11 @@ from notifier.web.listening.sockets import ListenError
 if TYPE_CHECKING:
     from notifier.web.response_models.status import StatusDocument
 
-_KNOWN: Final = 400
-_PAUSE: Final = 0.7
-_LONGEST_GROWTH: Final = 20.0
-_LOOK: Final = 0.1
-_ANY_PORT: Final = "127.0.0.1:0"
+_INITIAL_COMPLETIONS: Final = 400
+_STEP_SECONDS: Final = 0.7
+_LONGEST_RUN_SECONDS: Final = 20.0
+_CHECK_EVERY_SECONDS: Final = 0.1
+_FREE_PORT: Final = "127.0.0.1:0"
 
 _CONFIGURATION: Final = """\
 [store]
@@ -64,7 +64,7 @@ class Receiver:
         self._webhook = Webhook(secret)
         self._out = out
         self.events: set[str] = set()
-        self.repeated = 0
+        self.repeated_events = 0
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
@@ -82,7 +82,7 @@ class Receiver:
     async def _slack(self, request: web.Request) -> web.Response:
         message = orjson.loads(await request.read())
         for line in message["text"].splitlines():
-            say(self._out, "Slack", line)
+            print_line(self._out, "Slack", line)
         return web.Response(text="ok")
 
     async def _hook(self, request: web.Request) -> web.Response:
@@ -90,32 +90,32 @@ class Receiver:
         try:
             self._webhook.verify(body, dict(request.headers))
         except WebhookVerificationError:
-            say(self._out, "webhook", "a request with a wrong signature was refused")
+            print_line(self._out, "webhook", "a request with a wrong signature was refused")
             return web.Response(status=401)
         event = orjson.loads(body)
-        self.repeated += event["id"] in self.events
+        self.repeated_events += event["id"] in self.events
         self.events.add(event["id"])
         completion = event["data"]["completion"]
         who = completion["user_name"] or completion["user_id"]
         what = completion["training_title"] or completion["training_id"]
-        say(self._out, "webhook", f"{event['type']}  {event['id']}  {who}, {what}  (signature valid)")
+        print_line(self._out, "webhook", f"{event['type']}  {event['id']}  {who}, {what}  (signature valid)")
         return web.Response()
 
 
-async def run_demo(events: int, listen: str | None, out: TextIO, *, stay: float = 0.0) -> None:
+async def run_demo(events: int, listen: str | None, out: TextIO, *, stay_seconds: float = 0.0) -> None:
     """Add `events` completions to a simulated account, and return when all are delivered to both destinations.
 
     `listen` is the address of the local HTTP interface with the dashboard; None uses a free port of this machine. At
     the end the dashboard stays available for `stay` seconds. Raises ConfigError, StoreError, ListenError.
     """
-    account = build_account(_KNOWN)
+    account = build_account(_INITIAL_COMPLETIONS)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
         secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
         receiver = Receiver(secret, out)
         async with serve(make_app(account, rate_limit=None)) as api, receiver.serve() as url:
             path = Path(folder, "config.toml")
             values = {
-                "listen": listen or _ANY_PORT,
+                "listen": listen or _FREE_PORT,
                 "api": api,
                 "token": DEFAULT_TOKEN,
                 "receiver": url,
@@ -127,32 +127,34 @@ async def run_demo(events: int, listen: str | None, out: TextIO, *, stay: float 
             try:
                 if daemon.interface_problem:
                     raise ListenError(daemon.interface_problem)
-                _introduce(out, api, url, daemon.sign_in_link())
+                _print_introduction(out, api, url, daemon.sign_in_link())
                 # Completions that exist when the notifier first reads the account are not reported.
-                await _until(daemon, lambda status: status["sources"]["acme"]["last_success"] is not None)
-                await _play(account, daemon, receiver, events, out)
-                if stay and (link := daemon.sign_in_link()):
-                    await _stay(link, stay, out)
+                await _wait_until(daemon, lambda status: status["sources"]["acme"]["last_success"] is not None)
+                await _run_scenario(account, daemon, receiver, events, out)
+                if stay_seconds and (link := daemon.sign_in_link()):
+                    await _keep_dashboard(link, stay_seconds, out)
             finally:
                 await daemon.stop()
 
 
-async def _play(account: Account, daemon: Daemon, receiver: Receiver, events: int, out: TextIO) -> None:
-    growing = asyncio.create_task(_grow(account, events, out))
+async def _run_scenario(account: Account, daemon: Daemon, receiver: Receiver, events: int, out: TextIO) -> None:
+    growing = asyncio.create_task(_add_completions(account, events, out))
     try:
-        await _until(daemon, lambda status: all(one["delivered"] >= events for one in status["destinations"].values()))
+        await _wait_until(
+            daemon, lambda status: all(one["delivered"] >= events for one in status["destinations"].values())
+        )
     finally:
         growing.cancel()
         with suppress(asyncio.CancelledError):
             await growing
-    again = f", {receiver.repeated} more than once" if receiver.repeated else ", each exactly once"
+    again = f", {receiver.repeated_events} more than once" if receiver.repeated_events else ", each exactly once"
     out.write(
         f"\n{len(receiver.events)} completions were entered, found, and delivered to Slack and to the webhook{again}.\n"
         "For your own account, let `notifier init` write a configuration, then start `notifier run`.\n"
     )
 
 
-async def _stay(link: str, seconds: float, out: TextIO) -> None:
+async def _keep_dashboard(link: str, seconds: float, out: TextIO) -> None:
     out.write(f"\nThe dashboard stays open for {seconds:.0f} s more; Ctrl-C ends it: {link}\n")
     out.flush()
     # The demonstration is complete, so an interrupt from now on is a normal end.
@@ -160,31 +162,31 @@ async def _stay(link: str, seconds: float, out: TextIO) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _grow(account: Account, events: int, out: TextIO) -> None:
+async def _add_completions(account: Account, events: int, out: TextIO) -> None:
     """Enter completions one by one, so that the output can be followed, or in groups if there are many."""
     growth = Growth(account, seed=secrets.randbelow(1_000_000))
     titles = {training.ids: training.title for training in account.trainings}
     people = {user["id"]: f"{user['firstname']} {user['lastname']}" for user in account.users}
-    steps = min(events, round(_LONGEST_GROWTH / _PAUSE))
+    steps = min(events, round(_LONGEST_RUN_SECONDS / _STEP_SECONDS))
     for step in range(steps):
         for record in growth.grow(events * (step + 1) // steps - events * step // steps):
             who, what = people.get(record.user, record.user), titles.get(record.training, str(record.training))
-            say(out, "KPA Flex", f"{who} completes {what}")
-        await asyncio.sleep(_PAUSE)
+            print_line(out, "KPA Flex", f"{who} completes {what}")
+        await asyncio.sleep(_STEP_SECONDS)
 
 
-async def _until(daemon: Daemon, is_so: Callable[["StatusDocument"], bool]) -> None:
+async def _wait_until(daemon: Daemon, condition: Callable[["StatusDocument"], bool]) -> None:
     while True:
-        if is_so(await daemon.operations.status()):
+        if condition(await daemon.operations.status()):
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_CHECK_EVERY_SECONDS)
 
 
-def _introduce(out: TextIO, api: str, receiver: str, dashboard: str | None) -> None:
+def _print_introduction(out: TextIO, api: str, receiver: str, dashboard: str | None) -> None:
     out.write(
         "Completion Notifier: who completed which training, reported as soon as it is entered.\n"
         "Everything runs on this machine. The account and both receivers are simulated: no message leaves it.\n\n"
-        f"  KPA Flex   a simulated account with {_KNOWN} completions, not reported     {api}\n"
+        f"  KPA Flex   a simulated account with {_INITIAL_COMPLETIONS} completions, not reported     {api}\n"
         f"  Slack      a simulated channel                                      {receiver}/slack\n"
         f"  webhook    an HR system that checks signatures                      {receiver}/hook\n"
     )
@@ -194,7 +196,7 @@ def _introduce(out: TextIO, api: str, receiver: str, dashboard: str | None) -> N
     out.flush()
 
 
-def say(out: TextIO, who: str, what: str) -> None:
+def print_line(out: TextIO, who: str, what: str) -> None:
     """Print one line about what happened, and flush it."""
     out.write(f"{datetime.now().astimezone():%H:%M:%S}  {who:<9}  {what}\n")
     out.flush()

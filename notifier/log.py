@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 import orjson
 from msgspec import Struct
 
-from notifier.log_queue import LEFT_OUT, LastWords, QueuedHandler
+from notifier.log_queue import LOST_LINES, FinalMessages, QueuedHandler
 from notifier.redact import redact
 
 BURST: Final = 20
@@ -28,13 +28,13 @@ BURST: Final = 20
 REFILL_SECONDS: Final = 3600.0
 """Seconds after which one more line of a suppressed kind may be written."""
 
-_ABOUT_ONE: Final = ("event", "record")
+_NEVER_SUPPRESSED: Final = ("event", "record")
 """Lines with one of these facts (`extra`) are never suppressed: each is about another event or record."""
 
-_TELLING_APART: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
+_FACTS_OF_KIND: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
 _MOST_KINDS: Final = 1000
 
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _JOURNAL_PRIORITY: Final = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -69,9 +69,9 @@ def setup(
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
-    handler = _handler_of(root, stream, queued=queued)
+    handler = _find_handler(root, stream, queued=queued)
     handler.setFormatter(_formatter(log_format, stream, environ))
-    repeats = _repeats_of(root)
+    repeats = _find_repeat_filter(root)
     repeats.is_on = level != "debug"
     handler.addFilter(repeats)
     root.handlers[:] = [handler]
@@ -80,7 +80,7 @@ def setup(
     # `Schedule` logs the scheduler's messages in this program's words.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL + 1)
     if queued:
-        _report_uncaught()
+        _log_uncaught()
 
 
 def flush() -> None:
@@ -89,11 +89,11 @@ def flush() -> None:
         handler.flush()
 
 
-def error_stream() -> TextIO | None:
+def final_stream() -> TextIO | None:
     """Return a stream for final messages that does not wait for a reader; None if the log has no queue."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, QueuedHandler):
-            return LastWords(handler)
+            return FinalMessages(handler)
     return None
 
 
@@ -114,24 +114,24 @@ class RepeatFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line may be written."""
         facts = vars(record)
-        if not self.is_on or record.levelno < logging.INFO or any(facts.get(name) for name in _ABOUT_ONE):
+        if not self.is_on or record.levelno < logging.INFO or any(facts.get(name) for name in _NEVER_SUPPRESSED):
             return True
         kind = self._kind(record)
         # If the wall clock was set back, the wait must not become longer.
         passed = max(0.0, record.created - kind.at)
         kind.allowed, kind.at = min(BURST, kind.allowed + passed / REFILL_SECONDS), record.created
         if kind.allowed < 1:
-            kind.left_out += 1
+            kind.suppressed += 1
             return False
         kind.allowed -= 1
-        if kind.left_out:
-            setattr(record, LEFT_OUT, kind.left_out)
-            kind.left_out = 0
+        if kind.suppressed:
+            setattr(record, LOST_LINES, kind.suppressed)
+            kind.suppressed = 0
         return True
 
     def _kind(self, record: logging.LogRecord) -> "_Kind":
         facts = vars(record)
-        key = (record.pathname, record.lineno, record.levelno, *(facts.get(name) for name in _TELLING_APART))
+        key = (record.pathname, record.lineno, record.levelno, *(facts.get(name) for name in _FACTS_OF_KIND))
         kind = self._kinds.setdefault(key, _Kind(BURST, record.created))
         self._kinds.move_to_end(key)
         if len(self._kinds) > _MOST_KINDS:
@@ -144,7 +144,7 @@ class _Kind(Struct):
 
     allowed: float
     at: float
-    left_out: int = 0
+    suppressed: int = 0
 
 
 class DirectHandler(logging.StreamHandler[TextIO]):
@@ -154,7 +154,7 @@ class DirectHandler(logging.StreamHandler[TextIO]):
         """Ignore an error in writing: it cannot be reported elsewhere, and the library would print unredacted text."""
 
 
-def _handler_of(root: logging.Logger, stream: TextIO, *, queued: bool) -> DirectHandler | QueuedHandler:
+def _find_handler(root: logging.Logger, stream: TextIO, *, queued: bool) -> DirectHandler | QueuedHandler:
     """Return the existing handler for this stream, or a new one."""
     wanted = QueuedHandler if queued else DirectHandler
     for handler in root.handlers:
@@ -163,28 +163,28 @@ def _handler_of(root: logging.Logger, stream: TextIO, *, queued: bool) -> Direct
     return wanted(stream)
 
 
-def _repeats_of(root: logging.Logger) -> RepeatFilter:
+def _find_repeat_filter(root: logging.Logger) -> RepeatFilter:
     """Return the process's only filter; a new one at each reload would let suppressed lines through again."""
     filters = (known for handler in root.handlers for known in handler.filters)
     return next((known for known in filters if isinstance(known, RepeatFilter)), None) or RepeatFilter()
 
 
-def _report_uncaught() -> None:
+def _log_uncaught() -> None:
     """Send the interpreter's reports of uncaught exceptions and warnings to the log instead of standard error."""
 
-    def of_process(kind: type[BaseException], fault: BaseException, trace: Any) -> None:
+    def log_in_process(kind: type[BaseException], fault: BaseException, trace: Any) -> None:
         _log.critical("the program ends because of an internal error: please report it", exc_info=(kind, fault, trace))
 
-    def of_thread(told: threading.ExceptHookArgs) -> None:
+    def log_in_thread(told: threading.ExceptHookArgs) -> None:
         if told.exc_value is not None:
             facts = {"task": told.thread.name if told.thread is not None else ""}
             fault = (told.exc_type, told.exc_value, told.exc_traceback)
             _log.critical("a thread ended with an internal error", extra=facts, exc_info=fault)
 
-    def of_nobody(told: "sys.UnraisableHookArgs") -> None:
+    def log_unraisable(told: "sys.UnraisableHookArgs") -> None:
         _log.error("an internal error was ignored", extra={"detail": told.err_msg or ""}, exc_info=told.exc_value)
 
-    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, of_nobody
+    sys.excepthook, threading.excepthook, sys.unraisablehook = log_in_process, log_in_thread, log_unraisable
     logging.captureWarnings(True)
 
 
@@ -193,13 +193,17 @@ def _formatter(log_format: str, stream: TextIO, environ: Mapping[str, str]) -> l
         return JsonFormatter()
     if log_format == "auto" and "JOURNAL_STREAM" in environ and not stream.isatty():
         return JournalFormatter()
-    watched = stream.isatty()
-    return TextFormatter(colours=watched and "NO_COLOR" not in environ, dated=not watched)
+    is_terminal = stream.isatty()
+    return TextFormatter(colours=is_terminal and "NO_COLOR" not in environ, dated=not is_terminal)
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the facts that were passed as `extra`, without empty ones."""
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD and value not in (None, "")}
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD_ATTRIBUTES and value not in (None, "")
+    }
 
 
 class TextFormatter(logging.Formatter):
@@ -217,7 +221,7 @@ class TextFormatter(logging.Formatter):
         level = f"{record.levelname.lower():<8}"
         if self._colours:
             level = f"\x1b[{_COLOUR.get(record.levelno, '0')}m{level}\x1b[0m"
-        return "\n".join([f"{moment} {level} {_sentence(record)}", *_trace(self, record)])
+        return "\n".join([f"{moment} {level} {_message_with_facts(record)}", *_traceback_lines(self, record)])
 
 
 class JournalFormatter(logging.Formatter):
@@ -226,7 +230,7 @@ class JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return one entry. Each line begins with the priority, because the journal stores each line as an entry."""
         prefix = f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>"
-        return "\n".join(prefix + line for line in [_sentence(record), *_trace(self, record)])
+        return "\n".join(prefix + line for line in [_message_with_facts(record), *_traceback_lines(self, record)])
 
 
 class JsonFormatter(logging.Formatter):
@@ -244,19 +248,19 @@ class JsonFormatter(logging.Formatter):
             name: value if isinstance(value, bool | int | float) else _clean(str(value))
             for name, value in extra_fields(record).items()
         }
-        if trace := _trace(self, record):
+        if trace := _traceback_lines(self, record):
             entry["trace"] = "\n".join(trace)
-        return _escaped(orjson.dumps(entry).decode())
+        return _escape_unprintable(orjson.dumps(entry).decode())
 
 
-def _escaped(line: str) -> str:
+def _escape_unprintable(line: str) -> str:
     """Return the same JSON; characters that control a terminal or the direction of writing are escaped."""
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
-def _sentence(record: logging.LogRecord) -> str:
+def _message_with_facts(record: logging.LogRecord) -> str:
     facts = " ".join(f"{name}={_quoted_value(value)}" for name, value in extra_fields(record).items())
-    return _line(f"{record.getMessage()}  {facts}".rstrip())
+    return _one_line(f"{record.getMessage()}  {facts}".rstrip())
 
 
 def _quoted_value(value: object) -> str:
@@ -264,11 +268,13 @@ def _quoted_value(value: object) -> str:
     return repr(text) if not text or any(character.isspace() for character in text) else text
 
 
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
-    return [_line(line) for line in formatter.formatException(record.exc_info).splitlines()] if record.exc_info else []
+def _traceback_lines(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    return (
+        [_one_line(line) for line in formatter.formatException(record.exc_info).splitlines()] if record.exc_info else []
+    )
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     """Return text as one line for a terminal, with blanks in place of characters that move the cursor."""
     return "".join(character if character.isprintable() else " " for character in _clean(text))
 

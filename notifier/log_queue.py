@@ -28,13 +28,13 @@ _LOWEST_SHARE: Final = 1 / 2
 FLUSH_SECONDS: Final = 1.0
 """The longest wait for the log's reader when the process ends; the daemon must end within five seconds of SIGTERM."""
 
-LEFT_OUT: Final = "left_out"
+LOST_LINES: Final = "left_out"
 """The name of the extra field with the number of lines that were dropped before this one."""
 
 _log = logging.getLogger(__name__)
 
 
-def admits(level: int, waiting_bytes: int, line_bytes: int) -> bool:
+def has_room(level: int, waiting_bytes: int, line_bytes: int) -> bool:
     """Return whether a line of this level may enter a queue that holds `waiting_bytes`. Pure.
 
     Errors may fill the queue completely, warnings up to seven eighths, info lines three quarters and debug lines one
@@ -58,12 +58,12 @@ class QueuedHandler(logging.Handler):
         self._write = _writer(stream)
         self._queue: SimpleQueue[_Line | threading.Event] = SimpleQueue()
         self._queued_bytes = 0
-        self._done_bytes = 0
-        self._left_out = 0
-        self._left_out_errors = 0
-        self._unwritten = 0
-        self._unwritten_told = 0
-        self._why_unwritten = ""
+        self._removed_bytes = 0
+        self._dropped = 0
+        self._dropped_errors = 0
+        self._failed_writes = 0
+        self._reported_failed_writes = 0
+        self._write_error = ""
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -74,15 +74,15 @@ class QueuedHandler(logging.Handler):
             self.handleError(record)
             return
         waiting = self._waiting_bytes()
-        if not admits(record.levelno, waiting, len(data)):
-            self._left_out += 1
-            self._left_out_errors += record.levelno >= logging.ERROR
+        if not has_room(record.levelno, waiting, len(data)):
+            self._dropped += 1
+            self._dropped_errors += record.levelno >= logging.ERROR
             return
-        if self._has_left_out() and admits(logging.DEBUG, waiting, len(data)):
-            self._tell_left_out()
+        if self._has_unreported_loss() and has_room(logging.DEBUG, waiting, len(data)):
+            self._log_loss()
         self._put(data)
 
-    def say(self, text: str) -> None:
+    def write_text(self, text: str) -> None:
         """Put text that is not a log record into the queue, even if the queue is full."""
         self.acquire()
         try:
@@ -94,8 +94,8 @@ class QueuedHandler(logging.Handler):
         """Wait until all lines are written, at most FLUSH_SECONDS."""
         self.acquire()
         try:
-            if self._has_left_out():
-                self._tell_left_out()
+            if self._has_unreported_loss():
+                self._log_loss()
         finally:
             self.release()
         written = threading.Event()
@@ -109,28 +109,28 @@ class QueuedHandler(logging.Handler):
         return text.encode(self._encoding, errors="backslashreplace")
 
     def _waiting_bytes(self) -> int:
-        return self._queued_bytes - self._done_bytes
+        return self._queued_bytes - self._removed_bytes
 
     def _put(self, data: bytes, *, lines: int = 1) -> None:
         self._queued_bytes += len(data)
         self._queue.put(_Line(data, lines))
 
-    def _has_left_out(self) -> bool:
-        return self._left_out > 0 or self._unwritten > self._unwritten_told
+    def _has_unreported_loss(self) -> bool:
+        return self._dropped > 0 or self._failed_writes > self._reported_failed_writes
 
-    def _tell_left_out(self) -> None:
-        unwritten = self._unwritten - self._unwritten_told
-        left_out = self._left_out + unwritten
+    def _log_loss(self) -> None:
+        unwritten = self._failed_writes - self._reported_failed_writes
+        left_out = self._dropped + unwritten
         facts = {
-            LEFT_OUT: left_out,
-            "errors": self._left_out_errors or None,
-            "detail": self._why_unwritten if unwritten else "the log was not read fast enough",
+            LOST_LINES: left_out,
+            "errors": self._dropped_errors or None,
+            "detail": self._write_error if unwritten else "the log was not read fast enough",
         }
         record = _log.makeRecord(
             __name__, logging.WARNING, __file__, 0, "lines of the log were left out", (), None, extra=facts
         )
-        self._left_out = self._left_out_errors = 0
-        self._unwritten_told += unwritten
+        self._dropped = self._dropped_errors = 0
+        self._reported_failed_writes += unwritten
         self._put(self._encoded(self.format(record) + "\n"), lines=left_out)
 
     def _write_lines(self) -> None:
@@ -140,27 +140,27 @@ class QueuedHandler(logging.Handler):
             if isinstance(item, threading.Event):
                 item.set()
                 continue
-            is_written = self._written(item)
-            self._done_bytes += len(item.data)
+            is_written = self._write_line(item)
+            self._removed_bytes += len(item.data)
             # After a failed write the count is not logged, because that would fail too, again and again.
-            if is_written and self._has_left_out() and self._queue.empty():
-                self._tell_left_out_unless_locked()
+            if is_written and self._has_unreported_loss() and self._queue.empty():
+                self._log_loss_unless_locked()
 
-    def _tell_left_out_unless_locked(self) -> None:
+    def _log_loss_unless_locked(self) -> None:
         # If another thread holds the lock, it is logging a line or flushing. That thread or the next line then reports
         # the count.
         if self.lock is not None and self.lock.acquire(blocking=False):
             try:
-                self._tell_left_out()
+                self._log_loss()
             finally:
                 self.lock.release()
 
-    def _written(self, line: "_Line") -> bool:
+    def _write_line(self, line: "_Line") -> bool:
         try:
             self._write(line.data)
         except (OSError, ValueError) as error:
-            self._why_unwritten = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            self._unwritten += line.lines
+            self._write_error = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            self._failed_writes += line.lines
             return False
         return True
 
@@ -171,7 +171,7 @@ class _Line(Struct, frozen=True):
     """How many lines count as dropped if this one is not written: 1, or the number of dropped lines that it reports."""
 
 
-class LastWords(io.StringIO):
+class FinalMessages(io.StringIO):
     """A text stream for the last messages to people before the process ends. It writes through the log's queue."""
 
     def __init__(self, handler: QueuedHandler) -> None:
@@ -180,7 +180,7 @@ class LastWords(io.StringIO):
 
     def write(self, text: str) -> int:
         """Put text into the queue."""
-        self._handler.say(text)
+        self._handler.write_text(text)
         return len(text)
 
 
@@ -203,11 +203,11 @@ class _DescriptorWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._is_torn = False
+        self._is_line_cut = False
 
     def write(self, data: bytes) -> None:
         """Write a line, preceded by a line break if the last line was cut off. Raises OSError."""
-        rest = b"\n" + data if self._is_torn else data
+        rest = b"\n" + data if self._is_line_cut else data
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
@@ -216,4 +216,4 @@ class _DescriptorWriter:
                 room.register(self._descriptor, select.POLLOUT)
                 room.poll()
             else:
-                self._is_torn = bool(rest)
+                self._is_line_cut = bool(rest)

@@ -8,7 +8,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-async def in_thread(work: Callable[[], _T], name: str) -> _T:
+async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
     """Run `work` in a thread of its own and return its result; if the caller is cancelled, the result is dropped.
 
     The shared threads of the event loop are not used, because a name lookup, a peer or a file system may block them for
@@ -17,7 +17,7 @@ async def in_thread(work: Callable[[], _T], name: str) -> _T:
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
 
-    def settle(value: _T | None, error: BaseException | None) -> None:
+    def set_outcome(value: _T | None, error: BaseException | None) -> None:
         if result.done():
             return
         if error is not None:
@@ -29,15 +29,15 @@ async def in_thread(work: Callable[[], _T], name: str) -> _T:
         try:
             value = work()
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            tell(loop, settle, None, error)
+            call_on_loop(loop, set_outcome, None, error)
         else:
-            tell(loop, settle, value, None)
+            call_on_loop(loop, set_outcome, value, None)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await result
 
 
-def tell(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *values: object) -> None:
+def call_on_loop(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *values: object) -> None:
     """Call `action` on the event loop from another thread; do nothing if the loop is closed."""
     try:
         loop.call_soon_threadsafe(action, *values)

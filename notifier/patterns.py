@@ -16,18 +16,18 @@ EXCLUDES: Final = "!"
 """The first character of a pattern that excludes."""
 
 _PERSON_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
-_NOTHING: Final = re.compile(r"(?!)")
+_MATCHES_NOTHING: Final = re.compile(r"(?!)")
 _ANY_CHARACTER: Final = "\N{REPLACEMENT CHARACTER}"
-_LONG: Final = 1000
+_LONG_TEXT: Final = 1000
 
 
 class Patterns(Struct, frozen=True):
     """A list of patterns; an empty list admits everything. `written` holds the patterns as the operator wrote them."""
 
     written: tuple[str, ...] = ()
-    _wanted: re.Pattern[str] = _NOTHING
-    _excluded: re.Pattern[str] = _NOTHING
-    _wants_all: bool = True
+    _included: re.Pattern[str] = _MATCHES_NOTHING
+    _excluded: re.Pattern[str] = _MATCHES_NOTHING
+    _includes_all: bool = True
 
     @classmethod
     def of(cls, written: Iterable[str]) -> Self:
@@ -50,19 +50,19 @@ class Patterns(Struct, frozen=True):
         folded = [text.casefold() for text in texts]
         if any(self._excluded.match(text) for text in folded):
             return True
-        if self._wants_all or any(self._wanted.match(text) for text in folded):
+        if self._includes_all or any(self._included.match(text) for text in folded):
             return False
         return is_complete
 
-    def need_more_than(self, texts: Collection[str]) -> bool:
+    def could_change(self, texts: Collection[str]) -> bool:
         """Return whether the result of `rejects` for these texts could change if more texts were added."""
         if not self.written or self.rejects(texts, is_complete=False):
             return False
         has_exclusions = any(pattern.startswith(EXCLUDES) for pattern in self.written)
-        return has_exclusions or not any(self._wanted.match(text.casefold()) for text in texts)
+        return has_exclusions or not any(self._included.match(text.casefold()) for text in texts)
 
 
-def matched(pattern: str, texts: Iterable[str]) -> bool:
+def matches_any(pattern: str, texts: Iterable[str]) -> bool:
     """Return whether one pattern, with or without its `!`, matches one of these texts."""
     compiled = _compiled([pattern.removeprefix(EXCLUDES)])
     return any(compiled.match(text.casefold()) for text in texts)
@@ -78,8 +78,8 @@ def admits_nothing(written: Collection[str]) -> bool:
 def _covers(wide: str, narrow: str) -> bool:
     """Return whether the pattern `wide` matches everything that the pattern `narrow` matches."""
     # Each `*` of `narrow` is tried as an empty text and as a long text, which only a `*` of `wide` matches.
-    examples = [narrow.replace("?", _ANY_CHARACTER).replace("*", text) for text in ("", _ANY_CHARACTER * _LONG)]
-    return all(matched(wide, [example]) for example in examples)
+    examples = [narrow.replace("?", _ANY_CHARACTER).replace("*", text) for text in ("", _ANY_CHARACTER * _LONG_TEXT)]
+    return all(matches_any(wide, [example]) for example in examples)
 
 
 def is_person_id(pattern: str) -> bool:
@@ -89,7 +89,7 @@ def is_person_id(pattern: str) -> bool:
 
 def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
     if not patterns:
-        return _NOTHING
+        return _MATCHES_NOTHING
     # fnmatch would read `[...]` as a set of characters, but titles contain brackets. No pattern makes matching slow,
     # because fnmatch's expressions do not backtrack over more than one `*`.
     return re.compile("|".join(fnmatch.translate(pattern.casefold().replace("[", "[[]")) for pattern in patterns))

@@ -40,7 +40,7 @@ def is_root() -> bool:
     return os.geteuid() == _ROOT
 
 
-def other_owner(file: Path) -> Owner | None:
+def owner_to_become(file: Path) -> Owner | None:
     """Return the user to become before root uses `file` and the files beside it; None to stay root.
 
     The user is the owner of the file's folder or, if that does not exist, of the nearest folder above it. If the folder
@@ -51,13 +51,13 @@ def other_owner(file: Path) -> Owner | None:
         return None
     folder = next((folder for folder in file.parents if folder.is_dir()), Path("/")).stat()
     if folder.st_uid != _ROOT:
-        return _owner(folder)
+        return _owner_of(folder)
     if folder.st_mode & _OTHERS_WRITE:
         try:
             found = file.lstat()
         except OSError:
             return None
-        return None if found.st_uid == _ROOT else _owner(found)
+        return None if found.st_uid == _ROOT else _owner_of(found)
     return None
 
 
@@ -69,25 +69,25 @@ def become(owner: Owner, file: Path) -> None:
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)
-    _take_groups(owner)
+    _set_groups(owner)
     os.setresgid(owner.gid, owner.gid, owner.gid)
     if is_closed:
-        _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        _call_libc("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setresuid(owner.uid, owner.uid, owner.uid)
     if is_closed:
-        _pass_through(permitted=_READ_SEARCH)
+        _keep_only_search(permitted=_READ_SEARCH)
 
 
 @contextmanager
-def acting_as(owner: Owner, *, passing: bool = False) -> Iterator[None]:
+def acting_as(owner: Owner, *, pass_closed_folders: bool = False) -> Iterator[None]:
     """Act as this user, then as root again. With `passing`, folders closed to the user can be passed through."""
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
-    _take_groups(owner)
+    _set_groups(owner)
     os.setegid(owner.gid)
     os.seteuid(owner.uid)
     try:
-        if passing:
-            _pass_through(permitted=_ALL)
+        if pass_closed_folders:
+            _keep_only_search(permitted=_ALL)
         yield
     finally:
         os.seteuid(uid)
@@ -95,40 +95,40 @@ def acting_as(owner: Owner, *, passing: bool = False) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def may_use(path: Path, owner: Owner, mode: int) -> bool:
+def can_access(path: Path, owner: Owner, mode: int) -> bool:
     """Return whether a user may use a path in the given ways (`os.R_OK` and others)."""
     with acting_as(owner):
         return os.access(path, mode, effective_ids=True)
 
 
-def _pass_through(permitted: int) -> None:
+def _keep_only_search(permitted: int) -> None:
     """Keep only the capability to read everything, until the user changes again (capabilities(7), capset(2))."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     held = (ctypes.c_uint32 * 6)()
-    _call("capget", header, held)
+    _call_libc("capget", header, held)
     for half in range(2):
         effective, allowed = half * 3, half * 3 + 1
         held[allowed] &= permitted >> (32 * half) & 0xFFFFFFFF
         held[effective] = held[allowed] & (_READ_SEARCH >> (32 * half)) & 0xFFFFFFFF
         held[half * 3 + 2] = 0
-    _call("capset", header, held)
+    _call_libc("capset", header, held)
 
 
-def _call(name: str, *arguments: Any) -> None:
+def _call_libc(name: str, *arguments: Any) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if getattr(library, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
-def _take_groups(owner: Owner) -> None:
+def _set_groups(owner: Owner) -> None:
     if owner.name is None:
         os.setgroups([owner.gid])
     else:
         os.initgroups(owner.name, owner.gid)
 
 
-def _owner(found: os.stat_result) -> Owner:
+def _owner_of(found: os.stat_result) -> Owner:
     try:
         known = pwd.getpwuid(found.st_uid)
     except KeyError:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final
 
 _DAEMON: Final = "run"
-_TAKE_A_VALUE: Final = frozenset({"--config", "--secrets-dir"})
+_OPTIONS_WITH_VALUE: Final = frozenset({"--config", "--secrets-dir"})
 """The common options that take a value."""
 
 
@@ -23,10 +23,10 @@ def prepare(arguments: Iterable[str]) -> None:
     if _command_of(arguments) == _DAEMON:
         signal.signal(signal.SIGHUP, PendingHangup(signal.getsignal(signal.SIGHUP)))
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _leave)
+            signal.signal(number, _exit_at_once)
 
 
-def hold_collections() -> None:
+def pause_garbage_collection() -> None:
     """Keep the garbage collector from running while modules are imported.
 
     Imports create very many objects that stay in use. Searching them for garbage again and again takes a seventh of the
@@ -35,14 +35,14 @@ def hold_collections() -> None:
     gc.disable()
 
 
-def allow_collections() -> None:
+def resume_garbage_collection() -> None:
     """Let the garbage collector run again, if it was held; it will never examine the objects that exist now."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
-def return_free_memory() -> None:
+def release_free_memory() -> None:
     """Return this process's unused memory to the system, because glibc would keep much of it. May block."""
     # Imported here, because only the daemon needs it.
     import ctypes  # noqa: PLC0415
@@ -75,7 +75,7 @@ def has_terminal() -> bool:
     return True
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
+def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
     # Nothing has been opened or written yet, so exiting is safe. The module being imported could swallow an exception.
     os._exit(0)
 
@@ -83,7 +83,7 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 def _command_of(arguments: Iterable[str]) -> str | None:
     rest = iter(arguments)
     for argument in rest:
-        if argument in _TAKE_A_VALUE:
+        if argument in _OPTIONS_WITH_VALUE:
             next(rest, None)
         elif not argument.startswith("-"):
             return argument

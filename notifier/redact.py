@@ -17,7 +17,7 @@ _BASIC = r"\bbasic\s+(?!(?-i:[A-Z]?[a-z]+)(?![^\s.,;:!?)\"']))"
 _NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
 _CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4
-_SHORTEST_KNOWN: Final = 8
+_SHORTEST_REMEMBERED: Final = 8
 """Configured secrets with fewer characters are not removed, because they are too often parts of ordinary words."""
 
 _PLACEHOLDER = "[secret]"
@@ -25,33 +25,33 @@ _ELLIPSES: Final = ("…", "...", "`")
 _WEBHOOK_SECRET = re.compile(r"wh(?:sec|sk)_[A-Za-z0-9+/=_-]+")
 
 
-_known: dict[str, None] = {}
+_remembered: dict[str, None] = {}
 
 
-def remember(secrets: Iterable[str]) -> None:
+def remember_secrets(secrets: Iterable[str]) -> None:
     """From now on, remove these configured secrets from all text, in addition to those remembered earlier.
 
     Secrets that are URLs are not remembered, because the host of a URL is shown.
     """
-    _known.update(dict.fromkeys(one for one in secrets if len(one) >= _SHORTEST_KNOWN and "://" not in one))
+    _remembered.update(dict.fromkeys(one for one in secrets if len(one) >= _SHORTEST_REMEMBERED and "://" not in one))
 
 
-def hide_known(text: str) -> str:
+def hide_remembered(text: str) -> str:
     """Return text without the configured secrets, and otherwise unchanged."""
-    return _hide(text, tuple(_known)) if _known else text
+    return _replace_secrets(text, tuple(_remembered)) if _remembered else text
 
 
-def hide_cut(text: str, *secrets: str) -> str:
+def hide_partial_secret(text: str, *secrets: str) -> str:
     """Return text without a partial secret at its end, for text that may have been cut in the middle of a secret."""
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))
         body, end = body.removesuffix(mark), mark + end
-    longest = max((_left_of(body, secret) for secret in (*secrets, *_known)), default=0)
+    longest = max((_partial_length(body, secret) for secret in (*secrets, *_remembered)), default=0)
     return f"{body[:-longest]}{_PLACEHOLDER}{end}" if longest else text
 
 
-def _left_of(text: str, secret: str) -> int:
+def _partial_length(text: str, secret: str) -> int:
     """Return the length of the secret's beginning with which a text ends; 0 if it is shorter than four characters."""
     if len(secret) < _SHORTEST_SECRET:
         return 0
@@ -63,7 +63,7 @@ def _left_of(text: str, secret: str) -> int:
     return len(end) - begin if begin >= 0 else 0
 
 
-def _hide(text: str, secrets: tuple[str, ...]) -> str:
+def _replace_secrets(text: str, secrets: tuple[str, ...]) -> str:
     return _pattern(secrets).sub(_PLACEHOLDER, text)
 
 
@@ -85,7 +85,7 @@ def _forms(secret: str) -> tuple[str, ...]:
     return secret, in_json, in_json.replace("/", "\\/"), json.dumps(secret, ensure_ascii=False)[1:-1], in_url
 
 
-def _only_host(match: re.Match[str]) -> str:
+def _keep_host(match: re.Match[str]) -> str:
     rest = match["rest"]
     return f"{match['scheme']}{match['host']}{'/...' if len(rest) > 1 else rest}"
 
@@ -97,9 +97,9 @@ def redact(text: str, *secrets: str) -> str:
     `Bearer` and the like, the strings in `secrets`, and the configured secrets are removed.
     """
     if hidden := tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET):
-        text = _hide(text, hidden)
-    text = _URL.sub(_only_host, text)
+        text = _replace_secrets(text, hidden)
+    text = _URL.sub(_keep_host, text)
     text = _WEBHOOK_SECRET.sub(_PLACEHOLDER, text)
     text = _CREDENTIAL.sub(lambda match: f"{match['name']}{_PLACEHOLDER}", text)
     # Configured secrets are removed last, so that the host of a URL is still shown.
-    return hide_known(text)
+    return hide_remembered(text)

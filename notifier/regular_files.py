@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 
-def irregular(path: Path) -> str | None:
+def describe_irregular(path: Path) -> str | None:
     """Return what a path is, such as `is a socket, not a regular file`; None for a regular file or a folder.
 
     Links are followed. `/dev/null` counts as an empty file. A path that does not exist or cannot be examined gives None

@@ -6,7 +6,7 @@ from typing import Final
 TYPOGRAPHIC_QUOTES: Final = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 """Characters that word processors and chats substitute for straight quotes."""
 
-_LIKELY = 0.5
+_LEAST_SIMILARITY = 0.5
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
@@ -14,7 +14,7 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     # Imported here, because it is needed only after a mistake.
     import difflib  # noqa: PLC0415
 
-    matches = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=_LIKELY)
+    matches = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=_LEAST_SIMILARITY)
     return matches[0] if matches else None
 
 

@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"notifier.cli.commands.{name}"), name)
-        process.allow_collections()
+        process.resume_garbage_collection()
         return command
 
     def resolve_command(

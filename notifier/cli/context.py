@@ -16,7 +16,7 @@ from notifier.cli.global_options import GlobalOptions
 from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
 from notifier.daemon.socket_path import socket_path
 from notifier.http.proxy import proxy_secrets
-from notifier.redact import remember
+from notifier.redact import remember_secrets
 from notifier.suggest import hint
 
 _CONNECT_SECONDS: Final = 1.0
@@ -25,7 +25,7 @@ _CONNECT_SECONDS: Final = 1.0
 def load_settings(global_options: GlobalOptions) -> Settings:
     """Read the configuration and check the templates that it names. Raises ConfigError, which lists every problem."""
     settings = load(global_options.config, secrets_dir=global_options.secrets_dir)
-    remember((*settings.secrets(), *proxy_secrets(os.environ)))
+    remember_secrets((*settings.secrets(), *proxy_secrets(os.environ)))
     if problems := tuple(_template_problems(settings)):
         raise ConfigError(problems)
     return settings
@@ -64,12 +64,12 @@ def switch_to_owner_of(state_file: Path) -> None:
 
     Raises CommandError if that user cannot read this program's modules.
     """
-    owner = privileges.other_owner(state_file)
+    owner = privileges.owner_to_become(state_file)
     if owner is None:
         return
     # Modules that are imported later are read as this user.
     for file in (Path(notifier.__file__), Path(click.__file__), Path(os.__file__)):
-        if not privileges.may_use(file, owner, os.R_OK):
+        if not privileges.can_access(file, owner, os.R_OK):
             raise CommandError(
                 f"the state file {state_file} belongs to {owner}, who cannot read this program ({file.parent}):"
                 " install it where every user can run it"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-from notifier.privileges import Owner, acting_as, may_use
+from notifier.privileges import Owner, acting_as, can_access
 from notifier.store.file.backup import BackupError
 
 Result = TypeVar("Result")
@@ -25,12 +25,12 @@ _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 def owner_can_write(owner: Owner, target: Path) -> bool:
     """Return whether the owner of the state file can create this backup without root's rights."""
-    return may_use(target.absolute().parent, owner, os.W_OK | os.X_OK)
+    return can_access(target.absolute().parent, owner, os.W_OK | os.X_OK)
 
 
 def owner_can_read(owner: Owner, source: Path) -> bool:
     """Return whether the owner of the state file can read this backup without root's rights."""
-    return may_use(source, owner, os.R_OK)
+    return can_access(source, owner, os.R_OK)
 
 
 def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
@@ -49,7 +49,7 @@ def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
         raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
     with _folder_of_owner(owner) as folder:
         copy = folder / target.name
-        with acting_as(owner, passing=True):
+        with acting_as(owner, pass_closed_folders=True):
             result = make(copy)
             source = os.fdopen(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
         with source:

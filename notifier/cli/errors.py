@@ -10,7 +10,7 @@ from errno import EDQUOT, EIO, ENOSPC
 import click
 
 from notifier.cli.formatting import terminal_safe
-from notifier.redact import hide_known, redact
+from notifier.redact import hide_remembered, redact
 
 _OUTPUT_ERRNOS = frozenset({ENOSPC, EDQUOT, EIO})
 
@@ -34,7 +34,7 @@ class CommandError(click.ClickException):
 
     def __init__(self, *lines: str) -> None:
         """Initialize with the lines to print."""
-        super().__init__("\n  ".join(terminal_safe(hide_known(line)) for line in lines))
+        super().__init__("\n  ".join(terminal_safe(hide_remembered(line)) for line in lines))
 
 
 class NameNotFoundError(CommandError):

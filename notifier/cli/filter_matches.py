@@ -9,7 +9,7 @@ from notifier.cli.formatting import NOTHING, Column
 from notifier.config import DestinationSettings, Settings
 from notifier.delivery.subscriptions import subscription_of
 from notifier.facts import PersonFacts
-from notifier.patterns import EXCLUDES, matched
+from notifier.patterns import EXCLUDES, matches_any
 from notifier.store.subscriptions import Filter, texts_to_match
 
 COLUMNS: Final = (Column("destination"), Column("trainings", align_right=True), Column("people", align_right=True))
@@ -102,7 +102,7 @@ def _count_matches_of(name: str, settings: DestinationSettings, directories: Seq
         (key, pattern)
         for key, texts_of_key in texts.items()
         for pattern in wanted.patterns(key).written
-        if not matched(pattern, texts_of_key)
+        if not matches_any(pattern, texts_of_key)
     )
     return FilterMatches(name, trainings, people, unmatched)
 

@@ -9,8 +9,8 @@ from notifier.cli.errors import NameNotFoundError, as_command_error
 from notifier.clock import SystemClock
 from notifier.config import Settings
 from notifier.daemon.api import people
-from notifier.daemon.api.deliveries import drop_known, move_known, retry_document, retry_known
-from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
+from notifier.daemon.api.deliveries import drop_deliveries, move_deliveries, retry_deliveries, retry_document
+from notifier.daemon.api.replays import deleted_before_ms, plan_document, replays_document
 from notifier.daemon.offline import exclusive_store, write_essentials
 from notifier.delivery.health import end_wait_without_worker, set_enabled_without_worker
 from notifier.delivery.subscriptions import subscriptions_of
@@ -71,7 +71,7 @@ def retry_offline(settings: Settings, request: RetrySelection) -> "RetriedDocume
 
     async def requeue_deliveries() -> "RetriedDocument":
         async with exclusive_store(settings) as store:
-            retried = await store.run(retry_known, request, names, SystemClock().now_ms())
+            retried = await store.run(retry_deliveries, request, names, SystemClock().now_ms())
             return retry_document(retried.counts, retried.waited, retried.why_none)
 
     with _as_name_error():
@@ -86,7 +86,7 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
 
     async def forget() -> "PersonForgottenDocument":
         async with exclusive_store(settings) as store:
-            done = await people.forget(store, person, dry_run=dry_run, by="the command line")
+            done = await people.erase(store, person, dry_run=dry_run, by="the command line")
             if not dry_run:
                 # Closing the store writes the essentials once more, so that their older generation loses the data too.
                 await write_essentials(store)
@@ -105,7 +105,7 @@ def drop_offline(settings: Settings, request: DropSelection, *, dry_run: bool) -
     async def drop() -> dict[str, int]:
         async with exclusive_store(settings) as store:
             wanted = subscriptions_of(settings.destinations)
-            return await store.run(drop_known, request, tuple(settings.destinations), wanted, dry_run=dry_run)
+            return await store.run(drop_deliveries, request, tuple(settings.destinations), wanted, dry_run=dry_run)
 
     with _as_name_error():
         counts = asyncio.run(drop())
@@ -120,7 +120,7 @@ def move_offline(settings: Settings, old: str, new: str) -> "ActionResult[MovedD
 
     async def move() -> "ActionResult[MovedDocument]":
         async with exclusive_store(settings) as store:
-            return await store.run(move_known, old, new, tuple(settings.destinations), SystemClock().now_ms())
+            return await store.run(move_deliveries, old, new, tuple(settings.destinations), SystemClock().now_ms())
 
     with _as_name_error():
         return asyncio.run(move())
@@ -157,7 +157,7 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
             plan = ReplayPlan(deliveries={it.destination: 0 for it in wanted})
             while plan.sequence < past.last:
                 plan = await store.run(requeue.extend_plan, past, wanted, plan)
-            document = plan_document(plan, forgotten_before_ms(settings, past, now_ms))
+            document = plan_document(plan, deleted_before_ms(settings, past, now_ms))
             if not request.dry_run:
                 number = await store.run(replays.start, past, plan, now_ms)
                 try:

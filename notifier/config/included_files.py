@@ -10,7 +10,7 @@ from msgspec import Struct
 from notifier.config.errors import ConfigError, Problem, dotted
 from notifier.config.layers import Layer, read_toml
 from notifier.config.trust import why_untrusted
-from notifier.regular_files import irregular
+from notifier.regular_files import describe_irregular
 
 KEY: Final = "include"
 """The key that lists the patterns of the files to include."""
@@ -79,7 +79,7 @@ def _matching_files(pattern: str) -> list[Path]:
 
 
 def _read_included_file(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | Problem]:
-    if refused := irregular(file) or why_untrusted(file):
+    if refused := describe_irregular(file) or why_untrusted(file):
         yield Problem(str(file), refused)
         return
     try:

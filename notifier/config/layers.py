@@ -19,7 +19,7 @@ from notifier.config.errors import ConfigError, InvalidValue, Problem, dotted
 from notifier.config.paths import CONFIG_VARIABLE
 from notifier.config.settings import Settings
 from notifier.config.trust import why_untrusted_credential_file, why_untrusted_credentials_folder
-from notifier.regular_files import irregular
+from notifier.regular_files import describe_irregular
 from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 
 PREFIX: Final = "NOTIFIER_"
@@ -165,7 +165,7 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
         return
     for name in names:
         file = directory / name
-        if refused := irregular(file) or why_untrusted_credential_file(file):
+        if refused := describe_irregular(file) or why_untrusted_credential_file(file):
             yield Problem(str(file), refused)
             continue
         try:

@@ -24,7 +24,7 @@ from notifier.config.trust import why_untrusted
 from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
 from notifier.http.proxy import DIRECT, proxy_url_problem
 from notifier.patterns import EXCLUDES
-from notifier.regular_files import irregular
+from notifier.regular_files import describe_irregular
 from notifier.suggest import hint
 
 _VALID_NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -301,7 +301,7 @@ def _parse_readable_file(value: object) -> Path | None:
     if value == "" or value is None:
         return None
     path = _parse_path(value)
-    if kind := irregular(path):
+    if kind := describe_irregular(path):
         raise InvalidValue(f"names a file that is refused: it {kind}")
     try:
         path.open("rb").close()

@@ -6,7 +6,7 @@ from typing import Final
 
 from notifier.config import ConfigError, Settings
 from notifier.daemon.configuration import SettingsSource
-from notifier.own_thread import in_thread
+from notifier.own_thread import run_in_thread
 
 READ_SECONDS: Final = 30.0
 """Seconds after which a read is given up, for example because a file system does not respond."""
@@ -54,7 +54,7 @@ class ConfigurationReader:
         self._unfinished_reads.append(ended)
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await in_thread(read, "reload")
+                return await run_in_thread(read, "reload")
         except TimeoutError:
             raise _not_read(
                 f"it took longer than {READ_SECONDS:g} seconds; a file or folder of it may be a pipe, or in a file"

@@ -8,7 +8,7 @@ from msgspec import Struct
 from notifier.config import Settings
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.delivery.subscriptions import subscription_of
-from notifier.patterns import matched
+from notifier.patterns import matches_any
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
@@ -91,7 +91,7 @@ def unmatched_patterns(db: Database, pattern_filter: PatternFilter) -> list[str]
     else:
         people = known_ids.people_facts(db, pattern_filter.sources)
         texts = {text for id_, facts in people for text in texts_to_match(pattern_filter.kind, id_, facts)}
-    return [pattern for pattern in pattern_filter.patterns if not matched(pattern, texts)]
+    return [pattern for pattern in pattern_filter.patterns if not matches_any(pattern, texts)]
 
 
 class FilterChecker:
@@ -141,6 +141,8 @@ class FilterChecker:
         missing = await self._store.run(known_ids.ids_without_name, id_filter.sources, id_filter.names, id_filter.ids)
         after: int | None = 0
         while missing and after is not None:
-            found, after = await self._store.run(known_ids.ids_in_records, id_filter.sources, id_filter.names, missing, after)
+            found, after = await self._store.run(
+                known_ids.ids_in_records, id_filter.sources, id_filter.names, missing, after
+            )
             missing = [id_ for id_ in missing if id_ not in found]
         return missing

@@ -80,7 +80,7 @@ class Housekeeping:
             if self.upkeep is not None:
                 await self.upkeep.truncate_large_log()
                 await self.upkeep.release_memory()
-            await asyncio.to_thread(process.return_free_memory)
+            await asyncio.to_thread(process.release_free_memory)
         except StoreError as error:
             # The parts that use the store all the time report the same error.
             _log.debug(error.message, extra={"reason": error.reason})

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from notifier.alerts.evaluation import Evaluation, unready
 from notifier.clock import Clock
 from notifier.daemon.activity import ActivityLog
-from notifier.daemon.api.dashboard import Overview
+from notifier.daemon.api.dashboard import DashboardReader
 from notifier.daemon.api.deliveries import Deliveries
 from notifier.daemon.api.status import (
     destination_status,
     evaluation_status,
     file_status,
-    remembered_status,
+    read_stored_status,
     status_document,
     store_status,
 )
@@ -86,12 +86,12 @@ class Operations:
         self._evaluation = evaluation
         self._metrics = metrics
         self._reload = reload
-        self._dashboard = Overview(reader, clock)
+        self._dashboard = DashboardReader(reader, clock)
         self._hanging_parts: tuple[str, ...] = ()
 
     async def status(self) -> "StatusDocument":
         """Return the JSON object of `/v1/status`. Raises StoreError."""
-        remembered = await self._reader.run(remembered_status, self._sources.holding_back())
+        remembered = await self._reader.run(read_stored_status, self._sources.holding_back())
         serving = self._dispatcher.snapshots()
         evaluation = self._evaluation()
         return status_document(
@@ -176,7 +176,7 @@ class Operations:
         # Imported here, because a person's data is erased perhaps once a year.
         from notifier.daemon.api import people  # noqa: PLC0415
 
-        done = await people.forget(self._store, person, dry_run=dry_run, by=by)
+        done = await people.erase(self._store, person, dry_run=dry_run, by=by)
         if not dry_run:
             # The workers may have read this person's events into memory.
             self._dispatcher.reload_queues(self._dispatcher.health())

@@ -95,7 +95,7 @@ class Reloader:
             async with self.apply_lock:
                 changes = changes_between(self._configuration.settings, settings)
                 await self._apply(settings, changes, session, heartbeat)
-                unmatched = await self._deliveries.unmatched(changes.destinations.changed)
+                unmatched = await self._deliveries.count_unmatched(changes.destinations.changed)
         except ConfigurationReadError as error:
             reason: str = WRONG_CONFIGURATION
             message = str(error)
@@ -127,7 +127,8 @@ class Reloader:
         configuration.subscriptions = subscriptions_of(kept)
         await self._dispatcher.apply_settings(
             settings.destinations,
-            session, changed=destination_changes.added_and_changed,
+            session,
+            changed=destination_changes.added_and_changed,
             removed=destination_changes.removed,
             grace=DRAIN_SECONDS,
         )

@@ -165,10 +165,10 @@ class StandbyServer:
 
     def _stored_status(self) -> dict[str, Any]:
         # Imported here, because a process that stands by is rarely asked.
-        from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
+        from notifier.daemon.api.stored_status import stored_status_document  # noqa: PLC0415
 
         with closing(open_read_only(self._settings.store)) as db:
-            document = remembered_status(db, self._settings.sources, self._settings.destinations, SystemClock())
+            document = stored_status_document(db, self._settings.sources, self._settings.destinations, SystemClock())
         return {**document, STANDBY: True}
 
     async def _reload(self, request: web.Request) -> web.Response:

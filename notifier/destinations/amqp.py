@@ -34,7 +34,7 @@ from notifier.destinations.broker import (
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
-from notifier.own_thread import in_thread
+from notifier.own_thread import run_in_thread
 
 _PORTS: Final = {"amqps": 5671, "amqp": 5672}
 _HEARTBEAT_SECONDS: Final = 30
@@ -239,7 +239,7 @@ class AmqpDestination(BrokerDestination):
         try:
             async with asyncio.timeout(limit):
                 # The default context is made for each connection, with the system's current certificate authorities.
-                made = await in_thread(ssl.create_default_context, "amqp-tls") if context is True else context
+                made = await run_in_thread(ssl.create_default_context, "amqp-tls") if context is True else context
                 tls = made if isinstance(made, ssl.SSLContext) else None
                 return await aio_pika.connect(_url(self._settings), ssl_context=tls)
         except TimeoutError as error:

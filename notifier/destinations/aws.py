@@ -26,7 +26,7 @@ from notifier.http.exchange import Answer, RequestOptions, send
 from notifier.http.proxy import proxy_of
 from notifier.http.tls import Certificates, TlsContextCache
 from notifier.http.transport_errors import TransportError
-from notifier.own_thread import in_thread
+from notifier.own_thread import run_in_thread
 
 _MOST_ENTRIES: Final = 10
 """The most messages in one request; the same for the three services."""
@@ -172,7 +172,7 @@ class AwsDestination(BrokerDestination):
         async with self._credentials_lock:
             now = self._clock.monotonic()
             if self._credentials is None or now >= self._read_again_at:
-                self._credentials = found = await in_thread(self._read_credentials, "aws-credentials")
+                self._credentials = found = await run_in_thread(self._read_credentials, "aws-credentials")
                 self._read_again_at = now + _CREDENTIALS_SECONDS
                 # To a wrong signature, AWS answers with the signed text, which includes a temporary session's token.
                 older = self._secrets[len(self._configured_secrets) :]

@@ -20,7 +20,7 @@ from notifier.config.brokers import KafkaSettings
 from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, OutcomeCallback, connect_timeout
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
-from notifier.own_thread import tell
+from notifier.own_thread import call_on_loop
 
 _POLL_SECONDS: Final = 0.5
 _CLOSING_SECONDS: Final = 2.0
@@ -200,7 +200,7 @@ class _ProducerThread:
         self._is_used = True
 
         def on_delivery(error: KafkaError | None, message: Any) -> None:
-            tell(
+            call_on_loop(
                 self._loop,
                 self._handle_report,
                 report,
@@ -247,10 +247,10 @@ class _ProducerThread:
         # Giving up the last reference closes the connections, which takes a moment.
         self._producer = None
         del producer
-        tell(self._loop, self._mark_ended)
+        call_on_loop(self._loop, self._mark_ended)
 
     def _on_error(self, error: KafkaError) -> None:
-        tell(self._loop, self._handle_error, error.code(), error.str(), error.fatal())
+        call_on_loop(self._loop, self._handle_error, error.code(), error.str(), error.fatal())
 
     # -- in the event loop --------------------------------------------------------------------------------------------
 

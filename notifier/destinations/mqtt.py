@@ -33,7 +33,7 @@ from notifier.destinations.broker import (
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
-from notifier.own_thread import tell
+from notifier.own_thread import call_on_loop
 
 _log = logging.getLogger(__name__)
 
@@ -268,23 +268,23 @@ class _Connection:
         except Exception as error:  # noqa: BLE001 - the library's parser raises many types for a broken packet
             words = f"the peer sent something that is not MQTT 5 ({type(error).__name__})"
             ended = Outcome(AttemptResult.PROTOCOL_BROKEN, detail=words)
-        tell(self._loop, self._handle_end, ended)
+        call_on_loop(self._loop, self._handle_end, ended)
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
         most_bytes = getattr(properties, "MaximumPacketSize", None)
         most = getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT)
-        tell(self._loop, self._handle_connack, outcome_of(code.value, words), most_bytes, most)
+        call_on_loop(self._loop, self._handle_connack, outcome_of(code.value, words), most_bytes, most)
 
     def _on_publish(self, _client: Any, _data: Any, number: int, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
-        tell(self._loop, self._handle_puback, number, code.value, words)
+        call_on_loop(self._loop, self._handle_puback, number, code.value, words)
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
         reason = _REASONS.get(code.value) if flags.is_disconnect_packet_from_server else None
         ended = Outcome(reason or AttemptResult.CONNECTION_LOST, detail=f"the connection to the broker broke: {words}")
-        tell(self._loop, self._handle_end, ended)
+        call_on_loop(self._loop, self._handle_end, ended)
 
     # -- in the event loop --------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from base64 import b64decode, b64encode
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from notifier.redact import hide_cut, redact
+from notifier.redact import hide_partial_secret, redact
 
 LONGEST_DETAIL = 300
 """The most characters of a peer's text that are kept."""
@@ -17,7 +17,7 @@ _LONG_SEGMENT = 16
 def safe_line(text: str, secrets: tuple[str, ...]) -> str:
     """Return a peer's text without secrets, on one printable line, and cut to LONGEST_DETAIL characters."""
     # A long answer is not read to its end, and so may be cut within a secret.
-    line = " ".join(hide_cut(redact(text, *secrets), *secrets).split())
+    line = " ".join(hide_partial_secret(redact(text, *secrets), *secrets).split())
     if not line.isprintable():
         line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
     return line if len(line) <= LONGEST_DETAIL else line[: LONGEST_DETAIL - 1] + "…"
@@ -25,7 +25,7 @@ def safe_line(text: str, secrets: tuple[str, ...]) -> str:
 
 def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
     """Return the beginning of a peer's text without secrets: up to LONGEST_BEGINNING characters, line breaks kept."""
-    kept = hide_cut(redact(text, *secrets), *secrets).replace("\r\n", "\n")
+    kept = hide_partial_secret(redact(text, *secrets), *secrets).replace("\r\n", "\n")
     marked = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in kept)
     safe = "".join(marked)
     return safe if len(safe) <= LONGEST_BEGINNING else safe[: LONGEST_BEGINNING - 1] + "…"

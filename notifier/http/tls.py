@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from notifier.clock import Clock
-from notifier.regular_files import irregular
+from notifier.regular_files import describe_irregular
 
 CHECK_EVERY_SECONDS = 1.0
 """Seconds between two checks of the files for changes."""
@@ -40,7 +40,7 @@ class Certificates(Struct, frozen=True):
             ("client_cert_file", self.client),
             ("client_key_file", self.key),
         ):
-            if file is not None and (kind := irregular(file)):
+            if file is not None and (kind := describe_irregular(file)):
                 raise CertificateFileError(f"{key} {file}: it {kind}")
         try:
             context = ssl.create_default_context(cafile=self.authority)

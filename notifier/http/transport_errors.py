@@ -20,7 +20,7 @@ from notifier.http.connector import (
 )
 from notifier.http.proxy import Proxy
 from notifier.http.resolver import LOOK_UP_SECONDS, NameTimeoutError
-from notifier.redact import hide_cut, redact
+from notifier.redact import hide_partial_secret, redact
 
 EXCHANGE_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """All exceptions that `aiohttp` raises when it aborts an exchange."""
@@ -235,5 +235,5 @@ def _describe_parser_message(message: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    line = "".join(character if character.isprintable() else " " for character in hide_cut(redact(text)))
+    line = "".join(character if character.isprintable() else " " for character in hide_partial_secret(redact(text)))
     return line if len(line) <= _LONGEST_QUOTE else line[: _LONGEST_QUOTE - 1] + "…"

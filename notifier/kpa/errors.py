@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from notifier.http.transport_errors import TransportError, TransportReason
-from notifier.redact import hide_cut, redact
+from notifier.redact import hide_partial_secret, redact
 from notifier.wording.sentences import Sentence
 
 _LONGEST_QUOTE = 200
@@ -183,6 +183,6 @@ def quoted(text: str, token: str) -> str:
     """Return a peer's text without secrets, on one line and of limited length, so that it may be shown."""
     if len(text) > _LONGEST_READ:
         return f"{len(text)} characters"
-    words = " ".join(hide_cut(redact(text, token), token).split())
+    words = " ".join(hide_partial_secret(redact(text, token), token).split())
     printable = "".join(character if character.isprintable() else "?" for character in words)
     return printable if len(printable) <= _LONGEST_QUOTE else f"{printable[:_LONGEST_QUOTE]}..."

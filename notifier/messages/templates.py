@@ -14,7 +14,7 @@ from notifier.messages.bounded_rendering import BoundedRendering, TemplateProble
 from notifier.messages.rendering import TemplateProblem, environment_of, rendered
 from notifier.messages.rich_text import Line, spans
 from notifier.messages.template_names import SUFFIX, Template, Variables
-from notifier.regular_files import irregular
+from notifier.regular_files import describe_irregular
 
 _FOLDER: Final = Path(__file__).parent / "shipped"
 
@@ -84,7 +84,7 @@ def _read(folder: Path, report: Report) -> Iterator[tuple[str, str]]:
         report(TemplateProblem("", None, f"the folder cannot be read: {error.strerror}"))
         return
     for file in files:
-        if kind := irregular(file):
+        if kind := describe_irregular(file):
             report(TemplateProblem(file.name, None, kind))
             continue
         try:

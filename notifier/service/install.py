@@ -13,39 +13,39 @@ from typing import Final
 from msgspec import Struct
 
 from notifier.config.paths import CREDENTIALS_FOLDER_NAME
-from notifier.service.unit import MARK, ServicePaths
+from notifier.service.unit import FIRST_LINE, ServicePaths
 
-_UNITS: Final = Path("/etc/systemd/system")
-_OTHERS: Final = 0o077
+_UNIT_FOLDER: Final = Path("/etc/systemd/system")
+_NOT_OWNER_BITS: Final = 0o077
 
 
-class PlacingError(Exception):
+class InstallError(Exception):
     """A file could not be put into place; the message names the file, the reason, and what to do."""
 
 
-class Done(StrEnum):
+class InstallResult(StrEnum):
     """The results of placing a file or folder."""
 
-    IS_THERE = "exists"
-    MADE = "created"
-    MADE_FOR_SECRETS = "created, for secrets: only root can read it"
-    CLOSED = "permissions removed: only root can read it now"
-    LEFT_ALONE = "exists, and was not changed"
-    WITHHELD = "exists, but the service could not read it"
-    TO_BE_COMPLETED = "written; complete it"
+    EXISTS = "exists"
+    CREATED = "created"
+    CREATED_FOR_SECRETS = "created, for secrets: only root can read it"
+    RESTRICTED = "permissions removed: only root can read it now"
+    UNCHANGED = "exists, and was not changed"
+    UNREADABLE = "exists, but the service could not read it"
+    INCOMPLETE = "written; complete it"
     WRITTEN = "written"
-    AS_IT_SHOULD_BE = "is up to date"
+    UP_TO_DATE = "is up to date"
     REPLACED = "replaced by this version's"
 
 
-class Placed(Struct, frozen=True):
+class InstalledPath(Struct, frozen=True):
     """A file or folder, and the result of placing it."""
 
     path: Path
-    done: Done
+    result: InstallResult
 
 
-def first_configuration(names: ServicePaths) -> str:
+def initial_configuration(names: ServicePaths) -> str:
     """Return an initial configuration, complete except for the secrets."""
     text = files(__package__).joinpath("config.toml.in").read_text(encoding="utf-8")
     values = {
@@ -60,26 +60,26 @@ def first_configuration(names: ServicePaths) -> str:
     return text
 
 
-def place(names: ServicePaths, unit: str, root: Path) -> Iterator[Placed]:
+def install_files(names: ServicePaths, unit: str, root: Path) -> Iterator[InstalledPath]:
     """Create a service's missing files below `root`, and update its unit; yield each result.
 
     Raises PlacingError, without undoing earlier steps.
     """
-    folder = _below(root, names.folder)
-    for place in (folder, folder / CREDENTIALS_FOLDER_NAME, _below(root, names.configuration)):
-        _refuse_foreign(place)
+    folder = _under_root(root, names.folder)
+    for place in (folder, folder / CREDENTIALS_FOLDER_NAME, _under_root(root, names.configuration)):
+        _require_protected(place)
     try:
-        yield _folder(folder)
-        yield _credentials(folder / CREDENTIALS_FOLDER_NAME)
-        yield _configuration(_below(root, names.configuration), first_configuration(names))
-        yield _unit(_below(root, _UNITS / names.unit_file), unit)
+        yield _install_folder(folder)
+        yield _install_credentials_folder(folder / CREDENTIALS_FOLDER_NAME)
+        yield _install_configuration(_under_root(root, names.configuration), initial_configuration(names))
+        yield _install_unit(_under_root(root, _UNIT_FOLDER / names.unit_file), unit)
     except OSError as error:
-        raise PlacingError(
+        raise InstallError(
             f"{error.filename or folder} cannot be written ({error.strerror}): run this as root (sudo)"
         ) from error
 
 
-def _refuse_foreign(path: Path) -> None:
+def _require_protected(path: Path) -> None:
     """Raise PlacingError if any user besides root and the caller can change a file or folder."""
     try:
         found = path.lstat()
@@ -88,55 +88,57 @@ def _refuse_foreign(path: Path) -> None:
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         if stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
             return
-        raise PlacingError(
+        raise InstallError(
             f"{path} can be written by users other than root: chown root:root {path}, chmod go-w {path}, and check"
             " its content"
         )
 
 
-def _below(root: Path, path: Path) -> Path:
+def _under_root(root: Path, path: Path) -> Path:
     return root / path.relative_to("/")
 
 
-def _folder(path: Path) -> Placed:
+def _install_folder(path: Path) -> InstalledPath:
     if path.is_dir():
-        return Placed(path, Done.IS_THERE)
+        return InstalledPath(path, InstallResult.EXISTS)
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             folder.mkdir()
             folder.chmod(0o755)
-    return Placed(path, Done.MADE)
+    return InstalledPath(path, InstallResult.CREATED)
 
 
-def _credentials(path: Path) -> Placed:
+def _install_credentials_folder(path: Path) -> InstalledPath:
     if not path.is_dir():
         path.mkdir(mode=0o700)
-        return Placed(path, Done.MADE_FOR_SECRETS)
-    if path.stat().st_mode & _OTHERS:
+        return InstalledPath(path, InstallResult.CREATED_FOR_SECRETS)
+    if path.stat().st_mode & _NOT_OWNER_BITS:
         path.chmod(0o700)
-        return Placed(path, Done.CLOSED)
-    return Placed(path, Done.IS_THERE)
+        return InstalledPath(path, InstallResult.RESTRICTED)
+    return InstalledPath(path, InstallResult.EXISTS)
 
 
-def _configuration(path: Path, text: str) -> Placed:
+def _install_configuration(path: Path, text: str) -> InstalledPath:
     if path.exists():
-        return Placed(path, Done.LEFT_ALONE if path.stat().st_mode & stat.S_IROTH else Done.WITHHELD)
+        return InstalledPath(
+            path, InstallResult.UNCHANGED if path.stat().st_mode & stat.S_IROTH else InstallResult.UNREADABLE
+        )
     _write(path, text)
-    return Placed(path, Done.TO_BE_COMPLETED)
+    return InstalledPath(path, InstallResult.INCOMPLETE)
 
 
-def _unit(path: Path, text: str) -> Placed:
+def _install_unit(path: Path, text: str) -> InstalledPath:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _write(path, text)
-        return Placed(path, Done.WRITTEN)
+        return InstalledPath(path, InstallResult.WRITTEN)
     there = path.read_text(encoding="utf-8", errors="replace")
     if there == text:
-        return Placed(path, Done.AS_IT_SHOULD_BE)
-    if not there.startswith(MARK):
-        raise PlacingError(f"{path} was not written by this command: move it away, and run this again")
+        return InstalledPath(path, InstallResult.UP_TO_DATE)
+    if not there.startswith(FIRST_LINE):
+        raise InstallError(f"{path} was not written by this command: move it away, and run this again")
     _write(path, text)
-    return Placed(path, Done.REPLACED)
+    return InstalledPath(path, InstallResult.REPLACED)
 
 
 def _write(path: Path, text: str) -> None:
@@ -154,19 +156,19 @@ def _write(path: Path, text: str) -> None:
         raise
 
 
-def next_steps(names: ServicePaths, program: Path, done: Collection[Done] = ()) -> list[str]:
+def next_steps(names: ServicePaths, program: Path, results: Collection[InstallResult] = ()) -> list[str]:
     """Return lines that tell the operator what to do next; they depend on what was `done` with the files."""
     secrets = names.folder / CREDENTIALS_FOLDER_NAME
-    if Done.WITHHELD in done:
+    if InstallResult.UNREADABLE in results:
         return [
             f"The service's own user cannot read {names.configuration}. Put its secrets into files in",
             f"{secrets}, each named like its variable, such as NOTIFIER_SOURCES__ACME__TOKEN; then",
             "",
             f"  sudo chmod 0644 {names.configuration}",
-            *_to_start(names, program, done),
+            *_start_commands(names, program, results),
         ]
-    if Done.LEFT_ALONE in done:
-        return ["Next:", "", *_to_start(names, program, done)]
+    if InstallResult.UNCHANGED in results:
+        return ["Next:", "", *_start_commands(names, program, results)]
     return [
         "Next: complete the configuration, and put each secret into a file named like its variable (paste it, Enter,",
         "Ctrl-D); then check the configuration, and start the service.",
@@ -174,11 +176,11 @@ def next_steps(names: ServicePaths, program: Path, done: Collection[Done] = ()) 
         f"  sudoedit {names.configuration}",
         f"  sudo install -m 0600 /dev/stdin {secrets}/NOTIFIER_SOURCES__ACME__TOKEN",
         f"  sudo install -m 0600 /dev/stdin {secrets}/NOTIFIER_DESTINATIONS__SAFETY_CHANNEL__URL",
-        *_to_start(names, program, done),
+        *_start_commands(names, program, results),
     ]
 
 
-def _to_start(names: ServicePaths, program: Path, done: Collection[Done]) -> list[str]:
+def _start_commands(names: ServicePaths, program: Path, results: Collection[InstallResult]) -> list[str]:
     config = "" if names.instance is None else f" --config {names.configuration}"
-    start = "restart" if Done.REPLACED in done else "enable --now"
+    start = "restart" if InstallResult.REPLACED in results else "enable --now"
     return [f"  sudo {shlex.quote(str(program))} check --online{config}", f"  sudo systemctl {start} {names.service}"]

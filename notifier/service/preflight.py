@@ -13,11 +13,11 @@ from typing import Final
 import notifier
 
 _PROGRAM: Final = "notifier"
-_OF_THE_SERVICE_ALONE: Final = ("/tmp", "/var/tmp")  # noqa: S108 - not used, but known to be hidden by PrivateTmp=
-_HOMES: Final = ("/home", "/root", "/run/user")
+_PRIVATE_FOLDERS: Final = ("/tmp", "/var/tmp")  # noqa: S108 - not used, but known to be hidden by PrivateTmp=
+_HOME_FOLDERS: Final = ("/home", "/root", "/run/user")
 """The folders that ProtectHome= hides (systemd.exec(5))."""
 
-ELSEWHERE: Final = (
+LOCATION_ADVICE: Final = (
     "install it where every user can run it: into a virtual environment in /opt/notifier, with `pipx install"
     " --global`, or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python"
     " UV_TOOL_BIN_DIR=/usr/local/bin"
@@ -25,16 +25,16 @@ ELSEWHERE: Final = (
 """The advice about the problems that `obstacles` returns."""
 
 
-OWNED: Final = (
+OWNERSHIP_ADVICE: Final = (
     "make root its only owner: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo)"
     " into /opt/notifier"
 )
 """The advice to print about files that users other than root can write."""
 
-_MOST_TOLD: Final = 5
+_MOST_SENTENCES: Final = 5
 
 
-def present_program(argv0: str) -> Path | None:
+def installed_program(argv0: str) -> Path | None:
     """Return the real path of the running program, called as `argv0`; None if this package has no installed program."""
     called = Path(argv0)
     # When called as `python -m notifier`, the program is beside the interpreter's other programs.
@@ -44,36 +44,36 @@ def present_program(argv0: str) -> Path | None:
     return None
 
 
-def present_needs(program: Path) -> tuple[Path, ...]:
+def required_files(program: Path) -> tuple[Path, ...]:
     """Return the files that must be readable to run: program, interpreter, standard library and this package."""
     return (program, Path(sys.executable).resolve(), Path(os.__file__), Path(notifier.__file__))
 
 
-def obstacles(needs: Iterable[Path]) -> list[str]:
+def access_problems(required: Iterable[Path]) -> list[str]:
     """Return reasons why a service's own user cannot run a program that needs these files; empty without any."""
-    return list(dict.fromkeys(filter(None, (_obstacle(path) for path in needs))))
+    return list(dict.fromkeys(filter(None, (_access_problem(path) for path in required))))
 
 
-def writable(needs: Iterable[Path], package: Path | None = None) -> list[str]:
+def ownership_problems(required: Iterable[Path], package: Path | None = None) -> list[str]:
     """Return sentences about the files and the folders above them that users other than root can write; empty if none.
 
     `package` is a folder whose whole content is checked too. At most five sentences are returned.
     """
-    places = dict.fromkeys(place for path in needs for place in (*reversed(path.parents), path))
+    places = dict.fromkeys(place for path in required for place in (*reversed(path.parents), path))
     if package is not None:
         places |= dict.fromkeys([package, *package.rglob("*")])
-    found = [told for told in map(_writable, places) if told is not None]
-    return found[:_MOST_TOLD]
+    found = [told for told in map(_ownership_problem, places) if told is not None]
+    return found[:_MOST_SENTENCES]
 
 
-def _writable(path: Path) -> str | None:
+def _ownership_problem(path: Path) -> str | None:
     try:
         found = path.stat()
     except OSError:
         return None
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid != 0:
-        return f"{path} belongs to {_name(found.st_uid)}, who could change what the service runs"
+        return f"{path} belongs to {_user_name(found.st_uid)}, who could change what the service runs"
     # In a sticky folder, users cannot replace files of others.
     by_others = mode & stat.S_IWOTH or (mode & stat.S_IWGRP and _has_members(found.st_gid))
     is_sticky_folder = stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX
@@ -94,24 +94,24 @@ def _has_members(gid: int) -> bool:
     return bool(members - {"root"})
 
 
-def _name(uid: int) -> str:
+def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
 
 
-def is_in_a_home(path: Path) -> bool:
+def is_in_home_folder(path: Path) -> bool:
     """Return whether ProtectHome=yes would hide this path."""
-    return any(path.is_relative_to(home) for home in _HOMES)
+    return any(path.is_relative_to(home) for home in _HOME_FOLDERS)
 
 
-def _obstacle(path: Path) -> str | None:
-    if any(path.is_relative_to(hidden) for hidden in _OF_THE_SERVICE_ALONE):
+def _access_problem(path: Path) -> str | None:
+    if any(path.is_relative_to(hidden) for hidden in _PRIVATE_FOLDERS):
         return f"{path} is in a folder for temporary files, but the service has its own such folder"
     if ".cache" in path.parts:
         return f"{path} is in a cache, which may be emptied at any time (by `uvx` or `pipx run`?)"
-    for place, needed in _way_to(path):
+    for place, needed in _required_permissions(path):
         try:
             mode = stat.S_IMODE(place.stat().st_mode)
         except OSError as error:
@@ -121,7 +121,7 @@ def _obstacle(path: Path) -> str | None:
     return None
 
 
-def _way_to(path: Path) -> Iterator[tuple[Path, int]]:
+def _required_permissions(path: Path) -> Iterator[tuple[Path, int]]:
     """Yield the folders above a file from the top, then the file, each with the permission bit that all users need."""
     for folder in reversed(path.parents):
         yield folder, stat.S_IXOTH

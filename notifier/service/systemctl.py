@@ -4,10 +4,10 @@ import re
 import subprocess
 from pathlib import Path
 
-_PATIENCE_SECONDS = 300.0
+_TIMEOUT_SECONDS = 300.0
 """The time limit of a call in seconds; it is long because a start waits until every source has been polled."""
 
-_RUNS = Path("/run/systemd/system")
+_SYSTEMD_FOLDER = Path("/run/systemd/system")
 """A directory that exists only if systemd is the system's manager (sd_booted(3))."""
 
 
@@ -17,7 +17,7 @@ class SystemctlError(Exception):
 
 def is_running() -> bool:
     """Return whether systemd manages this machine."""
-    return _RUNS.is_dir()
+    return _SYSTEMD_FOLDER.is_dir()
 
 
 def version() -> int | None:
@@ -28,15 +28,15 @@ def version() -> int | None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
         )
     except OSError:
         return None
-    told = re.match(r"systemd (\d+)", done.stdout)
-    return int(told[1]) if told else None
+    match = re.match(r"systemd (\d+)", done.stdout)
+    return int(match[1]) if match else None
 
 
-def systemctl(*arguments: str) -> None:
+def run_systemctl(*arguments: str) -> None:
     """Run `systemctl` with these arguments and wait for its end. Raises SystemctlError."""
     try:
         done = subprocess.run(  # noqa: S603 - names of units are checked where they come from
@@ -44,7 +44,7 @@ def systemctl(*arguments: str) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SystemctlError(f"systemctl {' '.join(arguments)}: {error}") from error

@@ -13,18 +13,18 @@ from msgspec import Struct
 
 from notifier.config.paths import FILE_NAME, SYSTEM_FILE
 
-OLDEST: Final = 250
+OLDEST_VERSION: Final = 250
 """The first version of systemd that can pass a whole folder of credentials (LoadCredential= in systemd.exec(5))."""
 
-BASELINE: Final = 252
+DEFAULT_VERSION: Final = 252
 """The systemd version, that of Debian 12, for which the unit is written if systemd is not installed."""
 
-_BACKS_OFF: Final = 254
+_RESTART_STEPS_VERSION: Final = 254
 """The first version that can increase the pause between restarts (RestartSteps= in systemd.service(5))."""
 
 _PLACEHOLDER: Final = re.compile("@([A-Z]+)@")
 
-MARK: Final = "# Completion Notifier as a systemd service.\n"
+FIRST_LINE: Final = "# Completion Notifier as a systemd service.\n"
 """The first line of units that this program writes. Only units with this first line are replaced."""
 
 
@@ -68,41 +68,43 @@ class ServicePaths(Struct, frozen=True):
         return Path("/var/lib") / self.directory / "notifier.db"
 
 
-def unit(program: PurePosixPath, names: ServicePaths, systemd: int = BASELINE, *, in_a_home: bool = False) -> str:
+def unit_text(
+    program: PurePosixPath, names: ServicePaths, systemd_version: int = DEFAULT_VERSION, *, in_home_folder: bool = False
+) -> str:
     """Return the text of a unit that runs `program` (an absolute path) under this version of systemd.
 
     `in_a_home`: the program, or a file that it needs, is in a home directory.
     """
     # All instances share the file of a template unit, in which systemd replaces %i with the instance's name.
-    written = names if names.instance is None else ServicePaths("%i")
+    unit_names = names if names.instance is None else ServicePaths("%i")
     values = {
         "UNIT": "notifier" if names.instance is None else "notifier@NAME",
         "OF": "" if names.instance is None else " of %i",
-        "PROGRAM": executable(program),
-        "FOLDER": str(written.folder),
-        "NAME": written.directory,
-        "HOME": _protect_home(in_a_home=in_a_home),
-        "RESTART": _back_off(systemd),
+        "PROGRAM": exec_line_path(program),
+        "FOLDER": str(unit_names.folder),
+        "NAME": unit_names.directory,
+        "HOME": _protect_home(in_home_folder=in_home_folder),
+        "RESTART": _restart_settings(systemd_version),
     }
     template = files(__package__).joinpath("notifier.service.in").read_text(encoding="utf-8")
     return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
-def executable(program: PurePosixPath) -> str:
+def exec_line_path(program: PurePosixPath) -> str:
     """Return a path for an Exec line; characters that systemd would interpret are escaped."""
     escaped = str(program).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[\s\"'\\;]", escaped) else escaped
 
 
-def _protect_home(*, in_a_home: bool) -> str:
-    if in_a_home:
+def _protect_home(*, in_home_folder: bool) -> str:
+    if in_home_folder:
         told = "# The program is in a home directory, which the service can therefore read, but not change."
         return f"{told}\nProtectHome=read-only"
     return "ProtectHome=yes"
 
 
-def _back_off(systemd: int) -> str:
-    if systemd < _BACKS_OFF:
+def _restart_settings(systemd_version: int) -> str:
+    if systemd_version < _RESTART_STEPS_VERSION:
         return "15s"
     steps = "# The pause between two restarts grows to the longest one in this many steps.\nRestartSteps=8"
     return f"5s\n{steps}\nRestartMaxDelaySec=5min"

@@ -126,11 +126,11 @@ class Subscription(Struct, frozen=True):
 
     def undecided_filters(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
         """Return the filters that admit an event only because the facts to be compared are unknown."""
-        found = [Filter.TRAININGS] if known.training_title is None and self.trainings.need_more_than(()) else []
+        found = [Filter.TRAININGS] if known.training_title is None and self.trainings.could_change(()) else []
         for key, fields in _COMPARED_FIELDS.items():
             if not self._has_all_facts(key, known.person, fields):
                 texts = texts_to_match(key, user_id, known.person)
-                found += [key] if self.patterns(key).need_more_than(texts) else []
+                found += [key] if self.patterns(key).could_change(texts) else []
         return tuple(found)
 
     def _has_all_facts(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from notifier import redact
 from notifier.log import JournalFormatter, JsonFormatter, TextFormatter, extra_fields, setup
-from notifier.redact import remember
+from notifier.redact import remember_secrets
 
 SECRET = "lastsegmentIsTheSecret"
 HOOK = f"https://user:{SECRET}@hooks.example.com/services/{SECRET}?key={SECRET}"
@@ -242,11 +242,11 @@ def test_a_json_entry_controls_no_terminal_and_says_the_same(text: str) -> None:
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
 def test_configured_secrets_are_hidden_wherever_they_stand(formatter: logging.Formatter) -> None:
-    remember(["token-of-the-account"])
+    remember_secrets(["token-of-the-account"])
     try:
         fault = raised(ValueError("token-of-the-account is wrong"))
         line = formatter.format(record("%s", "token-of-the-account", said="(token-of-the-account)", exc_info=fault))
     finally:
-        redact._known.clear()
+        redact._remembered.clear()
     assert "of-the-account" not in line
     assert line.count("[secret]") == 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.patterns import Patterns, admits_nothing, is_person_id, matched
+from notifier.patterns import Patterns, admits_nothing, is_person_id, matches_any
 
 
 def fits(pattern: str, text: str) -> bool:
@@ -42,7 +42,7 @@ def test_a_list_needs_no_more_texts_only_if_none_can_change_its_answer(
     written: list[str], texts: list[str], more: str
 ) -> None:
     patterns = Patterns.of(written)
-    if not patterns.need_more_than(texts):
+    if not patterns.could_change(texts):
         assert patterns.rejects([*texts, more]) is patterns.rejects(texts, is_complete=False)
 
 
@@ -51,12 +51,12 @@ def test_a_list_needs_no_more_texts_only_if_none_can_change_its_answer(
     [([], [], False), (["a"], [], True), (["a"], ["a"], False), (["!a"], ["b"], True), (["!a"], ["a"], False)],
 )
 def test_what_is_not_known_matters_to_some_lists(written: list[str], texts: list[str], is_needed: bool) -> None:
-    assert Patterns.of(written).need_more_than(texts) is is_needed
+    assert Patterns.of(written).could_change(texts) is is_needed
 
 
 @given(globs, letters)
 def test_one_pattern_matches_with_and_without_its_mark(pattern: str, text: str) -> None:
-    assert matched(pattern, [text]) is matched(f"!{pattern}", [text]) is fits(pattern.lower(), text.lower())
+    assert matches_any(pattern, [text]) is matches_any(f"!{pattern}", [text]) is fits(pattern.lower(), text.lower())
 
 
 @pytest.mark.parametrize(

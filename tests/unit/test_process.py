@@ -15,6 +15,6 @@ def test_memory_that_was_freed_in_many_small_pieces_goes_back_to_the_system() ->
     # Every hundredth piece stays, so that none of the memory lies at the end of the heap.
     kept = pieces[::100]
     pieces.clear()
-    process.return_free_memory()
+    process.release_free_memory()
     assert resident_bytes() < full - 20_000_000
     assert len(kept) == 200

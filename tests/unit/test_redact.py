@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notifier import redact as redaction
-from notifier.redact import hide_cut, hide_known, redact, remember
+from notifier.redact import hide_partial_secret, hide_remembered, redact, remember_secrets
 
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
 SUB_DELIMITERS = "!$&'()*+,;="
@@ -131,22 +131,22 @@ def test_a_long_text_takes_no_long_time() -> None:
 def configured() -> Iterator[str]:
     """A secret of the configuration."""
     secret = 'S/3cr"et+of/the-configuration'
-    remember([secret, "short"])
+    remember_secrets([secret, "short"])
     yield secret
-    redaction._known.clear()
+    redaction._remembered.clear()
 
 
 def test_a_configured_secret_is_hidden_in_every_form(configured: str) -> None:
     forms = (configured, json.dumps(configured), json.dumps(configured).replace("/", "\\/"), quote(configured, safe=""))
     for form in forms:
         assert redact(f"it said {form.strip(chr(34))} and no more") == "it said [secret] and no more"
-        assert hide_known(f"/path https://host/x {configured}") == "/path https://host/x [secret]"
+        assert hide_remembered(f"/path https://host/x {configured}") == "/path https://host/x [secret]"
     assert redact("a short word") == "a short word"
 
 
 @given(words, st.integers(4, 30), st.sampled_from(["", "…", "...", "`", "…`"]))
 def test_what_is_left_of_a_secret_that_was_cut_is_hidden(secret: str, size: int, end: str) -> None:
-    shown = hide_cut(f"refused: {secret[:size]}{end}", secret)
+    shown = hide_partial_secret(f"refused: {secret[:size]}{end}", secret)
     assert shown == f"refused: [secret]{end}"
 
 
@@ -154,10 +154,10 @@ def test_what_is_left_of_a_secret_that_was_cut_is_hidden(secret: str, size: int,
     ("end", "shown"), [("ababab", "[secret]"), ("xababab", "x[secret]"), ("ababacab", "ababacab"), ("aba", "aba")]
 )
 def test_the_longest_part_of_a_secret_that_repeats_itself_is_hidden(end: str, shown: str) -> None:
-    assert hide_cut(f"refused: {end}", "abababcd") == f"refused: {shown}"
+    assert hide_partial_secret(f"refused: {end}", "abababcd") == f"refused: {shown}"
 
 
 def test_the_end_of_an_ordinary_text_stays(configured: str) -> None:
-    assert hide_cut("nothing was cut S/3") == "nothing was cut S/3"
-    assert hide_cut("nothing was cut S/3c") == "nothing was cut [secret]"
+    assert hide_partial_secret("nothing was cut S/3") == "nothing was cut S/3"
+    assert hide_partial_secret("nothing was cut S/3c") == "nothing was cut [secret]"
     assert configured

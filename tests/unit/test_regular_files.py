@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from notifier.regular_files import irregular
+from notifier.regular_files import describe_irregular
 
 
 def test_each_kind_is_named(tmp_path: Path) -> None:
@@ -13,9 +13,9 @@ def test_each_kind_is_named(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(there))
-        assert irregular(there) == "is a socket, not a regular file"
+        assert describe_irregular(there) == "is a socket, not a regular file"
     (tmp_path / "link").symlink_to(pipe)
-    assert irregular(pipe) == irregular(tmp_path / "link") == "is a named pipe, not a regular file"
-    assert irregular(Path("/dev/zero")) == "is a device, not a regular file"
+    assert describe_irregular(pipe) == describe_irregular(tmp_path / "link") == "is a named pipe, not a regular file"
+    assert describe_irregular(Path("/dev/zero")) == "is a device, not a regular file"
     for usual in (file, tmp_path, Path(os.devnull), tmp_path / "missing", Path("a\0b")):
-        assert irregular(usual) is None
+        assert describe_irregular(usual) is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.log import BURST, REFILL_SECONDS, RepeatFilter
-from notifier.log_queue import LEFT_OUT
+from notifier.log_queue import LOST_LINES
 
 YEAR = 365 * 86_400
 
@@ -31,7 +31,7 @@ def test_whatever_comes_no_more_is_written_than_is_allowed_and_all_is_counted(pa
     last = line(at + BURST * REFILL_SECONDS)
     assert repeats.filter(last)
     assert len(written) <= BURST + at / REFILL_SECONDS
-    told = sum(vars(record).get(LEFT_OUT, 0) for record in [*written, last])
+    told = sum(vars(record).get(LOST_LINES, 0) for record in [*written, last])
     assert told + len(written) == len(pauses)
 
 

@@ -13,7 +13,7 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.progress import copy_progress
 from notifier.config import StoreSettings
-from notifier.privileges import other_owner
+from notifier.privileges import owner_to_become
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError, back_up
 from notifier.store.opening import postgres_location, uses_postgres
@@ -37,7 +37,7 @@ def backup(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
         _back_up_database(store, file, force=force)
         return
     state_file = store.path
-    owner = other_owner(state_file)
+    owner = owner_to_become(state_file)
     with as_command_error(BackupError), copy_progress("backup") as progress:
         if owner is None or owner_can_write(owner, file):
             switch_to_owner_of(state_file)

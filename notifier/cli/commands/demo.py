@@ -40,4 +40,4 @@ def demo(global_options: GlobalOptions, events: int, listen: Address | None) -> 
     log.setup(global_options.log_level(default="error"), "text")
     with as_command_error(ConfigError, StoreError, ListenError):
         stay = _STAY if sys.stdout.isatty() else 0.0
-        asyncio.run(run_demo(events, None if listen is None else str(listen), sys.stdout, stay=stay))
+        asyncio.run(run_demo(events, None if listen is None else str(listen), sys.stdout, stay_seconds=stay))

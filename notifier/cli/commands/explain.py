@@ -14,8 +14,20 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, print_facts
 from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
-from notifier.daemon.api.record import forgotten, known_lives, life_document, not_judged, not_told, withheld
-from notifier.daemon.api.record_sentences import FOUND, NOT_TOLD, not_judged_why, why
+from notifier.daemon.api.record import (
+    deleted_revisions,
+    history_document,
+    known_histories,
+    unjudged_filters,
+    unsent_reasons,
+    withheld_changes,
+)
+from notifier.daemon.api.record_sentences import (
+    DETECTION_SENTENCES,
+    UNSENT_SENTENCES,
+    reason_sentence,
+    unjudged_sentence,
+)
 from notifier.delivery.subscriptions import subscriptions_of
 from notifier.store.queries.history import PastDelivery
 from notifier.store.queries.record_history import EventHistory, FieldChange, PastAttempt, RecordHistory
@@ -41,14 +53,14 @@ def explain(global_options: GlobalOptions, record: str, *, as_json: bool) -> Non
     settings = read_settings(global_options)
     with open_store_read_only(settings.store) as db:
         try:
-            histories = known_lives(db, record)
+            histories = known_histories(db, record)
         except UnknownRecordError as error:
             raise NameNotFoundError(str(error)) from error
     subscribed = subscriptions_of(settings.destinations)
     confirm_after = {name: source.confirm_after for name, source in settings.sources.items()}
     if as_json:
         echo_json(
-            life_document(record_history, subscribed, confirm_after.get(record_history.source))
+            history_document(record_history, subscribed, confirm_after.get(record_history.source))
             for record_history in histories
         )
     else:
@@ -74,7 +86,7 @@ def _show(
         if record_history.events:
             TableWriter(*_COLUMNS).show(_history_rows(record_history, subscribed, now_ms))
         else:
-            echo("Its events are no longer stored." if forgotten(record_history) else "It caused no event.")
+            echo("Its events are no longer stored." if deleted_revisions(record_history) else "It caused no event.")
 
 
 def _facts(record_history: RecordHistory) -> Iterator[tuple[str, str]]:
@@ -84,12 +96,12 @@ def _facts(record_history: RecordHistory) -> Iterator[tuple[str, str]]:
     yield "training", _name_with_id(record_history.training_title, record_history.training_id)
     yield "completed", record_history.completed_on or NOTHING
     yield "entered", local_time(record_history.recorded_ms)
-    yield "first seen", f"{local_time(record_history.seen_ms)}, {FOUND[record_history.net]}"
-    yield "treated as", why(record_history.reason)
+    yield "first seen", f"{local_time(record_history.seen_ms)}, {DETECTION_SENTENCES[record_history.net]}"
+    yield "treated as", reason_sentence(record_history.reason)
     if record_history.removed_ms is not None:
         yield "removed", local_time(record_history.removed_ms)
     yield "revision", str(record_history.revision)
-    if revisions := forgotten(record_history):
+    if revisions := deleted_revisions(record_history):
         gone = f"{format_count(len(revisions), 'event')}, up to revision {revisions[-1]}"
         yield "forgotten", f"{gone}: older than [store] retention, or created under a former name of the source"
 
@@ -103,7 +115,7 @@ def _unreported_facts(
             "excluded",
             "the source's `training_id`, `user_id` or `has_attachments` excludes it now; nothing about it is reported",
         )
-    for change in withheld(record_history, confirm_after):
+    for change in withheld_changes(record_history, confirm_after):
         since = f"since {local_time(change.since_ms)}: " if change.since_ms is not None else ""
         yield "not reported yet", f"{since}{change.why}"
         if change.not_before_ms is not None:
@@ -134,15 +146,20 @@ def _history_rows(record_history: RecordHistory, subscribed: Sequence[Subscripti
 
 def _event_rows(source: str, event: EventHistory, subscribed: Sequence[Subscription]) -> Iterator[Row]:
     what = f"{event.type.removeprefix('completion.')} (event {event.sequence})"
-    yield local_time(event.detected_ms), what, NOTHING, f"{event.id}, found {FOUND[event.net]}; {why(event.reason)}"
+    yield (
+        local_time(event.detected_ms),
+        what,
+        NOTHING,
+        f"{event.id}, found {DETECTION_SENTENCES[event.net]}; {reason_sentence(event.reason)}",
+    )
     for field, change in event.changes.items():
         yield "", f"changed {field}", NOTHING, _change(change)
     if not event.deliveries:
         yield "", "not sent", NOTHING, "no destination was configured to receive it"
-    for destination, reason in not_told(source, event, subscribed).items():
-        yield "", "not sent", destination, NOT_TOLD[reason]
-    for destination, filters in not_judged(event, subscribed).items():
-        yield "", "not judged", destination, not_judged_why(filters)
+    for destination, reason in unsent_reasons(source, event, subscribed).items():
+        yield "", "not sent", destination, UNSENT_SENTENCES[reason]
+    for destination, filters in unjudged_filters(event, subscribed).items():
+        yield "", "not judged", destination, unjudged_sentence(filters)
 
 
 def _change(change: FieldChange) -> str:

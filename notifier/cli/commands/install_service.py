@@ -16,17 +16,17 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.config.paths import CREDENTIALS_FOLDER_NAME
 from notifier.service import systemctl
-from notifier.service.install import Done, Placed, PlacingError, next_steps, place
+from notifier.service.install import InstalledPath, InstallError, InstallResult, install_files, next_steps
 from notifier.service.preflight import (
-    ELSEWHERE,
-    OWNED,
-    is_in_a_home,
-    obstacles,
-    present_needs,
-    present_program,
-    writable,
+    LOCATION_ADVICE,
+    OWNERSHIP_ADVICE,
+    access_problems,
+    installed_program,
+    is_in_home_folder,
+    ownership_problems,
+    required_files,
 )
-from notifier.service.unit import BASELINE, OLDEST, ServicePaths, unit
+from notifier.service.unit import DEFAULT_VERSION, OLDEST_VERSION, ServicePaths, unit_text
 
 _INSTANCE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_USER_NAME: Final = 31
@@ -73,16 +73,23 @@ def install_service(
     steps. Existing files are kept, except the unit. Nothing is started unless --now is given.
     """
     paths = _service_paths(instance)
-    version = systemctl.version() or BASELINE
-    if version < OLDEST:
-        raise CommandError(f"this is systemd {version}; the service needs {OLDEST} or newer (Debian 12, Ubuntu 24.04)")
+    version = systemctl.version() or DEFAULT_VERSION
+    if version < OLDEST_VERSION:
+        raise CommandError(
+            f"this is systemd {version}; the service needs {OLDEST_VERSION} or newer (Debian 12, Ubuntu 24.04)"
+        )
     program_path, needs = _program_and_files(program)
-    text = unit(PurePosixPath(program_path), paths, version, in_a_home=any(map(is_in_a_home, (program_path, *needs))))
-    program_obstacles = obstacles(needs)
-    writable_by_others = writable(needs, None if program is not None else Path(notifier.__file__).parent)
+    text = unit_text(
+        PurePosixPath(program_path), paths, version, in_home_folder=any(map(is_in_home_folder, (program_path, *needs)))
+    )
+    program_obstacles = access_problems(needs)
+    writable_by_others = ownership_problems(needs, None if program is not None else Path(notifier.__file__).parent)
     if only_print:
         echo(text.rstrip("\n"))
-        remedies = [*([ELSEWHERE] if program_obstacles else []), *([OWNED] if writable_by_others else [])]
+        remedies = [
+            *([LOCATION_ADVICE] if program_obstacles else []),
+            *([OWNERSHIP_ADVICE] if writable_by_others else []),
+        ]
         for sentence in (*program_obstacles, *writable_by_others, *remedies):
             click.echo(f"Warning: {terminal_safe(sentence)}", err=True)
         return
@@ -91,16 +98,18 @@ def install_service(
             "--now cannot be combined with --root: --now starts a service on this machine, --root prepares another one"
         )
     if program_obstacles:
-        raise CommandError("the service could not run this program:", *program_obstacles, ELSEWHERE)
+        raise CommandError("the service could not run this program:", *program_obstacles, LOCATION_ADVICE)
     if writable_by_others:
-        raise CommandError("other users could change the program that the service runs:", *writable_by_others, OWNED)
+        raise CommandError(
+            "other users could change the program that the service runs:", *writable_by_others, OWNERSHIP_ADVICE
+        )
     if root == _SYSTEM and os.geteuid() != 0:
         raise CommandError("this writes to /etc: run it as root (sudo), or use --print to see what it would write")
     if now and not systemctl.is_running():
         raise CommandError(
             "systemd does not run this machine, so the service cannot be started: leave out --now to write the files"
         )
-    with as_command_error(PlacingError, systemctl.SystemctlError):
+    with as_command_error(InstallError, systemctl.SystemctlError):
         _install(paths, program_path, text, root, now=now)
 
 
@@ -129,32 +138,32 @@ def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]
             raise click.UsageError("--program: give the absolute path, beginning with /")
         # A program that does not exist here is meant for another machine.
         return given_path, (given_path,) if given_path.exists() else ()
-    present = present_program(sys.argv[0])
+    present = installed_program(sys.argv[0])
     if present is None:
         raise CommandError(
             "this package was installed without its program `notifier`: give the path of the program with --program"
         )
-    return present, present_needs(present)
+    return present, required_files(present)
 
 
 def _install(paths: ServicePaths, program: Path, text: str, root: Path, *, now: bool) -> None:
     """Write the files of the service; with `now`, start it. Raises PlacingError, SystemctlError, CommandError."""
-    done: list[Placed] = []
-    for placed in place(paths, text, root):
-        echo(f"{terminal_safe(str(placed.path))}: {placed.done.value}")
+    done: list[InstalledPath] = []
+    for placed in install_files(paths, text, root):
+        echo(f"{terminal_safe(str(placed.path))}: {placed.result.value}")
         done.append(placed)
     if root == _SYSTEM and systemctl.is_running():
-        systemctl.systemctl("daemon-reload")
+        systemctl.run_systemctl("daemon-reload")
     if not now:
-        echo("", *next_steps(paths, program, {placed.done for placed in done}))
-    elif any(placed.done is Done.TO_BE_COMPLETED for placed in done):
+        echo("", *next_steps(paths, program, {placed.result for placed in done}))
+    elif any(placed.result is InstallResult.INCOMPLETE for placed in done):
         raise CommandError("nothing was started: complete the configuration first", *next_steps(paths, program))
     else:
-        _start(paths, restarts=any(placed.done is Done.REPLACED for placed in done))
+        _start(paths, restarts=any(placed.result is InstallResult.REPLACED for placed in done))
 
 
 def _start(paths: ServicePaths, *, restarts: bool) -> None:
     """Enable and start the service or, with `restarts`, restart it. Raises SystemctlError."""
-    systemctl.systemctl("enable", paths.service)
-    systemctl.systemctl("restart" if restarts else "start", paths.service)
+    systemctl.run_systemctl("enable", paths.service)
+    systemctl.run_systemctl("restart" if restarts else "start", paths.service)
     echo(f"{paths.service}: running, now and after every boot")

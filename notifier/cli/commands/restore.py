@@ -15,7 +15,7 @@ from notifier.cli.output import echo
 from notifier.cli.progress import copy_progress
 from notifier.clock import SystemClock
 from notifier.config import StoreSettings
-from notifier.privileges import other_owner
+from notifier.privileges import owner_to_become
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError
 from notifier.store.file.backup import restore as put_back
@@ -41,7 +41,7 @@ def restore(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
         _restore_into_database(store, file, force=force)
         return
     state_file = store.path
-    owner = other_owner(state_file)
+    owner = owner_to_become(state_file)
     with as_command_error(BackupError, StoreError), copy_progress("restore") as progress:
         needs_root = owner is not None and file.exists() and not owner_can_read(owner, file)
         with copy_for_owner(owner, file) if owner is not None and needs_root else nullcontext(file) as source:

@@ -68,7 +68,7 @@ class DaemonError(CommandError):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message after the queued log lines."""
-        super().show(file or log.error_stream())
+        super().show(file or log.final_stream())
         log.flush()
 
 

@@ -101,10 +101,10 @@ def _is_disabled_by_notifier(destination: Mapping[str, Any]) -> bool:
 
 def _stored_status(settings: Settings, clock: Clock) -> Mapping[str, Any]:
     # Imported only without a daemon, because the import takes half a second.
-    from notifier.daemon.api.stored_status import remembered_status  # noqa: PLC0415
+    from notifier.daemon.api.stored_status import stored_status_document  # noqa: PLC0415
 
     with open_store_read_only(settings.store) as db:
-        return remembered_status(db, settings.sources, settings.destinations, clock)
+        return stored_status_document(db, settings.sources, settings.destinations, clock)
 
 
 def _schedule_line(name: str, events: int, until_ms: int | None, now_ms: int) -> str:

@@ -151,7 +151,7 @@ def _advice(outcome: Outcome) -> str:
 def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any]:
     """Return the destination's state, and the changed configuration keys that the daemon has not loaded yet."""
     # Imported here, because the imports take half a second and a preview does not need them.
-    from notifier.daemon.api.deliveries import standing_document  # noqa: PLC0415
+    from notifier.daemon.api.deliveries import destination_document  # noqa: PLC0415
     from notifier.daemon.configuration import UnloadedChanges  # noqa: PLC0415
 
     answer = daemon_client.request(settings.store.path, "GET", f"/v1/destinations/{destination}")
@@ -162,7 +162,7 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
     if settings.store.url.get_secret_value() or settings.store.path.exists():
         with suppress(CommandError), open_store_read_only(settings.store) as db:
             health = read_health(db, destination)
-    return standing_document(destination, health, UnloadedChanges())
+    return destination_document(destination, health, UnloadedChanges())
 
 
 def _end_pause(settings: Settings, destination: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from notifier.clock import Clock
 from notifier.config import ConfigError, Destination, Settings
 from notifier.daemon.api.delivery import delivery_document
-from notifier.daemon.api.replays import forgotten_before_ms, plan_document, replays_document
+from notifier.daemon.api.replays import deleted_before_ms, plan_document, replays_document
 from notifier.daemon.configuration import RunningConfiguration, UnloadedChanges, unloaded_changes
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
@@ -63,35 +63,35 @@ class Deliveries:
         self._dispatcher = dispatcher
         self._clock = clock
         self._configuration = configuration
-        self._replaying = ReplayRunner(store, lambda: configuration.subscriptions, dispatcher.wake, clock)
+        self._replays = ReplayRunner(store, lambda: configuration.subscriptions, dispatcher.wake, clock)
 
     async def start(self) -> None:
         """Continue a replay that the last run did not finish. Raises StoreError."""
-        await self._replaying.resume_unfinished()
+        await self._replays.resume_unfinished()
 
     async def stop(self) -> None:
         """Interrupt a replay; the next run of the daemon continues it."""
-        await self._replaying.close()
+        await self._replays.close()
 
-    async def page(self, wish: DeliveryPageRequest) -> "DeliveryPageDocument":
+    async def page(self, query: DeliveryPageRequest) -> "DeliveryPageDocument":
         """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError, StoreError."""
-        return await self._reader.run(delivery_page, wish, tuple(self._settings.destinations))
+        return await self._reader.run(delivery_page, query, tuple(self._settings.destinations))
 
-    async def retry(self, wish: RetrySelection) -> "RetriedDocument":
+    async def retry(self, request: RetrySelection) -> "RetriedDocument":
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
-        names = self._named(wish.destination)
-        retried = await self._store.run(retry_known, wish, names, self._clock.now_ms())
+        names = self._destination_names(request.destination)
+        retried = await self._store.run(retry_deliveries, request, names, self._clock.now_ms())
         waited = self._dispatcher.try_at_once(names)
         return retry_document(retried.counts, waited, retried.why_none)
 
-    async def drop(self, wish: DropSelection, *, dry_run: bool) -> "DroppedDocument":
+    async def drop(self, request: DropSelection, *, dry_run: bool) -> "DroppedDocument":
         """Remove deliveries from the queue for good and count them; with `dry_run`, only count them.
 
         Raises UnknownNameError, UnknownEventError, StoreError.
         """
         counts = await self._store.run(
-            drop_known,
-            wish,
+            drop_deliveries,
+            request,
             tuple(self._settings.destinations),
             self._configuration.subscriptions,
             dry_run=dry_run,
@@ -105,32 +105,34 @@ class Deliveries:
 
         Raises UnknownNameError, StoreError.
         """
-        self._named(new)
-        answer = await self._store.run(move_known, old, new, tuple(self._settings.destinations), self._clock.now_ms())
+        self._destination_names(new)
+        answer = await self._store.run(
+            move_deliveries, old, new, tuple(self._settings.destinations), self._clock.now_ms()
+        )
         self._dispatcher.wake()
         return answer
 
-    async def replay(self, wish: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
+    async def replay(self, request: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Begin to send past events again or, in a dry run, only count them. Raises UnknownNameError, StoreError."""
-        self._named(wish.destination)
-        if wish.source is not None and wish.source not in self._settings.sources:
-            raise UnknownNameError("source", wish.source, tuple(self._settings.sources))
+        self._destination_names(request.destination)
+        if request.source is not None and request.source not in self._settings.sources:
+            raise UnknownNameError("source", request.source, tuple(self._settings.sources))
         now_ms = self._clock.now_ms()
         newest = [
             await self._store.run(number) for number in (requeue.newest_event_number, requeue.newest_attempt_number)
         ]
-        past = wish.to_range(now_ms, *newest)
+        replay_range = request.to_range(now_ms, *newest)
         number = None
         try:
-            if wish.dry_run:
-                plan = await self._replaying.plan(past, wish.destination)
+            if request.dry_run:
+                plan = await self._replays.plan(replay_range, request.destination)
             else:
-                number, plan = await self._replaying.start(past, wish.destination)
+                number, plan = await self._replays.start(replay_range, request.destination)
         except ReplayRunningError as error:
             return ActionResult(ok=False, body={"message": str(error)})
         except ReplayStoppedError:
             return ActionResult(ok=False, body={"message": "the replay was stopped before it started"})
-        size = plan_document(plan, forgotten_before_ms(self._settings, past, now_ms))
+        size = plan_document(plan, deleted_before_ms(self._settings, replay_range, now_ms))
         body: ReplayPlanDocument = {"id": number, **size, "message": ""}
         return ActionResult(ok=True, body=body)
 
@@ -140,36 +142,36 @@ class Deliveries:
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
         """End the replay `number`, or all replays (None), for good; return how far they got. Raises StoreError."""
-        await self._replaying.stop(number)
+        await self._replays.stop(number)
         return await self.replay_progress()
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
         """Enable or disable a destination. Raises UnknownNameError, StoreError."""
-        self._named(destination)
+        self._destination_names(destination)
         health, waited = await self._dispatcher.set_enabled(destination, enabled=enabled)
-        return switched_document(destination, health, await self._unfollowed(destination), waited=waited)
+        return switched_document(destination, health, await self._unloaded_changes(destination), waited=waited)
 
-    async def unmatched(self, names: Sequence[str]) -> dict[str, int]:
+    async def count_unmatched(self, names: Sequence[str]) -> dict[str, int]:
         """Count, per destination, the waiting deliveries that no longer pass its filters. Raises StoreError."""
         counts: dict[str, int] = {}
         for name in names:
-            wish = DropSelection(destination=name, unmatched=True)
-            found = await self._store.run(requeue.find_dropped, wish, name, self._configuration.subscriptions)
+            request = DropSelection(destination=name, unmatched=True)
+            found = await self._store.run(requeue.find_dropped, request, name, self._configuration.subscriptions)
             if found:
                 counts[name] = len(found)
         return counts
 
     async def try_now(self, destination: str) -> "TriedDocument":
         """End a destination's pause after failures, so that its deliveries are tried now. Raises UnknownNameError."""
-        self._named(destination)
+        self._destination_names(destination)
         return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
 
     async def test(self, destination: str) -> "TestedDocument":
         """Send a sample event to a destination, once, and return the result. Raises UnknownNameError."""
-        self._named(destination)
-        settings, older = self._settings, await self._unfollowed(destination)
+        self._destination_names(destination)
+        settings, unloaded = self._settings, await self._unloaded_changes(destination)
         health = self._dispatcher.health()[destination]
-        event = sample_event(_a_source(settings, settings.destinations[destination]), self._clock.now_ms())
+        event = sample_event(_sample_source(settings, settings.destinations[destination]), self._clock.now_ms())
         started = self._clock.monotonic()
         outcome, waited = await self._dispatcher.send_sample(destination, event)
         return {
@@ -180,31 +182,31 @@ class Deliveries:
             "answer": outcome.detail,
             "waited": waited,
             "milliseconds": round((self._clock.monotonic() - started) * 1000),
-            **standing_document(destination, health, older),
+            **destination_document(destination, health, unloaded),
         }
 
     async def destination(self, destination: str) -> "DestinationStandingDocument":
         """Return the JSON object of `/v1/destinations/NAME`. Raises UnknownNameError."""
-        older = await self._unfollowed(destination)
+        unloaded = await self._unloaded_changes(destination)
         health = self._dispatcher.health().get(destination)
-        if health is None and not older.keys:
+        if health is None and not unloaded.keys:
             raise UnknownNameError("destination", destination, tuple(self._settings.destinations))
-        return {"destination": destination, **standing_document(destination, health, older)}
+        return {"destination": destination, **destination_document(destination, health, unloaded)}
 
-    async def _unfollowed(self, destination: str) -> UnloadedChanges:
+    async def _unloaded_changes(self, destination: str) -> UnloadedChanges:
         """Return the changes in the configuration of a destination that the daemon has not loaded yet."""
         try:
             settings = await asyncio.to_thread(self._configuration.source.read)
         except ConfigError:
-            said = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
-            return UnloadedChanges(message=said)
+            message = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
+            return UnloadedChanges(message=message)
         return unloaded_changes(
             destination,
             self._settings.destinations.get(destination),
             settings.destinations.get(destination),
         )
 
-    def _named(self, destination: str | None) -> tuple[str, ...]:
+    def _destination_names(self, destination: str | None) -> tuple[str, ...]:
         """Return the name of a destination in a tuple, or all names if it is None. Raises UnknownNameError."""
         known = tuple(self._settings.destinations)
         if destination is None:
@@ -218,7 +220,9 @@ class Deliveries:
         return self._configuration.settings
 
 
-def switched_document(destination: str, health: Health, older: UnloadedChanges, *, waited: bool) -> "SwitchedDocument":
+def switched_document(
+    destination: str, health: Health, unloaded: UnloadedChanges, *, waited: bool
+) -> "SwitchedDocument":
     """Return the state of a destination that was enabled or disabled.
 
     `waited` says whether this ended a pause after failures.
@@ -228,21 +232,21 @@ def switched_document(destination: str, health: Health, older: UnloadedChanges, 
         "state": health.state,
         "reason": health.reason,
         "waited": waited,
-        "unfollowed": older.keys,
-        "message": older.message,
+        "unfollowed": unloaded.keys,
+        "message": unloaded.message,
     }
 
 
-def standing_document(destination: str, health: Health | None, older: UnloadedChanges) -> "StandingDocument":
+def destination_document(destination: str, health: Health | None, unloaded: UnloadedChanges) -> "StandingDocument":
     """Return the JSON object with a destination's state, and with changes of its configuration not loaded yet."""
-    said = [older.message] if older.message else []
+    sentences = [unloaded.message] if unloaded.message else []
     if health is not None and health.state is HealthState.DISABLED:
-        said.insert(0, disabled_sentence(destination, health))
+        sentences.insert(0, disabled_sentence(destination, health))
     return {
         "state": None if health is None else health.state,
         "reason": None if health is None else health.reason,
-        "unfollowed": older.keys,
-        "message": "; ".join(said),
+        "unfollowed": unloaded.keys,
+        "message": "; ".join(sentences),
     }
 
 
@@ -254,10 +258,10 @@ def disabled_sentence(destination: str, health: Health) -> str:
     )
 
 
-def retry_known(db: Database, wish: RetrySelection, destinations: Sequence[str], now_ms: int) -> RetryResult:
+def retry_deliveries(db: Database, request: RetrySelection, destinations: Sequence[str], now_ms: int) -> RetryResult:
     """Put deliveries back into the queue. If an event is not stored, raise UnknownEventError and change nothing."""
-    _require_events(db, wish.event_ids)
-    return requeue.retry(db, wish, destinations, now_ms)
+    _require_events(db, request.event_ids)
+    return requeue.retry(db, request, destinations, now_ms)
 
 
 def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
@@ -273,8 +277,13 @@ def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: s
     }
 
 
-def drop_known(
-    db: Database, wish: DropSelection, configured: Sequence[str], wanted: Sequence[Subscription], *, dry_run: bool
+def drop_deliveries(
+    db: Database,
+    request: DropSelection,
+    configured: Sequence[str],
+    subscriptions: Sequence[Subscription],
+    *,
+    dry_run: bool,
 ) -> dict[str, int]:
     """Remove deliveries from the queue for good, or with `dry_run` only count them; return the numbers by destination.
 
@@ -282,20 +291,20 @@ def drop_known(
     Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in requeue.destinations_with_unfinished(db) if name not in configured))
-    if wish.destination is not None and wish.destination not in known:
-        raise UnknownNameError("destination", wish.destination, known)
-    _require_events(db, wish.event_ids)
-    names = known if wish.destination is None else (wish.destination,)
+    if request.destination is not None and request.destination not in known:
+        raise UnknownNameError("destination", request.destination, known)
+    _require_events(db, request.event_ids)
+    names = known if request.destination is None else (request.destination,)
     if dry_run:
-        counts = {name: len(requeue.find_dropped(db, wish, name, wanted)) for name in names}
+        counts = {name: len(requeue.find_dropped(db, request, name, subscriptions)) for name in names}
         return {name: count for name, count in counts.items() if count}
-    counts = requeue.drop(db, wish, names, wanted)
+    counts = requeue.drop(db, request, names, subscriptions)
     for name, count in counts.items():
         _log.warning("deliveries dropped by an operator", extra={"destination": name, "deliveries": count})
     return counts
 
 
-def move_known(
+def move_deliveries(
     db: Database, old: str, new: str, configured: Sequence[str], now_ms: int
 ) -> "ActionResult[MovedDocument]":
     """Move the waiting deliveries of `old` to `new`; refuse if `old` is configured. Raises UnknownNameError."""
@@ -317,18 +326,18 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
         raise UnknownEventError(unknown[0], requeue.nearest_event_id(db, unknown[0]))
 
 
-def delivery_page(db: Database, wish: DeliveryPageRequest, configured: Sequence[str]) -> "DeliveryPageDocument":
+def delivery_page(db: Database, query: DeliveryPageRequest, configured: Sequence[str]) -> "DeliveryPageDocument":
     """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination never configured."""
-    name = wish.delivery_filter.destination
+    name = query.delivery_filter.destination
     if name is not None and name not in {*configured, *history.known_destination_names(db)}:
         raise UnknownNameError("destination", name, tuple(configured))
-    page = history.deliveries_after(db, wish.after, wish.delivery_filter, wish.limit)
+    page = history.deliveries_after(db, query.after, query.delivery_filter, query.limit)
     return {
         "deliveries": [delivery_document(delivery) for delivery in page],
-        "next": format_cursor(page[-1].cursor if page else wish.after),
+        "next": format_cursor(page[-1].cursor if page else query.after),
     }
 
 
-def _a_source(settings: Settings, destination: Destination) -> str:
+def _sample_source(settings: Settings, destination: Destination) -> str:
     """Return the name of one source whose events go to the destination, for a sample event."""
     return next(iter(destination.sources or settings.sources))

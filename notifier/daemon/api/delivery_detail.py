@@ -37,12 +37,12 @@ class DeliveryInspector:
 
     async def detail(self, event_id: str, destination: str) -> DeliveryDetail:
         """Return one delivery. Raises UnknownEventError, UnknownNameError, StoreError."""
-        stored = await self._reader.run(_find, event_id, destination)
+        stored = await self._reader.run(_find_delivery, event_id, destination)
         settings = self._configuration.settings.destinations.get(destination)
-        request = None if settings is None else await self._made_again(stored, settings)
+        request = None if settings is None else await self._rebuilt_request(stored, settings)
         return DeliveryDetail(stored, request, is_configured=settings is not None)
 
-    async def _made_again(self, stored: StoredDelivery, settings: DestinationSettings) -> RequestPreview | None:
+    async def _rebuilt_request(self, stored: StoredDelivery, settings: DestinationSettings) -> RequestPreview | None:
         name = stored.delivery.destination
         first = None
         for slot_ms in possible_slots(stored) if stored.together else ():
@@ -74,7 +74,7 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
     """Return the rebuilt request of a delivery, with headers and size from the log if the request was logged. Pure."""
     logged = stored.latest_logged
-    made = RequestPreview(
+    rebuilt = RequestPreview(
         settings.address(),
         tuple(preview.headers.items()),
         preview.body,
@@ -85,9 +85,9 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
         secret_headers=tuple(map(str.lower, settings.headers)) if isinstance(settings, HttpSettings) else (),
     )
     if logged is None:
-        return made
+        return rebuilt
     return replace(
-        made,
+        rebuilt,
         headers=logged.request.headers,
         sent_bytes=logged.request.body_bytes,
         is_as_sent=not stored.missing and digest(preview.body) == logged.request.body_digest,
@@ -99,7 +99,7 @@ def _has_shared_secret(settings: HttpSettings) -> bool:
     return any(secret.get_secret_value().startswith(SYMMETRIC_PREFIX) for secret in settings.secret)
 
 
-def _find(db: Database, event_id: str, destination: str) -> StoredDelivery:
+def _find_delivery(db: Database, event_id: str, destination: str) -> StoredDelivery:
     found = delivery_detail.find_delivery(db, event_id, destination)
     if found is not None:
         return found

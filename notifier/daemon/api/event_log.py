@@ -26,31 +26,35 @@ class EventLogReader:
         self._reader = reader
         self._clock = clock
         # Downloads take turns, so that they never use more than one of the two readers of the store.
-        self._exporting = asyncio.Semaphore(1)
+        self._export_turns = asyncio.Semaphore(1)
 
-    async def page(self, chosen: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
+    async def page(self, event_filter: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
         """Return up to `limit` matching events before the number `before` (None: the newest). Raises StoreError."""
         ends_at = self._clock.monotonic() + SEARCH_SECONDS
-        found = await self._reader.run(event_log.read_page, chosen, before, limit)
+        found = await self._reader.run(event_log.read_page, event_filter, before, limit)
         while found.next is not None and len(found.events) < limit and self._clock.monotonic() < ends_at:
-            more = await self._reader.run(event_log.read_page, chosen, found.next, limit - len(found.events))
+            more = await self._reader.run(event_log.read_page, event_filter, found.next, limit - len(found.events))
             found = EventLogPage((*found.events, *more.events), more.next, more.searched_ms)
         return found
 
-    async def export(self, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
+    async def export(
+        self, event_filter: EventLogFilter, before: int | None, export_format: ExportFormat
+    ) -> EventExport:
         """Return matching events before the number `before`, newest first, as a part of a file. Raises StoreError."""
-        async with self._exporting:
-            return await self._reader.run_without_turn_limit(_export, chosen, before, form)
+        async with self._export_turns:
+            return await self._reader.run_without_turn_limit(_read_export, event_filter, before, export_format)
 
 
-def _export(db: Database, chosen: EventLogFilter, before: int | None, form: ExportFormat) -> EventExport:
-    numbers, following = event_log.numbers_before(db, chosen, before, _EXPORTED_AT_ONCE)
+def _read_export(
+    db: Database, event_filter: EventLogFilter, before: int | None, export_format: ExportFormat
+) -> EventExport:
+    numbers, following = event_log.numbers_before(db, event_filter, before, _EXPORTED_AT_ONCE)
     events = history.events_numbered(db, numbers)
-    return EventExport(_as_file(db, events, form), following)
+    return EventExport(_export_bytes(db, events, export_format), following)
 
 
-def _as_file(db: Database, events: Sequence[Event], form: ExportFormat) -> bytes:
-    if form is ExportFormat.JSON_LINES:
+def _export_bytes(db: Database, events: Sequence[Event], export_format: ExportFormat) -> bytes:
+    if export_format is ExportFormat.JSON_LINES:
         return event_rows.json_lines(events)
     deliveries = history.deliveries_of(db, [event.sequence for event in events])
     return event_rows.csv_rows(events, event_rows.group_by_event(deliveries))

@@ -31,7 +31,7 @@ class MetricsCollector:
         state_file: Path | None,
         dispatcher: Dispatcher,
         clock: Clock,
-        readers: Callable[[], int],
+        stream_readers: Callable[[], int],
         evaluation: Callable[[], Evaluation | None] = lambda: None,
     ) -> None:
         """Initialize with the parts that the figures come from.
@@ -44,18 +44,18 @@ class MetricsCollector:
         self._state_file = state_file
         self._dispatcher = dispatcher
         self._clock = clock
-        self._readers = readers
+        self._stream_readers = stream_readers
         self._evaluation = evaluation
 
-    async def page(self, started_ms: int, watched: SourceRegistry) -> bytes:
+    async def page(self, started_ms: int, registry: SourceRegistry) -> bytes:
         """Return the page of metrics. Raises StoreError."""
-        known_sources, known_sweeps, known_destinations = await self._reader.run(_remembered)
+        known_sources, known_sweeps, known_destinations = await self._reader.run(_read_stored)
         store = None if self._state_file is None else await _file_figures(self._state_file)
         serving, evaluation = self._dispatcher.snapshots(), self._evaluation()
         figures = MetricsSnapshot(
             now_ms=self._clock.now_ms(),
             started_ms=started_ms,
-            sources=watched.figures(known_sources, known_sweeps),
+            sources=registry.figures(known_sources, known_sweeps),
             destinations={
                 name: destination_figures(known_destinations[name], it)
                 for name, it in serving.items()
@@ -66,7 +66,7 @@ class MetricsCollector:
             alerts_undelivered_seconds=0.0 if evaluation is None else evaluation.undelivered or 0.0,
             store_address=self._store_address,
             store=store,
-            readers=self._readers(),
+            readers=self._stream_readers(),
         )
         # A page of a thousand sources takes a good part of a second to write.
         return await asyncio.to_thread(self._counts.render_page, figures)
@@ -101,7 +101,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _remembered(
+def _read_stored(
     db: Database,
 ) -> tuple[Mapping[str, SourceMemory], Mapping[str, Sweep], Mapping[str, DestinationMemory]]:
     return (

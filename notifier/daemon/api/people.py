@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-UNREACHED = (
+NOT_ERASED = (
     "backups, and files set aside beside the state file",
     "what destinations have received",
     "the account itself: its records are read again",
@@ -23,7 +23,7 @@ UNREACHED = (
 """Places from which this program cannot erase a person's data."""
 
 
-async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
+async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
     """Erase a person's data from the state file; with `dry_run`, only return the people that `text` identifies.
 
     The log names the requester (`by`) but not the person. The caller must write the recovery snapshot (essentials file)
@@ -31,10 +31,10 @@ async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonF
     """
     text = text.strip()
     people = await store.run(erasure.find_people, text) if can_be_stored(text) else []
-    _require_one(text, people)
+    _require_one_person(text, people)
     total = erasure.Erased()
     for person in () if dry_run else people:
-        total = _sum(total, await _forget_one(store, person))
+        total = _total(total, await _erase_person(store, person))
     if not dry_run:
         # This removes the data from the write-ahead log too.
         await store.empty_write_ahead_log()
@@ -47,11 +47,11 @@ async def forget(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonF
         "records": total.records,
         "names": total.names,
         "living": total.living,
-        "unreached": list(UNREACHED),
+        "unreached": list(NOT_ERASED),
     }
 
 
-async def _forget_one(store: Store, person: KnownPerson) -> erasure.Erased:
+async def _erase_person(store: Store, person: KnownPerson) -> erasure.Erased:
     events = deliveries = 0
     behind: int | None = 0
     while behind is not None:
@@ -61,7 +61,7 @@ async def _forget_one(store: Store, person: KnownPerson) -> erasure.Erased:
     return erasure.Erased(events, deliveries, rest.records, rest.names, rest.living)
 
 
-def _sum(one: erasure.Erased, other: erasure.Erased) -> erasure.Erased:
+def _total(one: erasure.Erased, other: erasure.Erased) -> erasure.Erased:
     return erasure.Erased(
         one.events + other.events,
         one.deliveries + other.deliveries,
@@ -71,7 +71,7 @@ def _sum(one: erasure.Erased, other: erasure.Erased) -> erasure.Erased:
     )
 
 
-def _require_one(text: str, people: Sequence[KnownPerson]) -> None:
+def _require_one_person(text: str, people: Sequence[KnownPerson]) -> None:
     if not people:
         raise UnknownPersonError("no person has this id, employee number or exact name: nothing was erased")
     ids = sorted({person.id for person in people})

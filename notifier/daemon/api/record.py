@@ -8,14 +8,14 @@ from msgspec import Struct
 from notifier.clock import iso_utc
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.record_sentences import (
-    FOUND,
-    HISTORY,
-    MISSING,
-    NOT_TOLD,
-    WAITS_FOR,
-    NotTold,
-    not_judged_why,
-    why,
+    DETECTION_SENTENCES,
+    HISTORY_SENTENCES,
+    NEEDED_ANSWERS,
+    UNCONFIRMED_CHANGES,
+    UNSENT_SENTENCES,
+    UnsentReason,
+    reason_sentence,
+    unjudged_sentence,
 )
 from notifier.store.database import Database
 from notifier.store.queries.record_history import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 
-def known_lives(db: Database, key: str) -> list[RecordHistory]:
+def known_histories(db: Database, key: str) -> list[RecordHistory]:
     """Return a record's histories, one for each source with the record. Raises UnknownRecordError if there is none."""
     known = record_histories(db, key)
     if not known:
@@ -63,13 +63,13 @@ def record_document(
     return {
         "key": key,
         "sources": {
-            life.source: life_document(life, subscriptions, confirm_after.get(life.source))
-            for life in known_lives(db, key)
+            history.source: history_document(history, subscriptions, confirm_after.get(history.source))
+            for history in known_histories(db, key)
         },
     }
 
 
-class Withheld(Struct, frozen=True):
+class WithheldChange(Struct, frozen=True):
     """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
 
     `what` is the kind of second look (a request that has to confirm the change), the kind of change of which too many
@@ -78,26 +78,28 @@ class Withheld(Struct, frozen=True):
     source is not configured.
     """
 
-    what: str
+    kind: str
     why: str
     missing: str
     since_ms: int | None = None
     not_before_ms: int | None = None
 
 
-def withheld(life: RecordHistory, confirm_after: float | None) -> list[Withheld]:
+def withheld_changes(history: RecordHistory, confirm_after: float | None) -> list[WithheldChange]:
     """Return the changes of a record that are not reported yet; `confirm_after` is in seconds. Pure."""
     found = []
-    if life.held:
-        found.append(_held(life.source, Direction.ARRIVALS, "it appeared together with many others", life.seen_ms))
-    if life.held_field is not None:
-        why_held = f"its `{life.held_field}` changed, at the same time as in many other records"
-        found.append(_held(life.source, Direction.CHANGES, why_held))
-    if life.unreadable is not None:
-        reason = f"it is in the list, but its present content cannot be read: {life.unreadable.problem}"
-        found.append(Withheld("unreadable", reason, "content that can be read: correct the record in KPA Flex"))
-    if look := life.look:
-        reason = WAITS_FOR[look.kind]
+    if history.held:
+        found.append(
+            _held_change(history.source, Direction.ARRIVALS, "it appeared together with many others", history.seen_ms)
+        )
+    if history.held_field is not None:
+        why_held = f"its `{history.held_field}` changed, at the same time as in many other records"
+        found.append(_held_change(history.source, Direction.CHANGES, why_held))
+    if history.unreadable is not None:
+        reason = f"it is in the list, but its present content cannot be read: {history.unreadable.problem}"
+        found.append(WithheldChange("unreadable", reason, "content that can be read: correct the record in KPA Flex"))
+    if look := history.look:
+        reason = UNCONFIRMED_CHANGES[look.kind]
         not_before_ms = None
         if look.since_ms is None:
             reason = (
@@ -106,54 +108,56 @@ def withheld(life: RecordHistory, confirm_after: float | None) -> list[Withheld]
             )
         elif confirm_after is not None:
             not_before_ms = look.since_ms + round(confirm_after * 1000)
-        found.append(Withheld(look.kind, reason, MISSING[look.kind], look.since_ms, not_before_ms))
+        found.append(WithheldChange(look.kind, reason, NEEDED_ANSWERS[look.kind], look.since_ms, not_before_ms))
     return found
 
 
-def _held(source: str, what: Direction, reason: str, since_ms: int | None = None) -> Withheld:
-    release = f"your decision: `notifier release {source} {what}`, with `--silently` to accept it without reporting"
-    return Withheld(f"held_{what}", f"{reason}, and is held back", release, since_ms)
+def _held_change(source: str, direction: Direction, reason: str, since_ms: int | None = None) -> WithheldChange:
+    release = (
+        f"your decision: `notifier release {source} {direction}`, with `--silently` to accept it without reporting"
+    )
+    return WithheldChange(f"held_{direction}", f"{reason}, and is held back", release, since_ms)
 
 
-def forgotten(life: RecordHistory) -> tuple[int, ...]:
+def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
     """Return the revisions that were reported and whose events have been deleted since. Pure.
 
     These are all revisions without an event, except the first revision of a record that was stored silently.
     """
-    never_told = {1} if life.reason in HISTORY else set()
-    return tuple(revision for revision in life.revisions_without_event if revision not in never_told)
+    unreported = {1} if history.reason in HISTORY_SENTENCES else set()
+    return tuple(revision for revision in history.revisions_without_event if revision not in unreported)
 
 
-def not_told(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, NotTold]:
+def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, UnsentReason]:
     """Return the reason for each destination to which this event is not sent, by the destination's name. Pure."""
-    told = {life.delivery.destination for life in event.deliveries}
+    sent_to = {life.delivery.destination for life in event.deliveries}
     return {
-        it.destination: NotTold(
+        it.destination: UnsentReason(
             it.rejecting_filter(event.type, source, event.training_id, event.user_id, event.known)
-            or NotTold.CONFIGURED_LATER
+            or UnsentReason.CONFIGURED_LATER
         )
         for it in subscriptions
-        if it.destination not in told
+        if it.destination not in sent_to
     }
 
 
-def not_judged(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
+def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
     """Return, by destination to which this event was sent, the filters that could not be judged. Pure.
 
     A filter cannot be judged if what it compares was unknown when the event was written. The filters are the present
     ones.
     """
-    told = {life.delivery.destination for life in event.deliveries}
+    sent_to = {life.delivery.destination for life in event.deliveries}
     found = {
         it.destination: it.undecided_filters(event.user_id, event.known)
         for it in subscriptions
-        if it.destination in told
+        if it.destination in sent_to
     }
     return {destination: filters for destination, filters in found.items() if filters}
 
 
-def life_document(
-    life: RecordHistory, subscriptions: Sequence[Subscription], confirm_after: float | None
+def history_document(
+    history: RecordHistory, subscriptions: Sequence[Subscription], confirm_after: float | None
 ) -> "LifeDocument":
     """Return the record's history at one source as a JSON object.
 
@@ -161,63 +165,71 @@ def life_document(
     configured. In the object, `forgotten` lists the revisions whose events have been deleted.
     """
     return {
-        "source": life.source,
-        "key": life.key,
-        "user_id": life.user_id,
-        "user_name": life.user_name,
-        "training_id": life.training_id,
-        "training_title": life.training_title,
-        "completed_on": life.completed_on,
-        "recorded_at": _moment(life.recorded_ms),
-        "seen_at": iso_utc(life.seen_ms),
-        "removed_at": _moment(life.removed_ms),
-        "revision": life.revision,
-        "in_view": not life.out_of_view,
-        "withheld": [_withheld(one) for one in withheld(life, confirm_after)],
-        **_found(life),
-        "forgotten": forgotten(life),
-        "events": [_event(life.source, event, subscriptions) for event in life.events],
+        "source": history.source,
+        "key": history.key,
+        "user_id": history.user_id,
+        "user_name": history.user_name,
+        "training_id": history.training_id,
+        "training_title": history.training_title,
+        "completed_on": history.completed_on,
+        "recorded_at": _iso_or_none(history.recorded_ms),
+        "seen_at": iso_utc(history.seen_ms),
+        "removed_at": _iso_or_none(history.removed_ms),
+        "revision": history.revision,
+        "in_view": not history.out_of_view,
+        "withheld": [_withheld_document(one) for one in withheld_changes(history, confirm_after)],
+        **_detection(history),
+        "forgotten": deleted_revisions(history),
+        "events": [_event_document(history.source, event, subscriptions) for event in history.events],
     }
 
 
-def _withheld(one: Withheld) -> "WithheldDocument":
+def _withheld_document(change: WithheldChange) -> "WithheldDocument":
     return {
-        "what": one.what,
-        "why": one.why,
-        "missing": one.missing,
-        "since": _moment(one.since_ms),
-        "not_before": _moment(one.not_before_ms),
+        "what": change.kind,
+        "why": change.why,
+        "missing": change.missing,
+        "since": _iso_or_none(change.since_ms),
+        "not_before": _iso_or_none(change.not_before_ms),
     }
 
 
-def _event(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> "LifeEventDocument":
-    untold, unjudged = not_told(source, event, subscriptions), not_judged(event, subscriptions)
+def _event_document(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> "LifeEventDocument":
+    unsent, unjudged = unsent_reasons(source, event, subscriptions), unjudged_filters(event, subscriptions)
     return {
         "sequence": event.sequence,
         "id": event.id,
         "type": event.type,
         "revision": event.revision,
         "detected_at": iso_utc(event.detected_ms),
-        **_found(event),
+        **_detection(event),
         "changes": {name: {"old": change.old, "new": change.new} for name, change in event.changes.items()},
-        "deliveries": [_delivery(life) for life in event.deliveries],
-        "not_told": untold,
-        "not_told_why": {destination: NOT_TOLD[reason] for destination, reason in untold.items()},
+        "deliveries": [_delivery_document(life) for life in event.deliveries],
+        "not_told": unsent,
+        "not_told_why": {destination: UNSENT_SENTENCES[reason] for destination, reason in unsent.items()},
         "not_judged": unjudged,
-        "not_judged_why": {destination: not_judged_why(filters) for destination, filters in unjudged.items()},
+        "not_judged_why": {destination: unjudged_sentence(filters) for destination, filters in unjudged.items()},
     }
 
 
-def _found(what: RecordHistory | EventHistory) -> "FoundDocument":
-    return {"net": what.net, "reason": what.reason, "found": FOUND[what.net], "why": why(what.reason)}
+def _detection(detected: RecordHistory | EventHistory) -> "FoundDocument":
+    return {
+        "net": detected.net,
+        "reason": detected.reason,
+        "found": DETECTION_SENTENCES[detected.net],
+        "why": reason_sentence(detected.reason),
+    }
 
 
-def _delivery(life: DeliveryHistory) -> "DeliveryLifeDocument":
+def _delivery_document(history: DeliveryHistory) -> "DeliveryLifeDocument":
     """Return a delivery as `notifier deliveries --json` prints it, with all its attempts."""
-    return {**delivery_document(life.delivery), "attempt_log": [_attempt(attempt) for attempt in life.attempts]}
+    return {
+        **delivery_document(history.delivery),
+        "attempt_log": [_attempt_document(attempt) for attempt in history.attempts],
+    }
 
 
-def _attempt(attempt: PastAttempt) -> "AttemptDocument":
+def _attempt_document(attempt: PastAttempt) -> "AttemptDocument":
     return {
         "attempted_at": iso_utc(attempt.attempted_ms),
         "milliseconds": attempt.milliseconds,
@@ -228,5 +240,5 @@ def _attempt(attempt: PastAttempt) -> "AttemptDocument":
     }
 
 
-def _moment(ms: int | None) -> str | None:
+def _iso_or_none(ms: int | None) -> str | None:
     return None if ms is None else iso_utc(ms)

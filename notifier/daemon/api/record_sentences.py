@@ -10,7 +10,7 @@ from notifier.store.subscriptions import Filter
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.news import NewsReason
 
-FOUND: Final[Mapping[DetectedBy, str]] = MappingProxyType(
+DETECTION_SENTENCES: Final[Mapping[DetectedBy, str]] = MappingProxyType(
     {
         DetectedBy.HEAD: "by a poll of the newest records",
         DetectedBy.COUNT: "by the API's count, which started a search",
@@ -19,7 +19,7 @@ FOUND: Final[Mapping[DetectedBy, str]] = MappingProxyType(
     }
 )
 
-HISTORY: Final[Mapping[str, str]] = MappingProxyType(
+HISTORY_SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
         NewsReason.FIRST_ANSWER: "it was in the first answer of the API",
         NewsReason.ENTERED_BEFORE: "it was entered before the notifier first read the account",
@@ -35,7 +35,7 @@ HISTORY: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The reasons why a record was stored silently, so that its first revision has no event."""
 
-NEWS: Final[Mapping[str, str]] = MappingProxyType(
+NEWS_SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
         NewsReason.ENTERED_SINCE: "it was entered after the notifier first read the account",
         NewsReason.UNDATED_AFTER_SWEEP: "it has no time of entry, and appeared after the list had been read to its end",
@@ -58,7 +58,7 @@ NEWS: Final[Mapping[str, str]] = MappingProxyType(
 """The reasons why an event about a record was written."""
 
 
-WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
+UNCONFIRMED_CHANGES: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
         LookKind.REMOVAL: "an answer does not contain it: it may have been removed",
         LookKind.RETURN: "it was removed, and an answer contains it again",
@@ -67,7 +67,7 @@ WAITS_FOR: Final[Mapping[LookKind, str]] = MappingProxyType(
 )
 """By kind of second look, the change that one answer has shown and a later answer has to confirm."""
 
-MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
+NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
         LookKind.REMOVAL: (
             "a request for its training that does not contain it either, and counts of the API that are low enough"
@@ -79,7 +79,7 @@ MISSING: Final[Mapping[LookKind, str]] = MappingProxyType(
 """By kind of second look, the answer that is needed before the change is reported."""
 
 
-class NotTold(StrEnum):
+class UnsentReason(StrEnum):
     """Why an event is not sent to a destination: a filter excludes it, or the destination was configured later."""
 
     EVENTS = Filter.EVENTS.value
@@ -94,22 +94,22 @@ class NotTold(StrEnum):
     CONFIGURED_LATER = "configured_later"
 
 
-NOT_TOLD: Final[Mapping[NotTold, str]] = MappingProxyType(
+UNSENT_SENTENCES: Final[Mapping[UnsentReason, str]] = MappingProxyType(
     {
-        NotTold.EVENTS: "its `events` exclude this type",
-        NotTold.SOURCES: "its `sources` exclude this source",
-        NotTold.TRAINING_IDS: "its `training_ids` exclude this training",
-        NotTold.USER_IDS: "its `user_ids` exclude this person",
-        NotTold.TRAININGS: "its `trainings` exclude the title of this training",
-        NotTold.PEOPLE: "its `people` exclude this person",
-        NotTold.JOB_TITLES: "its `job_titles` exclude this person's job title",
-        NotTold.FIELD_OFFICES: "its `field_offices` exclude this person's field offices",
-        NotTold.LINES_OF_BUSINESS: "its `lines_of_business` exclude this person's lines of business",
-        NotTold.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
+        UnsentReason.EVENTS: "its `events` exclude this type",
+        UnsentReason.SOURCES: "its `sources` exclude this source",
+        UnsentReason.TRAINING_IDS: "its `training_ids` exclude this training",
+        UnsentReason.USER_IDS: "its `user_ids` exclude this person",
+        UnsentReason.TRAININGS: "its `trainings` exclude the title of this training",
+        UnsentReason.PEOPLE: "its `people` exclude this person",
+        UnsentReason.JOB_TITLES: "its `job_titles` exclude this person's job title",
+        UnsentReason.FIELD_OFFICES: "its `field_offices` exclude this person's field offices",
+        UnsentReason.LINES_OF_BUSINESS: "its `lines_of_business` exclude this person's lines of business",
+        UnsentReason.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
     }
 )
 
-_READS: Final[Mapping[Filter, str]] = MappingProxyType(
+_COMPARED_PROPERTIES: Final[Mapping[Filter, str]] = MappingProxyType(
     {
         Filter.TRAININGS: "the training's title",
         Filter.PEOPLE: "the person's employee number",
@@ -121,11 +121,11 @@ _READS: Final[Mapping[Filter, str]] = MappingProxyType(
 """The property that each filter compares with its patterns."""
 
 
-def not_judged_why(filters: Iterable[Filter]) -> str:
+def unjudged_sentence(filters: Iterable[Filter]) -> str:
     """Return a sentence: an event was sent although data was missing to apply these filters."""
     keys = tuple(filters)
     written = " and ".join(f"`{key}`" for key in keys)
-    unknown = " and ".join(_READS[key] for key in keys)
+    unknown = " and ".join(_COMPARED_PROPERTIES[key] for key in keys)
     verb = "was" if len(keys) == 1 else "were"
     return (
         f"sent although its {written} could not be judged: {unknown} {verb} unknown when the event was made, and a"
@@ -133,12 +133,12 @@ def not_judged_why(filters: Iterable[Filter]) -> str:
     )
 
 
-def why(reason: str) -> str:
+def reason_sentence(reason: str) -> str:
     """Return a reason in words, after "history: ", "news: " or "held back: "; return an unknown reason unchanged."""
     if reason == NewsReason.HELD:
-        return f"held back: {HISTORY[reason]}"
-    if reason in HISTORY:
-        return f"history: {HISTORY[reason]}"
-    if reason in NEWS:
-        return f"news: {NEWS[reason]}"
+        return f"held back: {HISTORY_SENTENCES[reason]}"
+    if reason in HISTORY_SENTENCES:
+        return f"history: {HISTORY_SENTENCES[reason]}"
+    if reason in NEWS_SENTENCES:
+        return f"news: {NEWS_SENTENCES[reason]}"
     return reason

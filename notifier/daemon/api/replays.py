@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         ReplayTargetDocument,
     )
 
-_NONE_YET: Final["ReplayDocument"] = {
+_NO_REPLAY: Final["ReplayDocument"] = {
     "id": None,
     "state": None,
     "events": 0,
@@ -37,19 +37,19 @@ _NONE_YET: Final["ReplayDocument"] = {
 }
 
 
-def forgotten_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> int | None:
+def deleted_before_ms(settings: Settings, replay_range: ReplayRange, now_ms: int) -> int | None:
     """Return the time (Unix ms) before which events may be deleted already; None if the range begins after it. Pure."""
     bound_ms = now_ms - round(settings.store.retention * 1000)
-    return bound_ms if past.since_ms < bound_ms else None
+    return bound_ms if replay_range.since_ms < bound_ms else None
 
 
-def plan_document(plan: ReplayPlan, forgotten_ms: int | None) -> "PlanDocument":
+def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocument":
     """Return a replay's plan as a JSON object; events before `forgotten_ms` may have been deleted."""
     return {
         "events": plan.events,
         "deliveries": sum(plan.deliveries.values()),
         "destinations": dict(plan.deliveries),
-        "forgotten_before": None if forgotten_ms is None else iso_utc(forgotten_ms),
+        "forgotten_before": None if deleted_before_ms is None else iso_utc(deleted_before_ms),
     }
 
 
@@ -58,47 +58,47 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
     If there was no replay yet, the counts are 0, lists and objects are empty, and all other fields are null.
     """
-    told = [_document(db, memory, now_ms) for memory in replays.latest(db)]
-    newest, previous = (*told, None, None)[:2]
-    return {**(newest or _NONE_YET), "previous": previous, "others": told[2:]}
+    documents = [_replay_document(db, memory, now_ms) for memory in replays.latest(db)]
+    newest, previous = (*documents, None, None)[:2]
+    return {**(newest or _NO_REPLAY), "previous": previous, "others": documents[2:]}
 
 
-def _document(db: Database, memory: ReplayRun, now_ms: int) -> "ReplayDocument":
+def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
     """Return a replay as a JSON object; a new replay with its `goes_on_since` as `since` would continue it."""
-    behind = min((part.reached for part in memory.unfinished), default=None)
+    behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)
     return {
-        "id": memory.id,
-        "state": memory.state,
-        "events": memory.events,
-        "deliveries": memory.planned,
-        "queued": memory.queued,
-        "waits_for": [part.destination for part in memory.unfinished],
+        "id": replay.id,
+        "state": replay.state,
+        "events": replay.events,
+        "deliveries": replay.planned,
+        "queued": replay.queued,
+        "waits_for": [part.destination for part in replay.unfinished],
         "goes_on_since": None if behind_ms is None else iso_utc(behind_ms),
-        "since": iso_utc(memory.past.since_ms),
-        "until": iso_utc(memory.past.until_ms),
-        "source": memory.past.source,
-        "type": memory.past.type,
-        "begun_at": iso_utc(memory.begun_ms),
-        "ended_at": None if memory.ended_ms is None else iso_utc(memory.ended_ms),
-        "destinations": {part.destination: _part(db, part, now_ms) for part in memory.parts},
+        "since": iso_utc(replay.past.since_ms),
+        "until": iso_utc(replay.past.until_ms),
+        "source": replay.past.source,
+        "type": replay.past.type,
+        "begun_at": iso_utc(replay.begun_ms),
+        "ended_at": None if replay.ended_ms is None else iso_utc(replay.ended_ms),
+        "destinations": {part.destination: _target_document(db, part, now_ms) for part in replay.parts},
     }
 
 
-def _part(db: Database, part: ReplayTarget, now_ms: int) -> "ReplayTargetDocument":
+def _target_document(db: Database, target: ReplayTarget, now_ms: int) -> "ReplayTargetDocument":
     return {
-        "state": part.state,
-        "deliveries": part.planned,
-        "queued": part.queued,
-        "waits": _waits(db, part, now_ms),
+        "state": target.state,
+        "deliveries": target.planned,
+        "queued": target.queued,
+        "waits": _pause_reason(db, target, now_ms),
     }
 
 
-def _waits(db: Database, part: ReplayTarget, now_ms: int) -> str | None:
+def _pause_reason(db: Database, target: ReplayTarget, now_ms: int) -> str | None:
     """Return why a replay has to wait before it queues more for a destination, as a sentence; None if it need not."""
-    if part.state is not ReplayState.RUNNING:
+    if target.state is not ReplayState.RUNNING:
         return None
-    name = part.destination
+    name = target.destination
     health = destinations.read_health(db, name)
     if health.state is HealthState.DISABLED:
         return f"`{name}` is disabled; `notifier enable {name}` enables it"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
 
 
-class RememberedStatus(Struct, frozen=True):
+class StoredStatus(Struct, frozen=True):
     """The part of the status that comes from the store; mappings are by name of source or destination."""
 
     destinations: Mapping[str, DestinationMemory]
@@ -47,9 +47,9 @@ class RememberedStatus(Struct, frozen=True):
     examples: Mapping[str, HeldExamples]
 
 
-def remembered_status(db: Database, holding: Collection[str]) -> RememberedStatus:
+def read_stored_status(db: Database, holding: Collection[str]) -> StoredStatus:
     """Read the store's part of the status, with examples of held records for the sources named in `holding`."""
-    return RememberedStatus(
+    return StoredStatus(
         destinations.read_all(db),
         replays.running(db),
         sweeps.latest_of_each(db),
@@ -57,11 +57,11 @@ def remembered_status(db: Database, holding: Collection[str]) -> RememberedStatu
     )
 
 
-def _moment(ms: int | None) -> str | None:
+def _iso_or_none(ms: int | None) -> str | None:
     return None if ms is None else iso_utc(ms)
 
 
-def _error(error: SourceError | LastError | None) -> "LastErrorDocument | None":
+def _error_document(error: SourceError | LastError | None) -> "LastErrorDocument | None":
     return None if error is None else {"reason": error.reason, "message": error.message, "at": iso_utc(error.at_ms)}
 
 
@@ -72,7 +72,7 @@ def sweep_status(sweep: Sweep | None, *, running: bool) -> "SweepDocument | None
     return {
         "running": running,
         "started_at": iso_utc(sweep.started_ms),
-        "finished_at": _moment(sweep.finished_ms),
+        "finished_at": _iso_or_none(sweep.finished_ms),
         "next_page": sweep.next_page,
         "last_page": sweep.last_page,
         "records": sweep.records,
@@ -101,7 +101,7 @@ def source_status(
         "state": state,
         "records": memory.records,
         "unreadable": memory.unreadable,
-        "unreadable_example": _unreadable(memory),
+        "unreadable_example": _unreadable_document(memory),
         "unexplained": memory.unexplained,
         "count_offset": memory.count_offset,
         "held": {
@@ -114,21 +114,21 @@ def source_status(
             "return": waiting.get(LookKind.RETURN, 0),
             "earlier_form": waiting.get(LookKind.EARLIER_FORM, 0),
         },
-        "last_success": _moment(memory.last_success_ms),
-        "next_poll": _moment(next_poll_ms),
+        "last_success": _iso_or_none(memory.last_success_ms),
+        "next_poll": _iso_or_none(next_poll_ms),
         "requests": usage.total if usage else 0,
-        "budget": _budget(usage),
+        "budget": _budget_document(usage),
         "searching": searching,
-        "last_error": _error(memory.error),
+        "last_error": _error_document(memory.error),
         "failing": {
             it.value: {"reason": trouble.reason, "message": trouble.message} for it, trouble in troubles.items()
         },
         "sweep": sweep,
-        "last_sweep": _moment(memory.swept_at_ms),
+        "last_sweep": _iso_or_none(memory.swept_at_ms),
     }
 
 
-def _unreadable(memory: SourceMemory) -> "UnreadableDocument | None":
+def _unreadable_document(memory: SourceMemory) -> "UnreadableDocument | None":
     """Return the description of one of the unreadable records; None if all records can be read."""
     if not memory.unreadable:
         return None
@@ -139,7 +139,7 @@ def _unreadable(memory: SourceMemory) -> "UnreadableDocument | None":
     }
 
 
-def _budget(usage: Usage | None) -> "BudgetDocument":
+def _budget_document(usage: Usage | None) -> "BudgetDocument":
     """Return the numbers of requests: configured and allowed per minute, used (also by purpose), and waiting."""
     return {
         "configured": None if usage is None else usage.configured,
@@ -147,17 +147,17 @@ def _budget(usage: Usage | None) -> "BudgetDocument":
         "used": None if usage is None else usage.used,
         "waiting": None if usage is None else usage.waiting,
         "by": {
-            "head": _used(usage, Priority.HEAD),
-            "count": _used(usage, Priority.COUNT),
-            "confirm": _used(usage, Priority.CONFIRM),
-            "search": _used(usage, Priority.SEARCH),
-            "sweep": _used(usage, Priority.SWEEP),
-            "names": _used(usage, Priority.NAMES),
+            "head": _used_by(usage, Priority.HEAD),
+            "count": _used_by(usage, Priority.COUNT),
+            "confirm": _used_by(usage, Priority.CONFIRM),
+            "search": _used_by(usage, Priority.SEARCH),
+            "sweep": _used_by(usage, Priority.SWEEP),
+            "names": _used_by(usage, Priority.NAMES),
         },
     }
 
 
-def _used(usage: Usage | None, purpose: Priority) -> int | None:
+def _used_by(usage: Usage | None, purpose: Priority) -> int | None:
     return None if usage is None else usage.by.get(purpose.label, 0)
 
 
@@ -174,13 +174,15 @@ def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | Non
         "pending": memory.pending,
         "delivered": memory.delivered,
         "dead": memory.dead,
-        "oldest_pending": _moment(memory.oldest_pending_ms),
-        "next_attempt": _moment(_next_attempt(memory, health, None if serving is None else serving.waits_until_ms)),
+        "oldest_pending": _iso_or_none(memory.oldest_pending_ms),
+        "next_attempt": _iso_or_none(
+            _next_attempt(memory, health, None if serving is None else serving.waits_until_ms)
+        ),
         # The events of a disabled destination wait until it is enabled, not until a scheduled time.
         "scheduled": 0 if health.state is HealthState.DISABLED else memory.scheduled,
-        "scheduled_for": None if health.state is HealthState.DISABLED else _moment(memory.scheduled_for_ms),
+        "scheduled_for": None if health.state is HealthState.DISABLED else _iso_or_none(memory.scheduled_for_ms),
         "learned": {"rate": learned.rate, "batch_size": learned.batch_limit},
-        "last_error": _error(memory.last_error),
+        "last_error": _error_document(memory.last_error),
     }
 
 
@@ -269,7 +271,7 @@ def status_document(
     """Return the JSON object of `/v1/status`."""
     return {
         "version": __version__,
-        "started_at": _moment(started_ms),
+        "started_at": _iso_or_none(started_ms),
         "sources": dict(sources),
         "destinations": dict(destinations),
         "evaluation": evaluation,

@@ -10,7 +10,7 @@ from notifier.watch.source_health import SourceState
 _MOST_NAMES = 3
 """How many sources or destinations in the same state are listed by name at most."""
 
-_Told = tuple[str, str, str]
+_NamedState = tuple[str, str, str]
 """A state, the name of a source or destination in that state, and a remark that follows the name."""
 
 
@@ -30,7 +30,7 @@ def summary(
         (state.value, name, "" if state is HealthState.OK else f": {waiting.get(name, 0):,} waiting")
         for name, state in destinations.items()
     ]
-    said = ", ".join([*_counted("source", told_sources), *_counted("destination", told_destinations)])
+    said = ", ".join([*_count_states("source", told_sources), *_count_states("destination", told_destinations)])
     if not conditions:
         return said
     named = [f"{name.replace('_', ' ')} of {subject.rpartition('/')[2]}" for name, subject in conditions[:_MOST_NAMES]]
@@ -39,18 +39,18 @@ def summary(
     return f"{need} attention ({', '.join(named)}{more}); {said}"
 
 
-def _counted(what: str, things: Iterable[_Told]) -> Iterator[str]:
-    for state, group in groupby(sorted(things, key=_well_first), key=lambda thing: thing[0]):
+def _count_states(what: str, things: Iterable[_NamedState]) -> Iterator[str]:
+    for state, group in groupby(sorted(things, key=_ok_first), key=lambda thing: thing[0]):
         same = list(group)
-        named = "" if state == HealthState.OK else f" ({_names(same)})"
+        named = "" if state == HealthState.OK else f" ({_list_names(same)})"
         yield f"{len(same)} {what}{'' if len(same) == 1 else 's'} {state}{named}"
 
 
-def _well_first(thing: _Told) -> tuple[bool, str, str]:
+def _ok_first(thing: _NamedState) -> tuple[bool, str, str]:
     state, name, _ = thing
     return state != HealthState.OK, state, name
 
 
-def _names(things: list[_Told]) -> str:
+def _list_names(things: list[_NamedState]) -> str:
     named = [f"{name}{more}" for _, name, more in things[:_MOST_NAMES]]
     return ", ".join([*named, *(["..."] if len(things) > _MOST_NAMES else [])])

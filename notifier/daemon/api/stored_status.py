@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from notifier.web.response_models.status import StatusDocument
 
 
-def remembered_status(
+def stored_status_document(
     db: Database, source_names: Collection[str], destination_names: Collection[str], clock: Clock
 ) -> "StatusDocument":
     """Return the status object; sources and destinations that are not in the store are shown as not started."""
@@ -34,7 +34,7 @@ def remembered_status(
     for name in source_names:
         memory = known_sources.get(name, SourceMemory())
         sweep = sweep_status(sweeps.latest(db, name), running=False)
-        state = remembered_state(memory, now_ms)
+        state = stored_source_state(memory, now_ms)
         described_sources[name] = source_status(
             memory,
             state=state,
@@ -61,7 +61,7 @@ def remembered_status(
     )
 
 
-def remembered_state(memory: SourceMemory, now_ms: int) -> SourceState:
+def stored_source_state(memory: SourceMemory, now_ms: int) -> SourceState:
     """Return the state that a source had according to its stored values. Pure."""
     if memory.silent_until_ms is not None and now_ms < memory.silent_until_ms:
         limited = memory.silent_reason == ApiErrorReason.RATE_LIMIT_EXCEEDED

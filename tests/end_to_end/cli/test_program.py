@@ -104,7 +104,8 @@ def test_the_garbage_collector_is_off_during_imports_only(arguments: list[str]) 
 def test_the_garbage_collector_runs_again_before_the_command_does() -> None:
     script = (
         "import gc, click\nfrom notifier import process\nfrom notifier.cli.app import program\n"
-        "process.hold_collections()\nprogram.get_command(click.Context(program), 'schema')\nprint(gc.isenabled())"
+        "process.pause_garbage_collection()\nprogram.get_command(click.Context(program), 'schema')\n"
+        "print(gc.isenabled())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "True\n"

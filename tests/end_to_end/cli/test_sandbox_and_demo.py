@@ -130,7 +130,7 @@ async def test_a_demo_whose_address_is_in_use_says_so(home: "Home") -> None:
 
 async def test_at_the_end_of_a_demo_the_dashboard_can_be_looked_at() -> None:
     out = StringIO()
-    await run_demo(1, None, out, stay=0.1)
+    await run_demo(1, None, out, stay_seconds=0.1)
     assert re.search(
         r"stays open for \d+ s more; Ctrl-C ends it: http://127\.0\.0\.1:\d+/sign-in\?link=", out.getvalue()
     )

@@ -123,7 +123,7 @@ async def test_of_a_forgotten_person_nothing_stays_in_the_log(world: "World", ru
     event_id, _ = await one_told(world, daemon)
     assert await daemon._reader.run(_logged) == 1
     user = str(world.account.users[0]["id"])
-    await people.forget(daemon._store, user, dry_run=False, by="test")
+    await people.erase(daemon._store, user, dry_run=False, by="test")
     assert await daemon._reader.run(_logged) == 0
     with pytest.raises(UnknownEventError):
         await daemon.operations.delivery_inspection.detail(event_id, "hr")

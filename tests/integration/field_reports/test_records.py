@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notifier.daemon.api.record import known_lives
+from notifier.daemon.api.record import known_histories
 from notifier.store.file.connection import open_file_read_only
 from notifier.web.daemon_api import UnknownRecordError
 
@@ -68,8 +68,8 @@ async def test_explain_says_that_it_was_seen_and_why_it_is_left_out(world: "Worl
     await world.minutes(2)
     with open_file_read_only(tmp_path / "notifier.db") as db:
         with pytest.raises(UnknownRecordError, match=r"acme has read it, but leaves it out: `date_number`"):
-            known_lives(db, str(unknown.id))
-        (life,) = known_lives(db, str(known.id))
+            known_histories(db, str(unknown.id))
+        (life,) = known_histories(db, str(known.id))
     assert life.unreadable is not None
     assert "99999999" in life.unreadable.problem
 

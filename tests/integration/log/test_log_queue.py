@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.log import JsonFormatter, TextFormatter
-from notifier.log_queue import QUEUE_BYTES, QueuedHandler, admits
+from notifier.log_queue import QUEUE_BYTES, QueuedHandler, has_room
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
@@ -109,10 +109,10 @@ def test_errors_that_are_left_out_are_counted_apart(pipe: Pipe) -> None:
 
 @given(st.sampled_from(LEVELS), st.integers(0, 2 * QUEUE_BYTES), st.integers(1, 2 * QUEUE_BYTES))
 def test_the_more_a_line_matters_the_fuller_the_queue_may_be(level: int, waiting: int, line: int) -> None:
-    is_in = admits(level, waiting, line)
-    assert is_in or all(not admits(lower, waiting, line) for lower in LEVELS if lower < level)
-    assert is_in or not admits(level, waiting + 1, line)
-    assert is_in or not admits(level, waiting, line + 1) or waiting == 0
+    is_in = has_room(level, waiting, line)
+    assert is_in or all(not has_room(lower, waiting, line) for lower in LEVELS if lower < level)
+    assert is_in or not has_room(level, waiting + 1, line)
+    assert is_in or not has_room(level, waiting, line + 1) or waiting == 0
     assert not is_in or waiting == 0 or waiting + line <= QUEUE_BYTES
 
 
@@ -136,7 +136,7 @@ def test_a_reader_that_is_gone_harms_nothing(pipe: Pipe) -> None:
     for number in range(100):
         pipe.log(f"{number}")
     pipe.handler.flush()
-    assert pipe.handler._unwritten - pipe.handler._unwritten_told == 100
+    assert pipe.handler._failed_writes - pipe.handler._reported_failed_writes == 100
 
 
 def test_a_full_disk_is_told_of_once_there_is_room(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_what_is_logged_at_the_very_end_is_written() -> None:
 def test_last_words_come_behind_what_was_logged_before() -> None:
     script = (
         "logging.getLogger('notifier.x').error('it fails')\nimport click\n"
-        "click.ClickException('it could not start').show(log.error_stream())"
+        "click.ClickException('it could not start').show(log.final_stream())"
     )
     _, lines = ended(SETUP + script)
     assert json.loads(lines[0])["message"] == "it fails"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notifier.daemon.api.stored_status import remembered_state
+from notifier.daemon.api.stored_status import stored_source_state
 from notifier.watch.source_health import SourceState
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ async def test_a_success_that_ends_a_failure_is_stored_at_once(station: "Station
     station.upstream.fail([1], faults["bad_gateway"])
     station.clock.advance(2)
     assert not (await station.watcher.poll()).is_done
-    assert remembered_state(await station.memory(), station.clock.now_ms()) is SourceState.FAILING
+    assert stored_source_state(await station.memory(), station.clock.now_ms()) is SourceState.FAILING
     station.upstream.interfere = None
     await poll_later(station, 2)
-    assert remembered_state(await station.memory(), station.clock.now_ms()) is SourceState.OK
+    assert stored_source_state(await station.memory(), station.clock.now_ms()) is SourceState.OK
 
 
 async def test_a_success_is_stored_when_the_clock_was_set_back(station: "Station") -> None:

@@ -20,7 +20,7 @@ from notifier.cli.formatting import (
     terminal_safe_json,
 )
 from notifier.cli.output import TableWriter
-from notifier.redact import remember
+from notifier.redact import remember_secrets
 
 NOW = 1_795_280_400_123
 
@@ -55,9 +55,9 @@ def test_a_long_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_holds_no_configured_secret_and_nothing_that_a_terminal_obeys() -> None:
-    remember(["the-secret-token"])
+    remember_secrets(["the-secret-token"])
     assert CommandError("refused the-secret-token\x9b\u202e").message == "refused [secret]??"
-    redact._known.clear()
+    redact._remembered.clear()
 
 
 def test_distance_tells_the_largest_unit() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from notifier.config import ConfigError, load
-from notifier.service.install import first_configuration
-from notifier.service.preflight import obstacles, present_needs, present_program, writable
+from notifier.service.install import initial_configuration
+from notifier.service.preflight import access_problems, installed_program, ownership_problems, required_files
 from notifier.service.unit import ServicePaths
 from tests.support.command_line import Said, call
 
@@ -137,7 +137,7 @@ def test_a_name_that_would_not_do_is_refused(name: str, image: Image) -> None:
 @pytest.mark.parametrize("instance", [None, "acme"])
 def test_the_first_configuration_lacks_the_secrets_and_nothing_else(instance: str | None, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text(first_configuration(ServicePaths(instance)))
+    file.write_text(initial_configuration(ServicePaths(instance)))
     with pytest.raises(ConfigError) as caught:
         load(file, environ={})
     assert [problem.key for problem in caught.value.problems] == [
@@ -179,24 +179,24 @@ def test_the_present_program_is_found_under_whatever_name_it_was_called(tmp_path
     program.write_text("")
     link = tmp_path / "notifier"
     link.symlink_to(program)
-    assert present_program(str(link)) == program
-    by_module = present_program("/somewhere/notifier/__main__.py")
+    assert installed_program(str(link)) == program
+    by_module = installed_program("/somewhere/notifier/__main__.py")
     assert by_module is not None
     assert by_module.name == "notifier"
-    assert present_needs(by_module)[0] == by_module
+    assert required_files(by_module)[0] == by_module
 
 
 def test_a_program_that_everybody_can_run_is_in_nobodys_way() -> None:
-    assert obstacles([Path("/bin/sh").resolve()]) == []
+    assert access_problems([Path("/bin/sh").resolve()]) == []
 
 
 def test_a_program_that_the_services_user_cannot_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.service.preflight._OF_THE_SERVICE_ALONE", ())
+    monkeypatch.setattr("notifier.service.preflight._PRIVATE_FOLDERS", ())
     closed = tmp_path / "bin"
     closed.mkdir(mode=0o700)
     program = closed / "notifier"
     program.write_text("")
-    (told,) = obstacles([program, program])
+    (told,) = access_problems([program, program])
     # The tests' folder may be closed to others itself.
     assert told in {
         f"the service runs as its own user, who cannot reach {folder} (mode {folder.stat().st_mode & 0o7777:04o})"
@@ -213,7 +213,7 @@ def test_a_program_that_the_services_user_cannot_reach_is_told(tmp_path: Path, m
     ],
 )
 def test_a_program_that_is_not_there_or_not_for_long_is_told(path: str, told: str) -> None:
-    assert obstacles([Path(path)])[0].startswith(told)
+    assert access_problems([Path(path)])[0].startswith(told)
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def program(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_program_that_only_root_can_change_is_fine(program: Path) -> None:
-    assert writable([program], program.parents[1]) == []
+    assert ownership_problems([program], program.parents[1]) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -241,7 +241,7 @@ def test_a_program_that_others_could_change_is_told(program: Path, place: str, o
     # A group with members.
     os.chown(found, owner, 12345 if mode == 0o775 else 0)
     found.chmod(mode)
-    (told,) = writable([program], program.parents[1] / "lib" / "notifier")
+    (told,) = ownership_problems([program], program.parents[1] / "lib" / "notifier")
     by = "belongs to user 12345" if owner else f"can be written by users other than root (mode {mode:04o})"
     assert told.startswith(f"{found} {by}")
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from notifier.config import HttpInterfaceSettings
-from notifier.service.unit import ServicePaths, executable, unit
+from notifier.service.unit import ServicePaths, exec_line_path, unit_text
 
 UNITS = Path(__file__).parents[3] / "systemd"
 PROGRAM = PurePosixPath("/opt/notifier/bin/notifier")
@@ -31,7 +31,7 @@ def analyze() -> str:
 
 @pytest.mark.parametrize("names", [PLAIN, ONE_OF_SEVERAL])
 def test_the_unit_in_the_repository_is_the_one_that_is_installed(names: ServicePaths) -> None:
-    assert (UNITS / names.unit_file).read_text(encoding="utf-8") == unit(PROGRAM, names)
+    assert (UNITS / names.unit_file).read_text(encoding="utf-8") == unit_text(PROGRAM, names)
 
 
 def test_there_is_no_other_unit() -> None:
@@ -45,7 +45,7 @@ def test_systemd_understands_every_line_of_it_and_finds_it_locked_up(
 ) -> None:
     # A program that is there, since `verify` looks for it.
     file = tmp_path / names.unit_file
-    file.write_text(unit(PurePosixPath("/bin/true"), names, in_a_home=in_a_home))
+    file.write_text(unit_text(PurePosixPath("/bin/true"), names, in_home_folder=in_a_home))
     verified = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     judged = subprocess.run(
@@ -59,7 +59,7 @@ def test_systemd_understands_every_line_of_it_and_finds_it_locked_up(
 
 def test_the_example_of_a_drop_in_is_understood_once_its_comments_are_taken_off(analyze: str, tmp_path: Path) -> None:
     file = tmp_path / PLAIN.unit_file
-    file.write_text(unit(PurePosixPath("/bin/true"), PLAIN))
+    file.write_text(unit_text(PurePosixPath("/bin/true"), PLAIN))
     (example,) = UNITS.glob("notifier.service.d/*.conf.example")
     text = example.read_text(encoding="utf-8")
     for drop_in in (text, re.sub(r"^#(?=[A-Z]\w+=)", "", text, flags=re.MULTILINE)):
@@ -72,7 +72,7 @@ def test_the_example_of_a_drop_in_is_understood_once_its_comments_are_taken_off(
 
 def test_the_socket_is_understood_and_listens_where_the_service_would(analyze: str, tmp_path: Path) -> None:
     service, file = tmp_path / PLAIN.unit_file, tmp_path / "notifier.socket"
-    service.write_text(unit(PurePosixPath("/bin/true"), PLAIN))
+    service.write_text(unit_text(PurePosixPath("/bin/true"), PLAIN))
     text = (UNITS / file.name).read_text(encoding="utf-8")
     for written in (text, re.sub(r"^#(?=[A-Z]\w+=)", "", text, flags=re.MULTILINE)):
         file.write_text(written)
@@ -82,7 +82,7 @@ def test_the_socket_is_understood_and_listens_where_the_service_would(analyze: s
 
 
 def test_the_pause_between_two_tries_grows_where_systemd_can_do_that() -> None:
-    old, new = unit(PROGRAM, PLAIN, 253), unit(PROGRAM, PLAIN, 254)
+    old, new = unit_text(PROGRAM, PLAIN, 253), unit_text(PROGRAM, PLAIN, 254)
     assert "RestartSec=15s\n" in old
     assert "RestartSteps" not in old
     assert "RestartSec=5s\n" in new
@@ -90,12 +90,12 @@ def test_the_pause_between_two_tries_grows_where_systemd_can_do_that() -> None:
 
 
 def test_a_program_in_a_home_is_seen_and_nothing_can_be_changed_there() -> None:
-    assert "\nProtectHome=yes\n" in unit(PROGRAM, PLAIN)
-    assert "\nProtectHome=read-only\n" in unit(PROGRAM, PLAIN, in_a_home=True)
+    assert "\nProtectHome=yes\n" in unit_text(PROGRAM, PLAIN)
+    assert "\nProtectHome=read-only\n" in unit_text(PROGRAM, PLAIN, in_home_folder=True)
 
 
 def test_several_services_share_no_directory_with_each_other_or_with_the_plain_one() -> None:
-    text = unit(PROGRAM, ONE_OF_SEVERAL)
+    text = unit_text(PROGRAM, ONE_OF_SEVERAL)
     assert "\nStateDirectory=notifier-%i\n" in text
     assert "\nRuntimeDirectory=notifier-%i\n" in text
     assert "\nUser=notifier-%i\n" in text
@@ -112,4 +112,4 @@ def test_several_services_share_no_directory_with_each_other_or_with_the_plain_o
     ],
 )
 def test_a_path_stands_as_systemd_reads_it(path: str, written: str) -> None:
-    assert executable(PurePosixPath(path)) == written
+    assert exec_line_path(PurePosixPath(path)) == written

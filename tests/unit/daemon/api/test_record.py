@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.config import FirstRun
-from notifier.daemon.api.record import forgotten, not_told, record_document, withheld
-from notifier.daemon.api.record_sentences import FOUND, HISTORY, MISSING, NEWS, NOT_TOLD, WAITS_FOR, NotTold, why
+from notifier.daemon.api.record import deleted_revisions, record_document, unsent_reasons, withheld_changes
+from notifier.daemon.api.record_sentences import (
+    DETECTION_SENTENCES,
+    HISTORY_SENTENCES,
+    NEEDED_ANSWERS,
+    NEWS_SENTENCES,
+    UNCONFIRMED_CHANGES,
+    UNSENT_SENTENCES,
+    UnsentReason,
+    reason_sentence,
+)
 from notifier.events import Completion, DetectedBy
 from notifier.patterns import Patterns
 from notifier.store.file.store import FileStore
@@ -58,22 +67,22 @@ def weighed(completion: Completion, baseline: Baseline, net: DetectedBy, *, arri
 
 
 def test_every_way_to_find_a_record_has_a_sentence() -> None:
-    assert set(FOUND) == set(DetectedBy)
+    assert set(DETECTION_SENTENCES) == set(DetectedBy)
 
 
 @pytest.mark.parametrize("reason", NewsReason)
 def test_every_reason_has_one_sentence(reason: NewsReason) -> None:
-    assert (reason in HISTORY) != (reason in NEWS)
-    assert why(reason).startswith(("history: it ", "news: it", "held back: it "))
+    assert (reason in HISTORY_SENTENCES) != (reason in NEWS_SENTENCES)
+    assert reason_sentence(reason).startswith(("history: it ", "news: it", "held back: it "))
 
 
 def test_no_two_reasons_have_the_same_sentence() -> None:
-    sentences = [*HISTORY.values(), *NEWS.values()]
+    sentences = [*HISTORY_SENTENCES.values(), *NEWS_SENTENCES.values()]
     assert len(set(sentences)) == len(sentences)
 
 
 def test_a_reason_of_another_version_stands_for_itself() -> None:
-    assert why("found_in_a_dream") == "found_in_a_dream"
+    assert reason_sentence("found_in_a_dream") == "found_in_a_dream"
 
 
 @given(
@@ -95,8 +104,8 @@ def test_the_sentences_agree_with_the_verdicts_on_what_is_history(
 ) -> None:
     baseline = Baseline(met, swept, first_run, view_since_ms=view_since)
     findings = weighed(completion(recorded), baseline, DetectedBy.HEAD, arrivals=arrivals)
-    assert all(learned.reason in HISTORY for learned in (*findings.learned, *findings.held))
-    assert all(change.reason in NEWS for change in findings.changes)
+    assert all(learned.reason in HISTORY_SENTENCES for learned in (*findings.learned, *findings.held))
+    assert all(change.reason in NEWS_SENTENCES for change in findings.changes)
     assert len(findings.learned) + len(findings.held) + len(findings.changes) == 1
 
 
@@ -117,48 +126,48 @@ def test_what_was_never_told_is_not_called_forgotten(
     events = tuple(
         EventHistory(n, "evt", "completion.updated", n, MET, DetectedBy.HEAD, reason, "7", "u", {}, ()) for n in kept
     )
-    assert forgotten(replace(LIFE, reason=reason, revision=revision, events=events)) == expected
+    assert deleted_revisions(replace(LIFE, reason=reason, revision=revision, events=events)) == expected
 
 
 @pytest.mark.parametrize("kind", LookKind)
 def test_what_waits_says_since_when_until_when_and_what_is_missing(kind: LookKind) -> None:
     look = SecondLook("1", kind, MET, MET - 5, DetectedBy.COUNT, 0, "u", "t")
-    (one,) = withheld(replace(LIFE, look=look), 300.0)
-    assert (one.what, one.why, one.missing) == (kind, WAITS_FOR[kind], MISSING[kind])
+    (one,) = withheld_changes(replace(LIFE, look=look), 300.0)
+    assert (one.kind, one.why, one.missing) == (kind, UNCONFIRMED_CHANGES[kind], NEEDED_ANSWERS[kind])
     assert (one.since_ms, one.not_before_ms) == (MET, MET + 300_000)
 
 
 def test_after_an_answer_that_said_otherwise_nobody_knows_until_when() -> None:
     look = SecondLook("1", LookKind.REMOVAL, None, MET, DetectedBy.COUNT, 0, "u", "t", flips=2, flipped_ms=MET)
-    (one,) = withheld(replace(LIFE, look=look), 300.0)
+    (one,) = withheld_changes(replace(LIFE, look=look), 300.0)
     assert "a later answer contradicted this" in one.why
     assert (one.since_ms, one.not_before_ms) == (None, None)
 
 
 def test_of_a_source_that_is_not_configured_nobody_knows_until_when() -> None:
     look = SecondLook("1", LookKind.REMOVAL, MET, MET, DetectedBy.COUNT, 0, "u", "t")
-    assert [one.not_before_ms for one in withheld(replace(LIFE, look=look), None)] == [None]
+    assert [one.not_before_ms for one in withheld_changes(replace(LIFE, look=look), None)] == [None]
 
 
 def test_what_is_held_back_names_the_command_that_releases_it() -> None:
-    arrival, change = withheld(replace(LIFE, held=True, held_field="notes"), 300.0)
-    assert (arrival.what, arrival.since_ms) == ("held_arrivals", MET)
+    arrival, change = withheld_changes(replace(LIFE, held=True, held_field="notes"), 300.0)
+    assert (arrival.kind, arrival.since_ms) == ("held_arrivals", MET)
     assert "`notifier release acme arrivals`" in arrival.missing
-    assert (change.what, change.since_ms) == ("held_changes", None)
+    assert (change.kind, change.since_ms) == ("held_changes", None)
     assert "`notes`" in change.why
     assert "`notifier release acme changes`" in change.missing
 
 
 def test_of_most_records_nothing_is_withheld() -> None:
-    assert withheld(LIFE, 300.0) == []
+    assert withheld_changes(LIFE, 300.0) == []
 
 
 def test_every_kind_of_second_look_has_its_sentences() -> None:
-    assert set(WAITS_FOR) == set(MISSING) == set(LookKind)
+    assert set(UNCONFIRMED_CHANGES) == set(NEEDED_ANSWERS) == set(LookKind)
 
 
 def test_every_filter_and_a_later_configuration_have_a_sentence() -> None:
-    assert set(NOT_TOLD) == set(NotTold) == {*Filter, "configured_later"}
+    assert set(UNSENT_SENTENCES) == set(UnsentReason) == {*Filter, "configured_later"}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +198,7 @@ def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscri
         (),
         KnownFacts("Ladder Safety", {"employee_number": None}),
     )
-    assert not_told("acme", event, [subscription]) == {"hr": reason}
+    assert unsent_reasons("acme", event, [subscription]) == {"hr": reason}
 
 
 PEOPLE = Patterns.of(["E1", "!E2"])
