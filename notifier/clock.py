@@ -1,4 +1,4 @@
-"""The program's clock. Code whose decisions depend on the time is given a Clock, so that tests can replace it."""
+"""The program's clock. Code that depends on the time gets a Clock as an argument, so that tests can replace it."""
 
 import time
 from datetime import UTC, datetime
@@ -12,19 +12,19 @@ class Clock(Protocol):
     """Reads the time: Unix milliseconds for stored moments, monotonic seconds for durations."""
 
     def now_ms(self) -> int:
-        """Return the wall clock in Unix milliseconds; it may jump when the clock is set."""
+        """Return the wall-clock time in Unix milliseconds; it may jump when the clock is set."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that only increase and go on while the machine sleeps; the starting point is arbitrary.
+        """Return seconds that never decrease; they include the time in which the machine sleeps.
 
-        The timers of an event loop may stop while the machine sleeps. `daemon/scheduler.py` detects that, and wakes the
-        tasks that wait for these timers.
+        The starting point is arbitrary. The timers of an event loop may stop while the machine sleeps.
+        `daemon/scheduler.py` detects that, and wakes the tasks that wait for timers.
         """
         ...
 
 
-# Linux's CLOCK_MONOTONIC stops while the machine sleeps, but a wait of an hour must include the time asleep.
+# Linux's CLOCK_MONOTONIC stops while the machine sleeps, but a wait of an hour must include the sleep.
 _MONOTONIC_CLOCK_ID: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -32,7 +32,7 @@ class SystemClock(Struct, frozen=True):
     """The machine's own clock."""
 
     def now_ms(self) -> int:
-        """Return the wall clock in Unix milliseconds."""
+        """Return the wall-clock time in Unix milliseconds."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:

@@ -1,4 +1,4 @@
-"""Completions, changes and events as plain values, independent of the API version."""
+"""Completions, changes and events as plain values, the same for each API version."""
 
 import base64
 import hashlib
@@ -27,12 +27,14 @@ CONTENT_FIELDS = (
     "notes",
     "has_attachments",
 )
-"""The fields of a completion that cause an `updated` event when they change. Names of people and trainings do not."""
+"""The fields of a completion whose change causes an `updated` event. A changed name of a person or training causes
+none.
+"""
 
 
 _PRIVATE: Final = re.compile(rb'"signature"\s*:\s*(?!null)|"files"\s*:\s*\[\s*[^\s\]]')
 _LONGEST_FILE_TEXT: Final = 200
-"""Texts in a file's description are stored up to this many characters; the content of a file is longer."""
+"""The most characters of a text that describes a file; a longer text is the file's content and is not stored."""
 
 Record = tuple[str, str]
 """The identity of a record: its source and its key."""
@@ -47,7 +49,7 @@ _hashed: Final = partial(hashlib.blake2b, digest_size=8)
 
 
 def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
-    """Return the fingerprints of many byte strings, in less time than by calling `fingerprint` for each."""
+    """Return the fingerprints of many byte strings; faster than calling `fingerprint` for each."""
     digests = [hashed.digest() for hashed in map(_hashed, raws)]
     return struct.unpack(f">{len(digests)}q", b"".join(digests))
 
@@ -55,8 +57,8 @@ def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
 def without_private_content(raw: bytes) -> bytes:
     """Return a record's JSON as it is stored and put into events: without the signature and the content of files.
 
-    The short values that describe a file, such as name, type and size, stay. A record without signature and files is
-    returned as it is.
+    The short values that describe a file, such as its name, type and size, are kept. A record without a signature and
+    files is returned unchanged.
     """
     if _PRIVATE.search(raw) is None:
         return raw
@@ -100,7 +102,11 @@ class DetectedBy(StrEnum):
 
 
 class UnreadField(Struct, frozen=True):
-    """A field of a completion that cannot be read: its name here, its name in the API, and a sentence that says why."""
+    """A field of a completion that cannot be read.
+
+    `name` is its name in `Completion`, `api_name` its name in the API, and `problem` a sentence that says why it cannot
+    be read.
+    """
 
     name: str
     api_name: str
@@ -108,12 +114,12 @@ class UnreadField(Struct, frozen=True):
 
 
 class Completion(Struct, frozen=True):
-    """One completion, as read from either API version.
+    """One completion, read from either API version.
 
-    `completed_on` and `expires_on` are `YYYY-MM-DD`. `recorded_at` is the time of entry in Unix milliseconds, None if
-    the record has no usable one. `raw` is the record's JSON as the API returned it. Fields that cannot be read are
-    None, and listed in `unread`. If earlier values of these fields are known, `remembered` is the JSON that contains
-    them, and it is stored in place of `raw`.
+    `completed_on` and `expires_on` are `YYYY-MM-DD`. `recorded_at` is the time of entry in Unix milliseconds, or None
+    if the record has no usable one. `raw` is the record's JSON as the API returned it. A field that cannot be read is
+    None, and is listed in `unread`. If earlier values of such fields are known, `stored_raw` is the JSON with these
+    values, and it is stored instead of `raw`.
     """
 
     key: str
@@ -131,14 +137,14 @@ class Completion(Struct, frozen=True):
     stored_raw: bytes | None = None
 
     def fingerprint(self) -> int:
-        """Return a 64-bit fingerprint of the record's JSON; if it is the same, nothing in the record has changed."""
+        """Return a 64-bit fingerprint of the record's JSON; it stays the same as long as the record does not change."""
         return fingerprint(self.raw)
 
     def with_last_readable(self, previous: "Completion") -> "Completion":
-        """Return the record with the values of its unreadable fields taken from its `previous` form.
+        """Return the completion with the values of its unreadable fields taken from `previous`, its earlier version.
 
-        An unreadable field is not known to have changed. `raw` stays as the API returned it. `remembered` contains the
-        last readable values, to compare them with the next readable ones.
+        An unreadable field is not known to have changed. `raw` stays as the API returned it. `stored_raw` contains the
+        last readable values, so that the next readable values can be compared with them.
         """
         if not self.unread:
             return self
@@ -154,7 +160,7 @@ class Completion(Struct, frozen=True):
         return fingerprint(orjson.dumps(self.content(), option=orjson.OPT_SORT_KEYS))
 
     def content(self) -> dict[str, Any]:
-        """Return the fields whose change causes an `updated` event, with values as an event shows them."""
+        """Return the fields whose change causes an `updated` event, with their values as events show them."""
         return {
             "training_id": self.training_id,
             "user_id": self.user_id,
@@ -169,9 +175,9 @@ class Completion(Struct, frozen=True):
 
 
 class Names(Struct, frozen=True):
-    """The known names of people and trainings, and facts about them, by user id and training id.
+    """The known names of people and trainings, and further facts about them, by user id and training id.
 
-    The facts about a person are those that the operator has chosen, as far as they have been read.
+    `person_facts` holds only the facts that the operator has chosen, and that have been read.
     """
 
     people: Mapping[str, str] = field(default_factory=dict)
@@ -180,7 +186,7 @@ class Names(Struct, frozen=True):
     training_facts: Mapping[str, TrainingFacts] = field(default_factory=dict)
 
     def with_person_fields(self, fields: Collection[PersonField]) -> "Names":
-        """Return a copy with only these facts about each person."""
+        """Return a copy that has only these facts about each person."""
         people = {
             id_: {name: value for name, value in facts.items() if name in fields}
             for id_, facts in self.person_facts.items()
@@ -188,7 +194,7 @@ class Names(Struct, frozen=True):
         return replace(self, person_facts=people)
 
     def employee_number(self, user_id: str | None) -> str | None:
-        """Return a person's employee number; None if there is none, or if it is not known."""
+        """Return a person's employee number, or None if there is none or it is not known."""
         number = self.person_facts.get(user_id or "", {}).get(PersonField.EMPLOYEE_NUMBER)
         return number if isinstance(number, str) else None
 
@@ -196,8 +202,8 @@ class Names(Struct, frozen=True):
 class Change(Struct, frozen=True):
     """One detected change of one record.
 
-    `revision` numbers the record's events, from 1. `previous` is the completion before an update, None for other
-    changes. `net` is the detection method. `reason` says why the change is reported.
+    `revision` numbers the events of a record, from 1. `previous` is the completion before an update; it is None for
+    other changes. `net` is the detection method. `reason` says why the change is reported.
     """
 
     type: EventType
@@ -211,7 +217,8 @@ class Change(Struct, frozen=True):
 class Event(Struct, frozen=True):
     """An event as it is stored and delivered.
 
-    `sequence` only increases. `time_ms` is when the change was detected, in Unix milliseconds. `data` is a JSON object.
+    `sequence` grows with each event. `time_ms` is when the change was detected, in Unix milliseconds. `data` is a JSON
+    object.
     """
 
     sequence: int
@@ -229,7 +236,7 @@ class Event(Struct, frozen=True):
 
 
 def event_id(id_namespace: str, change: Change) -> str:
-    """Return the id of an event, derived from its content, so that a rebuilt state file gives it the same id."""
+    """Return the id of an event, derived from its content, so that it is the same in a rebuilt state file."""
     parts: list[Any] = [id_namespace, change.completion.key, change.type.value, change.revision]
     if change.previous is not None:
         parts += [change.previous.content(), change.completion.content()]
@@ -239,13 +246,13 @@ def event_id(id_namespace: str, change: Change) -> str:
 def expiry_event_id(id_namespace: str, key: str, kind: EventType, valid_until: str, announcement: int) -> str:
     """Return the id of an `expiring`, `expired` or `renewed` event; the same arguments always give the same id.
 
-    `turn` distinguishes repeated announcements that a record ends on the same day.
+    `announcement` is a number that distinguishes repeated announcements of the same last valid day.
     """
     return _digest_id("evt_", orjson.dumps([id_namespace, key, kind.value, valid_until, announcement]))
 
 
 def alert_event_id(condition: str, subject: str, state: str, since_ms: int, alerted_ms: int) -> str:
-    """Return the id of an alert event, derived from its content and time, so that each reminder has its own id."""
+    """Return the id of an alert event, derived from its content and times, so that each reminder has its own id."""
     return _digest_id("evt_", orjson.dumps([EventType.ALERT, condition, subject, state, since_ms, alerted_ms]))
 
 
@@ -261,7 +268,7 @@ def _digest_id(prefix: str, content: bytes) -> str:
 def event_data(change: Change, names: Names, occasion: Occasion | None = None) -> bytes:
     """Return the JSON of an event's `data`.
 
-    It holds the completion with names, the old values of changed fields, the known facts about the person and the
+    It contains the completion with names, the old values of changed fields, the known facts about the person and the
     training, and the record. `occasion` is None if it is not known.
     """
     completion = change.completion

@@ -1,7 +1,7 @@
-"""Facts about people and trainings other than their names, and how long a completion is valid. All of it is pure.
+"""Facts about people and trainings other than their names, and how long a completion is valid. Pure.
 
-A person's facts are a mapping that holds only what was read: a missing field is unknown, while None or an empty list
-means that the account has no value.
+A person's facts are a mapping that contains only what was read. A missing key means that the fact is unknown. None or
+an empty list means that the account has no value.
 """
 
 import calendar
@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 ROLLING: Final = "rolling"
-"""The only renewal schedule whose end is documented: a number of months after the completion."""
+"""The only type of renewal schedule whose end is documented: a number of months after the completion."""
 
 _HIGHEST_MONTHS: Final = 12_000
 _MS_PER_SECOND: Final = 1000
@@ -32,20 +32,20 @@ class PersonField(StrEnum):
 
 FactValue = str | list[str] | None
 PersonFacts = Mapping[str, FactValue]
-"""Known facts about one person, by `PersonField`."""
+"""The known facts about one person, by `PersonField`."""
 
 
 def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]:
-    """Return the chosen fields; if the job title is chosen, also the job title's id, by which it is found."""
+    """Return the fields to read: the chosen ones and, for the job title, also its id, by which the title is found."""
     more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
     return frozenset(chosen) | more
 
 
 class TrainingFacts(Struct, frozen=True):
-    """How long completions of a training are valid; each value is None if the account does not say.
+    """How long completions of a training are valid; a value is None if the account does not say.
 
-    `renewal_months` is 0 if the training is never renewed. `expiring_days` is how many days before the end a completion
-    counts as expiring.
+    `renewal_months` is 0 if the training is never renewed. A completion counts as expiring from `expiring_days` days
+    before its end.
     """
 
     schedule_type: str | None = None
@@ -62,7 +62,7 @@ class TrainingFacts(Struct, frozen=True):
 
 
 class ValiditySource(StrEnum):
-    """The sources of the last day on which a completion is valid."""
+    """Where the last valid day of a completion comes from."""
 
     SPECIAL_EXPIRY = "special_expiry"
     RENEWAL_RULE = "renewal_rule"
@@ -70,25 +70,25 @@ class ValiditySource(StrEnum):
 
 
 class Validity(Struct, frozen=True):
-    """The last day on which a completion is valid (`YYYY-MM-DD`), and where it comes from; both None if unknown."""
+    """The last day on which a completion is valid (`YYYY-MM-DD`), and the source of this day; both None if unknown."""
 
     until: str | None = None
     source: ValiditySource | None = None
 
 
 class Occasion(StrEnum):
-    """Whether a completion is a person's first completion of a training or a renewal."""
+    """Whether a completion is the person's first completion of the training, or a renewal."""
 
     FIRST = "first"
     RENEWAL = "renewal"
 
 
 def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
-    """Return whether a completion is the person's first one of a training; None if that is not certain.
+    """Return whether a completion is the person's first one of the training or a renewal; None if that is not certain.
 
-    `others` are the days of the person's other completions of that training, None for an unknown day. `knows_all` says
-    whether these are all of them. A completion on the same day counts as neither earlier nor later, because it may be
-    the same one, entered twice.
+    `other_days` are the days of the person's other completions of the training (None: an unknown day). `knows_all`:
+    these are all of them. A completion on the same day does not count, because it may be the same completion, entered
+    twice.
     """
     if completed_on is None:
         return None
@@ -102,9 +102,9 @@ UNKNOWN_VALIDITY: Final = Validity()
 
 
 class ListedEnd(Struct, frozen=True):
-    """A person's last completion of a training in the account's employee status list: its day, and its last valid day.
+    """A person's last completion of a training, by the account's employee status list: its day and its last valid day.
 
-    Both are `YYYY-MM-DD`.
+    Both days are `YYYY-MM-DD`.
     """
 
     completed_on: str
@@ -112,9 +112,9 @@ class ListedEnd(Struct, frozen=True):
 
 
 def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
-    """Return until when a completion is valid: its own expiry or else, for a rolling schedule, the renewal date.
+    """Return until when a completion is valid: its own expiry date or else, for a rolling schedule, its renewal date.
 
-    For other schedules the API's documentation does not say how the end is computed, so it is unknown here.
+    For other schedules, the API's documentation does not say how the end is computed, so the result is unknown.
     """
     if expires_on is not None:
         return Validity(expires_on, ValiditySource.SPECIAL_EXPIRY)
@@ -125,9 +125,9 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
 
 
 def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
-    """Return until when a completion is valid by the employee status list; None if the list says nothing about it.
+    """Return until when a completion is valid by the employee status list; None if the list does not contain it.
 
-    KPA Flex computes the list every 15 minutes, so it may still show an earlier completion.
+    KPA Flex computes the list every 15 minutes, so the list may still show an earlier completion.
     """
     if listed is None or listed.completed_on != completed_on:
         return None
@@ -137,7 +137,7 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 def months_later(day: str, months: int) -> str | None:
     """Return the day that is `months` months after `day` (both `YYYY-MM-DD`), or the last day of a shorter month.
 
-    Return None if the day or the number is invalid, or the result is beyond the year 9999.
+    Returns None if an argument is invalid, or if the result is after the year 9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

@@ -1,15 +1,15 @@
-"""The clocks of delivery: a wall clock without jumps, and a clock that counts while delivery is possible."""
+"""The clocks of delivery: a wall clock without jumps, and a clock that runs only while delivery is possible."""
 
 from notifier.clock import Clock
 
 _TOLERANCE_MS = 2000
-"""The smallest difference in milliseconds that means that the system clock was set. A smaller one is drift."""
+"""The smallest difference in milliseconds that counts as a change of the system clock; a smaller one is drift."""
 
 
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    Deliveries would otherwise appear days old, or not yet due, until the stored times are shifted by the same amount.
+    Otherwise, deliveries would seem to be days old, or not yet due, until the stored times are shifted as well.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -17,7 +17,7 @@ class JumpFreeClock:
         self._offset_ms = clock.now_ms() - self._monotonic_ms()
 
     def now_ms(self) -> int:
-        """Return the time in Unix milliseconds, ignoring any change of the system clock since the last `follow`."""
+        """Return the time in Unix milliseconds, without any change of the system clock since the last `follow`."""
         now_ms = self._clock.now_ms()
         steady_ms = self._monotonic_ms() + self._offset_ms
         if abs(now_ms - steady_ms) >= _TOLERANCE_MS:
@@ -31,15 +31,15 @@ class JumpFreeClock:
 
     @property
     def has_jumped(self) -> bool:
-        """Whether the wall clock was set and `follow` has not been called since."""
+        """Whether the system clock was changed since the last `follow`."""
         return abs(self.jump_ms()) >= _TOLERANCE_MS
 
     def jump_ms(self) -> int:
-        """Return how many milliseconds the system's wall clock is ahead of this clock (negative: behind)."""
+        """Return how many milliseconds the system clock is ahead of this clock (negative: behind)."""
         return self._clock.now_ms() - self._monotonic_ms() - self._offset_ms
 
     def follow(self, by_ms: int) -> None:
-        """Move this clock forward by `by_ms` milliseconds, or back if negative."""
+        """Move this clock forward by `by_ms` milliseconds (negative: back)."""
         self._offset_ms += by_ms
 
     def _monotonic_ms(self) -> int:
@@ -47,7 +47,7 @@ class JumpFreeClock:
 
 
 class TryingClock:
-    """A clock that counts only while delivery is possible, to measure for how long a delivery has been tried."""
+    """A clock that runs only while delivery is possible; it measures for how long deliveries have been tried."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -66,13 +66,13 @@ class TryingClock:
         return 0.0 if self._since is None else self._clock.monotonic() - self._started_at
 
     def restore(self, before_ms: int, *, is_running: bool) -> None:
-        """Set the clock to `before_ms`, the value that an earlier process stored, and start it if `runs`."""
+        """Set the clock to `before_ms`, the value that an earlier process stored, and start it if `is_running`."""
         self._before_ms = before_ms
         self._since = None
         self.set_running(is_running=is_running)
 
     def set_running(self, *, is_running: bool) -> None:
-        """Start the clock if `runs`, otherwise stop it."""
+        """Start or stop the clock."""
         self._before_ms = self.total_ms()
         now = self._clock.monotonic()
         if self._since is None:
@@ -80,17 +80,17 @@ class TryingClock:
         self._since = now if is_running else None
 
     def restart_seconds_running(self) -> None:
-        """Restart `seconds_running` at zero, because the address or the credentials have changed."""
+        """Let `seconds_running` count from now, because the address or the credentials have changed."""
         self._started_at = self._clock.monotonic()
 
     def exclude(self, seconds: float) -> None:
-        """Subtract the `seconds` that have just passed; does nothing while the clock is stopped."""
+        """Subtract `seconds` that have just passed; does nothing while the clock is stopped."""
         if self._since is not None:
             self._since += seconds
             self._started_at += seconds
 
     def set_paused(self, *, is_paused: bool) -> None:
-        """Begin (`held`) or end a period that does not count because nothing may be sent; repeated calls do nothing."""
+        """Pause the clock because nothing may be sent, or continue; the paused time is subtracted when it continues."""
         now = self._clock.monotonic()
         if is_paused and self._paused_since is None:
             self._paused_since = now

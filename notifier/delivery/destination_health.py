@@ -1,4 +1,4 @@
-"""Keeps the health of one destination, and the limits of its receiver, as its attempts have shown them.
+"""Keeps the health of one destination, and the learned limits of its receiver, up to date.
 
 The rules are in `health` and `policy/decisions`. This module keeps their latest results, and reports each change of the
 health, so that the change is stored.
@@ -21,11 +21,11 @@ from notifier.destinations.outcome import FailureScope, Outcome
 from notifier.store.tables.destinations import Health, HealthState, LastError, LearnedLimits, StartingState
 
 OnChange = Callable[[Health, LastError | None, LearnedLimits | None], None]
-"""Called with a new health, and with the last error and the learned limits if they are new."""
+"""Called with a new health. The last error and the learned limits are None if they have not changed."""
 
 
 class DestinationHealth:
-    """The health of one destination while it is served."""
+    """The health of one destination that has a worker."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class DestinationHealth:
         trying: TryingClock,
         on_change: OnChange,
     ) -> None:
-        """Initialize with the destination's name and limits; `jitter` returns numbers in [0, 1).
+        """Initialize with the destination's name and limits; `jitter` returns random numbers in [0, 1).
 
-        `trying` measures for how long delivery has been possible; it runs while the destination is enabled.
+        `trying` measures for how long delivery has been possible. It runs while the destination is enabled.
         """
         self._name = name
         self._bounds = bounds
@@ -48,7 +48,7 @@ class DestinationHealth:
         self._on_change = on_change
         self._learned = LearnedLimits()
         self.current = Health()
-        """The destination's health at this moment."""
+        """The destination's health now."""
         self.state = ReceiverState()
         """What is known about the receiver."""
 
@@ -59,11 +59,11 @@ class DestinationHealth:
 
     @property
     def learned(self) -> LearnedLimits:
-        """The limits of the receiver that were learned from its answers."""
+        """The receiver's limits, as learned from its answers."""
         return decisions.learned_limits(self.state, self._bounds)
 
     def waits_until_ms(self) -> int | None:
-        """Return when the destination as a whole is tried again (Unix ms); None if it does not wait."""
+        """Return when the destination is tried again (Unix ms); None if it does not wait."""
         wait = self.state.breaker.wait_until - self._clock.monotonic()
         return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
 
@@ -73,7 +73,7 @@ class DestinationHealth:
         self._trying.restore(recalled.trying_ms, is_running=self.is_enabled)
 
     def reset(self, recalled: StartingState) -> None:
-        """Start again with `recalled`, because the address or the credentials have changed."""
+        """Replace the health and the limits, because the address or the credentials have changed."""
         self._load(recalled)
         self._trying.restart_seconds_running()
 
@@ -90,13 +90,13 @@ class DestinationHealth:
         )
 
     def count_start(self, at: float) -> None:
-        """Count a request that starts `at` (monotonic seconds), so that the next one keeps to the learned rate."""
+        """Count a request that starts at `at` (monotonic seconds), so that the next one keeps to the learned rate."""
         rate = after_start(self.state.rate, at)
         if rate is not self.state.rate:
             self.state = replace(self.state, rate=rate)
 
     def apply_outcome(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> AttemptDecisions:
-        """Decide what the outcome of an attempt means, and update the health; `now` is in monotonic seconds."""
+        """Decide what follows from an attempt's outcome, and update the health; `now` is in monotonic seconds."""
         before = self.state.breaker
         result = decisions.after_attempt(
             self.state, attempt, outcome, self._bounds, trying_ms=trying_ms, now=now, jitter=self._jitter
@@ -121,7 +121,7 @@ class DestinationHealth:
             health.log_new_state(self._name, after, outcome)
 
     def apply_sample(self, outcome: Outcome) -> bool:
-        """Mark a failing destination as working if it accepted a sample event; return whether it was failing."""
+        """Mark a failing destination as working after it accepted a sample event; return False if nothing changed."""
         if outcome.scope is not FailureScope.NONE or self.current.state is not HealthState.RETRYING:
             return False
         self.state = decisions.after_sample(self.state, self._clock.monotonic())

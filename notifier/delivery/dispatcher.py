@@ -1,4 +1,4 @@
-"""Serves all destinations in parallel. Each has its own worker, so a failing destination never delays another."""
+"""Runs one worker per destination, in parallel, so that a failing destination never delays another one."""
 
 import asyncio
 import logging
@@ -46,9 +46,8 @@ class Dispatcher:
     ) -> None:
         """Initialize with the settings of each destination by name; nothing is started yet.
 
-        `on_attempt` is called with the outcome of each request. `peer_clocks` receives the times that peers report.
-        `detect_sleep` is awaited to detect whether the machine has slept. `context` returns the values that all
-        messages share.
+        `on_attempt` is called after each request. `peer_clocks` records the times that receivers report. `detect_sleep`
+        is awaited to find out whether the machine has slept. `context` returns the values that all messages share.
         """
         self._settings = settings
         self._store = store
@@ -64,7 +63,7 @@ class Dispatcher:
         self._latest_sequence = 0
 
     async def start(self, session: aiohttp.ClientSession) -> None:
-        """Start delivering the waiting events through `session`. Raises StoreError."""
+        """Start all workers, which send through `session`. Raises StoreError."""
         await self.apply_settings(self._settings, session, changed=self._settings)
 
     async def apply_settings(
@@ -76,11 +75,11 @@ class Dispatcher:
         removed: Collection[str] = (),
         grace: float = 0.0,
     ) -> None:
-        """Apply new settings to the added or changed destinations (`renewed`), and stop serving those `removed`.
+        """Serve the added or `changed` destinations with their new settings, and stop serving those `removed`.
 
-        All other destinations reload the files that they use besides the configuration. Attempts under way may finish
-        within `grace` seconds; those that do not are repeated. Deliveries for a removed destination stay in
-        the store. Raises StoreError; a second call with the same names completes what the first left undone.
+        All other destinations reload their files, for example certificates. Requests under way may take `grace` more
+        seconds; slower ones are cancelled and sent again later. Deliveries for a removed destination stay in the store.
+        Raises StoreError; another call with the same names then completes the change.
         """
         async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
@@ -114,9 +113,9 @@ class Dispatcher:
         self._workers[worker.name] = worker
 
     async def set_enabled(self, name: str, *, enabled: bool) -> tuple[Health, bool]:
-        """Enable or disable a destination; return its health, and whether this ended its wait before the next try.
+        """Enable or disable a destination; return its health, and whether this ended a wait before its next try.
 
-        If `renew` is running, the switch happens after it. Raises KeyError for an unknown name, and StoreError.
+        If `apply_settings` is running, this waits for its end. Raises KeyError for an unknown name, and StoreError.
         """
         async with self._settings_lock:
             worker = self._workers[name]
@@ -124,35 +123,35 @@ class Dispatcher:
         return worker.health, waited
 
     async def send_sample(self, name: str, event: Event) -> tuple[Outcome, bool]:
-        """Send an event that is not in the store, once; return the outcome, and whether it ended a wait.
+        """Send an event that is not in the store; return the outcome, and whether it ended the destination's wait.
 
         Raises KeyError for an unknown destination.
         """
         return await self._workers[name].send_sample(event)
 
     async def preview(self, name: str, deliveries: Sequence[Delivery]) -> Preview | None:
-        """Return the request that deliveries would share; None if the destination cannot show it, or is not served."""
+        """Return the request that would carry the deliveries; None if it cannot be shown, or there is no worker."""
         return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
-        """Make these destinations try their pending deliveries now; return those whose pause this has ended."""
+        """Make destinations try their pending deliveries now; return the names of those whose wait this has ended."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def reload_queues(self, names: Collection[str]) -> None:
-        """Make these destinations read their waiting deliveries again after a change in the store."""
+        """Make destinations read their waiting deliveries from the store again."""
         for name in names:
             if name in self._workers:
                 self._workers[name].reload_queue()
 
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
-        """Start the deliveries of events that were just stored, where no earlier event waits.
+        """Start deliveries that were just stored, at each destination where no earlier event waits.
 
-        This saves the time to read them from the store. `wake` has to be called afterwards, for the other deliveries.
+        This saves reading them from the store. Call `wake` afterwards, for all other deliveries.
         """
         is_next = events[0].sequence == self._latest_sequence + 1
         self._latest_sequence = max(self._latest_sequence, events[-1].sequence)
         if not is_next:
-            # Others have stored events between these and the latest known one, and may not have called `wake` yet.
+            # Earlier events may have been stored for which `wake` was not called yet; they must be sent first.
             return
         by_destination: dict[str, list[Delivery]] = {}
         for delivery in deliveries:
@@ -162,19 +161,19 @@ class Dispatcher:
                 self._workers[name].hand_over(theirs)
 
     def wake(self, names: Collection[str] | None = None) -> None:
-        """Make these destinations (None: all) check the store for events to deliver."""
+        """Make destinations (None: all) look for new deliveries in the store."""
         for name in self._workers if names is None else names:
             if name in self._workers:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """After the wall clock was set, shift all stored times by as much, so that no wait and no age changes.
+        """Shift all stored times after the wall clock was set, so that waits and ages stay the same.
 
         Raises StoreError.
         """
         async with AsyncExitStack() as stack:
             for worker in self._workers.values():
-                # Nothing may be written during the shift, so that no time of the old clock is stored after it.
+                # No outcome is written during the shift. Otherwise its times would stay unshifted.
                 await stack.enter_async_context(worker.write_lock)
             by_ms = self._jump_free_clock.jump_ms()
             await self._store.run(outbox.shift_attempts, by_ms)
@@ -183,23 +182,23 @@ class Dispatcher:
                 worker.follow_clock(by_ms)
 
     def wake_after_sleep(self, slept: float) -> None:
-        """Check for deliveries that became due while the machine slept.
+        """Look for deliveries that became due while the machine slept for `slept` seconds.
 
-        The `slept` seconds do not count as time of trying.
+        These seconds do not count as time of trying.
         """
         for worker in self._workers.values():
             worker.after_sleep(slept)
 
     def health(self) -> dict[str, Health]:
-        """Return every destination's health at this moment, by name."""
+        """Return the current health of every destination, by name."""
         return {name: worker.health for name, worker in self._workers.items()}
 
     def snapshots(self) -> dict[str, ServiceSnapshot]:
-        """Return a snapshot of how every destination is being served, by name."""
+        """Return a snapshot of every destination and its worker, by name."""
         return {name: worker.snapshot for name, worker in self._workers.items()}
 
     async def destination_reports(self, late_seconds: float) -> dict[str, DestinationReport]:
-        """Return a report on every destination, by name. Deliveries that have waited `late` seconds count as late.
+        """Return a report on every destination, by name; deliveries that have waited `late_seconds` count as late.
 
         Raises StoreError.
         """
@@ -226,7 +225,7 @@ class Dispatcher:
         )
 
     async def stop(self, grace: float) -> None:
-        """Stop all workers. Attempts may finish within `grace` seconds; the next run repeats those that do not."""
+        """Stop all workers. Requests may take `grace` more seconds; the next run repeats those that take longer."""
         if self._jump_free_clock.has_jumped:
             # The next run reads the wall clock. Times stored before the clock was set would make it wait too long.
             try:

@@ -1,4 +1,4 @@
-"""The health of a destination, and how attempts, an operator's switches and changes of the wall clock alter it."""
+"""The health of a destination, and how it changes: by an attempt, by an operator, or when the clock is set."""
 
 import logging
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class DestinationState(StrEnum):
 
     OK = "ok"
     UNTRIED = "untried"
-    """Nothing has been sent there yet, so it is not known whether it works."""
+    """Nothing has been sent to it yet, so it is not known whether it works."""
     RETRYING = "retrying"
     DISABLED = "disabled"
     IDLE = "idle"
@@ -47,7 +47,7 @@ class DestinationState(StrEnum):
 def state_to_show(
     health: Health, pending: int, *, is_draining: bool = False, was_tried: bool = True
 ) -> DestinationState:
-    """Return the state to show for a destination with `pending` waiting events. Pure."""
+    """Return the state to show for a destination with `pending` waiting deliveries. Pure."""
     if health.state is HealthState.RETRYING and not pending:
         return DestinationState.IDLE
     if is_draining and health.state is not HealthState.DISABLED:
@@ -58,14 +58,14 @@ def state_to_show(
 
 
 def after_switch(before: Health, *, enabled: bool, now_ms: int) -> Health | None:
-    """Return the health after an operator enables or disables a destination; None if nothing changes. Pure."""
+    """Return the health after an operator enabled or disabled a destination; None if that changes nothing. Pure."""
     if enabled == (before.state is not HealthState.DISABLED):
         return None
     return Health() if enabled else Health(HealthState.DISABLED, BY_OPERATOR, now_ms)
 
 
 def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
-    """Enable or disable a destination that has no worker; return its health, and whether this ended a wait."""
+    """Enable or disable a destination that has no worker; return its health, and whether this ended its wait."""
     before = destinations.read_or_create(db, name)
     switch = after_switch(before, enabled=enabled, now_ms=now_ms)
     if switch is not None:
@@ -78,7 +78,7 @@ def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms
 def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
     """End the wait of a destination that has no worker, so that its next worker tries at once.
 
-    Returns whether there was a wait to end.
+    Returns whether the destination was still waiting.
     """
     before = destinations.read_or_create(db, name)
     after = without_wait(before)
@@ -88,7 +88,7 @@ def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
 
 
 def without_wait(before: Health) -> Health:
-    """Return the health of a failing destination with its wait removed; any other health unchanged. Pure."""
+    """Return the health of a failing destination without its wait, and any other health unchanged. Pure."""
     return replace(before, retry_at_ms=None, asked=False) if before.state is HealthState.RETRYING else before
 
 
@@ -104,7 +104,7 @@ def shifted(before: Health, by_ms: int) -> Health:
 def after_attempt(
     before: Health, breaker_before: Breaker, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int
 ) -> tuple[Health, LastError | None]:
-    """Return a destination's health after an attempt, and its new last error (None if there is none). Pure."""
+    """Return a destination's health after an attempt, and its new last error (None after a success). Pure."""
     if before.state is HealthState.DISABLED:
         after = before
     elif outcome.scope is FailureScope.PERMANENT:
@@ -122,19 +122,19 @@ def after_attempt(
 
 
 def _with_status(outcome: Outcome) -> str:
-    """Return the peer's message, after the HTTP status if the result of the attempt is one of _TOLD_WITH_STATUS."""
+    """Return the peer's message, with the HTTP status before it for the results in _SHOWN_WITH_STATUS."""
     if outcome.status is None or outcome.reason not in _SHOWN_WITH_STATUS:
         return outcome.detail
     return f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
 
 
 def _parts_in_health(breaker: Breaker) -> tuple[object, ...]:
-    """Return the parts of a breaker that are reflected in the health."""
+    """Return those values of a breaker from which a health is made."""
     return breaker.mode, breaker.scope, breaker.wait_until, breaker.rounds, breaker.is_wait_requested
 
 
 def _from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
-    """Return the health to store after an attempt, derived from the breaker's new state. Pure."""
+    """Return the health after an attempt, made from the breaker's new state. Pure."""
     if breaker.mode is Mode.CLOSED:
         return before if before.state is HealthState.OK else Health(since_ms=now_ms)
     refused = breaker.mode is Mode.OPEN and breaker.scope is FailureScope.EVENT
@@ -149,9 +149,9 @@ def _from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, now: fl
 
 
 def restored_breaker(health: Health, waits: WaitLimits, *, now: float, now_ms: int) -> Breaker:
-    """Restore an endpoint's breaker from the health that the last run stored. Pure.
+    """Return an endpoint's breaker, made from the health that the last run stored. Pure.
 
-    A stored wait that is longer than the longest allowed one means that the clock was set back: the wait is dropped.
+    A stored wait that is longer than the longest allowed one is dropped, because it shows that the clock was set back.
     """
     if health.state is not HealthState.RETRYING:
         return Breaker()
@@ -172,19 +172,19 @@ def restored_breaker(health: Health, waits: WaitLimits, *, now: float, now_ms: i
 
 
 def log_switch(name: str, *, enabled: bool) -> None:
-    """Log that the operator enabled or disabled a destination."""
+    """Log that an operator enabled or disabled a destination."""
     _log.info(
         "destination enabled" if enabled else "destination disabled", extra={"destination": name, "reason": BY_OPERATOR}
     )
 
 
 def log_wait_ended(name: str) -> None:
-    """Log that a failing destination is tried now instead of waiting."""
+    """Log that a failing destination is tried now instead of later."""
     _log.info("destination's pause has ended; it is tried now", extra={"destination": name})
 
 
 def log_new_state(name: str, health: Health, outcome: Outcome) -> None:
-    """Log the new state of a destination after an attempt has changed it."""
+    """Log the new state of a destination after an attempt."""
     facts = {"destination": name, "reason": outcome.reason, "status": outcome.status, "detail": outcome.detail}
     match health.state:
         case HealthState.OK:
@@ -198,12 +198,12 @@ def log_new_state(name: str, health: Health, outcome: Outcome) -> None:
 
 
 class ServiceSnapshot(Struct, frozen=True):
-    """The service of one destination at this moment.
+    """One destination and its worker at this moment.
 
-    `tried_for` is the number of seconds since it was last enabled, or its address changed, in this process. `trying_ms`
-    is the total time in which delivery was possible, in this process and in earlier ones. `waits_until_ms` is when it
-    is tried again (Unix ms; None: it does not wait). `rate` is the configured limit in requests a second (0: none).
-    `is_draining` is true while its settings are being changed and requests under way may still finish.
+    `seconds_in_service` is the time since the destination was last enabled, or its address changed, in this process.
+    `trying_ms` is the total time in which delivery was possible, in this process and in earlier ones. `waits_until_ms`
+    is when the destination is tried again (Unix ms; None: it does not wait). `rate` is the configured limit in requests
+    a second (0: none). `is_draining`: its settings are being changed, and requests under way may still finish.
     """
 
     health: Health
@@ -216,7 +216,7 @@ class ServiceSnapshot(Struct, frozen=True):
 
 
 class DestinationReport(Struct, frozen=True):
-    """The state of one destination at `now_ms` (Unix ms, by the same clock as its waits)."""
+    """The state of one destination at `now_ms` (Unix ms), by the clock that its waits are measured with."""
 
     serving: ServiceSnapshot
     undelivered: Sequence[UndeliveredGroup]

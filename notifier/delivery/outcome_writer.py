@@ -1,4 +1,4 @@
-"""Writes the outcomes of attempts to the store in batches, and keeps them in memory while the store is unwritable."""
+"""Writes the outcomes of attempts to the store in batches, and keeps them in memory while that fails."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,8 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_UNWRITTEN_SECONDS = 3.0
-"""Once an outcome has waited this many seconds to be written, nothing more is sent. If a disk or a database hangs
-without an error, this limits how many deliveries are repeated after a restart.
+"""If an outcome has not been written after this many seconds, no request is sent until it is. So a disk or a database
+that hangs without an error causes only few repeated deliveries after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0
@@ -46,8 +46,8 @@ class OutcomeWriter:
     ) -> None:
         """Initialize with the destination's name and the store.
 
-        `on_written` is called with every batch once it is in the store. `trying_ms` returns the total milliseconds for
-        which delivery has been tried.
+        `on_written` is called with each batch after it was written. `trying_ms` returns the destination's total time of
+        trying in milliseconds.
         """
         self._name = name
         self._store = store
@@ -70,18 +70,18 @@ class OutcomeWriter:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether outcomes cannot be written now; while true, nothing more may be sent."""
+        """Whether outcomes cannot be written now; while true, no request may be sent."""
         oldest = self._batch_waiting_since or self._waiting_since
         return self._is_failing or (
             oldest is not None and asyncio.get_running_loop().time() - oldest > LONGEST_UNWRITTEN_SECONDS
         )
 
     def start(self) -> None:
-        """Start writing."""
+        """Start the task that writes."""
         self._writing = asyncio.create_task(self._write_loop(), name=f"write outcomes {self._name}")
 
     def add(self, settlements: Sequence[Settlement]) -> None:
-        """Queue the outcomes of a request's deliveries."""
+        """Queue the outcomes of one request."""
         self._settlements += settlements
         self._waiting_since = self._waiting_since or asyncio.get_running_loop().time()
         if any(settlement.state is not DeliveryState.DELIVERED for settlement in settlements):
@@ -89,11 +89,11 @@ class OutcomeWriter:
         self._work_available.set()
 
     def stop_collecting(self) -> None:
-        """Write now instead of collecting further, because no request is under way that could add an outcome."""
+        """Write the collected outcomes now, because no request is under way that could add another one."""
         self._urgent.set()
 
     def set_health(self, health: Health, error: LastError | None = None, learned: LearnedLimits | None = None) -> None:
-        """Queue the destination's health and, where given, its new last error and newly learned limits."""
+        """Queue the destination's health, and its last error and learned limits if they are new."""
         self._health = health
         self._error = error or self._error
         self._learned = learned or self._learned
@@ -101,7 +101,7 @@ class OutcomeWriter:
         self._work_available.set()
 
     def follow_clock(self, by_ms: int) -> None:
-        """Shift the times in unwritten outcomes by `by_ms`, because the wall clock was set by that amount."""
+        """Shift the times in unwritten outcomes by `by_ms`, after the wall clock was set."""
         self._settlements = [
             replace(
                 settlement,
@@ -114,12 +114,12 @@ class OutcomeWriter:
         ]
 
     async def stop(self) -> None:
-        """Stop, and make one last attempt to write the remaining outcomes."""
+        """Stop the task that writes, and try once more to write the remaining outcomes."""
         self._stopping = True
         self._urgent.set()
         self._work_available.set()
         if self._writing is not None:
-            # Not cancelled, because it would then be unknown whether the write in progress succeeded.
+            # The task is not cancelled, because it would then be unknown whether its present write succeeded.
             await self._writing
         await self._write()
 
@@ -132,7 +132,7 @@ class OutcomeWriter:
                 self._try_again_later()
 
     async def _collect(self) -> None:
-        """Collect successes for `GATHER_SECONDS`, or until something urgent arrives."""
+        """Wait for more successes for COLLECT_SECONDS, or until something urgent arrives."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COLLECT_SECONDS):
                 await self._urgent.wait()
@@ -144,7 +144,7 @@ class OutcomeWriter:
         self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN_SECONDS, self._work_available.set)
 
     async def _write(self) -> bool:
-        """Write everything queued in one transaction; return whether it succeeded. On failure, keep everything."""
+        """Write everything that is queued in one transaction; return whether it succeeded. If not, all stays queued."""
         async with self.write_lock:
             batch, self._settlements = self._settlements, []
             health, self._health = self._health, None
@@ -194,10 +194,10 @@ def settlements_of(
     now_ms: int,
     logged: SentRequest | None = None,
 ) -> list[Settlement]:
-    """Return the outcomes to store for the deliveries of a request that took `milliseconds`. Pure.
+    """Return the outcomes to store for the deliveries of one request, which took `milliseconds`. Pure.
 
-    Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the request for the
-    log of requests, with the sequence numbers of all deliveries.
+    Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the entry for the
+    log of requests; this entry lists the sequence numbers of all deliveries.
     """
     by_decision: dict[RetryDecision, list[Delivery]] = {}
     if decisions.count(decisions[0]) == len(decisions):
@@ -233,11 +233,11 @@ def settlements_of(
 
 
 OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]
-"""Called after a request, with the deliveries that it carried and the decisions about them."""
+"""Called after a request with its deliveries and the outcomes to store."""
 
 
 def log_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
-    """Log the decision after a request, in a single line even if it carried many deliveries."""
+    """Log the decisions after a request, in a single line even if it carried many deliveries."""
     first = settlements[0]
     match first.state:
         case DeliveryState.DELIVERED:
@@ -261,9 +261,9 @@ def log_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement
 
 
 def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) -> int:
-    """Return the log level of a failed request: INFO if it was the first attempt of a refused event, else DEBUG.
+    """Return the log level of a failed request: INFO for the first attempt of a refused event, otherwise DEBUG.
 
-    Failures of the endpoint are logged at a higher level elsewhere, when the destination's health changes.
+    Failures of the endpoint are logged at a higher level where the destination's health changes.
     """
     refused = failure_scope(AttemptResult(settlement.reason)) is FailureScope.EVENT
     return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG

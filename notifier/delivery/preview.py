@@ -1,4 +1,4 @@
-"""Groups events into requests that are shown and not sent."""
+"""Groups deliveries into requests that are shown and not sent."""
 
 from collections.abc import AsyncIterator, Sequence
 from math import inf
@@ -13,7 +13,10 @@ from notifier.store.tables.outbox import Delivery
 async def group_into_requests(
     deliveries: Sequence[Delivery], destination: Destination, rate: float
 ) -> AsyncIterator[Sequence[Delivery]]:
-    """Group deliveries as the worker does when nothing fails; `rate` is the limit of requests a second (0: none)."""
+    """Yield the groups in which the worker would send deliveries if nothing failed.
+
+    `rate` is the limit of requests a second (0: none).
+    """
     left = list(deliveries)
     at_once = replace(destination.grouping, wait_seconds=0.0)
     while left:

@@ -1,4 +1,4 @@
-"""Reads the due deliveries of one destination, or candidates for a probe, from the store in advance."""
+"""Reads the due deliveries of one destination, or the candidates for a probe, from the store in advance."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from notifier.store.tables.slots import Gate
 _log = logging.getLogger(__name__)
 
 FAULT_PAUSE_SECONDS = 60.0
-"""Seconds before work that failed because of an internal error is tried again."""
+"""Seconds before work that failed because of an internal error is repeated."""
 
 _STORE_RETRY_SECONDS = 1.0
 
@@ -28,9 +28,9 @@ _STORE_RETRY_SECONDS = 1.0
 class QueueReader:
     """Fills one destination's ReadyQueue from the store.
 
-    `more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries from the whole queue
-    that may become the next probe (None: not read yet). `gate` says what the destination's timetable allowed to
-    send at the last read (None: it has no timetable, or nothing was read yet).
+    `may_have_more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries from the
+    whole queue, one of which may become the next probe (None: not read yet). `gate` is what the destination's timetable
+    allowed at the last read (None: it has no timetable, or nothing was read yet).
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class QueueReader:
         on_read: Callable[[], None],
         wake_later: Callable[[float], None],
     ) -> None:
-        """Initialize with the destination's name and the queue to fill with at most `most` deliveries per read.
+        """Initialize with the destination's name, and the queue to fill with at most `most` deliveries per read.
 
-        `on_read` is called after each read; `wake_later` schedules another check in the given number of seconds.
+        `on_read` is called after each successful read. `wake_later` schedules another check in the given number of
+        seconds.
         """
         self.may_have_more = True
         self.candidates: tuple[Delivery, ...] | None = None
@@ -71,16 +72,13 @@ class QueueReader:
 
     @property
     def gate_has_changed(self) -> bool:
-        """Whether the timetable may allow other deliveries now than when the store was last read."""
+        """Whether the timetable may allow other deliveries now than at the last read."""
         changes_ms = None if self.gate is None else self.gate.changes_ms
         return changes_ms is not None and self._clock.now_ms() >= changes_ms
 
     @property
     def has_read_all(self) -> bool:
-        """Whether the store certainly has no waiting delivery that is not in the queue.
-
-        With a timetable, this is never certain.
-        """
+        """Whether the queue certainly holds all waiting deliveries of the store; never true with a timetable."""
         return self._has_seen_end and not self.may_have_more and not self.is_reading and self._timetable is None
 
     def mark_outdated(self) -> None:
@@ -107,7 +105,7 @@ class QueueReader:
             self._reading = asyncio.create_task(self._run(read), name=f"read {self._name}")
 
     async def _run(self, read: Callable[[], Awaitable[None]]) -> None:
-        """Read once; after an error, log it and schedule another try."""
+        """Read once; after an error, log it and schedule another check."""
         again: float | None = None
         try:
             await read()

@@ -1,4 +1,4 @@
-"""The part of a destination's queue that is in memory: waiting deliveries, and those under way. No I/O."""
+"""The deliveries of one destination that are in memory: those that wait, and those under way. No I/O."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -18,12 +18,12 @@ class ReadyQueue:
     """Deliveries that were read from the store and are not finished.
 
     A waiting delivery is either in `ready`, in order, or in `halves`, the parts of refused groups, which are sent
-    first. `held` holds the sequence numbers of all deliveries that wait here, are under way, or have an unwritten
-    outcome; these are not read from the store again. `busy` counts, by record, the events that are under way or have an
-    unwritten failure.
+    first. `claimed` holds the sequence numbers of all deliveries that wait, are under way, or have an unwritten
+    outcome; they are not read from the store again. `busy` counts, for each record, the events that are under way or
+    have an unwritten failure.
 
-    `generation` grows when all waiting deliveries are dropped, `revision` when any are. A read of the store that
-    started before `revision` grew is out of date.
+    `generation` grows when all waiting deliveries are dropped. `revision` grows when all or some are dropped. A read of
+    the store that started before `revision` grew is out of date.
     """
 
     def __init__(self) -> None:
@@ -34,14 +34,15 @@ class ReadyQueue:
         self.generation = 0
         self.revision = 0
         self._awaiting_write: dict[int, Record | None] = {}
-        """Deliveries whose outcome is being written, with the record that stays busy until then (None: no record)."""
+        """Deliveries whose outcome is being written, each with the record that stays busy until then (None: no record).
+        """
         self._unwritten_outcomes: Counter[int] = Counter()
-        """For each delivery put back before its outcome was written: how many of its outcomes are unwritten."""
+        """For each delivery that was requeued before its outcome was written: the number of its unwritten outcomes."""
         self._first_failed_at: dict[int, float] = {}
 
     @property
     def is_empty(self) -> bool:
-        """Whether no delivery waits here; some may be under way."""
+        """Whether no delivery waits in memory; some may be under way."""
         return not (self.ready or self.halves)
 
     def waiting(self) -> list[Delivery]:
@@ -55,12 +56,12 @@ class ReadyQueue:
     def first_failed_at(self, deliveries: Sequence[Delivery]) -> float | None:
         """Return when a single delivery first failed in a request of its own (monotonic seconds).
 
-        Returns None if it has not, or if there are several deliveries.
+        Returns None if that has not happened, or if there are several deliveries.
         """
         return self._first_failed_at.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
 
     def forget_failures(self) -> None:
-        """Forget when events failed, because the failures happened at another address."""
+        """Forget when deliveries first failed, because they failed at another address."""
         self._first_failed_at.clear()
 
     def add(self, found: Sequence[Delivery]) -> None:
@@ -69,14 +70,14 @@ class ReadyQueue:
         self.claimed.update(it.event.sequence for it in found)
 
     def mark_busy(self, deliveries: Sequence[Delivery]) -> None:
-        """Mark the records of these deliveries as busy, because a request with them starts."""
+        """Mark the records of deliveries as busy, because a request with them starts."""
         busy = self.busy
         for delivery in deliveries:
             record = delivery.event.record
             busy[record] = busy.get(record, 0) + 1
 
     def take_half(self, size: int, *, in_order: bool) -> list[Delivery]:
-        """Remove and return the next half, at most `size` deliveries; an empty list if all halves have to wait."""
+        """Remove and return up to `size` deliveries of the first half that may be sent; an empty list if none may."""
         blocked: set[Record] = set(self.busy)
         for place, half in enumerate(self.halves):
             chosen = select_for_request(half, size, blocked, in_order=in_order)
@@ -88,7 +89,7 @@ class ReadyQueue:
         return []
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove chosen deliveries from `ready`; usually they are the first ones."""
+        """Remove the deliveries of the next request from `ready`; usually they are the first ones."""
         count = len(deliveries)
         if self.ready[count - 1] is deliveries[-1]:
             del self.ready[:count]
@@ -96,9 +97,9 @@ class ReadyQueue:
             self.ready = _without(self.ready, deliveries)
 
     def take_probe(self, chosen: Delivery) -> Delivery:
-        """Remove and return a probe that was chosen from the whole queue.
+        """Remove the delivery that was chosen as a probe from the queue, and return it.
 
-        If the delivery is also in memory, that copy is returned, because it is newer.
+        If the delivery is also in memory, that copy is returned, because it is newer than `chosen`.
         """
         sequence = chosen.event.sequence
         known = next((it for it in (*_flatten(self.halves), *self.ready) if it.event.sequence == sequence), chosen)
@@ -107,7 +108,10 @@ class ReadyQueue:
         return known
 
     def put_back(self, deliveries: Sequence[Delivery], *, is_current: bool) -> None:
-        """Take back deliveries that did not fit into a request, or drop them if the queue was cleared (not `kept`)."""
+        """Put back deliveries that did not fit into a message.
+
+        If the queue was cleared in the meantime (not `is_current`), they are dropped instead.
+        """
         for delivery in deliveries:
             self._release(delivery.event.record)
             if not is_current:
@@ -123,7 +127,7 @@ class ReadyQueue:
         self.revision += 1
 
     def merge_halves(self) -> None:
-        """Move the halves back into `ready`, because the groups were refused in an outage and not for their content."""
+        """Move the halves back into `ready`, because an outage caused the refusals, not the events."""
         self.ready, self.halves = self.waiting(), []
 
     def finish_attempt(
@@ -136,10 +140,10 @@ class ReadyQueue:
         trying_ms: int,
         now: float,
     ) -> None:
-        """Take back the deliveries of an ended attempt that are sent again at once, in halves if the group is `split`.
+        """Put back the deliveries that are sent again at once, as two halves if the group is `split`.
 
-        Deliveries with a wait of their own are read from the store later. If not `kept`, the queue was cleared during
-        the request, and no delivery is taken back.
+        All other deliveries are read from the store when they are due. If the queue was cleared during the request (not
+        `is_current`), nothing is put back.
         """
         if decisions[0].state is DeliveryState.DELIVERED:
             self._finish_delivered(attempt.deliveries)
@@ -166,7 +170,7 @@ class ReadyQueue:
             self.ready = sorted((*self.ready, *again), key=sequence_of)
 
     def _finish_delivered(self, deliveries: Sequence[Delivery]) -> None:
-        """Release the records of an attempt's deliveries after all of them were delivered."""
+        """Release the records of a request's deliveries after all of them were delivered."""
         busy = self.busy
         for delivery in deliveries:
             event = delivery.event
@@ -194,12 +198,12 @@ class ReadyQueue:
                     if settlement.state is DeliveryState.PENDING:
                         delayed.add(record)
         if delayed:
-            # Later events of these records must wait for the delayed ones; they are read again when those are due.
+            # Later events of these records must wait until the delayed events are sent, and are read again then.
             self._drop(lambda it: it.event.record in delayed)
             self.revision += 1
 
     def release_unfinished(self, deliveries: Iterable[Delivery]) -> None:
-        """Release deliveries that an internal error has left under way, so that they are read again."""
+        """Release the deliveries of a request that an internal error ended, so that they are read again."""
         for delivery in deliveries:
             sequence = delivery.event.sequence
             if sequence in self.claimed and sequence not in self._awaiting_write:
@@ -207,7 +211,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _was_sent_again(self, sequence: int) -> bool:
-        """Return whether a delivery was sent again before its outcome was written; if so, note that one was written."""
+        """Return whether a delivery was sent again before its outcome was written, and count the outcome as written."""
         if sequence not in self._unwritten_outcomes:
             return False
         self._unwritten_outcomes[sequence] -= 1
@@ -230,7 +234,7 @@ class ReadyQueue:
 
 
 def sequence_of(delivery: Delivery) -> int:
-    """Return the sequence number, by which deliveries are ordered."""
+    """Return the sequence number of a delivery's event; queues are sorted by it."""
     return delivery.event.sequence
 
 

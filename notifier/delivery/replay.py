@@ -1,4 +1,4 @@
-"""Replays past events by putting them back into the queue in small steps, so that new events are not held up."""
+"""Sends past events again. They are queued in small steps, so that new events are not delayed."""
 
 import asyncio
 import logging
@@ -15,18 +15,21 @@ from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 _log = logging.getLogger(__name__)
 
 MOST_WAITING = 500
-"""The most deliveries, new ones included, that a destination's queue may hold while a replay adds to it."""
+"""A replay adds deliveries to a destination's queue only up to this number, new deliveries included."""
 
 CHECK_INTERVAL_SECONDS = 0.5
-"""Seconds between checks for room in a destination's queue, which limits a replay to 1,000 deliveries a second."""
+"""Seconds between checks for room in a destination's queue. This limits a replay to 1,000 deliveries a second."""
 
 
 class ReplayStoppedError(Exception):
-    """A replay was stopped before it began, while the events to send were still being counted."""
+    """A replay was stopped before it began, while its events were still being counted."""
 
 
 class ReplayRunner:
-    """Runs replays, at most one for each destination, as fast as its queue empties. Their progress is in the store."""
+    """Runs replays, at most one per destination, as fast as the destination's queue empties.
+
+    Their progress is in the store.
+    """
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class ReplayRunner:
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
-        """Initialize with a function that returns the current subscriptions, and one that wakes the dispatcher."""
+        """Initialize; `subscriptions` returns the current filters of all destinations, `wake` wakes the dispatcher."""
         self._store = store
         self._subscriptions = subscriptions
         self._wake = wake
@@ -44,14 +47,14 @@ class ReplayRunner:
         self._stops = 0
 
     async def resume_unfinished(self) -> None:
-        """Continue the replays that the previous run of the program left unfinished. Raises StoreError."""
+        """Continue the replays that the last run of the program left unfinished. Raises StoreError."""
         for run in await self._store.run(replays.running):
             facts = {"replay": run.id, "deliveries": run.planned, "queued": run.queued}
             _log.info("replay continues", extra=facts)
             self._start_feeding(run.id, [part.destination for part in run.unfinished])
 
     async def plan(self, replay_range: ReplayRange, destination: str | None) -> ReplayPlan:
-        """Count the deliveries that a replay to one destination or (None) to all would make. Raises StoreError."""
+        """Count the deliveries of a replay to one destination, or to all (None). Raises StoreError."""
         wanted = [it for it in self._subscriptions() if destination in (None, it.destination)]
         plan = ReplayPlan(deliveries={it.destination: 0 for it in wanted})
         while plan.sequence < replay_range.last:
@@ -59,7 +62,7 @@ class ReplayRunner:
         return plan
 
     async def start(self, replay_range: ReplayRange, destination: str | None) -> tuple[int, ReplayPlan]:
-        """Start sending past events; return the replay's number and its plan.
+        """Start to send past events; return the replay's number and its plan.
 
         Raises ReplayRunningError, ReplayStoppedError, StoreError.
         """
@@ -76,9 +79,9 @@ class ReplayRunner:
         return number, plan
 
     async def stop(self, number: int | None = None) -> None:
-        """Stop the replay of this number, or (None) all that are under way. Raises StoreError.
+        """Stop the replay with this number, or all replays that are under way (None). Raises StoreError.
 
-        A stopped replay cannot be continued. Deliveries that it has already queued are still made.
+        A stopped replay cannot be continued. Deliveries that it has already queued are still sent.
         """
         if number is None:
             self._stops += 1
@@ -134,7 +137,7 @@ class ReplayRunner:
                 await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def _queue_next(self, number: int, name: str) -> StepResult:
-        """Queue the next deliveries for one destination; if it no longer exists, end the replay to it."""
+        """Queue the next deliveries for one destination. If it was removed, end the replay to it."""
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:

@@ -1,7 +1,7 @@
 """Chooses the deliveries of one destination's next request.
 
-They are half of a refused group, the first ones of the queue, a single event as a probe, or a new event during a wait.
-The worker sends them and handles the outcome.
+They are half of a refused group, the first deliveries of the queue, a single event as a probe, or a new event during a
+wait. The worker sends them and handles the outcome.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _MILLISECONDS = 1000
 
 
 class Choice(Struct, frozen=True):
-    """The next request. Without `deliveries`, nothing is sent now; choose again in `wait` seconds (None: unknown)."""
+    """The next request. Without `deliveries`, nothing can be sent; choose again in `wait_seconds` (None: unknown)."""
 
     state: ReceiverState
     deliveries: Sequence[Delivery]
@@ -33,15 +33,16 @@ class Choice(Struct, frozen=True):
 
 
 class RequestChooser:
-    """Chooses one destination's requests; chosen deliveries are removed from the queue.
+    """Chooses the requests of one destination, and removes the chosen deliveries from the queue.
 
-    `arrived` means that there may be new events. One of them may be tried even while the destination waits.
+    `may_have_new_events`: events may have been stored lately. One of them may be tried even while the destination
+    waits.
     """
 
     def __init__(
         self, bounds: Bounds, queue: ReadyQueue, reader: QueueReader, bucket: TokenBucket, clock: Clock
     ) -> None:
-        """Initialize with the configured bounds, the queue and its reader, and the bucket that limits the rate."""
+        """Initialize with the configured limits, the queue and its reader, and the bucket that limits the rate."""
         self.may_have_new_events = False
         self._bounds = bounds
         self._queue = queue
@@ -50,7 +51,7 @@ class RequestChooser:
         self._clock = clock
 
     def probes_whole_queue(self, state: ReceiverState) -> bool:
-        """Return whether probes are chosen from the whole queue, so that its front need not be read."""
+        """Return whether probes are chosen from the whole queue, so that its first deliveries need not be read."""
         return state.breaker.probes_single_events and not self._bounds.in_order
 
     def choose(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
@@ -69,7 +70,7 @@ class RequestChooser:
         return self._choose_from_front(state, self._queue.ready)
 
     def _choose_from_front(self, state: ReceiverState, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
-        """Choose as many of the first deliveries of `ready` as may share a request."""
+        """Choose the first deliveries of `ready`, as many as may share a request."""
         if not ready:
             return Choice(state, [])
         if self._is_incomplete_digest(ready):
@@ -99,7 +100,7 @@ class RequestChooser:
     def _choose_probe(self, state: ReceiverState) -> Choice:
         """Choose one event whose answer helps to tell whether the endpoint or the failed events are at fault.
 
-        A digest that may not be divided yet is sent as a whole instead.
+        If the event belongs to a digest that must stay whole, the digest is chosen instead.
         """
         breaker = state.breaker
         if self._bounds.in_order:
@@ -121,12 +122,12 @@ class RequestChooser:
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
 
     def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
-        """Return whether the next request is a digest, and some of its deliveries may not have been read yet."""
+        """Return whether the next request is a digest, and the store may hold more of its deliveries."""
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
         return is_digest and (self._reader.may_have_more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 
     def _choose_arrival(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
-        """Choose a new event to try during a wait, at most one per wait, in case the endpoint works again."""
+        """Choose a new event to try during a wait, in case the endpoint works again; at most one per wait."""
         breaker = state.breaker
         nothing = Choice(state, [], wait_seconds=breaker.wait_until - now)
         if (

@@ -1,4 +1,4 @@
-"""Decides which requests of a destination are logged with headers and answer: all, unless there are very many."""
+"""Decides which requests of a destination are recorded in the log of requests: all, unless there are very many."""
 
 import logging
 from typing import Final
@@ -9,22 +9,23 @@ from notifier.store.tables.request_log import SentRequest
 _log = logging.getLogger(__name__)
 
 BURST: Final = 200
-"""The most requests that are logged in a burst."""
+"""The most requests that are recorded in a burst."""
 
 PER_SECOND: Final = 1.0
-"""The most requests a second that are logged on average, so that logging does not slow down the delivery of a
-backlog."""
+"""The most requests a second that are recorded on average, so that recording does not slow down the delivery of a
+backlog.
+"""
 
 
 class LogAllowance:
-    """The number of requests that may be logged now: it grows by PER_SECOND each second, up to AT_ONCE."""
+    """The number of requests that may be recorded now. It grows by PER_SECOND each second, up to BURST."""
 
     def __init__(self) -> None:
         self._left = float(BURST)
         self._counted_at: float | None = None
 
     def take(self, now: float) -> bool:
-        """Return whether one more request may be logged at `now` (monotonic seconds); if so, count it."""
+        """Return whether one more request may be recorded at `now` (monotonic seconds); if so, count it."""
         since = 0.0 if self._counted_at is None else max(0.0, now - self._counted_at)
         self._left = min(float(BURST), self._left + since * PER_SECOND)
         self._counted_at = now
@@ -35,7 +36,7 @@ class LogAllowance:
 
 
 class RequestLog:
-    """Chooses the requests of one destination that are logged. Failures and successes have separate allowances."""
+    """Chooses the requests of one destination to record. Failures and successes have separate allowances."""
 
     def __init__(self, destination: str) -> None:
         self._destination = destination
@@ -43,7 +44,7 @@ class RequestLog:
         self._failures = LogAllowance()
 
     def entry_for(self, outcome: Outcome, now: float) -> SentRequest | None:
-        """Return what to log about a request with this outcome; None: nothing. `now` is in monotonic seconds."""
+        """Return the log entry of a request, or None if it is not recorded; `now` is in monotonic seconds."""
         allowance = self._successes if outcome.reason is AttemptResult.DELIVERED else self._failures
         if outcome.request is None or not allowance.take(now):
             return None

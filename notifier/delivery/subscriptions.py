@@ -1,4 +1,4 @@
-"""Converts the configured filters for the store, and finds the destinations that new events may be for."""
+"""Converts the configured filters for the store, and finds the destinations that may get new events."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def subscriptions_of(settings: Mapping[str, DestinationSettings]) -> tuple[Subsc
 
 
 def subscription_of(name: str, settings: DestinationSettings) -> Subscription:
-    """Return a destination's filters."""
+    """Return the filters of one destination."""
     return Subscription(
         name,
         frozenset(settings.events),
@@ -33,10 +33,10 @@ def subscription_of(name: str, settings: DestinationSettings) -> Subscription:
 
 
 def affected_destinations(events: Sequence[Event], filters: Iterable[Subscription]) -> list[str] | None:
-    """Return the destinations that get one of these events, and possibly a few others; None means all.
+    """Return the destinations that get at least one of the events, and possibly a few more; None means all.
 
-    With an alert among the events the result is None, because an alert goes to the destination that is configured for
-    alerts, whatever its filters. Checking filters here is much cheaper than waking a thousand destinations.
+    An alert goes to the destination that is configured for alerts, whatever its filters. So the result is None if there
+    is an alert among the events. Checking filters here is much cheaper than waking a thousand destinations.
     """
     types = {event.type for event in events}
     if EventType.ALERT in types:

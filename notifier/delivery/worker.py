@@ -1,7 +1,7 @@
-"""Delivers to one destination in a loop: reads due deliveries, sends them, judges the outcome and records it.
+"""Delivers to one destination in a loop: reads due deliveries, sends them, and records what came of them.
 
-`policy` decides what to send and what an answer means; this module carries out its decisions. Everything runs on the
-event loop and needs no locks, because a method without `await` is never interrupted.
+`policy` decides what to send and what follows from an answer; this module carries out its decisions. Everything runs on
+the event loop. State needs no locks, because a method without `await` is never interrupted.
 """
 
 import asyncio
@@ -52,11 +52,11 @@ _LONGEST_LEARNED_WAIT = 10.0
 
 
 async def _do_nothing() -> None:
-    """Do nothing; the default if the machine's sleep is not tracked."""
+    """Do nothing; the default for `detect_sleep`."""
 
 
 class Worker:
-    """Delivers to one destination."""
+    """Delivers events to one destination."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class Worker:
         on_peer_time: Callable[[int | None], None] = lambda _served_at_ms: None,
         detect_sleep: Callable[[], Awaitable[None]] = _do_nothing,
     ) -> None:
-        """Initialize with the destination, its settings and the store; `jitter` returns numbers in [0, 1).
+        """Initialize with the destination, its settings and the store; `jitter` returns random numbers in [0, 1).
 
-        `bucket` limits the rate of requests; it outlives this worker, so that a change of the settings does not refill
-        it. `on_peer_time` is called after each attempt with the receiver's clock when it answered (Unix ms); None if
-        the answer does not say. `detect_sleep` is awaited before the worker judges how long it has tried, so that the
-        time the machine slept is not counted.
+        `bucket` limits the request rate. The destination's next worker gets the same bucket, so that a change of the
+        settings does not refill it. `on_peer_time` is called after each attempt with the time that the receiver
+        reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that no sleep counts as time of
+        trying.
         """
         self.name = destination.name
         self.bucket = bucket or TokenBucket(settings.rate)
@@ -91,21 +91,15 @@ class Worker:
         self._sampling = asyncio.Lock()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._running = False
-        # As many deliveries are read ahead as all concurrent requests can carry, so that none waits for the store.
+        # Enough deliveries for all concurrent requests are read ahead, so that no request waits for the store.
         size = destination.grouping.size
         most = MOST_IN_A_DIGEST if size > 1 else _READ_AHEAD
         self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
         self._queue = ReadyQueue()
         self._timetable = timetable_of(settings)
+        wake_later = partial(self._call_later, self.wake)
         self._reader = QueueReader(
-            self.name,
-            store,
-            clock,
-            self._queue,
-            most,
-            self._timetable,
-            on_read=self._after_read,
-            wake_later=partial(self._call_later, self.wake),
+            self.name, store, clock, self._queue, most, self._timetable, on_read=self._after_read, wake_later=wake_later
         )
         bounds = Bounds(settings, destination.grouping)
         self._chooser = RequestChooser(bounds, self._queue, self._reader, self.bucket, clock)
@@ -116,17 +110,17 @@ class Worker:
 
     @property
     def health(self) -> Health:
-        """The destination's health at this moment."""
+        """The destination's current health."""
         return self._health.current
 
     @property
     def learned(self) -> LearnedLimits:
-        """The limits of the receiver that were learned from its answers."""
+        """The receiver's limits, as learned from its answers."""
         return self._health.learned
 
     @property
     def snapshot(self) -> ServiceSnapshot:
-        """How the destination is being served at this moment."""
+        """A snapshot of the destination and its worker."""
         return ServiceSnapshot(
             self.health,
             self._trying_clock.seconds_running(),
@@ -139,26 +133,26 @@ class Worker:
 
     @property
     def waits_until_ms(self) -> int | None:
-        """The time when the destination as a whole is tried again (Unix ms); None if it does not wait."""
+        """When the destination is tried again (Unix ms); None if it does not wait."""
         return self._health.waits_until_ms() if self._is_serving else None
 
     @property
     def write_lock(self) -> asyncio.Lock:
-        """A lock; while it is held, this destination's outcomes are not written to the store."""
+        """A lock; no outcome of this destination is written to the store while it is held."""
         return self._writer.write_lock
 
     async def start(self) -> None:
-        """Continue where the last run stopped, keeping a wait that the receiver asked for. Raises StoreError."""
-        # The files are read before any delivery is due, because the time for it must not delay a message.
+        """Start delivering; a wait from the last run continues. Raises StoreError."""
+        # Reading the files takes time, which must not delay a message; so it comes before any delivery is due.
         await self.prepare()
         self._running = True
         self._writer.start()
         self._start_requests()
 
     async def prepare(self) -> None:
-        """Let the destination read the files that its attempts need; called at the start and at each reload.
+        """Let the destination read the files that it needs; called at the start and at each reload.
 
-        If its address or credentials have changed, its health and waits are reset. Raises StoreError.
+        If its address or credentials have changed, its health and its wait are reset. Raises StoreError.
         """
         if isinstance(self._destination, SupportsPrepare):
             await self._destination.prepare()
@@ -174,21 +168,21 @@ class Worker:
             self.reload_queue()
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Take deliveries that were just stored, if no other waits, neither here nor in the store."""
+        """Queue deliveries that were just stored, unless another delivery waits in memory or in the store."""
         if self._reader.has_read_all and self._queue.is_empty:
             self._queue.add(deliveries)
             self._start_requests()
 
     def wake(self) -> None:
-        """Check the store for events to deliver."""
+        """Look for new deliveries in the store."""
         self._chooser.may_have_new_events = True
         self._reader.mark_outdated()
         self._start_requests()
 
     async def stop(self, grace: float) -> None:
-        """Start no more attempts, give those under way `grace` seconds to finish, and record their outcomes.
+        """Start no more requests, give those under way `grace` seconds to finish, and store their outcomes.
 
-        The delivery of an attempt that is cut off stays pending, and the next run sends it again under the same id.
+        Deliveries of a cancelled request stay pending. The next run sends them again under the same ids.
         """
         self._trying_clock.set_paused(is_paused=False)
         self._running = False
@@ -207,9 +201,9 @@ class Worker:
         await self._writer.stop()
 
     async def set_enabled(self, *, enabled: bool) -> bool:
-        """Enable or disable the destination; its waiting deliveries are kept either way. Raises StoreError.
+        """Enable or disable the destination; its waiting deliveries are kept. Raises StoreError.
 
-        Returns True if it was already enabled and waited before its next try; that wait is ended.
+        If it is enabled already and waits before its next try, the wait is ended, and the result is True.
         """
         switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:
@@ -221,7 +215,7 @@ class Worker:
         return False
 
     def try_at_once(self) -> bool:
-        """Check the store now, and end the destination's wait, if any; return whether there was a wait."""
+        """End the destination's wait, if any, and look for deliveries in the store; return whether there was a wait."""
         waited = self.waits_until_ms is not None
         self._health.end_wait()
         if waited:
@@ -230,9 +224,9 @@ class Worker:
         return waited
 
     async def send_sample(self, event: Event) -> tuple[Outcome, bool]:
-        """Make one attempt with an event that is not stored, one at a time and within the allowed rate.
+        """Send an event that is not stored, once and within the allowed rate; only one sample is sent at a time.
 
-        Returns the outcome, and whether a success ended a wait of the destination before its next try.
+        Returns the outcome, and whether a success ended the destination's wait before its next try.
         """
         async with self._sampling:
             await self._wait_for_rate()
@@ -244,13 +238,13 @@ class Worker:
         return outcome, waited
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview | None:
-        """Return the request that `deliveries` would share, without sending it; None if it cannot be shown."""
+        """Return the request that would carry `deliveries`, without sending it; None if it cannot be shown."""
         return await self._destination.preview(deliveries) if isinstance(self._destination, SupportsPreview) else None
 
     async def _wait_for_rate(self) -> None:
-        """Count one more request, and wait until the rate allows it; later requests wait behind it."""
+        """Count one more request, so that later ones wait longer; then wait until the rate allows this one."""
         now = self._clock.monotonic()
-        # The learned wait may be an hour, and an operator must be able to test sooner whether it still applies.
+        # The learned wait may be an hour. An operator must be able to test sooner whether it still applies.
         learned = min(self._health.state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
         wait = max(self.bucket.seconds_to_wait(now), learned, 0.0)
         self.bucket.spend()
@@ -265,12 +259,12 @@ class Worker:
         self.reload_queue()
 
     def after_sleep(self, slept: float) -> None:
-        """Do not count the seconds that the machine slept as time in which delivery was tried."""
+        """Exclude the `slept` seconds from the time of trying, and read the waiting deliveries again."""
         self._trying_clock.exclude(slept)
         self.reload_queue()
 
     def reload_queue(self) -> None:
-        """Discard the deliveries that were read ahead, so that they are read from the store again."""
+        """Drop the waiting deliveries in memory, so that they are read from the store again."""
         self._queue.clear()
         self._reader.mark_outdated()
         self._start_requests()
@@ -280,7 +274,7 @@ class Worker:
         return self._running and self._health.is_enabled
 
     def _start_requests(self) -> None:
-        """Start all requests that may start now, and set a timer for those that may start later."""
+        """Start all requests that may start now, and set a timer for the next one."""
         if not self._is_serving or self._writer.is_blocked:
             return
         if self._reader.gate_has_changed:
@@ -334,14 +328,9 @@ class Worker:
         milliseconds = round((now - attempt.started) * _MILLISECONDS)
         self._on_peer_time(outcome.peer_clock_ms)
         # This task still counts as under way; its slot is released here for the next attempt.
-        task = asyncio.current_task()
-        if task is not None:
-            self._attempts.discard(task)
-        before, was_enabled, trying_ms = (
-            self._health.state.breaker,
-            self._health.is_enabled,
-            self._trying_clock.total_ms(),
-        )
+        self._attempts -= {asyncio.current_task()}
+        before, was_enabled = self._health.state.breaker, self._health.is_enabled
+        trying_ms = self._trying_clock.total_ms()
         result = self._health.apply_outcome(attempt, outcome, trying_ms=trying_ms, now=now)
         if before.probes_single_events and not result.state.breaker.probes_single_events:
             self._reader.may_have_more = True
@@ -367,11 +356,11 @@ class Worker:
         self._start_requests()
         if not self._attempts and not self._reader.is_reading:
             self._writer.stop_collecting()
-        # This call comes last, so that the outcome is queued for the store even if the call fails.
+        # Called last, so that the outcome is queued for the store even if this call fails.
         self._on_attempt(attempt.deliveries, settlements)
 
     async def _fit_into_message(self, attempt: Attempt, generation: int) -> Attempt:
-        """Return the attempt with as many deliveries of a digest as fit into one message; put the others back."""
+        """Return the attempt with as many deliveries of a digest as fit into one message; requeue the rest."""
         whole = attempt.deliveries
         if len(whole) == 1 or whole[0].slot_ms is None or not isinstance(self._destination, SupportsDigestSplit):
             return attempt
@@ -381,7 +370,7 @@ class Worker:
         return replace(attempt, deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
-        """Forget an ended attempt; if a bug ended it, read its deliveries from the store again after a pause."""
+        """Remove an ended attempt; if a bug ended it, read its deliveries from the store again after a pause."""
         self._attempts.discard(attempt)
         fault = None if attempt.cancelled() else attempt.exception()
         if fault is None:
@@ -395,7 +384,7 @@ class Worker:
         self.reload_queue()
 
     def _on_written(self, settlements: Sequence[Settlement]) -> None:
-        """Continue after these outcomes were written to the store."""
+        """Release the deliveries whose outcomes were written to the store, and start further requests."""
         self._queue.release_written(settlements)
         if any(it.state is not DeliveryState.DELIVERED for it in settlements):
             self._reader.may_have_more = True
@@ -404,7 +393,7 @@ class Worker:
         self._start_requests()
 
     def _call_later(self, action: Callable[[], None], seconds: float) -> None:
-        """Call `action` in `seconds`; this replaces an earlier call for the same action."""
+        """Call `action` in `seconds`; an earlier timer for the same action is cancelled."""
         if not self._running:
             return
         if action in self._timers:

@@ -1,1 +1,1 @@
-"""The HTTP client: one exchange, its connections and name look-ups, and the parsing of headers."""
+"""The HTTP client: exchanges, connections, name look-ups, proxies, and the parsing of headers."""

@@ -9,13 +9,13 @@ LONGEST_DETAIL = 300
 """The most characters of a peer's text that are kept."""
 
 LONGEST_BEGINNING = 1000
-"""The most characters of a peer's answer that are kept in the log of requests."""
+"""The most characters of an answer that are kept in the log of requests."""
 
 _LONG_SEGMENT = 16
 
 
 def safe_line(text: str, secrets: tuple[str, ...]) -> str:
-    """Return a peer's text without secrets, on one printable line, and cut to LONGEST_DETAIL characters."""
+    """Return a peer's text as one printable line without secrets, cut to LONGEST_DETAIL characters."""
     # A long answer is not read to its end, and so may be cut within a secret.
     line = " ".join(hide_partial_secret(redact(text, *secrets), *secrets).split())
     if not line.isprintable():
@@ -24,7 +24,7 @@ def safe_line(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
-    """Return the beginning of a peer's text without secrets: up to LONGEST_BEGINNING characters, line breaks kept."""
+    """Return the first LONGEST_BEGINNING characters of a peer's text without secrets; line breaks are kept."""
     kept = hide_partial_secret(redact(text, *secrets), *secrets).replace("\r\n", "\n")
     marked = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in kept)
     safe = "".join(marked)
@@ -32,10 +32,10 @@ def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def header_secrets(value: str) -> tuple[str, ...]:
-    """Return the secrets in a header's value, which must not be shown if a peer repeats them.
+    """Return the secrets in a header's value, which must not be shown if a peer's answer repeats them.
 
-    These are the whole value, the part after its scheme, and for Basic credentials also the decoded text and the
-    password in it.
+    These are the whole value and the part after its scheme. For Basic credentials, they are also the decoded text and
+    the password in it.
     """
     scheme, _, credentials = value.partition(" ")
     return (value, credentials or scheme, *(_decode_basic(credentials) if scheme.lower() == "basic" else ()))
@@ -50,10 +50,10 @@ def _decode_basic(credentials: str) -> tuple[str, ...]:
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
-    """Return the parts of a URL that must not be shown if a peer repeats them.
+    """Return the parts of a URL that must not be shown if a peer's answer repeats them.
 
-    These are the whole URL, its path and query (a webhook's path *is* its secret), long path segments, passwords and
-    query values. Each is returned as written in the URL and decoded.
+    These are the whole URL, its path and query, long path segments, passwords and query values. (The path of a
+    webhook's URL *is* its secret.) Each part is returned as written in the URL and decoded.
     """
     parts = urlsplit(url)
     path = parts.path if parts.path != "/" else ""

@@ -1,4 +1,4 @@
-"""Connections that follow changes of addresses and certificate authorities in a process that runs for years."""
+"""Connections for a process that runs for years: they follow changes of addresses and certificate authorities."""
 
 import asyncio
 import ssl
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 IDLE_CONNECTION_SECONDS = 30.0
-"""Seconds for which an unused connection is kept; common servers keep it longer, so it is rarely found closed."""
+"""Seconds for which an unused connection is kept. Common servers keep it longer, so a kept connection is rarely closed
+already.
+"""
 
 CONNECTION_LIFE_SECONDS = 300.0
-"""Maximum age of a connection in seconds; without it, a busy connection would keep using an outdated address."""
+"""The maximum age of a connection in seconds. Without it, a busy connection would keep using an outdated address."""
 
 NAME_CACHE_SECONDS = 10
 """Seconds for which the address of a host name is cached."""
@@ -33,10 +35,11 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 _STATUS_DIGIT: Final = len("HTTP/1.1 ")
 
 MOST_HEAD_BYTES: Final = 2**16
-"""Maximum bytes before an answer's body, including interim answers, and between two pieces of the body."""
+"""The most bytes of an answer before its body, including interim answers; also the most between two parts of its body.
+"""
 
 MOST_INTERIM: Final = 20
-"""Maximum number of interim answers, such as 103 Early Hints, before the final answer."""
+"""The most interim answers, such as 103 Early Hints, before the final answer."""
 
 TOO_MUCH_BEFORE: Final = "too much before the body"
 TOO_MANY_INTERIM: Final = "too many interim answers"
@@ -49,8 +52,8 @@ Version = tuple[tuple[int, int, int] | None, ...]
 class ExpiringConnection(ResponseHandler):
     """A connection that is closed after an answer if it is too old, instead of being kept for the next request.
 
-    It passes an answer's head to the parser separately from the body. Otherwise the library discards the head, and with
-    it the status, even if only the body is invalid HTTP.
+    It passes the head of an answer to the parser before the body. Otherwise the library would discard the head, and
+    with it the status, if only the body is invalid HTTP.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -70,7 +73,7 @@ class ExpiringConnection(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, one head at a time while a head is expected; refuse answers that exceed the limits."""
+        """Parse received bytes, each head by itself; refuse answers that exceed the limits."""
         while self._awaits_head and data and not self._is_refused:
             size = self._rest_of_head(data)
             self._head_bytes += size
@@ -100,7 +103,7 @@ class ExpiringConnection(ResponseHandler):
         self.set_exception(HttpProcessingError(message=message))
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Abort the answer being read; readers of its body get the exception at once instead of at the timeout."""
+        """Abort the present answer; a reader of its body gets the exception at once instead of a timeout later."""
         payload = self._payload
         super().set_exception(exc, exc if exc_cause is None else exc_cause)
         if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
@@ -109,7 +112,7 @@ class ExpiringConnection(ResponseHandler):
             payload.set_exception(broken)
 
     def _rest_of_head(self, data: bytes) -> int:
-        """Return how many bytes of `data` belong to the head being read, and record whether another head follows it."""
+        """Return how many bytes of `data` belong to the present head, and note whether another head follows it."""
         self._head_begins += data[: _STATUS_DIGIT + 3 - len(self._head_begins)]
         joined = self._head_ends + data
         end = joined.find(_END_OF_HEAD)
@@ -132,10 +135,10 @@ class ExpiringConnection(ResponseHandler):
 
 
 class Connector(aiohttp.TCPConnector):
-    """Makes connections using current addresses of host names and the system's current certificate authorities.
+    """Makes connections with current addresses of host names and the system's current certificate authorities.
 
-    The library does not limit a connection's age, and reads the authorities only once, when it is imported. This class
-    overrides internals of the library; tests fail if the library no longer calls them.
+    The library does not limit the age of a connection, and reads the authorities only once, when it is imported. This
+    class overrides internals of the library; tests fail if the library no longer calls them.
     """
 
     def __init__(self, resolver: "AbstractResolver | None" = None) -> None:
@@ -164,7 +167,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _read_authorities_version() -> Version:
-    """Return the version of the system's certificate authorities, from the status of their files (this blocks)."""
+    """Return the version of the system's certificate authorities, from the status of their files (blocking)."""
     paths = ssl.get_default_verify_paths()
     return tuple(_version(path) for path in (paths.cafile, paths.capath))
 

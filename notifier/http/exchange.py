@@ -1,4 +1,4 @@
-"""Makes one HTTP exchange with a peer that may be slow, hostile or broken; for the API client and the destinations."""
+"""Makes one HTTP exchange with a peer that may be slow, hostile or broken."""
 
 import asyncio
 import io
@@ -37,13 +37,13 @@ _UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]+")
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _MOST_URLS: Final = 512
 LARGE_BODY_BYTES: Final = 2**20
-"""The most bytes of a request's body that are handed to the operating system at once."""
+"""A request's body with more bytes is handed to the operating system in pieces."""
 
 _PIECE_BYTES = 2**14
 
 
 class Answer(Struct, frozen=True):
-    """A peer's answer: HTTP status, headers, and the decompressed body, which may be cut at a limit."""
+    """A peer's answer: HTTP status, headers, and the decompressed body, which may have been cut at a limit."""
 
     status: int
     headers: "CIMultiDictProxy[str]"
@@ -51,10 +51,9 @@ class Answer(Struct, frozen=True):
 
 
 def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
-    """Return a new session, which the whole process shares; the caller must close it.
+    """Return a new session for the whole process; the caller must close it.
 
-    The session does not limit the number of requests. `resolver` finds the addresses of host names; by default, the
-    system does.
+    The session does not limit the number of requests. `resolver` looks up host names (None: the system does).
     """
     return aiohttp.ClientSession(
         connector=Connector(resolver),
@@ -67,10 +66,10 @@ def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSessi
 
 @lru_cache(maxsize=_MOST_URLS)
 def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
-    """Return a URL ready to send, and the header for the user name and password in it (RFC 7617, in UTF-8).
+    """Return a URL that is ready to send, and the header for the user name and password in it (RFC 7617, in UTF-8).
 
-    Path and query are kept byte for byte, except that spaces and non-ASCII characters, which a request must not
-    contain, are escaped. Raises ValueError for anything but an HTTP URL.
+    Path and query are kept byte for byte, but spaces and non-ASCII characters are escaped, because a request must not
+    contain them. Raises ValueError if it is not an HTTP URL.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -90,7 +89,7 @@ def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
 
 
 class ProxyOptions(Struct, frozen=True):
-    """The additions to a request through a proxy: `options` for aiohttp's client, `headers` for the request."""
+    """What a request through a proxy needs in addition: `options` for aiohttp's client, and `headers`."""
 
     options: Mapping[str, Any]
     headers: Mapping[str, str]
@@ -100,10 +99,11 @@ _DIRECT: Final = ProxyOptions({}, {})
 
 
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
-    """Return the additions to a request to `address` with these headers, so that it goes through `proxy`.
+    """Return what a request to `address` with these headers needs in addition, so that it goes through `proxy`.
 
-    To an `https` address, the proxy opens a tunnel (CONNECT), and gets its credentials in that request only. A plain
-    request is sent to the proxy itself, with the credentials. Raises ValueError if `proxy` is not an HTTP proxy.
+    For an `https` address, the proxy opens a tunnel, and only the request for the tunnel (CONNECT) carries the proxy's
+    credentials. An `http` request is sent to the proxy itself, with the credentials. Raises ValueError if `proxy` is
+    not an HTTP proxy.
     """
     if proxy is None:
         return _DIRECT
@@ -112,8 +112,8 @@ def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str])
     if address.scheme == "http":
         return ProxyOptions({"proxy": at.with_path("/")}, authorization)
     agent = {name: value for name, value in headers.items() if name.lower() == "user-agent"}
-    # aiohttp adds `Host` to these headers when it connects, and reuses a connection only for equal headers: without it
-    # here, the first connection would not be reused.
+    # aiohttp adds `Host` to these headers when it connects, and reuses a connection only for equal headers. If `Host`
+    # were missing here, the first connection would not be reused.
     host = {"Host": address.host_port_subcomponent or ""}
     return ProxyOptions({"proxy": at.with_path("/"), "proxy_headers": {**host, **agent, **authorization}}, {})
 
@@ -123,11 +123,11 @@ def _escape(text: str) -> str:
 
 
 class RequestOptions(Struct, frozen=True):
-    """How a request is sent, and what is read of its answer.
+    """How a request is sent, and how much of its answer is read.
 
-    `timeout` (seconds) covers everything from connecting to the body's last byte; connecting may take almost all of it.
-    An answer's body longer than `limit_bytes` is cut if `truncate` is set; otherwise it is an error. If `needs_body`
-    is False, failures after the status are ignored, and the body is the part of it that could be read.
+    `timeout` (seconds) covers everything from connecting to the last byte of the body; connecting may take almost all
+    of it. If the answer's body is longer than `limit_bytes`, it is cut with `truncate`, otherwise an error is raised.
+    Without `needs_body`, failures after the status are ignored, and the body is what could be read of it.
     """
 
     headers: Mapping[str, str]
@@ -140,7 +140,7 @@ class RequestOptions(Struct, frozen=True):
 
 
 async def send(session: aiohttp.ClientSession, method: str, url: str, body: bytes, options: RequestOptions) -> Answer:
-    """Send a request and return the complete answer; a redirect is returned like any other answer and never followed.
+    """Send a request and return the complete answer; a redirect is returned like any other answer, never followed.
 
     Raises TransportError and nothing else.
     """
@@ -174,7 +174,7 @@ async def send(session: aiohttp.ClientSession, method: str, url: str, body: byte
 
 
 class IncomingAnswer:
-    """An answer whose body is still arriving; `head` is the answer so far, with an empty body."""
+    """An answer whose body is still arriving; `head` is the answer with an empty body."""
 
     def __init__(self, response: aiohttp.ClientResponse, *, timeout: float, limit: int) -> None:
         self.head = Answer(response.status, response.headers, b"")
@@ -202,11 +202,11 @@ class IncomingAnswer:
 async def stream(
     session: aiohttp.ClientSession, url: str, body: bytes, options: RequestOptions
 ) -> AsyncIterator[IncomingAnswer]:
-    """POST `body` and yield the answer while it arrives, for bodies that are too large to hold in memory.
+    """POST `body` and yield the answer while it arrives, for answers that are too large to hold in memory.
 
-    The timeout includes the time that the reader takes between two pieces, and a body longer than the limit is an
-    error. Redirects are handled as in `send`. The connection is closed if the body is not read to its end. Raises
-    TransportError, and whatever the reader raises.
+    The timeout includes the time that the caller takes between two pieces. A body that is longer than the limit is an
+    error. A redirect is not followed. If the body is not read to its end, the connection is closed. Raises
+    TransportError, and whatever the caller's code raises.
     """
     try:
         address, credentials = request_url(url)
@@ -233,7 +233,7 @@ def client_timeout(timeout: float) -> aiohttp.ClientTimeout:
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
-    """Return a body in a form that aiohttp accepts without a warning: a large one as a file, written in pieces."""
+    """Return a body in the form that aiohttp expects: a large one as a file, which is written in pieces."""
     return body if len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
 
 
@@ -246,9 +246,9 @@ async def read_body(
     needs_body: bool,
     ends_at: float | None = None,
 ) -> bytes:
-    """Return an answer's body as `send` does, and leave what exceeds the limit unread.
+    """Return an answer's body, read by the rules of `RequestOptions`; what exceeds the limit is left unread.
 
-    `ends_at` is when the time is up, in the event loop's seconds (None: `content` has a time limit of its own).
+    `ends_at` is the deadline in the event loop's seconds (None: `content` has its own time limit).
     """
     body = bytearray()
     try:

@@ -1,4 +1,4 @@
-"""Checks this machine's clock against the `Date` headers of its peers. No I/O."""
+"""Compares this machine's clock with the `Date` headers of its peers. No I/O."""
 
 from statistics import median
 
@@ -7,26 +7,26 @@ from msgspec import Struct, field
 from notifier.clock import Clock
 
 _MAX_AGE_MS = 3_600_000
-"""The maximum age (milliseconds) of a time that a peer has reported; older ones are not used."""
+"""The maximum age of a reported time, in milliseconds; older ones are not used."""
 
 
 class PeerClocks(Struct):
-    """Stores the latest time that each peer has reported, to compare this machine's clock with it.
+    """The latest time that each peer has reported, for comparison with this machine's clock.
 
-    Each reported time is stored with the monotonic time of its arrival. If the machine's clock is corrected, the
-    comparison with all peers shows it at once, even with those that have not answered since.
+    Each time is stored with the monotonic time of its arrival. So after this machine's clock is corrected, all
+    comparisons are right at once, even those with peers that have not answered since.
     """
 
     clock: Clock
     _reported: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def record(self, peer: str, served_at_ms: int | None) -> None:
-        """Record the time (Unix ms) in an answer just received from a peer; None (no time) is ignored."""
+        """Record the time (Unix ms) in an answer that has just arrived from a peer; None (no time) is ignored."""
         if served_at_ms is not None:
             self._reported[peer] = (served_at_ms, self._monotonic_ms())
 
     def offset_seconds(self) -> float | None:
-        """Return the median of the seconds by which the peers' clocks are ahead (negative: behind); None if unknown."""
+        """Return by how many seconds the peers' clocks are ahead: the median (negative: behind; None: unknown)."""
         passed_ms = self._monotonic_ms()
         self._reported = {peer: heard for peer, heard in self._reported.items() if heard[1] >= passed_ms - _MAX_AGE_MS}
         if not self._reported:
@@ -39,5 +39,5 @@ class PeerClocks(Struct):
 
     @property
     def count(self) -> int:
-        """The number of peers that have recently reported a time."""
+        """The number of peers that have reported a time within the last hour."""
         return len(self._reported)

@@ -1,8 +1,8 @@
-"""Sends many POST requests to one address; their common part is prepared only once.
+"""Sends many POST requests to one address; what they have in common is prepared only once.
 
-A request takes less processor time than with `exchange.send`, because internals of aiohttp are used directly: one write
+A request takes less processor time than with `exchange.send`, because this module calls internals of aiohttp: one write
 on a connection of the session's connector, and one read. Connections, parser, limits and results are the same as with
-`send`. If the installed version of aiohttp has other internals, `send` makes the requests.
+`send`. If the internals of the installed aiohttp differ, `send` makes the requests instead.
 """
 
 import asyncio
@@ -52,28 +52,30 @@ _CALLED_INTERNALS: Final[Mapping[Callable[..., Any], set[str]]] = {
     Connection.release: {"self"},
     Connection.close: {"self"},
 }
-"""The internal functions of aiohttp that are called here, with the parameters that they are given."""
+"""The internal functions of aiohttp that this module calls, with the parameters that it passes."""
 
 _READ_ATTRIBUTES: Final = {
     ResponseHandler: ("transport",),
     Connection: ("protocol",),
     aiohttp.StreamReader: ("is_eof", "at_eof", "read", "read_nowait"),
 }
-"""The internal classes of aiohttp whose attributes are read here, with these attributes."""
+"""The internal classes of aiohttp from which this module reads attributes, with the names of the attributes."""
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""Matches the characters that no header field may contain, because they could begin another field (RFC 9110, 5.5)."""
+"""Matches the characters that a header field must not contain. A line break, for example, would begin another field
+(RFC 9110, 5.5).
+"""
 
 
 @cache
 def internals_match() -> bool:
-    """Return whether the internals of the installed aiohttp are as this module uses them."""
+    """Return whether the installed aiohttp has the internals that this module uses."""
     called = all(parameters <= signature(part).parameters.keys() for part, parameters in _CALLED_INTERNALS.items())
     return called and all(hasattr(part, name) for part, names in _READ_ATTRIBUTES.items() for name in names)
 
 
 class _PreparedRequest:
-    """The common part of all requests with one TLS context: an aiohttp request, and the head as bytes."""
+    """What all requests with one TLS context have in common: an aiohttp request, and the head as bytes."""
 
     def __init__(
         self,
@@ -99,8 +101,8 @@ class _PreparedRequest:
             **through.options,
         )
         made = self.request.headers
-        # This module cannot wait for the peer's consent (`Expect`) before it sends the body, and cannot send a request
-        # without TLS through a proxy.
+        # This module cannot handle `Expect`, for which the body must wait for an interim answer, and cannot send a
+        # request without TLS through a proxy.
         self.is_sendable = "Expect" not in made and (proxy is None or address.scheme == "https")
         lines = _header_lines((name, value) for name, value in made.items() if name.lower() != "content-length")
         self.head = f"POST {address.raw_path_qs} HTTP/1.1\r\n".encode() + lines
@@ -119,7 +121,7 @@ class Poster:
         limit: int,
         proxy: Proxy | None = None,
     ) -> None:
-        """Initialize with the headers of all requests; all else is as in `exchange.RequestOptions`."""
+        """Initialize with the headers of all requests; the other parameters are as in `exchange.RequestOptions`."""
         self._session = session
         self._url = url
         self._headers = headers
@@ -139,7 +141,10 @@ class Poster:
         needs_body: bool = True,
         ssl_context: ssl.SSLContext | bool = True,
     ) -> Answer:
-        """POST `body` with the common headers and `headers` (other names only); all else is as in `exchange.send`."""
+        """POST `body` with the common headers and additional `headers`; all else is as in `exchange.send`.
+
+        `headers` must not contain a name of a common header.
+        """
         connector = self._session.connector
         if isinstance(connector, Connector) and internals_match() and len(body) <= LARGE_BODY_BYTES:
             try:
@@ -234,7 +239,7 @@ def _return_connection(connection: Connection) -> None:
 
 
 def _discard_connection(connection: Connection) -> None:
-    """Close a connection after a failure, and discard what was not sent of the request."""
+    """Close a connection after a failure; the part of the request that was not sent is discarded."""
     transport = connection.transport
     if transport is not None and transport.get_write_buffer_size():
         transport.abort()
@@ -242,7 +247,7 @@ def _discard_connection(connection: Connection) -> None:
 
 
 def _header_lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Return header fields as they are sent. Raises ValueError for a character that a field must not contain."""
+    """Return header fields as bytes to send. Raises ValueError if one contains a forbidden character."""
     lines = [f"{name}: {value}" for name, value in fields]
     if _FORBIDDEN.search("".join(lines)):
         raise ValueError("a header field has a character that none may have")

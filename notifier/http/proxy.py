@@ -1,7 +1,7 @@
 """Chooses the proxy of a request, from the configuration or from the usual environment variables.
 
 The variables are `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or small letters. They never apply to requests
-to this machine; a proxy that is configured for one source or destination always applies.
+to this machine. A proxy that is configured for a source or destination applies to all its requests.
 """
 
 import ipaddress
@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 
 DIRECT: Final = "none"
-"""The configured value that means "no proxy, whatever the environment says"."""
+"""The configured value for "no proxy, whatever the environment says"."""
 
 PROXY_KEY: Final = "proxy"
-"""The `origin` of a proxy that the configuration names: the key `proxy`."""
+"""The configuration's key for a proxy; also the `origin` of a proxy that is configured there."""
 
 _VARIABLES: Final = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY"}
 _EXCEPTIONS: Final = "NO_PROXY"
@@ -28,13 +28,13 @@ _SEPARATORS: Final = re.compile(r"[,\s]+")
 
 
 class Proxy(Struct, frozen=True):
-    """A proxy: its URL, which may contain a password, and `origin`, the variable or key that names this proxy."""
+    """A proxy: its URL, which may contain a password, and `origin`, the environment variable or key that sets it."""
 
     url: str
     origin: str
 
     def __repr__(self) -> str:
-        """Return what may be shown of the proxy."""
+        """Return the proxy without its user name and password."""
         return f"Proxy({str(self)!r}, origin={self.origin!r})"
 
     def __str__(self) -> str:
@@ -60,10 +60,10 @@ class Proxy(Struct, frozen=True):
 
 
 def proxy_of(url: str, configured: str = "", environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of requests to `url`, or None if they go there directly.
+    """Return the proxy for requests to `url`, or None if they are sent directly.
 
     `configured` is the value of the key `proxy`: a URL, `none` for no proxy, or "" for the proxy that the environment
-    names. The environment is `environ` or, by default, that of the process.
+    names. `environ` is the environment (None: that of this process).
     """
     if configured == DIRECT:
         return None
@@ -79,7 +79,7 @@ def proxy_of(url: str, configured: str = "", environ: Mapping[str, str] | None =
 
 
 def unusable_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each variable whose proxy cannot be used and is ignored, and the problem with its value."""
+    """Yield each environment variable whose proxy is unusable and therefore ignored, with the problem of its value."""
     for scheme in _VARIABLES:
         found = _proxy_from_environment(scheme, environ)
         if found is not None and (problem := proxy_url_problem(found.url)):
@@ -95,9 +95,9 @@ def proxy_secrets(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def proxy_url_problem(url: str) -> str | None:
-    """Return what is wrong with the URL of a proxy, as the end of a sentence without the URL; None if it is usable.
+    """Return what is wrong with the URL of a proxy, as the end of a sentence, or None if it is usable.
 
-    A path is allowed, and so is a user name without password.
+    The text does not contain the URL. A path is allowed, and so is a user name without a password.
     """
     example = "such as http://proxy.example.com:3128"
     if not url.isprintable() or " " in url:
@@ -119,7 +119,7 @@ def proxy_url_problem(url: str) -> str | None:
 
 
 def proxy_environment(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that make another program (a library in its own process) use the same proxy."""
+    """Return the environment variables that make another program, such as a subprocess, use the same proxy."""
     if configured == DIRECT:
         return {}
     if configured:
@@ -140,10 +140,10 @@ def is_loopback(host: str) -> bool:
 
 
 def bypasses_proxy(host: str, port: int, exceptions: str) -> bool:
-    """Return whether `exceptions`, the value of `NO_PROXY`, excepts a host (without brackets) and port.
+    """Return whether `exceptions`, the value of `NO_PROXY`, contains a host (without brackets) and port.
 
-    The entries of `exceptions`, separated by commas or spaces, are `*`, names (which include the names below them),
-    addresses, and networks such as 10.0.0.0/8. A name or address may be followed by a port.
+    Its entries, separated by commas or spaces, are `*`, host names (which include the names below them), addresses, and
+    networks such as 10.0.0.0/8. A name or an address may be followed by a port.
     """
     host = host.lower().rstrip(".")
     return any(_matches(host, port, entry.lower()) for entry in _SEPARATORS.split(exceptions) if entry)
@@ -191,7 +191,7 @@ def _proxy_from_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | 
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's name as it is set, and its value; small letters are preferred, as curl and Python do."""
+    """Return a variable's name as it is set, and its value. Small letters are preferred, as in curl and Python."""
     for spelling in (name.lower(), name):
         # A web server passes a request's header `Proxy` to its programs as HTTP_PROXY (https://httpoxy.org).
         if spelling == "HTTP_PROXY" and "REQUEST_METHOD" in environ:

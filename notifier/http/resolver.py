@@ -1,9 +1,9 @@
-"""Resolves host names with the system's resolver, so that a hanging look-up does not delay any other.
+"""Looks up host names with the system's resolver; one that hangs does not delay the others.
 
-Each look-up has its own thread. The event loop's thread pool is not used, because it is small and shared: a few names
-whose name server does not answer would delay everything else in it, including the parsing of answers. The system's
-`getaddrinfo` is used instead of a separate resolver (c-ares), so that `/etc/nsswitch.conf`, a VPN or the host's name
-service apply to this program as to any other.
+Each look-up has its own thread. The event loop's thread pool is small and shared: a few names whose name server does
+not answer would delay everything else in it, including the parsing of answers. A separate resolver (c-ares) is not used
+either. With the system's `getaddrinfo`, `/etc/nsswitch.conf`, a VPN or the host's name service apply to this program as
+to any other.
 """
 
 import asyncio
@@ -15,26 +15,26 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
 
 LOOK_UP_SECONDS = 10.0
-"""Seconds to wait for a look-up. After that, it continues in the background, and its result is stored."""
+"""Seconds to wait for a look-up. A slower one continues in the background, and its result is stored."""
 
 STALE_SECONDS = 3600.0
 """Seconds for which a known address is still used if its name cannot be looked up again."""
 
 LOOK_UP_SECONDS_IF_KNOWN = 1.0
-"""Seconds to wait for a look-up if an earlier address is known."""
+"""Seconds to wait for a look-up if an earlier address of the name is known."""
 
 MOST_LOOK_UPS = 200
-"""Maximum number of concurrent look-ups; each has a thread."""
+"""The most look-ups at the same time; each has a thread."""
 
 MOST_SLOW_LOOK_UPS = 16
-"""Maximum number of concurrent look-ups of names whose last look-up took too long."""
+"""The most look-ups at the same time of names whose last look-up took too long."""
 
 
 class NameTimeoutError(OSError):
     """A name was not resolved in time."""
 
     def __init__(self) -> None:
-        """Initialize with a message that says how long the wait was."""
+        """Initialize with a message that states the time limit."""
         super().__init__(None, f"not resolved within {LOOK_UP_SECONDS:g} seconds")
 
 
@@ -42,7 +42,7 @@ _NameKey = tuple[str, int, int]
 
 
 class _Name(Struct):
-    """The latest look-up of a name and its result."""
+    """A name: its latest result, and its look-up under way."""
 
     found: list[ResolveResult] | None = None
     found_at: float = 0.0
@@ -51,10 +51,10 @@ class _Name(Struct):
 
 
 class Resolver(AbstractResolver):
-    """Looks names up in a limited number of threads; a name is never looked up by two threads at the same time."""
+    """Looks up names in a limited number of threads, and each name in at most one thread at a time."""
 
     def __init__(self) -> None:
-        """Initialize without known names, on the event loop that uses the resolver."""
+        """Initialize without known names; call this in the event loop that will use the resolver."""
         self._names: dict[_NameKey, _Name] = {}
         self._threads = asyncio.Semaphore(MOST_LOOK_UPS)
         self._slow_threads = asyncio.Semaphore(MOST_SLOW_LOOK_UPS)
@@ -87,7 +87,7 @@ class Resolver(AbstractResolver):
             raise
 
     async def close(self) -> None:
-        """Stop waiting for look-ups; threads that hang end by themselves."""
+        """Stop waiting for look-ups; threads that hang end when the system answers."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,7 +116,7 @@ class Resolver(AbstractResolver):
 
 
 async def _look_up_in_thread(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-    """Look a name up in a daemon thread, which does not delay the end of the program. Raises OSError."""
+    """Look up a name in a daemon thread, so that the program can end before the look-up does. Raises OSError."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""Parses `Retry-After` (RFC 9110, section 10.2.3) in the same way for all peers."""
+"""Parses `Retry-After` (RFC 9110, section 10.2.3), for all peers in the same way."""
 
 import re
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float | None:
     """Return an answer's `Retry-After` in seconds (at least 0), or None if it is missing or invalid.
 
-    If it is a date, the seconds are counted from the same answer's `Date`, because the peer's clock may differ from
-    ours. Without a `Date`, our own clock (`now_ms`) is used if it is given. The result has no upper limit; the caller
-    must set one.
+    If it is a date, the seconds are counted from the `Date` of the same answer, because the peer's clock may be wrong.
+    Without a `Date`, they are counted from `now_ms`, this machine's time, if it is given. The result has no upper
+    limit; the caller must set one.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
@@ -30,7 +30,7 @@ def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float 
 
 
 def http_date(value: str) -> datetime | None:
-    """Parse an HTTP date, or return None if it is invalid. A date without a zone is taken as UTC."""
+    """Return an HTTP date as a datetime, or None if it is invalid. A date without a zone is taken as UTC."""
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, IndexError, OverflowError):

@@ -1,4 +1,4 @@
-"""The TLS certificate files of a source or destination: a certificate authority, and a client certificate."""
+"""The TLS certificate files of a source or destination: a certificate authority and a client certificate."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ CHECK_EVERY_SECONDS = 1.0
 """Seconds between two checks of the files for changes."""
 
 Version = tuple[tuple[int, int, int] | None, ...]
-"""The version of the files: for each one its modification time, size and inode number (None: it cannot be read)."""
+"""The version of the files: the modification time, size and inode number of each (None: it cannot be read)."""
 
 
 class CertificateFileError(Exception):
@@ -21,9 +21,10 @@ class CertificateFileError(Exception):
 
 
 class Certificates(Struct, frozen=True):
-    """The certificate files. Without any, the system's authorities are trusted and no client certificate is sent.
+    """The certificate files. Without any, the system's authorities are trusted, and no client certificate is sent.
 
-    `authority` is trusted instead of the system's authorities. `key` may be None if the key is in `client`.
+    `authority` is trusted instead of the system's authorities. `key` is the private key of `client`; it is None if
+    `client` contains the key as well.
     """
 
     authority: Path | None = None
@@ -59,7 +60,7 @@ class Certificates(Struct, frozen=True):
         return context
 
     def version(self) -> Version:
-        """Return the version of the files without reading their contents (blocking)."""
+        """Return the version of the files, without reading their contents (blocking)."""
         return tuple(_version(file) for file in (self.authority, self.client, self.key) if file is not None)
 
 
@@ -69,7 +70,7 @@ class _CachedContext(Struct, frozen=True):
 
 
 class TlsContextCache:
-    """Caches the TLS context of a source or destination, and rebuilds it when the files have changed."""
+    """Caches the TLS context of a source or destination, and makes a new one when the files have changed."""
 
     def __init__(self, certificates: Certificates, clock: Clock) -> None:
         """Initialize with the files; nothing is read yet."""
@@ -81,10 +82,11 @@ class TlsContextCache:
         self._cached: _CachedContext | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
-        """Return the context for the next request, made from the current files; True (the default) if there are none.
+        """Return the TLS context for the next request, made from the current files; True if there are no files.
 
-        Raises CertificateFileError while the files are unusable, even if an older context would still work, so that a
-        failed renewal is reported at once and not when the old certificate expires.
+        True stands for aiohttp's default context. Raises CertificateFileError while the files are unusable, even if the
+        cached context would still work. So a failed renewal is reported at once, and not when the old certificate
+        expires.
         """
         if not self._has_files:
             return True
@@ -97,7 +99,7 @@ class TlsContextCache:
 
 
 def _refresh(certificates: Certificates, cached: _CachedContext | None) -> _CachedContext:
-    # Taken before the files are read, so that a change during the read is noticed at the next check.
+    # Read before the files' contents, so that the next check notices a change that happens meanwhile.
     version = certificates.version()
     if cached is not None and cached.version == version:
         return cached

@@ -1,4 +1,4 @@
-"""The errors of exchanges without a complete answer, made from aiohttp's exceptions; their texts contain no secrets."""
+"""The errors of exchanges without a complete answer, made from aiohttp's exceptions. Their texts contain no secrets."""
 
 import os
 import re
@@ -23,19 +23,19 @@ from notifier.http.resolver import LOOK_UP_SECONDS, NameTimeoutError
 from notifier.redact import hide_partial_secret, redact
 
 EXCHANGE_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
-"""All exceptions that `aiohttp` raises when it aborts an exchange."""
+"""All exceptions with which aiohttp aborts an exchange."""
 
 
 LONGEST_FIELD_BYTES: Final = 2**16
-"""Maximum bytes of an answer's first line or of one header field; proxies add security policies of many kilobytes."""
+"""The most bytes of an answer's first line or of a header field; proxies add security policies of many kilobytes."""
 
 MOST_FIELDS: Final = 400
-"""Maximum number of header fields of an answer."""
+"""The most header fields of an answer."""
 
 _PARSER_MESSAGE: Final = re.compile(
     r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n"
 )
-"""Matches the messages of aiohttp's parser that name a problem and quote the line with it."""
+"""Matches those messages of aiohttp's parser that name a problem and quote the line with the problem."""
 
 _LIMIT_MESSAGES: Final = {
     TOO_MUCH_BEFORE: f"the answer's header is longer than {MOST_HEAD_BYTES:,} bytes, interim answers included",
@@ -47,7 +47,7 @@ _LONGEST_QUOTE: Final = 60
 
 
 class TransportReason(StrEnum):
-    """The reasons why no complete answer arrived."""
+    """Why no complete answer arrived."""
 
     NAME_NOT_RESOLVED = "name_not_resolved"
     CONNECT_FAILED = "connect_failed"
@@ -60,9 +60,9 @@ class TransportReason(StrEnum):
 
 
 class TransportError(Exception):
-    """The exchange failed before a complete answer arrived; the peer may or may not have acted on the request.
+    """An exchange that failed before a complete answer arrived; the peer may have acted on the request or not.
 
-    `message` contains no URL and no secret. `through_proxy` means that a proxy was used, which may be the cause.
+    `message` contains no URL and no secret. `through_proxy`: a proxy was used, and may be the cause.
     """
 
     def __init__(self, reason: TransportReason, message: str, *, through_proxy: bool = False) -> None:
@@ -74,7 +74,10 @@ class TransportError(Exception):
 
 
 def connect_timeout(timeout: float) -> float:
-    """Return the limit for connecting (seconds), below `timeout`: exceeding it proves that nothing was sent."""
+    """Return the seconds that connecting may take: less than `timeout`, so that the cause of a timeout is known.
+
+    If connecting takes too long, nothing was sent.
+    """
     return timeout - min(1.0, timeout / 4)
 
 
@@ -84,13 +87,13 @@ def too_large_error(limit: int) -> TransportError:
 
 
 def raise_if_proxy_refused(status: int, address: URL, proxy: Proxy | None) -> None:
-    """Raise TransportError if a status was sent by the proxy, not the peer, because it refuses the credentials."""
+    """Raise TransportError if a status shows that the proxy, not the peer, refused the proxy's credentials."""
     if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise _proxy_error(proxy, status)
 
 
 def as_transport_error(error: Exception, timeout: float, proxy: Proxy | None = None) -> TransportError:
-    """Return the error for an exchange (through `proxy`, if there is one) that `aiohttp` aborted."""
+    """Return the error for an exchange that aiohttp aborted with `error`; `proxy` was used for it (None: none)."""
     failure = _classify(error, timeout, proxy)
     return TransportError(failure.reason, failure.message, through_proxy=proxy is not None)
 
@@ -118,7 +121,7 @@ def _classify(error: Exception, timeout: float, proxy: Proxy | None) -> Transpor
 
 
 def _connect_error(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
-    """Return the error for an exchange in which no connection was made, so that nothing was sent."""
+    """Return the error for an exchange without a connection, so that nothing was sent."""
     reason = TransportReason
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
@@ -140,7 +143,7 @@ def _connect_error(error: Exception, timeout: float, proxy: Proxy | None) -> Tra
 
 
 def _proxy_error(proxy: Proxy, status: int) -> TransportError:
-    """Return the error for a proxy that opened no tunnel; a status from 500 means that it did not reach the peer."""
+    """Return the error for a proxy that opened no tunnel; with a status of 500 or more, it did not reach the peer."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     said = f"{status} {phrase}".rstrip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -154,7 +157,7 @@ def _proxy_error(proxy: Proxy, status: int) -> TransportError:
 
 
 def _tls_error(error: Exception, proxy: Proxy | None) -> TransportError:
-    """Return the error for a failed handshake; PROTOCOL_BROKEN means that the peer does not speak TLS at all."""
+    """Return the error for a failed TLS handshake; PROTOCOL_BROKEN means that the peer does not speak TLS at all."""
     is_of_proxy = (
         proxy is not None
         and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError)
@@ -169,7 +172,7 @@ def _tls_error(error: Exception, proxy: Proxy | None) -> TransportError:
 
 
 def _unreadable_answer_error(error: aiohttp.ClientError) -> TransportError:
-    """Return the error for an unreadable answer."""
+    """Return the error for an answer that could not be read."""
     match error:
         case aiohttp.ClientResponseError():
             return unreadable_head_error(error.message)
@@ -182,12 +185,12 @@ def _unreadable_answer_error(error: aiohttp.ClientError) -> TransportError:
 
 
 def unreadable_head_error(message: str) -> TransportError:
-    """Return the error for an unreadable head of an answer, from aiohttp's parser message."""
+    """Return the error for an answer whose head could not be read; `message` comes from aiohttp's parser."""
     return TransportError(TransportReason.PROTOCOL_BROKEN, _describe_parser_message(message))
 
 
 def _system_message(error: Exception) -> str:
-    """Describe an error in the words of the operating system or OpenSSL; these contain no URL."""
+    """Describe an error in the words of the operating system or OpenSSL, which contain no URL."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             inner: BaseException | None = error.certificate_error
@@ -213,7 +216,7 @@ def _is_cut_off(error: HttpProcessingError) -> bool:
 
 
 def _describe_parser_message(message: str) -> str:
-    """Describe a problem with an answer, from the message of aiohttp's parser; no value of a header field is shown."""
+    """Describe a problem with an answer, from a message of aiohttp's parser; no value of a header field is shown."""
     if message in _LIMIT_MESSAGES:
         return _LIMIT_MESSAGES[message]
     if "bytes when reading" in message:

@@ -1,7 +1,8 @@
-"""Chooses the waiting deliveries that share a request, and learns how many a receiver accepts. Pure.
+"""Chooses the deliveries that share a request, and learns how many events a receiver accepts. Pure.
 
-A refused group is split in half and the halves are sent first, so that a bad event is found in about log2(N) steps.
-Once a smaller group gets through, its size becomes the limit; the limit grows again with further successes.
+A refused group is split in half, and the halves are sent first. This finds a bad event in about log2(N) requests. If a
+request was too large, the size of the first half that gets through becomes the limit. The limit grows again after many
+successes.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,21 +16,22 @@ from notifier.store.tables.outbox import Delivery
 
 MOST_IN_A_DIGEST = 1000
 MOST_TOGETHER = 50
-"""The most deliveries that are kept in one request because they belong together; a larger group is divided."""
+"""The most deliveries of one group (see `Grouping.together`) in one request; a larger group is divided."""
 
 _SUCCESSES_BEFORE_TRIAL = 10
 _FAILED_TRIAL_FACTOR = 4
 _MOST_SUCCESSES_BEFORE_TRIAL = 10_000
 _DIGEST_ABOVE_SECONDS = 60.0
-"""If sending the waiting events in usual messages would take more than this many seconds, they become a digest."""
+"""A digest is sent if separate messages for the waiting events would take longer than this many seconds."""
 
 
 class BatchSize(Struct, frozen=True):
-    """How many events a receiver accepts in one request; `limit` is None if no limit is known.
+    """How many events a receiver accepts in one request.
 
-    `full` counts the requests of the full size that got through in a row. Once there are `needed` of them, one request
-    of twice the size is tried; `on_trial` is true while that request is under way. `suspect` is a smaller size that
-    becomes the limit if a request of that size gets through (0: none).
+    `limit` is None if no limit is known. `full_successes` counts the successful requests with `limit` events. When it
+    reaches `successes_before_trial`, one request with twice as many events is tried; until its answer,
+    `is_trial_under_way` is true. `proposed_limit` (0: none) is a lower limit, which applies as soon as half of a
+    refused group gets through.
     """
 
     limit: int | None = None
@@ -39,15 +41,18 @@ class BatchSize(Struct, frozen=True):
     proposed_limit: int = 0
 
     def effective_limit(self, most: int) -> int:
-        """Return the number of events for the next request, given that the configuration allows `most`."""
+        """Return the most events for the next request: `most`, which is the configured limit, or the learned limit.
+
+        The lower one applies.
+        """
         return most if self.limit is None else min(most, self.limit)
 
 
 def after_success(size: BatchSize, count: int, most: int, *, is_half: bool, is_trial: bool) -> BatchSize:
-    """Return the size after `count` events got through in one request.
+    """Return the batch size after a request with `count` events got through.
 
-    `half`: they were half of a refused group. `trial`: the request tried a larger size. `most` is the largest number
-    that the destination can carry; a limit as high as that is the same as no limit.
+    `is_half`: the events were half of a refused group. `is_trial`: the request had more events than the limit. `most`
+    is the largest number of events that the destination allows; a limit as high as `most` is stored as None.
     """
     if size.limit is None and not size.proposed_limit and not is_trial:
         return size
@@ -61,10 +66,10 @@ def after_success(size: BatchSize, count: int, most: int, *, is_half: bool, is_t
 
 
 def after_too_large(size: BatchSize, count: int, most: int, *, is_trial: bool) -> BatchSize:
-    """Return the size after a request with `count` events was refused as too large or took too long.
+    """Return the batch size after a request with `count` events was refused as too large or took too long.
 
-    After a `trial`, the limit stays, and the next trial comes later. Otherwise, half of `count` becomes the limit once
-    a request of that size gets through.
+    After a trial, the limit stays, and the next trial needs more successes. After any other request, half of `count`
+    becomes the proposed limit.
     """
     if is_trial:
         return replace(
@@ -79,9 +84,9 @@ def after_too_large(size: BatchSize, count: int, most: int, *, is_trial: bool) -
 
 
 class Batch(Struct, frozen=True):
-    """The deliveries for the next request, or (if none) the seconds to `wait` for more.
+    """The deliveries for the next request. Without any, ask again in `wait_seconds` (0.0: none can be sent now).
 
-    `trial`: the request tries a larger size than the receiver is known to accept.
+    `is_trial`: the request has more events than the receiver is known to accept.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -100,13 +105,14 @@ def next_batch(
     in_order: bool = False,
     has_slots: bool = False,
 ) -> Batch:
-    """Choose the next request's deliveries from `waiting` (in order).
+    """Choose the deliveries for the next request from `waiting`, which is in order.
 
-    An event is left out if its record is `busy`, or if an earlier event of its record is left out. An event that is
-    proven to be at fault is sent alone; with `in_order`, no later event is sent before it. `rate` is the number
-    of requests a second that the receiver accepts. A batch that is not full waits for more events, up to the configured
-    time after its first event was detected. If the destination `has_slots`, events of different slots never share a
-    request, and those of one slot are a digest.
+    A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
+    known to be at fault is sent alone. With `in_order`, a request ends before the first delivery that would be skipped.
+    A request that is not full waits for more events, until `grouping.wait` seconds after its first event was detected.
+
+    `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different
+    slots never share a request, and the deliveries of one slot are sent as a digest.
     """
     most = grouping.size
     slot_ms = None
@@ -138,7 +144,7 @@ def next_batch(
 def select_for_request(
     waiting: Iterable[Delivery], limit: int, busy: Collection[Record], *, in_order: bool = False
 ) -> list[Delivery]:
-    """Return the first deliveries that may share a request, up to `limit`, by the rules of `next_batch`."""
+    """Return the first deliveries that may share a request, at most `limit`, by the rules of `next_batch`."""
     chosen: list[Delivery] = []
     blocked: set[Record] = set()
     for delivery in waiting:
@@ -159,7 +165,7 @@ def select_for_request(
 
 
 def _select_slot(waiting: Iterable[Delivery], slot_ms: int | None) -> tuple[Delivery, ...]:
-    """Return the deliveries of one slot, except those after an event of the same record in another slot."""
+    """Return the deliveries of one slot; one that follows an event of its record in another slot is left out."""
     chosen: list[Delivery] = []
     blocked: set[Record] = set()
     for delivery in waiting:
@@ -172,13 +178,13 @@ def _select_slot(waiting: Iterable[Delivery], slot_ms: int | None) -> tuple[Deli
 
 
 def split_in_half(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...], tuple[Delivery, ...]]:
-    """Split a refused group into two halves, keeping the order."""
+    """Return the two halves of a refused group, each in order."""
     middle = len(deliveries) // 2
     return tuple(deliveries[:middle]), tuple(deliveries[middle:])
 
 
 def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grouping: Grouping) -> list[Delivery]:
-    """Shorten or extend a full group, so that deliveries that belong together stay in one request."""
+    """Shorten or extend a full request, so that the deliveries of a group (see `Grouping.together`) stay together."""
     count = len(chosen)
     if grouping.group_key is None or count == len(waiting) or list(waiting[:count]) != chosen:
         return chosen

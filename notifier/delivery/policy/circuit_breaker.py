@@ -1,8 +1,8 @@
 """Decides whether an endpoint accepts anything, and when to try again if it does not. Pure.
 
-The breaker counts consecutive failures; any success resets the count. A failure that says nothing new about the
-endpoint is not counted. While the breaker is open, each failed round of probes makes the wait longer, whichever events
-were tried.
+The breaker opens after several consecutive failures; a success resets the count. A failure that says nothing about the
+endpoint does not count. While the breaker is open, only probes are sent, in rounds. The wait before the next round
+grows with each failed round.
 """
 
 from collections.abc import Hashable
@@ -15,40 +15,40 @@ from msgspec.structs import replace
 from notifier.destinations.outcome import FailureScope
 
 FAILURES_TO_OPEN = 5
-"""After this many consecutive failures that the endpoint may have caused, it counts as unreachable."""
+"""The number of consecutive failures, possibly caused by the endpoint, after which it counts as unreachable."""
 
 LONGEST_OPEN_SECONDS = 300.0
-"""The longest wait between two rounds of probes. A receiver that works again is noticed within this time; the probes
-cost about 400 requests a day.
+"""The longest wait between two rounds of probes. It limits how late a recovered receiver is noticed. The probes cost
+about 400 requests a day.
 """
 
 LONG_OUTAGE_ROUNDS = 3
-"""After this many failed rounds, groups are assumed to have been split because of the outage, not a bad event."""
+"""After this many failed rounds, the outage is taken as the reason for which groups were split, not a bad event."""
 
 _FIRST_SECONDS = 1.0
 _GROWTH = 1.5
 _DOUBLINGS = 6
-"""The first six rounds have 1, 2, 4, ... 32 probes, 63 in all; every later round has one. With strict order, the
-numbers differ (see `probes`).
+"""The first six rounds have 1, 2, 4, ... 32 probes, 63 in all. Every later round has one. With strict order, the
+numbers differ (see `probe_count`).
 """
 _ROUNDS_BEFORE_LONGER_WAITS = 3
 _LONGEST_UNCONFIRMED_WAIT_SECONDS = 21_600.0
-"""The longest requested wait in seconds that is obeyed at once; a longer one must be requested twice in a row."""
+"""The longest requested wait that applies at once; a longer wait must be requested twice in a row."""
 _LEAST_JITTER = 0.5
 
 
 class Mode(StrEnum):
-    """How much the breaker lets through."""
+    """What a circuit breaker lets through."""
 
     CLOSED = "closed"
     PACED = "paced"
-    """The receiver has asked for a pause; otherwise it works."""
+    """Nothing until the pause that the receiver asked for has ended; then everything."""
     OPEN = "open"
-    """Nothing gets through; only probes are sent."""
+    """Only probes, because nothing gets through."""
 
 
 class WaitLimits(Struct, frozen=True):
-    """The first and the longest wait for an endpoint, in seconds, and whether events are sent strictly in order."""
+    """The first and the longest wait before an endpoint is tried again; `in_order`: events are strictly in order."""
 
     first_seconds: float = _FIRST_SECONDS
     longest_seconds: float = LONGEST_OPEN_SECONDS
@@ -58,9 +58,11 @@ class WaitLimits(Struct, frozen=True):
 class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
-    `scope` is the scope of the failure that opened it. Nothing is sent before `until`, except one new event per wait
-    (`arrival_probed`: this has been sent). If the peer `asked` for the wait, that event waits, too. `tried` holds the
-    trainings and records of recently failed events.
+    `scope` is the scope of the failure that opened it. Nothing is sent between `wait_started` and `wait_until`, except
+    one new event (`has_probed_arrival`: it was sent). If the peer requested the wait (`is_wait_requested`), no new
+    event is sent either. `rounds` counts the failed rounds of probes, or how often the peer has asked for a pause
+    again. `probes_left` is the number of probes left in the current round. `recently_failed` holds the trainings and
+    records of the events that failed since the last success.
     """
 
     mode: Mode = Mode.CLOSED
@@ -77,12 +79,12 @@ class Breaker(Struct, frozen=True):
 
     @property
     def probes_single_events(self) -> bool:
-        """Whether probes are single events, chosen to find out whether the events or the endpoint are at fault."""
+        """Whether probes are single events, chosen to find out whether the endpoint or some events are at fault."""
         return self.mode is Mode.OPEN and self.scope is not FailureScope.ENDPOINT
 
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
-    """Return the breaker after a success: closed, or still waiting if the peer asked for a longer wait."""
+    """Return the breaker after a success: closed, unless the peer requested a wait that has not ended yet."""
     if breaker.is_wait_requested and now < breaker.wait_until:
         return replace(breaker, consecutive_failures=0, last_success=now, recently_failed=frozenset())
     return Breaker(last_success=now)
@@ -91,9 +93,9 @@ def after_success(breaker: Breaker, now: float) -> Breaker:
 def after_throttling(
     breaker: Breaker, *, started: float, retry_after: float | None, now: float, limits: WaitLimits, jitter: float
 ) -> Breaker:
-    """Return the breaker with the wait that the peer asked for, or a default one.
+    """Return the breaker after the peer refused a request for its timing: with the requested wait, or a default one.
 
-    If a peer keeps asking for short waits, longer ones are used.
+    If the peer has requested waits several times in a row, the default wait applies where it is longer.
     """
     was_paced = breaker.mode is Mode.PACED
     rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0
@@ -129,10 +131,11 @@ def after_failure(
     limits: WaitLimits,
     jitter: float,
 ) -> Breaker:
-    """Return the breaker after a failure: count it, open the breaker if nothing gets through, end a round of probes.
+    """Return the breaker after a failure: it may open if nothing gets through, or a round of probes may end.
 
-    `news`: the failure may be the endpoint's, so it counts. `decides`: a single such failure opens the breaker.
-    `arrival`: the request tried a new event during a wait. `about` holds the trainings and records in the request.
+    `may_be_endpoint`: the endpoint may have caused the failure, so it counts. `opens_at_once`: a single failure opens
+    the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are those of the
+    request's events.
     """
     breaker = replace(
         breaker,
@@ -154,13 +157,14 @@ def after_failure(
 
 
 def probe_count(rounds: int, limits: WaitLimits) -> int:
-    """Return the number of probes in a round."""
+    """Return the number of probes in a round; the first round has the number 0."""
     if limits.in_order and rounds < 2:  # noqa: PLR2004 - the earliest event alone, twice
         return 1
     return 2**rounds if rounds < _DOUBLINGS else 1 + limits.in_order
 
 
 def _open(breaker: Breaker, scope: FailureScope, rounds: int, now: float, limits: WaitLimits, jitter: float) -> Breaker:
+    """Return the breaker, open until the next round of probes."""
     return replace(
         breaker,
         mode=Mode.OPEN,

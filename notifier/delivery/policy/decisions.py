@@ -1,10 +1,8 @@
-"""Decides how an answer changes the rate, the endpoint's state, the group size, and each event that was sent. Pure.
+"""Decides what an answer changes: the rate, the circuit breaker, the batch size, and the request's deliveries. Pure.
 
-The cause of a failed attempt is the pace, the endpoint or the event; or it is not known yet which of the last two (see
-`FailureScope`). A failure because of the pace or the endpoint does not count against any event, and the same group is
-sent again.
-
-The values that are made for each request are structs, because a frozen dataclass takes several times as long to make.
+The failure scope says what caused a failed attempt: the request rate, the endpoint, the event, or (`UNKNOWN`) either
+the endpoint or the event. A failure of the rate or the endpoint does not count against any event, and the same
+deliveries are sent again.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,22 +26,23 @@ from notifier.store.tables.outbox import Delivery, DeliveryState
 
 
 class Role(StrEnum):
-    """Why a request is made."""
+    """The reason for a request."""
 
     NORMAL = "normal"
     HALF = "half"
-    """Part of a refused group."""
+    """Half of a refused group."""
     PROBE = "probe"
     ARRIVAL = "arrival"
-    """A new event that is tried at once although the endpoint is waiting."""
+    """A new event that is tried during the endpoint's wait."""
     TRIAL = "trial"
     """A request with more events than the receiver is known to accept."""
 
 
 class Attempt(Struct, frozen=True):
-    """A request: its deliveries, its start (monotonic seconds), and its role.
+    """A request: its deliveries, its start (monotonic seconds), and the reason for it.
 
-    `first_failed` is when its only delivery first failed in a request of its own (monotonic seconds), or None.
+    `first_failed_at` is when the request's only delivery first failed in a request of its own (monotonic seconds). It
+    is None if that has not happened, or if the request has several deliveries.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -60,17 +59,17 @@ class Bounds(Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """The limit in requests a second."""
+        """The most requests a second."""
         return self.settings.rate or inf
 
     @property
     def size(self) -> int:
-        """The limit of events in one request."""
+        """The most events in one request."""
         return MOST_IN_A_DIGEST if self.sends_digests else self.grouping.size
 
     @property
     def sends_digests(self) -> bool:
-        """Whether many events can be sent as one message (a digest), which people read."""
+        """Whether many events can be sent as one message for people (a digest)."""
         return self.grouping.digest_above is not None
 
     @property
@@ -80,7 +79,7 @@ class Bounds(Struct, frozen=True):
 
     @property
     def wait_limits(self) -> WaitLimits:
-        """The limits of the endpoint's waits, never longer than the configured retry waits."""
+        """The limits of the waits before the endpoint is tried again; they never exceed the configured retry waits."""
         return WaitLimits(
             min(WaitLimits().first_seconds, self.settings.retry_first),
             min(WaitLimits().longest_seconds, self.settings.retry_max),
@@ -91,7 +90,7 @@ class Bounds(Struct, frozen=True):
 class ReceiverState(Struct, frozen=True):
     """Everything that is known about a receiver.
 
-    Up to `concurrency` requests may be under way: one at first, and one more with each success.
+    `concurrency` is the number of requests that may be under way: one at first, and one more with each success.
     """
 
     rate: AdaptiveRate = AdaptiveRate()
@@ -107,10 +106,10 @@ class ReceiverState(Struct, frozen=True):
 
 
 class AttemptDecisions(Struct, frozen=True):
-    """The result of an attempt: the state after it, and the decision about each delivery, in order.
+    """What follows from an attempt: the receiver's new state, and one decision per delivery, in order.
 
-    `split`: the group is split in half, and the halves are sent first. `forget_halves`: the existing halves are merged
-    back, because an outage caused them.
+    `split_in_half`: the deliveries are split in half, and the halves are sent first. `merge_halves`: all halves of
+    earlier groups are merged again, because an outage caused the splits.
     """
 
     state: ReceiverState
@@ -120,7 +119,7 @@ class AttemptDecisions(Struct, frozen=True):
 
 
 _ATTEMPTS_BEFORE_DIVIDING = 40
-"""A digest may be divided after this many attempts; they take one or two hours."""
+"""The number of attempts after which a digest may be divided; they take one or two hours."""
 
 _DELIVERED = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED)
 _WAIT = RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT)
@@ -139,9 +138,10 @@ def after_attempt(
     now: float,
     jitter: Callable[[], float],
 ) -> AttemptDecisions:
-    """Return the new state of the receiver, and a decision about each delivery of the attempt.
+    """Decide what follows from the outcome of an attempt.
 
-    `trying_ms` is the destination's total time of trying (see `TryingClock`); `jitter` returns numbers in [0, 1).
+    `trying_ms` is the destination's total time of trying (see `TryingClock`). `jitter` returns random numbers in [0,
+    1).
     """
     scope = outcome.scope
     count = len(attempt.deliveries)
@@ -184,10 +184,10 @@ def after_attempt(
 
 
 def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
-    """Return whether deliveries are a digest, or the beginning of one, that is not divided even if it is refused.
+    """Return whether deliveries are a digest, or the beginning of one, that must stay whole even if it is refused.
 
-    People expect one digest, and its contents are unlikely to be the cause. After _WHOLE_ATTEMPTS attempts, it is
-    divided like any other group, in case one of its events is at fault.
+    People expect one digest, and its contents are unlikely to cause a refusal. After _ATTEMPTS_BEFORE_DIVIDING
+    attempts, a digest is divided like any other group, in case one of its events is at fault.
     """
     if not deliveries or not bounds.sends_digests:
         return False
@@ -195,17 +195,14 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
 
 
 def learned_limits(state: ReceiverState, bounds: Bounds) -> LearnedLimits:
-    """Return the limits learned from the receiver; each is None if no limit below the configured one was learned."""
+    """Return the limits learned from the receiver; each is None if nothing below the configured limit was learned."""
     pace = min(bounds.rate, state.rate.per_second)
     slowed = isfinite(pace) and pace < bounds.rate
     return LearnedLimits(float(f"{pace:.2g}") if slowed else None, state.size.limit)
 
 
 def without_wait(state: ReceiverState, bounds: Bounds) -> ReceiverState:
-    """Return the state with the endpoint's wait ended, even one from Retry-After, because the operator asked for it.
-
-    The learned limits are kept.
-    """
+    """Return the state without the endpoint's wait, even if the receiver requested it; learned limits are kept."""
     breaker = state.breaker
     if breaker.mode is Mode.CLOSED:
         return state
@@ -242,7 +239,7 @@ def _after_success(state: ReceiverState, attempt: Attempt, bounds: Bounds, now: 
 def _after_partial_delivery(
     state: ReceiverState, attempt: Attempt, bounds: Bounds, trying_ms: int, now: float, jitter: Callable[[], float]
 ) -> AttemptDecisions:
-    """Handle a request that only some receivers took: all its events are retried later, at the same moment."""
+    """Decide about a request that only some receivers accepted: all its deliveries are retried later, together."""
     state = replace(state, breaker=circuit_breaker.after_success(state.breaker, now))
     overdue = retry.sequences_to_give_up(attempt.deliveries, bounds.settings, trying_ms)
     failures = max(it.failures for it in attempt.deliveries)
@@ -266,9 +263,9 @@ def _after_rate_or_endpoint_failure(
     now: float,
     jitter: Callable[[], float],
 ) -> AttemptDecisions:
-    """Handle a failure that no event has caused: the same deliveries are sent again.
+    """Decide about a failure that no event has caused: the same deliveries are sent again.
 
-    A delivery is given up only after the endpoint has been unreachable for too long.
+    After a failure of the endpoint, deliveries that have been tried for too long are given up.
     """
     if outcome.scope is not FailureScope.PACE:
         state = _count_failure(
@@ -306,7 +303,7 @@ def _count_failure(
         started=attempt.started,
         may_be_endpoint=may_be_endpoint,
         is_arrival=attempt.role is Role.ARRIVAL,
-        opens_at_once=_is_alert(attempt),
+        opens_at_once=_has_only_alerts(attempt),
         trainings_and_records=probe.trainings_and_records(attempt.deliveries),
         now=now,
         limits=bounds.wait_limits,
@@ -316,18 +313,18 @@ def _count_failure(
     return replace(state, breaker=breaker, concurrency=1 if opened else state.concurrency)
 
 
-def _is_alert(attempt: Attempt) -> bool:
+def _has_only_alerts(attempt: Attempt) -> bool:
     """Return whether a request carries only alerts.
 
-    Alerts are rare and may be the only events for a receiver, so a single failure must count as an outage.
+    Alerts are rare, and may be the only events of a receiver. So a single failure must count as an outage.
     """
     return all(it.event.type == EventType.ALERT for it in attempt.deliveries)
 
 
 def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
-    """Return whether the endpoint may have caused a failure.
+    """Return whether the endpoint may have caused the failure of an attempt.
 
-    The answer is False for half of a refused group, and for a single event that is `proven` to be at fault.
+    This is not the case for half of a refused group, and for a single event that is `proven` to be at fault.
     """
     if len(attempt.deliveries) > 1:
         return attempt.role is not Role.HALF

@@ -1,4 +1,4 @@
-"""Chooses the event to try while nothing gets through: the one whose answer shows most about the cause. Pure.
+"""Chooses the event to try while nothing gets through: the one whose answer says most about the cause. Pure.
 
 The candidates are spread over the whole queue, so that O(log N) probes get past N bad events in a row.
 """
@@ -11,11 +11,11 @@ from notifier.events import Record
 from notifier.store.tables.outbox import Delivery
 
 CANDIDATES = 64
-"""The number of places in the queue from which candidates are taken."""
+"""The number of positions in the queue from which candidates are read."""
 
 
 def spread_evenly(first: int, last: int) -> list[int]:
-    """Return up to CANDIDATES numbers spread evenly from `first` to `last`, both included, in order."""
+    """Return up to CANDIDATES numbers, evenly spread and in order, that include `first` and `last`."""
     return sorted(
         {first, last, *(first + int(_van_der_corput(number) * (last - first)) for number in range(1, CANDIDATES - 1))}
     )
@@ -24,10 +24,10 @@ def spread_evenly(first: int, last: int) -> list[int]:
 def choose(
     candidates: Sequence[Delivery], busy: Collection[Record], recently_failed: Collection[Hashable]
 ) -> Delivery | None:
-    """Choose a probe; return None if there is none.
+    """Return the event to probe with, or None if no candidate may be sent.
 
-    Preferred are, in this order: the fewest failures, a training that is not in `tried`, a record that is not in
-    `tried`, the newest event. An event is never chosen before an earlier one of its record, or while its record is
+    The preferences are, in this order: the fewest failures, a training that is not in `recently_failed`, a record that
+    is not in `recently_failed`, the newest event. A record's events are chosen in order, and not while the record is
     `busy`.
     """
     seen = set(busy)
@@ -42,10 +42,10 @@ def choose(
 def choose_in_order(
     waiting: Sequence[Delivery], busy: Collection[Record], *, round_number: int, first_of_round: bool
 ) -> Delivery | None:
-    """Choose a probe for a destination with a strict order; return None if no event can be sent.
+    """Return the event to probe with at a destination with a strict order, or None if no event may be sent.
 
-    The first probe of a round is the earliest event. From the third round on, further probes go to the events with the
-    fewest failures, the earliest first.
+    In the first two rounds, each probe is the earliest event. In later rounds, only the first probe is; the others are
+    the events with the fewest failures, the earliest first.
     """
     seen = set(busy)
     free: list[Delivery] = []

@@ -6,24 +6,26 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 IDLE_SECONDS = 60.0
-"""After this many seconds without a request, earlier measurements are discarded."""
+"""After this many seconds without a request, the measurement of the rate starts again."""
 
 _SAFETY_FACTOR = 0.95
 """The share of the measured rate that is used after the receiver objected to the rate."""
 _GROWTH_PER_SUCCESS = 0.01
-"""The share by which a success raises the rate; it grows with the requests accepted since the last objection."""
+"""The share by which the first success raises the rate; later successes raise it more, until the next objection."""
 _LONGEST_WAIT_DECAY = 0.97
 _SHORTEST_MEASUREMENT_SECONDS = 0.05
 _UPDATE_EVERY_SECONDS = 1.0
-"""Seconds between updates of `next_at` while the rate is unlimited; `next_at` then only serves to detect a silence."""
+"""Seconds between updates of `next_at` while the rate is unlimited; it then only shows when the last request started.
+"""
 
 
 class AdaptiveRate(Struct, frozen=True):
-    """The rate that a receiver is known to accept, in requests a second; times are monotonic seconds.
+    """The rate that a receiver is known to accept; times are monotonic seconds.
 
-    `taken` requests were accepted since `measured_since`, usually the time of the latest objection to the rate. The
-    rate was last lowered at `lowered_at`. `longest_wait` is the longest wait, in seconds, that recent objections asked
-    for. `next_at` is when the next request may start.
+    `per_second` is the number of requests a second. `accepted` counts the requests that were accepted since
+    `measured_since`, usually the time of the latest objection to the rate. `lowered_at` is when the rate was last
+    lowered. `longest_wait_seconds` is the longest wait that recent objections asked for. `next_at` is when the next
+    request may start.
     """
 
     per_second: float = inf
@@ -35,7 +37,7 @@ class AdaptiveRate(Struct, frozen=True):
 
 
 def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
-    """Return the rate after a request has started; after a long silence, the measurement restarts."""
+    """Return the rate after a request has started; after a long pause, the measurement of the rate starts again."""
     if rate.per_second == inf and rate.next_at <= now < rate.next_at + _UPDATE_EVERY_SECONDS:
         return rate
     if now > rate.next_at + IDLE_SECONDS:
@@ -50,11 +52,11 @@ def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
 
 
 def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
-    """Return the rate lowered to what the receiver accepted, after it objected to a request that began at `started`.
+    """Return the rate after the receiver objected to a request that began at `started`; its wait ends at `until`.
 
-    The rate is lowered once per burst. If the receiver accepted nothing since the last objection, this is an outage,
-    and the rate stays. The rate never falls below one request per twice the longest requested wait, because random
-    refusals would otherwise reduce it to nothing. `until` is the end of the wait.
+    The rate is lowered to what the receiver accepted, once per burst. If the receiver accepted nothing since the last
+    objection, this is an outage, and the rate stays. The rate never falls below one request per twice the longest
+    requested wait, because random refusals would otherwise reduce it to nothing.
     """
     wait = until - now
     longest = (
@@ -67,8 +69,8 @@ def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: f
         return rate
     if not rate.accepted:
         return replace(rate, lowered_at=now, measured_since=until)
-    # A measurement that began with an objection includes the wait after it. Any other counts as at least as long as
-    # the coming wait, because a short burst would otherwise seem to be a high rate.
+    # A measurement that began with an objection includes the wait after the objection. Any other measurement counts as
+    # at least as long as the coming wait. Otherwise a short burst would look like a high rate.
     burst = rate.measured_since != rate.lowered_at
     seconds = max(now - rate.measured_since, wait if burst else 0.0, _SHORTEST_MEASUREMENT_SECONDS)
     lower = min(rate.per_second, max(_SAFETY_FACTOR * rate.accepted / seconds, 0.5 / rate.longest_wait_seconds))

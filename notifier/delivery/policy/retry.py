@@ -1,4 +1,4 @@
-"""Decides when a single event is retried, and when it is given up. Pure."""
+"""Decides when a delivery is retried, and when it is given up. Pure."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,11 +15,11 @@ _SMALLEST_JITTER = 0.1
 _HISTORY_LENGTH = 20
 _LEAST_RETRIES = 5
 _RANDOM_SHARE = 0.2
-"""If at least this share of the latest retries gets through, failures are random, not caused by the events."""
+"""If at least this share of the latest retries succeeds, failures are taken as random, not as caused by the events."""
 _LONGEST_WAIT_IF_RANDOM_SECONDS = 5.0
 _MOST_ATTEMPTS = 100
 _LEAST_TRYING_SECONDS = 3600.0
-"""A delivery gets at least as many attempts as fit into this many seconds of trying; only then can it be given up."""
+"""A delivery is given up only after as many attempts as fit into this many seconds."""
 
 
 class Decision(StrEnum):
@@ -34,10 +34,10 @@ class Decision(StrEnum):
 
 
 class RetryDecision(Struct, frozen=True):
-    """The decision about a delivery: its new state, the decision, and the seconds until it is due again (0.0: at once).
+    """The decision about a delivery, its new state, and the seconds until it is due again (0.0: at once).
 
-    `counts`: the event caused the failure, or may have caused it. `proven`: the event is at fault, because others have
-    got through since it first failed; from now on it is sent alone.
+    `counts_against_event`: the event caused the failure, or may have caused it. `proven`: the event is known to be at
+    fault, because other events were delivered after it first failed. It is sent alone from now on.
     """
 
     state: DeliveryState
@@ -48,27 +48,27 @@ class RetryDecision(Struct, frozen=True):
 
 
 class RetryHistory(Struct, frozen=True):
-    """The latest retries, oldest first; an entry is true if the retry got through."""
+    """The results of the latest retries, oldest first; a result is true if the retry succeeded."""
 
     latest: tuple[bool, ...] = ()
 
     def with_result(self, *, got_through: bool) -> "RetryHistory":
-        """Return the latest retries with the result of one more at the end."""
+        """Return the history with one more result at the end."""
         return replace(self, latest=(*self.latest[1 - _HISTORY_LENGTH :], got_through))
 
     @property
     def suggests_random_failures(self) -> bool:
-        """Whether failures seem to be random, because many retries get through."""
+        """Whether failures seem to be random, because many retries succeed."""
         return len(self.latest) >= _LEAST_RETRIES and sum(self.latest) >= _RANDOM_SHARE * len(self.latest)
 
 
 def backoff(
     failures: int, settings: DestinationSettings, jitter: float, longest: float = LONGEST_WAIT_SECONDS
 ) -> float:
-    """Return the wait in seconds after a number of `failures`: exponential, with full jitter (`jitter` in [0, 1)).
+    """Return the wait in seconds after `failures` failures: exponential, with full jitter (`jitter` in [0, 1)).
 
-    The wait is at most `longest`. It is at least a tenth of its upper bound, so that a low random number does not cause
-    rapid retries.
+    The wait is at most `longest` seconds. It is at least a tenth of its upper bound, so that a low random number does
+    not cause rapid retries.
     """
     bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
     return bound * max(jitter, _SMALLEST_JITTER)
@@ -84,10 +84,10 @@ def after_failure(
     trying_ms: int,
     jitter: float,
 ) -> RetryDecision:
-    """Decide about a delivery that failed alone and may be at fault.
+    """Decide about a delivery that failed in a request of its own, possibly because of its event.
 
-    `waits_with_endpoint`: the delivery waits for the endpoint and has no wait of its own, except if it is `proven` to
-    be at fault.
+    `waits_with_endpoint`: the delivery is sent again when the endpoint is tried again, without a wait of its own. A
+    delivery whose event is `proven` to be at fault always has its own wait.
     """
     if should_give_up(delivery, settings, trying_ms):
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts_against_event=True, proven=proven)
@@ -103,8 +103,8 @@ def after_failure(
 def should_give_up(delivery: Delivery, settings: DestinationSettings, trying_ms: int) -> bool:
     """Return whether a delivery that has just failed again has been tried for too long.
 
-    Only time in which the notifier ran and delivery was possible counts. A delivery gets at least as many attempts as
-    fit into an hour of trying. `trying_ms` is the destination's total time of trying (see `TryingClock`).
+    Only the time in which the notifier ran and could deliver counts. A delivery gets at least as many attempts as fit
+    into an hour. `trying_ms` is the destination's total time of trying (see `TryingClock`).
     """
     if delivery.tried_from_ms is None:
         return False
@@ -113,7 +113,7 @@ def should_give_up(delivery: Delivery, settings: DestinationSettings, trying_ms:
 
 
 def least_attempts(settings: DestinationSettings) -> int:
-    """Return how many attempts fit into an hour of trying, or into `give_up_after` if that is shorter."""
+    """Return how many attempts fit into an hour, or into `give_up_after` if that is shorter."""
     left = min(_LEAST_TRYING_SECONDS, settings.give_up_after)
     attempts = 1
     while attempts < _MOST_ATTEMPTS and (wait := backoff(attempts, settings, 1.0)) <= left:

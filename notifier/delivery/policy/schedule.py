@@ -1,10 +1,10 @@
-"""Decides when the deliveries of a destination may be sent: its slots and quiet times, and what waits for them. Pure.
+"""Decides when the deliveries of a destination may be sent, by its schedule and its quiet times. Pure.
 
-A slot is a moment at which everything that has waited until then is sent together. A destination with a `schedule` has
-a slot at each of its times. One without a schedule, but with quiet times, has a slot at the end of each quiet time.
+A slot is a moment at which all waiting deliveries are sent together. A destination with a `schedule` has a slot at each
+time of the schedule. A destination that only has quiet times has a slot at the end of each quiet time.
 
-APScheduler's triggers give wall-clock times, which this module converts to moments. A time that a clock change skips
-becomes the moment of the change, and a time that a clock change repeats means its first occurrence. So each time of the
+APScheduler's triggers return wall-clock times, which this module converts to moments. A time that a clock change skips
+becomes the moment of the change. A time that a clock change repeats means its first occurrence. So each time of the
 schedule has exactly one slot.
 """
 
@@ -26,18 +26,18 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MOST_BOUNDARIES: Final = 60
-"""The most moments that are tried in the search for the end of a quiet time; more are an error.
+"""The most moments at which the search for the end of a quiet time looks before it fails.
 
 A day has at most three moments at which a quiet time may begin or end: the start and the end of the quiet hours, and
-midnight for quiet days. So this is at least 20 days.
+midnight for quiet days. So the search covers at least 20 days.
 """
 
 
 class Timetable(Struct, frozen=True):
     """When the deliveries of one destination may be sent.
 
-    `trigger` gives the times of the schedule (None: at any time). `boundaries` are triggers for all times of day at
-    which a quiet time may begin or end.
+    `trigger` fires at the times of the schedule (None: no schedule). `boundaries` are triggers that fire at the times
+    of day at which a quiet time may begin or end.
     """
 
     trigger: Any
@@ -47,12 +47,13 @@ class Timetable(Struct, frozen=True):
     boundaries: tuple[Any, ...]
     urgent: frozenset[str]
     settings_text: str
-    """The settings that slots depend on, as one text. When the text changes, slots are counted from that moment on."""
+    """The settings that determine the slots, as one text. When the text changes, slots are counted from that moment on.
+    """
 
     def gate_at(self, from_ms: int, now_ms: int) -> Gate:
-        """Return what may be sent at `now_ms`, if slots are counted from `from_ms` on; both are Unix milliseconds.
+        """Return what may be sent at `now_ms`, with slots counted from `from_ms` on; both are Unix milliseconds.
 
-        `from_ms` is when a slot was last served or, before the first one, when the settings were first seen.
+        `from_ms` is when a slot was last served. Before the first slot, it is when the settings were first seen.
         """
         is_quiet = self.is_quiet(now_ms)
         due_ms = self.next_slot_ms(from_ms)
@@ -71,21 +72,22 @@ class Timetable(Struct, frozen=True):
         )
 
     def next_slot_ms(self, after_ms: int) -> int:
-        """Return the first slot after a moment; a slot within a quiet time is moved to the end of that quiet time."""
+        """Return the first slot after a moment (Unix ms); a slot in a quiet time moves to the end of the quiet time."""
         if self.trigger is None:
             return self._quiet_end_ms(after_ms)
         return self._quiet_end_ms(self._next_ms(self.trigger, after_ms), inclusive=True)
 
     def is_quiet(self, moment_ms: int) -> bool:
-        """Return whether nothing may be sent at this moment."""
+        """Return whether nothing may be sent at a moment (Unix ms)."""
         wall = wall_clock_at(moment_ms, self.zone)
         in_hours = self.quiet_hours is not None and self.quiet_hours.covers(wall.time())
         return in_hours or wall.weekday() in self.quiet_days
 
     def _quiet_end_ms(self, after_ms: int, *, inclusive: bool = False) -> int:
-        """Return the end of the quiet time that contains a moment.
+        """Return the end of the quiet time that contains a moment (Unix ms).
 
-        If no quiet time contains it, return the moment itself if `inclusive`, otherwise the end of the next quiet time.
+        If no quiet time contains the moment, return the moment itself if `inclusive`, otherwise the end of the next
+        quiet time.
         """
         moment_ms = after_ms
         was_quiet = self.is_quiet(moment_ms)
@@ -128,9 +130,9 @@ def timetable_of(settings: DestinationSettings) -> Timetable | None:
 
 
 def wall_clock_at(moment_ms: int, zone: tzinfo) -> datetime:
-    """Return the latest wall-clock time that a zone has reached by a moment, as a naive datetime.
+    """Return the wall-clock time of a zone at a moment (Unix ms), as a naive datetime that never decreases.
 
-    It never decreases: in an hour that a clock change repeats, it stays at the time of the change.
+    In an hour that a clock change repeats, it stays at the time of the change.
     """
     moment = datetime.fromtimestamp(moment_ms / _MILLISECONDS, UTC)
     local = moment.astimezone(zone)
@@ -142,17 +144,17 @@ def wall_clock_at(moment_ms: int, zone: tzinfo) -> datetime:
 
 
 def first_moment_at(wall: datetime, zone: tzinfo) -> int:
-    """Return the first moment (Unix ms) at which the wall clock of a zone shows the time `wall` or a later one."""
+    """Return the first moment (Unix ms) at which the wall clock of a zone shows `wall` or a later time."""
     local = wall.replace(tzinfo=zone, fold=0)
     moment = local.astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) != wall:
-        # A clock change skips this time. The two folds have the zone's offsets before and after the change.
+        # A clock change skips this time. Its two folds have the zone's offsets before and after the change.
         moment = _find_offset_change(local.replace(fold=1).astimezone(UTC), moment, zone)
     return round(moment.timestamp() * _MILLISECONDS)
 
 
 def _find_offset_change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
-    """Return the moment, to the second, at which the zone's offset changes between two moments in UTC."""
+    """Return the moment between `before` and `after` (in UTC) at which the zone's offset changes, to the second."""
     old = _offset(before.astimezone(zone))
     low, high = 0, -(-(after - before) // timedelta(seconds=1))
     begin = before.replace(microsecond=0)
