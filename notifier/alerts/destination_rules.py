@@ -23,10 +23,10 @@ FAILING_FOR_SECONDS = 900.0
 OVER_AFTER_SECONDS = 300.0
 """Seconds without any failure after which the condition is over."""
 
-_SOON_SECONDS = 60.0
+_SOON_REPORTED_SECONDS = 60.0
 """A destination that is about to be reported as failing, within this many seconds, is not reported as behind."""
 
-FORGOTTEN_AFTER_SECONDS = 86_400.0
+DISABLED_REPORTED_AFTER_SECONDS = 86_400.0
 """Seconds after which a destination that an operator disabled is reported if events wait for it."""
 
 _ENDPOINT_SCOPES = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
@@ -46,15 +46,15 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
     dead = [it for it in undelivered if it.state is DeliveryState.DEAD]
     is_firing = (ConditionName.DESTINATION_DISABLED, subject) in firing
     if is_disabling_reported(health, waiting, now_ms, is_firing=is_firing):
-        summary = _disabled(name, health, last_error, waiting)
-        yield Condition(ConditionName.DESTINATION_DISABLED, subject, _named(name, summary))
+        summary = _disabled_sentence(name, health, last_error, waiting)
+        yield Condition(ConditionName.DESTINATION_DISABLED, subject, _sentence_about(name, summary))
     is_firing = (ConditionName.DESTINATION_FAILING, subject) in firing
-    failing = failing_for(serving, undelivered, now_ms, is_firing=is_firing)
+    failing = failing_seconds(serving, undelivered, now_ms, is_firing=is_firing)
     if failing is not None:
         yield Condition(
             ConditionName.DESTINATION_FAILING,
             subject,
-            _named(name, _failing(name, report, waiting)),
+            _sentence_about(name, _failing_sentence(name, report, waiting)),
             cause=health.reason or "",
             remedy=Sentence("destination_failing.retry", name=name),
             begins_after_seconds=FAILING_FOR_SECONDS,
@@ -66,29 +66,33 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
-            _named(name, _behind(name, serving, due, last_error, waiting)),
+            _sentence_about(name, _behind_sentence(name, serving, due, last_error, waiting)),
             begins_after_seconds=FAILING_FOR_SECONDS,
             seen_seconds=min((now_ms - due.since_ms) / 1000, serving.seconds_in_service),
         )
-    elif not is_failing_reported and (refused := _refused_for_long(serving, undelivered)):
+    elif not is_failing_reported and (refused := _count_long_refused(serving, undelivered)):
         yield Condition(
             ConditionName.DESTINATION_BEHIND,
             subject,
-            _named(
+            _sentence_about(
                 name,
-                Sentence("destination_behind.refused", waiting=refused, why=_why(None, last_error), name=name),
+                Sentence(
+                    "destination_behind.refused", waiting=refused, why=_describe_reason(None, last_error), name=name
+                ),
             ),
             cause="refused",
         )
     put_back = sum(it.put_back for it in undelivered if it.state is DeliveryState.PENDING)
     if dead:
-        yield Condition(ConditionName.DELIVERIES_DEAD, subject, _named(name, _dead(name, dead, last_error)))
+        yield Condition(
+            ConditionName.DELIVERIES_DEAD, subject, _sentence_about(name, _dead_sentence(name, dead, last_error))
+        )
     elif put_back and (ConditionName.DELIVERIES_DEAD, subject) in firing:
         put_back_sentence = Sentence("deliveries_dead.put_back", count=put_back)
-        yield Condition(ConditionName.DELIVERIES_DEAD, subject, _named(name, put_back_sentence))
+        yield Condition(ConditionName.DELIVERIES_DEAD, subject, _sentence_about(name, put_back_sentence))
 
 
-def _refused_for_long(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
+def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
     """Return how many waiting events were refused because of their content for FAILING_FOR_SECONDS or longer."""
     if serving.health.state is not HealthState.OK:
         return 0
@@ -113,12 +117,15 @@ def is_behind(
     if due is None or serving.health.state is HealthState.DISABLED:
         return False
     fails = serving.health.state is HealthState.RETRYING
-    if fails and _failing_for(serving, undelivered, now_ms) >= FAILING_FOR_SECONDS - _SOON_SECONDS:
+    if (
+        fails
+        and _endpoint_failure_seconds(serving, undelivered, now_ms) >= FAILING_FOR_SECONDS - _SOON_REPORTED_SECONDS
+    ):
         return False
     return (now_ms - due.since_ms) / 1000 >= FAILING_FOR_SECONDS
 
 
-def failing_for(
+def failing_seconds(
     serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int, *, is_firing: bool
 ) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
@@ -130,7 +137,7 @@ def failing_for(
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
         return None
-    age = _failing_for(serving, undelivered, now_ms)
+    age = _endpoint_failure_seconds(serving, undelivered, now_ms)
     if health.state is HealthState.RETRYING or (is_firing and age >= FAILING_FOR_SECONDS):
         return min(age, serving.seconds_in_service)
     return None
@@ -147,40 +154,43 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
     if health.reason != BY_OPERATOR:
         return True
     age = 0.0 if health.since_ms is None else (now_ms - health.since_ms) / 1000
-    return waiting > 0 and (is_firing or age >= FORGOTTEN_AFTER_SECONDS)
+    return waiting > 0 and (is_firing or age >= DISABLED_REPORTED_AFTER_SECONDS)
 
 
-def _failing_for(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
-    """Return the seconds since the oldest event that waits for the endpoint was first tried, or since retrying began.
+def _endpoint_failure_seconds(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
+    """Return for how many seconds the endpoint has failed; 0.0 if it does not fail.
 
-    The longer time counts; 0.0 if there is neither.
+    This is the longer of two times: since the first attempt of any event that waits for the endpoint, and since the
+    destination began to retry.
     """
-    froms = [it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None]
-    tried = [(serving.trying_ms - from_ms) / 1000 for from_ms in froms]
+    first_attempts_ms = [
+        it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None
+    ]
+    ages_seconds = [(serving.trying_ms - attempt_ms) / 1000 for attempt_ms in first_attempts_ms]
     health = serving.health
     if health.state is HealthState.RETRYING and health.since_ms is not None:
-        tried.append((now_ms - health.since_ms) / 1000)
-    return max(tried, default=0.0)
+        ages_seconds.append((now_ms - health.since_ms) / 1000)
+    return max(ages_seconds, default=0.0)
 
 
 def _waits_for_endpoint(it: UndeliveredGroup) -> bool:
     return it.state is DeliveryState.PENDING and it.reason in _ENDPOINT_RESULTS
 
 
-def _named(name: str, text: Sentence) -> Sentence:
+def _sentence_about(name: str, text: Sentence) -> Sentence:
     return Sentence("general.named", name=name, text=text)
 
 
-def _failing(name: str, report: DestinationReport, waiting: int) -> Sentence:
+def _failing_sentence(name: str, report: DestinationReport, waiting: int) -> Sentence:
     serving, undelivered = report.serving, report.undelivered
-    since = iso_utc(report.now_ms - round(_failing_for(serving, undelivered, report.now_ms) * 1000))
+    since = iso_utc(report.now_ms - round(_endpoint_failure_seconds(serving, undelivered, report.now_ms) * 1000))
     reason = serving.health.reason or next((it.reason for it in undelivered if _waits_for_endpoint(it)), None)
     text = "refused_since" if reason == AttemptResult.EVERYTHING_REFUSED else "since"
-    why = _why(reason, report.last_error)
+    why = _describe_reason(reason, report.last_error)
     return Sentence(f"destination_failing.{text}", since=since, why=why, name=name, waiting=waiting)
 
 
-def _behind(
+def _behind_sentence(
     name: str, serving: ServiceSnapshot, due: DueEvents, last_error: LastError | None, waiting: int
 ) -> Sentence:
     health = serving.health
@@ -188,7 +198,7 @@ def _behind(
     if health.state is HealthState.RETRYING and health.asked and serving.waits_until_ms is not None:
         why = Sentence("destination_behind.asked", until=iso_utc(serving.waits_until_ms))
     elif health.state is HealthState.RETRYING and health.reason not in _PACE_RESULTS:
-        why = Sentence("destination_behind.failing", why=_why(health.reason, last_error))
+        why = Sentence("destination_behind.failing", why=_describe_reason(health.reason, last_error))
     elif serving.learned.rate is not None:
         why = Sentence("destination_behind.slow_receiver", **flow, rate=round(serving.learned.rate * 3600))
     elif serving.rate:
@@ -200,24 +210,24 @@ def _behind(
     return Sentence("destination_behind.since", since=iso_utc(due.since_ms), why=why, waiting=waiting)
 
 
-def _disabled(name: str, health: Health, last_error: LastError | None, waiting: int) -> Sentence:
+def _disabled_sentence(name: str, health: Health, last_error: LastError | None, waiting: int) -> Sentence:
     since = {} if health.since_ms is None else {"since": iso_utc(health.since_ms)}
     known = "_since" if since else ""
     if health.reason == BY_OPERATOR:
         return Sentence(f"destination_disabled.by_hand{known}", **since, name=name, waiting=waiting)
-    why = _why(health.reason, last_error)
+    why = _describe_reason(health.reason, last_error)
     return Sentence(f"destination_disabled.by_receiver{known}", **since, why=why, name=name, waiting=waiting)
 
 
-def _dead(name: str, dead: Sequence[UndeliveredGroup], last_error: LastError | None) -> Sentence:
+def _dead_sentence(name: str, dead: Sequence[UndeliveredGroup], last_error: LastError | None) -> Sentence:
     latest = max(dead, key=lambda it: it.last_attempt_ms or 0)
-    known = {"given_up": sum(it.count for it in dead), "why": _why(latest.reason, last_error), "name": name}
+    known = {"given_up": sum(it.count for it in dead), "why": _describe_reason(latest.reason, last_error), "name": name}
     if latest.last_attempt_ms is None:
         return Sentence("deliveries_dead.given_up", **known)
     return Sentence("deliveries_dead.given_up_at", latest=iso_utc(latest.last_attempt_ms), **known)
 
 
-def _why(reason: str | None, last_error: LastError | None) -> str:
+def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
     """Return a reason in words, with the message of the peer or the network if the latest error has that reason."""
     is_latest = last_error is not None and reason in (None, last_error.reason)
     known = last_error.reason if last_error is not None and is_latest else reason

@@ -11,11 +11,11 @@ from notifier.alerts.conditions import STORE, Condition, ConditionKey, Condition
 from notifier.store.errors import StoreError, StoreReason
 from notifier.wording.sentences import Sentence
 
-LEAST_FREE_BYTES = 200_000_000
+MIN_FREE_BYTES = 200_000_000
 """Bytes of free space below which the disk counts as nearly full; a large account's first sweep may need as many."""
 
-_LEAST_SHARE = 0.1
-"""The share of the file system that must be free, if that is less than LEAST_FREE_BYTES."""
+_MIN_FREE_SHARE = 0.1
+"""The share of the file system that must be free, if that is less than MIN_FREE_BYTES."""
 
 _END_FACTOR = 2
 """The condition ends when this many times the limit is free, so that small changes do not cause alerts."""
@@ -25,8 +25,8 @@ class FreeSpace(Struct, frozen=True):
     """The size of a file system, and the free space that the calling user may use; both in bytes."""
 
     path: Path
-    free: int
-    total: int
+    free_bytes: int
+    total_bytes: int
 
 
 async def measure_free_space(state_file: Path) -> FreeSpace:
@@ -49,15 +49,17 @@ def conditions(space: FreeSpace, firing: Collection[ConditionKey]) -> Iterator[C
             ConditionName.DISK_NEARLY_FULL,
             STORE,
             Sentence(
-                "disk_nearly_full.free", megabytes=_least(space) * _END_FACTOR // 1_000_000, folder=str(space.path)
+                "disk_nearly_full.free",
+                megabytes=_min_free_bytes(space) * _END_FACTOR // 1_000_000,
+                folder=str(space.path),
             ),
         )
 
 
 def is_nearly_full(space: FreeSpace, *, is_firing: bool) -> bool:
     """Return whether too little space is free; while the condition fires (`is_firing`), the limit is doubled. Pure."""
-    return space.free < _least(space) * (_END_FACTOR if is_firing else 1)
+    return space.free_bytes < _min_free_bytes(space) * (_END_FACTOR if is_firing else 1)
 
 
-def _least(space: FreeSpace) -> int:
-    return min(LEAST_FREE_BYTES, round(space.total * _LEAST_SHARE))
+def _min_free_bytes(space: FreeSpace) -> int:
+    return min(MIN_FREE_BYTES, round(space.total_bytes * _MIN_FREE_SHARE))

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.store.tables.conditions import StoredCondition
 
-LOOK_UP_SECONDS_IF_KNOWN: Final = 120.0
+STALE_AFTER_SECONDS: Final = 120.0
 """Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
 
 UNDELIVERED_AFTER_SECONDS: Final = 900.0
@@ -31,36 +31,36 @@ class Evaluation(Struct, frozen=True):
     """
 
     at_ms: int
-    at: float
+    at_seconds: float
     firing: tuple[StoredCondition, ...] = ()
     alerts_to: str = ""
-    undelivered: float | None = None
-    refused: str | None = None
+    undelivered_seconds: float | None = None
+    refusal_reason: str | None = None
 
     @property
-    def is_silenced(self) -> bool:
+    def is_alert_overdue(self) -> bool:
         """Whether an alert has been undelivered for UNDELIVERED_AFTER_SECONDS, so that the heartbeat has to stop."""
-        return self.undelivered is not None and self.undelivered >= UNDELIVERED_AFTER_SECONDS
+        return self.undelivered_seconds is not None and self.undelivered_seconds >= UNDELIVERED_AFTER_SECONDS
 
     def is_stale(self, now: float) -> bool:
         """Return whether the evaluation is too old to be used; `now` is in monotonic seconds."""
-        return now - self.at > LOOK_UP_SECONDS_IF_KNOWN
+        return now - self.at_seconds > STALE_AFTER_SECONDS
 
-    def is_well(self, now: float) -> bool:
+    def is_healthy(self, now: float) -> bool:
         """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""
-        return not self.firing and not self.is_silenced and not self.is_stale(now)
+        return not self.firing and not self.is_alert_overdue and not self.is_stale(now)
 
 
-def unready(evaluation: Evaluation | None, now: float) -> dict[str, str]:
+def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
     """Return the reasons why the notifier as a whole is not ready, by the part concerned; empty if it is ready."""
     if evaluation is None:
         return {}
     found = {}
-    if evaluation.is_silenced:
+    if evaluation.is_alert_overdue:
         found["alerts"] = (
-            f"an alert for {evaluation.alerts_to} has waited for {evaluation.undelivered or 0.0:.0f} seconds to be"
-            " delivered; `notifier status` shows the active conditions"
+            f"an alert for {evaluation.alerts_to} has waited for {evaluation.undelivered_seconds or 0.0:.0f} seconds to"
+            " be delivered; `notifier status` shows the active conditions"
         )
     if evaluation.is_stale(now):
-        found["evaluation"] = f"the notifier has not evaluated its state for {now - evaluation.at:.0f} seconds"
+        found["evaluation"] = f"the notifier has not evaluated its state for {now - evaluation.at_seconds:.0f} seconds"
     return found

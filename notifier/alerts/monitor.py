@@ -39,28 +39,28 @@ class AlertMonitor:
         store: Store,
         clock: Clock,
         alerts_to: str,
-        current: Callable[[Collection[ConditionKey]], Awaitable[EvaluationFindings]],
+        find_conditions: Callable[[Collection[ConditionKey]], Awaitable[EvaluationFindings]],
         on_events: Callable[[Sequence[Event]], None],
         on_withdrawn: Callable[[str], None] = lambda _destination: None,
-        reachable: Callable[[], Collection[str]] = tuple,
+        configured_destinations: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Initialize with the destination of alerts ("" for none) and callbacks.
 
-        `current` returns the conditions that hold now. It gets the keys of the conditions that fire already, including
-        those from before a restart, because these may have another threshold. If it raises StoreError, nothing changes
-        until the next evaluation.
+        `find_conditions` returns the conditions that hold now. Its argument has the keys of the conditions that fire
+        already, also since before a restart, because these may have another threshold. If it raises StoreError,
+        nothing changes until the next evaluation.
 
-        `on_events` gets the alerts that were written. `on_withdrawn` gets each destination whose waiting alerts were
-        replaced by a later one. `reachable` returns the configured destinations: a former destination of alerts that is
-        among them gets a last alert.
+        `on_events` is called with the alerts that were written, and `on_withdrawn` with each destination whose waiting
+        alerts were replaced by a later alert. A former destination of alerts gets a last alert if
+        `configured_destinations` still returns it.
         """
         self._store = store
         self._clock = clock
         self._alerts_to = alerts_to
-        self._current = current
+        self._find_conditions = find_conditions
         self._on_events = on_events
         self._on_withdrawn = on_withdrawn
-        self._reachable = reachable
+        self._configured_destinations = configured_destinations
         self._store_failed = False
         self._evaluation: Evaluation | None = None
 
@@ -69,7 +69,7 @@ class AlertMonitor:
         """The latest evaluation that was stored; None before the first one."""
         return self._evaluation
 
-    def send_to(self, destination: str) -> None:
+    def set_alert_destination(self, destination: str) -> None:
         """Send alerts to this destination from now on ("" for none)."""
         self._alerts_to = destination
 
@@ -84,14 +84,14 @@ class AlertMonitor:
             return
         self._store_failed = False
         for change in changes:
-            _report(change)
+            _log_change(change)
 
     async def _evaluate(self) -> Sequence[ConditionChange]:
         stored = await self._store.run(conditions.read_all)
-        found = await self._current({it.key for it in stored if it.phase is Phase.FIRING})
+        found = await self._find_conditions({it.key for it in stored if it.phase is Phase.FIRING})
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        step = 0.0 if self._evaluation is None else min(now - self._evaluation.at, _LONGEST_STEP_SECONDS)
-        reachable = self._reachable()
+        step = 0.0 if self._evaluation is None else min(now - self._evaluation.at_seconds, _LONGEST_STEP_SECONDS)
+        configured_destinations = self._configured_destinations()
         changes = find_changes(
             found.conditions,
             stored,
@@ -99,9 +99,9 @@ class AlertMonitor:
             now_ms,
             step_ms=round(step * 1000),
             withdrawn=found.withdrawn,
-            reachable=reachable,
+            configured_destinations=configured_destinations,
         )
-        handovers = find_handovers(stored, changes, self._alerts_to, reachable)
+        handovers = find_handovers(stored, changes, self._alerts_to, configured_destinations)
         if changes or handovers:
             write = partial(conditions.write, now_ms=now_ms, handovers=handovers)
             written = await self._store.run(write, changes)
@@ -109,31 +109,31 @@ class AlertMonitor:
                 self._on_withdrawn(destination)
             if written.events:
                 self._on_events(written.events)
-        await self._keep_evaluation(stored, changes, now_ms, now)
+        await self._update_evaluation(stored, changes, now_ms, now)
         return changes
 
-    async def _keep_evaluation(
+    async def _update_evaluation(
         self, stored: Sequence[StoredCondition], changes: Sequence[ConditionChange], now_ms: int, now: float
     ) -> None:
         known = {it.key: it for it in stored}
         known |= {change.condition.key: change.condition for change in changes}
         forgotten = {change.condition.key for change in changes if change.is_forgotten}
         firing = [it for key, it in known.items() if it.phase is Phase.FIRING and key not in forgotten]
-        since_ms = refused = None
+        since_ms = refusal_reason = None
         if self._alerts_to:
             since_ms = await self._store.run(conditions.oldest_undelivered_ms, self._alerts_to)
-            refused = await self._store.run(conditions.latest_refusal, self._alerts_to, _REFUSALS)
+            refusal_reason = await self._store.run(conditions.latest_refusal, self._alerts_to, _REFUSALS)
         self._evaluation = Evaluation(
             now_ms,
             now,
             tuple(sorted(firing, key=lambda it: (it.since_ms, it.name, it.subject))),
             self._alerts_to,
-            undelivered=None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000),
-            refused=refused,
+            undelivered_seconds=None if since_ms is None else max(0.0, (now_ms - since_ms) / 1000),
+            refusal_reason=refusal_reason,
         )
 
 
-def _report(change: ConditionChange) -> None:
+def _log_change(change: ConditionChange) -> None:
     condition = change.condition
     facts = {"condition": condition.name, "subject": condition.subject, "detail": condition.summary}
     match change.reason:

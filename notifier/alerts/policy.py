@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import ALERTS, Condition, ConditionKey, destination_subject
-from notifier.alerts.texts import texts_of, with_end
+from notifier.alerts.texts import encode_sentences, with_end_summary
 from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
 
 REMIND_AFTER_MS: Final = 24 * 3600 * 1000
@@ -42,7 +42,7 @@ class ChangeReason(StrEnum):
     BEGAN = "began"
     RETURNED = "returned"
     """It came back within an hour after its end."""
-    TOLD_LATE = "told_late"
+    REPORTED_LATE = "told_late"
     """It began earlier, when alerts had no destination or another one."""
     REMINDER = "reminder"
     REWORDED = "reworded"
@@ -69,24 +69,23 @@ def find_changes(
     *,
     step_ms: int = 0,
     withdrawn: Mapping[ConditionKey, str] | None = None,
-    reachable: Collection[str] = (),
+    configured_destinations: Collection[str] = (),
 ) -> tuple[ConditionChange, ...]:
-    """Return the changes to record: compare the `current` conditions with the `stored` ones.
+    """Compare the `current` conditions with the `stored` conditions, and return the changes to store.
 
     `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none. A
-    destination's own conditions are never reported to it. The end of a condition is reported only to the destination
-    that its beginning was reported to. That destination may differ from `alerts_to`, but must still be in `reachable`,
-    the configured destinations. `withdrawn` maps conditions that are no longer seen to the reason why they do not count
-    as resolved.
+    condition of a destination is never reported to that destination. The end of a condition is reported only to the
+    destination that got the alert about its beginning, and only if that destination is still configured. `withdrawn`
+    has the reasons why conditions that are no longer seen are withdrawn and not resolved.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
     changes = [_update_seen(condition, known.get(key), alerts_to, now_ms, step_ms) for key, condition in seen.items()]
     for key, before in known.items():
         if key not in seen:
-            recipient = _recipient_of_end(before, alerts_to, reachable)
+            recipient = _end_recipient(before, alerts_to, configured_destinations)
             change = _update_unseen(before, recipient, now_ms, step_ms, (withdrawn or {}).get(key, ""))
-            changes.append(_hand_over(before, change, alerts_to))
+            changes.append(_mark_handed_over(before, change, alerts_to))
     return tuple(change for change in changes if change is not None)
 
 
@@ -94,7 +93,7 @@ def find_handovers(
     stored: Collection[StoredCondition],
     changes: Collection[ConditionChange],
     alerts_to: str,
-    reachable: Collection[str],
+    configured_destinations: Collection[str],
 ) -> tuple[Handover, ...]:
     """Return, for each destination other than `alerts_to`, the conditions that were reported to it and still fire.
 
@@ -105,19 +104,21 @@ def find_handovers(
     found: dict[str, list[StoredCondition]] = {}
     for condition in stored:
         is_reported = condition.phase is Phase.FIRING and condition.alerted_ms is not None and condition.key not in over
-        if is_reported and condition.alerted_to in reachable and condition.alerted_to != alerts_to:
+        if is_reported and condition.alerted_to in configured_destinations and condition.alerted_to != alerts_to:
             found.setdefault(condition.alerted_to, []).append(condition)
     return tuple(Handover(old, alerts_to, tuple(conditions)) for old, conditions in found.items())
 
 
-def _hand_over(before: StoredCondition, change: ConditionChange | None, alerts_to: str) -> ConditionChange | None:
+def _mark_handed_over(
+    before: StoredCondition, change: ConditionChange | None, alerts_to: str
+) -> ConditionChange | None:
     """Return `change`, or one that marks the condition as unreported if it still fires and was reported elsewhere.
 
     `find_handovers` sends the other destination a last alert, so nobody there waits for the end of the condition.
     """
     after = before if change is None else change.condition
     if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
-        return _without_alert(replace(after, alerted_ms=None, alerted_to=""), ChangeReason.HANDED_OVER)
+        return _change_without_alert(replace(after, alerted_ms=None, alerted_to=""), ChangeReason.HANDED_OVER)
     return change
 
 
@@ -125,7 +126,7 @@ def _is_alerted_elsewhere(condition: StoredCondition, alerts_to: str) -> bool:
     return condition.alerted_ms is not None and condition.alerted_to not in ("", alerts_to)
 
 
-def _recipient_of_end(condition: StoredCondition, alerts_to: str, reachable: Collection[str]) -> str | None:
+def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destinations: Collection[str]) -> str | None:
     """Return the destination that gets the alert about a condition's end; None if there is none.
 
     That is the destination that got the alert about its beginning, if it can still be reached.
@@ -133,7 +134,7 @@ def _recipient_of_end(condition: StoredCondition, alerts_to: str, reachable: Col
     if condition.alerted_ms is None:
         return None
     if _is_alerted_elsewhere(condition, alerts_to):
-        return condition.alerted_to if condition.alerted_to in reachable else None
+        return condition.alerted_to if condition.alerted_to in configured_destinations else None
     return _recipient(alerts_to, condition.subject)
 
 
@@ -159,7 +160,7 @@ def _update_seen(
                 alerted_ms=None,
                 unseen_ms=0,
             )
-            return _with_alert(_described(returned, condition), ChangeReason.RETURNED, recipient, now_ms)
+            return _change_with_alert(_with_description(returned, condition), ChangeReason.RETURNED, recipient, now_ms)
         after = StoredCondition(
             condition.name, condition.subject, "", now_ms - seen_ms, phase=Phase.BEGUN, seen_ms=seen_ms
         )
@@ -167,11 +168,11 @@ def _update_seen(
             after = replace(after, alerts=before.alerts, alerts_from_ms=before.alerts_from_ms)
     else:
         after = replace(before, seen_ms=max(before.seen_ms + step_ms, seen_ms), unseen_ms=0)
-    after = _described(after, condition)
+    after = _with_description(after, condition)
     if after.phase is Phase.BEGUN:
         if after.seen_ms < condition.begins_after_seconds * 1000:
-            return None if after == before else _without_alert(after, ChangeReason.SEEN)
-        return _with_alert(replace(after, phase=Phase.FIRING), ChangeReason.BEGAN, recipient, now_ms)
+            return None if after == before else _change_without_alert(after, ChangeReason.SEEN)
+        return _change_with_alert(replace(after, phase=Phase.FIRING), ChangeReason.BEGAN, recipient, now_ms)
     return _update_firing(after, before, alerts_to, now_ms)
 
 
@@ -183,17 +184,17 @@ def _update_firing(
     is_alerted_elsewhere = _is_alerted_elsewhere(after, alerts_to)
     match after.alerted_ms:
         case None if recipient is not None:
-            return _with_alert(after, ChangeReason.TOLD_LATE, recipient, now_ms)
+            return _change_with_alert(after, ChangeReason.REPORTED_LATE, recipient, now_ms)
         case int() if is_alerted_elsewhere and recipient is None:
-            return _without_alert(replace(after, alerted_ms=None, alerted_to=""), ChangeReason.HANDED_OVER)
+            return _change_without_alert(replace(after, alerted_ms=None, alerted_to=""), ChangeReason.HANDED_OVER)
         case int() if is_alerted_elsewhere:
-            return _with_alert(after, ChangeReason.TOLD_LATE, recipient, now_ms)
+            return _change_with_alert(after, ChangeReason.REPORTED_LATE, recipient, now_ms)
         case int(alerted_ms) if alerted_ms > now_ms:
-            return _without_alert(replace(after, alerted_ms=now_ms), ChangeReason.CLOCK_SET_BACK)
+            return _change_without_alert(replace(after, alerted_ms=now_ms), ChangeReason.CLOCK_SET_BACK)
         case int(alerted_ms) if recipient is not None and now_ms - alerted_ms >= REMIND_AFTER_MS:
-            return _with_alert(after, ChangeReason.REMINDER, recipient, now_ms)
+            return _change_with_alert(after, ChangeReason.REMINDER, recipient, now_ms)
         case _ if after != before:
-            return _without_alert(after, ChangeReason.REWORDED)
+            return _change_without_alert(after, ChangeReason.REWORDED)
         case _:
             return None
 
@@ -207,21 +208,23 @@ def _update_unseen(
     """
     if before.phase is Phase.OVER:
         is_recent = 0 <= now_ms - (before.ended_ms or 0) < _DAY_MS
-        return None if is_recent else _forgotten(before)
+        return None if is_recent else _change_to_forgotten(before)
     after = replace(before, unseen_ms=before.unseen_ms + step_ms)
     if before.phase is Phase.BEGUN:
         if withdrawn or after.unseen_ms >= after.ends_after_ms:
-            return _forgotten(before)
-        return None if after == before else _without_alert(after, ChangeReason.NOT_SEEN)
+            return _change_to_forgotten(before)
+        return None if after == before else _change_without_alert(after, ChangeReason.NOT_SEEN)
     if not withdrawn and (after.unseen_ms < ends_after_ms(after) or _must_wait_for_next_day(after, now_ms)):
-        return None if after == before else _without_alert(after, ChangeReason.NOT_SEEN)
+        return None if after == before else _change_without_alert(after, ChangeReason.NOT_SEEN)
     reason, state = (
         (ChangeReason.WITHDRAWN, ConditionState.WITHDRAWN)
         if withdrawn
         else (ChangeReason.ENDED, ConditionState.RESOLVED)
     )
-    over = replace(with_end(after, withdrawn), phase=Phase.OVER, ended_ms=now_ms, ending=str(withdrawn or "resolved"))
-    return ConditionChange(state, over if recipient is None else _counted(over, now_ms), reason, recipient)
+    over = replace(
+        with_end_summary(after, withdrawn), phase=Phase.OVER, ended_ms=now_ms, ending=str(withdrawn or "resolved")
+    )
+    return ConditionChange(state, over if recipient is None else _with_counted_alert(over, now_ms), reason, recipient)
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
@@ -236,39 +239,39 @@ def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
     return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 
 
-def _described(stored: StoredCondition, condition: Condition) -> StoredCondition:
+def _with_description(stored: StoredCondition, condition: Condition) -> StoredCondition:
     return replace(
         stored,
         summary=str(condition.summary),
         net=condition.net,
         cause=condition.cause,
         remedy=str(condition.remedy),
-        texts=texts_of(condition.summary, condition.remedy),
+        texts=encode_sentences(condition.summary, condition.remedy),
         ends_after_ms=round(condition.ends_after_seconds * 1000),
     )
 
 
-def _counted(condition: StoredCondition, now_ms: int) -> StoredCondition:
+def _with_counted_alert(condition: StoredCondition, now_ms: int) -> StoredCondition:
     """Return the condition with one more alert counted for the present day."""
     if 0 <= now_ms - condition.alerts_from_ms < _DAY_MS:
         return replace(condition, alerts=condition.alerts + 1)
     return replace(condition, alerts=1, alerts_from_ms=now_ms)
 
 
-def _with_alert(
+def _change_with_alert(
     condition: StoredCondition, reason: ChangeReason, recipient: str | None, now_ms: int
 ) -> ConditionChange:
     if recipient is None:
-        return _without_alert(condition, reason)
-    alerted = _counted(replace(condition, alerted_ms=now_ms, alerted_to=recipient), now_ms)
+        return _change_without_alert(condition, reason)
+    alerted = _with_counted_alert(replace(condition, alerted_ms=now_ms, alerted_to=recipient), now_ms)
     return ConditionChange(ConditionState.FIRING, alerted, reason, recipient)
 
 
-def _without_alert(condition: StoredCondition, reason: ChangeReason) -> ConditionChange:
+def _change_without_alert(condition: StoredCondition, reason: ChangeReason) -> ConditionChange:
     return ConditionChange(ConditionState.FIRING, condition, reason, destination=None)
 
 
-def _forgotten(condition: StoredCondition) -> ConditionChange:
+def _change_to_forgotten(condition: StoredCondition) -> ConditionChange:
     return ConditionChange(
         ConditionState.RESOLVED, condition, ChangeReason.FORGOTTEN, destination=None, is_forgotten=True
     )

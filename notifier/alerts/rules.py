@@ -27,7 +27,7 @@ MOST_RESTARTS = 3
 RESTARTS_WITHIN_SECONDS = 3600.0
 """The period in seconds in which starts after killed or crashed runs are counted."""
 
-HEARTBEAT_PATIENCE_SECONDS = 900.0
+HEARTBEAT_FAILING_SECONDS = 900.0
 """Seconds for which the heartbeat may fail before an alert is sent."""
 
 CLOCK_OFF_SECONDS = 120.0
@@ -45,12 +45,12 @@ _END_SHARE_IN_USE = 0.6
 """The share of the file descriptors in use below which the condition ends."""
 
 
-def rebuild_conditions(found: Comparison | None, watched: Collection[SourceMemory]) -> Iterator[Condition]:
+def rebuild_conditions(found: Comparison | None, sources: Collection[SourceMemory]) -> Iterator[Condition]:
     """Yield `state_rebuilt` or `state_behind` until every source has finished a sweep since the rebuild.
 
     By then all records are known again. `found` is None if the state file was not rebuilt.
     """
-    if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in watched):
+    if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in sources):
         return
     if found.kind is RebuildKind.BEHIND:
         name = ConditionName.STATE_BEHIND
@@ -113,7 +113,7 @@ def configuration_conditions(problem: str | None) -> Iterator[Condition]:
         )
 
 
-def heartbeat_conditions(problem: str | None, failing_for: float) -> Iterator[Condition]:
+def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterator[Condition]:
     """Yield `heartbeat_failing` while the heartbeat fails; `problem` is the reason, None if it does not fail."""
     if problem is not None:
         yield Condition(
@@ -121,8 +121,8 @@ def heartbeat_conditions(problem: str | None, failing_for: float) -> Iterator[Co
             HEARTBEAT,
             Sentence("heartbeat_failing.why", why=problem),
             remedy=Sentence("heartbeat_failing.check"),
-            begins_after_seconds=HEARTBEAT_PATIENCE_SECONDS,
-            seen_seconds=failing_for,
+            begins_after_seconds=HEARTBEAT_FAILING_SECONDS,
+            seen_seconds=failing_seconds,
         )
 
 
@@ -131,12 +131,12 @@ def alert_conditions(evaluation: Evaluation | None) -> Iterator[Condition]:
 
     One refusal is enough, because there may be only one alert in a month.
     """
-    if evaluation is None or evaluation.undelivered is None:
+    if evaluation is None or evaluation.undelivered_seconds is None:
         return
-    destination, refused = evaluation.alerts_to, evaluation.refused
-    if refused or evaluation.is_silenced:
+    destination, refused = evaluation.alerts_to, evaluation.refusal_reason
+    if refused or evaluation.is_alert_overdue:
         who = Sentence("alerts_undelivered.refuses", name=destination, reason=refused) if refused else destination
-        beats = "stopped" if evaluation.is_silenced else "will_stop"
+        beats = "stopped" if evaluation.is_alert_overdue else "will_stop"
         yield Condition(
             ConditionName.ALERTS_UNDELIVERED,
             ALERTS,
@@ -156,14 +156,14 @@ def interface_conditions(problem: str | None) -> Iterator[Condition]:
         )
 
 
-def descriptor_conditions(used: int, most: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
+def descriptor_conditions(used: int, limit: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
     """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that fire already."""
     is_firing = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
-    if most is not None and used >= most * (_END_SHARE_IN_USE if is_firing else _BEGIN_SHARE_IN_USE):
+    if limit is not None and used >= limit * (_END_SHARE_IN_USE if is_firing else _BEGIN_SHARE_IN_USE):
         yield Condition(
             ConditionName.DESCRIPTORS_LOW,
             PROCESS,
-            Sentence("descriptors_low.used", percent=round(_END_SHARE_IN_USE * 100), most=most),
+            Sentence("descriptors_low.used", percent=round(_END_SHARE_IN_USE * 100), most=limit),
             remedy=Sentence("descriptors_low.raise"),
         )
 
@@ -172,11 +172,11 @@ def _offset_sentence(offset: float, peers: int) -> Sentence:
     """Return a sentence with the offset of the clock and the remedy."""
     way = "behind" if offset > 0 else "ahead_of"
     if peers == 1:
-        return Sentence(f"clock_off.{way}_peer", span=_span(abs(offset)))
-    return Sentence(f"clock_off.{way}_peers", span=_span(abs(offset)), peers=peers)
+        return Sentence(f"clock_off.{way}_peer", span=_duration_sentence(abs(offset)))
+    return Sentence(f"clock_off.{way}_peers", span=_duration_sentence(abs(offset)), peers=peers)
 
 
-def _span(seconds: float) -> Sentence:
+def _duration_sentence(seconds: float) -> Sentence:
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return Sentence(f"clock_off.{unit}", count=round(seconds / length))

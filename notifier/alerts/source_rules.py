@@ -29,7 +29,7 @@ GAP_AFTER_SECONDS = 3 * 3600.0
 the first sweep after a long stop takes time.
 """
 
-_OTHERS: Final[Mapping[RequestCategory, tuple[ConditionName, float]]] = MappingProxyType(
+_OTHER_REQUESTS: Final[Mapping[RequestCategory, tuple[ConditionName, float]]] = MappingProxyType(
     {
         RequestCategory.COUNT: (ConditionName.COUNT_FAILING, FAILING_FOR_SECONDS),
         RequestCategory.SCAN: (ConditionName.SWEEP_FAILING, FAILING_FOR_SECONDS),
@@ -37,13 +37,13 @@ _OTHERS: Final[Mapping[RequestCategory, tuple[ConditionName, float]]] = MappingP
     }
 )
 
-_MOST_POLLS = 3
-_MOST_SWEEPS = 2
+_FAILING_POLL_INTERVALS = 3
+_OVERDUE_SWEEP_INTERVALS = 2
 
 
 def conditions(source: str, report: SourceReport, firing: Collection[ConditionKey], now_ms: int) -> Iterator[Condition]:
     """Yield the conditions of a source; `firing` holds the keys of the conditions that fire already."""
-    memory, settings, patience, seen = report.memory, report.settings, report.patience, report.seen
+    memory, settings, patience, observations = report.memory, report.settings, report.patience, report.seen
     subject = source_subject(source)
 
     def condition(name: ConditionName, summary: str) -> Condition:
@@ -51,31 +51,32 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 
     is_firing = (ConditionName.SOURCE_FAILING, subject) in firing
     polls, interval = report.polls, settings.poll_interval
-    if fails(polls, interval, is_firing=is_firing) and not _is_store_failure(memory):
+    if is_source_failing(polls, interval, is_firing=is_firing) and not _is_store_failure(memory):
         yield replace(
-            condition(ConditionName.SOURCE_FAILING, _failure(memory)),
+            condition(ConditionName.SOURCE_FAILING, _failure_sentence(memory)),
             cause=memory.error.reason if memory.error is not None else "",
             net=RequestCategory.HEAD,
             remedy=Sentence("source_failing.poll", source=source),
-            begins_after_seconds=max(FAILING_FOR_SECONDS, _MOST_POLLS * interval),
-            ends_after_seconds=over_after(interval),
+            begins_after_seconds=max(FAILING_FOR_SECONDS, _FAILING_POLL_INTERVALS * interval),
+            ends_after_seconds=recovery_seconds(interval),
             seen_seconds=polls.seconds_without_success,
         )
     elif polls.blocked_task is not None:
         why = Sentence("source_failing.see_log") if memory.error is None else memory.error.message
         yield replace(
             condition(
-                ConditionName.SOURCE_FAILING, Sentence("source_failing.fault", task=_task(polls.blocked_task), why=why)
+                ConditionName.SOURCE_FAILING,
+                Sentence("source_failing.fault", task=_task_sentence(polls.blocked_task), why=why),
             ),
             cause=FAULT,
             remedy=Sentence("source_failing.report"),
             begins_after_seconds=FAILING_FOR_SECONDS,
-            ends_after_seconds=over_after(interval),
+            ends_after_seconds=recovery_seconds(interval),
             seen_seconds=polls.blocked_seconds,
         )
     yield from _other_request_conditions(source, report, firing)
-    if reason := gap(memory, settings.sweep_interval, now_ms):
-        overdue_seconds = min(GAP_AFTER_SECONDS, _MOST_SWEEPS * settings.sweep_interval)
+    if reason := gap_reason(memory, settings.sweep_interval, now_ms):
+        overdue_seconds = min(GAP_AFTER_SECONDS, _OVERDUE_SWEEP_INTERVALS * settings.sweep_interval)
         is_old = reason.name == "gap.outage"
         yield replace(
             condition(ConditionName.GAP, reason),
@@ -83,10 +84,10 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
             begins_after_seconds=0.0 if is_old else overdue_seconds,
         )
     for name, summary in (
-        *held(source, memory),
-        *_count_findings(memory, settings, patience, seen, now_ms),
-        *_list_findings(memory, patience, seen, now_ms),
-        *_budget_findings(settings, seen),
+        *held_findings(source, memory),
+        *_count_findings(memory, settings, patience, observations, now_ms),
+        *_list_findings(memory, patience, observations, now_ms),
+        *_budget_findings(settings, observations),
     ):
         yield condition(name, summary)
 
@@ -99,13 +100,13 @@ def _other_request_conditions(
     A condition that fired before the start stays until its request has been tried again.
     """
     subject = source_subject(source)
-    for question, (name, begins_after) in _OTHERS.items():
+    for category, (name, begins_after) in _OTHER_REQUESTS.items():
         is_firing = (name, subject) in firing
-        trouble = report.troubles.get(question)
-        if trouble is not None and report.polls.is_failing and not is_firing and question is not RequestCategory.NAMES:
+        trouble = report.troubles.get(category)
+        if trouble is not None and report.polls.is_failing and not is_firing and category is not RequestCategory.NAMES:
             # While the head poll fails, the others are not tried, and the failing head poll is a condition of its own.
             continue
-        if trouble is None and not (is_firing and question in report.untried):
+        if trouble is None and not (is_firing and category in report.untried):
             continue
         why = Sentence("general.untried") if trouble is None else sentence_of(trouble.reason, trouble.message)
         yield Condition(
@@ -113,24 +114,26 @@ def _other_request_conditions(
             subject,
             Sentence("general.named", name=source, text=Sentence(f"{name}.why", why=why)),
             cause="" if trouble is None else trouble.reason,
-            net=question,
+            net=category,
             remedy=Sentence("general.check_online"),
             begins_after_seconds=begins_after,
-            ends_after_seconds=0.0 if question is RequestCategory.NAMES else over_after(report.settings.poll_interval),
+            ends_after_seconds=0.0
+            if category is RequestCategory.NAMES
+            else recovery_seconds(report.settings.poll_interval),
         )
 
 
-def _task(work: str) -> str:
+def _task_sentence(work: str) -> str:
     name = "names" if work.startswith("fetching of the names") else work.replace(" ", "_")
     return Sentence(f"task.{name}")
 
 
-def over_after(poll_interval: float) -> float:
+def recovery_seconds(poll_interval: float) -> float:
     """Return how many seconds a source must have worked before its failure is over.
 
     That is three poll intervals, but at least OVER_AFTER_SECONDS.
     """
-    return max(OVER_AFTER_SECONDS, _MOST_POLLS * poll_interval) if OVER_AFTER_SECONDS else 0.0
+    return max(OVER_AFTER_SECONDS, _FAILING_POLL_INTERVALS * poll_interval) if OVER_AFTER_SECONDS else 0.0
 
 
 def _is_store_failure(memory: SourceMemory) -> bool:
@@ -139,17 +142,17 @@ def _is_store_failure(memory: SourceMemory) -> bool:
 
 
 def _count_findings(
-    memory: SourceMemory, settings: SourceSettings, patience: Patience, seen: Observations, now_ms: int
+    memory: SourceMemory, settings: SourceSettings, patience: Patience, observations: Observations, now_ms: int
 ) -> Iterator[tuple[ConditionName, str]]:
-    if reason := unexplained(memory, seen.waiting, settings.confirm_after, patience, now_ms):
+    if reason := unexplained_count(memory, observations.waiting, settings.confirm_after, patience, now_ms):
         yield ConditionName.COUNT_UNEXPLAINED, reason
-    if seen.contradicted:
-        example = seen.contradicted[0]
+    if observations.contradicted:
+        example = observations.contradicted[0]
         yield (
             ConditionName.ANSWERS_DISAGREE,
             Sentence(
                 "answers_disagree.flips",
-                count=len(seen.contradicted),
+                count=len(observations.contradicted),
                 key=example.key,
                 flips=example.flips,
                 seconds=f"{settings.confirm_after:.0f}",
@@ -157,12 +160,12 @@ def _count_findings(
         )
     since_ms = memory.unexplained_since_ms
     late = since_ms is not None and now_ms - since_ms >= patience.unexplained_seconds * 1000
-    if late and seen.gave_up_searching_at is not None:
+    if late and observations.gave_up_searching_at is not None:
         yield ConditionName.SEARCH_GIVEN_UP, Sentence("search_given_up.too_many")
 
 
 def _list_findings(
-    memory: SourceMemory, patience: Patience, seen: Observations, now_ms: int
+    memory: SourceMemory, patience: Patience, observations: Observations, now_ms: int
 ) -> Iterator[tuple[ConditionName, str]]:
     if memory.unreadable:
         which = {"key": memory.unreadable_key} if memory.unreadable_key else {}
@@ -171,20 +174,20 @@ def _list_findings(
         yield ConditionName.RECORDS_UNREADABLE, Sentence(text, count=memory.unreadable, problem=problem, **which)
     if memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < patience.shown_seconds * 1000:
         yield ConditionName.RECORDS_RENUMBERED, Sentence("records_renumbered.recognised", count=memory.renumbered)
-    if seen.unsorted_since is not None:
+    if observations.unsorted_since is not None:
         yield ConditionName.LIST_UNSEARCHABLE, Sentence("list_unsearchable.unsorted")
-    elif seen.has_incomplete_pages:
+    elif observations.has_incomplete_pages:
         yield ConditionName.LIST_UNSEARCHABLE, Sentence("list_unsearchable.incomplete")
 
 
-def _budget_findings(settings: SourceSettings, seen: Observations) -> Iterator[tuple[ConditionName, str]]:
-    if seen.is_budget_exhausted:
+def _budget_findings(settings: SourceSettings, observations: Observations) -> Iterator[tuple[ConditionName, str]]:
+    if observations.is_budget_exhausted:
         limit = settings.requests_per_minute
-        used = [Sentence(f"request.{purpose}", count=count) for purpose, count in seen.used_by.items()]
+        used = [Sentence(f"request.{purpose}", count=count) for purpose, count in observations.used_by.items()]
         yield ConditionName.BUDGET_EXHAUSTED, Sentence("budget_exhausted.used", limit=limit, used=used)
 
 
-def held(source: str, memory: SourceMemory) -> Iterator[tuple[ConditionName, str]]:
+def held_findings(source: str, memory: SourceMemory) -> Iterator[tuple[ConditionName, str]]:
     """Yield a condition and a sentence for each kind of change that is held back."""
     if memory.held:
         yield (
@@ -209,7 +212,7 @@ def held(source: str, memory: SourceMemory) -> Iterator[tuple[ConditionName, str
         )
 
 
-def unexplained(
+def unexplained_count(
     memory: SourceMemory, waiting: Sequence[SecondLook], confirm_after: float, patience: Patience, now_ms: int
 ) -> str | None:
     """Return why the API's count and the known records differ, if they have differed for long; None otherwise.
@@ -238,17 +241,17 @@ def unexplained(
     return None
 
 
-def fails(polls: PollHistory, poll_interval: float, *, is_firing: bool) -> bool:
+def is_source_failing(polls: PollHistory, poll_interval: float, *, is_firing: bool) -> bool:
     """Return whether a source fails now: its last poll failed, or its last success is three poll intervals ago.
 
     A failure that fires already (`is_firing`) lasts until a poll of this process succeeds.
     """
     if is_firing and not polls.any_succeeded:
         return True
-    return polls.is_failing or polls.seconds_without_success >= _MOST_POLLS * poll_interval
+    return polls.is_failing or polls.seconds_without_success >= _FAILING_POLL_INTERVALS * poll_interval
 
 
-def _failure(memory: SourceMemory) -> str:
+def _failure_sentence(memory: SourceMemory) -> str:
     """Return a text that says since when no poll has succeeded, and why.
 
     A rate limit is not a separate condition, because a source may alternate between rate limits and other failures.
@@ -268,7 +271,7 @@ def _failure(memory: SourceMemory) -> str:
     return Sentence("source_failing.why", polls=polls, why=why)
 
 
-def gap(memory: SourceMemory, sweep_interval: float, now_ms: int) -> Sentence | None:
+def gap_reason(memory: SourceMemory, sweep_interval: float, now_ms: int) -> Sentence | None:
     """Return why records may have been missed; None if it is certain that every record was seen.
 
     Only a complete sweep makes it certain. Before the first contact with the API, no record can have been missed.
@@ -277,7 +280,7 @@ def gap(memory: SourceMemory, sweep_interval: float, now_ms: int) -> Sentence | 
     if memory.met_at_ms is None:
         return None
     proven_ms = memory.swept_at_ms or memory.met_at_ms
-    if now_ms - proven_ms > _MOST_SWEEPS * sweep_interval * 1000:
+    if now_ms - proven_ms > _OVERDUE_SWEEP_INTERVALS * sweep_interval * 1000:
         return Sentence("gap.overdue", since=iso_utc(proven_ms))
     if memory.gap_since_ms is not None:
         return Sentence("gap.outage", until=iso_utc(memory.gap_since_ms))

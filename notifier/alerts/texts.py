@@ -7,14 +7,14 @@ from notifier.store.tables.conditions import StoredCondition
 from notifier.wording.sentences import Sentence, part_of
 
 
-def texts_of(summary: str, remedy: str = "") -> str:
+def encode_sentences(summary: str, remedy: str = "") -> str:
     """Return the JSON of these sentences for `StoredCondition.texts`; "" if neither is from the catalogue."""
     if not isinstance(summary, Sentence) and not isinstance(remedy, Sentence):
         return ""
     return orjson.dumps({"summary": part_of(summary), "remedy": part_of(remedy)}).decode()
 
 
-def with_end(condition: StoredCondition, withdrawn: str = "") -> StoredCondition:
+def with_end_summary(condition: StoredCondition, withdrawn: str = "") -> StoredCondition:
     """Return the condition with a summary saying that it has ended; `withdrawn` is the reason if it was withdrawn."""
     if withdrawn:
         summary = Sentence("general.withdrawn", why=withdrawn, before=condition.summary)

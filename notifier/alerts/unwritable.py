@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import STORE, ConditionName
-from notifier.alerts.texts import texts_of, with_end
+from notifier.alerts.texts import encode_sentences, with_end_summary
 from notifier.clock import Clock
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType, alert_event_id
@@ -19,7 +19,7 @@ from notifier.wording.sentences import Sentence
 
 _log = logging.getLogger(__name__)
 
-PATIENCE_MS: Final = 60_000
+FAILING_FOR_MS: Final = 60_000
 """Milliseconds for which writes may fail before an alert is sent: a busy disk or another program's lock may pass."""
 
 
@@ -37,22 +37,22 @@ class UnwritableStore:
         clock: Clock,
         alerts_to: str,
         send: Callable[[str, Event], Awaitable[tuple[Outcome, bool]]],
-        reachable: Callable[[], Collection[str]],
+        configured_destinations: Callable[[], Collection[str]],
     ) -> None:
         """Initialize with the destination of alerts ("" for none).
 
-        `send` tries once to deliver an event that is not stored. `reachable` returns the configured destinations.
+        `send` makes one attempt to deliver an event that is not stored to a destination.
         """
         self._store = store
         self._clock = clock
         self._alerts_to = alerts_to
         self._send = send
-        self._reachable = reachable
+        self._configured_destinations = configured_destinations
         self._since_ms: int | None = None
         self._firing: StoredCondition | None = None
         self._alerted_to = ""
 
-    def send_to(self, destination: str) -> None:
+    def set_alert_destination(self, destination: str) -> None:
         """Send alerts to this destination from now on ("" for none)."""
         self._alerts_to = destination
 
@@ -68,7 +68,7 @@ class UnwritableStore:
             return await self._end()
         if self._since_ms is None:
             self._since_ms = self._clock.now_ms()
-        if self._clock.now_ms() - self._since_ms >= PATIENCE_MS:
+        if self._clock.now_ms() - self._since_ms >= FAILING_FOR_MS:
             await self._fire(error, self._since_ms)
         return []
 
@@ -76,7 +76,7 @@ class UnwritableStore:
         summary = Sentence("store_unwritable.why", why=error.message)
         begins = self._firing is None
         self._firing = StoredCondition(
-            ConditionName.STORE_UNWRITABLE, STORE, str(summary), since_ms, texts=texts_of(summary)
+            ConditionName.STORE_UNWRITABLE, STORE, str(summary), since_ms, texts=encode_sentences(summary)
         )
         if begins:
             facts = {"condition": self._firing.name, "subject": STORE, "detail": summary}
@@ -95,12 +95,12 @@ class UnwritableStore:
 
     async def _end(self) -> list[Event]:
         before, alerted_to = self._firing, self._alerted_to
-        if before is None or alerted_to not in self._reachable():
+        if before is None or alerted_to not in self._configured_destinations():
             self._since_ms = self._firing = None
             self._alerted_to = ""
             return []
         now_ms = self._clock.now_ms()
-        over = with_end(replace(before, alerted_ms=now_ms))
+        over = with_end_summary(replace(before, alerted_ms=now_ms))
         change = ConditionChange(ConditionState.RESOLVED, over, "ended", alerted_to, is_forgotten=True)
         try:
             events = list((await self._store.run(conditions.write, [change], now_ms)).events)

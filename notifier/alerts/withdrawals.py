@@ -7,8 +7,8 @@ from notifier.alerts.conditions import Condition, ConditionKey, ConditionName, d
 from notifier.store.tables.destinations import BY_OPERATOR, Health, HealthState
 from notifier.wording.sentences import Sentence
 
-_OF_DELIVERY: Final = (ConditionName.DESTINATION_FAILING, ConditionName.DESTINATION_BEHIND)
-_REPLACED_BY: Final = (
+_DELIVERY_CONDITIONS: Final = (ConditionName.DESTINATION_FAILING, ConditionName.DESTINATION_BEHIND)
+_REPLACING_CONDITIONS: Final = (
     ConditionName.DESTINATION_DISABLED,
     ConditionName.DESTINATION_FAILING,
     ConditionName.DESTINATION_BEHIND,
@@ -54,12 +54,12 @@ def _reason_for_destination(
         if waiting:
             return Sentence("ending.removed_waiting", name=owner, waiting=waiting)
         return Sentence("ending.removed", name=owner)
-    if name not in _OF_DELIVERY:
+    if name not in _DELIVERY_CONDITIONS:
         return None
     if health.state is HealthState.DISABLED and health.reason == BY_OPERATOR:
         return Sentence("ending.disabled", name=owner, waiting=waiting)
     subject = destination_subject(owner)
-    if later := next((it for it in _REPLACED_BY if it != name and (it.value, subject) in seen), None):
+    if later := next((it for it in _REPLACING_CONDITIONS if it != name and (it.value, subject) in seen), None):
         return Sentence("ending.replaced", name=owner, condition=Sentence(f"{later}.title"))
     if health.state is HealthState.RETRYING and not waiting:
         return Sentence("ending.idle", name=owner)

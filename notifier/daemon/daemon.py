@@ -346,7 +346,7 @@ class Daemon:
         if done.is_done and not self._housekeeping.has_snapshot:
             self._schedule.run_now(ESSENTIALS_JOB)
         evaluation = self._alert_monitor.evaluation
-        is_heard = evaluation is None or not evaluation.is_silenced
+        is_heard = evaluation is None or not evaluation.is_alert_overdue
         if done.is_done and self._heartbeat is not None and is_heard:
             self._heartbeat.beat()
 

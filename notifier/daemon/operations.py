@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from notifier.alerts.evaluation import Evaluation, unready
+from notifier.alerts.evaluation import Evaluation, readiness_problems
 from notifier.clock import Clock
 from notifier.daemon.activity import ActivityLog
 from notifier.daemon.api.dashboard import DashboardReader
@@ -114,7 +114,7 @@ class Operations:
 
     def unready(self) -> dict[str, str]:
         """Return the sources that are not ready, each with the reason."""
-        return {**self._sources.unready(), **unready(self._evaluation(), self._clock.monotonic())}
+        return {**self._sources.unready(), **readiness_problems(self._evaluation(), self._clock.monotonic())}
 
     async def record(self, key: str) -> "RecordDocument":
         """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError, StoreError."""

@@ -137,8 +137,8 @@ class Reloader:
         if settings.alerts.heartbeat_url != before.alerts.heartbeat_url:
             heartbeat.set_url(settings.alerts.heartbeat_url)
         self._counts.keep_only(settings.sources, settings.destinations)
-        self._alert_monitor.send_to(settings.alerts.destination)
-        self._unwritable.send_to(settings.alerts.destination)
+        self._alert_monitor.set_alert_destination(settings.alerts.destination)
+        self._unwritable.set_alert_destination(settings.alerts.destination)
         await self._alert_monitor.evaluate()
         configuration.source.on_applied(settings)
         configuration.settings = settings

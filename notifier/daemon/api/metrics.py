@@ -62,8 +62,8 @@ class MetricsCollector:
                 if name in known_destinations
             },
             conditions=[] if evaluation is None else [it.key for it in evaluation.firing],
-            evaluation_age_seconds=None if evaluation is None else self._clock.monotonic() - evaluation.at,
-            alerts_undelivered_seconds=0.0 if evaluation is None else evaluation.undelivered or 0.0,
+            evaluation_age_seconds=None if evaluation is None else self._clock.monotonic() - evaluation.at_seconds,
+            alerts_undelivered_seconds=0.0 if evaluation is None else evaluation.undelivered_seconds or 0.0,
             store_address=self._store_address,
             store=store,
             readers=self._stream_readers(),
@@ -85,7 +85,7 @@ def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> 
 
 async def _file_figures(state_file: Path) -> StoreFigures:
     room = await disk_rules.measure_free_space(state_file)
-    return StoreFigures(await asyncio.to_thread(file_sizes, state_file), room.free)
+    return StoreFigures(await asyncio.to_thread(file_sizes, state_file), room.free_bytes)
 
 
 def file_sizes(state_file: Path) -> dict[str, int]:

@@ -222,10 +222,12 @@ def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str =
         }
     return {
         "at": iso_utc(evaluation.at_ms),
-        "age_seconds": round(max(0.0, now - evaluation.at), 1),
-        "well": evaluation.is_well(now),
+        "age_seconds": round(max(0.0, now - evaluation.at_seconds), 1),
+        "well": evaluation.is_healthy(now),
         "alerts_to": heard_by or None,
-        "undelivered_seconds": None if evaluation.undelivered is None else round(evaluation.undelivered, 1),
+        "undelivered_seconds": None
+        if evaluation.undelivered_seconds is None
+        else round(evaluation.undelivered_seconds, 1),
     }
 
 

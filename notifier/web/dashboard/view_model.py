@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from notifier.alerts.conditions import source_subject
-from notifier.alerts.evaluation import LOOK_UP_SECONDS_IF_KNOWN
+from notifier.alerts.evaluation import STALE_AFTER_SECONDS
 from notifier.kpa.errors import ApiErrorReason, Remedy
 from notifier.store.errors import StoreReason
 from notifier.store.queries.dashboard import Day, DeadDelivery
@@ -96,7 +96,7 @@ def health_summary(status: Status) -> HealthSummary:
     """Return the overall health according to the status, as a mood and a sentence."""
     sources, destinations = status["sources"], status["destinations"]
     age = status["evaluation"]["age_seconds"]
-    if age is not None and age > LOOK_UP_SECONDS_IF_KNOWN:
+    if age is not None and age > STALE_AFTER_SECONDS:
         return HealthSummary(
             Mood.ATTENTION, f"Unknown: the notifier has not evaluated its state for {age:.0f} seconds."
         )

@@ -64,7 +64,7 @@ async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
     for rules in ("source_rules", "destination_rules"):
         monkeypatch.setattr(f"notifier.alerts.{rules}.OVER_AFTER_SECONDS", 0.0)
     # Whatever room this machine has.
-    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE_BYTES", 0)
+    monkeypatch.setattr("notifier.alerts.disk_rules.MIN_FREE_BYTES", 0)
     app = web.Application()
     app.router.add_post("/", around.receive)
     async with serving(app) as url:
@@ -195,7 +195,7 @@ async def test_a_disk_that_is_nearly_full_is_told_and_nothing_is_over_before_the
     world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = {"free": 10}
-    monkeypatch.setattr("notifier.alerts.disk_rules.LEAST_FREE_BYTES", 11)
+    monkeypatch.setattr("notifier.alerts.disk_rules.MIN_FREE_BYTES", 11)
     monkeypatch.setattr("notifier.alerts.disk_rules.shutil.disk_usage", lambda _: Usage(10**6, disk["free"]))
     async with running(with_notices(world, told)):
         await until(lambda: told.words() == [("disk_nearly_full", "store", "firing")])
@@ -229,7 +229,7 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
 async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_is_told_once(
     world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.alerts.unwritable.PATIENCE_MS", 100)
+    monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
     async with running(with_notices(world, told)) as daemon:
         await until(lambda: not daemon.operations.unready())
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
-from notifier.alerts.destination_rules import FAILING_FOR_SECONDS, FORGOTTEN_AFTER_SECONDS, conditions, failing_for
+from notifier.alerts.destination_rules import (
+    DISABLED_REPORTED_AFTER_SECONDS,
+    FAILING_FOR_SECONDS,
+    conditions,
+    failing_seconds,
+)
 from notifier.delivery.health import DestinationReport, ServiceSnapshot
 from notifier.destinations.outcome import AttemptResult, FailureScope, failure_scope
 from notifier.store.tables.destinations import (
@@ -25,8 +30,8 @@ from notifier.store.tables.outbox import DeliveryState
 
 NOW = 1_795_280_400_123  # 2026-11-21T17:00:00.123Z
 LONG_MS = round(FAILING_FOR_SECONDS * 1000)
-TRYING = 10 * round(FORGOTTEN_AFTER_SECONDS * 1000)
-DAY_MS = round(FORGOTTEN_AFTER_SECONDS * 1000)
+TRYING = 10 * round(DISABLED_REPORTED_AFTER_SECONDS * 1000)
+DAY_MS = round(DISABLED_REPORTED_AFTER_SECONDS * 1000)
 RETRYING = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, NOW - LONG_MS, failures=9)
 BEGUN = replace(RETRYING, since_ms=NOW)
 GONE = Health(HealthState.DISABLED, AttemptResult.GONE, NOW)
@@ -62,7 +67,7 @@ def names(found: Sequence[Condition]) -> list[str]:
 
 
 def fails(health: Health, *undelivered: UndeliveredGroup, uptime: float = 1e6, is_firing: bool = False) -> bool:
-    lasts = failing_for(ServiceSnapshot(health, uptime, TRYING), undelivered, NOW, is_firing=is_firing)
+    lasts = failing_seconds(ServiceSnapshot(health, uptime, TRYING), undelivered, NOW, is_firing=is_firing)
     return lasts is not None and (is_firing or lasts >= FAILING_FOR_SECONDS)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import ConditionName
-from notifier.alerts.disk_rules import LEAST_FREE_BYTES, FreeSpace, conditions, is_nearly_full, measure_free_space
+from notifier.alerts.disk_rules import MIN_FREE_BYTES, FreeSpace, conditions, is_nearly_full, measure_free_space
 from notifier.store.errors import StoreError, StoreReason
 
 HERE = Path("/var/lib/notifier")
@@ -22,10 +22,10 @@ def free_space(free: int, total: int = 10**11) -> FreeSpace:
 @pytest.mark.parametrize(
     ("free", "total", "is_firing", "nearly_full"),
     [
-        (LEAST_FREE_BYTES, 10**11, False, False),
-        (LEAST_FREE_BYTES - 1, 10**11, False, True),
-        (2 * LEAST_FREE_BYTES, 10**11, True, False),
-        (2 * LEAST_FREE_BYTES - 1, 10**11, True, True),
+        (MIN_FREE_BYTES, 10**11, False, False),
+        (MIN_FREE_BYTES - 1, 10**11, False, True),
+        (2 * MIN_FREE_BYTES, 10**11, True, False),
+        (2 * MIN_FREE_BYTES - 1, 10**11, True, True),
         (10_000_000, 100_000_000, False, False),
         (9_999_999, 100_000_000, False, True),
         (19_999_999, 100_000_000, True, True),
@@ -46,18 +46,18 @@ def test_what_fires_goes_on_where_it_would_begin(free: int, total: int) -> None:
 
 
 def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
-    (begins,) = conditions(free_space(LEAST_FREE_BYTES - 1), ())
-    (goes_on,) = conditions(free_space(2 * LEAST_FREE_BYTES - 1), FIRING)
+    (begins,) = conditions(free_space(MIN_FREE_BYTES - 1), ())
+    (goes_on,) = conditions(free_space(2 * MIN_FREE_BYTES - 1), FIRING)
     assert begins == goes_on
     assert (begins.name, begins.subject) == (ConditionName.DISK_NEARLY_FULL, "store")
     assert begins.summary.startswith("less than 400 MB are free in /var/lib/notifier, where the state file is; free")
-    assert list(conditions(free_space(2 * LEAST_FREE_BYTES), FIRING)) == []
+    assert list(conditions(free_space(2 * MIN_FREE_BYTES), FIRING)) == []
 
 
 async def test_it_is_looked_at_beside_the_state_file(tmp_path: Path) -> None:
     seen = await measure_free_space(tmp_path / "notifier.db")
     assert seen.path == tmp_path
-    assert 0 <= seen.free <= seen.total
+    assert 0 <= seen.free_bytes <= seen.total_bytes
 
 
 async def test_a_folder_that_is_gone_is_trouble_with_the_state_file(tmp_path: Path) -> None:

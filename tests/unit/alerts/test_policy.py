@@ -38,14 +38,14 @@ def key(what: Condition | StoredCondition) -> ConditionKey:
     [
         (GAP, None, "safety", ChangeReason.BEGAN, True),
         (GAP, None, "", ChangeReason.BEGAN, False),
-        (GAP, stored_gap(None), "safety", ChangeReason.TOLD_LATE, True),
+        (GAP, stored_gap(None), "safety", ChangeReason.REPORTED_LATE, True),
         (GAP, stored_gap(None), "", None, False),
         (GAP, stored_gap(NOW - DAY + 1), "safety", None, False),
         (GAP, stored_gap(NOW - DAY), "safety", ChangeReason.REMINDER, True),
         (GAP, stored_gap(NOW - DAY), "", None, False),
         (GAP, stored_gap(NOW - HOUR, "it was called otherwise"), "safety", ChangeReason.REWORDED, False),
         (GAP, stored_gap(NOW + 1), "safety", ChangeReason.CLOCK_SET_BACK, False),
-        (GAP, stored_gap(NOW - HOUR, alerted_to="hr"), "safety", ChangeReason.TOLD_LATE, True),
+        (GAP, stored_gap(NOW - HOUR, alerted_to="hr"), "safety", ChangeReason.REPORTED_LATE, True),
         (None, stored_gap(NOW - HOUR), "safety", ChangeReason.ENDED, True),
         (None, stored_gap(NOW + HOUR), "safety", ChangeReason.ENDED, True),
         (None, stored_gap(NOW - HOUR), "", ChangeReason.ENDED, False),
@@ -88,7 +88,7 @@ def test_a_destination_does_not_hear_of_itself_but_another_one_does() -> None:
     (began,) = find_changes([own], [], "hr", NOW)
     assert (began.reason, began.destination) == (ChangeReason.BEGAN, None)
     (late,) = find_changes([own], [began.condition], "safety", NOW + HOUR)
-    assert (late.reason, late.destination) == (ChangeReason.TOLD_LATE, "safety")
+    assert (late.reason, late.destination) == (ChangeReason.REPORTED_LATE, "safety")
     (over,) = find_changes([], [late.condition], "hr", NOW + HOUR)
     assert over.destination is None
 
@@ -273,7 +273,9 @@ def test_nobody_is_left_with_an_alert_who_gets_no_more(sequence: list[tuple[int,
     for step_ms, current, alerts_to in sequence:
         evaluations.now_ms += step_ms
         stored = list(evaluations.stored.values())
-        changes = find_changes(current, stored, alerts_to, evaluations.now_ms, step_ms=step_ms, reachable=both)
+        changes = find_changes(
+            current, stored, alerts_to, evaluations.now_ms, step_ms=step_ms, configured_destinations=both
+        )
         handovers = find_handovers(stored, changes, alerts_to, both)
         for change in changes:
             if change.is_forgotten:
@@ -294,10 +296,10 @@ def test_nobody_is_left_with_an_alert_who_gets_no_more(sequence: list[tuple[int,
 
 def test_what_ends_as_alerts_move_ends_where_it_was_told() -> None:
     before = stored_gap(NOW - HOUR, alerted_to="hr")
-    (over,) = find_changes([], [before], "safety", NOW, reachable=("hr", "safety"))
+    (over,) = find_changes([], [before], "safety", NOW, configured_destinations=("hr", "safety"))
     assert (over.state, over.destination) == (RESOLVED, "hr")
     assert find_handovers([before], [over], "safety", ("hr", "safety")) == ()
     # A destination that is gone is told of nothing.
-    (over,) = find_changes([], [before], "safety", NOW, reachable=("safety",))
+    (over,) = find_changes([], [before], "safety", NOW, configured_destinations=("safety",))
     assert over.destination is None
     assert find_handovers([before], [], "safety", ("safety",)) == ()

@@ -67,15 +67,15 @@ def test_descriptors_run_short_at_four_fifths_and_are_enough_below_three() -> No
 
 
 def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_after_a_quarter_of_an_hour() -> None:
-    waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered=60.0)
+    waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered_seconds=60.0)
     assert list(alert_conditions(None)) == []
     assert list(alert_conditions(Evaluation(AT, 0.0, alerts_to="ops"))) == []
     assert list(alert_conditions(waits)) == []
-    (refused,) = alert_conditions(replace(waits, refused="refused, HTTP 404"))
+    (refused,) = alert_conditions(replace(waits, refusal_reason="refused, HTTP 404"))
     assert refused.key == (ConditionName.ALERTS_UNDELIVERED, "alerts")
     assert refused.summary == (
         "alerts cannot be delivered to ops, which refuses them (refused, HTTP 404), so nobody is told about active"
         " conditions; the heartbeat will stop if they cannot be delivered within 15 minutes"
     )
-    (late,) = alert_conditions(replace(waits, undelivered=900.0))
+    (late,) = alert_conditions(replace(waits, undelivered_seconds=900.0))
     assert late.summary.endswith("the heartbeat has stopped until they can be delivered")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
-from notifier.alerts.source_rules import FAILING_FOR_SECONDS, conditions, fails, gap
+from notifier.alerts.source_rules import FAILING_FOR_SECONDS, conditions, gap_reason, is_source_failing
 from notifier.config import SourceSettings
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Usage
@@ -52,14 +52,14 @@ def test_a_source_fails_with_its_last_poll_or_without_an_answer_for_three_interv
     without: float, interval: float, *, is_failing: bool
 ) -> None:
     polls = PollHistory(without, any_succeeded=True, is_failing=is_failing)
-    assert fails(polls, interval, is_firing=False) is (is_failing or without >= 3 * interval)
+    assert is_source_failing(polls, interval, is_firing=False) is (is_failing or without >= 3 * interval)
 
 
 @given(spans, spans)
 def test_a_restart_ends_nothing_before_a_poll_has_succeeded(without: float, interval: float) -> None:
-    assert fails(PollHistory(without, any_succeeded=False), interval, is_firing=True)
+    assert is_source_failing(PollHistory(without, any_succeeded=False), interval, is_firing=True)
     polls = PollHistory(without, any_succeeded=True)
-    assert fails(polls, interval, is_firing=True) is fails(polls, interval, is_firing=False)
+    assert is_source_failing(polls, interval, is_firing=True) is is_source_failing(polls, interval, is_firing=False)
 
 
 def test_a_stop_however_long_is_no_failure() -> None:
@@ -103,39 +103,39 @@ def test_an_error_that_is_over_is_not_blamed(error: SourceError | None) -> None:
 @given(moments, st.none() | moments, st.booleans())
 def test_before_the_first_meeting_there_is_nothing_to_miss(now_ms: int, gap_since_ms: int | None, swept: bool) -> None:
     memory = SourceMemory(swept_at_ms=1 if swept else None, gap_since_ms=gap_since_ms)
-    assert gap(memory, DAY, now_ms) is None
+    assert gap_reason(memory, DAY, now_ms) is None
 
 
 @pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
 def test_a_sweep_proves_everything_for_two_intervals(age_ms: int, proven: bool) -> None:
-    assert (gap(replace(WHOLE, swept_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
+    assert (gap_reason(replace(WHOLE, swept_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
 
 
 @pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
 def test_the_first_sweep_has_two_intervals_from_the_first_meeting(age_ms: int, proven: bool) -> None:
-    assert (gap(SourceMemory(met_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
+    assert (gap_reason(SourceMemory(met_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
 
 
 @given(moments, moments, st.floats(1, 1e7), moments)
 def test_the_longer_the_interval_the_later_the_alert(met: int, swept: int, interval: float, now_ms: int) -> None:
     memory = SourceMemory(met_at_ms=met, swept_at_ms=swept)
-    if gap(memory, interval, now_ms) is None:
-        assert gap(memory, interval * 2, now_ms) is None
+    if gap_reason(memory, interval, now_ms) is None:
+        assert gap_reason(memory, interval * 2, now_ms) is None
     else:
         assert now_ms - swept > 2000 * interval
 
 
 def test_it_says_since_when_nothing_is_proven() -> None:
-    reason = gap(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), DAY, NOW)
+    reason = gap_reason(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), DAY, NOW)
     assert reason is not None
     assert "no sweep has read the whole list since 2026-11-18T17:00:00.123Z" in reason
-    never_swept = gap(SourceMemory(met_at_ms=NOW - 4 * DAY_MS), DAY, NOW)
+    never_swept = gap_reason(SourceMemory(met_at_ms=NOW - 4 * DAY_MS), DAY, NOW)
     assert never_swept is not None
     assert "2026-11-17T17:00:00.123Z" in never_swept
 
 
 def test_after_an_outage_longer_than_the_retention_there_is_a_gap() -> None:
-    reason = gap(replace(WHOLE, gap_since_ms=NOW - 1000), DAY, NOW)
+    reason = gap_reason(replace(WHOLE, gap_since_ms=NOW - 1000), DAY, NOW)
     assert reason is not None
     assert "before 2026-11-21T16:59:59.123Z the list was not read for longer than the retention" in reason
 
@@ -147,7 +147,7 @@ def test_nothing_is_wrong_with_a_source_that_was_swept() -> None:
 def test_a_gap_is_a_condition_of_its_source() -> None:
     memory = replace(WHOLE, gap_since_ms=NOW)
     (condition,) = told(memory)
-    assert (condition.key, condition.summary) == (("gap", "sources/acme"), f"acme: {gap(memory, DAY, NOW)}")
+    assert (condition.key, condition.summary) == (("gap", "sources/acme"), f"acme: {gap_reason(memory, DAY, NOW)}")
     assert condition.begins_after_seconds == 0.0
 
 
