@@ -1,4 +1,4 @@
-"""The conditions of the notifier itself, as alerts (`notifier.alert`) and `/v1/status` show them."""
+"""The conditions that alerts (`notifier.alert`) and `/v1/status` report: their names, subjects and fields."""
 
 from enum import StrEnum
 
@@ -30,7 +30,7 @@ PROCESS = "process"
 
 
 class ConditionName(StrEnum):
-    """The names of the conditions that are reported; the alert, the status and the log use the same word."""
+    """The names of the conditions. Alerts, the status and the log use the same names."""
 
     GAP = "gap"
     REMOVALS_HELD = "removals_held"
@@ -69,13 +69,13 @@ class ConditionName(StrEnum):
 class Condition(Struct, frozen=True):
     """A problem of the notifier or its surroundings that exists now.
 
-    `subject` is the source or destination concerned, as `source_subject` and `destination_subject` write it. `net` is
-    the kind of request to a source's API that fails, empty if the condition is about something else. `summary` is a
-    sentence for people, from which secrets are already removed. `cause` is a fixed word for the reason, and `remedy`
-    says what to do.
+    `subject` is what the condition is about: `STORE`, `CLOCK` and so on, or the result of `source_subject` or
+    `destination_subject`. `net` is the kind of request to a source's API that fails, empty for other problems.
+    `summary` is a sentence for people, without secrets. `cause` is a fixed word for the reason, and `remedy` says what
+    to do.
 
-    An alert is sent once the condition has been seen for `begins_after_seconds`; this process has seen it for
-    `seen_seconds`. It ends when it has not been seen for `ends_after_seconds`.
+    A condition is reported once it has been seen for `begins_after_seconds`, and ends once it has not been seen for
+    `ends_after_seconds`. `seen_seconds` is for how long this process has seen it.
     """
 
     name: ConditionName
@@ -90,7 +90,7 @@ class Condition(Struct, frozen=True):
 
     @property
     def key(self) -> ConditionKey:
-        """The condition's name and subject, which identify it."""
+        """The name and the subject, which together identify the condition."""
         return self.name, self.subject
 
 

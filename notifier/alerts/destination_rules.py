@@ -1,7 +1,7 @@
-"""The conditions of a destination, configured or not. Pure, except `report_orphans`, which logs.
+"""The rules for the conditions of destinations. Pure functions, except `report_orphans`, which logs.
 
-A destination may be failing, behind or disabled, or have deliveries that were given up. If it is no longer configured,
-events may still wait for it.
+A destination may be failing, behind or disabled, or have deliveries that were given up. Events may also wait for a
+destination that is no longer configured.
 """
 
 import logging
@@ -18,16 +18,16 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""Seconds that an event waits for a failing endpoint before an alert is sent."""
+"""How long an event waits for a failing endpoint before an alert is sent."""
 
 OVER_AFTER_SECONDS = 300.0
-"""Seconds without any failure after which the condition is over."""
+"""How long a destination must work without any failure before `destination_failing` ends."""
 
 _SOON_REPORTED_SECONDS = 60.0
-"""A destination that is about to be reported as failing, within this many seconds, is not reported as behind."""
+"""A destination that will be reported as failing within this many seconds is not reported as behind."""
 
 DISABLED_REPORTED_AFTER_SECONDS = 86_400.0
-"""Seconds after which a destination that an operator disabled is reported if events wait for it."""
+"""How long an operator may have disabled a destination before it is reported, if events wait for it."""
 
 _ENDPOINT_SCOPES = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
 _ENDPOINT_RESULTS = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _ENDPOINT_SCOPES)
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def conditions(name: str, report: DestinationReport, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield the conditions of a configured destination; `firing` holds the keys of conditions that fire already."""
+    """Yield the conditions of a configured destination. `firing` has the keys of the conditions that fire already."""
     serving, undelivered, last_error, due = report.serving, report.undelivered, report.last_error, report.due
     now_ms = report.now_ms
     subject = destination_subject(name)
@@ -93,7 +93,7 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 
 
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
-    """Return how many waiting events were refused because of their content for FAILING_FOR_SECONDS or longer."""
+    """Return how many waiting events have been refused for their content for FAILING_FOR_SECONDS or longer."""
     if serving.health.state is not HealthState.OK:
         return 0
     return sum(
@@ -111,8 +111,8 @@ def is_behind(
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    A destination that is disabled, or that is or soon will be reported as failing, is not behind: one problem is
-    reported once.
+    A destination that is disabled is not behind. Neither is one that is reported as failing, now or soon, because a
+    problem is reported only once.
     """
     if due is None or serving.health.state is HealthState.DISABLED:
         return False
@@ -130,9 +130,8 @@ def failing_seconds(
 ) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
-    An event that was refused because of its own content says nothing about the endpoint. Time before this process
-    started does not count. A failure that has been reported (`is_firing`) lasts until a request succeeds and no old
-    event waits for another attempt.
+    Events that were refused for their content do not count, because they say nothing about the endpoint. A failure that
+    has been reported (`is_firing`) lasts until a request succeeds and no old event waits for another attempt.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
@@ -146,8 +145,8 @@ def failing_seconds(
 def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firing: bool) -> bool:
     """Return whether to report that a destination is disabled.
 
-    A destination that disabled itself is reported at once. One that an operator disabled is reported after a day, and
-    only if events wait for it, because it may have been forgotten.
+    A destination that the notifier itself disabled is reported at once. A destination that an operator disabled is
+    reported after a day, and only if events wait for it, because the operator may have forgotten it.
     """
     if health.state is not HealthState.DISABLED:
         return False
@@ -228,7 +227,7 @@ def _dead_sentence(name: str, dead: Sequence[UndeliveredGroup], last_error: Last
 
 
 def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
-    """Return a reason in words, with the message of the peer or the network if the latest error has that reason."""
+    """Return a reason in words, with the message of the latest error if that error has the same reason."""
     is_latest = last_error is not None and reason in (None, last_error.reason)
     known = last_error.reason if last_error is not None and is_latest else reason
     if known is None:
@@ -241,7 +240,7 @@ def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
 
 
 def orphan_sentence(orphan: Orphan) -> Sentence:
-    """Return a sentence with the number of events that wait for an unconfigured destination, and the remedies."""
+    """Return a sentence about the events that wait for an unconfigured destination: how many, and what to do."""
     known = {"waiting": orphan.pending, "name": orphan.destination}
     if orphan.dead:
         return Sentence("deliveries_orphaned.waiting_and_dead", **known, dead=orphan.dead)
@@ -249,7 +248,7 @@ def orphan_sentence(orphan: Orphan) -> Sentence:
 
 
 def orphan_conditions(orphans: Iterable[Orphan]) -> Iterator[Condition]:
-    """Yield a condition for each unconfigured destination for which events wait."""
+    """Yield a condition for each unconfigured destination that events wait for."""
     for orphan in orphans:
         if orphan.pending:
             yield Condition(
@@ -258,7 +257,7 @@ def orphan_conditions(orphans: Iterable[Orphan]) -> Iterator[Condition]:
 
 
 def report_orphans(orphans: Iterable[Orphan]) -> None:
-    """Log the unconfigured destinations for which events wait; called at the start and after each reload."""
+    """Log the unconfigured destinations that events wait for, at the daemon's start and after each reload."""
     for orphan in orphans:
         if orphan.pending:
             _log.warning(

@@ -1,4 +1,4 @@
-"""The condition of a nearly full disk: the free space is measured in a thread and judged by a pure function."""
+"""The rule for a nearly full disk. A thread measures the free space, and pure functions compare it with the limit."""
 
 import asyncio
 import shutil
@@ -12,17 +12,17 @@ from notifier.store.errors import StoreError, StoreReason
 from notifier.wording.sentences import Sentence
 
 MIN_FREE_BYTES = 200_000_000
-"""Bytes of free space below which the disk counts as nearly full; a large account's first sweep may need as many."""
+"""The free space below which the disk is nearly full. The first sweep of a large account may need this much."""
 
 _MIN_FREE_SHARE = 0.1
-"""The share of the file system that must be free, if that is less than MIN_FREE_BYTES."""
+"""The share of a small file system that must be free, where this is less than MIN_FREE_BYTES."""
 
 _END_FACTOR = 2
-"""The condition ends when this many times the limit is free, so that small changes do not cause alerts."""
+"""The condition ends when this many times the limit is free, so that small changes cause no alerts."""
 
 
 class FreeSpace(Struct, frozen=True):
-    """The size of a file system, and the free space that the calling user may use; both in bytes."""
+    """The size of a file system, and the free space in it that this process's user may use."""
 
     path: Path
     free_bytes: int
@@ -43,7 +43,7 @@ async def measure_free_space(state_file: Path) -> FreeSpace:
 
 
 def conditions(space: FreeSpace, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield `disk_nearly_full` if too little space is free; `firing` holds the keys of conditions that fire. Pure."""
+    """Yield `disk_nearly_full` if too little space is free. `firing` has the keys of conditions that fire already."""
     if is_nearly_full(space, is_firing=(ConditionName.DISK_NEARLY_FULL, STORE) in firing):
         yield Condition(
             ConditionName.DISK_NEARLY_FULL,
@@ -57,7 +57,7 @@ def conditions(space: FreeSpace, firing: Collection[ConditionKey]) -> Iterator[C
 
 
 def is_nearly_full(space: FreeSpace, *, is_firing: bool) -> bool:
-    """Return whether too little space is free; while the condition fires (`is_firing`), the limit is doubled. Pure."""
+    """Return whether too little space is free. While the condition fires (`is_firing`), the limit is doubled."""
     return space.free_bytes < _min_free_bytes(space) * (_END_FACTOR if is_firing else 1)
 
 

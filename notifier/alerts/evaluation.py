@@ -1,4 +1,4 @@
-"""The latest evaluation of the notifier's own conditions, which status, dashboard and metrics all show."""
+"""The latest evaluation of the conditions, which the status, the dashboard and the metrics show."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -10,24 +10,25 @@ from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.store.tables.conditions import StoredCondition
 
 STALE_AFTER_SECONDS: Final = 120.0
-"""Seconds after which an evaluation is too old to be used; a new one is due every half minute."""
+"""The age at which an evaluation is too old to be used. The daemon makes a new evaluation every half minute."""
 
 UNDELIVERED_AFTER_SECONDS: Final = 900.0
-"""Seconds that an alert may wait before the heartbeat is stopped, because that is the last way to report a problem."""
+"""How long an alert may wait before the heartbeat stops. A stopped heartbeat is the last way to report a problem."""
 
 
 class EvaluationFindings(Struct, frozen=True):
-    """The current conditions, and the reasons why some earlier ones were withdrawn without being resolved."""
+    """The conditions that hold now, and the reasons why earlier conditions are withdrawn and not resolved."""
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Evaluation(Struct, frozen=True):
-    """One evaluation: its time (Unix ms and monotonic seconds), the firing conditions, and the destination of alerts.
+    """One evaluation: when it was made, the firing conditions, and the destination of alerts ("" for none).
 
-    `undelivered` is how many seconds an alert has waited for that destination, None if none waits. `refused` is the
-    reason for which the destination last refused a waiting alert, None if it has refused none.
+    `at_ms` is its time in Unix milliseconds, and `at_seconds` its time on the monotonic clock. `undelivered_seconds` is
+    how long the oldest alert has waited, None if no alert waits. `refusal_reason` is why the destination last refused a
+    waiting alert, None if it has not refused any.
     """
 
     at_ms: int
@@ -39,7 +40,7 @@ class Evaluation(Struct, frozen=True):
 
     @property
     def is_alert_overdue(self) -> bool:
-        """Whether an alert has been undelivered for UNDELIVERED_AFTER_SECONDS, so that the heartbeat has to stop."""
+        """Whether an alert has waited for UNDELIVERED_AFTER_SECONDS, so that the heartbeat must stop."""
         return self.undelivered_seconds is not None and self.undelivered_seconds >= UNDELIVERED_AFTER_SECONDS
 
     def is_stale(self, now: float) -> bool:
@@ -52,7 +53,7 @@ class Evaluation(Struct, frozen=True):
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return the reasons why the notifier as a whole is not ready, by the part concerned; empty if it is ready."""
+    """Return why alerts (`alerts`) or evaluations (`evaluation`) do not work, by these words; empty if both work."""
     if evaluation is None:
         return {}
     found = {}

@@ -1,4 +1,4 @@
-"""Evaluates the notifier's own conditions periodically, and writes the alerts about them."""
+"""Evaluates the conditions at each call, and stores the alerts about them."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -19,7 +19,7 @@ from notifier.store.tables.conditions import ConditionChange, Phase, StoredCondi
 _log = logging.getLogger(__name__)
 
 _LONGEST_STEP_SECONDS: Final = 120.0
-"""The most seconds between two evaluations that count as observed: in a longer gap, the machine may have slept."""
+"""The most time between two evaluations that counts as observed. In a longer time, the machine may have slept."""
 
 
 _REFUSALS: Final = tuple(
@@ -28,11 +28,11 @@ _REFUSALS: Final = tuple(
     if failure_scope(reason) in (FailureScope.EVENT, FailureScope.PERMANENT)
     and reason is not AttemptResult.PARTLY_TAKEN
 )
-"""The results of an attempt which mean that the receiver would refuse the alert again."""
+"""The results of an attempt after which the receiver would refuse the alert again."""
 
 
 class AlertMonitor:
-    """Stores the conditions, writes the alerts about them, and holds the latest evaluation."""
+    """Stores the conditions and the alerts about them, and holds the latest evaluation."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class AlertMonitor:
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The latest evaluation that was stored; None before the first one."""
+        """The latest evaluation whose changes were stored; None before the first evaluation."""
         return self._evaluation
 
     def set_alert_destination(self, destination: str) -> None:
@@ -74,7 +74,7 @@ class AlertMonitor:
         self._alerts_to = destination
 
     async def evaluate(self) -> None:
-        """Evaluate the conditions, then store and report the changes; a failed write is repeated by the next call."""
+        """Evaluate the conditions, then store and log the changes. If storing them fails, the next call tries again."""
         try:
             changes = await self._evaluate()
         except StoreError as error:

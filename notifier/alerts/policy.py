@@ -1,8 +1,8 @@
 """Decides when a condition begins and ends, and when an alert about it is sent. Pure functions.
 
-A condition begins when it has been seen for long enough, in one or more processes, and ends when it has not been seen
-for long enough. It is resolved only if the problem was solved. Otherwise it is withdrawn, which does not mean that all
-is well. A condition that comes back within an hour is the same condition, and then ends only after an hour without it.
+A condition begins when it has been seen for long enough, also across restarts, and ends when it has not been seen for
+long enough. At its end it is resolved if the problem was solved; otherwise it is withdrawn, and the problem may still
+exist. A condition that comes back within an hour is the same condition, which then ends only after an hour without it.
 Each condition causes at most MOST_ALERTS_A_DAY alerts a day, and its last alert always states its true state.
 """
 
@@ -17,13 +17,13 @@ from notifier.alerts.texts import encode_sentences, with_end_summary
 from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
 
 REMIND_AFTER_MS: Final = 24 * 3600 * 1000
-"""Milliseconds after which an alert about a condition that still fires is repeated."""
+"""After this time, the alert about a condition that still fires is sent again."""
 
 SAME_WITHIN_MS: Final = 3600 * 1000
-"""If a condition comes back within this many milliseconds after its end, it counts as the same condition."""
+"""A condition that comes back within this time after its end is the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
-"""Once a condition has come back, it is over only after this many milliseconds without it."""
+"""A condition that has come back ends only after this time without it."""
 
 MOST_ALERTS_A_DAY: Final = 6
 """The most alerts about one condition in one day."""
@@ -32,33 +32,33 @@ _DAY_MS: Final = 24 * 3600 * 1000
 
 
 class ChangeReason(StrEnum):
-    """Why a change of a condition is recorded.
+    """The reason for a change of a stored condition.
 
-    If there is a destination for alerts, an alert is sent too, except for the reasons marked "No alert".
+    If alerts have a destination, every change sends an alert, except those whose reason says "No alert".
     """
 
     SEEN = "seen"
     """The condition holds, but has not lasted long enough to be reported. No alert."""
     BEGAN = "began"
     RETURNED = "returned"
-    """It came back within an hour after its end."""
+    """The condition came back within an hour after its end."""
     REPORTED_LATE = "told_late"
-    """It began earlier, when alerts had no destination or another one."""
+    """The condition began earlier, when alerts had no destination or another destination."""
     REMINDER = "reminder"
     REWORDED = "reworded"
-    """Its description or its recorded times have changed. No alert."""
+    """The texts or the stored times of the condition have changed. No alert."""
     CLOCK_SET_BACK = "clock_set_back"
-    """The time of its last alert is now in the future; the reminder is due a day from now. No alert."""
+    """The clock now shows an earlier time than that of the last alert. The reminder is due in a day. No alert."""
     HANDED_OVER = "handed_over"
-    """Its former destination gets no more alerts, and the new one has not got one yet. No alert."""
+    """The former destination of alerts gets no more alerts; the new destination has not got any yet. No alert."""
     NOT_SEEN = "not_seen"
-    """It was not seen this time, but may come back. No alert."""
+    """The condition was not seen this time, but has not ended. No alert."""
     ENDED = "ended"
     """The problem was solved."""
     WITHDRAWN = "withdrawn"
-    """It is no longer reported, although nothing shows that the problem was solved."""
+    """The condition is no longer reported, although nothing shows that the problem was solved."""
     FORGOTTEN = "forgotten"
-    """It ended long ago, or before it was reported. No alert."""
+    """The condition ended more than a day ago, or before it was reported, and is deleted. No alert."""
 
 
 def find_changes(
@@ -95,10 +95,10 @@ def find_handovers(
     alerts_to: str,
     configured_destinations: Collection[str],
 ) -> tuple[Handover, ...]:
-    """Return, for each destination other than `alerts_to`, the conditions that were reported to it and still fire.
+    """Return a handover for each former destination of alerts: the conditions that it was told of and that still fire.
 
-    `changes` is the result of `find_changes` for `stored`. Each of these destinations is sent one last alert that names
-    the new destination of alerts.
+    `changes` is the result of `find_changes` for `stored`. A former destination gets one last alert, which names the
+    new destination `alerts_to`.
     """
     over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
     found: dict[str, list[StoredCondition]] = {}
@@ -112,9 +112,9 @@ def find_handovers(
 def _mark_handed_over(
     before: StoredCondition, change: ConditionChange | None, alerts_to: str
 ) -> ConditionChange | None:
-    """Return `change`, or one that marks the condition as unreported if it still fires and was reported elsewhere.
+    """Mark a condition as unreported if it still fires and was reported to a former destination; else return `change`.
 
-    `find_handovers` sends the other destination a last alert, so nobody there waits for the end of the condition.
+    The former destination gets a last alert (`find_handovers`), so nobody there waits for an alert about the end.
     """
     after = before if change is None else change.condition
     if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
@@ -127,9 +127,9 @@ def _is_alerted_elsewhere(condition: StoredCondition, alerts_to: str) -> bool:
 
 
 def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destinations: Collection[str]) -> str | None:
-    """Return the destination that gets the alert about a condition's end; None if there is none.
+    """Return the destination that gets the alert about a condition's end; None if there is no such destination.
 
-    That is the destination that got the alert about its beginning, if it can still be reached.
+    It is the destination that got the alert about the beginning, if it is still configured.
     """
     if condition.alerted_ms is None:
         return None
@@ -139,14 +139,14 @@ def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destin
 
 
 def _recipient(alerts_to: str, subject: str) -> str | None:
-    """Return the destination of alerts; None if there is none, or if the condition is about that destination."""
+    """Return the destination for alerts about a subject; None if alerts have no destination or are about it."""
     return alerts_to if alerts_to and subject not in (destination_subject(alerts_to), ALERTS) else None
 
 
 def _update_seen(
     condition: Condition, before: StoredCondition | None, alerts_to: str, now_ms: int, step_ms: int
 ) -> ConditionChange | None:
-    """Return the change of a condition that holds now; None if nothing changes."""
+    """Return the change of a condition that was seen; None if nothing changes."""
     recipient = _recipient(alerts_to, condition.subject)
     seen_ms = round(condition.seen_seconds * 1000)
     if before is None or before.phase is Phase.OVER:
@@ -179,7 +179,7 @@ def _update_seen(
 def _update_firing(
     after: StoredCondition, before: StoredCondition | None, alerts_to: str, now_ms: int
 ) -> ConditionChange | None:
-    """Return the change of a condition that fired before and holds now; None if nothing changes."""
+    """Return the change of a condition that was seen and fired before; None if nothing changes."""
     recipient = _recipient(alerts_to, after.subject)
     is_alerted_elsewhere = _is_alerted_elsewhere(after, alerts_to)
     match after.alerted_ms:
@@ -202,9 +202,10 @@ def _update_firing(
 def _update_unseen(
     before: StoredCondition, recipient: str | None, now_ms: int, step_ms: int, withdrawn: str
 ) -> ConditionChange | None:
-    """Return the change of a condition that does not hold now; None if nothing changes.
+    """Return the change of a condition that was not seen; None if nothing changes.
 
-    `recipient` gets the alert about its end. `withdrawn` is why it is withdrawn, "" if it is resolved.
+    `recipient` is the destination for the alert about the end. `withdrawn` is the reason if the condition is withdrawn,
+    "" if it is resolved.
     """
     if before.phase is Phase.OVER:
         is_recent = 0 <= now_ms - (before.ended_ms or 0) < _DAY_MS
@@ -228,14 +229,14 @@ def _update_unseen(
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
-    """Return after how many milliseconds without being seen a condition is over."""
+    """Return for how many milliseconds a condition must not be seen before it ends."""
     if condition.returns and condition.ends_after_ms:
         return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
     return condition.ends_after_ms
 
 
 def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
-    """Return whether at most one alert is left today. It is kept for a return, so no alert about the end is sent."""
+    """Return whether at most one alert is left today, which is kept in case the condition comes back."""
     return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 
 
@@ -252,7 +253,7 @@ def _with_description(stored: StoredCondition, condition: Condition) -> StoredCo
 
 
 def _with_counted_alert(condition: StoredCondition, now_ms: int) -> StoredCondition:
-    """Return the condition with one more alert counted for the present day."""
+    """Return the condition with its number of alerts today increased by one."""
     if 0 <= now_ms - condition.alerts_from_ms < _DAY_MS:
         return replace(condition, alerts=condition.alerts + 1)
     return replace(condition, alerts=1, alerts_from_ms=now_ms)

@@ -22,33 +22,33 @@ from notifier.store.tables.sources import SourceMemory
 from notifier.wording.sentences import Sentence
 
 MOST_RESTARTS = 3
-"""The number of starts after killed or crashed runs, within RESTARTS_WITHIN_SECONDS, at which the condition begins."""
+"""The number of killed or crashed runs within RESTARTS_WITHIN_SECONDS at which `restarting` is reported."""
 
 RESTARTS_WITHIN_SECONDS = 3600.0
-"""The period in seconds in which starts after killed or crashed runs are counted."""
+"""The period in which killed or crashed runs are counted."""
 
 HEARTBEAT_FAILING_SECONDS = 900.0
-"""Seconds for which the heartbeat may fail before an alert is sent."""
+"""How long the heartbeat may fail before an alert is sent."""
 
 CLOCK_OFF_SECONDS = 120.0
-"""Seconds of clock offset at which the condition begins: receivers refuse signatures that are five minutes off
-(Standard Webhooks), and some refuse them sooner.
+"""The clock offset at which `clock_off` begins. Receivers refuse signatures whose time is five minutes off (Standard
+Webhooks), and some receivers allow less.
 """
 
 CLOCK_RIGHT_SECONDS = 60.0
-"""Seconds of clock offset below which the condition ends."""
+"""The clock offset below which `clock_off` ends."""
 
 _BEGIN_SHARE_IN_USE = 0.8
-"""The share of the file descriptors in use at which the condition begins."""
+"""The share of used file descriptors at which `descriptors_low` begins."""
 
 _END_SHARE_IN_USE = 0.6
-"""The share of the file descriptors in use below which the condition ends."""
+"""The share of used file descriptors below which `descriptors_low` ends."""
 
 
 def rebuild_conditions(found: Comparison | None, sources: Collection[SourceMemory]) -> Iterator[Condition]:
-    """Yield `state_rebuilt` or `state_behind` until every source has finished a sweep since the rebuild.
+    """Yield `state_rebuilt` or `state_behind` until a sweep of every source has finished after the rebuild.
 
-    By then all records are known again. `found` is None if the state file was not rebuilt.
+    Then all records are known again. `found` describes the rebuild of the state file; None if there was none.
     """
     if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in sources):
         return
@@ -74,7 +74,7 @@ def rebuild_conditions(found: Comparison | None, sources: Collection[SourceMemor
 
 
 def clock_conditions(peers: PeerClocks, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield `clock_off` if this machine's clock is off; `firing` holds the conditions that fire already."""
+    """Yield `clock_off` if this machine's clock is wrong. `firing` has the keys of the conditions that fire already."""
     offset = peers.offset_seconds()
     is_firing = (ConditionName.CLOCK_OFF, CLOCK) in firing
     if offset is not None and abs(offset) >= (CLOCK_RIGHT_SECONDS if is_firing else CLOCK_OFF_SECONDS):
@@ -82,7 +82,7 @@ def clock_conditions(peers: PeerClocks, firing: Collection[ConditionKey]) -> Ite
 
 
 def essentials_conditions(failure: str | None) -> Iterator[Condition]:
-    """Yield `essentials_not_kept` if the essentials file could not be written for long; `failure` is why, or None."""
+    """Yield `essentials_not_kept` if the essentials cannot be written; `failure` is the reason, None if they can."""
     if failure is not None:
         yield Condition(
             ConditionName.ESSENTIALS_NOT_KEPT,
@@ -92,7 +92,7 @@ def essentials_conditions(failure: str | None) -> Iterator[Condition]:
 
 
 def restart_conditions(unclean_runs: int) -> Iterator[Condition]:
-    """Yield `restarting` if at least MOST_RESTARTS recent runs were killed or crashed (`unclean_runs`)."""
+    """Yield `restarting` if `unclean_runs`, the number of recent killed or crashed runs, is too high."""
     if unclean_runs >= MOST_RESTARTS:
         yield Condition(
             ConditionName.RESTARTING,
@@ -103,7 +103,7 @@ def restart_conditions(unclean_runs: int) -> Iterator[Condition]:
 
 
 def configuration_conditions(problem: str | None) -> Iterator[Condition]:
-    """Yield `configuration_broken` if the last reload failed; `problem` is the reason, None if it did not fail."""
+    """Yield `configuration_broken` if the last reload failed; `problem` is the reason, None if it succeeded."""
     if problem is not None:
         yield Condition(
             ConditionName.CONFIGURATION_BROKEN,
@@ -114,7 +114,7 @@ def configuration_conditions(problem: str | None) -> Iterator[Condition]:
 
 
 def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterator[Condition]:
-    """Yield `heartbeat_failing` while the heartbeat fails; `problem` is the reason, None if it does not fail."""
+    """Yield `heartbeat_failing` while the heartbeat fails; `problem` is the reason, None if it works."""
     if problem is not None:
         yield Condition(
             ConditionName.HEARTBEAT_FAILING,
@@ -127,9 +127,9 @@ def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterato
 
 
 def alert_conditions(evaluation: Evaluation | None) -> Iterator[Condition]:
-    """Yield `alerts_undelivered` if an alert has waited too long for the destination of alerts, or was refused there.
+    """Yield `alerts_undelivered` if the destination of alerts refused an alert, or an alert has waited too long for it.
 
-    One refusal is enough, because there may be only one alert in a month.
+    One refusal is enough, because the next alert may be sent weeks later.
     """
     if evaluation is None or evaluation.undelivered_seconds is None:
         return
@@ -146,7 +146,7 @@ def alert_conditions(evaluation: Evaluation | None) -> Iterator[Condition]:
 
 
 def interface_conditions(problem: str | None) -> Iterator[Condition]:
-    """Yield `interface_down` if the HTTP interface cannot listen on its address; `problem` is the reason or None."""
+    """Yield `interface_down` if the HTTP interface cannot listen; `problem` is the reason, None if it listens."""
     if problem is not None:
         yield Condition(
             ConditionName.INTERFACE_DOWN,
@@ -157,7 +157,10 @@ def interface_conditions(problem: str | None) -> Iterator[Condition]:
 
 
 def descriptor_conditions(used: int, limit: int | None, firing: Collection[ConditionKey]) -> Iterator[Condition]:
-    """Yield `descriptors_low` if most file descriptors are in use; `firing` holds the conditions that fire already."""
+    """Yield `descriptors_low` if `used` is a large share of the `limit` of file descriptors (None: no limit).
+
+    `firing` has the keys of the conditions that fire already.
+    """
     is_firing = (ConditionName.DESCRIPTORS_LOW, PROCESS) in firing
     if limit is not None and used >= limit * (_END_SHARE_IN_USE if is_firing else _BEGIN_SHARE_IN_USE):
         yield Condition(
@@ -169,7 +172,7 @@ def descriptor_conditions(used: int, limit: int | None, firing: Collection[Condi
 
 
 def _offset_sentence(offset: float, peers: int) -> Sentence:
-    """Return a sentence with the offset of the clock and the remedy."""
+    """Return a sentence about the offset of the clock; `peers` is the number of servers whose clocks were compared."""
     way = "behind" if offset > 0 else "ahead_of"
     if peers == 1:
         return Sentence(f"clock_off.{way}_peer", span=_duration_sentence(abs(offset)))

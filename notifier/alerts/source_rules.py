@@ -1,4 +1,4 @@
-"""The conditions of a source, such as that it cannot be read, or that records may be missed. Pure functions."""
+"""The rules for the conditions of sources, for example that a source cannot be read. Pure functions."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -19,14 +19,14 @@ from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""Seconds without a successful poll before an alert is sent; or three poll intervals if that is longer."""
+"""The time without a successful poll before an alert is sent, or three poll intervals if they are longer."""
 
 OVER_AFTER_SECONDS = 300.0
-"""Seconds of successful polls before a failure is over; or three poll intervals if that is longer."""
+"""The time of successful polls before a failure ends, or three poll intervals if they are longer."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
-"""Seconds for which a sweep must be overdue before an alert is sent. Only time while the daemon runs counts, because
-the first sweep after a long stop takes time.
+"""How long a sweep must be overdue before an alert is sent. Only time while the daemon runs counts, because the first
+sweep after a long stop takes time.
 """
 
 _OTHER_REQUESTS: Final[Mapping[RequestCategory, tuple[ConditionName, float]]] = MappingProxyType(
@@ -42,7 +42,7 @@ _OVERDUE_SWEEP_INTERVALS = 2
 
 
 def conditions(source: str, report: SourceReport, firing: Collection[ConditionKey], now_ms: int) -> Iterator[Condition]:
-    """Yield the conditions of a source; `firing` holds the keys of the conditions that fire already."""
+    """Yield the conditions of a source. `firing` has the keys of the conditions that fire already."""
     memory, settings, patience, observations = report.memory, report.settings, report.patience, report.seen
     subject = source_subject(source)
 
@@ -95,16 +95,16 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:
-    """Yield a condition for each failing request other than the head poll: the count, the sweep, the names.
+    """Yield a condition for each failing kind of request: the count, the sweep, the names; not for the head poll.
 
-    A condition that fired before the start stays until its request has been tried again.
+    A condition that fired before a restart holds until this process has tried the request.
     """
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
         is_firing = (name, subject) in firing
         trouble = report.troubles.get(category)
         if trouble is not None and report.polls.is_failing and not is_firing and category is not RequestCategory.NAMES:
-            # While the head poll fails, the others are not tried, and the failing head poll is a condition of its own.
+            # While the head poll fails, no other requests are made, and the head poll has its own condition.
             continue
         if trouble is None and not (is_firing and category in report.untried):
             continue
@@ -129,15 +129,15 @@ def _task_sentence(work: str) -> str:
 
 
 def recovery_seconds(poll_interval: float) -> float:
-    """Return how many seconds a source must have worked before its failure is over.
+    """Return how many seconds a source must work before its failure ends.
 
-    That is three poll intervals, but at least OVER_AFTER_SECONDS.
+    These are three poll intervals, but at least OVER_AFTER_SECONDS.
     """
     return max(OVER_AFTER_SECONDS, _FAILING_POLL_INTERVALS * poll_interval) if OVER_AFTER_SECONDS else 0.0
 
 
 def _is_store_failure(memory: SourceMemory) -> bool:
-    """Return whether a source cannot be read because of the state file, which is a condition of its own."""
+    """Return whether a source's last error came from the state file, whose problems have their own condition."""
     return memory.error is not None and memory.error.reason in set(StoreReason)
 
 
@@ -188,7 +188,7 @@ def _budget_findings(settings: SourceSettings, observations: Observations) -> It
 
 
 def held_findings(source: str, memory: SourceMemory) -> Iterator[tuple[ConditionName, str]]:
-    """Yield a condition and a sentence for each kind of change that is held back."""
+    """Yield a condition's name and a sentence for each kind of change that is held back."""
     if memory.held:
         yield (
             ConditionName.REMOVALS_HELD,
@@ -215,9 +215,9 @@ def held_findings(source: str, memory: SourceMemory) -> Iterator[tuple[Condition
 def unexplained_count(
     memory: SourceMemory, waiting: Sequence[SecondLook], confirm_after: float, patience: Patience, now_ms: int
 ) -> str | None:
-    """Return why the API's count and the known records differ, if they have differed for long; None otherwise.
+    """Return how the API's count differs from the known records, if it has differed for long; None otherwise.
 
-    Before the first sweep has read the whole list, there is nothing to compare.
+    The sentence may also name a second look that is late. Before the first sweep is complete, the result is None.
     """
     if memory.swept_at_ms is None and memory.unexplained == 0:
         return None
@@ -242,9 +242,9 @@ def unexplained_count(
 
 
 def is_source_failing(polls: PollHistory, poll_interval: float, *, is_firing: bool) -> bool:
-    """Return whether a source fails now: its last poll failed, or its last success is three poll intervals ago.
+    """Return whether a source fails: its last poll failed, or no poll has succeeded for three poll intervals.
 
-    A failure that fires already (`is_firing`) lasts until a poll of this process succeeds.
+    If `source_failing` fires already (`is_firing`), the source fails until a poll of this process succeeds.
     """
     if is_firing and not polls.any_succeeded:
         return True
@@ -252,9 +252,9 @@ def is_source_failing(polls: PollHistory, poll_interval: float, *, is_firing: bo
 
 
 def _failure_sentence(memory: SourceMemory) -> str:
-    """Return a text that says since when no poll has succeeded, and why.
+    """Return a sentence that says since when no poll has succeeded, and why.
 
-    A rate limit is not a separate condition, because a source may alternate between rate limits and other failures.
+    A rate limit has no separate condition, because a source may alternate between rate limits and other failures.
     """
     error, success_ms = memory.error, memory.last_success_ms
     polls = (
@@ -272,9 +272,9 @@ def _failure_sentence(memory: SourceMemory) -> str:
 
 
 def gap_reason(memory: SourceMemory, sweep_interval: float, now_ms: int) -> Sentence | None:
-    """Return why records may have been missed; None if it is certain that every record was seen.
+    """Return why records may have been missed; None if no record can have been missed.
 
-    Only a complete sweep makes it certain. Before the first contact with the API, no record can have been missed.
+    Only a complete sweep proves that no record was missed. Before the first answer of the API, the result is None.
     `sweep_interval` is in seconds.
     """
     if memory.met_at_ms is None:

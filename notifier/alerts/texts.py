@@ -1,4 +1,4 @@
-"""Writes a condition's sentences as JSON, so that alerts can show them in another language. Pure."""
+"""Stores the sentences of a condition as JSON, so that alerts can show them in any language. Pure functions."""
 
 import orjson
 from msgspec.structs import replace
@@ -8,14 +8,14 @@ from notifier.wording.sentences import Sentence, part_of
 
 
 def encode_sentences(summary: str, remedy: str = "") -> str:
-    """Return the JSON of these sentences for `StoredCondition.texts`; "" if neither is from the catalogue."""
+    """Return two sentences as JSON for `StoredCondition.texts`; "" if both are plain text without translations."""
     if not isinstance(summary, Sentence) and not isinstance(remedy, Sentence):
         return ""
     return orjson.dumps({"summary": part_of(summary), "remedy": part_of(remedy)}).decode()
 
 
 def with_end_summary(condition: StoredCondition, withdrawn: str = "") -> StoredCondition:
-    """Return the condition with a summary saying that it has ended; `withdrawn` is the reason if it was withdrawn."""
+    """Return a condition whose summary says that it has ended or, with the reason `withdrawn`, that it is withdrawn."""
     if withdrawn:
         summary = Sentence("general.withdrawn", why=withdrawn, before=condition.summary)
     else:

@@ -1,4 +1,4 @@
-"""Reports that the state file cannot be written. The alert cannot be stored, so it is sent directly."""
+"""Reports that the state file cannot be written, with an alert that is sent without being stored."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -20,15 +20,15 @@ from notifier.wording.sentences import Sentence
 _log = logging.getLogger(__name__)
 
 FAILING_FOR_MS: Final = 60_000
-"""Milliseconds for which writes may fail before an alert is sent: a busy disk or another program's lock may pass."""
+"""How long writes may fail before an alert is sent. A busy disk or another program's lock may be a short problem."""
 
 
 class UnwritableStore:
-    """The condition `store_unwritable`, which cannot be recorded in the state file that it is about.
+    """Holds the condition `store_unwritable` in memory, because the state file cannot be written, and sends its alerts.
 
-    The id of its alert is derived from the condition and the time of its beginning. The alert is sent at each
-    evaluation until the destination accepts it. The alert about the end is stored as an ordinary event, because by
-    then the file can be written again.
+    The alert about the beginning is sent at each evaluation until the destination accepts it. Its id is derived from
+    the condition and the time of the beginning, so it stays the same. The alert about the end is stored as an ordinary
+    event, because the file can then be written again.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class UnwritableStore:
 
     @property
     def firing(self) -> tuple[StoredCondition, ...]:
-        """A tuple with the condition if it fires, otherwise an empty one."""
+        """The condition in a tuple if it fires, else an empty tuple."""
         return () if self._firing is None else (self._firing,)
 
     async def check(self) -> list[Event]:
-        """Check whether the state file can be written, and report a change; return the alerts that were stored."""
+        """Check whether the state file can be written, and report a change. Return the alerts that were stored."""
         error = self._store.last_error
         if error is None:
             return await self._end()

@@ -1,4 +1,4 @@
-"""The reasons for withdrawing a condition: it is no longer reported, although the problem may still exist. Pure."""
+"""Finds the conditions that are withdrawn: no longer reported, although the problem may still exist. Pure functions."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
@@ -23,11 +23,11 @@ def withdrawal_reasons(
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
 ) -> dict[ConditionKey, Sentence]:
-    """Return why conditions are withdrawn and not resolved, by the key of the condition.
+    """Return the conditions that are withdrawn and not resolved: the reason, by the key of the condition.
 
     `keys` are the keys of the conditions that fired before. A condition that is neither in `current` nor in the result
-    was resolved. `sources` are the configured sources, `destinations` the health of the configured destinations,
-    `waiting` the number of waiting events by destination.
+    is resolved. `sources` are the configured sources, `destinations` the health of each configured destination, and
+    `waiting` the number of waiting events of each destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
     found: dict[ConditionKey, Sentence] = {}
@@ -48,7 +48,7 @@ def _reason_for_destination(
     name: str, owner: str, health: Health | None, waiting: int, seen: Collection[ConditionKey]
 ) -> Sentence | None:
     if name == ConditionName.DELIVERIES_ORPHANED:
-        # This destination is not configured, so the condition is resolved when no events wait for it any more.
+        # The destination is not configured. The condition is resolved once no events wait for the destination.
         return None
     if health is None:
         if waiting:
