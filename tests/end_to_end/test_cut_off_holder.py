@@ -27,17 +27,17 @@ from tests.support.program import Receiver
 from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
-TAKEN_OVER_WITHIN_SECONDS = 15.0
+TAKEOVER_LIMIT_SECONDS = 15.0
 """From the cut until the standby has the lock; how long it takes to start depends on the machine's other work."""
 
-SENDS_FOR_SECONDS = 5.0
+LONGEST_SENDING_SECONDS = 5.0
 """How long the holder may send after the cut: it stops when the oldest outcome has waited for 3 seconds."""
 
-ANSWERS_AFTER_SECONDS = 0.25
+ANSWER_DELAY_SECONDS = 0.25
 """The receiver is slow towards the holder, which has more to send at the cut than it can send until it stops."""
 
 
-class MemberInside(Member):
+class NamespaceMember(Member):
     """A daemon in a namespace, whose metrics are asked for over the owner's socket."""
 
     def get(self, path: str) -> tuple[int, str]:
@@ -64,12 +64,14 @@ class SlowReceiver(Receiver):
     async def hook_inside(self, request: web.Request) -> web.Response:
         self.from_inside.append((now(), orjson.loads(await request.read())["id"]))
         answer = await self.hook(request)
-        await asyncio.sleep(ANSWERS_AFTER_SECONDS)
+        await asyncio.sleep(ANSWER_DELAY_SECONDS)
         return answer
 
 
 @asynccontextmanager
-async def listening(machine: Namespace, inside: web.Application, outside: web.Application) -> AsyncIterator[str]:
+async def serve_on_both_machines(
+    machine: Namespace, inside: web.Application, outside: web.Application
+) -> AsyncIterator[str]:
     """Serve on the loopback of both machines, under the same port; yield the URL."""
     runners = web.AppRunner(inside), web.AppRunner(outside)
     with socket.create_server(("127.0.0.1", 0)) as here:
@@ -86,19 +88,19 @@ async def listening(machine: Namespace, inside: web.Application, outside: web.Ap
 
 
 @asynccontextmanager
-async def surroundings(account: Account, machine: Namespace) -> AsyncIterator[tuple[str, SlowReceiver]]:
+async def serve_api_and_receiver(account: Account, machine: Namespace) -> AsyncIterator[tuple[str, SlowReceiver]]:
     """Serve the API and a receiver for both machines; yield the API's URL and the receiver."""
     receiver = SlowReceiver()
     apps = web.Application(), web.Application()
     apps[0].add_routes([web.post("/hook", receiver.hook_inside)])
     apps[1].add_routes([web.post("/hook", receiver.hook)])
     both = make_app(account, rate_limit=None), make_app(account, rate_limit=None)
-    async with listening(machine, *both) as api, listening(machine, *apps) as url:
+    async with serve_on_both_machines(machine, *both) as api, serve_on_both_machines(machine, *apps) as url:
         receiver.url = url
         yield f"{api}/v1", receiver
 
 
-async def is_so(member: Member, state: str, within: float) -> None:
+async def wait_for_state(member: Member, state: str, within: float) -> None:
     """Wait until a member `holds` or `stands_by`."""
     began = now()
     while not await asyncio.to_thread(getattr, member, state):
@@ -106,28 +108,28 @@ async def is_so(member: Member, state: str, within: float) -> None:
         await asyncio.sleep(0.05)
 
 
-async def is_told(receiver: Receiver, account: Account, history: set[str]) -> None:
-    def is_all_told() -> bool:
+async def wait_until_all_received(receiver: Receiver, account: Account, history: set[str]) -> None:
+    def is_all_received() -> bool:
         return set(receiver.subjects) == {str(it.id) for it in account.records()} - history
 
-    await until(is_all_told, deadline=30, pause=0.05)
+    await until(is_all_received, deadline=30, pause=0.05)
 
 
-async def live_through(cut: Cut, machine: Namespace, server: PostgresServer, folder: Path) -> None:
+async def run_cut(cut: Cut, machine: Namespace, server: PostgresServer, folder: Path) -> None:
     name, make, repair = cut
     account = build_account(50)
-    inside, outside = MemberInside(folder / f"{name}-inside"), Member(folder / f"{name}-outside")
+    inside, outside = NamespaceMember(folder / f"{name}-inside"), Member(folder / f"{name}-outside")
     cable = machine.cable
-    async with surroundings(account, machine) as (api, receiver):
+    async with serve_api_and_receiver(account, machine) as (api, receiver):
         try:
             inside.configure_for(
                 f"postgresql://postgres@{cable.here}:{server.port}/postgres", api, receiver.url, name=name
             )
             outside.configure_for(server.url(), api, receiver.url, name=name)
             inside.start(*machine.prefix)
-            await is_so(inside, "holds", 30)
+            await wait_for_state(inside, "holds", 30)
             outside.start()
-            await is_so(outside, "stands_by", 30)
+            await wait_for_state(outside, "stands_by", 30)
             await until(lambda: "sweep has read the whole list" in inside.said(), pause=0.05)
             history = {str(it.id) for it in account.records()}
             Growth(account, seed=1).grow(250)
@@ -135,26 +137,26 @@ async def live_through(cut: Cut, machine: Namespace, server: PostgresServer, fol
 
             await asyncio.to_thread(make, cable)
             cut_at, cut_at_ms = now(), time.time() * 1000
-            await is_so(outside, "holds", 30)
+            await wait_for_state(outside, "holds", 30)
             since_ms = server.execute(f"SELECT max(since) FROM {name}.holders")[0][0]
-            assert since_ms - cut_at_ms < TAKEN_OVER_WITHIN_SECONDS * 1000
+            assert since_ms - cut_at_ms < TAKEOVER_LIMIT_SECONDS * 1000
             Growth(account, seed=2).grow(10)
-            await is_told(receiver, account, history)
+            await wait_until_all_received(receiver, account, history)
 
             await asyncio.to_thread(repair, cable)
-            await is_so(inside, "stands_by", 20)
+            await wait_for_state(inside, "stands_by", 20)
             by_inside = list(receiver.from_inside)
             sent_for = max(at for at, _ in by_inside) - cut_at
             doubled = {id_ for id_, times in Counter(receiver.ids).items() if times > 1}
-            assert sent_for < SENDS_FOR_SECONDS
+            assert sent_for < LONGEST_SENDING_SECONDS
             # Only what was sent around the cut is sent again, because everything before was stored.
             assert doubled <= {id_ for at, id_ in by_inside if at > cut_at - 1}
             assert max(Counter(receiver.ids).values()) <= 2
 
             await outside.stop()
-            await is_so(inside, "holds", 30)
+            await wait_for_state(inside, "holds", 30)
             Growth(account, seed=3).grow(5)
-            await is_told(receiver, account, history)
+            await wait_until_all_received(receiver, account, history)
             await inside.stop()
         finally:
             for member in (inside, outside):
@@ -172,4 +174,4 @@ async def test_a_holder_that_is_cut_off_from_the_database_stops_and_the_standby_
         # At the same time, because nearly all of it is waiting.
         async with asyncio.TaskGroup() as group:
             for cut, machine in zip(CUTS, machines, strict=True):
-                group.create_task(live_through(cut, machine, server, tmp_path))
+                group.create_task(run_cut(cut, machine, server, tmp_path))

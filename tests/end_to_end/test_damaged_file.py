@@ -17,13 +17,13 @@ PAGE = 4096
 SLOW_SWEEPS = "names = false\npage_size = 10"
 
 
-def scribble(path: Path, first: int, pages: int) -> None:
+def overwrite_pages(path: Path, first: int, pages: int) -> None:
     with path.open("r+b") as file:
         file.seek(first * PAGE)
         file.write(b"\xab" * PAGE * pages)
 
 
-def root_of(path: Path, table: str) -> int:
+def root_page_of(path: Path, table: str) -> int:
     with closing(sqlite3.connect(path)) as db:
         page: int = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()[0]
     return page - 1
@@ -56,11 +56,11 @@ async def test_what_was_told_is_not_told_again_and_what_waited_goes_out_under_it
 
         match damage:
             case "header":
-                scribble(path, 0, 1)
+                overwrite_pages(path, 0, 1)
             case "records":
-                scribble(path, root_of(path, "records"), 1)
+                overwrite_pages(path, root_page_of(path, "records"), 1)
             case "everything":
-                scribble(path, 0, path.stat().st_size // PAGE)
+                overwrite_pages(path, 0, path.stat().st_size // PAGE)
             case _:
                 path.unlink()
         receiver.status = 200
@@ -108,10 +108,10 @@ async def test_damage_that_is_met_while_it_runs_ends_it_with_a_sentence_and_the_
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("UPDATE sources SET swept_at = swept_at")
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        scribble(path, 1, path.stat().st_size // PAGE - 1)
+        overwrite_pages(path, 1, path.stat().st_size // PAGE - 1)
         program.process.send_signal(signal.SIGCONT)
         Growth(account, seed=3).grow(1)
-        assert await in_time(program) == 1
+        assert await wait_for_exit(program) == 1
         assert "it is damaged: `notifier run` sets it aside" in program.said()
         assert "Traceback" not in program.said()
         program.start()
@@ -120,7 +120,7 @@ async def test_damage_that_is_met_while_it_runs_ends_it_with_a_sentence_and_the_
         await program.stop()
 
 
-async def in_time(program: Program) -> int | None:
+async def wait_for_exit(program: Program) -> int | None:
     """Wait for the end of the program, and return its exit code."""
     process = program.process
     assert process is not None

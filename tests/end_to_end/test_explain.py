@@ -14,7 +14,7 @@ from tests.support.servers import serving
 from tests.support.waiting import until
 
 
-class Hesitant:
+class FailingOnceReceiver:
     """A receiver that fails at its first request only."""
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class Hesitant:
 
 
 @pytest.fixture
-async def hesitant() -> AsyncIterator[Hesitant]:
-    this = Hesitant()
+async def failing_once() -> AsyncIterator[FailingOnceReceiver]:
+    this = FailingOnceReceiver()
     app = web.Application()
     app.router.add_post("/hook", this.hook)
     async with serving(app, shutdown_timeout=1.0) as url:
@@ -37,7 +37,7 @@ async def hesitant() -> AsyncIterator[Hesitant]:
         yield this
 
 
-async def ask(program: Program, path: str) -> Any:
+async def get_json(program: Program, path: str) -> Any:
     connector = aiohttp.UnixConnector(str(program.folder / "notifier.db.sock"))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
@@ -47,17 +47,17 @@ async def ask(program: Program, path: str) -> Any:
 
 
 async def test_a_delivery_that_failed_once_is_told_from_its_detection_to_its_end(
-    program: Program, hesitant: Hesitant
+    program: Program, failing_once: FailingOnceReceiver
 ) -> None:
     account = build_account(10)
     async with served(account) as api:
-        program.configure(api, hesitant.url)
+        program.configure(api, failing_once.url)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         key = str(account.add(user=account.users[0]["id"], training=IdPair.from_number(1046)).id)
-        await until(lambda: hesitant.statuses == [500, 204])
+        await until(lambda: failing_once.statuses == [500, 204])
         await program.until_status(lambda it: it["destinations"]["hr"]["delivered"] == 1)
-        by_the_daemon = await ask(program, f"/v1/records/{key}")
+        by_the_daemon = await get_json(program, f"/v1/records/{key}")
         beside_it = program.command("explain", key)
         await program.stop()
     without_it = program.command("explain", key)

@@ -33,11 +33,11 @@ async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
     account = build_account(20)
     async with served(account) as api:
         program.configure(api, receiver.url, source="names = false")
-        keep_state_on(program, small_disk)
+        move_state_to(program, small_disk)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         filler = small_disk / "filler"
-        fill(filler, small_disk)
+        fill_disk(filler, small_disk)
         added = {str(record.id) for record in Growth(account, seed=11).grow(200)}
         await until(lambda: "disk_full" in program.said())
         assert program.process is not None
@@ -50,9 +50,9 @@ async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
 
 
 async def test_a_disk_full_at_the_start_is_one_sentence(program: Program, receiver: Receiver, small_disk: Path) -> None:
-    fill(small_disk / "filler", small_disk)
+    fill_disk(small_disk / "filler", small_disk)
     program.configure("http://127.0.0.1:9/v1", receiver.url)
-    keep_state_on(program, small_disk)
+    move_state_to(program, small_disk)
     program.start()
     assert program.process is not None
     assert program.process.wait(timeout=20) == 1
@@ -60,11 +60,11 @@ async def test_a_disk_full_at_the_start_is_one_sentence(program: Program, receiv
     assert "Traceback" not in program.said()
 
 
-def keep_state_on(program: Program, disk: Path) -> None:
+def move_state_to(program: Program, disk: Path) -> None:
     program.config.write_text(program.config.read_text().replace('"notifier.db"', f'"{disk}/notifier.db"'))
 
 
-def fill(filler: Path, disk: Path) -> None:
+def fill_disk(filler: Path, disk: Path) -> None:
     """Leave no room at all."""
     with filler.open("wb") as file:
         while (free := shutil.disk_usage(disk).free) > 0:
@@ -78,7 +78,7 @@ async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
     account = build_account(20)
     async with served(account) as api:
         program.configure(api, receiver.url, source="names = false")
-        keep_state_on(program, small_disk)
+        move_state_to(program, small_disk)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         await program.stop()
@@ -102,7 +102,7 @@ async def test_a_damaged_file_stays_as_it_is_while_there_is_no_room_for_another(
     path, filler = small_disk / "notifier.db", small_disk / "filler"
     async with served(account) as api:
         program.configure(api, receiver.url, source="names = false")
-        keep_state_on(program, small_disk)
+        move_state_to(program, small_disk)
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         await until(lambda: b"acme" in path.with_name("notifier.db.essentials").read_bytes())
@@ -111,7 +111,7 @@ async def test_a_damaged_file_stays_as_it_is_while_there_is_no_room_for_another(
             file.seek(4096 * 5)
             file.write(b"\xab" * 4096 * 3)
         damaged = path.read_bytes()
-        fill(filler, small_disk)
+        fill_disk(filler, small_disk)
         program.start()
         assert program.process is not None
         assert program.process.wait(timeout=20) == 1

@@ -24,7 +24,7 @@ IMAGE = stages()[-1]
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
-def why_not() -> str | None:
+def reason_to_skip() -> str | None:
     """Say why no namespaces can be made here; None if they can."""
     if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("setpriv") is None:
         return "a container's surroundings take root, and Debian's package util-linux"
@@ -86,7 +86,7 @@ class Container:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    skip = why_not()
+    skip = reason_to_skip()
     if skip is not None:
         assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
         pytest.skip(skip)

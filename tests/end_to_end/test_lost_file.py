@@ -16,7 +16,7 @@ NAMES = "names = false"
 ALERTS = '[alerts]\ndestination = "ops"\n[destinations.ops]\ntype = "http"\nurl = "{url}/alerts"\n'
 
 
-async def leave_waiting(program: Program, receiver: Receiver, account: Account, count: int) -> set[str]:
+async def leave_undelivered(program: Program, receiver: Receiver, account: Account, count: int) -> set[str]:
     """Let a daemon find so many completions that nobody takes, and stop it; return their keys."""
     program.start()
     await until(lambda: "sweep has read the whole list" in program.said())
@@ -37,7 +37,7 @@ async def test_nothing_that_is_typed_before_the_next_start_makes_history_of_what
     account = build_account(40)
     async with served(account) as api:
         program.configure(api, receiver.url, source=f'{NAMES}\nfirst_run = "notify"' if typed == "poll acme" else NAMES)
-        waiting = await leave_waiting(program, receiver, account, 5)
+        waiting = await leave_undelivered(program, receiver, account, 5)
         told = set(receiver.subjects)
         program.folder.joinpath("notifier.db").unlink()
         late = {str(record.id) for record in Growth(account, seed=6).grow(3)}
@@ -128,7 +128,7 @@ async def test_moved_to_another_machine_by_a_backup_alone_it_goes_on(
     account = build_account(40)
     async with served(account) as api:
         program.configure(api, receiver.url, source=f'{NAMES}\nfirst_run = "notify"')
-        waiting = await leave_waiting(program, receiver, account, 4)
+        waiting = await leave_undelivered(program, receiver, account, 4)
         told = set(receiver.subjects)
         program.command("backup", "copy.db")
         there = Program(tmp_path / "another machine")

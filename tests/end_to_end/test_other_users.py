@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from notifier.sandbox.account import Account
 
-FLOOD = """
+FLOOD_SCRIPT = """
 import socket, sys
 held = []
 for _ in range(1100):
@@ -38,7 +38,7 @@ sys.stdin.read()
 """
 FEW_DESCRIPTORS = ("/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
 AS_ANOTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-HANDING_OVER = """
+SOCKET_HANDOVER_SCRIPT = """
 import os, sys
 os.dup2({}, 3)
 os.environ["LISTEN_PID"] = str(os.getpid())
@@ -46,15 +46,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def complete(account: "Account") -> None:
+def add_completion(account: "Account") -> None:
     account.add(user=account.users[0]["id"], training=account.trainings[0].ids)
 
 
-def has(receiver: Receiver, events: int) -> bool:
+def has_received(receiver: Receiver, events: int) -> bool:
     return len(receiver.events) == events
 
 
-def listening(program: Program, address: str) -> None:
+def set_listen_address(program: Program, address: str) -> None:
     program.config.write_text(program.config.read_text().replace('listen = ""', f'listen = "{address}"'))
 
 
@@ -65,13 +65,13 @@ async def test_silent_connections_of_another_user_stop_neither_polls_nor_deliver
     account, port = build_account(20), free_port()
     async with served(account) as api:
         program.configure(api, receiver.url)
-        listening(program, f"127.0.0.1:{port}")
+        set_listen_address(program, f"127.0.0.1:{port}")
         program.config.write_text(program.config.read_text().replace("[sources.acme]", f"{token}\n[sources.acme]"))
         program.start(*FEW_DESCRIPTORS)
         await until(lambda: program.folder.joinpath("notifier.db.sock").exists())
         await until(lambda: program.status()["sources"]["acme"]["state"] == "ok")
         with subprocess.Popen(
-            [*AS_ANOTHER_USER, "/usr/bin/env", "python3", "-c", FLOOD, str(port)],
+            [*AS_ANOTHER_USER, "/usr/bin/env", "python3", "-c", FLOOD_SCRIPT, str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
@@ -80,8 +80,8 @@ async def test_silent_connections_of_another_user_stop_neither_polls_nor_deliver
             assert flood.stdout is not None
             assert await asyncio.to_thread(flood.stdout.readline) == b"flooded\n"
             for number in range(1, 4):
-                complete(account)
-                await until(partial(has, receiver, number))
+                add_completion(account)
+                await until(partial(has_received, receiver, number))
             status = await asyncio.to_thread(program.status)
             assert status["conditions"] == []
             assert status["sources"]["acme"]["last_error"] is None
@@ -99,11 +99,11 @@ async def test_a_socket_from_systemd_is_served_from_the_first_moment(program: Pr
         port = handed.getsockname()[1]
         async with served(account) as api:
             program.configure(api, receiver.url)
-            listening(program, "127.0.0.1:1")
+            set_listen_address(program, "127.0.0.1:1")
             with program.log.open("ab") as log:
                 command = [sys.executable, "-m", "notifier", "--config", str(program.config), "run"]
                 program.process = subprocess.Popen(
-                    [sys.executable, "-c", HANDING_OVER.format(handed.fileno()), *command],
+                    [sys.executable, "-c", SOCKET_HANDOVER_SCRIPT.format(handed.fileno()), *command],
                     pass_fds=(handed.fileno(),),
                     env={**os.environ, "LISTEN_FDS": "1"},
                     stdout=log,

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.end_to_end
 
 Process = subprocess.Popen[bytes]
 
-SOON = 15.0
+SIGNAL_LIMIT_SECONDS = 15.0
 """Seconds within which a signal is obeyed, on a busy machine."""
 
 
@@ -56,14 +56,16 @@ async def program(tmp_path: Path, account: Account, receiver: Receiver) -> Async
                 this.kill()
 
 
-def command(program: Program, *arguments: str) -> list[str]:
+def command_line(program: Program, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "notifier", "--config", str(program.config), *arguments]
 
 
 @contextmanager
-def started(program: Program, *arguments: str, said: int, printed: int = subprocess.DEVNULL) -> Iterator[Process]:
+def running_program(
+    program: Program, *arguments: str, said: int, printed: int = subprocess.DEVNULL
+) -> Iterator[Process]:
     """Start the real program, by default the daemon, what it says and prints going to descriptors."""
-    line = command(program, *(arguments or ("run",)))
+    line = command_line(program, *(arguments or ("run",)))
     with subprocess.Popen(line, cwd=program.folder, stdout=printed, stderr=said) as process:
         try:
             yield process
@@ -71,20 +73,20 @@ def started(program: Program, *arguments: str, said: int, printed: int = subproc
             process.kill()
 
 
-async def ended(process: Process, number: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
+async def end_with_signal(process: Process, number: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
     """End a process by a signal; return its exit code."""
     process.send_signal(number)
     return await asyncio.to_thread(process.wait, within)
 
 
-async def until_up(program: Program) -> None:
+async def wait_until_up(program: Program) -> None:
     """Wait until the daemon answers; its socket exists a little sooner."""
     await until(
         lambda: daemon_client.request(program.folder / "notifier.db", "GET", "/healthz") is not None, pause=0.05
     )
 
 
-async def asked(program: Program, method: str, path: str) -> int:
+async def request_status(program: Program, method: str, path: str) -> int:
     """Ask the daemon over its socket; return the HTTP status."""
     connector = aiohttp.UnixConnector(str(program.folder / "notifier.db.sock"))
     async with (
@@ -99,7 +101,7 @@ async def asked(program: Program, method: str, path: str) -> int:
 
 
 @contextmanager
-def stuck_pipe() -> Iterator[int]:
+def full_pipe() -> Iterator[int]:
     """Yield the writing end of a pipe that is full, and that nobody reads."""
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
@@ -121,20 +123,20 @@ def stuck_pipe() -> Iterator[int]:
 async def test_a_log_that_nobody_reads_stops_nothing(
     program: Program, account: Account, receiver: Receiver, arguments: tuple[str, ...]
 ) -> None:
-    with stuck_pipe() as pipe, started(program, *arguments, said=pipe) as process:
-        await until_up(program)
+    with full_pipe() as pipe, running_program(program, *arguments, said=pipe) as process:
+        await wait_until_up(program)
         await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
         Growth(account).grow(240)
         await until(lambda: len(receiver.events) == 240)
-        assert await asked(program, "GET", "/v1/status") == 200
+        assert await request_status(program, "GET", "/v1/status") == 200
         asked_at = time.monotonic()
-        assert await ended(process) == 0
+        assert await end_with_signal(process) == 0
         assert time.monotonic() - asked_at < 5
 
 
-FLOOD = 3000
+FLOOD_REQUESTS = 3000
 TOKEN = "the-token-of-the-interface"
-REFUSED = (
+REFUSED_REQUESTS = (
     b"GET /v1/status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
     b"POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer wrong\r\nConnection: close\r\n\r\n",
     b"no HTTP " + b"x" * 300 + b"\r\n\r\n",
@@ -158,11 +160,11 @@ async def flood(port: int) -> None:
                     await asyncio.wait_for(reader.read(), 0.1)
                 writer.close()
 
-    await asyncio.gather(*(send(REFUSED[number % len(REFUSED)]) for number in range(FLOOD)))
+    await asyncio.gather(*(send(REFUSED_REQUESTS[number % len(REFUSED_REQUESTS)]) for number in range(FLOOD_REQUESTS)))
 
 
 @contextmanager
-def hostile_reader() -> Iterator[tuple[int, Callable[[], bytes]]]:
+def unread_pipe() -> Iterator[tuple[int, Callable[[], bytes]]]:
     """Yield the writing end of a small pipe, and what reads the rest of it: nothing is read before that is called."""
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
@@ -186,14 +188,14 @@ async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
         port = free.getsockname()[1]
     text = program.config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"\ntoken = "{TOKEN}"')
     program.config.write_text(text)
-    with hostile_reader() as (pipe, read_all), started(program, *arguments, said=pipe) as process:
-        await until_up(program)
+    with unread_pipe() as (pipe, read_all), running_program(program, *arguments, said=pipe) as process:
+        await wait_until_up(program)
         await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
         flooding = asyncio.create_task(flood(port))
         Growth(account).grow(240)
         await until(lambda: len(receiver.events) == 240)
         await flooding
-        assert await asked(program, "GET", "/v1/status") == 200
+        assert await request_status(program, "GET", "/v1/status") == 200
         process.send_signal(signal.SIGTERM)
         lines = (await asyncio.to_thread(read_all)).splitlines()
         assert await asyncio.to_thread(process.wait, 10) == 0
@@ -210,27 +212,27 @@ async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
 
 async def test_a_daemon_that_cannot_start_ends_though_nobody_reads_why(program: Program) -> None:
     program.folder.joinpath("notifier.db").write_bytes(b"what is this?" * 1000)
-    with stuck_pipe() as pipe, started(program, said=pipe) as process:
+    with full_pipe() as pipe, running_program(program, said=pipe) as process:
         assert await asyncio.to_thread(process.wait, 10) == 1
 
 
 async def test_a_log_whose_reader_is_gone_is_no_failure(program: Program, account: Account, receiver: Receiver) -> None:
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
-    with started(program, said=writing_end, printed=writing_end) as process:
+    with running_program(program, said=writing_end, printed=writing_end) as process:
         os.close(writing_end)
-        await until_up(program)
+        await wait_until_up(program)
         await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
         Growth(account).grow(10)
         await until(lambda: len(receiver.events) == 10)
-        assert await ended(process) == 0
+        assert await end_with_signal(process) == 0
 
 
 async def test_reloads_do_not_make_it_forget_what_was_logged_too_often(program: Program) -> None:
     program.start()
-    await until_up(program)
+    await wait_until_up(program)
     for _ in range(60):
-        assert await asked(program, "POST", "/v1/reload") == 200
+        assert await request_status(program, "POST", "/v1/reload") == 200
     await program.stop()
     messages = [json.loads(line)["message"] for line in program.said().splitlines()]
     assert messages.count("the configuration was read again") == 20
@@ -246,20 +248,20 @@ async def test_a_daemon_without_standard_streams_works_and_no_file_gets_their_pl
     program: Program, account: Account, receiver: Receiver, closed: str
 ) -> None:
     with subprocess.Popen(
-        ["sh", "-c", f'exec "$@" {closed}', "sh", *command(program, "run")],
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command_line(program, "run")],
         cwd=program.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
     ) as process:
         try:
-            await until_up(program)
+            await wait_until_up(program)
             await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
             Growth(account).grow()
             await until(lambda: len(receiver.events) == 1)
             for descriptor in range(3):
                 assert Path(f"/proc/{process.pid}/fd/{descriptor}").readlink() == Path("/dev/null")
-            assert await ended(process) == 0
+            assert await end_with_signal(process) == 0
         finally:
             process.kill()
 
@@ -268,14 +270,14 @@ def test_every_command_does_without_standard_streams(tmp_path: Path) -> None:
     program = Program(tmp_path)
     program.configure("http://127.0.0.1:9/v1", "http://127.0.0.1:9")
     for arguments in (("enable", "hr"), ("check",), ("status",), ("events", "--json"), ("--help",)):
-        everything_closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command(program, *arguments)]
+        everything_closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command_line(program, *arguments)]
         assert subprocess.run(everything_closed, cwd=program.folder, timeout=30, check=False).returncode == 0, arguments
 
 
 # Signals at the start
 
 
-def catches(process: Process, number: signal.Signals) -> bool:
+def handles_signal(process: Process, number: signal.Signals) -> bool:
     """Tell whether a process has a handler for a signal."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
@@ -286,9 +288,9 @@ DELAYS = (0.0, 0.1, 0.25, 0.45)
 """Seconds after the first moment at which the daemon can hear a signal; its imports take some 0.3 of them."""
 
 
-async def heard(process: Process) -> None:
+async def wait_for_handler(process: Process) -> None:
     end = time.monotonic() + 10
-    while not catches(process, signal.SIGHUP):
+    while not handles_signal(process, signal.SIGHUP):
         assert time.monotonic() < end
         await asyncio.sleep(0.001)
 
@@ -307,10 +309,10 @@ def test_signals_are_taken_before_anything_that_takes_time_is_imported() -> None
 async def test_a_reload_asked_for_during_the_start_does_not_end_it(program: Program, delay: float) -> None:
     program.start()
     assert program.process is not None
-    await heard(program.process)
+    await wait_for_handler(program.process)
     await asyncio.sleep(delay)
     program.process.send_signal(signal.SIGHUP)
-    await until_up(program)
+    await wait_until_up(program)
     await until(lambda: "the configuration was read again" in program.said())
     await program.stop()
 
@@ -319,15 +321,15 @@ async def test_a_daemon_that_is_ended_during_its_start_leaves_with_0(program: Pr
     for number, delay in [*((signal.SIGTERM, delay) for delay in DELAYS), (signal.SIGINT, 0.0), (signal.SIGINT, 0.25)]:
         program.start()
         assert program.process is not None
-        await heard(program.process)
+        await wait_for_handler(program.process)
         await asyncio.sleep(delay)
         asked_at = time.monotonic()
-        assert await ended(program.process, number) == 0, program.said()
-        assert time.monotonic() - asked_at < SOON
+        assert await end_with_signal(program.process, number) == 0, program.said()
+        assert time.monotonic() - asked_at < SIGNAL_LIMIT_SECONDS
         assert "Traceback" not in program.said()
     # Nothing that they left is in the way of the next one.
     program.start()
-    await until_up(program)
+    await wait_until_up(program)
     await program.stop()
 
 
@@ -352,7 +354,7 @@ async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(progr
         asked_at = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, said = await asyncio.to_thread(process.communicate, timeout=20)
-        assert time.monotonic() - asked_at < SOON
+        assert time.monotonic() - asked_at < SIGNAL_LIMIT_SECONDS
     assert process.returncode == 0
     assert json.loads(said.splitlines()[-1])["message"] == "stopped before it was started"
 
@@ -370,7 +372,7 @@ async def test_a_reload_that_fails_by_a_fault_is_logged_and_the_next_one_is_foll
         program.process = subprocess.Popen(
             [sys.executable, "-c", script, "--config", str(program.config), "run"], stderr=log, cwd=program.folder
         )
-    await until_up(program)
+    await wait_until_up(program)
     program.process.send_signal(signal.SIGHUP)
     await until(lambda: "a reload failed with an internal error" in program.said())
     assert "RuntimeError: oh" in program.said()
@@ -380,11 +382,11 @@ async def test_a_reload_that_fails_by_a_fault_is_logged_and_the_next_one_is_foll
 
 
 @contextmanager
-def on_terminal(program: Program, *, nohup: bool = False) -> Iterator[tuple[int, int]]:
+def daemon_on_terminal(program: Program, *, nohup: bool = False) -> Iterator[tuple[int, int]]:
     """Run the daemon under a shell on a terminal of its own; yield its process and the terminal's other side."""
     before = ["nohup"] if nohup else []
     # A shell with job control, as people have it: it hands SIGHUP on to its jobs.
-    line = " ".join([*before, *command(program, "run"), f"2>>{program.log}"])
+    line = " ".join([*before, *command_line(program, "run"), f"2>>{program.log}"])
     shell, leader = pty.fork()
     if shell == 0:
         os.chdir(program.folder)
@@ -405,7 +407,7 @@ def on_terminal(program: Program, *, nohup: bool = False) -> Iterator[tuple[int,
             os.close(leader)
 
 
-def is_gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -414,26 +416,26 @@ def is_gone(pid: int) -> bool:
 
 
 async def test_a_daemon_ends_with_the_terminal_that_it_was_started_from(program: Program) -> None:
-    with on_terminal(program) as (pid, leader):
-        await until_up(program)
+    with daemon_on_terminal(program) as (pid, leader):
+        await wait_until_up(program)
         os.kill(pid, signal.SIGHUP)
         await until(lambda: "the configuration was read again" in program.said())
         os.close(leader)
         # The shell that hands the signal on may be slow, or not there; the kernel sends it as well.
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGHUP)
-        await until(lambda: is_gone(pid))
+        await until(lambda: has_ended(pid))
     assert "the terminal that the daemon was started from was closed" in program.said()
     assert json.loads(program.said().splitlines()[-1])["message"] == "stopped"
 
 
 async def test_with_nohup_it_outlives_its_terminal(program: Program) -> None:
-    with on_terminal(program, nohup=True) as (pid, leader):
-        await until_up(program)
+    with daemon_on_terminal(program, nohup=True) as (pid, leader):
+        await wait_until_up(program)
         os.close(leader)
         os.kill(pid, signal.SIGHUP)
         await until(lambda: "the configuration was read again" in program.said())
-        assert not is_gone(pid)
+        assert not has_ended(pid)
 
 
 # The package, replaced under it
@@ -449,11 +451,11 @@ async def test_messages_go_on_when_the_package_is_gone_and_the_configuration_is_
         program.configure(api, receiver.url, more=channel)
         program.start()
         try:
-            await until_up(program)
+            await wait_until_up(program)
             await until(lambda: program.folder.joinpath("notifier.db.essentials").exists())
             shutil.rmtree(tmp_path / "notifier")
-            assert await asked(program, "POST", "/v1/reload") == 200
-            assert await asked(program, "POST", "/v1/destinations/channel/test") == 200
+            assert await request_status(program, "POST", "/v1/reload") == 200
+            assert await request_status(program, "POST", "/v1/destinations/channel/test") == 200
             Growth(account).grow(60)
             await until(lambda: len(receiver.events) == 60)
             await until(lambda: any(" trainings completed" in message["text"] for message in receiver.slack))

@@ -15,7 +15,7 @@ from tests.support.program import Receiver, served
 from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
-SENDS_FOR_SECONDS = 3.5
+LONGEST_SENDING_SECONDS = 3.5
 """How long a holder may send what it cannot write down."""
 
 STORED = "SELECT count(*) FROM pair.deliveries WHERE state = 'delivered'"
@@ -37,22 +37,22 @@ def members(tmp_path: Path) -> Iterator[tuple[Member, Member]]:
             member.kill()
 
 
-def numbers(account: Account) -> set[str]:
+def record_keys(account: Account) -> set[str]:
     return {str(record.id) for record in account.records()}
 
 
-async def one_holds(*members: Member) -> None:
+async def wait_for_holder(*members: Member) -> None:
     deadline = now() + 30
     while not any([await asyncio.to_thread(getattr, member, "holds") for member in members]):
         assert now() < deadline, [member.said()[-3000:] for member in members]
         await asyncio.sleep(0.05)
 
 
-async def swept(*members: Member) -> None:
+async def wait_for_sweep(*members: Member) -> None:
     await until(lambda: any("sweep has read the whole list" in it.said() for it in members), pause=0.05)
 
 
-async def streams(primary: PostgresServer, state: str) -> None:
+async def wait_for_streaming(primary: PostgresServer, state: str) -> None:
     deadline = now() + 20
     query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = %s AND state = 'streaming'"
     while (await asyncio.to_thread(primary.execute, query, state))[0][0] != 1:
@@ -77,24 +77,24 @@ async def test_a_synchronous_replica_that_is_promoted_under_load_has_everything(
     account = build_account(50)
     primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
     primary.execute("SELECT pg_reload_conf()")
-    await streams(primary, "sync")
+    await wait_for_streaming(primary, "sync")
     async with served(account) as api:
         for member in members:
             member.configure_for(primary.tcp_url_of_both(replica), api, receiver.url)
             member.start()
-        await one_holds(*members)
-        await swept(*members)
-        history = numbers(account)
+        await wait_for_holder(*members)
+        await wait_for_sweep(*members)
+        history = record_keys(account)
         growing = asyncio.create_task(Growth(account, seed=3).run(40))
         await until(lambda: len(receiver.events) >= 30)
         told = len(receiver.events)
         # The replica would wait for one of its own.
         await asyncio.to_thread(replica.execute, "ALTER SYSTEM SET synchronous_standby_names = ''")
         await fail_over(primary, replica)
-        await one_holds(*members)
+        await wait_for_holder(*members)
         await until(lambda: replica.execute(STORED)[0][0] >= told + 60, pause=0.1)
         growing.cancel()
-        entered = numbers(account) - history
+        entered = record_keys(account) - history
         await until(lambda: set(receiver.subjects) >= entered, pause=0.05)
         for member in members:
             await member.stop()
@@ -113,29 +113,29 @@ async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
     primary, replica = servers
     member = members[0]
     account = build_account(50)
-    await streams(primary, "async")
+    await wait_for_streaming(primary, "async")
     async with served(account) as api:
         member.configure_for(primary.tcp_url_of_both(replica), api, receiver.url)
         member.start()
-        await one_holds(member)
-        await swept(member)
-        history = numbers(account)
+        await wait_for_holder(member)
+        await wait_for_sweep(member)
+        history = record_keys(account)
         growth = Growth(account, seed=3)
         growth.grow(10)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         await until(lambda: replica.execute(STORED) == [(10,)], pause=0.1)
         # To pause its replay would not do: it would replay all that it has received before it is promoted.
         replica.execute("ALTER SYSTEM SET primary_conninfo = ''")
         replica.execute("SELECT pg_reload_conf()")
         await until(lambda: not replica.execute("SELECT 1 FROM pg_stat_wal_receiver"), pause=0.1)
         growth.grow(30)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         await until(lambda: primary.execute(STORED) == [(40,)], pause=0.1)
         told_before = list(receiver.events)
         await fail_over(primary, replica)
         assert replica.execute("SELECT count(*) FROM pair.events") == [(10,)]
         growth.grow(10)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history, pause=0.05)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history, pause=0.05)
         await until(lambda: replica.execute(STORED) == [(50,)], pause=0.1)
         await member.stop()
     check_ids(receiver)
@@ -159,28 +159,28 @@ async def test_a_replica_that_must_confirm_and_does_not_holds_up_the_holder_and_
     account = build_account(50)
     primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
     primary.execute("SELECT pg_reload_conf()")
-    await streams(primary, "sync")
+    await wait_for_streaming(primary, "sync")
     url = f"{primary.tcp_url_of_both(replica)}?options=-c%20synchronous_commit%3Dremote_apply"
     async with served(account) as api:
         for member in members:
             member.configure_for(url, api, receiver.url)
             member.start()
-        await one_holds(*members)
-        await swept(*members)
-        history = numbers(account)
+        await wait_for_holder(*members)
+        await wait_for_sweep(*members)
+        history = record_keys(account)
         growing = asyncio.create_task(Growth(account, seed=3).run(40))
         await until(lambda: len(receiver.events) >= 30)
         replica.execute("SELECT pg_wal_replay_pause()")
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         await until(lambda: primary.execute(waiting)[0][0] > 0, pause=0.1)
-        await asyncio.sleep(SENDS_FOR_SECONDS)
+        await asyncio.sleep(LONGEST_SENDING_SECONDS)
         told = len(receiver.events)
         await asyncio.sleep(1)
         assert len(receiver.events) == told
         assert [member.stands_by for member in members].count(True) == 1
         replica.execute("SELECT pg_wal_replay_resume()")
         growing.cancel()
-        entered = numbers(account) - history
+        entered = record_keys(account) - history
         await until(lambda: set(receiver.subjects) >= entered, pause=0.05)
         for member in members:
             await member.stop()

@@ -30,7 +30,7 @@ __all__ = ["api", "home"]
 FOLDER = Path(notifier.__file__).with_name("docs") / "receivers"
 SECRET = "whsec_" + base64.b64encode(b"a secret of 24 bytes or more").decode()
 KINDS = ("python", "node", "php", "go")
-FORMS = (
+DESTINATION_KEYS = (
     'batch_size = 10\nformat = "standard"\nbatch_form = "message"',
     "batch_size = 10",
     'batch_size = 10\nformat = "standard"',
@@ -43,7 +43,7 @@ SECOND = "evt_" + "b" * 26
 THIRD = "evt_" + "c" * 26
 
 
-def command(kind: str, port: int, folder: Path) -> list[str]:
+def receiver_command(kind: str, port: int, folder: Path) -> list[str]:
     """Return the command that starts a receiver; skip the test where its language is missing."""
     match kind:
         case "python":
@@ -63,14 +63,14 @@ def command(kind: str, port: int, folder: Path) -> list[str]:
             return [str(program)]
 
 
-class Running:
+class ReceiverProgram:
     """A receiver that runs; its files are in `events`."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.port = free_port()
         self.kind = kind
         self.events = folder / "events"
-        self.command = command(kind, self.port, folder)
+        self.command = receiver_command(kind, self.port, folder)
         self.environ = {**os.environ, "WEBHOOK_SECRET": SECRET, "EVENTS": str(self.events), "PORT": str(self.port)}
         self.url = f"http://127.0.0.1:{self.port}/hook"
 
@@ -91,33 +91,33 @@ class Running:
         with socket.socket() as trial:
             return trial.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def finish(self) -> None:
+    def finish_work(self) -> None:
         """Let the work be done that has been accepted, where that is another program's."""
         if self.kind == "php":
             script = str(FOLDER / "php_receiver.php")
             subprocess.run([self.command[0], script], env=self.environ, check=True, capture_output=True)
 
-    async def has_finished(self, count: int) -> None:
+    async def wait_until_finished(self, count: int) -> None:
         """Wait until the work of so many events is done."""
         await until(lambda: len(list(self.events.glob("evt_*"))) == count)
-        await asyncio.to_thread(self.finish)
-        await until(lambda: self.left() == [])
+        await asyncio.to_thread(self.finish_work)
+        await until(lambda: self.unfinished_files() == [])
 
-    def done(self) -> dict[str, dict[str, Any]]:
+    def finished_events(self) -> dict[str, dict[str, Any]]:
         """Return the events whose work is done, by id."""
         return {file.stem: json.loads(file.read_text()) for file in self.events.glob("*.done")}
 
-    def left(self) -> list[str]:
+    def unfinished_files(self) -> list[str]:
         """Return the names of all other files."""
         return [file.name for file in self.events.iterdir() if file.suffix != ".done"]
 
 
 @pytest.fixture(params=KINDS)
-def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Running:
-    return Running(request.param, tmp_path)
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> ReceiverProgram:
+    return ReceiverProgram(request.param, tmp_path)
 
 
-def single(identifier: str) -> dict[str, Any]:
+def event_document(identifier: str) -> dict[str, Any]:
     return {
         "id": identifier,
         "type": "completion.created",
@@ -125,19 +125,22 @@ def single(identifier: str) -> dict[str, Any]:
     }
 
 
-def message(events: object) -> bytes:
+def batch_message(events: object) -> bytes:
     """Return a batch as one message of Standard Webhooks."""
     return json.dumps({"id": "msg_1", "type": "notifier.batch", "data": {"events": events}}).encode()
 
 
-async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Running) -> None:
+async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: ReceiverProgram) -> None:
     async def post(body: bytes, age_seconds: int = 0, **changes: str) -> int:
         headers = Signer([SecretStr(SECRET)]).headers("msg", time.time_ns() // 1_000_000 - age_seconds * 1000, body)
         changed = {**headers, **{name.replace("_", "-"): value for name, value in changes.items()}}
         async with session.post(receiver.url, data=body, headers=changed) as answer:
             return answer.status
 
-    one, both = json.dumps(single(FIRST)).encode(), json.dumps([single(FIRST), single(SECOND)]).encode()
+    one, both = (
+        json.dumps(event_document(FIRST)).encode(),
+        json.dumps([event_document(FIRST), event_document(SECOND)]).encode(),
+    )
     with receiver.run():
         async with aiohttp.ClientSession() as session:
             assert await post(one, webhook_signature="v1,AAAA") == 401
@@ -155,9 +158,9 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Run
                 b'{"events": []}',
                 b'{"id": "../../x"}',
                 b'[{"id": 7}]',
-                message([]),
-                message([7]),
-                message(None),
+                batch_message([]),
+                batch_message([7]),
+                batch_message(None),
             ):
                 assert await post(wrong) == 400, wrong
             async with session.get(receiver.url) as answer:
@@ -165,33 +168,33 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Run
             assert list(receiver.events.iterdir()) == []
             assert await post(one) == 204
             assert await post(both) == 204
-            assert await post(json.dumps({"events": [single(SECOND)]}).encode()) == 204
-            assert await post(message([single(SECOND), single(THIRD)])) == 204
-            await asyncio.to_thread(receiver.finish)
-            await until(lambda: receiver.left() == [])
-            assert receiver.done() == {each: single(each) for each in (FIRST, SECOND, THIRD)}
+            assert await post(json.dumps({"events": [event_document(SECOND)]}).encode()) == 204
+            assert await post(batch_message([event_document(SECOND), event_document(THIRD)])) == 204
+            await asyncio.to_thread(receiver.finish_work)
+            await until(lambda: receiver.unfinished_files() == [])
+            assert receiver.finished_events() == {each: event_document(each) for each in (FIRST, SECOND, THIRD)}
             assert {await post(one) for _ in range(3)} == {204}
-            assert receiver.left() == []
+            assert receiver.unfinished_files() == []
     (receiver.events / f"{FIRST}.done").rename(receiver.events / f"{FIRST}.json")
     with receiver.run():
         # What was accepted and not finished before a crash is finished by the next run.
-        await asyncio.to_thread(receiver.finish)
-        await until(lambda: receiver.left() == [])
-    assert set(receiver.done()) == {FIRST, SECOND, THIRD}
+        await asyncio.to_thread(receiver.finish_work)
+        await until(lambda: receiver.unfinished_files() == [])
+    assert set(receiver.finished_events()) == {FIRST, SECOND, THIRD}
 
 
-def has(kind: str) -> bool:
+def is_installed(kind: str) -> bool:
     return kind == "python" or shutil.which(kind) is not None
 
 
 async def test_the_daemon_delivers_to_each_of_them(home: Home, api: Api, tmp_path: Path) -> None:
     receivers = []
-    for kind in filter(has, KINDS):
+    for kind in filter(is_installed, KINDS):
         (tmp_path / kind).mkdir()
-        receivers.append(Running(kind, tmp_path / kind))
+        receivers.append(ReceiverProgram(kind, tmp_path / kind))
     tables = [
         f'[destinations.{it.kind}]\ntype = "http"\nurl = "{it.url}"\nsecret = "{SECRET}"\n{more}\n'
-        for it, more in zip(receivers, FORMS, strict=False)
+        for it, more in zip(receivers, DESTINATION_KEYS, strict=False)
     ]
     home.configure(api.url, more="\n".join(["", *tables]))
     user, training = api.account.users[0]["id"], api.account.trainings[0].ids
@@ -201,7 +204,7 @@ async def test_the_daemon_delivers_to_each_of_them(home: Home, api: Api, tmp_pat
         async with home.daemon():
             keys = {str(api.account.add(user=user, training=training).id) for _ in range(3)}
             for it in receivers:
-                await it.has_finished(3)
+                await it.wait_until_finished(3)
     for it in receivers:
-        assert {event["id"] for event in it.done().values()} == set(it.done())
-        assert {event["data"]["completion"]["key"] for event in it.done().values()} == keys
+        assert {event["id"] for event in it.finished_events().values()} == set(it.finished_events())
+        assert {event["data"]["completion"]["key"] for event in it.finished_events().values()} == keys

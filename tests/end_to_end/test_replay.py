@@ -14,7 +14,7 @@ from tests.support.waiting import until
 
 EVENTS = 1100
 DELIVERED_MS = 1_795_280_400_123
-LOGGED = """
+REQUEUE_LOG_SQL = """
 CREATE TABLE put_back (sequence);
 CREATE TRIGGER again AFTER UPDATE ON deliveries WHEN old.state <> 'pending' AND new.state = 'pending'
     BEGIN INSERT INTO put_back VALUES (new.sequence); END;
@@ -22,7 +22,7 @@ CREATE TRIGGER again AFTER UPDATE ON deliveries WHEN old.state <> 'pending' AND 
 """Notes in the same transaction what goes back into the queue."""
 
 
-async def deliver_long_ago(path: Path) -> None:
+async def store_delivered_events(path: Path) -> None:
     def fill(db: Any) -> None:
         for number in range(1, EVENTS + 1):
             db.execute(
@@ -37,48 +37,48 @@ async def deliver_long_ago(path: Path) -> None:
     await store.run(fill)
     await store.close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(LOGGED)
+        connection.executescript(REQUEUE_LOG_SQL)
 
 
-def progress(path: Path) -> tuple[str, int]:
+def replay_progress(path: Path) -> tuple[str, int]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         row = connection.execute("SELECT r.state, p.queued FROM replays r JOIN replay_parts p ON p.replay = r.id")
         found: tuple[str, int] = row.fetchone() or ("", 0)
         return found
 
 
-def arrived(receiver: Receiver) -> set[str]:
+def received_ids(receiver: Receiver) -> set[str]:
     # The receiver keeps bodies, and of this destination each is a batch.
     batches: list[Any] = receiver.events
     return {event["id"] for batch in batches for event in batch}
 
 
-async def comes_on(path: Path, *, since: int) -> None:
-    await until(lambda: progress(path)[1] > since)
+async def wait_for_progress(path: Path, *, since: int) -> None:
+    await until(lambda: replay_progress(path)[1] > since)
 
 
 async def test_a_replay_goes_on_after_each_kill_and_puts_no_event_back_twice(
     program: Program, receiver: Receiver, tmp_path: Path
 ) -> None:
     path = tmp_path / "notifier.db"
-    await deliver_long_ago(path)
+    await store_delivered_events(path)
     program.configure("http://127.0.0.1:9/v1", receiver.url, destination='batch_size = 100\nbatch_wait = "50ms"')
     program.config.write_text(program.config.read_text().replace("[log]", 'retention = "36500d"\n[log]', 1))
     program.start()
     await until(lambda: '"started"' in program.said())
     asking = program.begin("replay", "--since", "2026-11-21", "--until", "2026-11-21")
-    await until(lambda: progress(path)[0] == "running")
+    await until(lambda: replay_progress(path)[0] == "running")
     moments = random.Random(20261121)
     seen: list[tuple[str, int]] = []
     for _ in range(2):
-        await comes_on(path, since=seen[-1][1] if seen else 0)
+        await wait_for_progress(path, since=seen[-1][1] if seen else 0)
         # Before the next part may be put back: of three parts the last one is left for the end.
         await asyncio.sleep(moments.random() * 0.3)
         program.kill()
-        seen.append(progress(path))
+        seen.append(replay_progress(path))
         program.start()
-    await until(lambda: progress(path) == ("done", EVENTS), deadline=60)
-    await until(lambda: len(arrived(receiver)) == EVENTS)
+    await until(lambda: replay_progress(path) == ("done", EVENTS), deadline=60)
+    await until(lambda: len(received_ids(receiver)) == EVENTS)
     await program.stop()
     assert asking.wait(timeout=10) == 1
     assert {state for state, _ in seen} == {"running"}

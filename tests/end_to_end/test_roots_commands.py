@@ -70,11 +70,11 @@ def state_file(shared: Path, user: OtherUser, fresh_state: Path) -> Path:
 
 @pytest.fixture
 def config(shared: Path, state_file: Path) -> Path:
-    return written(shared / "root" / "config.toml", state_file)
+    return write_configuration(shared / "root" / "config.toml", state_file)
 
 
 @pytest.fixture
-def precious(shared: Path) -> Path:
+def secret_file(shared: Path) -> Path:
     """A file that only root can read and write."""
     file = shared / "precious"
     file.write_text("something dear")
@@ -82,20 +82,20 @@ def precious(shared: Path) -> Path:
     return file
 
 
-def written(file: Path, state_file: Path, api: str = "http://127.0.0.1:9/v1") -> Path:
+def write_configuration(file: Path, state_file: Path, api: str = "http://127.0.0.1:9/v1") -> Path:
     file.parent.mkdir(exist_ok=True, mode=0o755)
     file.write_text(CONFIGURATION.format(state_file=state_file, api=api))
     file.chmod(0o600)
     return file
 
 
-def as_root(user: OtherUser, config: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_as_root(user: OtherUser, config: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     done = run([*user.program, "--config", str(config), *arguments], config.parent)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def owners(folder: Path) -> set[int]:
+def owner_ids(folder: Path) -> set[int]:
     return {path.lstat().st_uid for path in folder.iterdir()}
 
 
@@ -105,49 +105,49 @@ COMMANDS = (("disable", "hr"), ("enable", "hr"), ("retry",), ("events",), ("deli
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
 @pytest.mark.parametrize("suffix", ["", ".lock", "-wal", ".essentials", ".essentials.new", ".exchange"])
 def test_a_link_in_the_folder_leads_root_nowhere(
-    config: Path, state_file: Path, user: OtherUser, precious: Path, suffix: str, arguments: tuple[str, ...]
+    config: Path, state_file: Path, user: OtherUser, secret_file: Path, suffix: str, arguments: tuple[str, ...]
 ) -> None:
     link = state_file.with_name(state_file.name + suffix)
     link.unlink(missing_ok=True)
-    link.symlink_to(precious)
+    link.symlink_to(secret_file)
     user.owns(link)
-    as_root(user, config, *arguments)
-    found = precious.lstat()
-    assert (found.st_uid, stat.S_IMODE(found.st_mode), precious.read_text()) == (0, 0o600, "something dear")
-    assert owners(state_file.parent) == {user.uid}
+    run_as_root(user, config, *arguments)
+    found = secret_file.lstat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode), secret_file.read_text()) == (0, 0o600, "something dear")
+    assert owner_ids(state_file.parent) == {user.uid}
 
 
 def test_what_root_does_is_done_as_the_owner(config: Path, state_file: Path, user: OtherUser) -> None:
-    done = as_root(user, config, "disable", "hr")
+    done = run_as_root(user, config, "disable", "hr")
     assert done.returncode == 0, done.stderr
-    assert owners(state_file.parent) == {user.uid}
+    assert owner_ids(state_file.parent) == {user.uid}
     assert sqlite3.connect(state_file).execute("SELECT state FROM destinations").fetchall() == [("disabled",)]
 
 
 def test_root_has_the_owners_rights_and_no_others(config: Path, state_file: Path, user: OtherUser) -> None:
     state_file.chmod(0o400)
-    done = as_root(user, config, "disable", "hr")
+    done = run_as_root(user, config, "disable", "hr")
     assert (done.returncode, "cannot be written to" in done.stderr) == (1, True)
 
 
 def test_a_closed_folder_above_is_passed_through_but_no_file_of_others_is_written(
-    config: Path, state_file: Path, user: OtherUser, precious: Path, shared: Path
+    config: Path, state_file: Path, user: OtherUser, secret_file: Path, shared: Path
 ) -> None:
     closed = shared / "closed"
     closed.mkdir(mode=0o700)
     state_file.parent.rename(closed / "state")
     there = closed / "state" / "notifier.db"
-    written(config, there)
-    assert as_root(user, config, "disable", "hr").returncode == 0
-    assert as_root(user, config, "backup", str(closed / "copy.db")).returncode == 0
-    assert as_root(user, config, "restore", str(closed / "copy.db")).returncode == 0
+    write_configuration(config, there)
+    assert run_as_root(user, config, "disable", "hr").returncode == 0
+    assert run_as_root(user, config, "backup", str(closed / "copy.db")).returncode == 0
+    assert run_as_root(user, config, "restore", str(closed / "copy.db")).returncode == 0
     lock = there.with_name("notifier.db.lock")
     lock.unlink()
-    lock.symlink_to(precious)
+    lock.symlink_to(secret_file)
     user.owns(lock)
-    assert as_root(user, config, "enable", "hr").returncode == 1
-    assert (precious.read_text(), precious.stat().st_uid) == ("something dear", 0)
-    assert owners(there.parent) == {user.uid}
+    assert run_as_root(user, config, "enable", "hr").returncode == 1
+    assert (secret_file.read_text(), secret_file.stat().st_uid) == ("something dear", 0)
+    assert owner_ids(there.parent) == {user.uid}
 
 
 def test_root_keeps_a_backup_for_root_and_puts_it_back(
@@ -156,38 +156,38 @@ def test_root_keeps_a_backup_for_root_and_puts_it_back(
     folder = shared / "backups"
     folder.mkdir(mode=0o700)
     copy = folder / "copy.db"
-    made = as_root(user, config, "backup", str(copy))
+    made = run_as_root(user, config, "backup", str(copy))
     assert made.returncode == 0, made.stderr
     assert (copy.stat().st_uid, stat.S_IMODE(copy.stat().st_mode)) == (0, 0o600)
-    assert "exists" in as_root(user, config, "backup", str(copy)).stderr
-    assert as_root(user, config, "backup", "--force", str(copy)).returncode == 0
-    back = as_root(user, config, "restore", str(copy))
+    assert "exists" in run_as_root(user, config, "backup", str(copy)).stderr
+    assert run_as_root(user, config, "backup", "--force", str(copy)).returncode == 0
+    back = run_as_root(user, config, "restore", str(copy))
     assert back.returncode == 0, back.stderr
-    assert owners(state_file.parent) == {user.uid}
+    assert owner_ids(state_file.parent) == {user.uid}
     assert [path.name for path in folder.iterdir()] == ["copy.db"]
 
 
-def test_a_backup_goes_through_no_link(config: Path, user: OtherUser, shared: Path, precious: Path) -> None:
+def test_a_backup_goes_through_no_link(config: Path, user: OtherUser, shared: Path, secret_file: Path) -> None:
     (shared / "theirs").mkdir()
     link = shared / "theirs" / "copy.db"
-    link.symlink_to(precious)
+    link.symlink_to(secret_file)
     user.owns(link, link.parent)
-    refused = as_root(user, config, "backup", "--force", str(link))
+    refused = run_as_root(user, config, "backup", "--force", str(link))
     assert (refused.returncode, "is a symbolic link" in refused.stderr) == (1, True)
-    assert precious.read_text() == "something dear"
+    assert secret_file.read_text() == "something dear"
 
 
 def test_root_takes_no_configuration_from_the_working_directory(
     shared: Path, state_file: Path, user: OtherUser
 ) -> None:
-    written(shared / "config.toml", state_file)
+    write_configuration(shared / "config.toml", state_file)
     refused = run([*user.program, "check"], shared)
     assert refused.returncode == 78
     assert f"root does not use {shared}/config.toml unless it is named" in refused.stderr
 
 
 def test_a_token_is_not_sent_where_another_users_file_says(shared: Path, state_file: Path, user: OtherUser) -> None:
-    theirs = written(shared / "theirs" / "config.toml", state_file, "http://127.0.0.1:9/theirs")
+    theirs = write_configuration(shared / "theirs" / "config.toml", state_file, "http://127.0.0.1:9/theirs")
     user.owns(theirs, theirs.parent)
     secrets = shared / "secrets"
     secrets.mkdir(mode=0o700)
@@ -201,7 +201,7 @@ def test_a_token_is_not_sent_where_another_users_file_says(shared: Path, state_f
 
 
 def test_completion_reads_nothing_of_another_users(shared: Path, state_file: Path, user: OtherUser) -> None:
-    theirs = written(shared / "theirs" / "config.toml", state_file)
+    theirs = write_configuration(shared / "theirs" / "config.toml", state_file)
     words = {"COMP_WORDS": "notifier disable ", "COMP_CWORD": "2", "_NOTIFIER_COMPLETE": "bash_complete"}
     named = run([*user.program], theirs.parent, NOTIFIER_CONFIG=str(theirs), **words)
     assert "plain,hr" in named.stdout
@@ -211,7 +211,7 @@ def test_completion_reads_nothing_of_another_users(shared: Path, state_file: Pat
 
 
 def test_a_user_may_use_files_of_root_and_their_own(shared: Path, state_file: Path, user: OtherUser) -> None:
-    file = written(shared / "theirs" / "config.toml", state_file)
+    file = write_configuration(shared / "theirs" / "config.toml", state_file)
     file.chmod(0o644)
     command = user.command(*user.program, "check")
     assert run(command, file.parent).returncode == 0

@@ -12,7 +12,7 @@ from notifier.sandbox.fixtures import build_account
 from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
-SCHEDULED = """
+SCHEDULED_DESTINATION = """
 [destinations.crew]
 type = "slack"
 url = "{url}/slack"
@@ -21,7 +21,7 @@ timezone = "UTC"
 """
 
 
-def crew(program: Program) -> Mapping[str, Any]:
+def channel_status(program: Program) -> Mapping[str, Any]:
     """Return what the running daemon says of the channel; nothing while it starts."""
     answer = daemon_client.request(program.folder / "notifier.db", "GET", "/v1/status")
     return {} if answer is None else answer.body["destinations"]["crew"]
@@ -31,11 +31,11 @@ async def test_a_kill_at_the_slot_neither_loses_nor_divides_the_digest(program: 
     account = build_account(20)
     async with served(account) as api:
         hour = (datetime.now(UTC).hour + 12) % 24
-        program.configure(api, receiver.url, more=SCHEDULED.format(url=receiver.url, hour=hour))
+        program.configure(api, receiver.url, more=SCHEDULED_DESTINATION.format(url=receiver.url, hour=hour))
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         added = Growth(account, seed=5).grow(6)
-        await until(lambda: crew(program).get("scheduled") == len(added), pause=0.05)
+        await until(lambda: channel_status(program).get("scheduled") == len(added), pause=0.05)
         assert receiver.slack == []
         program.kill()
         # The slot comes while nothing runs: the state file is as old as if it had been written a day earlier.
@@ -43,13 +43,13 @@ async def test_a_kill_at_the_slot_neither_loses_nor_divides_the_digest(program: 
             db.execute("UPDATE destinations SET slots_from = slots_from - 86400000 WHERE name = 'crew'")
         receiver.status = 500
         program.start()
-        await until(lambda: crew(program).get("state") == "retrying", pause=0.05)
+        await until(lambda: channel_status(program).get("state") == "retrying", pause=0.05)
         program.kill()
         Growth(account, seed=6).grow(1)
         program.start()
-        await until(lambda: crew(program).get("scheduled") == 1, pause=0.05)
+        await until(lambda: channel_status(program).get("scheduled") == 1, pause=0.05)
         receiver.status = 200
-        await until(lambda: crew(program).get("pending") == 1, pause=0.05)
+        await until(lambda: channel_status(program).get("pending") == 1, pause=0.05)
         await program.stop()
     (digest,) = receiver.slack
     assert digest["text"].startswith(f"{len(added)} trainings completed")

@@ -49,7 +49,7 @@ NEEDS_NO_CONFIGURATION = {*UNTIL_A_SIGNAL, "init", "install-service", "completio
 
 
 @dataclass
-class Parrot:
+class EchoServer:
     """Says back what it is told, in all the ways in which a peer can fail."""
 
     url: str = ""
@@ -82,14 +82,14 @@ class Parrot:
 
 
 @pytest.fixture
-async def parrot() -> AsyncIterator[Parrot]:
-    async with parroting() as this:
+async def echo_server() -> AsyncIterator[EchoServer]:
+    async with serve_echo() as this:
         yield this
 
 
 @asynccontextmanager
-async def parroting() -> AsyncIterator[Parrot]:
-    this = Parrot()
+async def serve_echo() -> AsyncIterator[EchoServer]:
+    this = EchoServer()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", this.answer)
     async with serving(app, access_log=None) as url:
@@ -98,9 +98,9 @@ async def parroting() -> AsyncIterator[Parrot]:
 
 
 @pytest.fixture
-async def home(tmp_path: Path, parrot: Parrot) -> Home:
+async def home(tmp_path: Path, echo_server: EchoServer) -> Home:
     this = Home(tmp_path)
-    this.config.write_text(configuration(parrot.url))
+    this.config.write_text(configuration(echo_server.url))
     await this.remember("David Ball", "Jorge Miller", to=("hr", "basic", "channel", "gone"))
     return this
 
@@ -150,15 +150,15 @@ retry_max = "20ms"
 """
 
 
-def shown(text: str) -> list[str]:
+def secrets_in(text: str) -> list[str]:
     return [secret for secret in SECRETS if secret in text]
 
 
 @pytest.mark.parametrize("log", ["text", "json", "journal"])
 async def test_the_daemon_at_debug_level_shows_none_while_everything_fails(
-    home: Home, parrot: Parrot, log: str
+    home: Home, echo_server: EchoServer, log: str
 ) -> None:
-    home.config.write_text(configuration(parrot.url, "auto" if log == "journal" else log))
+    home.config.write_text(configuration(echo_server.url, "auto" if log == "journal" else log))
     out = home.folder / "out"
     environ = {**os.environ, **({"JOURNAL_STREAM": "8:1"} if log == "journal" else {})}
     with out.open("wb") as file:
@@ -169,20 +169,22 @@ async def test_the_daemon_at_debug_level_shows_none_while_everything_fails(
             env=environ,
         )
     try:
-        await until(lambda: parrot.answers > 60 and home.socket.exists())
+        await until(lambda: echo_server.answers > 60 and home.socket.exists())
         # A configuration that is wrong in the worst places is read, and reported, while it runs.
-        home.config.write_text(configuration(parrot.url).replace("https://", "").replace(f"http://{parrot.url}", TOKEN))
+        home.config.write_text(
+            configuration(echo_server.url).replace("https://", "").replace(f"http://{echo_server.url}", TOKEN)
+        )
         process.send_signal(signal.SIGHUP)
         await until(lambda: "could not be read again" in out.read_text())
-        home.config.write_text(configuration(parrot.url))
+        home.config.write_text(configuration(echo_server.url))
         for command in ("status", "deliveries"):
             said = await home.call(command, "--json")
-            assert not shown(said.out + said.err)
+            assert not secrets_in(said.out + said.err)
     finally:
         process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.wait, 10)
     said_all = out.read_text()
-    assert shown(said_all) == []
+    assert secrets_in(said_all) == []
     assert said_all.count("attempt failed") > 5
     assert {"text": " debug ", "json": '"level":"debug"', "journal": "<7>"}[log] in said_all
     if log == "json":
@@ -194,7 +196,7 @@ async def test_no_command_shows_one_however_much_it_says(home: Home) -> None:
     for command in sorted(set(COMMANDS) - NEEDS_NO_CONFIGURATION):
         for arguments in ARGUMENTS.get(command, [[]]):
             said[command] = await home.call("--verbose", command, *arguments)
-            assert shown(said[command].out + said[command].err) == [], command
+            assert secrets_in(said[command].out + said[command].err) == [], command
             assert "Traceback" not in said[command].err
     assert said["poll"].code == 1
     assert "acme" in said["poll"].err
@@ -215,7 +217,7 @@ async def test_a_wrong_configuration_is_told_without_its_values(home: Home, comm
         home.config.write_text(wrong)
         said = await home.call("--verbose", command)
         assert said.code == 78
-        assert shown(said.out + said.err) == []
+        assert secrets_in(said.out + said.err) == []
 
 
 @pytest.mark.parametrize("log", ["", "import notifier.log as l; l.setup('info', 'json');"])
@@ -238,4 +240,4 @@ def test_a_crash_shows_its_trace_but_no_secret(home: Home, log: str) -> None:
     assert "RuntimeError" in done.stderr
     assert "please report it" in done.stderr
     assert "example.com" in done.stderr
-    assert shown(done.stderr + done.stdout) == []
+    assert secrets_in(done.stderr + done.stdout) == []

@@ -45,7 +45,7 @@ def pid(member: Member) -> int:
     return member.process.pid
 
 
-async def held(*members: Member, within: float = 20.0) -> Member:
+async def wait_for_holder(*members: Member, within: float = 20.0) -> Member:
     """Wait until one of them works, and return it."""
     deadline = now() + within
     while now() < deadline:
@@ -56,28 +56,28 @@ async def held(*members: Member, within: float = 20.0) -> Member:
     raise AssertionError([member.said()[-3000:] for member in members])
 
 
-async def stands_by(member: Member) -> None:
+async def wait_for_standby(member: Member) -> None:
     deadline = now() + 20
     while not await asyncio.to_thread(getattr, member, "stands_by"):
         assert now() < deadline, member.said()[-3000:]
         await asyncio.sleep(0.02)
 
 
-def start(pair: tuple[Member, Member], server: PostgresServer, api: str, receiver: Receiver) -> None:
+def start_pair(pair: tuple[Member, Member], server: PostgresServer, api: str, receiver: Receiver) -> None:
     for member in pair:
         member.configure_for(server.url(), api, receiver.url)
         member.start()
 
 
-async def swept(*members: Member) -> None:
+async def wait_for_sweep(*members: Member) -> None:
     await until(lambda: any("sweep has read the whole list" in it.said() for it in members), deadline=30)
 
 
-def numbers(account: Account) -> set[str]:
+def record_keys(account: Account) -> set[str]:
     return {str(record.id) for record in account.records()}
 
 
-def check(receiver: Receiver, entered: set[str]) -> None:
+def check_events(receiver: Receiver, entered: set[str]) -> None:
     """Each record was told, under one id; the same again is allowed, because a request may be cut off at any moment."""
     assert set(receiver.subjects) == entered
     ids = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
@@ -91,11 +91,11 @@ async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_fir
 ) -> None:
     account = build_account(50)
     async with served(account) as api:
-        start(pair, server, api, receiver)
-        first = await held(*pair)
+        start_pair(pair, server, api, receiver)
+        first = await wait_for_holder(*pair)
         second = next(it for it in pair if it is not first)
-        await stands_by(second)
-        await swept(first)
+        await wait_for_standby(second)
+        await wait_for_sweep(first)
         assert await asyncio.to_thread(second.get, "/healthz") == (200, '{"ok":true}')
         code, body = await asyncio.to_thread(second.get, "/readyz")
         assert (code, orjson.loads(body)["error"]["reason"]) == (503, "standby")
@@ -115,18 +115,18 @@ async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_fir
         assert "Its state is in a database" in by_holder.stdout
         listed = await asyncio.to_thread(second.command, "deliveries", "--json")
         assert listed.returncode == 0, listed.stderr
-        history = numbers(account)
+        history = record_keys(account)
         Growth(account, seed=1).grow(10)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         began = now()
         await first.stop()
-        assert await held(second) is second
+        assert await wait_for_holder(second) is second
         assert now() - began < 5
         Growth(account, seed=2).grow(10)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         await second.stop()
         assert [member.errors() for member in pair] == [[], []]
-    check(receiver, numbers(account) - history)
+    check_events(receiver, record_keys(account) - history)
     # Both stopped in order, so numbers go on without a leap.
     assert max(int(event["sequence"]) for event in receiver.events) < 1_000_000
     assert len(receiver.ids) == len(set(receiver.ids))
@@ -138,24 +138,24 @@ async def test_kills_at_random_moments_lose_nothing(
     account = build_account(200)
     moments = random.Random(20261130)
     async with served(account) as api:
-        start(pair, server, api, receiver)
-        await swept(*pair)
-        history = numbers(account)
+        start_pair(pair, server, api, receiver)
+        await wait_for_sweep(*pair)
+        history = record_keys(account)
         growing = asyncio.create_task(Growth(account, seed=3).run(40))
         for _ in range(KILLS):
-            holder = await held(*pair)
+            holder = await wait_for_holder(*pair)
             await asyncio.sleep(moments.random())
             holder.kill()
             killed = now()
-            taken = await held(*(it for it in pair if it is not holder))
+            taken = await wait_for_holder(*(it for it in pair if it is not holder))
             assert now() - killed < 10, taken.said()[-2000:]
             holder.start()
         growing.cancel()
-        entered = numbers(account) - history
+        entered = record_keys(account) - history
         await until(lambda: set(receiver.subjects) >= entered, deadline=30)
         for member in pair:
             await asyncio.to_thread(member.kill)
-    check(receiver, entered)
+    check_events(receiver, entered)
     assert len(entered) > 50
 
 
@@ -165,34 +165,34 @@ async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
     """The server ends the session of a machine that is silent; here an administrator does it."""
     account = build_account(50)
     async with served(account) as api:
-        start(pair, server, api, receiver)
-        first = await held(*pair)
-        await swept(first)
+        start_pair(pair, server, api, receiver)
+        first = await wait_for_holder(*pair)
+        await wait_for_sweep(first)
         second = next(it for it in pair if it is not first)
-        await stands_by(second)
+        await wait_for_standby(second)
         # While the session goes on, a pause is nothing but a pause.
         first.signal(signal.SIGSTOP)
         await asyncio.sleep(3 * TRY_EVERY_SECONDS)
         assert await asyncio.to_thread(getattr, second, "stands_by")
         first.signal(signal.SIGCONT)
-        assert await held(first) is first
+        assert await wait_for_holder(first) is first
         first.signal(signal.SIGSTOP)
         server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
             f"%/{pid(first)}",
         )
-        assert await held(second) is second
-        history = numbers(account)
+        assert await wait_for_holder(second) is second
+        history = record_keys(account)
         Growth(account, seed=1).grow(10)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         first.signal(signal.SIGCONT)
-        await stands_by(first)
+        await wait_for_standby(first)
         Growth(account, seed=2).grow(10)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         await second.stop()
-        assert await held(first) is first
+        assert await wait_for_holder(first) is first
         await first.stop()
-    check(receiver, numbers(account) - history)
+    check_events(receiver, record_keys(account) - history)
 
 
 async def test_a_restart_of_the_server_under_load_is_lived_through(
@@ -201,23 +201,23 @@ async def test_a_restart_of_the_server_under_load_is_lived_through(
     account = build_account(50)
     with running_postgres(durable=True) as server:
         async with served(account) as api:
-            start(pair, server, api, receiver)
-            await held(*pair)
-            await swept(*pair)
-            history = numbers(account)
+            start_pair(pair, server, api, receiver)
+            await wait_for_holder(*pair)
+            await wait_for_sweep(*pair)
+            history = record_keys(account)
             growing = asyncio.create_task(Growth(account, seed=3).run(40))
             for mode in ("immediate", "fast"):
                 await asyncio.sleep(0.7)
                 await asyncio.to_thread(server.stop, mode)
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.start)
-                await held(*pair)
+                await wait_for_holder(*pair)
             growing.cancel()
-            entered = numbers(account) - history
+            entered = record_keys(account) - history
             await until(lambda: set(receiver.subjects) >= entered, deadline=30)
             for member in pair:
                 await member.stop()
-    check(receiver, entered)
+    check_events(receiver, entered)
 
 
 async def test_a_state_moves_from_a_file_into_the_database_and_back(
@@ -228,10 +228,10 @@ async def test_a_state_moves_from_a_file_into_the_database_and_back(
     async with served(account) as api:
         file.configure(api, receiver.url, source="names = false")
         file.start()
-        await swept(pair[0])
-        history = numbers(account)
+        await wait_for_sweep(pair[0])
+        history = record_keys(account)
         Growth(account, seed=1).grow(5)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         await file.stop()
         member = pair[1]
         member.configure_for(server.url(), api, receiver.url)
@@ -239,7 +239,7 @@ async def test_a_state_moves_from_a_file_into_the_database_and_back(
         assert (moved.returncode, "filled with the state of" in moved.stdout) == (0, True), moved.stderr
         member.start()
         Growth(account, seed=2).grow(5)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         kept = await asyncio.to_thread(member.command, "backup", "back.db")
         assert (kept.returncode, "checked" in kept.stdout) == (0, True), kept.stderr
         refused = await asyncio.to_thread(member.command, "restore", "back.db")
@@ -254,11 +254,11 @@ async def test_a_standby_reads_its_configuration_again_and_takes_over_with_it(
 ) -> None:
     account = build_account(20)
     async with served(account) as api:
-        start(pair, server, api, receiver)
-        first = await held(*pair)
+        start_pair(pair, server, api, receiver)
+        first = await wait_for_holder(*pair)
         second = next(it for it in pair if it is not first)
-        await stands_by(second)
-        await swept(first)
+        await wait_for_standby(second)
+        await wait_for_sweep(first)
         second.configure_for(server.url(), api, receiver.url, more='[destinations.hr.headers]\nx-site = "wrong\\n"')
         second.signal(signal.SIGHUP)
         await until(lambda: "the configuration could not be read again" in second.said())
@@ -272,12 +272,12 @@ async def test_a_standby_reads_its_configuration_again_and_takes_over_with_it(
             "takes effect only after a restart: store.name",
             "this process stands by, and uses the new configuration when it takes over",
         ]
-        await stands_by(second)
+        await wait_for_standby(second)
         await first.stop()
-        assert await held(second) is second
-        history = numbers(account)
+        assert await wait_for_holder(second) is second
+        history = record_keys(account)
         Growth(account, seed=1).grow(1)
-        await until(lambda: set(receiver.subjects) == numbers(account) - history)
+        await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         assert receiver.headers[-1]["x-site"] == "b"
         await second.stop()
 
@@ -290,9 +290,9 @@ async def test_a_database_that_comes_up_later_is_waited_for(tmp_path: Path, rece
         async with served(account) as api:
             member.configure_for(server.url(), api, receiver.url)
             member.start()
-            await stands_by(member)
+            await wait_for_standby(member)
             assert (await asyncio.to_thread(member.get, "/readyz?standby=ok"))[0] == 503
             await asyncio.to_thread(server.start)
-            assert await held(member) is member
+            assert await wait_for_holder(member) is member
             await member.stop()
     assert member.count("cannot be reached") == 1

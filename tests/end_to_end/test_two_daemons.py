@@ -15,7 +15,7 @@ NAMES = "names = false"
 
 
 @pytest.fixture
-def both(tmp_path: Path) -> Iterator[tuple[Program, Program]]:
+def programs(tmp_path: Path) -> Iterator[tuple[Program, Program]]:
     these = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -26,57 +26,57 @@ def both(tmp_path: Path) -> Iterator[tuple[Program, Program]]:
             this.kill()
 
 
-def ids(receiver: Receiver, kind: str) -> Counter[str]:
+def id_counts(receiver: Receiver, kind: str) -> Counter[str]:
     """Count how often each id of this kind of event has arrived."""
     return Counter(event["id"] for event in receiver.events if event["type"] == f"completion.{kind}")
 
 
-async def arrived(receiver: Receiver, kind: str, count: int) -> None:
+async def wait_for_events(receiver: Receiver, kind: str, count: int) -> None:
     """Wait until so many events of a kind have arrived, copies included."""
-    await until(lambda: ids(receiver, kind).total() == count)
+    await until(lambda: id_counts(receiver, kind).total() == count)
 
 
-async def until_swept(program: Program) -> None:
+async def wait_for_sweep(program: Program) -> None:
     await until(lambda: "sweep has read the whole list" in program.said())
 
 
 async def test_created_events_have_one_id_and_later_updates_of_what_one_has_missed_have_two(
-    both: tuple[Program, Program], receiver: Receiver
+    programs: tuple[Program, Program], receiver: Receiver
 ) -> None:
     account = build_account(20)
     growth = Growth(account, seed=5)
-    _, second = both
+    _, second = programs
     async with served(account) as api:
-        for program in both:
+        for program in programs:
             program.configure(api, receiver.url, source=NAMES)
             program.start()
-        for program in both:
-            await until_swept(program)
+        for program in programs:
+            await wait_for_sweep(program)
         growth.grow(10)
-        await arrived(receiver, "created", 20)
-        assert set(ids(receiver, "created").values()) == {2}
+        await wait_for_events(receiver, "created", 20)
+        assert set(id_counts(receiver, "created").values()) == {2}
         record, *_ = growth.grow()
-        await arrived(receiver, "created", 22)
+        await wait_for_events(receiver, "created", 22)
 
         # An edit that both see has one id.
         account.edit(record.id, notes="one")
-        await arrived(receiver, "updated", 2)
-        assert len(ids(receiver, "updated")) == 1
+        await wait_for_events(receiver, "updated", 2)
+        assert len(id_counts(receiver, "updated")) == 1
 
         # The second one is down for a while: what was created meanwhile has one id all the same.
         await second.stop()
         growth.grow(5)
-        await arrived(receiver, "created", 27)
+        await wait_for_events(receiver, "created", 27)
         for count, notes in ((3, "two"), (4, "three")):
             account.edit(record.id, notes=notes)
-            await arrived(receiver, "updated", count)
+            await wait_for_events(receiver, "updated", count)
         second.start()
-        await arrived(receiver, "created", 32)
-        assert set(ids(receiver, "created").values()) == {2}
+        await wait_for_events(receiver, "created", 32)
+        assert set(id_counts(receiver, "created").values()) == {2}
         # It has seen one update where the other has seen two. From then on, the record's updates have two ids.
-        await arrived(receiver, "updated", 5)
+        await wait_for_events(receiver, "updated", 5)
         account.edit(record.id, notes="four")
-        await arrived(receiver, "updated", 7)
-        assert sorted(ids(receiver, "updated").values()) == [1, 1, 1, 1, 1, 2]
-        for program in both:
+        await wait_for_events(receiver, "updated", 7)
+        assert sorted(id_counts(receiver, "updated").values()) == [1, 1, 1, 1, 1, 2]
+        for program in programs:
             await program.stop()

@@ -8,7 +8,7 @@ from tests.support.command_line import until
 if TYPE_CHECKING:
     from tests.support.command_line import Api, Home, Receiver
 
-AS_OF = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
+TIME_PATTERN = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not_told_again(
@@ -22,11 +22,11 @@ async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not
         again = await home.run("backup", "copy.db")
         user, training = api.account.users[0]["id"], api.account.trainings[0].ids
         key = str(api.account.add(user=user, training=training).id)
-        await until(lambda: has_arrived(receiver, 1))
+        await until(lambda: has_received(receiver, 1))
         (before,) = (await home.run("events", "--json")).documents
     assert made.code == 0, made.err
     assert re.fullmatch(
-        rf"copy\.db: 0\.\d MB, checked; it contains all data received from the API until {AS_OF},"
+        rf"copy\.db: 0\.\d MB, checked; it contains all data received from the API until {TIME_PATTERN},"
         " and 0 pending deliveries",
         made.lines[0],
     )
@@ -39,20 +39,20 @@ async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not
 
     restored = await home.run("restore", "copy.db")
     assert restored.code == 0, restored.err
-    assert re.fullmatch(rf"{home.state_file}: restored to its state at {AS_OF}", restored.lines[0])
+    assert re.fullmatch(rf"{home.state_file}: restored to its state at {TIME_PATTERN}", restored.lines[0])
     assert re.search(r"is kept as \S+/notifier\.db\.replaced-\d{8}T\d{6}Z; delete it", restored.lines[1])
     assert "events that were already sent are not sent again" in restored.lines[2]
     async with home.daemon():
         await home.run("sweep", "acme")
         later = str(api.account.add(user=user, training=training).id)
-        await until(lambda: has_arrived(receiver, 2))
+        await until(lambda: has_received(receiver, 2))
         (after,) = (await home.run("events", "--json")).documents
     # Found again, it is no news; what is new has a number beyond all that were given out.
     assert (before["subject"], after["subject"]) == (key, later)
     assert int(after["sequence"]) > int(before["sequence"])
 
 
-async def has_arrived(receiver: "Receiver", count: int) -> bool:
+async def has_received(receiver: "Receiver", count: int) -> bool:
     return len(receiver.bodies) >= count
 
 

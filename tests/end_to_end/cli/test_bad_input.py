@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NONSENSE = ("", " ", "-", "--", "\x01", "\x1b[31m", "\udcff", "..", "/", "évt", "0", "-1", "1e309", "x" * 5000, "a\nb")
 """What may stand where anything is expected: nothing, control characters, stray bytes, too much."""
 
-VALUES = {
+COMMAND_LINES = {
     "demo": ("--events {}", "--events 1 --listen {}"),
     "sandbox": ("--listen {}", "--records {}", "--rate {}"),
     "init": (
@@ -62,10 +62,10 @@ VALUES = {
 }
 """Where each command takes a value, among others that it needs."""
 
-TAKES_MORE = {"init", "retry"}
+TAKES_EXTRA_ARGUMENTS = {"init", "retry"}
 TAKES_NO_VALUE = {"dashboard", "run", "check", "health", "status", "reload", "man", "monitoring"}
 
-NEEDED = {
+REQUIRED_ARGUMENTS = {
     "test": ("hr",),
     "explain": ("0",),
     "replay": ("--since", "2026-11-21"),
@@ -84,7 +84,7 @@ NEEDED = {
 }
 
 
-def is_a_sentence(said: Said) -> bool:
+def is_error_sentence(said: Said) -> bool:
     lines = said.err.splitlines()
     return (
         said.code in {1, 2, 78}
@@ -95,18 +95,18 @@ def is_a_sentence(said: Said) -> bool:
 
 
 def test_every_command_is_in_the_tables() -> None:
-    assert set(VALUES) | TAKES_NO_VALUE == set(COMMANDS)
+    assert set(COMMAND_LINES) | TAKES_NO_VALUE == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", COMMAND_LINES)
 async def test_nonsense_for_a_value_is_a_sentence(home: "Home", monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(home.folder)
     await home.remember("David Ball")
-    for words in VALUES[name]:
+    for words in COMMAND_LINES[name]:
         for nonsense in NONSENSE:
             arguments = [word if word != "{}" else nonsense for word in words.split()]
             said = await home.call(name, *arguments)
-            assert said.code == 0 or is_a_sentence(said), (arguments, said)
+            assert said.code == 0 or is_error_sentence(said), (arguments, said)
             assert len(said.err) < 12_000
     assert not Path("never").exists()
 
@@ -114,11 +114,11 @@ async def test_nonsense_for_a_value_is_a_sentence(home: "Home", monkeypatch: pyt
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("extra", ["--no-such-option", "--jsn", "one-too-many", "\udcff"])
 async def test_what_a_command_does_not_take_is_wrong_usage(home: "Home", name: str, extra: str) -> None:
-    if name in TAKES_MORE and not extra.startswith("-"):
+    if name in TAKES_EXTRA_ARGUMENTS and not extra.startswith("-"):
         return
-    said = await home.call(name, *NEEDED.get(name, ()), extra)
+    said = await home.call(name, *REQUIRED_ARGUMENTS.get(name, ()), extra)
     assert said.code == 2
-    assert is_a_sentence(said)
+    assert is_error_sentence(said)
     assert said.out == ""
 
 
@@ -128,7 +128,7 @@ async def test_stray_bytes_for_the_real_program_beside_its_daemon_are_told(home:
     async with home.daemon():
         for arguments in (("explain", b"\xff"), ("retry", b"\xff"), ("replay", "--since", b"\xff")):
             done = await asyncio.to_thread(_run, *program, *arguments)
-            assert is_a_sentence(Said(done.returncode, done.stdout, done.stderr)), done
+            assert is_error_sentence(Said(done.returncode, done.stdout, done.stderr)), done
 
 
 def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:
@@ -140,10 +140,13 @@ def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:
 async def test_a_configuration_that_cannot_be_one_is_told(home: "Home", name: str, place: str) -> None:
     (home.folder / "binary").write_bytes(bytes(range(256)))
     path = str(home.folder / place) if place else ""
-    for arguments in (("--config", path, name, *NEEDED.get(name, ())), (name, *NEEDED.get(name, ()), "--config", path)):
+    for arguments in (
+        ("--config", path, name, *REQUIRED_ARGUMENTS.get(name, ())),
+        (name, *REQUIRED_ARGUMENTS.get(name, ()), "--config", path),
+    ):
         said = call(*arguments)
         assert said.code == 78
-        assert is_a_sentence(said)
+        assert is_error_sentence(said)
 
 
 @pytest.mark.parametrize("name", ["check", "run", "status"])
@@ -151,4 +154,4 @@ async def test_a_configuration_that_cannot_be_one_is_told(home: "Home", name: st
 async def test_a_folder_of_credentials_that_is_none_is_told(home: "Home", name: str, place: str) -> None:
     said = await home.call("--secrets-dir", str(home.folder / place), name)
     assert said.code == 78
-    assert is_a_sentence(said)
+    assert is_error_sentence(said)

@@ -16,17 +16,17 @@ from tests.support.needed_programs import needed
 if TYPE_CHECKING:
     from tests.support.command_line import Home
 
-HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson")
+HEAVY_MODULES = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson")
 
 
-def completed(*words: str) -> list[str]:
+def complete(*words: str) -> list[str]:
     """Complete the last word, as any shell would have it."""
     *before, last = words
     return [item.value for item in ShellComplete(program, {}, "notifier", "").get_completions(before, last)]
 
 
 @pytest.fixture(autouse=True)
-def here(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+def configured_home(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the configuration be found without an option; root finds none in the working directory."""
     monkeypatch.chdir(home.folder)
     monkeypatch.setenv("NOTIFIER_CONFIG", str(home.config))
@@ -55,7 +55,7 @@ def here(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_commands_options_values_and_names_are_completed(words: tuple[str, ...], wanted: list[str]) -> None:
-    assert completed(*words) == wanted
+    assert complete(*words) == wanted
 
 
 def test_names_come_from_the_configuration_that_is_named(
@@ -65,9 +65,9 @@ def test_names_come_from_the_configuration_that_is_named(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     monkeypatch.delenv("NOTIFIER_CONFIG")
-    assert completed("poll", "") == []
-    assert completed("--config", str(home.config), "poll", "") == ["acme"]
-    assert completed("poll", "--config", str(home.config), "") == ["acme"]
+    assert complete("poll", "") == []
+    assert complete("--config", str(home.config), "poll", "") == ["acme"]
+    assert complete("poll", "--config", str(home.config), "") == ["acme"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_configuration_that_is_missing_or_wrong_gives_what_it_can_and_says_not
         home.config.unlink()
     else:
         home.config.write_bytes(content)
-    assert completed("poll", "") == (["acme"] if content and b"acme" in content else [])
+    assert complete("poll", "") == (["acme"] if content and b"acme" in content else [])
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -92,7 +92,7 @@ def test_to_complete_a_command_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False, env=environ
     )
     assert [line.partition(",")[2] for line in done.stdout.splitlines()] == list(COMMANDS)
-    assert not set(done.stderr.split()) & set(HEAVY)
+    assert not set(done.stderr.split()) & set(HEAVY_MODULES)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def path(tmp_path: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def in_shell(shell: str, script: str, path: str, cwd: Path) -> str:
+def run_in_shell(shell: str, script: str, path: str, cwd: Path) -> str:
     environ = {
         "PATH": path,
         "HOME": str(cwd),
@@ -134,7 +134,7 @@ def test_bash_completes(home: "Home", path: str) -> None:
         _notifier_completion notifier
         echo "${COMPREPLY[@]}"
     """
-    assert in_shell("bash", script, path, home.folder) == "hr\n"
+    assert run_in_shell("bash", script, path, home.folder) == "hr\n"
 
 
 def test_zsh_takes_it(home: "Home", path: str) -> None:
@@ -143,12 +143,12 @@ def test_zsh_takes_it(home: "Home", path: str) -> None:
         eval "$(notifier completion zsh)"
         print ${_comps[notifier]}
     """
-    assert in_shell("zsh", script, path, home.folder) == "_notifier_completion\n"
+    assert run_in_shell("zsh", script, path, home.folder) == "_notifier_completion\n"
 
 
 def test_fish_completes(home: "Home", path: str) -> None:
     script = 'notifier completion fish | source; complete --do-complete "notifier disable "'
-    assert in_shell("fish", script, path, home.folder) == "hr\n"
+    assert run_in_shell("fish", script, path, home.folder) == "hr\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

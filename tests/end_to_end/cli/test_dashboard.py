@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Api, Home
 
 
-def listening(home: "Home") -> None:
+def listen_on_free_port(home: "Home") -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as found:
         port = found.getsockname()[1]
     text = home.config.read_text()
@@ -26,7 +26,7 @@ def listening(home: "Home") -> None:
 
 async def test_a_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
     home.configure(api.url)
-    listening(home)
+    listen_on_free_port(home)
     async with home.daemon():
         said = await home.run("dashboard")
         link = URL(said.out.splitlines()[0])

@@ -13,16 +13,16 @@ from notifier.store.tables.settlements import Settlement
 if TYPE_CHECKING:
     from tests.support.command_line import Home
 
-AT = 1_795_280_400_123
+ATTEMPTED_MS = 1_795_280_400_123
 
 
-async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str, status: int) -> None:
+async def store_outcome(home: "Home", sequence: int, state: DeliveryState, reason: str, status: int) -> None:
     store = FileStore(home.state_file)
     await store.open()
     try:
         await store.run(
             settlements.store_settlements,
-            [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", AT, 12, 0)],
+            [Settlement((sequence,), "hr", state, "give_up", reason, status, "no such thing", ATTEMPTED_MS, 12, 0)],
         )
     finally:
         await store.close()
@@ -30,7 +30,7 @@ async def settle(home: "Home", sequence: int, state: DeliveryState, reason: str,
 
 async def test_deliveries_are_a_table_in_a_pipe(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez")
-    await settle(home, 1, DeliveryState.DEAD, "refused", 404)
+    await store_outcome(home, 1, DeliveryState.DEAD, "refused", 404)
     said = await home.call("deliveries")
     assert said.code == 0
     titles, first, second = said.lines
@@ -49,7 +49,7 @@ async def test_nothing_of_a_delivery_is_cut_off_on_a_narrow_terminal(home: "Home
 
 async def test_json_is_one_object_a_line(home: "Home") -> None:
     await home.remember("David Ball")
-    await settle(home, 1, DeliveryState.DELIVERED, "delivered", 204)
+    await store_outcome(home, 1, DeliveryState.DELIVERED, "delivered", 204)
     (delivery,) = (await home.call("deliveries", "--json")).documents
     assert delivery["event"].startswith("evt_")
     assert (delivery["state"], delivery["status"], delivery["last_attempt"]) == (
@@ -61,15 +61,15 @@ async def test_json_is_one_object_a_line(home: "Home") -> None:
 
 async def test_deliveries_are_chosen_by_state_and_destination(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez", to=("hr", "former"))
-    await settle(home, 1, DeliveryState.DEAD, "refused", 404)
+    await store_outcome(home, 1, DeliveryState.DEAD, "refused", 404)
 
-    async def chosen(*arguments: str) -> list[tuple[int, str]]:
+    async def listed(*arguments: str) -> list[tuple[int, str]]:
         said = await home.call("deliveries", "--json", *arguments)
         return [(document["sequence"], document["destination"]) for document in said.documents]
 
-    assert await chosen("--state", "dead") == [(1, "hr")]
-    assert await chosen("--state", "pending", "--destination", "hr") == [(2, "hr")]
-    assert await chosen("--state", "delivered") == []
+    assert await listed("--state", "dead") == [(1, "hr")]
+    assert await listed("--state", "pending", "--destination", "hr") == [(2, "hr")]
+    assert await listed("--state", "delivered") == []
 
 
 async def test_a_destination_that_left_the_configuration_can_still_be_asked_about(home: "Home") -> None:
@@ -87,16 +87,16 @@ async def test_follow_shows_each_delivery_that_is_tried_until_it_is_interrupted(
     await home.remember("David Ball", "Maria Lopez")
     with home.started("deliveries", "--follow", "--json", "--destination", "hr") as process:
 
-        async def next_one() -> tuple[int, str]:
+        async def next_delivery() -> tuple[int, str]:
             assert process.stdout is not None
             delivery = json.loads(await asyncio.to_thread(process.stdout.readline))
             return delivery["sequence"], delivery["state"]
 
-        assert [await next_one(), await next_one()] == [(1, "pending"), (2, "pending")]
-        await settle(home, 2, DeliveryState.PENDING, "refused", 404)
-        assert await next_one() == (2, "pending")
-        await settle(home, 2, DeliveryState.DEAD, "refused", 404)
-        assert await next_one() == (2, "dead")
+        assert [await next_delivery(), await next_delivery()] == [(1, "pending"), (2, "pending")]
+        await store_outcome(home, 2, DeliveryState.PENDING, "refused", 404)
+        assert await next_delivery() == (2, "pending")
+        await store_outcome(home, 2, DeliveryState.DEAD, "refused", 404)
+        assert await next_delivery() == (2, "dead")
         err = await home.end(process, signal.SIGINT)
     assert (process.returncode, err.strip()) == (130, "")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Api, Home, Receiver
 
 
-async def described(home: "Home") -> dict[str, Any]:
+async def destination_status(home: "Home") -> dict[str, Any]:
     (document,) = (await home.call("status", "--json")).documents
     hr: dict[str, Any] = document["destinations"]["hr"]
     return hr
@@ -21,10 +21,10 @@ async def test_alone_it_parks_and_resumes_in_the_state_file(home: "Home") -> Non
     parked = await home.call("disable", "hr")
     assert (parked.code, parked.err) == (0, "")
     assert parked.out == "hr is disabled (reason: operator); its events are kept until `notifier enable hr`\n"
-    assert (await described(home))["state"] == "disabled"
+    assert (await destination_status(home))["state"] == "disabled"
     resumed = await home.call("enable", "hr")
     assert (resumed.code, resumed.out) == (0, "hr is enabled\n")
-    after = await described(home)
+    after = await destination_status(home)
     assert (after["state"], after["reason"], after["pending"]) == ("untried", None, 1)
 
 
@@ -32,7 +32,7 @@ async def test_what_is_as_wanted_already_is_done_too(home: "Home") -> None:
     assert (await home.call("enable", "hr")).code == 0
     for _ in range(2):
         assert (await home.call("disable", "hr")).code == 0
-    assert (await described(home))["reason"] == "operator"
+    assert (await destination_status(home))["reason"] == "operator"
 
 
 @pytest.mark.parametrize("verb", ["enable", "disable"])
@@ -48,14 +48,14 @@ async def test_the_daemon_does_it_when_one_runs_and_the_next_one_remembers(
     home.configure(api.url, hr=receiver.url)
     async with home.daemon():
         assert (await home.call("disable", "hr")).code == 0
-        assert (await described(home))["state"] == "disabled"
+        assert (await destination_status(home))["state"] == "disabled"
     await home.remember("Jorge Miller")
     async with home.daemon():
-        assert ((await described(home))["state"], receiver.bodies) == ("disabled", [])
+        assert ((await destination_status(home))["state"], receiver.bodies) == ("disabled", [])
         assert (await home.call("enable", "hr")).code == 0
 
         async def is_delivered() -> bool:
-            return bool((await described(home))["delivered"] == 1)
+            return bool((await destination_status(home))["delivered"] == 1)
 
         await until(is_delivered)
     assert len(receiver.bodies) == 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.support.command_line import Home
 
-STRANGER = "Mal\x1b]0;owned\x07\x9bice"
+HOSTILE_NAME = "Mal\x1b]0;owned\x07\x9bice"
 
 
 async def test_events_are_a_table_in_a_pipe(home: "Home") -> None:
@@ -63,12 +63,12 @@ async def test_no_events_are_no_failure(home: "Home") -> None:
 
 
 async def test_a_name_cannot_steer_the_terminal(home: "Home") -> None:
-    await home.remember(STRANGER)
+    await home.remember(HOSTILE_NAME)
     for said in (await home.call("events"), await home.call("events", "--json"), home.on_terminal("events")):
         assert said.code == 0
         assert not [steering for steering in ("\x1b]", "\x07", "\x9b") if steering in said.out]
     (event,) = (await home.call("events", "--json")).documents
-    assert event["data"]["completion"]["user_name"] == STRANGER
+    assert event["data"]["completion"]["user_name"] == HOSTILE_NAME
 
 
 async def test_follow_waits_for_more_until_it_is_interrupted(home: "Home") -> None:
@@ -139,7 +139,7 @@ async def test_output_that_cannot_be_written_is_told(home: "Home") -> None:
 
 
 async def test_csv_is_for_spreadsheets(home: "Home") -> None:
-    await home.remember("David Ball", '=HYPERLINK("https://evil.example")', STRANGER)
+    await home.remember("David Ball", '=HYPERLINK("https://evil.example")', HOSTILE_NAME)
     said = await home.call("events", "--csv", "--after", "0")
     assert (said.code, said.err) == (0, "")
     first, formula, stranger = csv.DictReader(said.lines)

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from tests.support.command_line import Home
 
 NOW = 1_795_280_400_123
-STRANGER = "Mal\x1b]0;owned\x07\x9bice"
-FIRST = Completion("1238", "1046", "u1", "2020-02-27", None, NOW - 1000, None, None, "", False, b'{"id":1238}')
-CREATED = Change(EventType.CREATED, FIRST, 1, DetectedBy.HEAD, "entered_since_first_meeting")
+HOSTILE_NAME = "Mal\x1b]0;owned\x07\x9bice"
+RECORD = Completion("1238", "1046", "u1", "2020-02-27", None, NOW - 1000, None, None, "", False, b'{"id":1238}')
+CREATED = Change(EventType.CREATED, RECORD, 1, DetectedBy.HEAD, "entered_since_first_meeting")
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class HistoryWriter:
     """Writes what has happened into a state file."""
 
     db: "Database"
 
-    def tell(self, change: Change = CREATED, *, to: tuple[str, ...] = ("hr",), ms: int = 0) -> int:
+    def add_event(self, change: Change = CREATED, *, to: tuple[str, ...] = ("hr",), ms: int = 0) -> int:
         """Write an event `ms` after NOW; return its number."""
         source = "acme"
         sources.read_or_create(self.db, source)
@@ -43,57 +43,59 @@ class Past:
         (event,) = write(self.db, Findings(source, source, changes=[change], names=Names()), wants, NOW + ms)
         return event.sequence
 
-    def learn(self, source: str) -> None:
+    def add_silent_record(self, source: str) -> None:
         sources.read_or_create(self.db, source)
         write(
             self.db,
-            Findings(source, source, learned=[SilentRecord(FIRST, DetectedBy.SWEEP, "entered_before_first_meeting")]),
+            Findings(source, source, learned=[SilentRecord(RECORD, DetectedBy.SWEEP, "entered_before_first_meeting")]),
             [],
             NOW,
         )
 
-    def try_once(self, sequence: int, state: DeliveryState, answer: str, status: int, *, to: str, ms: int) -> None:
+    def add_attempt(self, sequence: int, state: DeliveryState, answer: str, status: int, *, to: str, ms: int) -> None:
         """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
         decision, reason = answer.split()
         settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
         store_settlements(self.db, [replace(settlement, detail="") if status < 300 else settlement])
 
 
-async def happened(home: "Home", write_past: "Callable[[Past], object]") -> None:
+async def write_history(home: "Home", add_history: "Callable[[HistoryWriter], object]") -> None:
     store = FileStore(home.state_file)
     await store.open()
     try:
-        await store.run(lambda db: write_past(Past(db)))
+        await store.run(lambda db: add_history(HistoryWriter(db)))
     finally:
         await store.close()
 
 
-def facts(lines: list[str]) -> dict[str, str]:
+def parse_facts(lines: list[str]) -> dict[str, str]:
     """Read the names and values above a story."""
     end = lines.index("")
     return {line[:10].strip(): line[12:] for line in lines[:end]}
 
 
-def cells(line: str) -> list[str]:
+def split_cells(line: str) -> list[str]:
     """Split a table's row where its columns are apart."""
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
 async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Home") -> None:
-    def past(at: Past) -> None:
-        names.store_people(at.db, "acme", [PersonName("u1", "David Ball", None)])
-        changed = replace(FIRST, notes="signed")
-        created = at.tell(to=("hr", "slack"))
-        updated = at.tell(Change(EventType.UPDATED, changed, 2, DetectedBy.SWEEP, "content_changed", FIRST), ms=60_000)
-        at.try_once(created, DeliveryState.PENDING, "wait_for_endpoint server_error", 500, to="hr", ms=1_000)
-        at.try_once(created, DeliveryState.DELIVERED, "delivered delivered", 204, to="slack", ms=2_000)
-        at.try_once(created, DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=6_000)
-        at.try_once(updated, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=61_000)
+    def add_history(writer: HistoryWriter) -> None:
+        names.store_people(writer.db, "acme", [PersonName("u1", "David Ball", None)])
+        changed = replace(RECORD, notes="signed")
+        created = writer.add_event(to=("hr", "slack"))
+        updated = writer.add_event(
+            Change(EventType.UPDATED, changed, 2, DetectedBy.SWEEP, "content_changed", RECORD), ms=60_000
+        )
+        writer.add_attempt(created, DeliveryState.PENDING, "wait_for_endpoint server_error", 500, to="hr", ms=1_000)
+        writer.add_attempt(created, DeliveryState.DELIVERED, "delivered delivered", 204, to="slack", ms=2_000)
+        writer.add_attempt(created, DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=6_000)
+        writer.add_attempt(updated, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=61_000)
 
-    await happened(home, past)
+    await write_history(home, add_history)
     said = await home.call("explain", "1238")
     assert (said.code, said.err) == (0, "")
-    told = facts(said.lines)
+    told = parse_facts(said.lines)
     assert list(told) == [
         *("source", "record", "person", "training", "completed", "entered", "first seen", "treated as", "revision"),
     ]
@@ -104,7 +106,7 @@ async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Ho
     assert told["revision"] == "2"
     _, titles, *story = said.lines[len(told) :]
     assert titles.split() == ["WHEN", "WHAT", "WHERE", "HOW"]
-    rows = [cells(line) for line in story]
+    rows = [split_cells(line) for line in story]
     assert [row[-3:-1] for row in rows] == [
         ["created (event 1)", "-"],
         ["attempt 1 (event 1)", "hr"],
@@ -122,15 +124,15 @@ async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Ho
 
 
 async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(home: "Home") -> None:
-    def past(at: Past) -> None:
-        number = at.tell(to=("disabled", "failed", "hr"))
-        at.try_once(number, DeliveryState.DEAD, "give_up refused", 404, to="failed", ms=1_000)
-        destinations.read_or_create(at.db, "disabled")
-        destinations.store_health(at.db, "disabled", Health(HealthState.DISABLED, "gone", NOW))
+    def add_history(writer: HistoryWriter) -> None:
+        number = writer.add_event(to=("disabled", "failed", "hr"))
+        writer.add_attempt(number, DeliveryState.DEAD, "give_up refused", 404, to="failed", ms=1_000)
+        destinations.read_or_create(writer.db, "disabled")
+        destinations.store_health(writer.db, "disabled", Health(HealthState.DISABLED, "gone", NOW))
 
-    await happened(home, past)
+    await write_history(home, add_history)
     said = await home.call("explain", "1238")
-    attempt, *ends = [cells(line) for line in said.lines[-4:]]
+    attempt, *ends = [split_cells(line) for line in said.lines[-4:]]
     assert attempt[-1] == "refused 404, give_up, 12 ms: it said no"
     assert [end[-3:] for end in ends] == [
         ["pending (event 1)", "disabled", "waits for its destination to be enabled"],
@@ -141,30 +143,30 @@ async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(hom
 
 async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
-    await happened(home, lambda at: at.tell(to=()))
+    await write_history(home, lambda writer: writer.add_event(to=()))
     *_, nobody, hr = (await home.call("explain", "1238")).lines
-    assert cells(nobody) == ["not sent", "-", "no destination was configured to receive it"]
-    assert cells(hr) == ["not sent", "hr", "its `events` exclude this type"]
+    assert split_cells(nobody) == ["not sent", "-", "no destination was configured to receive it"]
+    assert split_cells(hr) == ["not sent", "hr", "its `events` exclude this type"]
 
 
 async def test_history_says_why_nothing_was_told(home: "Home") -> None:
-    await happened(home, lambda at: at.learn("acme"))
+    await write_history(home, lambda writer: writer.add_silent_record("acme"))
     said = await home.call("explain", "1238")
-    told = facts(said.lines)
+    told = parse_facts(said.lines)
     assert told["first seen"].endswith(", by a sweep of the whole list")
     assert told["treated as"] == "history: it was entered before the notifier first read the account"
     assert said.lines[-1] == "It caused no event."
 
 
 async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
-    def past(at: Past) -> None:
-        first = at.tell()
-        at.try_once(first, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=0)
-        retention.delete_old_events(at.db, NOW + 1)
+    def add_history(writer: HistoryWriter) -> None:
+        first = writer.add_event()
+        writer.add_attempt(first, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=0)
+        retention.delete_old_events(writer.db, NOW + 1)
 
-    await happened(home, past)
+    await write_history(home, add_history)
     said = await home.call("explain", "1238")
-    assert facts(said.lines)["forgotten"] == (
+    assert parse_facts(said.lines)["forgotten"] == (
         "1 event, up to revision 1: older than [store] retention, or created under a former name of the source"
     )
     assert said.lines[-1] == "Its events are no longer stored."
@@ -173,23 +175,23 @@ async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
 
 
 async def test_a_removed_record_says_since_when(home: "Home") -> None:
-    def past(at: Past) -> None:
-        at.tell()
-        at.tell(Change(EventType.REMOVED, FIRST, 2, DetectedBy.SWEEP, "gone_from_list"), ms=60_000)
+    def add_history(writer: HistoryWriter) -> None:
+        writer.add_event()
+        writer.add_event(Change(EventType.REMOVED, RECORD, 2, DetectedBy.SWEEP, "gone_from_list"), ms=60_000)
 
-    await happened(home, past)
+    await write_history(home, add_history)
     said = await home.call("explain", "1238")
-    assert facts(said.lines)["removed"].count(":") == 2
+    assert parse_facts(said.lines)["removed"].count(":") == 2
     assert "removed (event 2)" in said.out
     assert "news: it is no longer in the list" in said.out
 
 
 async def test_all_sources_that_know_the_key_are_shown_those_that_left_the_configuration_too(home: "Home") -> None:
-    def past(at: Past) -> None:
-        at.learn("former")
-        at.tell()
+    def add_history(writer: HistoryWriter) -> None:
+        writer.add_silent_record("former")
+        writer.add_event()
 
-    await happened(home, past)
+    await write_history(home, add_history)
     said = await home.call("explain", "1238")
     assert [line.split()[1] for line in said.lines if line.startswith("source ")] == ["acme", "former"]
     documents = (await home.call("explain", "1238", "--json")).documents
@@ -197,10 +199,10 @@ async def test_all_sources_that_know_the_key_are_shown_those_that_left_the_confi
 
 
 async def test_json_is_one_object_for_each_source(home: "Home") -> None:
-    def past(at: Past) -> None:
-        at.try_once(at.tell(), DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=5)
+    def add_history(writer: HistoryWriter) -> None:
+        writer.add_attempt(writer.add_event(), DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=5)
 
-    await happened(home, past)
+    await write_history(home, add_history)
     (document,) = (await home.call("explain", "1238", "--json")).documents
     (event,) = document["events"]
     (delivery,) = event["deliveries"]
@@ -221,7 +223,7 @@ async def test_json_is_one_object_for_each_source(home: "Home") -> None:
 
 @pytest.mark.parametrize("key", ["1239", "123", "\udcff"])
 async def test_a_record_that_no_source_knows_is_2_and_says_what_to_check(home: "Home", key: str) -> None:
-    await happened(home, lambda at: at.tell())
+    await write_history(home, lambda writer: writer.add_event())
     for arguments in ((key,), (key, "--json")):
         said = await home.run("explain", *arguments)
         assert (said.code, said.out) == (2, "")
@@ -232,25 +234,27 @@ async def test_a_record_that_no_source_knows_is_2_and_says_what_to_check(home: "
 
 
 async def test_a_stranger_cannot_steer_the_terminal(home: "Home") -> None:
-    strange = replace(FIRST, key=STRANGER, user_id=STRANGER, notes=STRANGER)
+    strange = replace(RECORD, key=HOSTILE_NAME, user_id=HOSTILE_NAME, notes=HOSTILE_NAME)
 
-    def past(at: Past) -> None:
-        at.tell(replace(CREATED, completion=strange))
-        names.store_people(at.db, "acme", [PersonName(STRANGER, STRANGER, None)])
+    def add_history(writer: HistoryWriter) -> None:
+        writer.add_event(replace(CREATED, completion=strange))
+        names.store_people(writer.db, "acme", [PersonName(HOSTILE_NAME, HOSTILE_NAME, None)])
         update = replace(strange, notes="")
-        at.tell(Change(EventType.UPDATED, update, 2, DetectedBy.HEAD, "content_changed", strange))
+        writer.add_event(Change(EventType.UPDATED, update, 2, DetectedBy.HEAD, "content_changed", strange))
 
-    await happened(home, past)
-    said: list[Any] = [await home.call("explain", STRANGER, *more) for more in ((), ("--json",))]
-    for shown in (*said, home.on_terminal("explain", STRANGER)):
+    await write_history(home, add_history)
+    said: list[Any] = [await home.call("explain", HOSTILE_NAME, *more) for more in ((), ("--json",))]
+    for shown in (*said, home.on_terminal("explain", HOSTILE_NAME)):
         assert shown.code == 0
         assert not [steering for steering in ("\x1b]", "\x07", "\x9b") if steering in shown.out]
-    assert orjson.loads(said[1].out)["user_name"] == STRANGER
+    assert orjson.loads(said[1].out)["user_name"] == HOSTILE_NAME
 
 
 async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "Home") -> None:
-    await happened(home, lambda at: at.tell())
-    await happened(home, lambda at: at.db.execute("DELETE FROM _sqlite_migrations WHERE name <> 'initial'"))
+    await write_history(home, lambda writer: writer.add_event())
+    await write_history(
+        home, lambda writer: writer.db.execute("DELETE FROM _sqlite_migrations WHERE name <> 'initial'")
+    )
     said = await home.call("explain", "1238")
     assert said.code == 1
     assert "was written by an older version of notifier" in said.err
@@ -259,8 +263,8 @@ async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "
 
 async def test_a_filter_that_could_not_be_judged_is_named(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'trainings = ["Crane*"]\n')
-    await happened(home, lambda at: at.tell())
-    (line,) = [cells(line) for line in (await home.call("explain", "1238")).lines if "not judged" in line]
+    await write_history(home, lambda writer: writer.add_event())
+    (line,) = [split_cells(line) for line in (await home.call("explain", "1238")).lines if "not judged" in line]
     assert line[-2] == "hr"
     assert line[-1].startswith("sent although its `trainings` could not be judged: the training's title was unknown")
     (document,) = (await home.call("explain", "1238", "--json")).documents

@@ -7,7 +7,7 @@ import pytest
 from tests.support.command_line import Api, Home, Receiver, until
 
 
-def bytes_of(folder: Path) -> bytes:
+def state_bytes(folder: Path) -> bytes:
     """Return all bytes of the state file and of what lies beside it."""
     return b"".join(
         path.read_bytes() for path in sorted(folder.iterdir()) if path.name.startswith("notifier.db") and path.is_file()
@@ -16,14 +16,14 @@ def bytes_of(folder: Path) -> bytes:
 
 async def test_without_a_daemon_no_byte_of_the_name_is_left(home: Home) -> None:
     await home.remember("Wilhelmina Ode", "Eve Ball")
-    assert b"Wilhelmina" in bytes_of(home.folder)
+    assert b"Wilhelmina" in state_bytes(home.folder)
     said = await home.call("forget", "Wilhelmina Ode", "--yes")
     assert said.code == 0, said.err
     assert said.lines[0] == "Erased: 1 event, 1 delivery, 0 removed records, 0 names."
     assert "The account still has 1 record of this person" in said.out
     assert "backups" in said.out
-    assert b"Wilhelmina" not in bytes_of(home.folder)
-    assert b"Eve Ball" in bytes_of(home.folder)
+    assert b"Wilhelmina" not in state_bytes(home.folder)
+    assert b"Eve Ball" in state_bytes(home.folder)
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
@@ -34,7 +34,7 @@ async def test_nothing_is_erased_unless_somebody_agrees(home: Home, answer: str)
     assert process.returncode == 1
     assert "Wilhelmina Ode (person-0) of acme" in err
     assert "nothing was erased" in err
-    assert b"Wilhelmina" in bytes_of(home.folder)
+    assert b"Wilhelmina" in state_bytes(home.folder)
 
 
 async def test_nobody_and_several_of_a_name_are_told(home: Home) -> None:
@@ -54,10 +54,10 @@ async def test_a_running_daemon_erases_and_goes_on(home: Home, api: Api, receive
         said = await home.call("forget", "Wilhelmina Ode", "--yes", "--json")
         assert said.code == 0, said.err
         assert said.documents[0]["events"] == 1
-        assert b"Wilhelmina" not in bytes_of(home.folder)
+        assert b"Wilhelmina" not in state_bytes(home.folder)
 
-        async def goes_on() -> bool:
+        async def can_poll() -> bool:
             return (await home.call("poll", "acme")).code == 0
 
-        await until(goes_on)
-    assert b"Wilhelmina" not in bytes_of(home.folder)
+        await until(can_poll)
+    assert b"Wilhelmina" not in state_bytes(home.folder)

@@ -31,7 +31,7 @@ COMMANDS = (
     ("deliveries", "move", "gone", "hr"),
 )
 
-BOUND = 15.0
+LIMIT_SECONDS = 15.0
 """Seconds: five of patience, and the start of a program on a busy machine."""
 
 
@@ -41,18 +41,18 @@ async def test_every_command_ends_and_says_that_the_daemon_does_not_answer(home:
         process.send_signal(signal.SIGSTOP)
         try:
             for few in (COMMANDS[:5], COMMANDS[5:10], COMMANDS[10:]):
-                done = await asyncio.gather(*(_timed(home, *command) for command in few))
+                done = await asyncio.gather(*(_run_timed(home, *command) for command in few))
                 for command, (said, seconds) in zip(few, done, strict=True):
                     assert said.code == 1, (command, said)
                     assert "the daemon has not answered within 5 seconds; see its log for the reason" in said.err, (
                         command
                     )
-                    assert seconds < BOUND, command
+                    assert seconds < LIMIT_SECONDS, command
         finally:
             process.send_signal(signal.SIGCONT)
 
 
-async def _timed(home: "Home", *command: str) -> "tuple[Said, float]":
+async def _run_timed(home: "Home", *command: str) -> "tuple[Said, float]":
     began = time.monotonic()
     return await home.run(*command), time.monotonic() - began
 
@@ -76,17 +76,17 @@ async def test_a_command_whose_work_goes_on_waits_and_one_whose_daemon_hangs_mea
         home.config.write_text(home.config.read_text().replace('"100ms"', '"1h"'))
         async with home.daemon() as process:
 
-            async def is_asked() -> bool:
+            async def has_request() -> bool:
                 return asked > 0
 
             for hangs in (False, True):
                 held.clear()
                 asked = 0
                 polling = asyncio.create_task(home.run("poll", "acme"))
-                await until(is_asked)
+                await until(has_request)
                 if hangs:
                     process.send_signal(signal.SIGSTOP)
-                    said = await asyncio.wait_for(polling, BOUND)
+                    said = await asyncio.wait_for(polling, LIMIT_SECONDS)
                     process.send_signal(signal.SIGCONT)
                     assert said.code == 1
                     assert "the daemon has not answered within 5 seconds" in said.err

@@ -21,16 +21,16 @@ SLACK = "https://hooks.slack.com/services/T0/B0/secretPart"
 HTTP = "https://hr.example.com/hooks/training"
 
 
-def init(*arguments: str) -> Said:
+def run_init(*arguments: str) -> Said:
     """Run it as a script does: nobody can be asked."""
     return call("init", *arguments)
 
 
-def mode(file: Path) -> int:
+def file_mode(file: Path) -> int:
     return file.stat().st_mode & 0o777
 
 
-def written(file: Path) -> dict[str, Any]:
+def parse_file(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text())
 
 
@@ -38,23 +38,23 @@ def written(file: Path) -> dict[str, Any]:
 
 
 async def test_a_person_is_asked_and_asked_again_and_the_token_is_tried(tmp_path: Path, api: "Api") -> None:
-    person = await asyncio.to_thread(a_whole_interview, tmp_path, api.url)
+    person = await asyncio.to_thread(answer_all_questions, tmp_path, api.url)
     for hidden in ("two words", "sandbox", "secretPart"):
         assert hidden not in person.screen
     assert "Traceback" not in person.screen
     file = tmp_path / "config.toml"
     settings = load(file, environ={})
-    assert mode(file) == 0o600
+    assert file_mode(file) == 0o600
     assert settings.sources["acme"].token.get_secret_value() == "sandbox"
     assert list(settings.destinations) == ["safety", "webhook"]
     assert settings.store.path == tmp_path / "state" / "notifier.db"
     assert not settings.store.path.exists()
-    secret = written(file)["destinations"]["webhook"]["secret"]
+    secret = parse_file(file)["destinations"]["webhook"]["secret"]
     assert person.screen.count(secret) == 1
     assert Webhook(secret).sign("msg_1", datetime.now(UTC), "{}").startswith("v1,")
 
 
-def a_whole_interview(folder: Path, api_url: str) -> Terminal:
+def answer_all_questions(folder: Path, api_url: str) -> Terminal:
     with at_terminal("init", cwd=folder) as person:
         person.answer("A name for the account [kpa]:", "Acme Inc")
         person.see("That cannot be used: ")
@@ -125,15 +125,19 @@ def test_what_options_answer_is_not_asked(tmp_path: Path) -> None:
 
 def test_a_script_gives_every_answer(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    said = init(str(file), "--token", TOKEN, "--slack-url", SLACK, "--http-url", HTTP, "--api", "v1")
+    said = run_init(str(file), "--token", TOKEN, "--slack-url", SLACK, "--http-url", HTTP, "--api", "v1")
     assert said.code == 0
     assert said.err == ""
     assert said.lines[0] == f"Written: {file}"
     assert (TOKEN in said.out, SLACK in said.out) == (False, False)
     settings = load(file, environ={})
     assert settings.warnings() == ()
-    assert (mode(file), settings.sources["kpa"].api, [*settings.destinations]) == (0o600, "v1", ["slack", "webhook"])
-    assert written(file)["destinations"]["webhook"]["secret"] in said.out
+    assert (file_mode(file), settings.sources["kpa"].api, [*settings.destinations]) == (
+        0o600,
+        "v1",
+        ["slack", "webhook"],
+    )
+    assert parse_file(file)["destinations"]["webhook"]["secret"] in said.out
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_a_script_gives_every_answer(tmp_path: Path) -> None:
 def test_where_nobody_can_be_asked_what_is_missing_is_named(
     tmp_path: Path, given: tuple[str, ...], missing: str
 ) -> None:
-    said = init(str(tmp_path / "config.toml"), *given)
+    said = run_init(str(tmp_path / "config.toml"), *given)
     assert said.code == 2
     assert "there is no terminal to ask questions on" in said.err
     assert missing in said.err
@@ -172,7 +176,7 @@ def test_where_nobody_can_be_asked_what_is_missing_is_named(
 def test_a_wrong_answer_is_told_and_never_repeated(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
     there = {option for option in given if option.startswith("--")}
     rest = [f"--no-{kind}" for kind in ("slack", "http") if not {f"--{kind}-url", f"--no-{kind}"} & there]
-    said = init(str(tmp_path / "config.toml"), *given, *rest)
+    said = run_init(str(tmp_path / "config.toml"), *given, *rest)
     assert said.code == 2
     assert told in said.err
     assert "hooks.slack.com/x" not in said.err
@@ -184,17 +188,17 @@ def test_a_file_that_is_there_is_written_over_only_when_told_to(tmp_path: Path) 
     file.write_text("mine")
     file.chmod(0o644)
     options = ("--token", TOKEN, "--no-slack", "--no-http")
-    said = init(str(file), *options)
+    said = run_init(str(file), *options)
     assert (said.code, file.read_text()) == (1, "mine")
     assert f"{file} already exists: name another PATH, or use --force to overwrite it" in said.err
-    assert init(str(file), *options, "--force").code == 0
-    assert (mode(file), [*load(file, environ={}).sources]) == (0o600, ["kpa"])
+    assert run_init(str(file), *options, "--force").code == 0
+    assert (file_mode(file), [*load(file, environ={}).sources]) == (0o600, ["kpa"])
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
 
 
 def test_a_dangling_link_is_there_too(tmp_path: Path) -> None:
     (tmp_path / "config.toml").symlink_to(tmp_path / "nowhere")
-    assert init(str(tmp_path / "config.toml"), "--token", TOKEN, "--no-slack", "--no-http").code == 1
+    assert run_init(str(tmp_path / "config.toml"), "--token", TOKEN, "--no-slack", "--no-http").code == 1
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -203,20 +207,20 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: p
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    said = init("--token", TOKEN, "--no-slack", "--no-http")
+    said = run_init("--token", TOKEN, "--no-slack", "--no-http")
     assert said.code == 1
     assert "the working directory no longer exists" in said.err
 
 
 @pytest.mark.parametrize(("place", "told"), [("missing/config.toml", "there is no folder"), (".", "already exists")])
 def test_where_it_cannot_be_written_it_says_so(tmp_path: Path, place: str, told: str) -> None:
-    said = init(str(tmp_path / place), "--token", TOKEN, "--no-slack", "--no-http")
+    said = run_init(str(tmp_path / place), "--token", TOKEN, "--no-slack", "--no-http")
     assert said.code == 1
     assert told in said.err
 
 
 def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
-    said = init(str(tmp_path), "--force", "--token", TOKEN, "--no-slack", "--no-http")
+    said = run_init(str(tmp_path), "--force", "--token", TOKEN, "--no-slack", "--no-http")
     assert (said.code, said.err) == (1, f"Error: {tmp_path} is a folder: name a file in it\n")
 
 
@@ -225,7 +229,7 @@ def test_it_is_written_where_config_says(tmp_path: Path, monkeypatch: pytest.Mon
     options = ("--token", TOKEN, "--no-slack", "--no-http")
     assert call("--config", "a.toml", "init", *options).code == 0
     assert call("init", *options, "--config", "b.toml").code == 0
-    assert init(*options).code == 0
+    assert run_init(*options).code == 0
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.toml", "b.toml", "config.toml"]
 
 
@@ -234,14 +238,14 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "slack").write_text(f"{SLACK}\n")
     file = tmp_path / "config.toml"
     options = ("--token", f"@{tmp_path / 'token'}", "--slack-url", f"@{tmp_path / 'slack'}", "--no-http")
-    assert init(str(file), *options).code == 0
+    assert run_init(str(file), *options).code == 0
     assert load(file, environ={}).sources["kpa"].token.get_secret_value() == TOKEN
-    assert init(str(tmp_path / "other.toml"), "--token", "@missing", "--no-slack", "--no-http").code == 1
+    assert run_init(str(tmp_path / "other.toml"), "--token", "@missing", "--no-slack", "--no-http").code == 1
 
 
 def test_secrets_can_be_left_out_and_their_files_are_named(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    said = init(str(file), "--no-secrets", "--slack-url", SLACK, "--http-url", HTTP, "--http-name", "hr-system")
+    said = run_init(str(file), "--no-secrets", "--slack-url", SLACK, "--http-url", HTTP, "--http-name", "hr-system")
     assert said.code == 0
     names = [
         "NOTIFIER_SOURCES__KPA__TOKEN",
@@ -257,16 +261,16 @@ def test_secrets_can_be_left_out_and_their_files_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize("url", ["https://u:pass@hr.example.com/", "https://hr.example.com/?key=pass"])
 def test_an_address_that_holds_a_secret_is_left_out_too(tmp_path: Path, url: str) -> None:
     file = tmp_path / "config.toml"
-    assert init(str(file), "--no-secrets", "--no-slack", "--http-url", url).code == 0
+    assert run_init(str(file), "--no-secrets", "--no-slack", "--http-url", url).code == 0
     assert url not in file.read_text()
     assert "NOTIFIER_DESTINATIONS__WEBHOOK__URL" in file.read_text()
 
 
 def test_secrets_can_go_into_credential_files(tmp_path: Path) -> None:
     file, folder = tmp_path / "config.toml", tmp_path / "secrets"
-    said = init(str(file), "--token", TOKEN, "--slack-url", SLACK, "--no-http", "--secrets-dir", str(folder))
+    said = run_init(str(file), "--token", TOKEN, "--slack-url", SLACK, "--no-http", "--secrets-dir", str(folder))
     assert said.code == 0
-    assert (mode(folder), {mode(secret) for secret in folder.iterdir()}) == (0o700, {0o600})
+    assert (file_mode(folder), {file_mode(secret) for secret in folder.iterdir()}) == (0o700, {0o600})
     settings = load(file, environ={}, secrets_dir=folder)
     assert settings.sources["kpa"].token.get_secret_value() == TOKEN
     assert (TOKEN in file.read_text(), SLACK in file.read_text()) == (False, False)
@@ -276,21 +280,21 @@ def test_credential_files_of_another_account_are_not_written_over(tmp_path: Path
     folder = tmp_path / "secrets"
     first, second = tmp_path / "a.toml", tmp_path / "b.toml"
     options = ("--slack-url", SLACK, "--no-http", "--secrets-dir", str(folder))
-    assert init(str(first), "--token", TOKEN, *options).code == 0
+    assert run_init(str(first), "--token", TOKEN, *options).code == 0
     before = {file: file.read_bytes() for file in folder.iterdir()}
-    said = init(str(second), "--token", "another-token", *options)
+    said = run_init(str(second), "--token", "another-token", *options)
     assert said.code == 1
     assert "already exists: name another --secrets-dir or --source, or use --force" in said.err
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     assert not second.exists()
-    assert init(str(second), "--token", "another-token", "--force", *options).code == 0
+    assert run_init(str(second), "--token", "another-token", "--force", *options).code == 0
     assert load(second, environ={}, secrets_dir=folder).sources["kpa"].token.get_secret_value() == "another-token"
 
 
 async def test_a_token_that_is_refused_is_told_and_the_file_stays(tmp_path: Path, api: "Api") -> None:
     file = tmp_path / "config.toml"
     options = ("--token", "wrong", "--base-url", api.url, "--no-slack", "--no-http", "--check")
-    said = await asyncio.to_thread(init, str(file), *options)
+    said = await asyncio.to_thread(run_init, str(file), *options)
     assert said.code == 1
     assert "Error: 1 request failed online:\n  kpa: " in said.err
     assert file.exists()

@@ -29,13 +29,13 @@ def page() -> str:
     return call("man").out
 
 
-def warnings(command: "Sequence[str]") -> list[str]:
+def formatter_warnings(command: "Sequence[str]") -> list[str]:
     """Run what reads the page from standard input and return what it complains about."""
     done = subprocess.run(command, input=page(), capture_output=True, text=True, timeout=60, check=False)
     return [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "warning" in line]
 
 
-def rendered() -> str:
+def render_page() -> str:
     man = needed("man", "man-db")
     done = subprocess.run(
         [man, "-l", "-"],
@@ -60,18 +60,20 @@ def test_it_is_installed_with_the_wheel() -> None:
 
 
 def test_groff_has_nothing_to_say() -> None:
-    assert warnings([needed("groff", "man-db"), "-man", "-ww", "-Tutf8", "-z"]) == []
+    assert formatter_warnings([needed("groff", "man-db"), "-man", "-ww", "-Tutf8", "-z"]) == []
 
 
 def test_mandoc_has_nothing_to_say_but_that_there_is_no_date() -> None:
     # A date would have to be kept by hand; the version says how old the page is.
     assert [
-        line for line in warnings([needed("mandoc", "mandoc"), "-Tlint", "-W", "warning"]) if "date" not in line
+        line
+        for line in formatter_warnings([needed("mandoc", "mandoc"), "-Tlint", "-W", "warning"])
+        if "date" not in line
     ] == []
 
 
 def test_every_command_option_and_exit_code_is_in_it() -> None:
-    text = rendered()
+    text = render_page()
     for name in COMMANDS:
         assert re.search(rf"^   notifier {name}\b", text, re.MULTILINE)
         command = program.get_command(click.Context(program), name)
@@ -86,7 +88,7 @@ def test_every_command_option_and_exit_code_is_in_it() -> None:
 
 
 def test_what_can_be_copied_out_of_it_is_what_was_meant() -> None:
-    text = rendered()
+    text = render_page()
     for example in ("notifier retry --state pending --destination hr-system", "~/.zfunc/_notifier", "sources/acme"[:7]):
         assert example in text
     assert not set(text) & {"\u2212", "\u02dc"}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SECRET = "whsec_" + "c2Vj" * 8
 
 
-async def asks(home: "Home", verb: str, path: str) -> dict[str, Any]:
+async def request_daemon(home: "Home", verb: str, path: str) -> dict[str, Any]:
     """Ask the daemon on its socket, as the dashboard does."""
     connector = aiohttp.UnixConnector(str(home.socket))
     async with (
@@ -33,7 +33,7 @@ async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printe
     await home.remember("Jorge Miller")
 
     async def is_disabled() -> bool:
-        return bool((await asks(home, "GET", "/v1/destinations/hr"))["state"] == "disabled")
+        return bool((await request_daemon(home, "GET", "/v1/destinations/hr"))["state"] == "disabled")
 
     async with home.daemon():
         await until(is_disabled)
@@ -46,7 +46,7 @@ async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printe
             " run `notifier reload` first\n"
         )
         await until(is_disabled)
-        told = await asks(home, "POST", "/v1/destinations/hr/enable")
+        told = await request_daemon(home, "POST", "/v1/destinations/hr/enable")
         assert told["unfollowed"] == ["destinations.hr.url", "destinations.hr.secret"]
         assert "run `notifier reload` first" in told["message"]
         await until(is_disabled)
@@ -58,7 +58,7 @@ async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printe
             return bool(document["destinations"]["hr"]["delivered"] == 1)
 
         await until(is_delivered)
-        told = await asks(home, "POST", "/v1/destinations/hr/enable")
+        told = await request_daemon(home, "POST", "/v1/destinations/hr/enable")
         assert (told["unfollowed"], told["message"]) == ([], "")
         assert (await home.call("enable", "hr")).lines == ["hr is enabled"]
 
@@ -77,11 +77,11 @@ async def test_a_sample_says_whose_address_it_went_to(home: "Home", api: "Api", 
         (document,) = (await home.call("test", "hr", "--json")).documents
         assert document["unfollowed"] == ["destinations.hr.url", "destinations.hr.secret"]
         # What the interface sends goes to where the daemon delivers.
-        told = await asks(home, "POST", "/v1/destinations/hr/test")
+        told = await request_daemon(home, "POST", "/v1/destinations/hr/test")
         assert (told["result"], told["unfollowed"]) == ("connect_failed", document["unfollowed"])
         assert (await home.call("reload")).code == 0
         assert "older" not in (await home.call("test", "hr")).out
-        assert (await asks(home, "POST", "/v1/destinations/hr/test"))["message"] == ""
+        assert (await request_daemon(home, "POST", "/v1/destinations/hr/test"))["message"] == ""
 
 
 async def test_one_that_is_new_gone_or_in_a_broken_file_is_said_too(
@@ -93,14 +93,14 @@ async def test_one_that_is_new_gone_or_in_a_broken_file_is_said_too(
         said = await home.call("test", "late")
         assert said.code == 0
         assert said.lines[-1] == "But the daemon does not know late yet, which is new: run `notifier reload` first"
-        assert (await asks(home, "GET", "/v1/destinations/late"))["state"] is None
-        assert (await asks(home, "GET", "/v1/destinations/nobody"))["error"]["reason"] == "unknown_name"
+        assert (await request_daemon(home, "GET", "/v1/destinations/late"))["state"] is None
+        assert (await request_daemon(home, "GET", "/v1/destinations/nobody"))["error"]["reason"] == "unknown_name"
         home.config.write_text(home.config.read_text().replace("destinations.hr", "destinations.people"))
-        told = await asks(home, "POST", "/v1/destinations/hr/test")
+        told = await request_daemon(home, "POST", "/v1/destinations/hr/test")
         assert told["unfollowed"] == ["destinations.hr"]
         assert "the configuration no longer contains hr, but the daemon still uses it" in told["message"]
         home.config.write_text(home.config.read_text() + "[nonsense]\n")
-        told = await asks(home, "POST", "/v1/destinations/hr/enable")
+        told = await request_daemon(home, "POST", "/v1/destinations/hr/enable")
         assert "`notifier check`" in told["message"]
         said = await home.call("enable", "hr")
         assert said.code == 0
@@ -120,7 +120,7 @@ async def test_a_sample_to_a_disabled_one_says_so(home: "Home", api: "Api", rece
     async with home.daemon():
         said = await home.call("test", "hr")
         assert (said.code, said.lines[-1]) == (0, f"But {expected}")
-        told = await asks(home, "POST", "/v1/destinations/hr/test")
+        told = await request_daemon(home, "POST", "/v1/destinations/hr/test")
         assert (told["result"], told["state"], told["message"]) == ("delivered", "disabled", expected)
         assert (await home.call("enable", "hr")).code == 0
         assert "disabled" not in (await home.call("test", "hr")).out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Api, Home, Receiver
 
 
-async def one(home: "Home", *arguments: str) -> dict[str, Any]:
+async def run_json(home: "Home", *arguments: str) -> dict[str, Any]:
     """Run a command that prints one JSON object."""
     said = await home.call(*arguments, "--json")
     assert said.err == ""
@@ -33,39 +33,39 @@ async def test_what_was_done_is_one_json_object_with_a_daemon_and_without(
     home.configure(api.url, hr=receiver.url)
     if with_daemon:
         async with home.daemon():
-            await _do_all(home, daemon=True)
-            changed = await one(home, "reload")
+            await _check_json_of_commands(home, daemon=True)
+            changed = await run_json(home, "reload")
             assert changed["left_to_restart"] == []
             assert set(changed["sources"]) == {"added", "changed", "removed"} == set(changed["destinations"])
     else:
-        await _do_all(home, daemon=False)
+        await _check_json_of_commands(home, daemon=False)
 
 
-async def _do_all(home: "Home", *, daemon: bool) -> None:
-    assert await one(home, "poll", "acme") == {"source": "acme", "events": 0, "daemon": daemon}
+async def _check_json_of_commands(home: "Home", *, daemon: bool) -> None:
+    assert await run_json(home, "poll", "acme") == {"source": "acme", "events": 0, "daemon": daemon}
     followed = {"unfollowed": [], "message": ""}
-    swept = await one(home, "sweep", "acme")
+    swept = await run_json(home, "sweep", "acme")
     assert (swept.pop("records") > 0, swept) == (True, {"source": "acme", "changes": 0, "daemon": daemon})
-    assert await one(home, "disable", "hr") == {
+    assert await run_json(home, "disable", "hr") == {
         "destination": "hr",
         "state": "disabled",
         "reason": "operator",
         "waited": False,
         **followed,
     }
-    assert await one(home, "enable", "hr") == {
+    assert await run_json(home, "enable", "hr") == {
         "destination": "hr",
         "state": "ok",
         "reason": None,
         "waited": False,
         **followed,
     }
-    put_back = await one(home, "retry")
+    put_back = await run_json(home, "retry")
     assert (put_back.pop("message").startswith("no delivery is dead"), put_back) == (
         True,
         {"deliveries": 0, "destinations": {}, "waited": [], "daemon": daemon},
     )
-    assert await one(home, "replay", "--since", "2999-01-01", "--dry-run") == {
+    assert await run_json(home, "replay", "--since", "2999-01-01", "--dry-run") == {
         "events": 0,
         "deliveries": 0,
         "destinations": {"hr": 0},
@@ -73,13 +73,13 @@ async def _do_all(home: "Home", *, daemon: bool) -> None:
         "dry_run": True,
         "daemon": daemon,
     }
-    sample = await one(home, "test", "hr")
+    sample = await run_json(home, "test", "hr")
     assert (sample["destination"], sample["result"], sample["status"]) == ("hr", "delivered", 200)
 
 
 async def test_a_check_is_one_json_object(home: "Home", api: "Api") -> None:
     home.configure(api.url)
-    document = await one(home, "check", "--online")
+    document = await run_json(home, "check", "--online")
     assert document["configuration"] == str(home.config)
     assert document["sources"]["acme"]["online"]["answers"] is True
     assert document["destinations"]["hr"]["type"] == "http"
@@ -96,10 +96,17 @@ async def test_a_preview_is_a_json_object_for_each_request(home: "Home") -> None
     assert json.loads(documents[0]["body"])["specversion"] == "1.0"
 
 
-PRINTED = [("--help",), ("status", "--help"), ("man",), ("check",), ("deliveries", "--json"), ("explain", "0")]
+PRINTING_COMMANDS = [
+    ("--help",),
+    ("status", "--help"),
+    ("man",),
+    ("check",),
+    ("deliveries", "--json"),
+    ("explain", "0"),
+]
 
 
-@pytest.mark.parametrize("arguments", PRINTED, ids=" ".join)
+@pytest.mark.parametrize("arguments", PRINTING_COMMANDS, ids=" ".join)
 async def test_a_full_disk_is_a_sentence(home: "Home", arguments: tuple[str, ...]) -> None:
     await home.remember("David Ball")
     with Path("/dev/full").open("w") as full, home.started(*arguments, stdout=full.fileno()) as process:
@@ -107,7 +114,7 @@ async def test_a_full_disk_is_a_sentence(home: "Home", arguments: tuple[str, ...
     assert (process.returncode, err) == (1, "Error: the output cannot be written: No space left on device\n")
 
 
-@pytest.mark.parametrize("arguments", PRINTED[:3], ids=" ".join)
+@pytest.mark.parametrize("arguments", PRINTING_COMMANDS[:3], ids=" ".join)
 async def test_a_reader_who_has_gone_is_no_trouble(home: "Home", arguments: tuple[str, ...]) -> None:
     script = f'{sys.executable} -m notifier "$@" | true; test "${{PIPESTATUS[0]}}" -eq 0'
     assert _in_bash(home, script, *arguments) == (0, "")
@@ -127,12 +134,12 @@ async def test_without_any_output_it_still_does_what_it_is_told(home: "Home") ->
     script = f'{sys.executable} -m notifier "$@" >&-'
     for arguments in (("status",), ("events", "--json"), ("disable", "hr")):
         assert _in_bash(home, script, *arguments) == (0, "")
-    assert (await one(home, "status"))["destinations"]["hr"]["state"] == "disabled"
+    assert (await run_json(home, "status"))["destinations"]["hr"]["state"] == "disabled"
 
 
 async def test_colours_are_for_terminals_and_not_where_they_are_not_wanted(home: "Home") -> None:
     await home.remember("David Ball")
-    await _settle(home, DeliveryState.DEAD)
+    await _store_outcome(home, DeliveryState.DEAD)
     for environ, coloured in ({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False):
         with at_terminal("--config", str(home.config), "deliveries", cwd=home.folder, environ=environ) as person:
             assert person.leave() == 0
@@ -156,7 +163,7 @@ def test_ctrl_c_ends_what_follows_quietly(home: "Home") -> None:
     assert "Traceback" not in person.screen
 
 
-async def _settle(home: "Home", state: DeliveryState) -> None:
+async def _store_outcome(home: "Home", state: DeliveryState) -> None:
     store = FileStore(home.state_file)
     await store.open()
     try:

@@ -19,7 +19,7 @@ def home(home: "Home", api: "Api") -> "Home":
     return home
 
 
-async def subjects(home: "Home") -> list[str]:
+async def event_subjects(home: "Home") -> list[str]:
     return [event["subject"] for event in (await home.call("events", "--json")).documents]
 
 
@@ -32,7 +32,7 @@ async def test_alone_it_polls_and_leaves_what_it_found_to_be_delivered(home: "Ho
         "acme: 1 new event",
         "No daemon is running: new events wait in the state file until `notifier run` delivers them.",
     ]
-    assert await subjects(home) == [str(record.id)]
+    assert await event_subjects(home) == [str(record.id)]
     (delivery,) = (await home.call("deliveries", "--json")).documents
     assert delivery["state"] == "pending"
 
@@ -44,7 +44,7 @@ async def test_alone_it_sweeps_and_finds_what_was_edited_or_entered(home: "Home"
     said = await home.call("sweep", "acme")
     assert said.code == 0
     assert said.lines[0] == "acme: the whole list was read, 7 records, 2 changes"
-    assert sorted(await subjects(home)) == ["1238", str(record.id)]
+    assert sorted(await event_subjects(home)) == ["1238", str(record.id)]
 
 
 async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api") -> None:
@@ -60,19 +60,19 @@ async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api
     said = await home.call("poll", "acme")
     assert said.lines[0] == "acme: 2 new events"
 
-    async def is_told() -> bool:
+    async def has_new_event() -> bool:
         return (await home.call("poll", "acme")).lines[0] == "acme: 1 new event"
 
     # The removal is told by a second look.
-    await until(is_told)
-    assert (await subjects(home))[-1] == str(oldest.id)
+    await until(has_new_event)
+    assert (await event_subjects(home))[-1] == str(oldest.id)
 
 
 async def test_a_sweep_that_is_a_first_meeting_counts_all_that_it_announces(home: "Home") -> None:
     home.config.write_text(home.config.read_text().replace("[sources.acme]", '[sources.acme]\nfirst_run = "notify"'))
     said = await home.call("sweep", "acme")
     assert said.lines[0] == "acme: the whole list was read, 6 records, 6 changes"
-    assert len(await subjects(home)) == 6
+    assert len(await event_subjects(home)) == 6
 
 
 async def test_a_sweep_shows_a_bar_on_a_terminal(home: "Home") -> None:
@@ -103,19 +103,19 @@ async def test_the_daemon_does_it_when_one_runs(home: "Home", api: "Api") -> Non
     )
     home.config.write_text(home.config.read_text().replace('"100ms"', '"1h"'))
 
-    async def is_read() -> bool:
+    async def has_swept() -> bool:
         (document,) = (await home.call("status", "--json")).documents
         return document["sources"]["acme"]["last_sweep"] is not None
 
     async with home.daemon():
         await home.call("poll", "acme")
         # The daemon's own first sweep would go on where it was, behind the record that is edited.
-        await until(is_read)
+        await until(has_swept)
         (record,) = Growth(api.account).grow()
         polled = await home.call("poll", "acme")
         api.account.edit(1238, notes="corrected")
         swept = await home.call("sweep", "acme")
-        found = await subjects(home)
+        found = await event_subjects(home)
         failed = await home.call("poll", "other")
     assert (polled.code, polled.out) == (0, "acme: 1 new event\n")
     assert (swept.code, swept.out) == (0, "acme: the whole list was read, 7 records, 1 change\n")

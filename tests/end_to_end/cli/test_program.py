@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson", "importlib.metadata")
+HEAVY_MODULES = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson", "importlib.metadata")
 
-LATE = {
+LATE_MODULES = {
     "apprise",
     "difflib",
     "jinja2",
@@ -35,7 +35,7 @@ LATE = {
 }
 """What a daemon whose one destination is a program needs only when something is asked of it."""
 
-STARTED = """
+START_SCRIPT = """
 import asyncio, sys
 import notifier.cli.commands.run
 from notifier.config import Settings
@@ -55,7 +55,7 @@ asyncio.run(start(sys.argv[1]))
 """
 
 
-def modules_after(*arguments: str) -> set[str]:
+def imported_modules(*arguments: str) -> set[str]:
     """Return what a process has imported that ran these arguments."""
     script = "import sys; from notifier.cli import main; main(); print('\\n'.join(sys.modules), file=sys.stderr)"
     done = subprocess.run(
@@ -67,18 +67,18 @@ def modules_after(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("option", ["--version", "--help"])
 def test_what_needs_nothing_imports_nothing(option: str) -> None:
-    imported = modules_after(option)
-    assert not imported & set(HEAVY)
+    imported = imported_modules(option)
+    assert not imported & set(HEAVY_MODULES)
     assert not {name for name in imported if name.startswith("notifier.cli.commands")}
 
 
 def test_a_daemon_starts_without_what_is_needed_later(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STARTED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", START_SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
     )
     imported = set(done.stdout.split())
     assert {"aiohttp", "notifier.destinations.webhook.destination"} <= imported
-    assert not imported & LATE
+    assert not imported & LATE_MODULES
 
 
 @pytest.mark.parametrize(

@@ -13,31 +13,35 @@ if TYPE_CHECKING:
     from notifier.sandbox import Account
     from tests.support.command_line import Api, Home, Said
 
-MANY = 30
+RECORD_COUNT = 30
 LONG_AGO = 1_400_000_000_000
 
 
-def arrive(account: "Account") -> None:
-    enter(account, created=LONG_AGO)
+def add_old_records(account: "Account") -> None:
+    add_records(account, created=LONG_AGO)
 
 
-def vanish(account: "Account") -> None:
-    for record in [*account.records()][:MANY]:
+def remove_records(account: "Account") -> None:
+    for record in [*account.records()][:RECORD_COUNT]:
         account.remove(record.id)
 
 
-def change(account: "Account") -> None:
-    for record in [*account.records()][:MANY]:
+def edit_records(account: "Account") -> None:
+    for record in [*account.records()][:RECORD_COUNT]:
         account.edit(record.id, notes="migrated")
 
 
-def enter(account: "Account", **fields: Any) -> None:
+def add_records(account: "Account", **fields: Any) -> None:
     user, training = account.users[0]["id"], account.trainings[0].ids
-    for number in range(MANY):
+    for number in range(RECORD_COUNT):
         account.add(user=user, training=training, date_number=20150101 + number, **fields)
 
 
-HAPPENS: dict[str, Callable[["Account"], None]] = {"removals": vanish, "arrivals": arrive, "changes": change}
+ACTIONS: dict[str, Callable[["Account"], None]] = {
+    "removals": remove_records,
+    "arrivals": add_old_records,
+    "changes": edit_records,
+}
 TYPES = {"removals": "completion.removed", "arrivals": "completion.created", "changes": "completion.updated"}
 
 
@@ -46,72 +50,74 @@ async def home(home: "Home", api: "Api") -> "Home":
     home.configure(api.url)
     text = home.config.read_text()
     home.config.write_text(text.replace("[sources.acme]", "[sources.acme]\nhold_arrivals_above = 20"))
-    enter(api.account)
-    enter(api.account)
+    add_records(api.account)
+    add_records(api.account)
     assert (await home.call("sweep", "acme")).code == 0
     return home
 
 
-async def status(home: "Home") -> dict[str, Any]:
+async def source_status(home: "Home") -> dict[str, Any]:
     (document,) = (await home.call("status", "--json")).documents
     source: dict[str, Any] = document["sources"]["acme"]
     return source
 
 
-async def held(home: "Home") -> dict[str, int]:
-    return {what: one["records"] for what, one in (await status(home))["held"].items() if one["records"]}
+async def held_counts(home: "Home") -> dict[str, int]:
+    return {what: one["records"] for what, one in (await source_status(home))["held"].items() if one["records"]}
 
 
-async def told(home: "Home") -> list[str]:
+async def event_types(home: "Home") -> list[str]:
     return [event["type"] for event in (await home.call("events", "--json")).documents]
 
 
-@pytest.mark.parametrize("what", HAPPENS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_alone_it_tells_what_is_held_back(home: "Home", api: "Api", what: str) -> None:
-    HAPPENS[what](api.account)
+    ACTIONS[what](api.account)
     assert (await home.call("sweep", "acme")).code == 0
-    assert await held(home) == {what: MANY}
-    assert await told(home) == []
+    assert await held_counts(home) == {what: RECORD_COUNT}
+    assert await event_types(home) == []
     said = await home.call("release", "acme", what)
     assert said.code == 0, said
     assert said.lines == [
-        f"acme: {MANY} {what} released, to be reported",
+        f"acme: {RECORD_COUNT} {what} released, to be reported",
         "No daemon is running: released events wait in the state file until `notifier run` delivers them.",
     ]
-    assert await told(home) == [TYPES[what]] * MANY
-    assert await held(home) == {}
+    assert await event_types(home) == [TYPES[what]] * RECORD_COUNT
+    assert await held_counts(home) == {}
 
 
-@pytest.mark.parametrize("what", HAPPENS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_silently_it_is_learned_without_an_event(home: "Home", api: "Api", what: str) -> None:
-    HAPPENS[what](api.account)
+    ACTIONS[what](api.account)
     await home.call("sweep", "acme")
     said = await home.call("release", "acme", what, "--silently", "--json")
-    assert said.documents == [{"source": "acme", "what": what, "silently": True, "records": MANY, "daemon": False}]
+    assert said.documents == [
+        {"source": "acme", "what": what, "silently": True, "records": RECORD_COUNT, "daemon": False}
+    ]
     await home.call("sweep", "acme")
-    assert await told(home) == []
-    assert await held(home) == {}
-    assert (await status(home))["records"] == len(api.account)
+    assert await event_types(home) == []
+    assert await held_counts(home) == {}
+    assert (await source_status(home))["records"] == len(api.account)
 
 
-@pytest.mark.parametrize("what", HAPPENS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_the_daemon_does_it_and_the_log_says_who_has_asked(home: "Home", api: "Api", what: str) -> None:
-    HAPPENS[what](api.account)
+    ACTIONS[what](api.account)
     async with home.daemon() as process:
         assert (await home.call("sweep", "acme")).code == 0
 
         async def is_held() -> bool:
-            return await held(home) == {what: MANY}
+            return await held_counts(home) == {what: RECORD_COUNT}
 
         await until(is_held)
         said = await home.call("release", "acme", what)
-        assert said.lines == [f"acme: {MANY} {what} released, to be reported"], said
+        assert said.lines == [f"acme: {RECORD_COUNT} {what} released, to be reported"], said
 
-        async def is_told() -> bool:
-            return await told(home) == [TYPES[what]] * MANY
+        async def is_reported() -> bool:
+            return await event_types(home) == [TYPES[what]] * RECORD_COUNT
 
-        await until(is_told)
-        assert await held(home) == {}
+        await until(is_reported)
+        assert await held_counts(home) == {}
         log = await home.end(process)
     assert f"what={what}" in log
     assert f"by='uid {os.getuid()}'" in log
@@ -131,14 +137,16 @@ async def test_where_nothing_is_held_back_that_is_said(home: "Home", *, runs: bo
 
 
 async def test_status_and_explain_show_what_is_held_back(home: "Home", api: "Api") -> None:
-    change(api.account)
-    arrive(api.account)
+    edit_records(api.account)
+    add_old_records(api.account)
     await home.call("sweep", "acme")
-    held_now = (await status(home))["held"]
+    held_now = (await source_status(home))["held"]
     assert held_now["changes"]["field"] == "notes"
     out = (await home.call("status")).out
-    assert f"{MANY} arrivals, such as {held_now['arrivals']['example']}: `notifier release acme arrivals`" in out
-    assert f"{MANY} changes of `notes`, such as {held_now['changes']['example']}:" in out
+    assert (
+        f"{RECORD_COUNT} arrivals, such as {held_now['arrivals']['example']}: `notifier release acme arrivals`" in out
+    )
+    assert f"{RECORD_COUNT} changes of `notes`, such as {held_now['changes']['example']}:" in out
     arrival = (await home.call("explain", held_now["arrivals"]["example"])).out
     assert re.search(r"treated as +held back: it appeared together with many others", arrival)
     assert "`notifier release acme arrivals`, with `--silently`" in arrival
@@ -150,7 +158,7 @@ async def test_explain_says_what_is_waited_for(home: "Home", api: "Api") -> None
     (gone, *_) = api.account.records()
     api.account.remove(gone.id)
     await home.call("poll", "acme")
-    assert (await status(home))["waiting"] == {"removal": 1, "return": 0, "earlier_form": 0}
+    assert (await source_status(home))["waiting"] == {"removal": 1, "return": 0, "earlier_form": 0}
     (life,) = (await home.call("explain", str(gone.id), "--json")).documents
     (one,) = life["withheld"]
     assert (one["what"], one["why"]) == ("removal", "an answer does not contain it: it may have been removed")

@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from notifier.store.database import Database
     from tests.support.command_line import Api, Home, Receiver
 
-WAITS = "No daemon is running: they wait in the state file until `notifier run` delivers them."
-WHEN = ("--since", "2026-11-21", "--until", "2026-11-21")
+WAITING_NOTE = "No daemon is running: they wait in the state file until `notifier run` delivers them."
+DAY_OPTIONS = ("--since", "2026-11-21", "--until", "2026-11-21")
 """The day of which the events are that these tests remember."""
 
-KEEPS = '[store]\nretention = "36500d"'
+LONG_RETENTION = '[store]\nretention = "36500d"'
 
 
 @pytest.fixture
 def home(home: "Home") -> "Home":
-    keep(home)
+    set_long_retention(home)
     return home
 
 
-def keep(home: "Home") -> None:
+def set_long_retention(home: "Home") -> None:
     """Forget nothing, whatever the date is when the tests run."""
-    home.config.write_text(home.config.read_text().replace("[store]", KEEPS))
+    home.config.write_text(home.config.read_text().replace("[store]", LONG_RETENTION))
 
 
-async def write(home: "Home", sql: str) -> None:
+async def execute_sql(home: "Home", sql: str) -> None:
     def execute(db: "Database") -> None:
         db.execute(sql)
 
@@ -53,35 +53,35 @@ async def write(home: "Home", sql: str) -> None:
         await store.close()
 
 
-async def remember(home: "Home", count: int) -> None:
+async def store_delivered_events(home: "Home", count: int) -> None:
     """Remember events that were delivered to hr."""
     await home.remember(*(f"Person {number}" for number in range(count)))
-    await write(home, "UPDATE deliveries SET state = 'delivered'")
+    await execute_sql(home, "UPDATE deliveries SET state = 'delivered'")
 
 
-async def states(home: "Home") -> list[tuple[str, str]]:
+async def delivery_states(home: "Home") -> list[tuple[str, str]]:
     documents = (await home.call("deliveries", "--json")).documents
     return [(document["destination"], document["state"]) for document in documents]
 
 
 async def test_alone_it_puts_past_events_back_and_says_how_many(home: "Home") -> None:
-    await remember(home, 3)
-    said = await home.call("replay", *WHEN)
-    assert (said.code, said.lines) == (0, ["3 events, 3 deliveries put back into the queue", WAITS])
-    assert await states(home) == [("hr", "pending")] * 3
-    requeue = await home.call("replay", *WHEN)
+    await store_delivered_events(home, 3)
+    said = await home.call("replay", *DAY_OPTIONS)
+    assert (said.code, said.lines) == (0, ["3 events, 3 deliveries put back into the queue", WAITING_NOTE])
+    assert await delivery_states(home) == [("hr", "pending")] * 3
+    requeue = await home.call("replay", *DAY_OPTIONS)
     assert requeue.lines == ["0 events, 0 deliveries put back into the queue"]
 
 
 async def test_a_dry_run_says_how_many_and_changes_nothing(home: "Home") -> None:
-    await remember(home, 3)
+    await store_delivered_events(home, 3)
     home.configure(more='[destinations.late]\ntype = "http"\nurl = "http://127.0.0.1:9/late"\ntraining_ids = ["1046"]')
-    keep(home)
-    said = await home.call("replay", *WHEN, "--dry-run")
+    set_long_retention(home)
+    said = await home.call("replay", *DAY_OPTIONS, "--dry-run")
     assert said.lines == ["3 events, 6 deliveries would be put back into the queue", "  hr: 3", "  late: 3"]
-    assert await states(home) == [("hr", "delivered")] * 3
-    assert (await home.call("replay", *WHEN, "--destination", "late")).code == 0
-    assert sorted(await states(home)) == [("hr", "delivered")] * 3 + [("late", "pending")] * 3
+    assert await delivery_states(home) == [("hr", "delivered")] * 3
+    assert (await home.call("replay", *DAY_OPTIONS, "--destination", "late")).code == 0
+    assert sorted(await delivery_states(home)) == [("hr", "delivered")] * 3 + [("late", "pending")] * 3
 
 
 @pytest.mark.parametrize(
@@ -90,21 +90,21 @@ async def test_a_dry_run_says_how_many_and_changes_nothing(home: "Home") -> None
         ("--since", "2026-11-22", "--until", "2100-01-01"),
         ("--since", "2026-11-01", "--until", "2026-11-20"),
         ("--since", "2026-11-21T17:00:01Z", "--until", "2100-01-01"),
-        (*WHEN, "--type", "completion.removed"),
-        (*WHEN, "--source", "other"),
+        (*DAY_OPTIONS, "--type", "completion.removed"),
+        (*DAY_OPTIONS, "--source", "other"),
     ],
 )
 async def test_what_is_not_meant_stays_delivered(home: "Home", arguments: tuple[str, ...]) -> None:
     home.configure(more='[sources.other]\nbase_url = "http://127.0.0.1:9/v1"\ntoken = "t"')
-    keep(home)
-    await remember(home, 2)
+    set_long_retention(home)
+    await store_delivered_events(home, 2)
     said = await home.call("replay", *arguments)
     assert (said.code, said.lines[0]) == (0, "0 events, 0 deliveries put back into the queue")
 
 
 async def test_what_is_forgotten_is_said_to_be(home: "Home") -> None:
     home.configure()
-    await remember(home, 1)
+    await store_delivered_events(home, 1)
     said = await home.call("replay", "--since", "2000-01-01", "--dry-run")
     assert said.lines[-1].startswith("Delivered events from before 2")
     assert said.lines[-1].endswith(" were deleted (`retention`) and cannot be sent again.")
@@ -116,9 +116,9 @@ async def test_what_is_forgotten_is_said_to_be(home: "Home") -> None:
         ((), "Missing option '--since'"),
         (("--since", "yesterday"), "`since` must be a date, 2026-11-21, or a moment, 2026-11-21T17:00:00Z"),
         (("--since", "2026-11-21", "--until", "2026-11-01"), "`until` must be later than `since`"),
-        ((*WHEN, "--destination", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
-        ((*WHEN, "--source", "acmee"), "there is no source `acmee`; did you mean `acme`?"),
-        ((*WHEN, "--type", "notifier.alert"), "'notifier.alert' is not one of"),
+        ((*DAY_OPTIONS, "--destination", "hrr"), "there is no destination `hrr`; did you mean `hr`?"),
+        ((*DAY_OPTIONS, "--source", "acmee"), "there is no source `acmee`; did you mean `acme`?"),
+        ((*DAY_OPTIONS, "--type", "notifier.alert"), "'notifier.alert' is not one of"),
     ],
 )
 async def test_what_cannot_be_meant_is_wrong_usage(home: "Home", arguments: tuple[str, ...], said: str) -> None:
@@ -128,8 +128,8 @@ async def test_what_cannot_be_meant_is_wrong_usage(home: "Home", arguments: tupl
 
 
 async def test_a_terminal_shows_a_bar(home: "Home") -> None:
-    await remember(home, 3)
-    shown = await asyncio.to_thread(home.on_terminal, "replay", *WHEN)
+    await store_delivered_events(home, 3)
+    shown = await asyncio.to_thread(home.on_terminal, "replay", *DAY_OPTIONS)
     assert shown.code == 0
     assert "━" in shown.out
     assert "3 deliveries" in shown.out
@@ -137,22 +137,22 @@ async def test_a_terminal_shows_a_bar(home: "Home") -> None:
 
 async def test_the_daemon_sends_them_again_under_their_old_ids(home: "Home", api: "Api", receiver: "Receiver") -> None:
     home.configure(api.url, hr=receiver.url)
-    keep(home)
+    set_long_retention(home)
     await home.remember("Jorge Miller", "David Ball")
 
     def ids() -> list[str]:
         return sorted(json.loads(body)["id"] for body in receiver.bodies)
 
     async def has_both() -> bool:
-        return len(receiver.bodies) == 2 and await states(home) == [("hr", "delivered")] * 2
+        return len(receiver.bodies) == 2 and await delivery_states(home) == [("hr", "delivered")] * 2
 
     async with home.daemon():
         await until(has_both)
         first = ids()
         receiver.bodies.clear()
-        dry = await home.call("replay", *WHEN, "--dry-run")
+        dry = await home.call("replay", *DAY_OPTIONS, "--dry-run")
         assert dry.lines == ["2 events, 2 deliveries would be put back into the queue", "  hr: 2"]
-        said = await home.call("replay", *WHEN)
+        said = await home.call("replay", *DAY_OPTIONS)
         assert (said.code, said.lines) == (0, ["2 events, 2 deliveries put back into the queue"])
         await until(has_both)
     assert ids() == first
@@ -160,8 +160,8 @@ async def test_the_daemon_sends_them_again_under_their_old_ids(home: "Home", api
 
 async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") -> None:
     home.configure(api.url)
-    keep(home)
-    await remember(home, 1200)
+    set_long_retention(home)
+    await store_delivered_events(home, 1200)
 
     async def pending() -> int:
         (document,) = (await home.call("status", "--json")).documents
@@ -173,10 +173,10 @@ async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") ->
 
     async with home.daemon():
         await home.call("disable", "hr")
-        with home.started("replay", *WHEN) as process:
+        with home.started("replay", *DAY_OPTIONS) as process:
             await until(some_wait)
             assert await pending() == 500
-            second = await home.call("replay", *WHEN)
+            second = await home.call("replay", *DAY_OPTIONS)
             assert (second.code, second.out) == (1, "")
             assert "a replay to `hr` is under way already" in second.err
             said = await home.end(process, signal.SIGINT)
@@ -187,11 +187,11 @@ async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") ->
             "  a new one with `--since 2026-11-21T17:00:00.123Z` continues it",
             "",
         ]
-        remaining = await home.call("replay", *WHEN, "--dry-run")
+        remaining = await home.call("replay", *DAY_OPTIONS, "--dry-run")
     assert remaining.lines[0] == "700 events, 700 deliveries would be put back into the queue"
 
 
-async def queued(home: "Home", count: int) -> None:
+async def wait_until_queued(home: "Home", count: int) -> None:
     async def are_queued() -> bool:
         return f"hr: {count:,} of" in (await home.call("replay", "--status")).out
 
@@ -200,12 +200,12 @@ async def queued(home: "Home", count: int) -> None:
 
 async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home", api: "Api") -> None:
     home.configure(api.url)
-    keep(home)
-    await remember(home, 600)
+    set_long_retention(home)
+    await store_delivered_events(home, 600)
     async with home.daemon() as daemon:
         await home.call("disable", "hr")
-        with home.started("replay", *WHEN) as process:
-            await queued(home, 500)
+        with home.started("replay", *DAY_OPTIONS) as process:
+            await wait_until_queued(home, 500)
             await home.end(daemon)
             _, err = await asyncio.to_thread(process.communicate, timeout=10)
             assert process.returncode == 1
@@ -214,25 +214,25 @@ async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home
     # Meanwhile it stands in the state file, and nobody begins another.
     (first, *_) = (await home.call("replay", "--status")).lines
     assert first.startswith("replay 1, running since 2")
-    second = await home.call("replay", *WHEN)
+    second = await home.call("replay", *DAY_OPTIONS)
     assert (second.code, "a replay to `hr` is under way already" in second.err) == (1, True)
-    await write(home, "UPDATE deliveries SET state = 'delivered'")
+    await execute_sql(home, "UPDATE deliveries SET state = 'delivered'")
     async with home.daemon():
-        await queued(home, 600)
+        await wait_until_queued(home, 600)
 
 
 async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(home: "Home", api: "Api") -> None:
     assert (await home.call("replay", "--status")).code == 1
     home.configure(api.url)
-    keep(home)
-    await remember(home, 600)
+    set_long_retention(home)
+    await store_delivered_events(home, 600)
     assert (await home.call("replay", "--status")).lines == ["no replay is stored"]
-    await home.call("replay", *WHEN, "--source", "acme")
-    await write(home, "UPDATE deliveries SET state = 'delivered'")
+    await home.call("replay", *DAY_OPTIONS, "--source", "acme")
+    await execute_sql(home, "UPDATE deliveries SET state = 'delivered'")
     async with home.daemon():
         await home.call("disable", "hr")
-        with home.started("replay", *WHEN):
-            await queued(home, 500)
+        with home.started("replay", *DAY_OPTIONS):
+            await wait_until_queued(home, 500)
         # The command was killed, and the replay was not.
         assert "running" in (await home.call("replay", "--status")).lines[0]
     told = (await home.call("replay", "--stop")).lines
@@ -248,41 +248,41 @@ async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(h
         assert (await home.call("replay", "--stop")).lines == told
 
 
-def put_back_alone(home: "Home", during: "Callable[[], object]") -> None:
+def replay_offline_and_call(home: "Home", during: "Callable[[], object]") -> None:
     """Replay five events without a daemon, a few at a time; something happens after the first few."""
 
-    def look(queued: int, _of: int) -> None:
+    def show_progress(queued: int, _of: int) -> None:
         if queued == 2:
             during()
 
-    asyncio.run(remember(home, 5))
+    asyncio.run(store_delivered_events(home, 5))
     settings = read_settings(GlobalOptions(home.config))
-    replay_offline(settings, Replay(0, 2**42), look)
+    replay_offline(settings, Replay(0, 2**42), show_progress)
 
 
-def status_of_replay(home: "Home") -> str:
+def replay_status_line(home: "Home") -> str:
     return call("--config", str(home.config), "replay", "--status").lines[0]
 
 
 def test_alone_ctrl_c_ends_it_for_good(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 2)
     with pytest.raises(KeyboardInterrupt):
-        put_back_alone(home, lambda: os.kill(os.getpid(), signal.SIGINT))
-    assert ", stopped at " in status_of_replay(home)
+        replay_offline_and_call(home, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert ", stopped at " in replay_status_line(home)
 
 
 def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 2)
     with pytest.raises(SystemExit):
-        put_back_alone(home, sys.exit)
-    assert ", running since " in status_of_replay(home)
-    assert status_of_replay(home).endswith(": 2 of 5 deliveries put back into the queue")
-    assert call("--config", str(home.config), "replay", *WHEN).code == 1
+        replay_offline_and_call(home, sys.exit)
+    assert ", running since " in replay_status_line(home)
+    assert replay_status_line(home).endswith(": 2 of 5 deliveries put back into the queue")
+    assert call("--config", str(home.config), "replay", *DAY_OPTIONS).code == 1
     assert call("--config", str(home.config), "replay", "--stop").code == 0
-    assert call("--config", str(home.config), "replay", *WHEN).lines[0].startswith("3 events")
+    assert call("--config", str(home.config), "replay", *DAY_OPTIONS).lines[0].startswith("3 events")
 
 
-@pytest.mark.parametrize("more", [("--stop",), WHEN, ("--dry-run",), ("--destination", "hr")])
+@pytest.mark.parametrize("more", [("--stop",), DAY_OPTIONS, ("--dry-run",), ("--destination", "hr")])
 async def test_to_ask_for_the_status_goes_with_nothing_else(home: "Home", more: tuple[str, ...]) -> None:
     answer = await home.call("replay", "--status", *more)
     assert (answer.code, answer.out) == (2, "")

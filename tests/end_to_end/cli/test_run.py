@@ -25,15 +25,15 @@ pytestmark = pytest.mark.end_to_end
 async def test_a_signal_ends_it_within_five_seconds_though_everybody_hangs(
     home: "Home", number: signal.Signals
 ) -> None:
-    account, api, receiver = documented_account(), Hanging(), Hanging(hangs=True)
+    account, api, receiver = documented_account(), RequestBlocker(), RequestBlocker(blocks=True)
     app = web.Application(middlewares=[receiver.middleware])
     async with serve(make_app(account, rate_limit=None, middlewares=[api.middleware])) as url, serve(app) as hook:
         home.configure(url, hr=hook)
         async with home.daemon() as process:
             Growth(account).grow()
-            await asyncio.wait_for(receiver.reached.wait(), 10)
-            api.hangs = True
-            await asyncio.wait_for(api.reached.wait(), 10)
+            await asyncio.wait_for(receiver.has_blocked.wait(), 10)
+            api.blocks = True
+            await asyncio.wait_for(api.has_blocked.wait(), 10)
             asked = time.monotonic()
             err = await home.end(process, number)
             seconds = time.monotonic() - asked
@@ -44,19 +44,19 @@ async def test_a_signal_ends_it_within_five_seconds_though_everybody_hangs(
     assert delivery["state"] == "pending"
 
 
-class Hanging:
+class RequestBlocker:
     """Lets requests hang once it is told to, and says when one does."""
 
-    def __init__(self, *, hangs: bool = False) -> None:
-        self.hangs = hangs
-        self.reached = asyncio.Event()
+    def __init__(self, *, blocks: bool = False) -> None:
+        self.blocks = blocks
+        self.has_blocked = asyncio.Event()
 
     @property
     def middleware(self) -> Middleware:
         @web.middleware
         async def hang(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if self.hangs:
-                self.reached.set()
+            if self.blocks:
+                self.has_blocked.set()
                 await asyncio.sleep(3600)
             return await handler(request)
 

@@ -68,16 +68,16 @@ async def test_the_sandbox_plays_faults_and_can_be_controlled(home: "Home") -> N
         control = introduction.partition("control")[2].split()[0]
         async with aiohttp.ClientSession() as session:
 
-            async def told() -> dict[str, int]:
+            async def read_paging() -> dict[str, int]:
                 url = f"{control.removesuffix('/control')}/v1/completedtrainings.v2.list"
                 async with session.post(url, json={"token": "sandbox"}) as response:
                     paging: dict[str, int] = json.loads(await response.read())["paging"]
                 return paging
 
-            assert await told() == {"last_page": 1, "total": 4}
+            assert await read_paging() == {"last_page": 1, "total": 4}
             async with session.delete(f"{control}/faults/1") as response:
                 assert response.status == 200
-            assert await told() == {"last_page": 1, "total": 6}
+            assert await read_paging() == {"last_page": 1, "total": 6}
         err = await home.end(process)
     assert (process.returncode, err) == (0, "")
 

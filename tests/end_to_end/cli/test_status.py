@@ -8,7 +8,7 @@ from notifier import __version__
 if TYPE_CHECKING:
     from tests.support.command_line import Api, Home
 
-ASKED_OF_THE_DAEMON = (
+DAEMON_COMMANDS = (
     "status",
     "disable hr",
     "enable hr",
@@ -25,9 +25,9 @@ ASKED_OF_THE_DAEMON = (
 )
 
 
-def shape(value: Any) -> Any:
+def key_tree(value: Any) -> Any:
     """Reduce a document to its keys."""
-    return {key: shape(below) for key, below in value.items()} if isinstance(value, dict) else None
+    return {key: key_tree(below) for key, below in value.items()} if isinstance(value, dict) else None
 
 
 async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -> None:
@@ -42,7 +42,7 @@ async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -
     assert document["sources"]["acme"]["next_poll"] is not None
     (remembered,) = (await home.call("status", "--json")).documents
     assert remembered["started_at"] is None
-    assert shape(remembered) == shape(document)
+    assert key_tree(remembered) == key_tree(document)
 
 
 async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_from_being_asked(
@@ -52,11 +52,11 @@ async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_fr
     async with home.daemon():
         wrong = home.config.read_text() + "[nonsense]\n"
         home.config.write_text(wrong)
-        for command in ASKED_OF_THE_DAEMON:
+        for command in DAEMON_COMMANDS:
             said = await home.call(*command.split())
             assert said.code == 0, (command, said)
             assert "This asks the running daemon, which still uses the previous configuration." in said.err, command
-    for command in ASKED_OF_THE_DAEMON:
+    for command in DAEMON_COMMANDS:
         said = await home.call(*command.split())
         assert said.code == 78, (command, said)
         assert "nonsense" in said.err, command

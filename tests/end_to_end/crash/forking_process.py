@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.end_to_end.crash.scenarios import perform
+from tests.end_to_end.crash.scenarios import run_scenario
 
 
 def main() -> None:
@@ -21,17 +21,17 @@ def main() -> None:
         name, folder = line.rstrip("\n").split("\t")
         child = os.fork()
         if child == 0:
-            _be_traced(name, Path(folder))
+            _run_traced(name, Path(folder))
         os.waitpid(child, os.WUNTRACED)
         print(child, flush=True)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _be_traced(name: str, folder: Path) -> None:
+def _run_traced(name: str, folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
     try:
-        perform(name, folder)
+        run_scenario(name, folder)
     except BaseException:  # noqa: BLE001 - whatever it is, the walker reads it
         (folder / "said").write_text(traceback.format_exc())
         os._exit(1)

@@ -20,15 +20,15 @@ from notifier.store.tables.records import Findings
 from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.used_state_file import HOUR, HR, NEWS, NOW, PAGE, created, fill, write_essentials
 
-LATE = range(NEWS.stop, NEWS.stop + 3)
+LATE_RECORDS = range(NEWS.stop, NEWS.stop + 3)
 """News that is found while the file is at work."""
 
 
-def unseen(_done: int, _of: int) -> None:
+def ignore_progress(_done: int, _of: int) -> None:
     pass
 
 
-def opened(folder: Path) -> closing[FileDatabase]:
+def open_state(folder: Path) -> closing[FileDatabase]:
     return closing(open_state_file(folder / "notifier.db", NOW + HOUR))
 
 
@@ -41,59 +41,59 @@ class Scenario:
 
     prepare: Callable[[Path], None]
     work: Callable[[Path], None]
-    has_past: bool = True
+    has_earlier_data: bool = True
 
 
-def nothing(_: Path) -> None:
+def prepare_nothing(_: Path) -> None:
     pass
 
 
-def lived(folder: Path) -> None:
-    with opened(folder) as db:
+def prepare_used(folder: Path) -> None:
+    with open_state(folder) as db:
         fill(db)
         write_essentials(folder / "notifier.db", db)
 
 
-def with_room_to_give_back(folder: Path) -> None:
-    lived(folder)
-    with opened(folder) as db:
+def prepare_free_pages(folder: Path) -> None:
+    prepare_used(folder)
+    with open_state(folder) as db:
         db.execute("CREATE TABLE padding (content BLOB)")
         db.execute("INSERT INTO padding VALUES (zeroblob(1500000))")
         db.execute("DROP TABLE padding")
 
 
-def with_a_backup(folder: Path) -> None:
-    lived(folder)
-    back_up(folder / "notifier.db", folder / "copy.db", unseen)
+def prepare_backup(folder: Path) -> None:
+    prepare_used(folder)
+    back_up(folder / "notifier.db", folder / "copy.db", ignore_progress)
 
 
-def restored(folder: Path) -> None:
-    with_a_backup(folder)
-    put_back(folder)
+def prepare_restored(folder: Path) -> None:
+    prepare_backup(folder)
+    restore_backup(folder)
 
 
-def damaged(folder: Path) -> None:
-    lived(folder)
+def prepare_damaged(folder: Path) -> None:
+    prepare_used(folder)
     with (folder / "notifier.db").open("r+b") as file:
         file.seek(40 * PAGE)
         file.write(b"\xab" * PAGE * 20)
 
 
-def gone(folder: Path) -> None:
-    lived(folder)
+def prepare_missing(folder: Path) -> None:
+    prepare_used(folder)
     (folder / "notifier.db").unlink()
 
 
-def older(folder: Path) -> None:
-    with opened(folder) as db:
+def prepare_older(folder: Path) -> None:
+    with open_state(folder) as db:
         fill(db)
     shutil.copy(folder / "notifier.db", folder / "older")
-    with opened(folder) as db:
+    with open_state(folder) as db:
         write_essentials(folder / "notifier.db", db)
     (folder / "older").replace(folder / "notifier.db")
 
 
-def by_an_earlier_version(step: str) -> Callable[[Path], None]:
+def prepare_before_migration(step: str) -> Callable[[Path], None]:
     """Make a file as the version left it that did not know a step, with a source that was met."""
 
     def make(folder: Path) -> None:
@@ -112,19 +112,19 @@ def by_an_earlier_version(step: str) -> Callable[[Path], None]:
 
 
 def open_and_close(folder: Path) -> None:
-    with opened(folder):
+    with open_state(folder):
         pass
 
 
-def work(folder: Path) -> None:
+def do_daily_work(folder: Path) -> None:
     """Find, deliver, keep the essentials: a minute of a daemon's life."""
-    with opened(folder) as db:
-        for number in LATE:
+    with open_state(folder) as db:
+        for number in LATE_RECORDS:
             with db.atomic():
                 (event,) = records.write(db, Findings("acme", "acme", changes=[created(number)]), HR, NOW)
             with db.atomic():
                 sources.record_success(db, "acme", NOW)
-            if number == LATE.start:
+            if number == LATE_RECORDS.start:
                 settled = Settlement((event.sequence,), "hr", DeliveryState.DELIVERED, "t", "t", 200, "", NOW, 1, 0)
                 with db.atomic():
                     store_settlements(db, [settled])
@@ -132,9 +132,9 @@ def work(folder: Path) -> None:
         maintenance.checkpoint(db)
 
 
-def tidy(folder: Path) -> None:
+def prune_and_vacuum(folder: Path) -> None:
     """Prune, and give room back."""
-    with opened(folder) as db:
+    with open_state(folder) as db:
         place: retention.DetectionPosition | None = retention.FIRST
         while place is not None:
             with db.atomic():
@@ -146,42 +146,44 @@ def tidy(folder: Path) -> None:
         maintenance.checkpoint(db)
 
 
-def put_back(folder: Path) -> None:
-    restore(folder / "notifier.db", folder / "copy.db", unseen, NOW + HOUR)
+def restore_backup(folder: Path) -> None:
+    restore(folder / "notifier.db", folder / "copy.db", ignore_progress, NOW + HOUR)
 
 
 def back_up_again(folder: Path) -> None:
-    back_up(folder / "notifier.db", folder / "another.db", unseen)
+    back_up(folder / "notifier.db", folder / "another.db", ignore_progress)
 
 
-def move(folder: Path) -> None:
+def restore_elsewhere(folder: Path) -> None:
     """Put the backup where there is no state file yet, and open it there."""
-    restore(folder / "elsewhere" / "notifier.db", folder / "copy.db", unseen, NOW + HOUR)
+    restore(folder / "elsewhere" / "notifier.db", folder / "copy.db", ignore_progress, NOW + HOUR)
     open_and_close(folder / "elsewhere")
 
 
 SCENARIOS = {
-    "creation": Scenario(nothing, open_and_close, has_past=False),
-    "normal work": Scenario(lived, work),
-    "pruning and vacuum": Scenario(with_room_to_give_back, tidy),
-    "restore": Scenario(with_a_backup, put_back),
-    "first start after restore": Scenario(restored, open_and_close),
-    "rebuild of a damaged file": Scenario(damaged, open_and_close),
-    "rebuild of a file that is gone": Scenario(gone, open_and_close),
-    "an older file": Scenario(older, open_and_close),
-    "backup": Scenario(lived, back_up_again),
-    "moving": Scenario(with_a_backup, move),
+    "creation": Scenario(prepare_nothing, open_and_close, has_earlier_data=False),
+    "normal work": Scenario(prepare_used, do_daily_work),
+    "pruning and vacuum": Scenario(prepare_free_pages, prune_and_vacuum),
+    "restore": Scenario(prepare_backup, restore_backup),
+    "first start after restore": Scenario(prepare_restored, open_and_close),
+    "rebuild of a damaged file": Scenario(prepare_damaged, open_and_close),
+    "rebuild of a file that is gone": Scenario(prepare_missing, open_and_close),
+    "an older file": Scenario(prepare_older, open_and_close),
+    "backup": Scenario(prepare_used, back_up_again),
+    "moving": Scenario(prepare_backup, restore_elsewhere),
     **{
-        f"migration from before {step}": Scenario(by_an_earlier_version(step), open_and_close, has_past=False)
+        f"migration from before {step}": Scenario(
+            prepare_before_migration(step), open_and_close, has_earlier_data=False
+        )
         for step in steps()[1:]
     },
 }
 
 
-def perform(name: str, folder: Path) -> None:
+def run_scenario(name: str, folder: Path) -> None:
     """Do a scenario's work with the lock held, as every process that works on a state file does."""
     scenario = SCENARIOS[name]
-    takes_the_lock_itself = scenario.work in (put_back, back_up_again, move)
+    takes_the_lock_itself = scenario.work in (restore_backup, back_up_again, restore_elsewhere)
     lock = FileLock(folder / "notifier.db")
     if not takes_the_lock_itself:
         lock.acquire()

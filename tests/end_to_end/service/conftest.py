@@ -25,15 +25,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     booted.halt()
 
 
-class Around:
+class ServiceEnvironment:
     """What is around a service: an account whose API can hang, and a receiver."""
 
     def __init__(self, machine: Machine, receiver: Receiver) -> None:
         self.machine = machine
         self.receiver = receiver
         self.account = build_account(20)
-        self.answers = asyncio.Event()
-        self.answers.set()
+        self.api_answers = asyncio.Event()
+        self.api_answers.set()
         self.api = ""
         self._services: list[Service] = []
         self._growth = Growth(self.account, seed=5)
@@ -46,7 +46,7 @@ class Around:
     def middleware(self) -> object:
         @web.middleware
         async def hang(request: web.Request, handler: Handler) -> web.StreamResponse:
-            await self.answers.wait()
+            await self.api_answers.wait()
             return await handler(request)
 
         return hang
@@ -77,7 +77,7 @@ retry_max = "1s"
         text = self.configuration(f"notifier-{instance}", source=source, more=more)
         self.machine.write(f"/etc/notifier/{instance}/config.toml", text)
 
-    def instance(
+    def install_instance(
         self, name: str, *, unit: str = "", source: str = "", more: str = "", checked: bool = False
     ) -> Service:
         """Install one service as an operator would, with short times; it is not started.
@@ -93,20 +93,20 @@ retry_max = "1s"
         self._services.append(service)
         return service
 
-    def complete(self, count: int) -> set[str]:
+    def add_completions(self, count: int) -> set[str]:
         """Enter so many completions, and return their keys."""
         return {str(record.id) for record in self._growth.grow(count)}
 
-    async def end(self) -> None:
-        self.answers.set()
+    async def stop_services(self) -> None:
+        self.api_answers.set()
         for service in self._services:
             await service.systemctl("stop")
 
 
 @pytest.fixture
-async def around(machine: Machine) -> AsyncIterator[Around]:
+async def environment(machine: Machine) -> AsyncIterator[ServiceEnvironment]:
     async with receiving() as receiver:
-        this = Around(machine, receiver)
+        this = ServiceEnvironment(machine, receiver)
         async with served(this.account, this.middleware()) as this.api:
             yield this
-            await this.end()
+            await this.stop_services()

@@ -4,14 +4,14 @@ import asyncio
 import json
 import time
 
-from tests.end_to_end.service.conftest import Around
+from tests.end_to_end.service.conftest import ServiceEnvironment
 from tests.support.systemd_machine import Machine, Service
 
 NOTIFIER = "/opt/notifier/bin/notifier"
 SHORT_WATCHDOG = "WatchdogSec=3s\n"
 
 
-async def started(service: Service) -> None:
+async def start_service(service: Service) -> None:
     done = await service.systemctl("start")
     assert done.returncode == 0, f"{done.stderr}\n{service.log}"
 
@@ -20,15 +20,17 @@ def has_restarted(service: Service) -> bool:
     return int(service.show("NRestarts")) > 0 and service.show("ActiveState") == "active"
 
 
-async def test_from_nothing_to_a_running_service_and_to_its_end(machine: Machine, around: Around) -> None:
+async def test_from_nothing_to_a_running_service_and_to_its_end(
+    machine: Machine, environment: ServiceEnvironment
+) -> None:
     said = machine.run(NOTIFIER, "install-service", "--now")
     assert said.returncode == 1
     assert "nothing was started: complete the configuration first" in said.stderr
     # With a name to be resolved, and a destination that starts a process of its own: the hardening lets both pass.
-    port = around.receiver.url.rpartition(":")[2]
+    port = environment.receiver.url.rpartition(":")[2]
     phones = f'[destinations.phones]\ntype = "apprise"\nurl = "json://127.0.0.1:{port}/slack"\n'
-    configuration = around.configuration("notifier", more=phones)
-    machine.write("/etc/notifier/config.toml", configuration.replace(around.api, around.named_api))
+    configuration = environment.configuration("notifier", more=phones)
+    machine.write("/etc/notifier/config.toml", configuration.replace(environment.api, environment.named_api))
     secrets = "/etc/notifier/credentials"
     machine.do("install", "-m", "0600", "/dev/stdin", f"{secrets}/NOTIFIER_SOURCES__ACME__TOKEN", given="sandbox\n")
     assert "The configuration is valid" in machine.do(NOTIFIER, "check")
@@ -39,8 +41,8 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(machine: Machine
     assert service.show("ActiveState") == "active"
     await service.until(lambda: service.show("StatusText") == "1 source ok, 2 destinations ok")
 
-    news = around.complete(3)
-    await service.until(lambda: set(around.receiver.subjects) == news and around.receiver.slack != [])
+    news = environment.add_completions(3)
+    await service.until(lambda: set(environment.receiver.subjects) == news and environment.receiver.slack != [])
     # Typed by root, without a word of where anything is.
     status = json.loads(machine.do(NOTIFIER, "status", "--json"))
     assert status["sources"]["acme"]["state"] == "ok"
@@ -53,45 +55,47 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(machine: Machine
 
     # What root does to the state file meanwhile leaves it the service's.
     machine.do(NOTIFIER, "disable", "hr")
-    await started(service)
+    await start_service(service)
     await service.until(lambda: "1 destination disabled (hr: 0 waiting)" in service.show("StatusText"))
     machine.do("systemctl", "disable", "--now", "notifier")
 
 
-async def test_it_is_ready_when_its_source_was_asked_and_an_api_that_hangs_does_not_hold_it_up(around: Around) -> None:
-    service = around.instance("ready", source='timeout = "2s"', unit=SHORT_WATCHDOG)
-    around.answers.clear()
+async def test_it_is_ready_when_its_source_was_asked_and_an_api_that_hangs_does_not_hold_it_up(
+    environment: ServiceEnvironment,
+) -> None:
+    service = environment.install_instance("ready", source='timeout = "2s"', unit=SHORT_WATCHDOG)
+    environment.api_answers.clear()
     starting = asyncio.create_task(service.systemctl("start"))
     await service.until(lambda: service.show("StatusText") == "starting: waiting for the first round of acme")
     assert service.show("ActiveState") == "activating"
     assert (await starting).returncode == 0
     assert service.show("ActiveState") == "active"
     await service.until(lambda: service.show("StatusText") == "1 source failing (acme), 1 destination ok")
-    around.answers.set()
+    environment.api_answers.set()
     await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")
 
 
-async def test_killed_it_is_started_again_and_nothing_is_lost_or_doubled(around: Around) -> None:
-    service = around.instance("killed")
-    await started(service)
-    before = around.complete(20)
-    await service.until(lambda: len(around.receiver.events) > 3)
+async def test_killed_it_is_started_again_and_nothing_is_lost_or_doubled(environment: ServiceEnvironment) -> None:
+    service = environment.install_instance("killed")
+    await start_service(service)
+    before = environment.add_completions(20)
+    await service.until(lambda: len(environment.receiver.events) > 3)
     await service.systemctl("kill", "--signal=KILL")
-    during = around.complete(20)
+    during = environment.add_completions(20)
     await service.until(lambda: has_restarted(service))
-    await service.until(lambda: set(around.receiver.subjects) == before | during)
-    assert len(set(around.receiver.ids)) == 40
+    await service.until(lambda: set(environment.receiver.subjects) == before | during)
+    assert len(set(environment.receiver.ids)) == 40
 
 
-async def test_a_frozen_process_is_started_again(around: Around) -> None:
-    service = around.instance("frozen", unit=SHORT_WATCHDOG)
-    await started(service)
+async def test_a_frozen_process_is_started_again(environment: ServiceEnvironment) -> None:
+    service = environment.install_instance("frozen", unit=SHORT_WATCHDOG)
+    await start_service(service)
     await service.systemctl("kill", "--signal=STOP")
     await service.until(lambda: has_restarted(service))
     assert "Watchdog timeout" in service.log
 
 
-STICKING = """
+STUCK_SCHEDULER_SCRIPT = """
 from pathlib import Path
 import notifier.daemon.systemd.liveness
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -109,11 +113,13 @@ notifier.daemon.systemd.liveness.LEAST_TOLERANCE_SECONDS = 2.0
 """
 
 
-async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(around: Around) -> None:
-    machine = around.machine
-    machine.write("/opt/sticking/sitecustomize.py", STICKING)
-    service = around.instance("stuck", unit=f"{SHORT_WATCHDOG}Environment=PYTHONPATH=/opt/sticking\n")
-    await started(service)
+async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
+    environment: ServiceEnvironment,
+) -> None:
+    machine = environment.machine
+    machine.write("/opt/sticking/sitecustomize.py", STUCK_SCHEDULER_SCRIPT)
+    service = environment.install_instance("stuck", unit=f"{SHORT_WATCHDOG}Environment=PYTHONPATH=/opt/sticking\n")
+    await start_service(service)
     machine.write("/etc/notifier/stuck/now", "")
     await service.until(lambda: machine.run("test", "-e", "/var/lib/notifier-stuck/has-stuck").returncode == 0)
     await service.until(lambda: "hanging" in service.show("StatusText"))
@@ -132,8 +138,8 @@ async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
     assert "Fatal Python error: Aborted" in service.log
 
 
-async def test_a_wrong_configuration_is_not_tried_again(around: Around) -> None:
-    service = around.instance("wrong", source='tokem = "x"', checked=True)
+async def test_a_wrong_configuration_is_not_tried_again(environment: ServiceEnvironment) -> None:
+    service = environment.install_instance("wrong", source='tokem = "x"', checked=True)
     done = await service.systemctl("start")
     assert done.returncode != 0
     await service.until(lambda: service.show("ActiveState") == "failed")
@@ -142,31 +148,33 @@ async def test_a_wrong_configuration_is_not_tried_again(around: Around) -> None:
     assert "did you mean `token`?" in service.log
 
 
-async def test_a_reload_follows_the_configuration_and_refuses_a_wrong_one(around: Around) -> None:
-    service = around.instance("reloaded", unit="WatchdogSec=6s\n")
-    await started(service)
-    around.configure("reloaded", more=f'[destinations.audit]\ntype = "http"\nurl = "{around.receiver.url}/hook"\n')
+async def test_a_reload_follows_the_configuration_and_refuses_a_wrong_one(environment: ServiceEnvironment) -> None:
+    service = environment.install_instance("reloaded", unit="WatchdogSec=6s\n")
+    await start_service(service)
+    environment.configure(
+        "reloaded", more=f'[destinations.audit]\ntype = "http"\nurl = "{environment.receiver.url}/hook"\n'
+    )
     done = await service.systemctl("reload")
     assert done.returncode == 0, f"{done.stderr}\n{service.log}"
     await service.until(lambda: service.show("StatusText") == "1 source ok, 2 destinations ok")
     assert "destinations added: audit" in service.log
     assert "(restart it after changing one): sources.acme.token" in service.log
 
-    around.configure("reloaded", source='tokem = "x"')
+    environment.configure("reloaded", source='tokem = "x"')
     done = await service.systemctl("reload")
     assert done.returncode != 0
     assert service.show("ActiveState") == "active"
     assert "did you mean `token`?" in service.log
     assert "a new or changed credential is not seen" in service.log
 
-    around.configure("reloaded")
+    environment.configure("reloaded")
     await service.systemctl("kill", "--kill-whom=main", "--signal=HUP")
     await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")
     assert service.show("NRestarts") == "0"
 
 
-async def test_no_folder_of_credentials_is_no_reason_to_fail(around: Around) -> None:
-    service = around.instance("bare", unit="Environment=NOTIFIER_SOURCES__ACME__TOKEN=sandbox\n")
-    around.machine.do("rm", "-r", "/etc/notifier/bare/credentials")
-    await started(service)
+async def test_no_folder_of_credentials_is_no_reason_to_fail(environment: ServiceEnvironment) -> None:
+    service = environment.install_instance("bare", unit="Environment=NOTIFIER_SOURCES__ACME__TOKEN=sandbox\n")
+    environment.machine.do("rm", "-r", "/etc/notifier/bare/credentials")
+    await start_service(service)
     await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")

@@ -1,4 +1,4 @@
-"""A sample of the walk through a state file's life; `python -m tests.end_to_end.crash.walker` walks all of it."""
+"""A sample of the walk through a state file's life; `python -m tests.end_to_end.crash.fault_injection` walks all of it."""
 
 import os
 import re
@@ -9,61 +9,68 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.crash.fault_injection import Fault, FaultInjector, call_kind
 from tests.end_to_end.crash.scenarios import SCENARIOS
-from tests.end_to_end.crash.walker import Step, Walker, kind_of
 from tests.support.needed_programs import needed
 
-STEPS_OF_EACH = 3
+FAULTS_PER_KIND = 3
 """Steps of each scenario that are walked here, of those that give or take names and of all others."""
 
-NAMING = ("rename", "link", "unlink")
+RENAMING_CALLS = ("rename", "link", "unlink")
 
 
 @pytest.fixture(scope="module")
-def walker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
+def injector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultInjector]:
     if os.geteuid() != 0:
         skip = "attaching to a process that is not our child takes root"
         assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
         pytest.skip(skip)
-    with closing(Walker(tmp_path_factory.mktemp("walks"), needed("strace", "strace"))) as this:
+    with closing(FaultInjector(tmp_path_factory.mktemp("walks"), needed("strace", "strace"))) as this:
         yield this
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_or_failed_at_any_step_the_next_start_keeps_the_promise(walker: Walker, scenario: str) -> None:
-    steps = list(walker.steps(scenario))
-    naming = [step for step in steps if step.call in NAMING]
-    others = [step for step in steps if step.call not in NAMING]
-    for step in spread(naming) + spread(others):
+def test_killed_or_failed_at_any_step_the_next_start_keeps_the_promise(injector: FaultInjector, scenario: str) -> None:
+    faults = list(injector.faults(scenario))
+    naming = [fault for fault in faults if fault.call in RENAMING_CALLS]
+    others = [fault for fault in faults if fault.call not in RENAMING_CALLS]
+    for fault in pick_faults(naming) + pick_faults(others):
         try:
-            walker.walk(step)
+            injector.inject(fault)
         except AssertionError as error:
-            raise AssertionError(f"{step}: {error}") from error
+            raise AssertionError(f"{fault}: {error}") from error
 
 
-def spread(steps: list[Step]) -> list[Step]:
+def pick_faults(faults: list[Fault]) -> list[Fault]:
     """Return some of these steps, from the first on."""
-    return steps[:: max(1, len(steps) // STEPS_OF_EACH)][:STEPS_OF_EACH]
+    return faults[:: max(1, len(faults) // FAULTS_PER_KIND)][:FAULTS_PER_KIND]
 
 
-EXCHANGES = ("creation", "restore", "rebuild of a damaged file", "rebuild of a file that is gone", "backup", "moving")
+EXCHANGE_SCENARIOS = (
+    "creation",
+    "restore",
+    "rebuild of a damaged file",
+    "rebuild of a file that is gone",
+    "backup",
+    "moving",
+)
 
 
-@pytest.mark.parametrize("scenario", [*EXCHANGES, "normal work"])
+@pytest.mark.parametrize("scenario", [*EXCHANGE_SCENARIOS, "normal work"])
 def test_each_rename_is_of_a_file_that_is_on_the_disk_and_is_itself_brought_there(
-    walker: Walker, scenario: str
+    injector: FaultInjector, scenario: str
 ) -> None:
-    code, lines, folder = walker.trace(scenario)
+    code, lines, folder = injector.trace(scenario)
     assert code == 0
     synced: set[str] = set()
     waiting: list[tuple[str, str]] = []
     renames = 0
     for line in lines:
-        match kind_of(line):
+        match call_kind(line):
             case "pwrite64" | "ftruncate":
-                synced.discard(path_of(line))
+                synced.discard(path_in(line))
             case "fsync" | "fdatasync":
-                path = path_of(line)
+                path = path_in(line)
                 synced.add(path)
                 waiting = [(fresh, target) for fresh, target in waiting if str(Path(target).parent) != path]
             case "rename":
@@ -79,7 +86,7 @@ def test_each_rename_is_of_a_file_that_is_on_the_disk_and_is_itself_brought_ther
     shutil.rmtree(folder)
 
 
-def path_of(line: str) -> str:
+def path_in(line: str) -> str:
     """Return the file that a call is about, which strace writes behind its descriptor."""
     found = re.search(r"<([^>]*)>", line)
     assert found is not None, line

@@ -1,6 +1,6 @@
 """Walks through a state file's life step by step: killed at the n-th call of a kind, or given an error at it.
 
-python -m tests.end_to_end.crash.walker [--scenario NAME] [--every N]
+python -m tests.end_to_end.crash.fault_injection [--scenario NAME] [--every N]
 
 strace attaches to a process that is about to do a scenario's work, and kills it when it enters the n-th of its calls,
 or lets that call fail. Afterwards the next start must work, and the promise be kept.
@@ -29,7 +29,7 @@ from notifier.store.recovery import essentials
 from notifier.store.recovery.exchange import is_pending
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.tables import sources
-from tests.end_to_end.crash.scenarios import LATE, SCENARIOS
+from tests.end_to_end.crash.scenarios import LATE_RECORDS, SCENARIOS
 from tests.support.used_state_file import (
     DEAD,
     HOUR,
@@ -52,7 +52,7 @@ ERRORS = ("EIO", "ENOSPC")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Fault:
     """One walk: at the n-th call of a kind, the process is killed (`error` is None) or the call fails."""
 
     scenario: str
@@ -71,7 +71,7 @@ class Step:
         return f"{self.scenario}: {self.error or 'killed'} at {self.call} {self.number}"
 
 
-class Walker:
+class FaultInjector:
     """Does scenarios under strace, in folders of its own."""
 
     def __init__(self, folder: Path, strace: str) -> None:
@@ -79,7 +79,7 @@ class Walker:
         self._folder = folder
         self._strace = strace
         self._ready: dict[str, Path] = {}
-        self._nursery = subprocess.Popen(
+        self._forking_process = subprocess.Popen(
             [sys.executable, "-m", "tests.end_to_end.crash.forking_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,21 +89,21 @@ class Walker:
 
     def close(self) -> None:
         """End that process."""
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        self._nursery.stdin.close()
-        self._nursery.stdout.close()
-        self._nursery.wait()
+        assert self._forking_process.stdin is not None
+        assert self._forking_process.stdout is not None
+        self._forking_process.stdin.close()
+        self._forking_process.stdout.close()
+        self._forking_process.wait()
 
     def trace(self, scenario: str, *options: str) -> tuple[int, list[str], Path]:
         """Do a scenario; return its exit code (minus a signal), the calls that were traced, and the folder."""
-        folder = self._fresh(scenario)
+        folder = self._prepare_folder(scenario)
         log = self._folder / "trace"
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        self._nursery.stdin.write(f"{scenario}\t{folder}\n")
-        self._nursery.stdin.flush()
-        child = int(self._nursery.stdout.readline())
+        assert self._forking_process.stdin is not None
+        assert self._forking_process.stdout is not None
+        self._forking_process.stdin.write(f"{scenario}\t{folder}\n")
+        self._forking_process.stdin.flush()
+        child = int(self._forking_process.stdout.readline())
         calls = ",".join(VARIANTS.get(call, call) for call in CALLS)
         command = [self._strace, "-p", str(child), "-y", "-o", str(log), "-e", f"trace={calls}", *options]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
@@ -111,37 +111,37 @@ class Walker:
             said = tracer.stderr.readline()
             assert "attached" in said, said
             os.kill(child, signal.SIGCONT)
-            code = int(self._nursery.stdout.readline())
+            code = int(self._forking_process.stdout.readline())
             tracer.wait()
         return code, log.read_text(errors="replace").splitlines(), folder
 
-    def steps(self, scenario: str) -> Iterator[Step]:
+    def faults(self, scenario: str) -> Iterator[Fault]:
         """Yield every step of a scenario."""
         code, lines, folder = self.trace(scenario)
         assert code == 0, (folder / "said").read_text()
-        found = Counter(call for line in lines if (call := kind_of(line)))
+        found = Counter(call for line in lines if (call := call_kind(line)))
         shutil.rmtree(folder)
         for call, count in found.items():
             for number in range(1, count + 1):
                 for error in (None, *ERRORS):
                     if error != "ENOSPC" or call in ("pwrite64", "link", "rename", "ftruncate"):
-                        yield Step(scenario, call, number, error)
+                        yield Fault(scenario, call, number, error)
 
-    def walk(self, step: Step) -> None:
+    def inject(self, fault: Fault) -> None:
         """Do one step, and check what is left. Raises AssertionError."""
-        code, _, folder = self.trace(step.scenario, "-e", step.injection)
+        code, _, folder = self.trace(fault.scenario, "-e", fault.injection)
         said = folder / "said"
         words = said.read_text() if said.exists() else ""
-        if step.error is None:
+        if fault.error is None:
             assert code == -signal.SIGKILL, (code, words)
         else:
             # An error is got over, or it ends the work with one that has a name.
             assert code in (0, 1), (code, words)
             assert not words or re.search(r"(StoreError|BackupError|OSError|sqlite3\.\w+Error)", words), words
-        check(step.scenario, folder)
+        check_recovery(fault.scenario, folder)
         shutil.rmtree(folder)
 
-    def _fresh(self, scenario: str) -> Path:
+    def _prepare_folder(self, scenario: str) -> Path:
         if scenario not in self._ready:
             ready = Path(tempfile.mkdtemp(prefix="ready-", dir=self._folder))
             SCENARIOS[scenario].prepare(ready)
@@ -151,7 +151,7 @@ class Walker:
         return folder
 
 
-def kind_of(line: str) -> str | None:
+def call_kind(line: str) -> str | None:
     """Return the kind of a call that strace has written down."""
     name = line.split("(", 1)[0]
     if name in CALLS:
@@ -159,7 +159,7 @@ def kind_of(line: str) -> str | None:
     return next((kind for kind, variants in VARIANTS.items() if name in variants.split(",")), None)
 
 
-def check(scenario: str, folder: Path) -> None:
+def check_recovery(scenario: str, folder: Path) -> None:
     """Start again: it works, nothing waiting is lost, nothing is told under a second id, history stays history."""
     path = folder / "notifier.db"
     if scenario == "moving":
@@ -175,8 +175,8 @@ def check(scenario: str, folder: Path) -> None:
         lock.lock_present_file()
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        if SCENARIOS[scenario].has_past:
-            check_the_past(scenario, db)
+        if SCENARIOS[scenario].has_earlier_data:
+            check_earlier_data(scenario, db)
         elif scenario.startswith("migration"):
             assert db.execute("SELECT destination, state FROM deliveries").fetchall() == [("hr", "pending")]
     lock.release()
@@ -184,15 +184,15 @@ def check(scenario: str, folder: Path) -> None:
     assert essentials.read(path).state in (essentials.EssentialsState.READ, essentials.EssentialsState.NONE)
 
 
-def check_the_past(scenario: str, db: Database) -> None:
+def check_earlier_data(scenario: str, db: Database) -> None:
     """Check the promise of the file with a past."""
     assert sources.read_or_create(db, "acme").met_at_ms == MET
     assert waiting(db) >= ids(PENDING)
     if scenario != "moving":
         assert waiting(db, "dead") == ids(DEAD)
     late = {row[0] for row in db.execute("SELECT id FROM events WHERE subject IN ('900', '901', '902')")}
-    assert late <= ids(LATE)
-    found = set(LATE) | {NEWS.stop + 40} if scenario == "normal work" else {NEWS.stop + 40}
+    assert late <= ids(LATE_RECORDS)
+    found = set(LATE_RECORDS) | {NEWS.stop + 40} if scenario == "normal work" else {NEWS.stop + 40}
     expected = {id_ for number in found for id_ in ids(range(number, number + 1))} - late
     assert read_everything_again(db, more=tuple(sorted(found))) == expected
 
@@ -202,29 +202,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", choices=[*SCENARIOS])
     parser.add_argument("--every", type=int, default=1, help="only every so many steps")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     strace = shutil.which("strace")
     if strace is None:
         sys.exit("there is no strace here")
-    bad = 0
+    failures = 0
     # What is said of every rebuild.
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder, closing(Walker(Path(folder), strace)) as walker:
-        for scenario in [asked.scenario] if asked.scenario else SCENARIOS:
+    with tempfile.TemporaryDirectory() as folder, closing(FaultInjector(Path(folder), strace)) as injector:
+        for scenario in [options.scenario] if options.scenario else SCENARIOS:
             started = time.monotonic()
-            done: Counter[str] = Counter()
-            for place, step in enumerate(list(walker.steps(scenario))):
-                if place % asked.every:
+            counts_by_kind: Counter[str] = Counter()
+            for place, fault in enumerate(list(injector.faults(scenario))):
+                if place % options.every:
                     continue
-                done[step.error or "killed"] += 1
+                counts_by_kind[fault.error or "killed"] += 1
                 try:
-                    walker.walk(step)
+                    injector.inject(fault)
                 except Exception as error:  # noqa: BLE001 - each is reported, and the walk goes on
-                    bad += 1
-                    print(f"BAD {step}: {type(error).__name__}: {error}"[:600], flush=True)
-            counts = ", ".join(f"{count} {what}" for what, count in sorted(done.items()))
+                    failures += 1
+                    print(f"BAD {fault}: {type(error).__name__}: {error}"[:600], flush=True)
+            counts = ", ".join(f"{count} {what}" for what, count in sorted(counts_by_kind.items()))
             print(f"{scenario}: {counts}; {time.monotonic() - started:.0f} s", flush=True)
-    print(f"{bad} bad")
+    print(f"{failures} bad")
 
 
 if __name__ == "__main__":
