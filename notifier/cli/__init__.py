@@ -10,7 +10,7 @@ def main() -> int:
     process.prepare(sys.argv[1:])
     process.pause_garbage_collection()
     try:
-        # Imported after `prepare`, because the imports take a good part of a second, during which signals can arrive.
+        # Imported after `prepare` has installed signal handlers, because signals can arrive during the slow import.
         from notifier.cli.app import main as run  # noqa: PLC0415
 
         return run()

@@ -106,7 +106,7 @@ def program() -> None:
 def main() -> int:
     """Run the command that this process's arguments name, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # A character that the terminal's encoding lacks must not end the program.
+        # Without this, a character that the terminal's encoding lacks would end the program.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

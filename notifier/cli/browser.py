@@ -20,7 +20,7 @@ def open_in_browser(link: str) -> bool:
     can read and which redirects to the link.
     """
     opener, folder = _find_opener(), os.environ.get("XDG_RUNTIME_DIR", "")
-    # Root's browser would not start, or would run as root.
+    # As root, the browser would not start, or would run with root's rights.
     if opener is None or not Path(folder).is_dir() or os.geteuid() == 0:
         return False
     page = Path(folder) / _PAGE_NAME
@@ -35,7 +35,7 @@ def open_in_browser(link: str) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        # Some openers keep running for as long as the browser does.
+        # Some openers run until the browser is closed.
         return True
     except OSError:
         return False

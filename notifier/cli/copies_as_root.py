@@ -100,7 +100,7 @@ def _folder_of_owner(owner: Owner) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # By now this process may have become the owner for good.
+        # This process may have become the owner for good meanwhile.
         shutil.rmtree(folder, ignore_errors=True)
 
 

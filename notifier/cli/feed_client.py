@@ -64,7 +64,7 @@ class EventStreamParser:
         except ValueError as error:
             raise BrokenFeedError("an event is not JSON with a number") from error
         if not isinstance(document, dict):
-            raise BrokenFeedError("an event is no JSON object")
+            raise BrokenFeedError("an event is not a JSON object")
         return FeedEvent(number, document)
 
 
@@ -118,8 +118,8 @@ def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | 
     That is `known` or, if `known` is None (at the first connection), the number in a header of the answer. Returns None
     if that header is missing, because older daemons do not send it.
     """
-    said = answer.headers.get(POSITION_HEADER, "")
-    return int(said) if known is None and said.isdecimal() else known
+    header = answer.headers.get(POSITION_HEADER, "")
+    return int(header) if known is None and header.isdecimal() else known
 
 
 async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
@@ -127,10 +127,10 @@ async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return
     try:
-        said = (await answer.json())["error"]["message"]
+        message = (await answer.json())["error"]["message"]
     except (aiohttp.ClientError, ValueError, KeyError, TypeError):
-        said = f"HTTP status {answer.status}"
-    raise CommandError(f"the daemon says: {said}")
+        message = f"HTTP status {answer.status}"
+    raise CommandError(f"the daemon says: {message}")
 
 
 def _unreachable_error(socket_file: Path, error: Exception) -> CommandError:

@@ -104,8 +104,8 @@ def drop_offline(settings: Settings, request: DropSelection, *, dry_run: bool) -
 
     async def drop() -> dict[str, int]:
         async with exclusive_store(settings) as store:
-            wanted = subscriptions_of(settings.destinations)
-            return await store.run(drop_deliveries, request, tuple(settings.destinations), wanted, dry_run=dry_run)
+            subscribed = subscriptions_of(settings.destinations)
+            return await store.run(drop_deliveries, request, tuple(settings.destinations), subscribed, dry_run=dry_run)
 
     with _as_name_error():
         counts = asyncio.run(drop())
@@ -151,18 +151,18 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
                 await store.run(number) for number in (requeue.newest_event_number, requeue.newest_attempt_number)
             ]
             past = request.to_range(now_ms, *newest)
-            wanted = [
+            subscribed = [
                 it for it in subscriptions_of(settings.destinations) if request.destination in (None, it.destination)
             ]
-            plan = ReplayPlan(deliveries={it.destination: 0 for it in wanted})
+            plan = ReplayPlan(deliveries={it.destination: 0 for it in subscribed})
             while plan.sequence < past.last:
-                plan = await store.run(requeue.extend_plan, past, wanted, plan)
+                plan = await store.run(requeue.extend_plan, past, subscribed, plan)
             document = plan_document(plan, deleted_before_ms(settings, past, now_ms))
             if not request.dry_run:
                 number = await store.run(replays.start, past, plan, now_ms)
                 try:
                     await _requeue_all(
-                        store, number, wanted, lambda queued: show_progress(queued, document["deliveries"])
+                        store, number, subscribed, lambda queued: show_progress(queued, document["deliveries"])
                     )
                 except asyncio.CancelledError:
                     await store.run(replays.stop, SystemClock().now_ms(), number)
@@ -189,10 +189,10 @@ def stop_replay_offline(settings: Settings) -> "ReplayProgressDocument":
 
 
 async def _requeue_all(
-    store: Store, number: int, wanted: Sequence[Subscription], show_progress: Callable[[int], None]
+    store: Store, number: int, subscribed: Sequence[Subscription], show_progress: Callable[[int], None]
 ) -> None:
     queued = 0
-    for subscription in wanted:
+    for subscription in subscribed:
         is_done = False
         while not is_done:
             step = await store.run(replays.advance, number, subscription, SystemClock().now_ms())

@@ -47,7 +47,7 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
     is_file = not settings.store.url.get_secret_value()
     if is_file and not settings.store.path.exists():
         return
-    # Imported here, because only this needs the state file, which usually does not exist at the first check.
+    # Imported only here, because the state file usually does not exist at the first check.
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
     from notifier.store.errors import StoreError, StoreReason  # noqa: PLC0415
     from notifier.store.opening import open_read_only  # noqa: PLC0415

@@ -46,11 +46,11 @@ def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
 
 @contextmanager
 def _open_database(store: StoreSettings) -> Iterator[Database]:
-    # Imported here, because a state file needs no library of PostgreSQL.
-    from notifier.store.postgres.errors import converted_errors as postgres_errors_named  # noqa: PLC0415
+    # Imported here, because a state file does not need the library for PostgreSQL.
+    from notifier.store.postgres.errors import converted_errors as converted_postgres_errors  # noqa: PLC0415
 
     try:
-        with postgres_errors_named(postgres_location(store)), closing(open_read_only(store)) as db:
+        with converted_postgres_errors(postgres_location(store)), closing(open_read_only(store)) as db:
             yield db
     except StoreError as error:
         raise CommandError(error.message) from error
@@ -59,11 +59,11 @@ def _open_database(store: StoreSettings) -> Iterator[Database]:
 class FollowedStore:
     """A store that is read repeatedly. If the state file is replaced, for example by a restore, opens the new file."""
 
-    def __init__(self, path: Path | None, opened: Database) -> None:
+    def __init__(self, path: Path | None, given_db: Database) -> None:
         """Initialize with an open database, which the caller closes. `close` closes only files opened here."""
         self._path = path
-        self._db = opened
-        self._given_db = opened
+        self._db = given_db
+        self._given_db = given_db
         self._file_id = None if path is None else _file_identity(path)
 
     def current(self) -> tuple[Database, bool]:

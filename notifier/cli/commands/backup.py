@@ -53,7 +53,7 @@ def backup(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
 
 
 def _back_up_database(store: StoreSettings, file: Path, *, force: bool) -> None:
-    # Imported here, because a state file needs no library of PostgreSQL.
+    # Imported here, because a state file does not need the library for PostgreSQL.
     from notifier.store.postgres.copying import back_up_schema  # noqa: PLC0415
 
     with as_command_error(BackupError, StoreError), copy_progress("backup") as progress:

@@ -85,7 +85,7 @@ def _database(settings: Settings) -> str | None:
     """Return the address and schema of a store in PostgreSQL, without secrets; None if the store is a file."""
     if not settings.store.url.get_secret_value():
         return None
-    # Imported here, because a state file needs no library of PostgreSQL.
+    # Imported here, because a state file does not need the library for PostgreSQL.
     from notifier.store.opening import postgres_location  # noqa: PLC0415
 
     return str(postgres_location(settings.store))

@@ -26,8 +26,8 @@ def completion(_global_options: GlobalOptions, shell: str) -> None:
 
     SHELL is bash, zsh or fish. The names of sources and destinations are read from the configuration.
     """
-    of_shell = get_completion_class(shell)
-    if of_shell is None:
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
         raise RuntimeError(f"click knows no completion for {shell}")
     # The method of the base class is called, because click's class for bash first checks this machine's bash version.
-    echo(ShellComplete.source(of_shell(program, {}, "notifier", COMPLETION_VARIABLE)))
+    echo(ShellComplete.source(completion_class(program, {}, "notifier", COMPLETION_VARIABLE)))

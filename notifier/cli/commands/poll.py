@@ -26,7 +26,7 @@ def poll(global_options: GlobalOptions, source: str, *, as_json: bool) -> None:
     settings, state_file = settings_and_state_file(global_options)
     if settings is not None:
         require_source(settings, source)
-    # There is no time limit, because a round may have many pages.
+    # There is no time limit, because a poll may read many pages.
     answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/poll", timeout=None)
     if answer is None:
         settings = settings or read_settings(global_options)

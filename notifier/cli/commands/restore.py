@@ -61,7 +61,7 @@ def restore(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
 
 
 def _restore_into_database(store: StoreSettings, file: Path, *, force: bool) -> None:
-    # Imported here, because a state file needs no library of PostgreSQL.
+    # Imported here, because a state file does not need the library for PostgreSQL.
     from notifier.store.postgres.copying import restore_into_schema  # noqa: PLC0415
 
     location, now_ms = postgres_location(store), SystemClock().now_ms()

@@ -162,8 +162,8 @@ def _clock_warnings(document: Mapping[str, Any]) -> Iterator[str]:
         # Imported here, because most stores are files.
         from notifier.store.postgres.server_clock import difference_sentence  # noqa: PLC0415
 
-        if said := difference_sentence(round(seconds * 1000)):
-            yield f"Warning: {said}."
+        if sentence := difference_sentence(round(seconds * 1000)):
+            yield f"Warning: {sentence}."
 
 
 def _holder_text(document: Mapping[str, Any]) -> str:
@@ -225,8 +225,8 @@ def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str,
         parts = [f"{number:{form}} {what}" for what, (number, form) in figures.items() if number]
         yield name, "count", f"the API's differs from the known records: {', '.join(parts)}"
     if example := source["unreadable_example"]:
-        which = "" if example["record"] is None else f", such as {example['record']}"
-        yield name, "unreadable", f"{format_count(source['unreadable'], 'record')}{which}: {example['problem']}"
+        example_text = "" if example["record"] is None else f", such as {example['record']}"
+        yield name, "unreadable", f"{format_count(source['unreadable'], 'record')}{example_text}: {example['problem']}"
     if error := source["failing"].get("names"):
         passes = "filters let events pass if what they check is unknown"
         yield name, "names", f"cannot be read, so {passes}: {error['message']}"
@@ -235,8 +235,8 @@ def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str,
     budget = source["budget"]
     if budget["used"]:
         by = ", ".join(f"{purpose} {used:,}" for purpose, used in budget["by"].items() if used)
-        waits = f"; {budget['waiting']:,} wait" if budget["waiting"] else ""
-        yield name, "requests", f"{budget['used']:,} of {budget['allowed']:g} in the last minute: {by}{waits}"
+        waiting_text = f"; {budget['waiting']:,} wait" if budget["waiting"] else ""
+        yield name, "requests", f"{budget['used']:,} of {budget['allowed']:g} in the last minute: {by}{waiting_text}"
 
 
 def _sweep_text(sweep: Mapping[str, Any] | None, now_ms: int) -> str:

@@ -158,7 +158,7 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
     if answer is not None:
         return {key: answer.body[key] for key in ("state", "reason", "unfollowed", "message")}
     health = Health()
-    # Errors of the state file are ignored, because a sample does not need it.
+    # Errors of the state file are ignored, because the test does not need the file.
     if settings.store.url.get_secret_value() or settings.store.path.exists():
         with suppress(CommandError), open_store_read_only(settings.store) as db:
             health = read_health(db, destination)

@@ -57,8 +57,8 @@ class ConfigDraft(Struct, frozen=True):
         if self.slack is not None:
             tables["destinations"][self.slack.name] = {"type": "slack", "url": self.slack.url}
         if self.http is not None:
-            more = _without_empty({"secret": self.http.secret})
-            tables["destinations"][self.http.name] = {"type": "http", "url": self.http.url, **more}
+            signing = _without_empty({"secret": self.http.secret})
+            tables["destinations"][self.http.name] = {"type": "http", "url": self.http.url, **signing}
         return tables
 
 
@@ -69,9 +69,9 @@ def _without_empty(keys: Mapping[str, str]) -> dict[str, str]:
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
     """Return the problem with the value at this path of keys in the configuration, or None."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
-    place = dotted(path)
+    key_path = dotted(path)
     for problem in validate_values(tables):
-        if problem.key == place or problem.key.startswith(f"{place}."):
+        if problem.key == key_path or problem.key.startswith(f"{key_path}."):
             return problem.message
     return None
 
@@ -89,7 +89,7 @@ def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
         kind = "sources" if old == _EXAMPLE_SOURCE else "destinations"
         values[f"{kind}.{old}"] = dict(answers.tables()[kind][new])
         if not with_secrets:
-            secret = {key for place, _ in answers.secrets() for key in place[2:] if place[:2] == (kind, new)}
+            secret = {key for key_path, _ in answers.secrets() for key in key_path[2:] if key_path[:2] == (kind, new)}
             values[f"{kind}.{old}"] |= dict.fromkeys(secret, StoredElsewhere())
     if answers.state_file:
         values["store"] = {"path": answers.state_file}
@@ -98,7 +98,7 @@ def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
 
 def credential_files(answers: ConfigDraft) -> dict[str, str]:
     """Return the content of each credential file by file name, for a configuration without secrets."""
-    return {variable_name(place): value for place, value in answers.secrets()}
+    return {variable_name(key_path): value for key_path, value in answers.secrets()}
 
 
 def _names_by_example(answers: ConfigDraft) -> dict[str, str]:
