@@ -1,4 +1,4 @@
-"""A receiver, and the program ready to be started."""
+"""Fixtures: a receiver, and the program before its start."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

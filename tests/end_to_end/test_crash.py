@@ -1,4 +1,4 @@
-"""The process killed at any moment: nothing is lost, and nothing gets a second id."""
+"""The daemon is killed at random moments: nothing is lost, and no event gets a second id."""
 
 import asyncio
 import random
@@ -18,14 +18,14 @@ async def test_ten_kills_while_records_keep_coming_lose_and_double_nothing(
     account = build_account(500)
     moments = random.Random(20261121)
     async with served(account) as api:
-        # Pages as large as they get, so that backdated entries are on the first one and need no sweep.
+        # With the largest pages, backdated records are on the first page and need no sweep.
         program.configure(api, receiver.url, source="page_size = 1000\nnames = false")
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         history = {str(record.id) for record in account.records()}
         growing = asyncio.create_task(Growth(account, seed=3).run(40))
         for _ in range(KILLS):
-            # From before the first request to the middle of deliveries: a moment of its own each time.
+            # Each kill is at another moment, from before the first request to the middle of deliveries.
             await asyncio.sleep(0.4 + moments.random() * 1.2)
             program.kill()
             program.start()
@@ -55,5 +55,5 @@ async def test_a_dead_receiver_costs_nothing_but_time(program: Program, receiver
         await until(lambda: set(receiver.subjects) == added)
         await program.until_status(lambda it: it["destinations"]["hr"]["state"] == "ok")
         await program.stop()
-    # A request under way at the kill may have arrived all the same: it comes again, under the id that it had.
+    # A request during the kill may have arrived. Then the event is sent again, with the same id.
     assert len(set(receiver.ids)) == len(added)

@@ -1,6 +1,6 @@
-"""The holder loses its way to the database, but reaches everything else: the standby takes over, and nothing is lost.
+"""The holder cannot reach the database, only everything else: the standby takes over, and nothing is lost.
 
-That is harder than a machine that is gone, because the holder could go on sending what the standby sends as well.
+This is harder than the failure of a machine, because the holder could continue to send what the standby sends too.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
 TAKEOVER_LIMIT_SECONDS = 15.0
-"""From the cut until the standby has the lock; how long it takes to start depends on the machine's other work."""
+"""The longest time from the cut until the standby has the lock. (Its start may take longer.)"""
 
 LONGEST_SENDING_SECONDS = 5.0
-"""How long the holder may send after the cut: it stops when the oldest outcome has waited for 3 seconds."""
+"""The longest time that the holder may send after the cut. It stops if an outcome cannot be stored for 3 seconds."""
 
 ANSWER_DELAY_SECONDS = 0.25
-"""The receiver is slow towards the holder, which has more to send at the cut than it can send until it stops."""
+"""The delay of answers to the holder, so that the holder still has events to send when it stops."""
 
 
 class NamespaceMember(Member):
-    """A daemon in a namespace, whose metrics are asked for over the owner's socket."""
+    """A daemon in a network namespace; the test reads its metrics over the Unix socket."""
 
     def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("localhost", timeout=5)
@@ -57,7 +57,7 @@ class NamespaceMember(Member):
 
 @dataclass
 class SlowReceiver(Receiver):
-    """A receiver that notes the moment and the id of each request from inside the namespace."""
+    """A receiver that delays requests from inside the namespace, and records their times and event ids."""
 
     from_inside: list[tuple[float, str]] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class SlowReceiver(Receiver):
 async def serve_on_both_machines(
     machine: Namespace, inside: web.Application, outside: web.Application
 ) -> AsyncIterator[str]:
-    """Serve on the loopback of both machines, under the same port; yield the URL."""
+    """Serve one application on the loopback interface of each machine, at the same port; yield the URL."""
     runners = web.AppRunner(inside), web.AppRunner(outside)
     with socket.create_server(("127.0.0.1", 0)) as here:
         port = here.getsockname()[1]
@@ -101,7 +101,7 @@ async def serve_api_and_receiver(account: Account, machine: Namespace) -> AsyncI
 
 
 async def wait_for_state(member: Member, state: str, within: float) -> None:
-    """Wait until a member `holds` or `stands_by`."""
+    """Wait until a member is in this state: `holds` or `stands_by`."""
     began = now()
     while not await asyncio.to_thread(getattr, member, state):
         assert now() - began < within, (state, member.said()[-3000:])
@@ -149,7 +149,7 @@ async def run_cut(cut: Cut, machine: Namespace, server: PostgresServer, folder: 
             sent_for = max(at for at, _ in by_inside) - cut_at
             doubled = {id_ for id_, times in Counter(receiver.ids).items() if times > 1}
             assert sent_for < LONGEST_SENDING_SECONDS
-            # Only what was sent around the cut is sent again, because everything before was stored.
+            # Only events that were sent around the cut are sent again, because earlier outcomes were stored.
             assert doubled <= {id_ for at, id_ in by_inside if at > cut_at - 1}
             assert max(Counter(receiver.ids).values()) <= 2
 
@@ -171,7 +171,7 @@ async def test_a_holder_that_is_cut_off_from_the_database_stops_and_the_standby_
         namespaces(tuple(name for name, *_ in CUTS)) as machines,
         running_postgres(addresses=[it.cable.here for it in machines]) as server,
     ):
-        # At the same time, because nearly all of it is waiting.
+        # All cuts are tested at the same time, because each test mostly waits.
         async with asyncio.TaskGroup() as group:
             for cut, machine in zip(CUTS, machines, strict=True):
                 group.create_task(run_cut(cut, machine, server, tmp_path))

@@ -1,4 +1,4 @@
-"""A state file that is damaged, by the real program: told, set aside, rebuilt, and nothing lost or told twice."""
+"""A damaged state file: the daemon reports it, sets it aside and rebuilds it; no event is lost or sent twice."""
 
 import re
 import signal
@@ -104,7 +104,7 @@ async def test_damage_that_is_met_while_it_runs_ends_it_with_a_sentence_and_the_
         await until(lambda: b"acme" in path.with_name("notifier.db.essentials").read_bytes())
         assert program.process is not None
         program.process.send_signal(signal.SIGSTOP)
-        # What another one has written makes the daemon forget what it has in memory, and read the file again.
+        # A write by another process makes the daemon drop its cached pages and read the file again.
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("UPDATE sources SET swept_at = swept_at")
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -121,7 +121,7 @@ async def test_damage_that_is_met_while_it_runs_ends_it_with_a_sentence_and_the_
 
 
 async def wait_for_exit(program: Program) -> int | None:
-    """Wait for the end of the program, and return its exit code."""
+    """Wait until the program ends, and return its exit code."""
     process = program.process
     assert process is not None
     await until(lambda: process.poll() is not None)

@@ -1,4 +1,4 @@
-"""A receiver that is gone: nothing for it is lost, and an operator brings it back."""
+"""A receiver answers 410: its destination is disabled, its events are kept, and `enable` delivers them."""
 
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account

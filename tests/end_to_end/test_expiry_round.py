@@ -1,4 +1,4 @@
-"""The daily round about ends of completions, killed in the middle: each end is told, under one id."""
+"""The daemon is killed during an expiry round: each expiry is reported, under one id."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 PAIRS = 1200
-"""Completions of as many pairs of a person and a training, more than two transactions of a round."""
+"""The number of expiring completions; a round needs more than two transactions for them."""
 
 
 async def test_a_round_that_is_killed_tells_every_end_once_afterwards(program: Program, receiver: Receiver) -> None:

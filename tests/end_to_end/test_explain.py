@@ -1,4 +1,4 @@
-"""The life of one record, lived by the real program and told by `explain`."""
+"""`notifier explain` for a record that a real daemon has detected and delivered."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 
 class FailingOnceReceiver:
-    """A receiver that fails at its first request only."""
+    """A receiver that answers the first request with 500 and all others with 204."""
 
     def __init__(self) -> None:
         self.url = ""

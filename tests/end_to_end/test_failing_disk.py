@@ -1,4 +1,4 @@
-"""A disk that refuses to be written to, at the start and in the middle: said, survived, and nothing is lost."""
+"""A disk that cannot be written to, at the start or later: the daemon reports it, and nothing is lost."""
 
 import resource
 
@@ -17,7 +17,7 @@ async def test_what_cannot_be_written_for_a_while_is_found_again_afterwards(
         program.start()
         await until(lambda: "sweep has read the whole list" in program.said())
         assert program.process is not None
-        # Larger than the program's log, and smaller than SQLite's: that one gets an error like a broken disk's.
+        # The program's log stays below the limit. SQLite's log exceeds it and gets an error, as on a broken disk.
         limit = resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (24_000, limit[1]))
         added = {str(record.id) for record in Growth(account, seed=11).grow(40)}

@@ -1,4 +1,4 @@
-"""A disk that fills up and is emptied again, for real: a small file system of the test's own."""
+"""A disk becomes full, and later has free space again. The test mounts a small file system for this."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def move_state_to(program: Program, disk: Path) -> None:
 
 
 def fill_disk(filler: Path, disk: Path) -> None:
-    """Leave no room at all."""
+    """Write a file that fills the disk completely."""
     with filler.open("wb") as file:
         while (free := shutil.disk_usage(disk).free) > 0:
             file.write(b"x" * min(free, 65_536))

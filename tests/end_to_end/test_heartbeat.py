@@ -1,4 +1,4 @@
-"""The dead man's switch: fetched while rounds succeed, silent when they do not."""
+"""The heartbeat URL is requested while polls succeed, and not while they fail."""
 
 from aiohttp import web
 from aiohttp.typedefs import Handler

@@ -1,4 +1,4 @@
-"""The program as the image runs it: PID 1 of a user without privileges, and nothing to write to but the state."""
+"""The program as in the container image: as PID 1, without privileges, and with only the state folder writable."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-c
 
 
 def reason_to_skip() -> str | None:
-    """Say why no namespaces can be made here; None if they can."""
+    """Return why namespaces cannot be created here, or None if they can."""
     if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("setpriv") is None:
         return "a container's surroundings take root, and Debian's package util-linux"
     done = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False)
@@ -33,7 +33,7 @@ def reason_to_skip() -> str | None:
 
 
 class Container:
-    """What Kubernetes gives the image: a projected volume of configuration and secrets, and a volume for the state."""
+    """A container as in Kubernetes: a projected volume with configuration and secrets, and a volume for the state."""
 
     def __init__(self, folder: Path) -> None:
         self.state, self.mounted, self.log = folder / "state", folder / "etc", folder / "log"
@@ -44,7 +44,7 @@ class Container:
         for name in ("config.toml", "credentials", "words"):
             (self.mounted / name).symlink_to(f"..data/{name}")
         self.mounted.chmod(0o1777)
-        # As a volume is with `fsGroup`: root's, and the group may write.
+        # With `fsGroup`, a volume belongs to root, and its group may write.
         self.state.mkdir()
         os.chown(self.state, 0, IMAGE.user[1])
         self.state.chmod(0o2775)
@@ -73,7 +73,7 @@ class Container:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=IMAGE.environment)
 
     async def stop(self) -> int:
-        """Ask its PID 1 to end, as podman, docker and the kubelet do; return the exit code."""
+        """Send SIGTERM to the container's PID 1, as podman, docker and the kubelet do; return the exit code."""
         assert self.process is not None
         pid = self.process.pid
         (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -108,7 +108,7 @@ async def test_it_works_on_a_read_only_file_system_as_pid_1_without_privileges(
 ) -> None:
     account = build_account(20)
     async with served(account) as api:
-        # A template of one's own is rendered by a process of its own, which has no /tmp here.
+        # A user's template is rendered in a separate process, which has no /tmp here.
         container.write("words/completed.j2", "{{ person }} did it on a read-only file system")
         container.write("credentials/NOTIFIER_SOURCES__ACME__TOKEN", "sandbox\n")
         container.write("credentials/NOTIFIER_DESTINATIONS__HR__SECRET", SECRET)
@@ -142,7 +142,7 @@ templates = "/etc/notifier/words"
         assert "did it on a read-only file system" in str(receiver.slack)
         healthy = await asyncio.to_thread(container.run, *IMAGE.health_command)
         assert (healthy.returncode, healthy.stdout) == (0, "The daemon works.\n")
-        # Root's own folder, the program and the configuration: nothing of it can be written.
+        # Root's home folder, the program and the configuration cannot be written to.
         tried = await asyncio.to_thread(
             container.run, "sh", "-c", "for d in / /tmp /run /etc/notifier /opt/notifier; do touch $d/x; done"
         )

@@ -1,4 +1,4 @@
-"""A state file that is lost, or older than it should be, by the real program, whatever is typed before it starts."""
+"""The state file is lost or replaced by an older one: no event is lost, whatever commands run before the next start."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ ALERTS = '[alerts]\ndestination = "ops"\n[destinations.ops]\ntype = "http"\nurl 
 
 
 async def leave_undelivered(program: Program, receiver: Receiver, account: Account, count: int) -> set[str]:
-    """Let a daemon find so many completions that nobody takes, and stop it; return their keys."""
+    """Run a daemon that detects this number of completions but cannot deliver them; return their keys."""
     program.start()
     await until(lambda: "sweep has read the whole list" in program.said())
     receiver.status = 503
@@ -114,7 +114,7 @@ async def test_an_update_and_a_removal_of_the_last_seconds_outlive_the_file(
         await until(lambda: len(receiver.events) >= 2)
         await until(lambda: program.said().count("sweep has read the whole list") >= 5)
         await program.stop()
-    # What was under way when it was killed may have arrived after all: at least once, under one id.
+    # Requests during the kill may have arrived: each event is sent at least once, under one id.
     assert len(set(receiver.ids)) == 2
     assert {(event["type"], event["subject"]) for event in receiver.events} == {
         ("completion.updated", str(edited.id)),

@@ -1,4 +1,4 @@
-"""The real program, and what other users of its machine and systemd do to its address."""
+"""The daemon's listening address: connections of other users, and a socket from systemd."""
 
 import asyncio
 import os
@@ -110,7 +110,7 @@ async def test_a_socket_from_systemd_is_served_from_the_first_moment(program: Pr
                     stderr=log,
                     cwd=program.folder,
                 )
-            # The first request comes before the daemon is there, and waits for it.
+            # The first request is sent before the daemon starts, and waits for the daemon.
             async with aiohttp.ClientSession() as session:
                 async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
                     assert response.status == 200

@@ -1,4 +1,4 @@
-"""The daemon as a process: its log, its descriptors, its signals and its start, whatever surrounds it."""
+"""The daemon as a process: its log, file descriptors, signals and start."""
 
 import asyncio
 import fcntl
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.end_to_end
 Process = subprocess.Popen[bytes]
 
 SIGNAL_LIMIT_SECONDS = 15.0
-"""Seconds within which a signal is obeyed, on a busy machine."""
+"""The longest time until the daemon ends after a signal, on a busy machine."""
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def command_line(program: Program, *arguments: str) -> list[str]:
 def running_program(
     program: Program, *arguments: str, said: int, printed: int = subprocess.DEVNULL
 ) -> Iterator[Process]:
-    """Start the real program, by default the daemon, what it says and prints going to descriptors."""
+    """Run the program, by default the daemon; `said` is its standard error, `printed` its standard output."""
     line = command_line(program, *(arguments or ("run",)))
     with subprocess.Popen(line, cwd=program.folder, stdout=printed, stderr=said) as process:
         try:
@@ -74,20 +74,20 @@ def running_program(
 
 
 async def end_with_signal(process: Process, number: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
-    """End a process by a signal; return its exit code."""
+    """Send a signal to a process, wait until the process ends, and return its exit code."""
     process.send_signal(number)
     return await asyncio.to_thread(process.wait, within)
 
 
 async def wait_until_up(program: Program) -> None:
-    """Wait until the daemon answers; its socket exists a little sooner."""
+    """Wait until the daemon answers requests. (Its socket exists slightly earlier.)"""
     await until(
         lambda: daemon_client.request(program.folder / "notifier.db", "GET", "/healthz") is not None, pause=0.05
     )
 
 
 async def request_status(program: Program, method: str, path: str) -> int:
-    """Ask the daemon over its socket; return the HTTP status."""
+    """Send a request over the daemon's socket; return the HTTP status of the answer."""
     connector = aiohttp.UnixConnector(str(program.folder / "notifier.db.sock"))
     async with (
         aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(5)) as session,
@@ -102,14 +102,14 @@ async def request_status(program: Program, method: str, path: str) -> int:
 
 @contextmanager
 def full_pipe() -> Iterator[int]:
-    """Yield the writing end of a pipe that is full, and that nobody reads."""
+    """Yield the writing end of a full pipe that nobody reads."""
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writing_end, False)
     with suppress(BlockingIOError):
         while True:
             os.write(writing_end, b"\n")
-    # The process has a description of its own, which blocks.
+    # The program gets another file description, in blocking mode.
     blocking = os.open(f"/proc/self/fd/{writing_end}", os.O_WRONLY)
     os.close(writing_end)
     try:
@@ -148,7 +148,7 @@ REFUSED_REQUESTS = (
 
 
 async def flood(port: int) -> None:
-    """Send refused requests of every kind, many at a time, from one peer that does not wait for late answers."""
+    """Send requests that the daemon refuses, many in parallel, without waiting for late answers."""
     slots = asyncio.Semaphore(40)
 
     async def send(request: bytes) -> None:
@@ -165,7 +165,7 @@ async def flood(port: int) -> None:
 
 @contextmanager
 def unread_pipe() -> Iterator[tuple[int, Callable[[], bytes]]]:
-    """Yield the writing end of a small pipe, and what reads the rest of it: nothing is read before that is called."""
+    """Yield the writing end of a small pipe that nobody reads, and a function that finally reads its content."""
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
 
@@ -203,7 +203,7 @@ async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
     said = b"\n".join(lines)
     assert len(said) < 2 * 2**20
     if arguments == ("run",):
-        # One event has one line; of what one peer causes there are a few.
+        # Each event has a line in the log. All requests of the peer together cause only a few lines.
         assert len([one for one in facts if "event" not in one]) < 100
     else:
         assert any("left_out" in one for one in facts)
@@ -236,7 +236,7 @@ async def test_reloads_do_not_make_it_forget_what_was_logged_too_often(program: 
     await program.stop()
     messages = [json.loads(line)["message"] for line in program.said().splitlines()]
     assert messages.count("the configuration was read again") == 20
-    # One more came at the start.
+    # One more line was logged at the start.
     assert sum(message.startswith("sources.acme.requests_per_minute: ") for message in messages) == 20
 
 
@@ -278,14 +278,14 @@ def test_every_command_does_without_standard_streams(tmp_path: Path) -> None:
 
 
 def handles_signal(process: Process, number: signal.Signals) -> bool:
-    """Tell whether a process has a handler for a signal."""
+    """Return whether a process has a handler for a signal."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 DELAYS = (0.0, 0.1, 0.25, 0.45)
-"""Seconds after the first moment at which the daemon can hear a signal; its imports take some 0.3 of them."""
+"""Seconds from the moment when the daemon handles signals until the test sends one. The imports take 0.3 seconds."""
 
 
 async def wait_for_handler(process: Process) -> None:
@@ -327,7 +327,7 @@ async def test_a_daemon_that_is_ended_during_its_start_leaves_with_0(program: Pr
         assert await end_with_signal(program.process, number) == 0, program.said()
         assert time.monotonic() - asked_at < SIGNAL_LIMIT_SECONDS
         assert "Traceback" not in program.said()
-    # Nothing that they left is in the way of the next one.
+    # The daemons that were ended left nothing that prevents the next start.
     program.start()
     await wait_until_up(program)
     await program.stop()
@@ -341,7 +341,7 @@ def test_other_commands_are_ended_by_signals_as_any_program(arguments: tuple[str
 
 
 async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(program: Program) -> None:
-    # The thread that opens it stands still, as on a disk that hangs, or in a migration of a large file.
+    # The thread that opens the state file hangs, as on a disk that hangs or in a long migration.
     script = (
         "import sys, time\nfrom notifier.store.file.lock import FileLock\n"
         "def acquire(lock): print('opening', flush=True); time.sleep(60)\nFileLock.acquire = acquire\n"
@@ -383,9 +383,9 @@ async def test_a_reload_that_fails_by_a_fault_is_logged_and_the_next_one_is_foll
 
 @contextmanager
 def daemon_on_terminal(program: Program, *, nohup: bool = False) -> Iterator[tuple[int, int]]:
-    """Run the daemon under a shell on a terminal of its own; yield its process and the terminal's other side."""
+    """Run the daemon from a shell on a new terminal; yield the daemon's process id and the terminal's main side."""
     before = ["nohup"] if nohup else []
-    # A shell with job control, as people have it: it hands SIGHUP on to its jobs.
+    # This is an interactive shell with job control, which passes SIGHUP to its jobs.
     line = " ".join([*before, *command_line(program, "run"), f"2>>{program.log}"])
     shell, leader = pty.fork()
     if shell == 0:
@@ -421,7 +421,7 @@ async def test_a_daemon_ends_with_the_terminal_that_it_was_started_from(program:
         os.kill(pid, signal.SIGHUP)
         await until(lambda: "the configuration was read again" in program.said())
         os.close(leader)
-        # The shell that hands the signal on may be slow, or not there; the kernel sends it as well.
+        # The kernel sends SIGHUP too. The shell, which passes it on, may be slow or have ended.
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGHUP)
         await until(lambda: has_ended(pid))

@@ -1,4 +1,4 @@
-"""The primary of the database fails, and a replica takes its place: nothing is lost, and nothing gets a second id."""
+"""The primary database server fails and a replica is promoted: nothing is lost, and no event gets a second id."""
 
 import asyncio
 from collections import Counter
@@ -16,14 +16,14 @@ from tests.support.standby_pair import Member, now
 from tests.support.waiting import until
 
 LONGEST_SENDING_SECONDS = 3.5
-"""How long a holder may send what it cannot write down."""
+"""The longest time that a holder may send while it cannot store outcomes."""
 
 STORED = "SELECT count(*) FROM pair.deliveries WHERE state = 'delivered'"
 
 
 @pytest.fixture
 def servers() -> Iterator[tuple[PostgresServer, PostgresServer]]:
-    """Return a primary and its replica, which streams."""
+    """A primary database server and its streaming replica."""
     with running_postgres() as primary, running_postgres(primary=primary) as replica:
         yield primary, replica
 
@@ -88,7 +88,7 @@ async def test_a_synchronous_replica_that_is_promoted_under_load_has_everything(
         growing = asyncio.create_task(Growth(account, seed=3).run(40))
         await until(lambda: len(receiver.events) >= 30)
         told = len(receiver.events)
-        # The replica would wait for one of its own.
+        # Otherwise, the promoted replica would wait for a replica of its own.
         await asyncio.to_thread(replica.execute, "ALTER SYSTEM SET synchronous_standby_names = ''")
         await fail_over(primary, replica)
         await wait_for_holder(*members)
@@ -102,14 +102,14 @@ async def test_a_synchronous_replica_that_is_promoted_under_load_has_everything(
     check_ids(receiver)
     assert set(receiver.subjects) == entered
     doubled = [id_ for id_, times in Counter(receiver.ids).items() if times > 1]
-    # Only what was under way, and outcomes that were not stored yet.
+    # Only events whose delivery was in progress, or whose outcome was not stored yet, are sent twice.
     assert len(doubled) <= 20
 
 
 async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
     servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
 ) -> None:
-    """The daemon that held the database comes back alone: it must not take for stored what the replica never got."""
+    """Only the daemon that held the primary is running: it must not assume that the replica has all data."""
     primary, replica = servers
     member = members[0]
     account = build_account(50)
@@ -124,7 +124,7 @@ async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
         growth.grow(10)
         await until(lambda: set(receiver.subjects) == record_keys(account) - history)
         await until(lambda: replica.execute(STORED) == [(10,)], pause=0.1)
-        # To pause its replay would not do: it would replay all that it has received before it is promoted.
+        # It is not enough to pause the replay, because a promotion first replays all received data.
         replica.execute("ALTER SYSTEM SET primary_conninfo = ''")
         replica.execute("SELECT pg_reload_conf()")
         await until(lambda: not replica.execute("SELECT 1 FROM pg_stat_wal_receiver"), pause=0.1)
@@ -139,11 +139,11 @@ async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
         await until(lambda: replica.execute(STORED) == [(50,)], pause=0.1)
         await member.stop()
     check_ids(receiver)
-    # Readers of the feed may stand behind the last event that the replica lacks, so new numbers are beyond it.
+    # Readers of the feed may know events that the replica lacks, so new events get higher numbers.
     again = receiver.events[len(told_before) :]
     assert {it["id"] for it in told_before[10:]} <= {it["id"] for it in again}
     assert min(int(it["sequence"]) for it in again) > max(int(it["sequence"]) for it in told_before)
-    # What the replica has is not sent again.
+    # Events that the replica knows as delivered are not sent again.
     assert not {it["id"] for it in told_before[:10]} & {it["id"] for it in again}
     assert max(Counter(receiver.ids).values()) == 2
 
@@ -151,9 +151,9 @@ async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
 async def test_a_replica_that_must_confirm_and_does_not_holds_up_the_holder_and_nothing_is_lost(
     servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
 ) -> None:
-    """With `remote_apply`, a commit waits for a replica whose replay is paused; so does one for a replica that is gone.
+    """With `remote_apply`, a commit waits while the replica's replay is paused, just as it waits for a failed replica.
 
-    The holder has no answer, so it sends nothing more, and its session keeps the lock.
+    The holder gets no answer, so it stops sending. Its session keeps the lock.
     """
     primary, replica = servers
     account = build_account(50)

@@ -1,4 +1,4 @@
-"""The main job on real payloads, by the real program: from the API to a webhook and to Slack."""
+"""The main task with documented payloads: events go from the API to a webhook and to Slack."""
 
 import re
 
@@ -13,7 +13,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 DAVID = "5804f0f40ef50473af5870e6"
-"""David Ball, of the documented `users.list`."""
+"""The user id of David Ball in the documented answer of `users.list`."""
 
 SLACK = """
 [destinations.safety-channel]
@@ -38,7 +38,7 @@ async def test_the_documented_payloads_are_history_and_one_new_record_is_one_eve
         await until(lambda: "sweep has read the whole list" in program.said())
         account.add(user=DAVID, training=training.ids)
         await until(lambda: len(receiver.events) >= 1 and len(receiver.slack) >= 1)
-        # The receiver has the event before the daemon has its answer and has stored it.
+        # The receiver gets the event before the daemon stores the outcome.
         await program.until_status(lambda it: it["destinations"]["hr"]["delivered"] == 1)
         await program.until_status(lambda it: it["sources"]["acme"]["records"] == len(account))
         await program.stop()
@@ -121,5 +121,5 @@ async def test_events_print_as_they_were_sent(program: Program, receiver: Receiv
 
 
 def add_today(account: Account) -> int:
-    """Enter a record on top of the list; return its id."""
+    """Add a record at the top of the list; return its id."""
     return account.add(user=account.users[0]["id"], training=IdPair.from_number(1046)).id

@@ -1,4 +1,4 @@
-"""A daemon that reaches the API and the receiver only through a proxy, which then refuses and works again."""
+"""The daemon uses a proxy, which refuses requests for a while."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The receivers of the documentation, run as programs, with the real daemon as their sender."""
+"""The example receivers of the documentation, with requests from the real daemon."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ DESTINATION_KEYS = (
     'batch_size = 10\nformat = "standard"',
     'format = "standard"',
 )
-"""Keys of each receiver's destination."""
+"""Settings of the destinations for the receivers, in the order of KINDS."""
 
 FIRST = "evt_" + "a" * 26
 SECOND = "evt_" + "b" * 26
@@ -44,7 +44,7 @@ THIRD = "evt_" + "c" * 26
 
 
 def receiver_command(kind: str, port: int, folder: Path) -> list[str]:
-    """Return the command that starts a receiver; skip the test where its language is missing."""
+    """Return the command that starts a receiver; skip the test if the receiver's language is not installed."""
     match kind:
         case "python":
             shutil.copy(FOLDER / "fastapi_receiver.py", folder)
@@ -55,7 +55,7 @@ def receiver_command(kind: str, port: int, folder: Path) -> list[str]:
         case "php":
             return [needed("php", "php-cli"), "-S", f"127.0.0.1:{port}", str(FOLDER / "php_receiver.php")]
         case _:
-            # Go weighs 300 MB, too much for every run of the tests.
+            # Go takes 300 MB, too much to install for every run of the tests.
             if shutil.which("go") is None:
                 pytest.skip("there is no go here: it is in Debian's package golang-go")
             program = folder / "go_receiver"
@@ -64,7 +64,7 @@ def receiver_command(kind: str, port: int, folder: Path) -> list[str]:
 
 
 class ReceiverProgram:
-    """A receiver that runs; its files are in `events`."""
+    """An example receiver, run as a program. It stores events as files in the folder `events`."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.port = free_port()
@@ -92,23 +92,23 @@ class ReceiverProgram:
             return trial.connect_ex(("127.0.0.1", self.port)) == 0
 
     def finish_work(self) -> None:
-        """Let the work be done that has been accepted, where that is another program's."""
+        """Process the accepted events, if the receiver leaves this to a separate run (PHP)."""
         if self.kind == "php":
             script = str(FOLDER / "php_receiver.php")
             subprocess.run([self.command[0], script], env=self.environ, check=True, capture_output=True)
 
     async def wait_until_finished(self, count: int) -> None:
-        """Wait until the work of so many events is done."""
+        """Wait until this number of events was accepted and processed."""
         await until(lambda: len(list(self.events.glob("evt_*"))) == count)
         await asyncio.to_thread(self.finish_work)
         await until(lambda: self.unfinished_files() == [])
 
     def finished_events(self) -> dict[str, dict[str, Any]]:
-        """Return the events whose work is done, by id."""
+        """Return the processed events, by id."""
         return {file.stem: json.loads(file.read_text()) for file in self.events.glob("*.done")}
 
     def unfinished_files(self) -> list[str]:
-        """Return the names of all other files."""
+        """Return the names of the files of events that are not processed yet."""
         return [file.name for file in self.events.iterdir() if file.suffix != ".done"]
 
 
@@ -177,7 +177,7 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Rec
             assert receiver.unfinished_files() == []
     (receiver.events / f"{FIRST}.done").rename(receiver.events / f"{FIRST}.json")
     with receiver.run():
-        # What was accepted and not finished before a crash is finished by the next run.
+        # The next run processes events that were accepted, but not processed, before a crash.
         await asyncio.to_thread(receiver.finish_work)
         await until(lambda: receiver.unfinished_files() == [])
     assert set(receiver.finished_events()) == {FIRST, SECOND, THIRD}

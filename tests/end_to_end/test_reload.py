@@ -1,4 +1,4 @@
-"""The real program follows its configuration on SIGHUP and on `notifier reload`."""
+"""The daemon reads its configuration again on SIGHUP and on `notifier reload`."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ async def test_a_configuration_whose_reading_does_not_end_does_not_keep_it_from_
         writers: list[int] = []
 
         def is_read() -> bool:
-            # A pipe can be opened in this way only while somebody reads it.
+            # Opening the pipe for writing without blocking works only while the daemon reads it.
             with suppress(OSError):
                 writers.append(os.open(program.config, os.O_WRONLY | os.O_NONBLOCK))
             return bool(writers)

@@ -1,4 +1,4 @@
-"""A replay by a daemon that is killed again and again: it goes on, and puts no event back twice."""
+"""The daemon is killed several times during a replay: the replay continues, and puts no event back twice."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ CREATE TABLE put_back (sequence);
 CREATE TRIGGER again AFTER UPDATE ON deliveries WHEN old.state <> 'pending' AND new.state = 'pending'
     BEGIN INSERT INTO put_back VALUES (new.sequence); END;
 """
-"""Notes in the same transaction what goes back into the queue."""
+"""SQL of a trigger that records, in the same transaction, each delivery that is put back into the queue."""
 
 
 async def store_delivered_events(path: Path) -> None:
@@ -48,7 +48,7 @@ def replay_progress(path: Path) -> tuple[str, int]:
 
 
 def received_ids(receiver: Receiver) -> set[str]:
-    # The receiver keeps bodies, and of this destination each is a batch.
+    # `receiver.events` has the bodies of requests; for this destination, each body is a batch.
     batches: list[Any] = receiver.events
     return {event["id"] for batch in batches for event in batch}
 
@@ -72,7 +72,7 @@ async def test_a_replay_goes_on_after_each_kill_and_puts_no_event_back_twice(
     seen: list[tuple[str, int]] = []
     for _ in range(2):
         await wait_for_progress(path, since=seen[-1][1] if seen else 0)
-        # Before the next part may be put back: of three parts the last one is left for the end.
+        # Each kill comes before the next part is put back. There are three parts; the last one comes after both kills.
         await asyncio.sleep(moments.random() * 0.3)
         program.kill()
         seen.append(replay_progress(path))

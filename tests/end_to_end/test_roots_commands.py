@@ -1,4 +1,4 @@
-"""Root's commands meet files of another user, who wants root to write elsewhere, or to send a token elsewhere."""
+"""Root runs commands on files of another user, who tries to make root change other files or send a token elsewhere."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ def shared() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def fresh_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a state file that was opened once."""
+    """A folder with a new state file."""
     folder = tmp_path_factory.mktemp("fresh") / "state"
 
     async def make() -> None:
@@ -61,7 +61,7 @@ def fresh_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def state_file(shared: Path, user: OtherUser, fresh_state: Path) -> Path:
-    """A state file of the user's, in a folder of theirs."""
+    """A state file of the other user, in a folder of that user."""
     folder = shared / "state"
     shutil.copytree(fresh_state, folder)
     user.owns(folder, *folder.iterdir())

@@ -1,4 +1,4 @@
-"""A slot that comes while the process is killed: its digest is sent again as it was, and nothing else is."""
+"""The daemon is killed at a slot of a schedule: afterwards it sends the same digest again, and nothing else."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ timezone = "UTC"
 
 
 def channel_status(program: Program) -> Mapping[str, Any]:
-    """Return what the running daemon says of the channel; nothing while it starts."""
+    """Return the channel's status from the daemon, or an empty mapping while the daemon starts."""
     answer = daemon_client.request(program.folder / "notifier.db", "GET", "/v1/status")
     return {} if answer is None else answer.body["destinations"]["crew"]
 
@@ -38,7 +38,7 @@ async def test_a_kill_at_the_slot_neither_loses_nor_divides_the_digest(program: 
         await until(lambda: channel_status(program).get("scheduled") == len(added), pause=0.05)
         assert receiver.slack == []
         program.kill()
-        # The slot comes while nothing runs: the state file is as old as if it had been written a day earlier.
+        # Move the stored start of the slots back by a day, as if a slot had come while no daemon was running.
         with closing(sqlite3.connect(program.folder / "notifier.db")) as db, db:
             db.execute("UPDATE destinations SET slots_from = slots_from - 86400000 WHERE name = 'crew'")
         receiver.status = 500

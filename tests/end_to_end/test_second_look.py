@@ -1,4 +1,4 @@
-"""What waits for a second look outlives the process that took the first one."""
+"""A removal that waits for a second look is reported even if the daemon is killed after the first look."""
 
 import asyncio
 from typing import Any
@@ -36,7 +36,7 @@ async def test_deletion_that_waits_for_its_second_look_is_told_once_after_a_kill
         program.kill()
         program.start()
         await until(lambda: receiver.subjects == [str(doomed.id)])
-        # A scan that has nothing to find: what would be told twice is told by its end.
+        # This sweep has nothing to find. If the removal were reported twice, that would happen before its end.
         assert (await asyncio.to_thread(program.command, "sweep", "acme")).returncode == 0
         await program.stop()
     assert [event["type"] for event in receiver.events] == ["completion.removed"]

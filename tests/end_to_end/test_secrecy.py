@@ -1,4 +1,4 @@
-"""No secret is ever printed: the real program at its most talkative, opposite peers that say back what they hear."""
+"""No secret is ever printed, even at the debug level and with servers that echo each request."""
 
 import asyncio
 import itertools
@@ -50,7 +50,7 @@ NEEDS_NO_CONFIGURATION = {*UNTIL_A_SIGNAL, "init", "install-service", "completio
 
 @dataclass
 class EchoServer:
-    """Says back what it is told, in all the ways in which a peer can fail."""
+    """A server that echoes each request in its answer, and fails in different ways."""
 
     url: str = ""
     answers: int = 0
@@ -170,7 +170,7 @@ async def test_the_daemon_at_debug_level_shows_none_while_everything_fails(
         )
     try:
         await until(lambda: echo_server.answers > 60 and home.socket.exists())
-        # A configuration that is wrong in the worst places is read, and reported, while it runs.
+        # While the daemon runs, it reads a configuration whose errors concern secrets, and reports the errors.
         home.config.write_text(
             configuration(echo_server.url).replace("https://", "").replace(f"http://{echo_server.url}", TOKEN)
         )

@@ -1,4 +1,4 @@
-"""Two daemons on one store in PostgreSQL: one works, the other takes over, and nothing is lost or gets a second id."""
+"""Two daemons share a store in PostgreSQL: one takes over from the other, and no event is lost or gets a second id."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ def pid(member: Member) -> int:
 
 
 async def wait_for_holder(*members: Member, within: float = 20.0) -> Member:
-    """Wait until one of them works, and return it."""
+    """Wait until one of the members holds the store, and return that member."""
     deadline = now() + within
     while now() < deadline:
         for member in members:
@@ -78,7 +78,7 @@ def record_keys(account: Account) -> set[str]:
 
 
 def check_events(receiver: Receiver, entered: set[str]) -> None:
-    """Each record was told, under one id; the same again is allowed, because a request may be cut off at any moment."""
+    """Check that each record was reported under one id. An event may arrive twice, as a kill can cut off a request."""
     assert set(receiver.subjects) == entered
     ids = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
     assert set(ids.values()) <= {1}
@@ -102,7 +102,7 @@ async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_fir
         assert (await asyncio.to_thread(second.get, "/readyz?standby=ok"))[0] == 200
         code, body = await asyncio.to_thread(second.get, "/v1/status")
         assert (code, orjson.loads(body)["error"]["reason"]) == (503, "standby")
-        # While the first one makes the tables, it has no name yet.
+        # While the first daemon creates the tables, its name is not stored yet.
         await until(lambda: f"process {pid(first)} holds" in second.said_by_page())
         shown = await asyncio.to_thread(second.command, "status")
         assert shown.returncode == 0, shown.stderr
@@ -127,7 +127,7 @@ async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_fir
         await second.stop()
         assert [member.errors() for member in pair] == [[], []]
     check_events(receiver, record_keys(account) - history)
-    # Both stopped in order, so numbers go on without a leap.
+    # Both daemons stopped normally, so the event numbers have no gap.
     assert max(int(event["sequence"]) for event in receiver.events) < 1_000_000
     assert len(receiver.ids) == len(set(receiver.ids))
 
@@ -162,7 +162,7 @@ async def test_kills_at_random_moments_lose_nothing(
 async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
-    """The server ends the session of a machine that is silent; here an administrator does it."""
+    """The database server ends the session of a silent machine; here, an administrator ends it instead."""
     account = build_account(50)
     async with served(account) as api:
         start_pair(pair, server, api, receiver)
@@ -170,7 +170,7 @@ async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
         await wait_for_sweep(first)
         second = next(it for it in pair if it is not first)
         await wait_for_standby(second)
-        # While the session goes on, a pause is nothing but a pause.
+        # While its session exists, a paused daemon remains the holder.
         first.signal(signal.SIGSTOP)
         await asyncio.sleep(3 * TRY_EVERY_SECONDS)
         assert await asyncio.to_thread(getattr, second, "stands_by")
@@ -245,7 +245,7 @@ async def test_a_state_moves_from_a_file_into_the_database_and_back(
         refused = await asyncio.to_thread(member.command, "restore", "back.db")
         assert (refused.returncode, "a daemon holds it" in refused.stderr) == (1, True)
         await member.stop()
-    # What the file had told is not told again.
+    # Events that were sent before the move are not sent again.
     assert len(receiver.ids) == len(set(receiver.ids)) == 10
 
 

@@ -1,4 +1,4 @@
-"""Two daemons without shared state on one account: what `notifier help availability` says of their ids."""
+"""Two daemons without a shared store watch one account. Their event ids agree as `notifier help availability` says."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ def programs(tmp_path: Path) -> Iterator[tuple[Program, Program]]:
 
 
 def id_counts(receiver: Receiver, kind: str) -> Counter[str]:
-    """Count how often each id of this kind of event has arrived."""
+    """Count the received events of a type, by event id."""
     return Counter(event["id"] for event in receiver.events if event["type"] == f"completion.{kind}")
 
 
 async def wait_for_events(receiver: Receiver, kind: str, count: int) -> None:
-    """Wait until so many events of a kind have arrived, copies included."""
+    """Wait until this number of events of a type was received, including copies."""
     await until(lambda: id_counts(receiver, kind).total() == count)
 
 
@@ -58,12 +58,12 @@ async def test_created_events_have_one_id_and_later_updates_of_what_one_has_miss
         record, *_ = growth.grow()
         await wait_for_events(receiver, "created", 22)
 
-        # An edit that both see has one id.
+        # An edit that both daemons see has one id.
         account.edit(record.id, notes="one")
         await wait_for_events(receiver, "updated", 2)
         assert len(id_counts(receiver, "updated")) == 1
 
-        # The second one is down for a while: what was created meanwhile has one id all the same.
+        # Records that are created while the second daemon is down get the same id from both daemons.
         await second.stop()
         growth.grow(5)
         await wait_for_events(receiver, "created", 27)
@@ -73,7 +73,7 @@ async def test_created_events_have_one_id_and_later_updates_of_what_one_has_miss
         second.start()
         await wait_for_events(receiver, "created", 32)
         assert set(id_counts(receiver, "created").values()) == {2}
-        # It has seen one update where the other has seen two. From then on, the record's updates have two ids.
+        # The second daemon saw one update where the first saw two. From then on, the record's updates have two ids.
         await wait_for_events(receiver, "updated", 5)
         account.edit(record.id, notes="four")
         await wait_for_events(receiver, "updated", 7)

@@ -1,4 +1,4 @@
-"""What the commands work on and talk to."""
+"""Fixtures for the tests of commands."""
 
 from tests.support.command_line import api, home, receiver
 

@@ -1,4 +1,4 @@
-"""`notifier backup` and `notifier restore`, by the real program, beside a daemon and without one."""
+"""`notifier backup` and `notifier restore`, with and without a running daemon."""
 
 import re
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not
         later = str(api.account.add(user=user, training=training).id)
         await until(lambda: has_received(receiver, 2))
         (after,) = (await home.run("events", "--json")).documents
-    # Found again, it is no news; what is new has a number beyond all that were given out.
+    # The record is found again, but causes no event. New events get numbers above all used ones.
     assert (before["subject"], after["subject"]) == (key, later)
     assert int(after["sequence"]) > int(before["sequence"])
 

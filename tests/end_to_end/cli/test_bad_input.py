@@ -1,4 +1,4 @@
-"""Whatever nonsense any command is given, it ends with a sentence and one of the exit codes, never with a traceback."""
+"""Invalid input to every command: the command prints a sentence and no traceback, and exits with a defined code."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Api, Home
 
 NONSENSE = ("", " ", "-", "--", "\x01", "\x1b[31m", "\udcff", "..", "/", "évt", "0", "-1", "1e309", "x" * 5000, "a\nb")
-"""What may stand where anything is expected: nothing, control characters, stray bytes, too much."""
+"""Invalid values: empty, control characters, bytes that are not UTF-8, wrong numbers, too long."""
 
 COMMAND_LINES = {
     "demo": ("--events {}", "--events 1 --listen {}"),
@@ -60,7 +60,7 @@ COMMAND_LINES = {
     "listen": ("--type {}", "--format {}", "--secret {}", "--forward {}", "--forward http://127.0.0.1:9 --secret {}"),
     "receive": ("--secret {}", "--secret @{}", "--answer 1 --answer {}", "--answer 1 --port {}"),
 }
-"""Where each command takes a value, among others that it needs."""
+"""The arguments of each command; `{}` stands for the value under test, and the other values are valid."""
 
 TAKES_EXTRA_ARGUMENTS = {"init", "retry"}
 TAKES_NO_VALUE = {"dashboard", "run", "check", "health", "status", "reload", "man", "monitoring"}

@@ -1,4 +1,4 @@
-"""Shell completion: in the real shells, with and without a configuration."""
+"""Shell completion in bash, zsh and fish, with and without a configuration."""
 
 import os
 import subprocess
@@ -20,14 +20,14 @@ HEAVY_MODULES = ("pydantic", "aiohttp", "rich", "sqlite_utils", "orjson")
 
 
 def complete(*words: str) -> list[str]:
-    """Complete the last word, as any shell would have it."""
+    """Return the completions of the last word."""
     *before, last = words
     return [item.value for item in ShellComplete(program, {}, "notifier", "").get_completions(before, last)]
 
 
 @pytest.fixture(autouse=True)
 def configured_home(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the configuration be found without an option; root finds none in the working directory."""
+    """Let commands find the configuration without an option (as root, they do not read ./config.toml)."""
     monkeypatch.chdir(home.folder)
     monkeypatch.setenv("NOTIFIER_CONFIG", str(home.config))
 
@@ -97,7 +97,7 @@ def test_to_complete_a_command_imports_nothing_heavy() -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A PATH on which this program is found as notifier."""
+    """Return a value of PATH with a folder in which this program is called `notifier`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     started = folder / "notifier"

@@ -1,4 +1,4 @@
-"""`notifier dashboard`: a link that signs a browser in, once, for users who may use the owner's socket."""
+"""`notifier dashboard` prints a link that signs a browser in once."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ async def test_a_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
             async with browser.get(status) as response:
                 assert response.status == 401
-            # What only looks whether there is something does not use it up.
+            # A HEAD request does not use up the link.
             async with browser.head(link) as response:
                 assert (response.status, response.cookies) == (200, {})
             async with browser.get(link) as response:
@@ -69,12 +69,12 @@ def test_on_a_desktop_the_browser_opens_a_page_of_its_owners_that_leads_there(
     monkeypatch.setattr("os.geteuid", lambda: user)
     assert not open_in_browser(link)
     monkeypatch.setenv("DISPLAY", ":0")
-    # Root's browser is not opened.
+    # As root, no browser is opened.
     assert open_in_browser(link) is (user != 0)
     assert opened.exists() is (user != 0)
     if user:
         page = Path(opened.read_text())
-        # Others see the arguments of a program, and so must not find the link among them.
+        # Other users can read a program's arguments, so the link must not be among them.
         assert page.parent == runtime
         assert stat.S_IMODE(page.stat().st_mode) == 0o600
         assert f"url={link}" in page.read_text()
@@ -94,7 +94,7 @@ async def test_where_there_is_a_unix_socket_the_link_follows_the_address_of_what
         assert "put the address of a proxy or an SSH tunnel to it before the path" in said.out
         connector = aiohttp.UnixConnector(str(place))
         jar = aiohttp.CookieJar(unsafe=True)
-        # As a tunnel does it: the browser names the tunnel's end.
+        # Through a tunnel, the browser sends the address of the tunnel as the host.
         host = {"Host": "localhost:8787"}
         async with aiohttp.ClientSession("http://localhost:8787", connector=connector, cookie_jar=jar) as browser:
             async with browser.get("/v1/status", headers=host) as response:

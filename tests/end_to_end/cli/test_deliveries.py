@@ -1,4 +1,4 @@
-"""`notifier deliveries`: what was sent, tried, given up."""
+"""`notifier deliveries`: the list, its filters, --follow, and moving deliveries to a new name."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`notifier events`: what was detected, for people and for programs."""
+"""`notifier events`: detected events as a table, as JSON and as CSV, and --follow."""
 
 import asyncio
 import csv

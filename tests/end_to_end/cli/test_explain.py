@@ -1,4 +1,4 @@
-"""`notifier explain`: one record's life, for people and for programs."""
+"""`notifier explain`: the history of a record, as text and as JSON."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,12 +31,12 @@ CREATED = Change(EventType.CREATED, RECORD, 1, DetectedBy.HEAD, "entered_since_f
 
 @dataclass(frozen=True, slots=True)
 class HistoryWriter:
-    """Writes what has happened into a state file."""
+    """Writes events and attempts into a state file."""
 
     db: "Database"
 
     def add_event(self, change: Change = CREATED, *, to: tuple[str, ...] = ("hr",), ms: int = 0) -> int:
-        """Write an event `ms` after NOW; return its number."""
+        """Write an event with the time NOW + `ms`; return the event's sequence number."""
         source = "acme"
         sources.read_or_create(self.db, source)
         wants = [Subscription(destination, frozenset(EventType)) for destination in to]
@@ -53,7 +53,7 @@ class HistoryWriter:
         )
 
     def add_attempt(self, sequence: int, state: DeliveryState, answer: str, status: int, *, to: str, ms: int) -> None:
-        """Write down what an attempt `ms` after NOW came to; `answer` is its decision and its reason."""
+        """Write the outcome of an attempt at NOW + `ms`; `answer` is the decision and the reason."""
         decision, reason = answer.split()
         settlement = Settlement((sequence,), to, state, decision, reason, status, "it said no", NOW + ms, 12, 0)
         store_settlements(self.db, [replace(settlement, detail="") if status < 300 else settlement])
@@ -69,13 +69,13 @@ async def write_history(home: "Home", add_history: "Callable[[HistoryWriter], ob
 
 
 def parse_facts(lines: list[str]) -> dict[str, str]:
-    """Read the names and values above a story."""
+    """Return the names and values that `explain` prints above its table."""
     end = lines.index("")
     return {line[:10].strip(): line[12:] for line in lines[:end]}
 
 
 def split_cells(line: str) -> list[str]:
-    """Split a table's row where its columns are apart."""
+    """Split a row of a table into cells."""
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 

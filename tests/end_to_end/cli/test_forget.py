@@ -1,4 +1,4 @@
-"""`notifier forget`: with a daemon and without one, it erases what it can and says what it cannot."""
+"""`notifier forget`, with and without a running daemon."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.support.command_line import Api, Home, Receiver, until
 
 
 def state_bytes(folder: Path) -> bytes:
-    """Return all bytes of the state file and of what lies beside it."""
+    """Return the bytes of the state file and of the files beside it."""
     return b"".join(
         path.read_bytes() for path in sorted(folder.iterdir()) if path.name.startswith("notifier.db") and path.is_file()
     )

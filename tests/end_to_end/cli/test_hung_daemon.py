@@ -1,4 +1,4 @@
-"""Commands beside a daemon that hangs: each ends within a bounded time, with a sentence that says so."""
+"""Commands while the daemon hangs: each command ends in time, and says that the daemon does not answer."""
 
 import asyncio
 import signal
@@ -32,7 +32,7 @@ COMMANDS = (
 )
 
 LIMIT_SECONDS = 15.0
-"""Seconds: five of patience, and the start of a program on a busy machine."""
+"""Five seconds until a command gives up, and ten for the start of a program on a busy machine."""
 
 
 async def test_every_command_ends_and_says_that_the_daemon_does_not_answer(home: "Home", api: "Api") -> None:
@@ -58,7 +58,7 @@ async def _run_timed(home: "Home", *command: str) -> "tuple[Said, float]":
 
 
 async def test_a_command_whose_work_goes_on_waits_and_one_whose_daemon_hangs_meanwhile_does_not(home: "Home") -> None:
-    """The API takes long to answer: nobody knows how long, so the command waits while the daemon answers others."""
+    """With a slow API, a poll takes long: the command waits as long as the daemon answers other requests."""
     held, asked = asyncio.Event(), 0
     held.set()
 

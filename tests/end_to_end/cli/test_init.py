@@ -1,4 +1,4 @@
-"""`notifier init`: for somebody at a terminal, and for a script."""
+"""`notifier init`, with a user at a terminal and in a script."""
 
 import asyncio
 import tomllib
@@ -22,7 +22,7 @@ HTTP = "https://hr.example.com/hooks/training"
 
 
 def run_init(*arguments: str) -> Said:
-    """Run it as a script does: nobody can be asked."""
+    """Run `notifier init` without a terminal, so that it cannot ask questions."""
     return call("init", *arguments)
 
 

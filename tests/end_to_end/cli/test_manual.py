@@ -1,4 +1,4 @@
-"""The manual page: made of the help, without a warning of those who read it, and the one that is shipped."""
+"""The manual page is up to date and complete, and groff and mandoc accept it."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ def page() -> str:
 
 
 def formatter_warnings(command: "Sequence[str]") -> list[str]:
-    """Run what reads the page from standard input and return what it complains about."""
+    """Let a formatter read the page from standard input, and return its warnings."""
     done = subprocess.run(command, input=page(), capture_output=True, text=True, timeout=60, check=False)
     return [line for line in (done.stderr + done.stdout).splitlines() if "WARNING" in line or "warning" in line]
 
@@ -64,7 +64,7 @@ def test_groff_has_nothing_to_say() -> None:
 
 
 def test_mandoc_has_nothing_to_say_but_that_there_is_no_date() -> None:
-    # A date would have to be kept by hand; the version says how old the page is.
+    # The page has no date, because a date would have to be updated by hand.
     assert [
         line
         for line in formatter_warnings([needed("mandoc", "mandoc"), "-Tlint", "-W", "warning"])

@@ -1,4 +1,4 @@
-"""`enable` and `test` while the configuration differs from what the running daemon follows."""
+"""`enable` and `test` while the running daemon has not loaded the latest configuration."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ SECRET = "whsec_" + "c2Vj" * 8
 
 
 async def request_daemon(home: "Home", verb: str, path: str) -> dict[str, Any]:
-    """Ask the daemon on its socket, as the dashboard does."""
+    """Send a request over the daemon's socket, as the dashboard does."""
     connector = aiohttp.UnixConnector(str(home.socket))
     async with (
         aiohttp.ClientSession("http://localhost", connector=connector) as session,
@@ -27,7 +27,7 @@ async def request_daemon(home: "Home", verb: str, path: str) -> dict[str, Any]:
 async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printed_words_work(
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
-    """The address of a revoked webhook was replaced in the file, and not read yet."""
+    """The URL of a revoked webhook was replaced in the configuration, which the daemon has not loaded yet."""
     home.configure(api.url, hr=f"{receiver.url}?revoked")
     receiver.status = 410
     await home.remember("Jorge Miller")
@@ -76,7 +76,7 @@ async def test_a_sample_says_whose_address_it_went_to(home: "Home", api: "Api", 
         assert SECRET not in said.out + said.err
         (document,) = (await home.call("test", "hr", "--json")).documents
         assert document["unfollowed"] == ["destinations.hr.url", "destinations.hr.secret"]
-        # What the interface sends goes to where the daemon delivers.
+        # The HTTP interface sends the sample to the address that the daemon has loaded.
         told = await request_daemon(home, "POST", "/v1/destinations/hr/test")
         assert (told["result"], told["unfollowed"]) == ("connect_failed", document["unfollowed"])
         assert (await home.call("reload")).code == 0

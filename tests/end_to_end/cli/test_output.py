@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, colours for terminals only, and nothing odd when it cannot be written."""
+"""The output of commands: JSON, colours only on terminals, and output that cannot be written."""
 
 import json
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def run_json(home: "Home", *arguments: str) -> dict[str, Any]:
-    """Run a command that prints one JSON object."""
+    """Run a command with --json; return the object that it prints."""
     said = await home.call(*arguments, "--json")
     assert said.err == ""
     (document,) = said.documents

@@ -1,4 +1,4 @@
-"""`notifier poll` and `notifier sweep`: asked of the daemon when one runs, else done by the command."""
+"""`notifier poll` and `notifier sweep`, with and without a running daemon."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,7 @@ async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api
     async def has_new_event() -> bool:
         return (await home.call("poll", "acme")).lines[0] == "acme: 1 new event"
 
-    # The removal is told by a second look.
+    # The removal is reported only after a second look.
     await until(has_new_event)
     assert (await event_subjects(home))[-1] == str(oldest.id)
 
@@ -109,7 +109,7 @@ async def test_the_daemon_does_it_when_one_runs(home: "Home", api: "Api") -> Non
 
     async with home.daemon():
         await home.call("poll", "acme")
-        # The daemon's own first sweep would go on where it was, behind the record that is edited.
+        # Without this, the daemon's first sweep could still be running, but already past the record edited below.
         await until(has_swept)
         (record,) = Growth(api.account).grow()
         polled = await home.call("poll", "acme")

@@ -1,4 +1,4 @@
-"""What the real program imports: nothing heavy where nothing heavy is needed, and nothing before it is needed."""
+"""Imports: each command imports slow modules only if it needs them, and only when it needs them."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ LATE_MODULES = {
     "notifier.web.openapi.document",
     "notifier.web.response_models",
 }
-"""What a daemon whose one destination is a program needs only when something is asked of it."""
+"""Modules that a daemon with one `http` destination imports only when a request needs them."""
 
 START_SCRIPT = """
 import asyncio, sys
@@ -56,7 +56,7 @@ asyncio.run(start(sys.argv[1]))
 
 
 def imported_modules(*arguments: str) -> set[str]:
-    """Return what a process has imported that ran these arguments."""
+    """Run the program with these arguments; return the names of the modules that it imports."""
     script = "import sys; from notifier.cli import main; main(); print('\\n'.join(sys.modules), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=30

@@ -1,4 +1,4 @@
-"""`notifier listen` and `notifier receive` together: events of the running daemon, forwarded and verified."""
+"""`notifier listen` forwards the daemon's events to `notifier receive`, which verifies them."""
 
 import asyncio
 import base64

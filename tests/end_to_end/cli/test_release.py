@@ -1,4 +1,4 @@
-"""`notifier release`: what is held back is told, or accepted without reporting; `notifier status` shows it before."""
+"""`notifier release` reports held changes, or accepts them silently; `notifier status` shows held changes."""
 
 import os
 import re

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WAITING_NOTE = "No daemon is running: they wait in the state file until `notifier run` delivers them."
 DAY_OPTIONS = ("--since", "2026-11-21", "--until", "2026-11-21")
-"""The day of which the events are that these tests remember."""
+"""Options that select the day of the stored events."""
 
 LONG_RETENTION = '[store]\nretention = "36500d"'
 
@@ -37,7 +37,7 @@ def home(home: "Home") -> "Home":
 
 
 def set_long_retention(home: "Home") -> None:
-    """Forget nothing, whatever the date is when the tests run."""
+    """Set a retention that keeps the stored events, on whatever date the tests run."""
     home.config.write_text(home.config.read_text().replace("[store]", LONG_RETENTION))
 
 
@@ -54,7 +54,7 @@ async def execute_sql(home: "Home", sql: str) -> None:
 
 
 async def store_delivered_events(home: "Home", count: int) -> None:
-    """Remember events that were delivered to hr."""
+    """Store events that were delivered to the destination `hr`."""
     await home.remember(*(f"Person {number}" for number in range(count)))
     await execute_sql(home, "UPDATE deliveries SET state = 'delivered'")
 
@@ -211,7 +211,7 @@ async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home
             assert process.returncode == 1
     assert "the next `notifier run` continues the replay" in err or "closed the connection" in err
     assert "Traceback" not in err
-    # Meanwhile it stands in the state file, and nobody begins another.
+    # The unfinished replay is in the state file, and no other replay can begin.
     (first, *_) = (await home.call("replay", "--status")).lines
     assert first.startswith("replay 1, running since 2")
     second = await home.call("replay", *DAY_OPTIONS)
@@ -233,7 +233,7 @@ async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(h
         await home.call("disable", "hr")
         with home.started("replay", *DAY_OPTIONS):
             await wait_until_queued(home, 500)
-        # The command was killed, and the replay was not.
+        # The command was killed, but the daemon continues the replay.
         assert "running" in (await home.call("replay", "--status")).lines[0]
     told = (await home.call("replay", "--stop")).lines
     assert told[0].startswith("replay 2, stopped at 2")
@@ -249,7 +249,7 @@ async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(h
 
 
 def replay_offline_and_call(home: "Home", during: "Callable[[], object]") -> None:
-    """Replay five events without a daemon, a few at a time; something happens after the first few."""
+    """Replay five events without a daemon; call `during` when two of them are in the queue."""
 
     def show_progress(queued: int, _of: int) -> None:
         if queued == 2:

@@ -41,7 +41,7 @@ async def test_a_destination_in_trouble_is_tried_when_its_pending_ones_are_retri
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
     home.configure(api.url, hr=receiver.url)
-    # No attempt comes by itself between the moment when the receiver is well again and the command.
+    # The daemon must not try again by itself before the command runs.
     receiver.status, receiver.headers = 503, {"Retry-After": "3600"}
     await home.remember("Jorge Miller", "David Ball")
     async with home.daemon():

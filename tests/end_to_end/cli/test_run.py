@@ -1,4 +1,4 @@
-"""`notifier run`: how it starts, why it does not, and how it leaves."""
+"""`notifier run`: its start, its errors at the start, and its end."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ async def test_a_signal_ends_it_within_five_seconds_though_everybody_hangs(
 
 
 class RequestBlocker:
-    """Lets requests hang once it is told to, and says when one does."""
+    """Blocks requests while `blocks` is true; `has_blocked` is set at the first blocked request."""
 
     def __init__(self, *, blocks: bool = False) -> None:
         self.blocks = blocks

@@ -1,4 +1,4 @@
-"""`notifier sandbox`, `notifier demo`, `notifier schema`: what needs no configuration."""
+"""`notifier sandbox`, `notifier demo` and `notifier schema`, which need no configuration."""
 
 import asyncio
 import json

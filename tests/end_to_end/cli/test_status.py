@@ -1,4 +1,4 @@
-"""`notifier status` beside a running daemon, and as the real program."""
+"""`notifier status`, with and without a running daemon."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ DAEMON_COMMANDS = (
 
 
 def key_tree(value: Any) -> Any:
-    """Reduce a document to its keys."""
+    """Return the keys of a JSON document as nested dictionaries, without the values."""
     return {key: key_tree(below) for key, below in value.items()} if isinstance(value, dict) else None
 
 

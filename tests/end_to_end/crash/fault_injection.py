@@ -1,9 +1,9 @@
-"""Walks through a state file's life step by step: killed at the n-th call of a kind, or given an error at it.
+"""Injects a fault at each system call of a scenario: the process is killed, or the call fails.
 
 python -m tests.end_to_end.crash.fault_injection [--scenario NAME] [--every N]
 
-strace attaches to a process that is about to do a scenario's work, and kills it when it enters the n-th of its calls,
-or lets that call fail. Afterwards the next start must work, and the promise be kept.
+strace attaches to a process before the work of a scenario begins. At the n-th call of a kind, strace kills the process
+or lets the call fail. Afterwards, the next start must work, and no data may be lost.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from tests.support.used_state_file import (
 REPOSITORY = Path(__file__).parents[3]
 
 CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "link", "unlink", "ftruncate")
-"""Kinds of calls; each stands for its variants (`renameat2`, `linkat`...)."""
+"""The kinds of calls; each includes its variants (`renameat2`, `linkat`...)."""
 
 VARIANTS = {"rename": "rename,renameat,renameat2", "link": "link,linkat", "unlink": "unlink,unlinkat"}
 ERRORS = ("EIO", "ENOSPC")
@@ -53,7 +53,7 @@ ERRORS = ("EIO", "ENOSPC")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One walk: at the n-th call of a kind, the process is killed (`error` is None) or the call fails."""
+    """A fault at the n-th call of a kind: the call fails with `error` or, if that is None, the process is killed."""
 
     scenario: str
     call: str
@@ -62,20 +62,20 @@ class Fault:
 
     @property
     def injection(self) -> str:
-        """What strace is asked for."""
+        """The argument of strace's option `-e`."""
         what = "signal=KILL" if self.error is None else f"error={self.error}"
         return f"inject={VARIANTS.get(self.call, self.call)}:{what}:when={self.number}"
 
     def __str__(self) -> str:
-        """Say it."""
+        """Return a description for messages."""
         return f"{self.scenario}: {self.error or 'killed'} at {self.call} {self.number}"
 
 
 class FaultInjector:
-    """Does scenarios under strace, in folders of its own."""
+    """Runs scenarios under strace, each in a new folder."""
 
     def __init__(self, folder: Path, strace: str) -> None:
-        """Start the process that the walks are forked from."""
+        """Start the process that forks a child for each run of a scenario."""
         self._folder = folder
         self._strace = strace
         self._ready: dict[str, Path] = {}
@@ -88,7 +88,7 @@ class FaultInjector:
         )
 
     def close(self) -> None:
-        """End that process."""
+        """End the process that forks."""
         assert self._forking_process.stdin is not None
         assert self._forking_process.stdout is not None
         self._forking_process.stdin.close()
@@ -96,7 +96,7 @@ class FaultInjector:
         self._forking_process.wait()
 
     def trace(self, scenario: str, *options: str) -> tuple[int, list[str], Path]:
-        """Do a scenario; return its exit code (minus a signal), the calls that were traced, and the folder."""
+        """Run a scenario; return the exit code (negative for a signal), the traced calls, and the folder."""
         folder = self._prepare_folder(scenario)
         log = self._folder / "trace"
         assert self._forking_process.stdin is not None
@@ -116,7 +116,7 @@ class FaultInjector:
         return code, log.read_text(errors="replace").splitlines(), folder
 
     def faults(self, scenario: str) -> Iterator[Fault]:
-        """Yield every step of a scenario."""
+        """Yield every fault that can be injected into a scenario."""
         code, lines, folder = self.trace(scenario)
         assert code == 0, (folder / "said").read_text()
         found = Counter(call for line in lines if (call := call_kind(line)))
@@ -128,14 +128,14 @@ class FaultInjector:
                         yield Fault(scenario, call, number, error)
 
     def inject(self, fault: Fault) -> None:
-        """Do one step, and check what is left. Raises AssertionError."""
+        """Run a scenario with this fault, then check the recovery. Raises AssertionError."""
         code, _, folder = self.trace(fault.scenario, "-e", fault.injection)
         said = folder / "said"
         words = said.read_text() if said.exists() else ""
         if fault.error is None:
             assert code == -signal.SIGKILL, (code, words)
         else:
-            # An error is got over, or it ends the work with one that has a name.
+            # The work either copes with the error, or ends with an error that has a name.
             assert code in (0, 1), (code, words)
             assert not words or re.search(r"(StoreError|BackupError|OSError|sqlite3\.\w+Error)", words), words
         check_recovery(fault.scenario, folder)
@@ -152,7 +152,7 @@ class FaultInjector:
 
 
 def call_kind(line: str) -> str | None:
-    """Return the kind of a call that strace has written down."""
+    """Return the kind of the call in a line of strace's output, or None for other calls."""
     name = line.split("(", 1)[0]
     if name in CALLS:
         return name
@@ -160,13 +160,13 @@ def call_kind(line: str) -> str | None:
 
 
 def check_recovery(scenario: str, folder: Path) -> None:
-    """Start again: it works, nothing waiting is lost, nothing is told under a second id, history stays history."""
+    """Open the state file again, and check that it works and that no data was lost."""
     path = folder / "notifier.db"
     if scenario == "moving":
         elsewhere = folder / "elsewhere" / "notifier.db"
         elsewhere.parent.mkdir(exist_ok=True)
         if not elsewhere.exists() and not is_pending(elsewhere):
-            # Whoever has typed it must type it again.
+            # The restore had no effect yet, so the operator must run it again.
             return
         path = elsewhere
     lock = FileLock(path)
@@ -185,7 +185,7 @@ def check_recovery(scenario: str, folder: Path) -> None:
 
 
 def check_earlier_data(scenario: str, db: Database) -> None:
-    """Check the promise of the file with a past."""
+    """Check that earlier records and deliveries are kept, and that no event gets a second id."""
     assert sources.read_or_create(db, "acme").met_at_ms == MET
     assert waiting(db) >= ids(PENDING)
     if scenario != "moving":
@@ -198,7 +198,7 @@ def check_earlier_data(scenario: str, db: Database) -> None:
 
 
 def main() -> None:
-    """Walk every step, and say what was seen."""
+    """Inject every fault, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", choices=[*SCENARIOS])
     parser.add_argument("--every", type=int, default=1, help="only every so many steps")
@@ -207,7 +207,7 @@ def main() -> None:
     if strace is None:
         sys.exit("there is no strace here")
     failures = 0
-    # What is said of every rebuild.
+    # Every rebuild of a state file is logged, which is expected here.
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder, closing(FaultInjector(Path(folder), strace)) as injector:
         for scenario in [options.scenario] if options.scenario else SCENARIOS:

@@ -1,7 +1,8 @@
-"""A process that has everything imported and forks one child for each walk, which waits until it is traced.
+"""A process that imports all modules once, and then forks a child for each scenario.
 
-One line in: a scenario and a folder. Lines out: the child's process id; when it has ended, how (as `os.waitstatus_to_
-exitcode` says it), and what it said.
+A line of input is the name of a scenario and a folder. The child stops itself until strace is attached. The output is
+the child's process id and, when the child has ended, the result of `os.waitstatus_to_exitcode`. If the scenario fails,
+the child writes the traceback into the file `said` in the folder.
 """
 
 import logging
@@ -15,7 +16,7 @@ from tests.end_to_end.crash.scenarios import run_scenario
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Run a scenario for each line of input."""
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
         name, folder = line.rstrip("\n").split("\t")
@@ -32,7 +33,7 @@ def _run_traced(name: str, folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
     try:
         run_scenario(name, folder)
-    except BaseException:  # noqa: BLE001 - whatever it is, the walker reads it
+    except BaseException:  # noqa: BLE001 - the fault injector reads every error
         (folder / "said").write_text(traceback.format_exc())
         os._exit(1)
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What is done to a state file while it is killed: the stations of its life, each from a folder that was made ready."""
+"""Scenarios for fault injection: operations on a state file, each in a prepared folder."""
 
 import shutil
 import sqlite3
@@ -21,7 +21,7 @@ from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.support.used_state_file import HOUR, HR, NEWS, NOW, PAGE, created, fill, write_essentials
 
 LATE_RECORDS = range(NEWS.stop, NEWS.stop + 3)
-"""News that is found while the file is at work."""
+"""The numbers of the records that are found in the scenario `normal work`."""
 
 
 def ignore_progress(_done: int, _of: int) -> None:
@@ -34,9 +34,9 @@ def open_state(folder: Path) -> closing[FileDatabase]:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Something to be killed in: `prepare` makes a folder ready for it, `work` is what is killed or fails.
+    """An operation on a state file: `prepare` fills a folder, then `work` is killed or gets an error.
 
-    `has_past`: whether the promise about the past can be checked of what is left of it.
+    `has_earlier_data` is true if the prepared folder has records and deliveries that must survive.
     """
 
     prepare: Callable[[Path], None]
@@ -94,7 +94,7 @@ def prepare_older(folder: Path) -> None:
 
 
 def prepare_before_migration(step: str) -> Callable[[Path], None]:
-    """Make a file as the version left it that did not know a step, with a source that was met."""
+    """Return a function that makes a state file of the last version without the migration `step`."""
 
     def make(folder: Path) -> None:
         with closing(sqlite3.connect(folder / "notifier.db", isolation_level=None)) as db:
@@ -117,7 +117,7 @@ def open_and_close(folder: Path) -> None:
 
 
 def do_daily_work(folder: Path) -> None:
-    """Find, deliver, keep the essentials: a minute of a daemon's life."""
+    """Detect records, store the outcome of a delivery and write the essentials, as a daemon does."""
     with open_state(folder) as db:
         for number in LATE_RECORDS:
             with db.atomic():
@@ -133,7 +133,7 @@ def do_daily_work(folder: Path) -> None:
 
 
 def prune_and_vacuum(folder: Path) -> None:
-    """Prune, and give room back."""
+    """Delete old data, and return free pages to the file system."""
     with open_state(folder) as db:
         place: retention.DetectionPosition | None = retention.FIRST
         while place is not None:
@@ -155,7 +155,7 @@ def back_up_again(folder: Path) -> None:
 
 
 def restore_elsewhere(folder: Path) -> None:
-    """Put the backup where there is no state file yet, and open it there."""
+    """Restore the backup in a folder without a state file, and open it there."""
     restore(folder / "elsewhere" / "notifier.db", folder / "copy.db", ignore_progress, NOW + HOUR)
     open_and_close(folder / "elsewhere")
 
@@ -181,7 +181,7 @@ SCENARIOS = {
 
 
 def run_scenario(name: str, folder: Path) -> None:
-    """Do a scenario's work with the lock held, as every process that works on a state file does."""
+    """Run the work of a scenario while holding the state file's lock, unless the work takes the lock itself."""
     scenario = SCENARIOS[name]
     takes_the_lock_itself = scenario.work in (restore_backup, back_up_again, restore_elsewhere)
     lock = FileLock(folder / "notifier.db")

@@ -1,4 +1,4 @@
-"""A sample of the walk through a state file's life; `python -m tests.end_to_end.crash.fault_injection` walks all of it."""
+"""A sample of all faults in all scenarios; `python -m tests.end_to_end.crash.fault_injection` injects every fault."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.end_to_end.crash.scenarios import SCENARIOS
 from tests.support.needed_programs import needed
 
 FAULTS_PER_KIND = 3
-"""Steps of each scenario that are walked here, of those that give or take names and of all others."""
+"""The number of faults that are injected per scenario, at calls of RENAMING_CALLS and at other calls each."""
 
 RENAMING_CALLS = ("rename", "link", "unlink")
 
@@ -42,7 +42,7 @@ def test_killed_or_failed_at_any_step_the_next_start_keeps_the_promise(injector:
 
 
 def pick_faults(faults: list[Fault]) -> list[Fault]:
-    """Return some of these steps, from the first on."""
+    """Return FAULTS_PER_KIND of these faults, evenly spread."""
     return faults[:: max(1, len(faults) // FAULTS_PER_KIND)][:FAULTS_PER_KIND]
 
 
@@ -87,7 +87,7 @@ def test_each_rename_is_of_a_file_that_is_on_the_disk_and_is_itself_brought_ther
 
 
 def path_in(line: str) -> str:
-    """Return the file that a call is about, which strace writes behind its descriptor."""
+    """Return the path that strace writes after the file descriptor of a call."""
     found = re.search(r"<([^>]*)>", line)
     assert found is not None, line
     return found[1]

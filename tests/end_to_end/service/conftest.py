@@ -1,4 +1,4 @@
-"""A machine under a real systemd, and services on it with an account to watch and a receiver to tell."""
+"""Fixtures: a machine with a real systemd, a simulated account, and a receiver."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 class ServiceEnvironment:
-    """What is around a service: an account whose API can hang, and a receiver."""
+    """A simulated account whose API can hang, a receiver, and the services that use both."""
 
     def __init__(self, machine: Machine, receiver: Receiver) -> None:
         self.machine = machine
@@ -40,7 +40,7 @@ class ServiceEnvironment:
 
     @property
     def named_api(self) -> str:
-        """The API under a name instead of an address."""
+        """The API's URL with a host name instead of an IP address."""
         return self.api.replace("127.0.0.1", "localhost")
 
     def middleware(self) -> object:
@@ -52,7 +52,7 @@ class ServiceEnvironment:
         return hang
 
     def configuration(self, name: str, *, source: str = "", more: str = "") -> str:
-        """A configuration without the token, which is a credential."""
+        """Return a configuration without the token, which comes from a credential file."""
         return f"""
 [store]
 path = "/var/lib/{name}/notifier.db"
@@ -80,9 +80,9 @@ retry_max = "1s"
     def install_instance(
         self, name: str, *, unit: str = "", source: str = "", more: str = "", checked: bool = False
     ) -> Service:
-        """Install one service as an operator would, with short times; it is not started.
+        """Install a service with `notifier install-service` and short time limits, but do not start it.
 
-        Unless `checked`, it starts without the look at its configuration beforehand, which takes a second.
+        Without `checked`, the service does not run `notifier check` before its start, which would take a second.
         """
         self.machine.do("/opt/notifier/bin/notifier", "install-service", "--instance", name)
         self.configure(name, source=source, more=more)
@@ -94,7 +94,7 @@ retry_max = "1s"
         return service
 
     def add_completions(self, count: int) -> set[str]:
-        """Enter so many completions, and return their keys."""
+        """Add this number of completions to the account; return their keys."""
         return {str(record.id) for record in self._growth.grow(count)}
 
     async def stop_services(self) -> None:

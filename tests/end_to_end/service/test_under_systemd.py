@@ -1,4 +1,4 @@
-"""The service under a real systemd, with the units as they are: what an operator sees, and what nobody need do."""
+"""The service under a real systemd, with the unit that `notifier install-service` writes."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(
     said = machine.run(NOTIFIER, "install-service", "--now")
     assert said.returncode == 1
     assert "nothing was started: complete the configuration first" in said.stderr
-    # With a name to be resolved, and a destination that starts a process of its own: the hardening lets both pass.
+    # A host name must be resolved, and a destination starts a process: the hardening allows both.
     port = environment.receiver.url.rpartition(":")[2]
     phones = f'[destinations.phones]\ntype = "apprise"\nurl = "json://127.0.0.1:{port}/slack"\n'
     configuration = environment.configuration("notifier", more=phones)
@@ -43,7 +43,7 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(
 
     news = environment.add_completions(3)
     await service.until(lambda: set(environment.receiver.subjects) == news and environment.receiver.slack != [])
-    # Typed by root, without a word of where anything is.
+    # Root runs commands without an option for the configuration.
     status = json.loads(machine.do(NOTIFIER, "status", "--json"))
     assert status["sources"]["acme"]["state"] == "ok"
 
@@ -53,7 +53,7 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(
     assert service.show("Result") == "success"
     assert "sandbox" not in service.log
 
-    # What root does to the state file meanwhile leaves it the service's.
+    # After a command of root, the service still owns the state file.
     machine.do(NOTIFIER, "disable", "hr")
     await start_service(service)
     await service.until(lambda: "1 destination disabled (hr: 0 waiting)" in service.show("StatusText"))
@@ -128,13 +128,13 @@ async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
         asyncio.to_thread(machine.run, *asked, "status", "--json"), asyncio.to_thread(machine.run, *asked, "health")
     )
     assert answered.returncode == 0
-    # What the watchdog does here, a container's health check has to.
+    # In a container, the health check must notice this, because there is no watchdog.
     assert (health.returncode, "the daemon hangs (" in health.stderr) == (1, True)
     machine.do("rm", "/etc/notifier/stuck/now")
     await service.until(lambda: has_restarted(service))
     assert "a part of the daemon hangs" in service.log
     assert "part=acme" in service.log
-    # Where it stood when the watchdog ended it.
+    # The log shows where the process was when the watchdog ended it.
     assert "Fatal Python error: Aborted" in service.log
 
 
