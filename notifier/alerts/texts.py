@@ -4,14 +4,14 @@ import orjson
 from msgspec.structs import replace
 
 from notifier.store.tables.conditions import StoredCondition
-from notifier.wording.sentences import Sentence, part_of
+from notifier.wording.sentences import Sentence, to_document
 
 
 def encode_sentences(summary: str, remedy: str = "") -> str:
     """Return two sentences as JSON for `StoredCondition.texts`; "" if both are plain text without translations."""
     if not isinstance(summary, Sentence) and not isinstance(remedy, Sentence):
         return ""
-    return orjson.dumps({"summary": part_of(summary), "remedy": part_of(remedy)}).decode()
+    return orjson.dumps({"summary": to_document(summary), "remedy": to_document(remedy)}).decode()
 
 
 def with_end_summary(condition: StoredCondition, withdrawn: str = "") -> StoredCondition:

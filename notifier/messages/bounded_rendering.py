@@ -17,7 +17,7 @@ from typing import Any, Final
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.template_names import Template, Variables
 
-SECONDS: Final = 2.0
+RENDER_SECONDS: Final = 2.0
 """The time limit for rendering one line or one digest."""
 
 START_SECONDS: Final = 20.0
@@ -36,49 +36,49 @@ class TemplateProblemError(Exception):
         self.problem = problem
 
 
-class BoundedRendering:
+class BoundedRenderer:
     """Renders templates in another process, which is started when it is first needed.
 
     A template that exceeds a limit is not tried again. Several threads may use one object.
     """
 
     def __init__(
-        self, texts: Mapping[str, str], seconds: float = SECONDS, start_seconds: float = START_SECONDS
+        self, texts: Mapping[str, str], seconds: float = RENDER_SECONDS, start_seconds: float = START_SECONDS
     ) -> None:
         """Initialize with the texts of all templates by file name, and the time limits in seconds."""
         self._texts = dict(texts)
         self._seconds = seconds
         self._start_seconds = start_seconds
-        self._given_up: dict[Template | None, TemplateProblem] = {}
-        self._one_at_a_time = threading.Lock()
+        self._failed_templates: dict[Template | None, TemplateProblem] = {}
+        self._lock = threading.Lock()
         self._process: _Process | None = None
 
     def lines(self, template: Template, variables: Variables) -> list[str]:
         """Return the lines that a template renders; block for up to the time limits. Raises TemplateProblemError."""
-        with self._one_at_a_time:
-            for given_up in (None, template):
-                if given_up in self._given_up:
-                    raise TemplateProblemError(self._given_up[given_up])
-            wish = {"template": template.value, "variables": variables, "seconds": self._seconds}
-            answer = self._ask(self._started(), wish, self._seconds, template)
+        with self._lock:
+            for failed in (None, template):
+                if failed in self._failed_templates:
+                    raise TemplateProblemError(self._failed_templates[failed])
+            request = {"template": template.value, "variables": variables, "seconds": self._seconds}
+            answer = self._exchange(self._running_process(), request, self._seconds, template)
         if "lines" in answer:
             return [str(line) for line in answer["lines"]]
-        raise TemplateProblemError(TemplateProblem(answer["file"], answer["line"], answer["what"]))
+        raise TemplateProblemError(TemplateProblem(answer["file"], answer["line"], answer["description"]))
 
     def close(self) -> None:
         """End the process; the next template starts a new one."""
-        with self._one_at_a_time:
+        with self._lock:
             self._end()
 
-    def _started(self) -> "_Process":
+    def _running_process(self) -> "_Process":
         if self._process is None:
             self._process = _Process()
             first = {"templates": self._texts, "seconds": self._start_seconds}
-            self._ask(self._process, first, self._start_seconds, None)
+            self._exchange(self._process, first, self._start_seconds, None)
         return self._process
 
-    def _ask(
-        self, process: "_Process", wish: Mapping[str, Any], seconds: float, template: Template | None
+    def _exchange(
+        self, process: "_Process", request: Mapping[str, Any], seconds: float, template: Template | None
     ) -> dict[str, Any]:
         """Send a request to the process and return the answer.
 
@@ -86,12 +86,14 @@ class BoundedRendering:
         TemplateProblemError.
         """
         try:
-            return process.ask(wish, seconds)
+            return process.exchange(request, seconds)
         except (OSError, ValueError) as error:
             self._end()
-            what = f"takes longer than {seconds:g} s" if isinstance(error, TimeoutError) else "uses too much memory"
+            description = (
+                f"takes longer than {seconds:g} s" if isinstance(error, TimeoutError) else "uses too much memory"
+            )
             file = "" if template is None else template.file
-            self._given_up[template] = problem = TemplateProblem(file, None, what)
+            self._failed_templates[template] = problem = TemplateProblem(file, None, description)
             raise TemplateProblemError(problem) from error
 
     def _end(self) -> None:
@@ -104,12 +106,12 @@ class _Process:
     """The rendering process and the socket to it."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
+        self._socket, child_socket = socket.socketpair()
+        with child_socket:
             # The new process gets neither this one's environment, which may hold tokens, nor its working directory.
             process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "notifier.messages.rendering_process"],
-                stdin=theirs.fileno(),
+                stdin=child_socket.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
@@ -117,11 +119,11 @@ class _Process:
             )
         self.end = weakref.finalize(self, _end, process, self._socket)
 
-    def ask(self, wish: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    def exchange(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Send a request and return the answer. Raises TimeoutError, another OSError, ValueError."""
         end = time.monotonic() + seconds
         self._socket.settimeout(seconds)
-        self._socket.sendall(json.dumps(wish).encode() + b"\n")
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
             self._socket.settimeout(max(0.001, end - time.monotonic()))

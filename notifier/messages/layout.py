@@ -15,24 +15,24 @@ from msgspec import Struct
 
 from notifier.events import Event, EventType
 from notifier.facts import Occasion
-from notifier.messages.notices import notice
+from notifier.messages.notices import alert_variables
 from notifier.messages.phrasing import PLAIN, Phrasing
-from notifier.messages.rich_text import Line, plain_text, spans
+from notifier.messages.rich_text import Line, parse_spans, plain_text
 from notifier.messages.template_names import Template, Variables
-from notifier.messages.variables import EventVariables, ParsedEvent, read, session_of, words
+from notifier.messages.variables import EventVariables, ParsedEvent, completion_variables, parse_event, session_key
 
 if TYPE_CHECKING:
     from notifier.messages.templates import Templates
 
-LINES: Final = 10
+MOST_LINES: Final = 10
 """The most events with a line each in one message. More become a digest, except the events of one group session."""
 
-WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
+NAME_WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
 """Limits for the length of names in code points, tried in this order; with the last one, every message fits."""
 
-_DIGEST_WIDTHS: Final = WIDTHS[2:]
+_DIGEST_WIDTHS: Final = NAME_WIDTHS[2:]
 _TOP_TRAININGS: Final = 10
-_SOME_NAMES: Final = 8
+_MOST_PEOPLE: Final = 8
 
 _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.CREATED: Template.COMPLETED,
@@ -42,12 +42,12 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.EXPIRED: Template.EXPIRED,
     EventType.RENEWED: Template.RENEWED,
 }
-_LISTING_WIDTHS: Final = WIDTHS[2:]
+_LISTING_WIDTHS: Final = NAME_WIDTHS[2:]
 """The lengths of names in a digest of every event; the first one decides how many events fit into a message."""
-_SHARED: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
+_SESSION_FIELDS: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
 """Fields that are stated once for a group session if all its people have the same value."""
 
-_ITEM: Final = "- "
+_ITEM_PREFIX: Final = "- "
 """The prefix that makes a digest's line a list item."""
 
 
@@ -90,15 +90,15 @@ def lay_out(
     as far as needed to stay within the service's limits, which `fits` checks. Events that do not fit even with the
     shortest names become a digest.
     """
-    contents = [read(event) for event in events]
-    layout = _fitting(contents, templates, fits, phrasing, digest=digest)
+    contents = [parse_event(event) for event in events]
+    layout = _longest_fitting(contents, templates, fits, phrasing, digest=digest)
     if layout is None and templates.shipped is not None:
-        layout = _fitting(contents, templates.shipped, fits, phrasing, digest=digest)
+        layout = _longest_fitting(contents, templates.shipped, fits, phrasing, digest=digest)
         if layout is not None:
             templates.report("produces more text than a message has room for, even with short names")
     if layout is None and not digest:
         return lay_out(events, templates, digest=True, fits=fits, phrasing=phrasing)
-    return layout or _digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1], phrasing)
+    return layout or _lay_out_digest(contents, templates.shipped or templates, _DIGEST_WIDTHS[-1], phrasing)
 
 
 def lay_out_listing(
@@ -108,9 +108,9 @@ def lay_out_listing(
 
     Events that do not fit even with the shortest names become a digest with counts only; `count_fitting` prevents that.
     """
-    contents = [read(event) for event in events]
+    contents = [parse_event(event) for event in events]
     for width in _LISTING_WIDTHS:
-        layout = _digest(contents, templates, width, phrasing, by_person=by_person)
+        layout = _lay_out_digest(contents, templates, width, phrasing, by_person=by_person)
         if layout and fits(layout):
             return layout
     return lay_out(events, templates, digest=True, fits=fits, phrasing=phrasing)
@@ -120,11 +120,11 @@ def count_fitting(
     events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits, phrasing: Phrasing = PLAIN
 ) -> int:
     """Return how many of the first events fit into one digest that names each of them; at least one."""
-    contents = [read(event) for event in events]
+    contents = [parse_event(event) for event in events]
     low, high = 1, len(events) + 1
     middle = len(events)
     while high - low > 1:
-        layout = _digest(contents[:middle], templates, _LISTING_WIDTHS[0], phrasing, by_person=by_person)
+        layout = _lay_out_digest(contents[:middle], templates, _LISTING_WIDTHS[0], phrasing, by_person=by_person)
         if layout and fits(layout):
             low = middle
         else:
@@ -135,22 +135,22 @@ def count_fitting(
 
 def is_one_session(events: Sequence[Event]) -> bool:
     """Return whether all `events` belong to the same group session."""
-    sessions = set(map(session_of, events))
+    sessions = set(map(session_key, events))
     return len(sessions) == 1 and None not in sessions
 
 
-def _fitting(
+def _longest_fitting(
     contents: Sequence[ParsedEvent], templates: "Templates", fits: Fits, phrasing: Phrasing, *, digest: bool
 ) -> Layout | None:
     """Return a message (or digest) with the longest names that fit, or None if even the shortest do not fit."""
-    say, widths = (_digest, _DIGEST_WIDTHS) if digest else (_each, WIDTHS)
-    layouts = (say(contents, templates, width, phrasing) for width in widths)
+    lay_out_at, widths = (_lay_out_digest, _DIGEST_WIDTHS) if digest else (_lay_out_each, NAME_WIDTHS)
+    layouts = (lay_out_at(contents, templates, width, phrasing) for width in widths)
     return next((layout for layout in layouts if layout and fits(layout)), None)
 
 
-def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
+def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
     """Return a message with every event: a single event, one group session, or items under a heading with counts."""
-    parts = list(_parts(contents, templates, width, phrasing))
+    parts = list(_event_lines(contents, templates, width, phrasing))
     if len(parts) == 1:
         (heading, *people) = parts[0]
         return (Row(heading), *(Row(person, 0) for person in people))
@@ -160,40 +160,40 @@ def _each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, p
     return tuple(rows)
 
 
-def _parts(
+def _event_lines(
     contents: Iterable[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing
 ) -> Iterator[list[Line]]:
     """Yield each event's line, in order; all lines of a group session together, at the place of its first event."""
-    said = [content if _is_notice(content) else words(content, width, phrasing) for content in contents]
+    items = [content if _is_alert(content) else completion_variables(content, width, phrasing) for content in contents]
     sessions: dict[tuple[str, ...], list[EventVariables]] = {}
-    for item in said:
+    for item in items:
         if isinstance(item, EventVariables) and item.session is not None:
             sessions.setdefault(item.session, []).append(item)
-    for item in said:
+    for item in items:
         match item:
             case ParsedEvent():
-                yield [templates.line(Template.NOTICE, notice(item.data, width, phrasing))]
+                yield [templates.line(Template.NOTICE, alert_variables(item.data, width, phrasing))]
             case EventVariables(session=session) if session is not None and len(sessions.get(session, ())) != 1:
                 if members := sessions.pop(session, None):
-                    yield list(_session(members, templates))
+                    yield list(_session_lines(members, templates))
             case EventVariables(variables=variables):
                 template = _TEMPLATE_OF.get(item.type, Template.OTHER)
                 yield [templates.line(template, variables)]
 
 
-def _session(members: Sequence[EventVariables], templates: "Templates") -> Iterator[Line]:
+def _session_lines(members: Sequence[EventVariables], templates: "Templates") -> Iterator[Line]:
     """Yield a group session's lines: a heading with the fields that its people share, then a line for each person."""
     first = members[0].variables
-    shared = {name for name in _SHARED if all(member.variables[name] == first[name] for member in members)}
+    shared = {name for name in _SESSION_FIELDS if all(member.variables[name] == first[name] for member in members)}
     own = {"person", "user_id", "key", "link"}
-    common = {name: "" if name in _SHARED and name not in shared else text for name, text in first.items()}
+    common = {name: "" if name in _SESSION_FIELDS and name not in shared else text for name, text in first.items()}
     heading = {name: text for name, text in common.items() if name not in own}
     yield templates.line(Template.SESSION, {**heading, "people": len(members)})
     for member in members:
         yield templates.line(Template.MEMBER, {**member.variables, **dict.fromkeys(shared, "")})
 
 
-def _digest(
+def _lay_out_digest(
     contents: Sequence[ParsedEvent],
     templates: "Templates",
     width: int,
@@ -207,47 +207,52 @@ def _digest(
     short digest that is all about expiring, expired and renewed completions names every event. It is grouped by person,
     because a manager wants to know whom to send to a course.
     """
-    if by_person is None and _is_about_ends(contents):
+    if by_person is None and _is_short_expiry_digest(contents):
         by_person = True
-    notices = [notice(content.data, width, phrasing) for content in contents if _is_notice(content)]
-    said = [words(content, width, phrasing) for content in contents if not _is_notice(content)]
-    titles = {item.training: item.variables["training"] for item in said}
-    trainings = Counter(item.training for item in said).most_common()
-    people = list({item.person: item.variables["person"] for item in said}.values())
+    notices = [alert_variables(content.data, width, phrasing) for content in contents if _is_alert(content)]
+    completions = [completion_variables(content, width, phrasing) for content in contents if not _is_alert(content)]
+    titles = {item.training: item.variables["training"] for item in completions}
+    trainings = Counter(item.training for item in completions).most_common()
+    people = list({item.person: item.variables["person"] for item in completions}.values())
     lines = templates.lines(
         Template.DIGEST,
         {
-            "heading": templates.marked(Template.HEADING, _counts(contents)),
-            "notices": [templates.marked(Template.NOTICE, item) for item in notices],
+            "heading": templates.marked_line(Template.HEADING, _counts(contents)),
+            "notices": [templates.marked_line(Template.NOTICE, item) for item in notices],
             "trainings": [{"title": titles[key], "count": count} for key, count in trainings[:_TOP_TRAININGS]],
             "more_trainings": len(trainings[_TOP_TRAININGS:]),
             "more_events": sum(count for _, count in trainings[_TOP_TRAININGS:]),
-            "people": people[:_SOME_NAMES],
-            "more_people": len(people[_SOME_NAMES:]),
-            "groups": [] if by_person is None else _groups(said, by_person=by_person, phrasing=phrasing),
+            "people": people[:_MOST_PEOPLE],
+            "more_people": len(people[_MOST_PEOPLE:]),
+            "groups": [] if by_person is None else _digest_groups(completions, by_person=by_person, phrasing=phrasing),
             "url": phrasing.events_url,
             "command": f"notifier events --after {min(content.event.sequence for content in contents) - 1}",
         },
     )
-    rows = (Row(spans(line.removeprefix(_ITEM)), 0) if line.startswith(_ITEM) else Row(spans(line)) for line in lines)
+    rows = (
+        Row(parse_spans(line.removeprefix(_ITEM_PREFIX)), 0)
+        if line.startswith(_ITEM_PREFIX)
+        else Row(parse_spans(line))
+        for line in lines
+    )
     return tuple(row for row in rows if row.line)
 
 
-_MARKS: Final[Mapping[str, str]] = {
+_REMARKS: Final[Mapping[str, str]] = {
     EventType.UPDATED: "changed",
     EventType.REMOVED: "removed",
     EventType.EXPIRED: "expired",
     EventType.RENEWED: "renewed",
 }
-_ABOUT_ENDS: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
+_EXPIRY_TYPES: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
 _MOST_LISTED: Final = 60
 """The most expiring, expired and renewed completions that a digest lists by person, so that it stays readable."""
 
 _DAY_MS: Final = 86_400_000
 
 
-def _is_about_ends(contents: Sequence[ParsedEvent]) -> bool:
-    return len(contents) <= _MOST_LISTED and all(content.event.type in _ABOUT_ENDS for content in contents)
+def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
+    return len(contents) <= _MOST_LISTED and all(content.event.type in _EXPIRY_TYPES for content in contents)
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
@@ -258,44 +263,46 @@ def _days_left(contents: Iterable[ParsedEvent]) -> int:
         until = completion.get("valid_until") if isinstance(completion, dict) else None
         if content.event.type == EventType.EXPIRING and isinstance(until, str):
             with suppress(ValueError):
-                days.append(date.fromisoformat(until).toordinal() - _EPOCH - content.event.time_ms // _DAY_MS)
+                days.append(date.fromisoformat(until).toordinal() - _EPOCH_DAY - content.event.time_ms // _DAY_MS)
     return max(days)
 
 
-_EPOCH: Final = date(1970, 1, 1).toordinal()
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 
-def _groups(said: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasing) -> list[dict[str, Any]]:
+def _digest_groups(
+    completions: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasing
+) -> list[dict[str, Any]]:
     """Return the events of a digest by training or by person: the largest groups first, each in the order of events.
 
     A group has a `title` and `items`; an item has the `name` of the person or training, a remark, and its variables.
     """
     groups: dict[str, list[EventVariables]] = {}
-    for item in said:
+    for item in completions:
         groups.setdefault(item.person if by_person else item.training, []).append(item)
     title, name = ("person", "training") if by_person else ("training", "person")
     return [
         {
             "title": items[0].variables[title],
             "items": [
-                {**item.variables, "name": item.variables[name], "what": _mark(item, phrasing)} for item in items
+                {**item.variables, "name": item.variables[name], "what": _remark(item, phrasing)} for item in items
             ],
         }
         for items in sorted(groups.values(), key=len, reverse=True)
     ]
 
 
-def _mark(item: EventVariables, phrasing: Phrasing) -> str:
+def _remark(item: EventVariables, phrasing: Phrasing) -> str:
     """Return the remark of a digest about one of its events, such as "renewal"; "" if there is nothing to remark."""
     until = item.variables["valid_until"]
     if item.type == EventType.CREATED and item.variables["occasion"] == Occasion.RENEWAL:
-        return phrasing.word("renewal")
+        return phrasing.translate("renewal")
     if item.type == EventType.EXPIRING and until:
-        return f"{phrasing.word('until')} {until}"
-    return phrasing.word(_MARKS.get(item.type, ""))
+        return f"{phrasing.translate('until')} {until}"
+    return phrasing.translate(_REMARKS.get(item.type, ""))
 
 
-def _is_notice(content: ParsedEvent) -> bool:
+def _is_alert(content: ParsedEvent) -> bool:
     return content.event.type == EventType.ALERT
 
 

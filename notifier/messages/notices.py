@@ -1,11 +1,11 @@
-"""Turns an alert into the variables of the template `notice`: plain words for what is wrong, and what to do."""
+"""Turns an alert into the variables of the template `notice`: what is wrong, and what to do, in plain words."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from notifier.messages.phrasing import PLAIN, Phrasing
-from notifier.messages.rich_text import code, literal
-from notifier.wording.sentences import said, spoken
+from notifier.messages.rich_text import code, sanitize
+from notifier.wording.sentences import catalogue_text, render_document
 
 _TIME_WIDTH: Final = 40
 
@@ -14,30 +14,30 @@ _OWN_SUBJECTS: Final = ("store", "clock", "alerts", "heartbeat", "configuration"
 """The subjects that are parts of the notifier itself; the titles of their conditions name them already."""
 
 
-def notice(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> dict[str, Any]:
+def alert_variables(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> dict[str, Any]:
     """Return the variables of an alert with this data; `width` limits the length of each text."""
     subjects = data.get("subjects")
     several = isinstance(subjects, list) and len(subjects) > 1
     # The summary needs more room if it names several sources or destinations with the same problem.
     times = 16 if several else 4
-    condition, subject = literal(data.get("condition"), width), literal(data.get("subject"), width)
+    condition, subject = sanitize(data.get("condition"), width), sanitize(data.get("subject"), width)
     kind, _, name = subject.partition("/")
     if several and kind in _KINDS:
-        name = phrasing.word(f"several {kind}")
+        name = phrasing.translate(f"several {kind}")
     elif kind not in _KINDS:
         name = "" if subject in _OWN_SUBJECTS else subject
-    summary = _with_code(literal(phrasing.moment(_sentence(data, "summary", phrasing)), times * width))
+    summary = _mark_code(sanitize(phrasing.localize_times(_sentence(data, "summary", phrasing)), times * width))
     # The name stands before the title already.
     details = summary.removeprefix(f"{name}: ") if name else summary
-    remedy = _with_code(literal(_sentence(data, "remedy", phrasing), 4 * width))
-    since = literal(phrasing.moment(_text(data.get("since"))), _TIME_WIDTH)
+    remedy = _mark_code(sanitize(_sentence(data, "remedy", phrasing), 4 * width))
+    since = sanitize(phrasing.localize_times(_text(data.get("since"))), _TIME_WIDTH)
     is_resolved = data.get("state") == "resolved"
     # Some summaries end with the same advice.
     advice = "" if not remedy or remedy in summary or is_resolved else remedy
     return {
         "withdrawn": data.get("state") == "withdrawn",
         "resolved": is_resolved,
-        "condition": condition.replace("_", " ") or phrasing.word("notice"),
+        "condition": condition.replace("_", " ") or phrasing.translate("notice"),
         "subject": subject,
         "summary": summary,
         "since": "" if since in summary and not is_resolved else since,
@@ -49,23 +49,23 @@ def notice(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> d
 
 
 def _title(condition: str, phrasing: Phrasing) -> str:
-    known = said(f"{condition}.title", phrasing.language)
-    return known or condition.replace("_", " ") or phrasing.word("notice")
+    known = catalogue_text(f"{condition}.title", phrasing.language)
+    return known or condition.replace("_", " ") or phrasing.translate("notice")
 
 
 def _sentence(data: Mapping[str, Any], name: str, phrasing: Phrasing) -> str:
     """Return the summary or the remedy of an alert in the language of the message or, if not known, in English."""
     texts = data.get("texts")
     part = texts.get(name) if isinstance(texts, dict) else None
-    spoken_part = spoken(part, phrasing.language) if isinstance(part, dict) else None
-    return spoken_part or _text(data.get(name))
+    translated = render_document(part, phrasing.language) if isinstance(part, dict) else None
+    return translated or _text(data.get(name))
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _with_code(text: str) -> str:
+def _mark_code(text: str) -> str:
     """Return a text in which commands and keys between backticks are marked as code, without the backticks."""
     parts = text.split("`")
     if len(parts) % 2 == 0:

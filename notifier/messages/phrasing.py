@@ -64,7 +64,7 @@ def message_context(settings: Settings) -> MessageContext:
 class Phrasing(Struct, frozen=True):
     """How the values in one destination's messages are written.
 
-    `events_url` is the address of a page that lists the destination's events, `link` the pattern of a record's address;
+    `events_url` is the address of a page that lists the destination's events, `link_pattern` that of a record;
     both are "" for none. With `names_source`, messages name the source, because there are several.
     """
 
@@ -72,36 +72,36 @@ class Phrasing(Struct, frozen=True):
     zone: tzinfo = UTC
     names_source: bool = False
     events_url: str = ""
-    link: str = ""
+    link_pattern: str = ""
 
-    def word(self, english: str) -> str:
+    def translate(self, english: str) -> str:
         """Return a word in this language."""
         return _WORDS[self.language].get(english, english)
 
-    def day(self, value: date) -> str:
+    def format_day(self, value: date) -> str:
         """Return a date such as `27 Feb 2020`."""
         return f"{value.day} {_MONTHS[self.language].split()[value.month - 1]} {value.year}"
 
-    def moment(self, text: str) -> str:
+    def localize_times(self, text: str) -> str:
         """Return a text with each time in UTC (RFC 3339) written as local time, such as `27 Feb 2020, 10:45 CST`."""
-        return _MOMENT.sub(self._local, text)
+        return _MOMENT.sub(self._local_time, text)
 
-    def link_to(self, values: Mapping[str, Any]) -> str:
+    def record_url(self, values: Mapping[str, Any]) -> str:
         """Return the address of a record; "" if there is no pattern, or if a value in the pattern is unknown."""
-        if not self.link:
+        if not self.link_pattern:
             return ""
         known = {name: quote(str(values[name]), safe="", errors="replace") for name in LINK_FIELDS if values.get(name)}
         try:
-            return self.link.format_map(known)
+            return self.link_pattern.format_map(known)
         except KeyError:
             return ""
 
-    def _local(self, found: re.Match[str]) -> str:
+    def _local_time(self, found: re.Match[str]) -> str:
         try:
             moment = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).astimezone(self.zone)
         except (ValueError, OverflowError):
             return found[0]
-        return f"{self.day(moment)}, {moment:%H:%M} {moment:%Z}"
+        return f"{self.format_day(moment)}, {moment:%H:%M} {moment:%Z}"
 
 
 PLAIN: Final = Phrasing()

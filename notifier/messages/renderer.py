@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from notifier.config import DigestBy, MessageSettings
 from notifier.config.schedules import parse_time_zone
 from notifier.events import Event
-from notifier.messages.layout import LINES, Fits, Layout, count_fitting, is_one_session, lay_out, lay_out_listing
+from notifier.messages.layout import MOST_LINES, Fits, Layout, count_fitting, is_one_session, lay_out, lay_out_listing
 from notifier.messages.phrasing import MessageContext, Phrasing
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.templates import Templates
@@ -18,7 +18,7 @@ from notifier.messages.templates import Templates
 _log = logging.getLogger(__name__)
 
 
-class _Listing(TypedDict):
+class _ListingOptions(TypedDict):
     by_person: bool
     fits: Fits
     phrasing: Phrasing
@@ -36,7 +36,7 @@ class MessageRenderer:
         """
         self._name = name
         self._language = settings.language
-        self._phrasing = Phrasing(settings.language, parse_time_zone(settings.timezone), link=settings.link)
+        self._phrasing = Phrasing(settings.language, parse_time_zone(settings.timezone), link_pattern=settings.link)
         self._context = context
         self._digest_above = settings.digest_above
         self._by_person = settings.digest_by is DigestBy.PERSON
@@ -47,48 +47,48 @@ class MessageRenderer:
 
     async def prepare(self) -> None:
         """Read the templates from their folder."""
-        await self._read()
+        await self._read_templates()
 
     async def lay_out(self, events: Sequence[Event]) -> Layout:
         """Return the layout of the message about `events` (at least one)."""
-        templates = self._templates or await self._read()
+        templates = self._templates or await self._read_templates()
         # Only a group session may have more than LINES lines, because all its completions belong together.
-        digest = len(events) > self._digest_above or (len(events) > LINES and not is_one_session(events))
+        digest = len(events) > self._digest_above or (len(events) > MOST_LINES and not is_one_session(events))
         if templates.may_block:
             return await asyncio.to_thread(
-                lay_out, events, templates, digest=digest, fits=self._fits, phrasing=self._present_phrasing()
+                lay_out, events, templates, digest=digest, fits=self._fits, phrasing=self._current_phrasing()
             )
-        return lay_out(events, templates, digest=digest, fits=self._fits, phrasing=self._present_phrasing())
+        return lay_out(events, templates, digest=digest, fits=self._fits, phrasing=self._current_phrasing())
 
     async def lay_out_listing(self, events: Sequence[Event]) -> Layout:
         """Return the layout of a digest that names each of `events`, which waited for the same scheduled time."""
         if len(events) == 1:
             return await self.lay_out(events)
-        templates = self._templates or await self._read()
-        return await asyncio.to_thread(lay_out_listing, events, templates, **self._listing())
+        templates = self._templates or await self._read_templates()
+        return await asyncio.to_thread(lay_out_listing, events, templates, **self._listing_options())
 
     async def count_fitting(self, events: Sequence[Event]) -> int:
         """Return how many of the first `events` fit into one digest that names each of them."""
-        templates = self._templates or await self._read()
-        return await asyncio.to_thread(count_fitting, events, templates, **self._listing())
+        templates = self._templates or await self._read_templates()
+        return await asyncio.to_thread(count_fitting, events, templates, **self._listing_options())
 
-    def _listing(self) -> _Listing:
-        return {"by_person": self._by_person, "fits": self._fits, "phrasing": self._present_phrasing()}
+    def _listing_options(self) -> _ListingOptions:
+        return {"by_person": self._by_person, "fits": self._fits, "phrasing": self._current_phrasing()}
 
-    def _present_phrasing(self) -> Phrasing:
+    def _current_phrasing(self) -> Phrasing:
         context = self._context()
         events_url = f"{context.public_url}/events?destination={self._name}" if context.public_url else ""
         return replace(self._phrasing, names_source=context.has_several_sources, events_url=events_url)
 
-    async def _read(self) -> Templates:
+    async def _read_templates(self) -> Templates:
         self._reported.clear()
         self._templates = await asyncio.to_thread(Templates, self._folder, self._report, self._language)
         return self._templates
 
-    def _report(self, trouble: TemplateProblem) -> None:
+    def _report(self, problem: TemplateProblem) -> None:
         """Log a problem of a template, but only the first time."""
-        place = (trouble.file, trouble.line)
+        place = (problem.file, problem.line)
         if place not in self._reported:
             self._reported.add(place)
-            facts = {"destination": self._name, "detail": str(trouble)}
+            facts = {"destination": self._name, "detail": str(problem)}
             _log.error("a template is invalid; the shipped one is used instead", extra=facts)

@@ -19,14 +19,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
 from notifier.http.answer_text import safe_line
-from notifier.messages.rich_text import bold, code, linked, tidy
+from notifier.messages.rich_text import bold, code, linked, sanitize_line
 from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.suggest import hint
 
 MOST_CHARACTERS: Final = 20_000
 """The most characters that a template may output; no service accepts a whole message of that length."""
 
-MOST_IN_A_DIGEST: Final = 10 * MOST_CHARACTERS
+MOST_DIGEST_CHARACTERS: Final = 10 * MOST_CHARACTERS
 """The most characters of a digest before it is divided among messages: enough to name every event."""
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
@@ -37,15 +37,15 @@ class TemplateProblem(Struct, frozen=True):
 
     file: str
     line: int | None
-    what: str
+    description: str
 
     def __str__(self) -> str:
         """Return the problem as one line of text."""
         place = f"{self.file}, line {self.line}" if self.file and self.line else self.file
-        return f"{place}: {self.what}" if place else self.what
+        return f"{place}: {self.description}" if place else self.description
 
 
-def environment_of(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
+def make_environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
     """Return a Jinja environment with these templates, already compiled."""
     # Nothing is escaped, because the output is not HTML and each destination type escapes it for its own format.
     environment = ImmutableSandboxedEnvironment(
@@ -62,42 +62,42 @@ def environment_of(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def rendered(environment: ImmutableSandboxedEnvironment, template: Template, variables: Variables) -> list[str]:
+def render_lines(environment: ImmutableSandboxedEnvironment, template: Template, variables: Variables) -> list[str]:
     """Return the lines that a template renders.
 
     Raises any error of the template, and TemplateRuntimeError if its output is empty or too long.
     """
     pieces: list[str] = []
-    length, most = 0, MOST_IN_A_DIGEST if template is Template.DIGEST else MOST_CHARACTERS
+    length, most = 0, MOST_DIGEST_CHARACTERS if template is Template.DIGEST else MOST_CHARACTERS
     for piece in environment.get_template(template.file).generate(variables):
         length += len(piece)
         if length > most:
             raise TemplateRuntimeError(f"produces more than {most:,} characters")
         pieces.append(piece)
     text = "".join(pieces)
-    lines = list(filter(None, map(tidy, text.split("\n") if template is Template.DIGEST else [text])))
+    lines = list(filter(None, map(sanitize_line, text.split("\n") if template is Template.DIGEST else [text])))
     if not lines:
         raise TemplateRuntimeError("produces no text")
     return lines
 
 
-def problem_of(template: Template, error: Exception, variables: Variables) -> TemplateProblem:
+def problem_of_error(template: Template, error: Exception, variables: Variables) -> TemplateProblem:
     """Return the place and the reason of a template's error."""
     if isinstance(error, TemplateSyntaxError):
         return TemplateProblem(error.name or template.file, error.lineno, error.message or "cannot be read")
-    where: tuple[str, int | None] = (template.file, None)
+    place: tuple[str, int | None] = (template.file, None)
     for frame, line in walk_tb(error.__traceback__):
         if frame.f_code.co_filename.endswith(SUFFIX):
-            where = (frame.f_code.co_filename, line)
+            place = (frame.f_code.co_filename, line)
     # An error's text may contain a value of any length.
-    return TemplateProblem(*where, safe_line(_what(error, variables), ()))
+    return TemplateProblem(*place, safe_line(_error_text(error, variables), ()))
 
 
 def _loader(texts: Mapping[str, str]) -> BaseLoader:
     return FunctionLoader(lambda name: (texts[name], name, None) if name in texts else None)
 
 
-def _what(error: Exception, variables: Variables) -> str:
+def _error_text(error: Exception, variables: Variables) -> str:
     if unknown := _UNDEFINED.fullmatch(str(error)):
         return f"`{unknown[1]}` is unknown; {hint(unknown[1], variables)}"
     if isinstance(error, TemplateNotFound):

@@ -2,7 +2,7 @@
 
 Its standard input is a socket, from which it reads one JSON object per line: first `{"templates", "seconds"}` with the
 texts of all templates by file name, answered with `{}`; then requests `{"template", "variables", "seconds"}`, each
-answered with `{"lines"}` or `{"file", "line", "what"}`.
+answered with `{"lines"}` or `{"file", "line", "description"}`.
 """
 
 import json
@@ -11,7 +11,7 @@ import signal
 import socket
 from typing import Any, Final
 
-from notifier.messages.rendering import environment_of, problem_of, rendered
+from notifier.messages.rendering import make_environment, problem_of_error, render_lines
 from notifier.messages.template_names import Template
 
 MEMORY_BYTES: Final = 512 * 2**20
@@ -24,33 +24,33 @@ MARGIN_SECONDS: Final = 1.0
 def main() -> None:
     """Answer requests until the parent closes the socket."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    with socket.socket(fileno=0) as parent, parent.makefile("rb") as asked:
-        first = json.loads(asked.readline() or b"null")
+    with socket.socket(fileno=0) as parent, parent.makefile("rb") as requests:
+        first = json.loads(requests.readline() or b"null")
         if first is None:
             return
-        _limit(first["seconds"])
-        environment = environment_of(first["templates"])
-        _limit(None)
+        _set_timer(first["seconds"])
+        environment = make_environment(first["templates"])
+        _set_timer(None)
         parent.sendall(b"{}\n")
-        for line in asked:
-            wish = json.loads(line)
-            _limit(wish["seconds"])
-            answer = _answer(environment, Template(wish["template"]), wish["variables"])
-            _limit(None)
+        for line in requests:
+            request = json.loads(line)
+            _set_timer(request["seconds"])
+            answer = _answer(environment, Template(request["template"]), request["variables"])
+            _set_timer(None)
             parent.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _limit(seconds: float | None) -> None:
+def _set_timer(seconds: float | None) -> None:
     """Make the system end this process after `seconds` (None: never) and a margin, even during one long operation."""
     signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + MARGIN_SECONDS)
 
 
 def _answer(environment: Any, template: Template, variables: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"lines": rendered(environment, template, variables)}
+        return {"lines": render_lines(environment, template, variables)}
     except Exception as error:  # noqa: BLE001 - a template can raise anything; it is reported
-        problem = problem_of(template, error, variables)
-        return {"file": problem.file, "line": problem.line, "what": problem.what}
+        problem = problem_of_error(template, error, variables)
+        return {"file": problem.file, "line": problem.line, "description": problem.description}
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ from msgspec.structs import replace
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _DIRECTION_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CONTROLS = re.compile("[\u0000-\u001f\u007f-\u009f]")
-_OTHER_DIRECTION_CONTROLS = re.compile("[\u202a-\u202e\u2066\u2067]")
-_BOLD, _CODE, _END, _LINK, _TO = "\u0001", "\u0002", "\u0003", "\u0004", "\u0005"
+_DIRECTION_CONTROLS_EXCEPT_ISOLATES = re.compile("[\u202a-\u202e\u2066\u2067]")
+_BOLD, _CODE, _END, _LINK, _LINK_TEXT = "\u0001", "\u0002", "\u0003", "\u0004", "\u0005"
 _MARK = re.compile(f"([{_BOLD}{_CODE}{_END}])")
-_LINKED = re.compile(f"{_LINK}([^{_TO}]*){_TO}([^{_LINK}{_TO}]*?){_LINK}{_END}")
-_LINK_MARKS = re.compile(f"[{_LINK}{_TO}]")
+_MARKED_LINK = re.compile(f"{_LINK}([^{_LINK_TEXT}]*){_LINK_TEXT}([^{_LINK}{_LINK_TEXT}]*?){_LINK}{_END}")
+_LINK_MARKS = re.compile(f"[{_LINK}{_LINK_TEXT}]")
 _STYLES = {_BOLD: "bold", _CODE: "code"}
-_UNMARKING_CONTROLS = re.compile("[\u0000\u0006-\u001f\u007f-\u009f]")
+_CONTROLS_EXCEPT_MARKS = re.compile("[\u0000\u0006-\u001f\u007f-\u009f]")
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
-_FAR_ENOUGH = 2000
+_MOST_CHARACTERS_READ = 2000
 _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 
 
@@ -46,21 +46,21 @@ def code(text: object) -> str:
 
 def linked(text: object, url: str) -> str:
     """Return text marked as a link, or as it is if the URL is empty."""
-    return f"{_LINK}{url}{_TO}{str(text).strip()}{_LINK}{_END}" if url else str(text)
+    return f"{_LINK}{url}{_LINK_TEXT}{str(text).strip()}{_LINK}{_END}" if url else str(text)
 
 
-def spans(marked: str) -> Line:
-    """Split marked text into spans. The marks are control characters, which `literal` removes from all values."""
+def parse_spans(marked: str) -> Line:
+    """Split marked text into spans. The marks are control characters, which `sanitize` removes from all values."""
     found: list[Span] = []
     begin = 0
-    for link in _LINKED.finditer(marked):
-        found += _styled(marked[begin : link.start()])
-        found += [replace(span, url=link[1]) for span in _styled(link[2])]
+    for link in _MARKED_LINK.finditer(marked):
+        found += _parse_styles(marked[begin : link.start()])
+        found += [replace(span, url=link[1]) for span in _parse_styles(link[2])]
         begin = link.end()
-    return (*found, *_styled(marked[begin:]))
+    return (*found, *_parse_styles(marked[begin:]))
 
 
-def _styled(marked: str) -> list[Span]:
+def _parse_styles(marked: str) -> list[Span]:
     style = None
     found = []
     for piece in _MARK.split(marked):
@@ -72,15 +72,15 @@ def _styled(marked: str) -> list[Span]:
     return found
 
 
-def tidy(marked: str) -> str:
+def sanitize_line(marked: str) -> str:
     """Turn a template's output into one line of valid text that cannot affect the text around it.
 
     Marks are kept. Text without any visible character becomes "".
     """
-    text = _OTHER_DIRECTION_CONTROLS.sub("", _SURROGATES.sub("\ufffd", marked))
+    text = _DIRECTION_CONTROLS_EXCEPT_ISOLATES.sub("", _SURROGATES.sub("\ufffd", marked))
     if text.count(_ISOLATE) != text.count(_POP_ISOLATE):
         text = _DIRECTION_CONTROLS.sub("", text)
-    text = " ".join(_UNMARKING_CONTROLS.sub(" ", text).split())
+    text = " ".join(_CONTROLS_EXCEPT_MARKS.sub(" ", text).split())
     return text if any(char.isprintable() and char != " " for char in text) else ""
 
 
@@ -89,14 +89,14 @@ def plain_text(line: Iterable[Span], *, with_urls: bool = False) -> str:
     return "".join(f"{span.text} ({span.url})" if with_urls and span.url else span.text for span in line)
 
 
-def literal(value: Any, width: int) -> str:
+def sanitize(value: Any, width: int) -> str:
     """Return a field's value as text of at most `width` code points that cannot affect the text around it.
 
     Control characters and lone surrogates (which JSON must not contain) are replaced, and white space is collapsed.
     Right-to-left text is isolated by two marks, which do not count towards `width`. Text without any visible character
     becomes "".
     """
-    text = "" if value is None else str(value)[:_FAR_ENOUGH]
+    text = "" if value is None else str(value)[:_MOST_CHARACTERS_READ]
     text = _DIRECTION_CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
     text = " ".join(_CONTROLS.sub(" ", text).split())
     if not any(char.isprintable() for char in text):

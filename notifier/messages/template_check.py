@@ -9,16 +9,16 @@ import orjson
 from notifier.config import Destination, MessageSettings, Problem
 from notifier.config.errors import dotted
 from notifier.events import Event, EventType
-from notifier.messages.layout import LINES, Fits, lay_out
+from notifier.messages.layout import MOST_LINES, Fits, lay_out
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.template_names import SUFFIX, Template
 from notifier.messages.templates import Templates
 from notifier.suggest import nearest
 
-_OWN_PARTS: Final = "_"
+_INCLUDED_PREFIX: Final = "_"
 """The first character in the file names of templates that are only included by other templates."""
 
-_EVERYTHING: Final = {
+_FULL_COMPLETION: Final = {
     "training_id": "1046",
     "training_title": "Ladder Safety",
     "user_id": "5e580f0cb780600088bd2c11",
@@ -34,7 +34,7 @@ _EVERYTHING: Final = {
     "has_attachments": True,
 }
 _HOSTILE: Final = "<!channel> *_`{{ 7 * 7 }}`_* \N{RIGHT-TO-LEFT OVERRIDE}שלום\0\N{FIRE}\n\\" * 40
-_NOTICE: Final = {"condition": "source_failing", "state": "firing", "subject": "acme"}
+_ALERT: Final = {"condition": "source_failing", "state": "firing", "subject": "acme"}
 
 
 def problems(
@@ -47,75 +47,80 @@ def problems(
     for name, settings in destinations.items():
         fits = fits_of(settings)
         if fits is not None and isinstance(settings, MessageSettings) and settings.templates is not None:
-            for trouble in _troubles(settings.templates, fits):
-                yield Problem(dotted(("destinations", name, "templates")), str(trouble))
+            for problem in _problems_in_folder(settings.templates, fits):
+                yield Problem(dotted(("destinations", name, "templates")), str(problem))
 
 
-def _troubles(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
+def _problems_in_folder(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
     found: list[TemplateProblem] = []
     templates = Templates(folder, found.append)
     for events, digest in _samples():
         lay_out(events, templates, digest=digest, fits=fits)
     templates.close()
     # Only the first problem of each file is reported; its others probably have the same cause.
-    yield from {trouble.file: trouble for trouble in reversed(found)}.values()
+    yield from {problem.file: problem for problem in reversed(found)}.values()
     for file in sorted(folder.glob("*" + SUFFIX)):
-        if file.stem not in set(Template) and not file.name.startswith(_OWN_PARTS):
-            yield TemplateProblem(file.name, None, _unknown(file.stem))
+        if file.stem not in set(Template) and not file.name.startswith(_INCLUDED_PREFIX):
+            yield TemplateProblem(file.name, None, _unused_file_problem(file.stem))
 
 
-def _unknown(stem: str) -> str:
+def _unused_file_problem(stem: str) -> str:
     likely = nearest(stem, list(Template))
     meant = f"did you mean `{likely}{SUFFIX}`? " if likely else ""
-    return f"no message uses it; {meant}A file that other templates include must begin with `{_OWN_PARTS}`"
+    return f"no message uses it; {meant}A file that other templates include must begin with `{_INCLUDED_PREFIX}`"
 
 
 def _samples() -> Iterator[tuple[list[Event], bool]]:
     """Yield groups of events that share a message, and for each group whether the message is a digest."""
     fields: list[dict[str, Any]] = [
-        _EVERYTHING,
-        dict.fromkeys(_EVERYTHING),
-        dict.fromkeys(_EVERYTHING, _HOSTILE),
+        _FULL_COMPLETION,
+        dict.fromkeys(_FULL_COMPLETION),
+        dict.fromkeys(_FULL_COMPLETION, _HOSTILE),
     ]
     notices: list[dict[str, Any]] = [
-        {**_NOTICE, "summary": "No successful poll for 15 minutes.", "since": "2026-11-21T16:45:00.000Z"},
-        {**_NOTICE, "state": "resolved"},
+        {**_ALERT, "summary": "No successful poll for 15 minutes.", "since": "2026-11-21T16:45:00.000Z"},
+        {**_ALERT, "state": "resolved"},
         {},
-        dict.fromkeys((*_NOTICE, "summary", "since"), _HOSTILE),
+        dict.fromkeys((*_ALERT, "summary", "since"), _HOSTILE),
     ]
     everything: list[Event] = []
     for kind in (*(kind for kind in EventType if kind is not EventType.ALERT), "completion.of_tomorrow"):
         for completion in fields:
-            everything.append(_event(kind, completion))
+            everything.append(_completion_event(kind, completion))
             yield [everything[-1]], False
-            yield [everything[-1]] * LINES, False
+            yield [everything[-1]] * MOST_LINES, False
     for notice in notices:
-        everything.append(_notice(notice))
+        everything.append(_alert_event(notice))
         yield [everything[-1]], False
     for completion in fields:
-        alike = _event(EventType.CREATED, {**completion, "group_training_id": "77"})
-        other = _event(EventType.CREATED, {**_EVERYTHING, **completion, "expires_on": None, "group_training_id": "77"})
+        alike = _completion_event(EventType.CREATED, {**completion, "group_training_id": "77"})
+        other = _completion_event(
+            EventType.CREATED, {**_FULL_COMPLETION, **completion, "expires_on": None, "group_training_id": "77"}
+        )
         yield [alike, alike], False
         yield [alike, other], False
-    yield everything[:LINES], False
+    yield everything[:MOST_LINES], False
     yield everything, True
     yield everything[:1], True
     yield (
-        [_event(EventType.CREATED, {**_EVERYTHING, "training_id": f"{n}", "user_id": f"{n}"}) for n in range(60)],
+        [
+            _completion_event(EventType.CREATED, {**_FULL_COMPLETION, "training_id": f"{n}", "user_id": f"{n}"})
+            for n in range(60)
+        ],
         True,
     )
-    yield [_notice(notices[0])] * LINES, True
+    yield [_alert_event(notices[0])] * MOST_LINES, True
 
 
-def _event(kind: str, completion: Mapping[str, Any]) -> Event:
+def _completion_event(kind: str, completion: Mapping[str, Any]) -> Event:
     previous = {name: None if value else "earlier" for name, value in completion.items()}
     data = {"completion": completion, "previous": previous if kind == EventType.UPDATED else None}
-    return _written(kind, str(completion["user_id"] or "1238"), data)
+    return _sample_event(kind, str(completion["user_id"] or "1238"), data)
 
 
-def _notice(data: Mapping[str, Any]) -> Event:
-    return _written(EventType.ALERT, "acme", data)
+def _alert_event(data: Mapping[str, Any]) -> Event:
+    return _sample_event(EventType.ALERT, "acme", data)
 
 
-def _written(kind: str, subject: str, data: Mapping[str, Any]) -> Event:
+def _sample_event(kind: str, subject: str, data: Mapping[str, Any]) -> Event:
     return Event(1, "evt_sample", kind, "sample", subject, 0, orjson.dumps(data))

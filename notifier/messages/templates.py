@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from notifier.config.message_values import Language
-from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
-from notifier.messages.rendering import TemplateProblem, environment_of, rendered
-from notifier.messages.rich_text import Line, spans
+from notifier.messages.bounded_rendering import BoundedRenderer, TemplateProblemError
+from notifier.messages.rendering import TemplateProblem, make_environment, render_lines
+from notifier.messages.rich_text import Line, parse_spans
 from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.regular_files import describe_irregular
 
@@ -37,23 +37,23 @@ class Templates:
 
         `report` is called with every problem, each time it occurs. The files of `folder` are not read again later.
         """
-        own = {} if folder is None else dict(_read(folder, report))
+        own = {} if folder is None else dict(_read_templates(folder, report))
         shipped = SHIPPED[language]
-        self._own = BoundedRendering({**shipped, **own}) if own else None
-        self._environment = environment_of(shipped)
+        self._own = BoundedRenderer({**shipped, **own}) if own else None
+        self._environment = make_environment(shipped)
         self._report = report
         self.shipped: Templates | None = Templates(None, report, language) if own else None
         """The shipped templates alone; None if the user has no templates of their own."""
 
-    def report(self, what: str) -> None:
+    def report(self, description: str) -> None:
         """Report a problem with the output of all templates together."""
-        self._report(TemplateProblem("", None, what))
+        self._report(TemplateProblem("", None, description))
 
     def line(self, template: Template, variables: Variables) -> Line:
         """Return one rendered line."""
-        return spans(self.marked(template, variables))
+        return parse_spans(self.marked_line(template, variables))
 
-    def marked(self, template: Template, variables: Variables) -> str:
+    def marked_line(self, template: Template, variables: Variables) -> str:
         """Return one rendered line with its formatting marks, for use in other templates."""
         return " ".join(self.lines(template, variables))
 
@@ -64,7 +64,7 @@ class Templates:
                 return self._own.lines(template, variables)
             except TemplateProblemError as error:
                 self._report(error.problem)
-        return rendered(self._environment, template, variables)
+        return render_lines(self._environment, template, variables)
 
     @property
     def may_block(self) -> bool:
@@ -77,7 +77,7 @@ class Templates:
             self._own.close()
 
 
-def _read(folder: Path, report: Report) -> Iterator[tuple[str, str]]:
+def _read_templates(folder: Path, report: Report) -> Iterator[tuple[str, str]]:
     try:
         files = sorted(folder.glob("*" + SUFFIX))
     except OSError as error:

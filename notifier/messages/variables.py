@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notifier.events import Event, EventType
 from notifier.messages.phrasing import PLAIN, Phrasing
-from notifier.messages.rich_text import literal
+from notifier.messages.rich_text import sanitize
 from notifier.messages.template_names import Variables
 
 KEY_WIDTH = 40
@@ -26,8 +26,8 @@ _LABELS = {
     "notes": "notes",
     "has_attachments": "attachments",
 }
-_NAME_OF = {"training_id": "training_title", "user_id": "user_name", "instructor_id": "instructor_name"}
-_DATES = {"completed_on", "expires_on"}
+_NAME_FIELDS = {"training_id": "training_title", "user_id": "user_name", "instructor_id": "instructor_name"}
+_DATE_FIELDS = {"completed_on", "expires_on"}
 
 
 class ParsedEvent(Struct, frozen=True):
@@ -52,16 +52,16 @@ class EventVariables(Struct, frozen=True):
     session: tuple[str, ...] | None
 
 
-def read(event: Event) -> ParsedEvent:
+def parse_event(event: Event) -> ParsedEvent:
     """Parse an event's data."""
     try:
         data = orjson.loads(event.data)
     except orjson.JSONDecodeError:
-        data = _read_leniently(event.data)
+        data = _parse_leniently(event.data)
     return ParsedEvent(event, data if isinstance(data, dict) else {})
 
 
-def _read_leniently(data: bytes) -> Any:
+def _parse_leniently(data: bytes) -> Any:
     """Parse JSON that only the standard library accepts, such as text with lone surrogates; None if it is invalid."""
     try:
         return json.loads(data)
@@ -69,74 +69,76 @@ def _read_leniently(data: bytes) -> Any:
         return None
 
 
-def words(content: ParsedEvent, width: int, phrasing: Phrasing = PLAIN) -> EventVariables:
+def completion_variables(content: ParsedEvent, width: int, phrasing: Phrasing = PLAIN) -> EventVariables:
     """Return the variables of a completion event; no name or note in them is longer than `width` code points."""
     event = content.event
-    completion = _object(content.data, "completion")
+    completion = _object_field(content.data, "completion")
     variables: Variables = {
-        "type": literal(event.type, KEY_WIDTH),
-        "source": literal(event.source, KEY_WIDTH),
-        "key": literal(event.subject, KEY_WIDTH),
-        "person": _named(completion, "user_id", phrasing.word("user "), width) or phrasing.word("somebody"),
-        "user_id": literal(completion.get("user_id"), width),
-        "training": _named(completion, "training_id", phrasing.word("training "), width) or phrasing.word("a training"),
-        "training_id": literal(completion.get("training_id"), width),
-        "instructor": _named(completion, "instructor_id", "", width),
-        "completed": day(completion.get("completed_on"), width, phrasing),
-        "completed_on": literal(completion.get("completed_on"), width),
-        "expires": day(completion.get("expires_on"), width, phrasing),
-        "expires_on": literal(completion.get("expires_on"), width),
-        "valid_until": day(completion.get("valid_until") or completion.get("expires_on"), width, phrasing),
-        "occasion": literal(completion.get("occasion"), KEY_WIDTH),
-        "notes": literal(completion.get("notes"), width),
-        "account": literal(event.source, KEY_WIDTH) if phrasing.names_source else "",
-        "link": phrasing.link_to({**completion, "key": event.subject, "source": event.source}),
+        "type": sanitize(event.type, KEY_WIDTH),
+        "source": sanitize(event.source, KEY_WIDTH),
+        "key": sanitize(event.subject, KEY_WIDTH),
+        "person": _name_or_id(completion, "user_id", phrasing.translate("user "), width)
+        or phrasing.translate("somebody"),
+        "user_id": sanitize(completion.get("user_id"), width),
+        "training": _name_or_id(completion, "training_id", phrasing.translate("training "), width)
+        or phrasing.translate("a training"),
+        "training_id": sanitize(completion.get("training_id"), width),
+        "instructor": _name_or_id(completion, "instructor_id", "", width),
+        "completed": format_day(completion.get("completed_on"), width, phrasing),
+        "completed_on": sanitize(completion.get("completed_on"), width),
+        "expires": format_day(completion.get("expires_on"), width, phrasing),
+        "expires_on": sanitize(completion.get("expires_on"), width),
+        "valid_until": format_day(completion.get("valid_until") or completion.get("expires_on"), width, phrasing),
+        "occasion": sanitize(completion.get("occasion"), KEY_WIDTH),
+        "notes": sanitize(completion.get("notes"), width),
+        "account": sanitize(event.source, KEY_WIDTH) if phrasing.names_source else "",
+        "link": phrasing.record_url({**completion, "key": event.subject, "source": event.source}),
     }
     if event.type == EventType.RENEWED:
-        announced = _object(content.data, "previous")
-        variables["announced"] = day(announced.get("valid_until"), width, phrasing)
+        announced = _object_field(content.data, "previous")
+        variables["announced"] = format_day(announced.get("valid_until"), width, phrasing)
         variables["replaced"] = announced.get("key") not in (None, completion.get("key"))
     if event.type == EventType.UPDATED:
-        variables["changes"] = _changes(completion, _object(content.data, "previous"), width, phrasing)
+        variables["changes"] = _changes(completion, _object_field(content.data, "previous"), width, phrasing)
     return EventVariables(
         event.type,
         variables,
         person=f"{event.source} {completion.get('user_id')}",
         training=f"{event.source} {completion.get('training_id')}",
-        session=_session(event, completion),
+        session=_session_key(event, completion),
     )
 
 
 def training_title(event: Event) -> str:
     """Return the title of an event's training; "" if it is not known."""
-    return str(_object(read(event).data, "completion").get("training_title") or "")
+    return str(_object_field(parse_event(event).data, "completion").get("training_title") or "")
 
 
-def session_of(event: Event) -> tuple[str, ...] | None:
+def session_key(event: Event) -> tuple[str, ...] | None:
     """Return a value that is the same for all completions of one group session, or None if there is no session."""
-    return _session(event, _object(read(event).data, "completion"))
+    return _session_key(event, _object_field(parse_event(event).data, "completion"))
 
 
-def _object(data: dict[str, Any], name: str) -> dict[str, Any]:
+def _object_field(data: dict[str, Any], name: str) -> dict[str, Any]:
     value = data.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def _named(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
+def _name_or_id(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
     """Return the name for the id in `field`; if it is not known, `prefix` and the id; "" without an id."""
-    name = literal(completion.get(_NAME_OF[field]), width)
+    name = sanitize(completion.get(_NAME_FIELDS[field]), width)
     if name:
         return name
-    identifier = literal(completion.get(field), width)
+    identifier = sanitize(completion.get(field), width)
     return prefix + identifier if identifier else ""
 
 
-def day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
-    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; any other value as `literal` returns it."""
+def format_day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
+    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; any other value as `sanitize` returns it."""
     try:
-        return phrasing.day(date.fromisoformat(value))
+        return phrasing.format_day(date.fromisoformat(value))
     except (TypeError, ValueError):
-        return literal(value, width)
+        return sanitize(value, width)
 
 
 def _changes(
@@ -147,22 +149,22 @@ def _changes(
     for field, label in _LABELS.items():
         if field in previous:
             new = completion.get(field)
-            name = literal(completion.get(_NAME_OF.get(field, "")), width) if new else ""
-            old = _value(field, previous[field], width, phrasing)
-            new_value = name or _value(field, new, width, phrasing)
-            changes.append({"field": field, "what": phrasing.word(label), "old": old, "new": new_value})
+            name = sanitize(completion.get(_NAME_FIELDS.get(field, "")), width) if new else ""
+            old = _value_text(field, previous[field], width, phrasing)
+            new_value = name or _value_text(field, new, width, phrasing)
+            changes.append({"field": field, "what": phrasing.translate(label), "old": old, "new": new_value})
     return changes
 
 
-def _value(field: str, value: Any, width: int, phrasing: Phrasing) -> str:
+def _value_text(field: str, value: Any, width: int, phrasing: Phrasing) -> str:
     if isinstance(value, bool):
-        return phrasing.word("yes" if value else "no")
+        return phrasing.translate("yes" if value else "no")
     if field == "recorded_at" and isinstance(value, str):
-        return literal(phrasing.moment(value), KEY_WIDTH)
-    return day(value, width, phrasing) if field in _DATES else literal(value, width)
+        return sanitize(phrasing.localize_times(value), KEY_WIDTH)
+    return format_day(value, width, phrasing) if field in _DATE_FIELDS else sanitize(value, width)
 
 
-def _session(event: Event, completion: dict[str, Any]) -> tuple[str, ...] | None:
+def _session_key(event: Event, completion: dict[str, Any]) -> tuple[str, ...] | None:
     """Return the source, group id, training and date that identify a group session; None if there is none."""
     group = completion.get("group_training_id")
     if event.type != EventType.CREATED or not group:

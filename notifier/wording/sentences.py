@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 ENGLISH: Final = "en"
 
-_MOST_NESTED: Final = 10
+_MOST_LEVELS: Final = 10
 
 
 _TEXTS: Final[Mapping[str, str]] = {
@@ -46,65 +46,65 @@ class Sentence(str):
 
     def __new__(cls, name: str, /, **values: Any) -> Self:
         """Make a sentence from the text `name` and these values."""
-        made = super().__new__(cls, _filled(catalogue(ENGLISH)[name], values))
+        made = super().__new__(cls, _fill(catalogue(ENGLISH)[name], values))
         made.name, made.values = name, values
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to copy the sentence."""
-        return _made_again, (self.name, dict(self.values))
+        return _rebuild, (self.name, dict(self.values))
 
     def document(self) -> dict[str, Any]:
-        """Return the sentence as a JSON object, which `spoken` converts to text in any language."""
-        return {"text": self.name, "values": {name: part_of(value) for name, value in self.values.items()}}
+        """Return the sentence as a JSON object, which `render_document` converts to text in any language."""
+        return {"text": self.name, "values": {name: to_document(value) for name, value in self.values.items()}}
 
 
-def part_of(value: Any) -> Any:
+def to_document(value: Any) -> Any:
     """Return a value of a sentence as JSON."""
     if isinstance(value, Sentence):
         return value.document()
     if isinstance(value, list):
-        return [part_of(one) for one in value]
+        return [to_document(one) for one in value]
     return value if isinstance(value, int) else str(value)
 
 
-def spoken(document: Any, language: str) -> str | None:
+def render_document(document: Any, language: str) -> str | None:
     """Return the text in a language of a sentence stored as a JSON object; None if this version lacks a text for it."""
     try:
-        return _spoken(document, catalogue(language), _MOST_NESTED)
+        return _render(document, catalogue(language), _MOST_LEVELS)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         # The object may be from another version, with other texts or fields.
         return None
 
 
-def is_known(name: str) -> bool:
+def has_text(name: str) -> bool:
     """Return whether there is a text of that name."""
     return name in catalogue(ENGLISH)
 
 
-def said(name: str, language: str) -> str | None:
+def catalogue_text(name: str, language: str) -> str | None:
     """Return a text of the catalogue with its placeholders unfilled; None if there is no text of that name."""
     return catalogue(language).get(name)
 
 
-def _made_again(name: str, values: dict[str, Any]) -> Sentence:
+def _rebuild(name: str, values: dict[str, Any]) -> Sentence:
     return Sentence(name, **values)
 
 
-def _spoken(document: Mapping[str, Any], texts: Mapping[str, str], levels: int) -> str:
+def _render(document: Mapping[str, Any], texts: Mapping[str, str], levels: int) -> str:
     if not levels:
         raise ValueError("nested too deeply")
-    values = {name: _value(value, texts, levels - 1) for name, value in document["values"].items()}
-    return _filled(texts[document["text"]], values)
+    values = {name: _render_value(value, texts, levels - 1) for name, value in document["values"].items()}
+    return _fill(texts[document["text"]], values)
 
 
-def _value(value: Any, texts: Mapping[str, str], levels: int) -> Any:
+def _render_value(value: Any, texts: Mapping[str, str], levels: int) -> Any:
     if isinstance(value, dict):
-        return _spoken(value, texts, levels)
-    return [_value(one, texts, levels) for one in value] if isinstance(value, list) else value
+        return _render(value, texts, levels)
+    return [_render_value(one, texts, levels) for one in value] if isinstance(value, list) else value
 
 
-class _Filling(Formatter):
+class _PlaceholderFormatter(Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         if isinstance(value, list):
             return "; ".join(map(str, value))
@@ -115,5 +115,5 @@ class _Filling(Formatter):
         return f"{number} {one if value == 1 else many}"
 
 
-def _filled(text: str, values: Mapping[str, Any]) -> str:
-    return _Filling().vformat(text, (), values)
+def _fill(text: str, values: Mapping[str, Any]) -> str:
+    return _PlaceholderFormatter().vformat(text, (), values)

@@ -11,7 +11,7 @@ from msgspec.structs import astuple, replace
 from notifier.clock import iso_utc
 from notifier.events import Event, EventType, alert_event_id
 from notifier.store.database import Database
-from notifier.wording.sentences import Sentence, is_known
+from notifier.wording.sentences import Sentence, has_text
 
 _MAX_PER_ALERT: Final = 100
 """The most conditions in one alert, so that the alert can name the subject of each."""
@@ -355,7 +355,7 @@ def _handover_data(handover: Handover, now_ms: int) -> bytes:
 def _describe(name: str, subjects: Sequence[str]) -> str:
     """Return what is wrong, with the names of the sources or destinations concerned."""
     # Another version may have had other conditions.
-    title = Sentence(f"{name}.title") if is_known(f"{name}.title") else name.replace("_", " ")
+    title = Sentence(f"{name}.title") if has_text(f"{name}.title") else name.replace("_", " ")
     names = [whose for subject in subjects if (whose := subject.partition("/")[2])]
     return Sentence("alerts_moved.condition", names=", ".join(names), title=title) if names else title
 

@@ -15,9 +15,9 @@ from notifier.destinations.apprise import AppriseDestination
 from notifier.destinations.apprise_pool import MOST_PROCESSES, ApprisePool
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
-from notifier.messages.layout import LINES, lay_out
+from notifier.messages.layout import MOST_LINES, lay_out
 from notifier.messages.templates import Templates
-from notifier.messages.variables import session_of
+from notifier.messages.variables import session_key
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.request_log import digest
 
@@ -68,7 +68,7 @@ async def test_what_the_service_gets_and_the_log_does_not(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     destination = make(receiver)
-    assert destination.grouping == Grouping(size=LINES, digest_above=50, group_key=session_of)
+    assert destination.grouping == Grouping(size=MOST_LINES, digest_above=50, group_key=session_key)
     events = [make_event(1), make_event(2)]
     assert await destination.send(deliveries(*events)) == Outcome(AttemptResult.DELIVERED)
     receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())

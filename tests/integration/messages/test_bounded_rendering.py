@@ -12,8 +12,8 @@ import pytest
 
 from notifier.config import SlackSettings
 from notifier.config.message_values import Language
-from notifier.messages.bounded_rendering import BoundedRendering, TemplateProblemError
-from notifier.messages.notices import notice as variables_of
+from notifier.messages.bounded_rendering import BoundedRenderer, TemplateProblemError
+from notifier.messages.notices import alert_variables as variables_of
 from notifier.messages.renderer import MessageRenderer
 from notifier.messages.template_check import problems
 from notifier.messages.template_names import Template
@@ -35,18 +35,20 @@ ENDLESS = {
 
 
 @pytest.fixture
-def bounded(request: pytest.FixtureRequest) -> Iterator[BoundedRendering]:
-    rendering = BoundedRendering({**SHIPPED[Language.EN], "completed.j2": request.param}, seconds=0.5, start_seconds=5)
+def bounded(request: pytest.FixtureRequest) -> Iterator[BoundedRenderer]:
+    rendering = BoundedRenderer({**SHIPPED[Language.EN], "completed.j2": request.param}, seconds=0.5, start_seconds=5)
     yield rendering
     rendering.close()
 
 
 @pytest.mark.parametrize("bounded", ENDLESS.values(), ids=ENDLESS, indirect=True)
-def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRendering) -> None:
+def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRenderer) -> None:
     began = time.monotonic()
     with pytest.raises(TemplateProblemError) as refused:
         bounded.lines(Template.COMPLETED, {})
-    assert any(word in refused.value.problem.what for word in ("takes longer than", "memory", "Memory", "too long"))
+    assert any(
+        word in refused.value.problem.description for word in ("takes longer than", "memory", "Memory", "too long")
+    )
     assert time.monotonic() - began < 20
     began = time.monotonic()
     with pytest.raises(TemplateProblemError):
@@ -62,16 +64,16 @@ def test_the_process_loads_little() -> None:
 
 
 @pytest.mark.parametrize("bounded", [LOOPS], indirect=True)
-def test_the_other_templates_go_on(bounded: BoundedRendering) -> None:
+def test_the_other_templates_go_on(bounded: BoundedRenderer) -> None:
     with pytest.raises(TemplateProblemError):
         bounded.lines(Template.COMPLETED, {})
-    notice = variables_of({"state": "resolved", "condition": "gap", "subject": "acme"}, 40)
-    assert "missed" in bounded.lines(Template.NOTICE, notice)[0]
+    alert_variables = variables_of({"state": "resolved", "condition": "gap", "subject": "acme"}, 40)
+    assert "missed" in bounded.lines(Template.NOTICE, alert_variables)[0]
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
 def test_the_process_knows_nothing_of_this_ones_surroundings_and_ends_with_it(
-    bounded: BoundedRendering, monkeypatch: pytest.MonkeyPatch
+    bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFIER_SOURCES__ACME__TOKEN", "secret")
     others = {*children()}

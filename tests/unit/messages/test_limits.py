@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from notifier.destinations import apprise, slack, teams
 from notifier.events import Event, EventType
-from notifier.messages.layout import LINES, Fits, Layout, lay_out
-from notifier.messages.notices import notice
+from notifier.messages.layout import MOST_LINES, Fits, Layout, lay_out
+from notifier.messages.notices import alert_variables
 from notifier.messages.template_names import Template, Variables
 from notifier.messages.templates import Templates
-from notifier.messages.variables import read, session_of, words
+from notifier.messages.variables import completion_variables, parse_event, session_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,9 +118,9 @@ def check_each_is_shown(text: str, events: list[Event]) -> None:
     lines = [line.translate(INVISIBLE) for line in text.split("\n")]
     for event in events:
         if event.type == EventType.ALERT:
-            needed = [notice(read(event).data, 8)["title"]]
+            needed = [alert_variables(parse_event(event).data, 8)["title"]]
         else:
-            said = words(read(event), 8).variables
+            said = completion_variables(parse_event(event), 8).variables
             needed = [said["person"], f"#{said['key']}"] if said["key"] else [said["person"]]
         places = [line for line in lines if all(shortened(word) in line for word in needed)]
         assert places, needed
@@ -146,7 +146,7 @@ KINDS = st.sampled_from([*EventType, "completion.of_tomorrow"])
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=LINES), st.booleans())
+@given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=MOST_LINES), st.booleans())
 def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
     service: Service,
     make_event: "MakeEvent",
@@ -164,7 +164,7 @@ def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=LINES))
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=MOST_LINES))
 def test_names_of_an_ordinary_length_are_all_shown_in_full(
     service: Service, make_event: "MakeEvent", items: list[tuple[str, str, str | None]]
 ) -> None:
@@ -186,7 +186,7 @@ def test_names_of_an_ordinary_length_are_all_shown_in_full(
 @pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED])
 def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent", wide: str, kind: EventType) -> None:
     old = dict.fromkeys((*TEXT_FIELDS, *DATES, "group_training_id"), wide * 4000)
-    events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(LINES)]
+    events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(MOST_LINES)]
     text = said(service, events)
     if kind is EventType.UPDATED and service is SERVICES["apprise"]:
         assert is_digest()
@@ -207,7 +207,7 @@ def test_a_group_session_of_any_size_is_told_whole_or_counted(
         )
         for number in range(people)
     ]
-    assert len(set(map(session_of, events))) == 1
+    assert len(set(map(session_key, events))) == 1
     text = said(service, events)
     if is_digest():
         assert text.lstrip().startswith(f"{people} trainings completed")
@@ -256,7 +256,7 @@ HOSTILE_FIELDS = st.fixed_dictionaries(
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=LINES), st.booleans())
+@given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=MOST_LINES), st.booleans())
 def test_no_template_breaks_a_message_or_loses_a_record(
     service: Service,
     make_event: "MakeEvent",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from notifier.alerts.conditions import Condition, ConditionName, destination_subject, source_subject
 from notifier.alerts.policy import find_changes
 from notifier.config.message_values import Language
-from notifier.messages.notices import notice
+from notifier.messages.notices import alert_variables
 from notifier.messages.phrasing import Phrasing
 from notifier.store.tables.conditions import ConditionChange, StoredCondition, alert_data
 from notifier.wording.sentences import Sentence
@@ -32,7 +32,7 @@ def failing(name: str = "hr") -> Condition:
 
 
 def told(changes: tuple[ConditionChange, ...], phrasing: Phrasing = SPANISH) -> dict[str, Any]:
-    return notice(orjson.loads(alert_data(changes)), 400, phrasing)
+    return alert_variables(orjson.loads(alert_data(changes)), 400, phrasing)
 
 
 def begun(*conditions: Condition) -> tuple[ConditionChange, ...]:
@@ -77,7 +77,7 @@ def test_an_alert_of_an_earlier_version_is_shown_as_it_is() -> None:
     assert "texts" not in orjson.loads(alert_data([firing]))
     assert told((firing,))["details"] == "Something of another version"
     strange = {**orjson.loads(alert_data([firing])), "texts": {"summary": {"text": "moon.full", "values": {}}}}
-    assert notice(strange, 400, SPANISH)["details"] == "Something of another version"
+    assert alert_variables(strange, 400, SPANISH)["details"] == "Something of another version"
 
 
 @pytest.mark.parametrize("language", Language)

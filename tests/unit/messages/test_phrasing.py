@@ -14,9 +14,9 @@ from notifier.destinations.registry import build
 from notifier.destinations.sample import SampleKind, sample_events
 from notifier.destinations.slack import SlackDestination
 from notifier.messages.layout import lay_out, lay_out_listing
-from notifier.messages.notices import notice
+from notifier.messages.notices import alert_variables
 from notifier.messages.phrasing import MessageContext, Phrasing
-from notifier.messages.rich_text import Span, linked, plain_text, spans, tidy
+from notifier.messages.rich_text import Span, linked, parse_spans, plain_text, sanitize_line
 from notifier.messages.templates import Templates
 from tests.support.completion_types import TYPES
 
@@ -34,19 +34,19 @@ SPANISH = Phrasing(Language.ES, ZoneInfo("America/Chicago"))
 
 
 def test_dates_and_times_are_local_without_milliseconds() -> None:
-    assert CHICAGO.day(date(2020, 2, 7)) == "7 Feb 2020"
-    assert SPANISH.day(date(2020, 8, 27)) == "27 ago 2020"
+    assert CHICAGO.format_day(date(2020, 2, 7)) == "7 Feb 2020"
+    assert SPANISH.format_day(date(2020, 8, 27)) == "27 ago 2020"
     text = "since 2026-11-21T05:45:09.123Z, until 2026-07-01T00:00:00Z"
-    assert CHICAGO.moment(text) == "since 20 Nov 2026, 23:45 CST, until 30 Jun 2026, 19:00 CDT"
-    assert CHICAGO.moment("9999-99-99T99:99:99Z and no time") == "9999-99-99T99:99:99Z and no time"
+    assert CHICAGO.localize_times(text) == "since 20 Nov 2026, 23:45 CST, until 30 Jun 2026, 19:00 CDT"
+    assert CHICAGO.localize_times("9999-99-99T99:99:99Z and no time") == "9999-99-99T99:99:99Z and no time"
 
 
 def test_a_link_needs_all_its_values_and_escapes_them() -> None:
-    pattern = Phrasing(link="https://kpa.example.com/{training_id}?r={key}")
-    assert pattern.link_to({"training_id": "a/b c&d", "key": "1"}) == "https://kpa.example.com/a%2Fb%20c%26d?r=1"
-    assert pattern.link_to({"training_id": None, "key": "1"}) == ""
-    assert pattern.link_to({"training_id": "\ud800", "key": "1"}) == "https://kpa.example.com/%3F?r=1"
-    assert CHICAGO.link_to({"key": "1"}) == ""
+    pattern = Phrasing(link_pattern="https://kpa.example.com/{training_id}?r={key}")
+    assert pattern.record_url({"training_id": "a/b c&d", "key": "1"}) == "https://kpa.example.com/a%2Fb%20c%26d?r=1"
+    assert pattern.record_url({"training_id": None, "key": "1"}) == ""
+    assert pattern.record_url({"training_id": "\ud800", "key": "1"}) == "https://kpa.example.com/%3F?r=1"
+    assert CHICAGO.record_url({"key": "1"}) == ""
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_a_mention_is_one_of_slacks(markup: str) -> None:
 
 
 def test_linked_text_is_a_span_with_an_address() -> None:
-    marked = tidy(f"see {linked('#1', 'https://x.example.com/1')} and {linked('#2', '')}")
-    line = spans(marked)
+    marked = sanitize_line(f"see {linked('#1', 'https://x.example.com/1')} and {linked('#2', '')}")
+    line = parse_spans(marked)
     assert line == (Span("see "), Span("#1", None, "https://x.example.com/1"), Span(" and #2"))
     assert plain_text(line) == "see #1 and #2"
     assert plain_text(line, with_urls=True) == "see #1 (https://x.example.com/1) and #2"
-    assert plain_text(spans("\u0004half a link\u0005")) == "half a link"
+    assert plain_text(parse_spans("\u0004half a link\u0005")) == "half a link"
 
 
 NOTICE: dict[str, Any] = {
@@ -94,32 +94,32 @@ NOTICE: dict[str, Any] = {
 
 
 def test_a_notice_names_its_subject_once_and_says_what_to_do() -> None:
-    found = notice(NOTICE, 200, CHICAGO)
+    found = alert_variables(NOTICE, 200, CHICAGO)
     assert (found["name"], found["title"]) == ("acme", "cannot be read")
     assert found["details"].startswith("No poll has succeeded since 21 Nov 2026, 11:00 CST: see ")
     assert found["since"] == ""
-    assert notice({**NOTICE, "summary": "acme: nothing"}, 200, CHICAGO)["since"] == "21 Nov 2026, 11:00 CST"
-    line = spans(f"{found['details']} {found['remedy']}")
+    assert alert_variables({**NOTICE, "summary": "acme: nothing"}, 200, CHICAGO)["since"] == "21 Nov 2026, 11:00 CST"
+    line = parse_spans(f"{found['details']} {found['remedy']}")
     assert [span.text for span in line if span.style == "code"] == ["notifier status", "notifier poll acme"]
     assert "`" not in plain_text(line)
-    assert notice({**NOTICE, "state": "resolved"}, 200)["remedy"] == ""
-    assert notice({**NOTICE, "remedy": "see `notifier status`"}, 200)["remedy"] == ""
+    assert alert_variables({**NOTICE, "state": "resolved"}, 200)["remedy"] == ""
+    assert alert_variables({**NOTICE, "remedy": "see `notifier status`"}, 200)["remedy"] == ""
 
 
 def test_a_notice_about_several_or_about_nothing_known_reads_well() -> None:
     several = {**NOTICE, "subject": "sources", "subjects": ["sources/acme", "sources/beta"]}
-    assert (notice(several, 200)["name"], notice(several, 200, SPANISH)["name"]) == (
+    assert (alert_variables(several, 200)["name"], alert_variables(several, 200, SPANISH)["name"]) == (
         "several sources",
         "varias fuentes",
     )
-    unknown = notice({"condition": "moon_full", "subject": "clock"}, 200)
+    unknown = alert_variables({"condition": "moon_full", "subject": "clock"}, 200)
     assert (unknown["name"], unknown["title"], unknown["details"]) == ("", "moon full", "")
-    assert notice({"summary": "one ` alone", "subject": 7}, 200)["details"] == "One ' alone"
+    assert alert_variables({"summary": "one ` alone", "subject": 7}, 200)["details"] == "One ' alone"
 
 
 def test_every_condition_has_a_title_in_each_language() -> None:
     for condition in ConditionName:
-        titles = {notice({"condition": condition}, 200, phrasing)["title"] for phrasing in (CHICAGO, SPANISH)}
+        titles = {alert_variables({"condition": condition}, 200, phrasing)["title"] for phrasing in (CHICAGO, SPANISH)}
         assert len(titles) == 2
         assert condition.replace("_", " ") not in titles
 
@@ -199,7 +199,7 @@ def test_a_message_says_whether_it_was_the_first_time(
     def said(*events: Any) -> str:
         return lay_out(events, templates, digest=False, fits=lambda _: True, phrasing=phrasing)[0].text
 
-    parts = (phrasing.day(date(2020, 2, 27)), " · #")
+    parts = (phrasing.format_day(date(2020, 2, 27)), " · #")
     for number, occasion in enumerate(["first", "renewal", None]):
         alone = said(make_event(1, occasion=occasion))
         assert alone.partition(parts[0])[2].partition(parts[1])[0] == lines[number]

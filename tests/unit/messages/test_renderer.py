@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from notifier.delivery.preview import group_into_requests
 from notifier.destinations.base import Grouping, SupportsPrepare, SupportsPreview
 from notifier.destinations.registry import build
-from notifier.messages.variables import session_of
+from notifier.messages.variables import session_key
 from notifier.store.tables.outbox import Delivery
 from tests.support.completion_types import TYPES
 
@@ -71,7 +71,7 @@ async def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     some = make(digest_above=12)
-    assert some.grouping == Grouping(10, digest_above=12, group_key=session_of)
+    assert some.grouping == Grouping(10, digest_above=12, group_key=session_key)
     waiting = deliveries(*(make_event(number) for number in range(1, 14)))
     assert [len(lines) for lines in await shown(some, waiting[:12])] == [11, 3]
     (digest,) = await shown(some, waiting)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.messages.rich_text import literal, spans, tidy
-from notifier.messages.variables import day
+from notifier.messages.rich_text import parse_spans, sanitize, sanitize_line
+from notifier.messages.variables import format_day
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from notifier.messages.variables import day
     ],
 )
 def test_text_is_literal_bounded_and_disturbs_nothing_around_it(value: Any, text: str) -> None:
-    assert literal(value, 8) == text
+    assert sanitize(value, 8) == text
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_text_is_literal_bounded_and_disturbs_nothing_around_it(value: Any, text
     ],
 )
 def test_days_are_written_for_people(value: Any, text: str) -> None:
-    assert day(value, 20) == text
+    assert format_day(value, 20) == text
 
 
 @given(st.text(st.characters() | st.sampled_from("\x01\x02\x03\u2068\u2069\u202e\n- ")))
 def test_whatever_a_template_gives_becomes_one_valid_line(text: str) -> None:
-    line = "".join(span.text for span in spans(tidy(text)))
+    line = "".join(span.text for span in parse_spans(sanitize_line(text)))
     line.encode()
     assert not any(char < " " or "\u202a" <= char <= "\u202e" for char in line)
-    assert tidy(tidy(text)) == tidy(text)
+    assert sanitize_line(sanitize_line(text)) == sanitize_line(text)

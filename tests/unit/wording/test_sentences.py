@@ -17,7 +17,7 @@ from notifier.destinations.outcome import AttemptResult
 from notifier.kpa.errors import ApiError, ApiErrorReason, error_of_answer, sentence_of
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables.second_looks import LookKind
-from notifier.wording.sentences import LANGUAGES, Sentence, catalogue, part_of, spoken
+from notifier.wording.sentences import LANGUAGES, Sentence, catalogue, render_document, to_document
 
 ENGLISH, SPANISH = catalogue("en"), catalogue("es")
 
@@ -72,21 +72,21 @@ def test_no_text_is_unused() -> None:
 def test_a_number_has_its_noun(count: int, english: str, spanish: str) -> None:
     one = Sentence("deliveries_orphaned.waiting", waiting=count, name="hr")
     assert one.startswith(f"{english} for `hr`")
-    assert f"no está configurado: {spanish}:" in str(spoken(one.document(), "es"))
+    assert f"no está configurado: {spanish}:" in str(render_document(one.document(), "es"))
 
 
 def test_a_sentence_in_a_sentence_is_translated_and_what_others_said_is_not() -> None:
     why = Sentence("general.detail", text=Sentence("attempt.timeout"), detail="no answer {0} {why}")
     outer = Sentence("destination_behind.failing", why=why)
     assert outer == "no delivery succeeds at the moment: it did not answer in time (no answer {0} {why})"
-    document = orjson.loads(orjson.dumps(part_of(outer)))
-    assert spoken(document, "en") == outer
+    document = orjson.loads(orjson.dumps(to_document(outer)))
+    assert render_document(document, "en") == outer
     assert (
-        spoken(document, "es")
+        render_document(document, "es")
         == "por el momento ninguna entrega tiene éxito: no respondió a tiempo (no answer {0} {why})"
     )
     listed = Sentence("alerts_moved.nowhere", conditions=[Sentence("gap.title"), "x"])
-    assert str(spoken(listed.document(), "es")).endswith(": puede faltar algún cambio; x")
+    assert str(render_document(listed.document(), "es")).endswith(": puede faltar algún cambio; x")
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_a_sentence_in_a_sentence_is_translated_and_what_others_said_is_not() ->
     ],
 )
 def test_what_this_version_does_not_know_is_not_said(document: Any) -> None:
-    assert spoken(document, "es") is None
+    assert render_document(document, "es") is None
 
 
 def test_what_is_nested_without_end_is_not_said() -> None:
     document: dict[str, Any] = {"text": "gap.title", "values": {}}
     for _ in range(20):
         document = {"text": "general.ended", "values": {"before": document}}
-    assert spoken(document, "es") is None
+    assert render_document(document, "es") is None
 
 
 def test_a_sentence_can_be_copied() -> None:
@@ -123,14 +123,14 @@ def test_the_message_of_an_error_becomes_a_sentence_again(reason: ApiErrorReason
     message = ApiError(reason, detail).message
     sentence = sentence_of(reason, message)
     assert sentence == message
-    told = str(spoken(part_of(sentence), "es"))
+    told = str(render_document(to_document(sentence), "es"))
     assert told.startswith(SPANISH[f"api.{reason}_happened"])
     assert detail in told
 
 
 def test_what_the_api_says_is_quoted_and_other_messages_stay() -> None:
     error = error_of_answer("token_invalid", "Bad token", "secret")
-    told = spoken(part_of(sentence_of(error.reason, error.message)), "es")
+    told = render_document(to_document(sentence_of(error.reason, error.message)), "es")
     assert str(told).endswith("(la API dice: Bad token)")
     assert sentence_of("token_invalid", "of an earlier version") == "of an earlier version"
     assert sentence_of("io_error", "disk full") == "disk full"
