@@ -1,1 +1,1 @@
-"""Messages for people. Templates turn events into rows of text; each destination type formats the rows."""
+"""Messages for people. Templates turn events into rows of text, and each destination type formats the rows."""

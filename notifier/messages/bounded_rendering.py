@@ -1,7 +1,7 @@
 """Renders users' own templates in a separate process with limits on time and memory.
 
-A template is a program: nested loops or one very large number in it could stop polls and deliveries. A process can be
-killed; a thread cannot, and no other thread runs during an operation on a large number.
+A template is a program. Nested loops or a very large number in a template could stop polls and deliveries. A thread
+would not help: Python cannot kill a thread, and an operation on a large number blocks all other threads.
 """
 
 import json
@@ -18,17 +18,17 @@ from notifier.messages.rendering import TemplateProblem
 from notifier.messages.template_names import Template, Variables
 
 RENDER_SECONDS: Final = 2.0
-"""The time limit for rendering one line or one digest."""
+"""The time limit for rendering one line or one digest, in seconds."""
 
 START_SECONDS: Final = 20.0
-"""The time limit for reading all templates, which includes starting the process on a busy machine."""
+"""The time limit for starting the process and reading all templates, in seconds; enough for a busy machine."""
 
 _LONGEST_ANSWER: Final = 1_000_000
 _PIECE: Final = 65_536
 
 
 class TemplateProblemError(Exception):
-    """A template could not be rendered; `problem` holds the place and the reason."""
+    """A template could not be rendered; `problem` states the file, the line and the reason."""
 
     def __init__(self, problem: TemplateProblem) -> None:
         """Initialize with the problem."""
@@ -37,9 +37,9 @@ class TemplateProblemError(Exception):
 
 
 class BoundedRenderer:
-    """Renders templates in another process, which is started when it is first needed.
+    """Renders templates in another process, which is started for the first template.
 
-    A template that exceeds a limit is not tried again. Several threads may use one object.
+    A template that has exceeded a limit is not rendered again. Several threads may share one object.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class BoundedRenderer:
         self._process: _Process | None = None
 
     def lines(self, template: Template, variables: Variables) -> list[str]:
-        """Return the lines that a template renders; block for up to the time limits. Raises TemplateProblemError."""
+        """Return the lines that a template renders. Blocks, up to the time limits. Raises TemplateProblemError."""
         with self._lock:
             for failed in (None, template):
                 if failed in self._failed_templates:
@@ -66,7 +66,7 @@ class BoundedRenderer:
         raise TemplateProblemError(TemplateProblem(answer["file"], answer["line"], answer["description"]))
 
     def close(self) -> None:
-        """End the process; the next template starts a new one."""
+        """End the process. Rendering another template starts a new process."""
         with self._lock:
             self._end()
 
@@ -80,10 +80,10 @@ class BoundedRenderer:
     def _exchange(
         self, process: "_Process", request: Mapping[str, Any], seconds: float, template: Template | None
     ) -> dict[str, Any]:
-        """Send a request to the process and return the answer.
+        """Send a request to the process, and return the answer.
 
-        If no answer comes in time, end the process and do not try `template` (None: any template) again. Raises
-        TemplateProblemError.
+        Without an answer in time, end the process, raise TemplateProblemError, and never render `template` (None: any
+        template) again.
         """
         try:
             return process.exchange(request, seconds)
@@ -108,7 +108,7 @@ class _Process:
     def __init__(self) -> None:
         self._socket, child_socket = socket.socketpair()
         with child_socket:
-            # The new process gets neither this one's environment, which may hold tokens, nor its working directory.
+            # The new process does not inherit the environment, which may hold tokens, or the working directory.
             process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "notifier.messages.rendering_process"],
                 stdin=child_socket.fileno(),
@@ -120,7 +120,7 @@ class _Process:
         self.end = weakref.finalize(self, _end, process, self._socket)
 
     def exchange(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Send a request and return the answer. Raises TimeoutError, another OSError, ValueError."""
+        """Send a request, and return the answer. Raises OSError (TimeoutError at the time limit) and ValueError."""
         end = time.monotonic() + seconds
         self._socket.settimeout(seconds)
         self._socket.sendall(json.dumps(request).encode() + b"\n")

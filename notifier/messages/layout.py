@@ -1,8 +1,8 @@
 """The structure of a message for people: a single line, up to ten lines under a heading, or a digest.
 
-Templates determine the words of the lines. Nothing here depends on a service: rows are literal text in pieces, and each
-destination type writes them in its own notation. For any events and any templates, the result is within the limits of
-the destination type.
+Templates determine the words of the lines. A layout does not depend on a service: its rows are literal text, and each
+destination type converts them to the format of its service. Every layout is within the size limits of the destination
+type, whatever the events and the templates are.
 """
 
 from collections import Counter
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from notifier.messages.templates import Templates
 
 MOST_LINES: Final = 10
-"""The most events with a line each in one message. More become a digest, except the events of one group session."""
+"""The most events that have a line each in one message. More events become a digest, except those of one session."""
 
 NAME_WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
-"""Limits for the length of names in code points, tried in this order; with the last one, every message fits."""
+"""The limits for the length of a name in code points, in the order of trying. With the last one, any message fits."""
 
 _DIGEST_WIDTHS: Final = NAME_WIDTHS[2:]
 _TOP_TRAININGS: Final = 10
@@ -43,16 +43,16 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = NAME_WIDTHS[2:]
-"""The lengths of names in a digest of every event; the first one decides how many events fit into a message."""
+"""The limits for the length of a name in a digest that names every event; the first limit decides how many fit."""
 _SESSION_FIELDS: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
-"""Fields that are stated once for a group session if all its people have the same value."""
+"""The fields that a group session's heading states if their values are the same for all people of the session."""
 
 _ITEM_PREFIX: Final = "- "
-"""The prefix that makes a digest's line a list item."""
+"""The prefix that marks a line of a digest as a list item."""
 
 
 class Row(Struct, frozen=True):
-    """One row of a message: a line of text, a list item (`depth` 0), or a line that belongs to such an item (1)."""
+    """One row of a message: a line of text (`depth` None), a list item (0), or an item of a nested list (1)."""
 
     line: Line
     depth: int | None = None
@@ -64,7 +64,7 @@ class Row(Struct, frozen=True):
 
     @property
     def text_with_urls(self) -> str:
-        """The row as plain text, with the addresses that it links to."""
+        """The row as plain text, with each link's address in brackets."""
         return self.bullet + plain_text(self.line, with_urls=True)
 
     @property
@@ -77,7 +77,7 @@ Layout = tuple[Row, ...]
 """The rows of a message, from top to bottom."""
 
 Fits = Callable[[Layout], bool]
-"""A function that returns whether a layout (at least one row, none of them empty) is within a service's limits."""
+"""A function that returns whether a layout is within a service's limits. The layout has rows, and no row is empty."""
 
 
 def lay_out(
@@ -85,10 +85,10 @@ def lay_out(
 ) -> Layout:
     """Return one message about `events` (at least one).
 
-    A digest gives the number of events, their trainings and some of the people. Otherwise the message has a
-    line for each event; there are at most LINES of them, unless all are of one group session. Names are shortened only
-    as far as needed to stay within the service's limits, which `fits` checks. Events that do not fit even with the
-    shortest names become a digest.
+    A digest states the number of events, their trainings and some of the people. Any other message has a line for each
+    event; there are at most MOST_LINES events, unless all are of one group session. Names are shortened only as far as
+    the service's limits require, which `fits` checks. If a message does not fit even with the shortest names, a digest
+    is returned instead.
     """
     contents = [parse_event(event) for event in events]
     layout = _longest_fitting(contents, templates, fits, phrasing, digest=digest)
@@ -104,9 +104,10 @@ def lay_out(
 def lay_out_listing(
     events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits, phrasing: Phrasing = PLAIN
 ) -> Layout:
-    """Return a digest that names every event (at least two), grouped by training or by person.
+    """Return a digest that names each of `events` (at least two), grouped by training or by person.
 
-    Events that do not fit even with the shortest names become a digest with counts only; `count_fitting` prevents that.
+    If such a digest does not fit even with the shortest names, a digest with counts is returned. This does not happen
+    for as many events as `count_fitting` allows.
     """
     contents = [parse_event(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -119,7 +120,7 @@ def lay_out_listing(
 def count_fitting(
     events: Sequence[Event], templates: "Templates", *, by_person: bool, fits: Fits, phrasing: Phrasing = PLAIN
 ) -> int:
-    """Return how many of the first events fit into one digest that names each of them; at least one."""
+    """Return how many of `events`, counted from the first, fit into a digest that names each event; at least 1."""
     contents = [parse_event(event) for event in events]
     low, high = 1, len(events) + 1
     middle = len(events)
@@ -142,14 +143,14 @@ def is_one_session(events: Sequence[Event]) -> bool:
 def _longest_fitting(
     contents: Sequence[ParsedEvent], templates: "Templates", fits: Fits, phrasing: Phrasing, *, digest: bool
 ) -> Layout | None:
-    """Return a message (or digest) with the longest names that fit, or None if even the shortest do not fit."""
+    """Return a message or digest with names as long as possible; None if even the shortest names do not fit."""
     lay_out_at, widths = (_lay_out_digest, _DIGEST_WIDTHS) if digest else (_lay_out_each, NAME_WIDTHS)
     layouts = (lay_out_at(contents, templates, width, phrasing) for width in widths)
     return next((layout for layout in layouts if layout and fits(layout)), None)
 
 
 def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
-    """Return a message with every event: a single event, one group session, or items under a heading with counts."""
+    """Return a message with a line for each event; under a heading with counts unless it is one event or session."""
     parts = list(_event_lines(contents, templates, width, phrasing))
     if len(parts) == 1:
         (heading, *people) = parts[0]
@@ -163,7 +164,7 @@ def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width
 def _event_lines(
     contents: Iterable[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing
 ) -> Iterator[list[Line]]:
-    """Yield each event's line, in order; all lines of a group session together, at the place of its first event."""
+    """Yield the lines of each event, in order. The events of a group session are together, at the first one's place."""
     items = [content if _is_alert(content) else completion_variables(content, width, phrasing) for content in contents]
     sessions: dict[tuple[str, ...], list[EventVariables]] = {}
     for item in items:
@@ -182,7 +183,7 @@ def _event_lines(
 
 
 def _session_lines(members: Sequence[EventVariables], templates: "Templates") -> Iterator[Line]:
-    """Yield a group session's lines: a heading with the fields that its people share, then a line for each person."""
+    """Yield a group session's lines: a heading with the values that all people share, then a line for each person."""
     first = members[0].variables
     shared = {name for name in _SESSION_FIELDS if all(member.variables[name] == first[name] for member in members)}
     own = {"person", "user_id", "key", "link"}
@@ -201,11 +202,11 @@ def _lay_out_digest(
     *,
     by_person: bool | None = None,
 ) -> Layout:
-    """Return a digest: the counts, and either the most frequent trainings and some of the people, or every event.
+    """Return a digest with counts. It also has the most frequent trainings and some of the people, or every event.
 
-    If `by_person` is given, every event is named, grouped by person (True) or by training (False). Without it, only a
-    short digest that is all about expiring, expired and renewed completions names every event. It is grouped by person,
-    because a manager wants to know whom to send to a course.
+    With `by_person`, every event is named, grouped by person (True) or by training (False). With None, only a short
+    digest of expiring, expired and renewed completions names every event. Such a digest is grouped by person, because
+    a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
         by_person = True
@@ -246,7 +247,7 @@ _REMARKS: Final[Mapping[str, str]] = {
 }
 _EXPIRY_TYPES: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
 _MOST_LISTED: Final = 60
-"""The most expiring, expired and renewed completions that a digest lists by person, so that it stays readable."""
+"""The most events in a digest of expiring, expired and renewed completions that names every event."""
 
 _DAY_MS: Final = 86_400_000
 
@@ -256,7 +257,7 @@ def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return the number of days until all the expiring completions have expired; 0 if there are none."""
+    """Return the number of days until the last of the expiring completions ends; 0 if there are none."""
     days = [0]
     for content in contents:
         completion = content.data.get("completion")
@@ -273,9 +274,10 @@ _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 def _digest_groups(
     completions: Iterable[EventVariables], *, by_person: bool, phrasing: Phrasing
 ) -> list[dict[str, Any]]:
-    """Return the events of a digest by training or by person: the largest groups first, each in the order of events.
+    """Return the events of a digest, grouped by person or by training, as template variables; largest groups first.
 
-    A group has a `title` and `items`; an item has the `name` of the person or training, a remark, and its variables.
+    A group has a `title` and `items`. An item has the variables of its event, the `name` of the training or person, and
+    a remark (`what`).
     """
     groups: dict[str, list[EventVariables]] = {}
     for item in completions:
@@ -293,7 +295,7 @@ def _digest_groups(
 
 
 def _remark(item: EventVariables, phrasing: Phrasing) -> str:
-    """Return the remark of a digest about one of its events, such as "renewal"; "" if there is nothing to remark."""
+    """Return a digest's remark about one event, such as "renewal"; "" for no remark."""
     until = item.variables["valid_until"]
     if item.type == EventType.CREATED and item.variables["occasion"] == Occasion.RENEWAL:
         return phrasing.translate("renewal")

@@ -11,11 +11,11 @@ _TIME_WIDTH: Final = 40
 
 _KINDS: Final = ("sources", "destinations")
 _OWN_SUBJECTS: Final = ("store", "clock", "alerts", "heartbeat", "configuration", "interface", "process")
-"""The subjects that are parts of the notifier itself; the titles of their conditions name them already."""
+"""The subjects that are parts of the notifier. Messages do not name them, because the condition's title does."""
 
 
 def alert_variables(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> dict[str, Any]:
-    """Return the variables of an alert with this data; `width` limits the length of each text."""
+    """Return the template variables for an alert with this data. Texts are cut to a small multiple of `width`."""
     subjects = data.get("subjects")
     several = isinstance(subjects, list) and len(subjects) > 1
     # The summary needs more room if it names several sources or destinations with the same problem.
@@ -27,7 +27,7 @@ def alert_variables(data: Mapping[str, Any], width: int, phrasing: Phrasing = PL
     elif kind not in _KINDS:
         name = "" if subject in _OWN_SUBJECTS else subject
     summary = _mark_code(sanitize(phrasing.localize_times(_sentence(data, "summary", phrasing)), times * width))
-    # The name stands before the title already.
+    # The message already begins with the name.
     details = summary.removeprefix(f"{name}: ") if name else summary
     remedy = _mark_code(sanitize(_sentence(data, "remedy", phrasing), 4 * width))
     since = sanitize(phrasing.localize_times(_text(data.get("since"))), _TIME_WIDTH)
@@ -54,7 +54,7 @@ def _title(condition: str, phrasing: Phrasing) -> str:
 
 
 def _sentence(data: Mapping[str, Any], name: str, phrasing: Phrasing) -> str:
-    """Return the summary or the remedy of an alert in the language of the message or, if not known, in English."""
+    """Return an alert's summary or remedy (`name`) in the message's language; without a translation, in English."""
     texts = data.get("texts")
     part = texts.get(name) if isinstance(texts, dict) else None
     translated = render_document(part, phrasing.language) if isinstance(part, dict) else None
@@ -66,7 +66,7 @@ def _text(value: Any) -> str:
 
 
 def _mark_code(text: str) -> str:
-    """Return a text in which commands and keys between backticks are marked as code, without the backticks."""
+    """Mark each piece of text between two backticks as code, and remove the backticks."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return text.replace("`", "'")

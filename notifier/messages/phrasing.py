@@ -1,4 +1,4 @@
-"""How the values in messages are written for one destination: the language, the time zone, and the links."""
+"""How one destination's messages write values: the language, the time zone and the links."""
 
 import re
 from collections.abc import Mapping
@@ -44,28 +44,28 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "several destinations": "varios destinos",
     },
 }
-"""Translations of the words that appear in values, by the English word. A missing word stays in English."""
+"""Translations of the words in messages that are not in templates, by the English word. Other words stay in English."""
 
 _MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
 class MessageContext(Struct, frozen=True):
-    """The values that all messages share: the dashboard's address ("": none), and whether there are several sources."""
+    """What all messages have in common: the dashboard's address ("" for none), and whether several sources exist."""
 
     public_url: str = ""
     has_several_sources: bool = False
 
 
 def message_context(settings: Settings) -> MessageContext:
-    """Return the values that all messages share under a configuration."""
+    """Return what all messages have in common under this configuration."""
     return MessageContext(settings.http.public_url, len(settings.sources) > 1)
 
 
 class Phrasing(Struct, frozen=True):
-    """How the values in one destination's messages are written.
+    """How one destination's messages write values.
 
-    `events_url` is the address of a page that lists the destination's events, `link_pattern` that of a record;
-    both are "" for none. With `names_source`, messages name the source, because there are several.
+    `events_url` is the address of a page that lists the destination's events ("" for none). `link_pattern` is a pattern
+    for the addresses of records ("" for none). With `names_source`, messages name the source of an event.
     """
 
     language: Language = Language.EN
@@ -75,7 +75,7 @@ class Phrasing(Struct, frozen=True):
     link_pattern: str = ""
 
     def translate(self, english: str) -> str:
-        """Return a word in this language."""
+        """Return the translation of an English word; the word itself if there is none."""
         return _WORDS[self.language].get(english, english)
 
     def format_day(self, value: date) -> str:
@@ -83,11 +83,11 @@ class Phrasing(Struct, frozen=True):
         return f"{value.day} {_MONTHS[self.language].split()[value.month - 1]} {value.year}"
 
     def localize_times(self, text: str) -> str:
-        """Return a text with each time in UTC (RFC 3339) written as local time, such as `27 Feb 2020, 10:45 CST`."""
+        """Replace each UTC time (RFC 3339) in `text` by local time, such as `27 Feb 2020, 10:45 CST`."""
         return _MOMENT.sub(self._local_time, text)
 
     def record_url(self, values: Mapping[str, Any]) -> str:
-        """Return the address of a record; "" if there is no pattern, or if a value in the pattern is unknown."""
+        """Return the address of a record with these values; "" without a pattern, or if a needed value is missing."""
         if not self.link_pattern:
             return ""
         known = {name: quote(str(values[name]), safe="", errors="replace") for name in LINK_FIELDS if values.get(name)}

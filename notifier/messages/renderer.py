@@ -1,4 +1,4 @@
-"""Makes the message about one or more events for a destination: renders the templates and lays out the text."""
+"""Lays out a destination's messages: renders the templates for events, in a thread if that may take long."""
 
 import asyncio
 import logging
@@ -25,14 +25,14 @@ class _ListingOptions(TypedDict):
 
 
 class MessageRenderer:
-    """Renders messages for a destination that people read."""
+    """Lays out the messages of one destination."""
 
     def __init__(
         self, name: str, settings: MessageSettings, fits: Fits, context: Callable[[], MessageContext] = MessageContext
     ) -> None:
-        """Initialize with the destination's name, its settings, and a check whether a layout fits its service.
+        """Initialize with a destination's name and settings, and a check whether a layout fits the service's limits.
 
-        `context` returns the values that all messages share at that moment.
+        `context` is called for each message, and returns what all messages have in common at that time.
         """
         self._name = name
         self._language = settings.language
@@ -61,14 +61,14 @@ class MessageRenderer:
         return lay_out(events, templates, digest=digest, fits=self._fits, phrasing=self._current_phrasing())
 
     async def lay_out_listing(self, events: Sequence[Event]) -> Layout:
-        """Return the layout of a digest that names each of `events`, which waited for the same scheduled time."""
+        """Return the layout of a scheduled digest, which names each of `events`; a single event has no digest."""
         if len(events) == 1:
             return await self.lay_out(events)
         templates = self._templates or await self._read_templates()
         return await asyncio.to_thread(lay_out_listing, events, templates, **self._listing_options())
 
     async def count_fitting(self, events: Sequence[Event]) -> int:
-        """Return how many of the first `events` fit into one digest that names each of them."""
+        """Return how many of `events`, counted from the first, fit into one scheduled digest."""
         templates = self._templates or await self._read_templates()
         return await asyncio.to_thread(count_fitting, events, templates, **self._listing_options())
 
@@ -86,7 +86,7 @@ class MessageRenderer:
         return self._templates
 
     def _report(self, problem: TemplateProblem) -> None:
-        """Log a problem of a template, but only the first time."""
+        """Log a problem of a template, unless one at the same place was logged since the templates were read."""
         place = (problem.file, problem.line)
         if place not in self._reported:
             self._reported.add(place)

@@ -24,16 +24,16 @@ from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.suggest import hint
 
 MOST_CHARACTERS: Final = 20_000
-"""The most characters that a template may output; no service accepts a whole message of that length."""
+"""The most characters that a template may output: longer than any service allows for a message."""
 
 MOST_DIGEST_CHARACTERS: Final = 10 * MOST_CHARACTERS
-"""The most characters of a digest before it is divided among messages: enough to name every event."""
+"""The most characters that the template of a digest may output: enough to name every event."""
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 
 
 class TemplateProblem(Struct, frozen=True):
-    """A problem with a user's template: the file in the folder ("" for all files), the line, and a description."""
+    """A problem with a user's template: the file's name ("" for all files), the line, and a description."""
 
     file: str
     line: int | None
@@ -46,8 +46,8 @@ class TemplateProblem(Struct, frozen=True):
 
 
 def make_environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
-    """Return a Jinja environment with these templates, already compiled."""
-    # Nothing is escaped, because the output is not HTML and each destination type escapes it for its own format.
+    """Return a Jinja environment with these templates (by file name), already compiled."""
+    # Nothing is escaped here, because each destination type escapes text for the format of its service.
     environment = ImmutableSandboxedEnvironment(
         loader=_loader(texts),
         undefined=StrictUndefined,
@@ -56,7 +56,7 @@ def make_environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
     )
     environment.filters |= {"bold": bold, "code": code, "linked": linked, "counted": _counted, "number": _number}
     for name in texts:
-        # The templates are compiled now, in a thread, and not on the event loop when the first message is made.
+        # Templates are compiled here, in a thread. Otherwise the first message would compile them on the event loop.
         with suppress(TemplateError):
             environment.get_template(name)
     return environment
@@ -82,7 +82,7 @@ def render_lines(environment: ImmutableSandboxedEnvironment, template: Template,
 
 
 def problem_of_error(template: Template, error: Exception, variables: Variables) -> TemplateProblem:
-    """Return the place and the reason of a template's error."""
+    """Return the problem that an error of a template stands for, with the place in the template."""
     if isinstance(error, TemplateSyntaxError):
         return TemplateProblem(error.name or template.file, error.lineno, error.message or "cannot be read")
     place: tuple[str, int | None] = (template.file, None)

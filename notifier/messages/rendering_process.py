@@ -1,8 +1,8 @@
-"""The process that renders users' own templates. It is separate, so that it can be killed whatever a template does.
+"""The program of the separate process that renders users' own templates.
 
-Its standard input is a socket, from which it reads one JSON object per line: first `{"templates", "seconds"}` with the
-texts of all templates by file name, answered with `{}`; then requests `{"template", "variables", "seconds"}`, each
-answered with `{"lines"}` or `{"file", "line", "description"}`.
+Standard input is a socket, and each line is a JSON object. The first line is `{"templates", "seconds"}`, with the texts
+of all templates by file name; the answer is `{}`. Each other line is a request `{"template", "variables", "seconds"}`;
+the answer is `{"lines"}` or `{"file", "line", "description"}`.
 """
 
 import json
@@ -18,7 +18,7 @@ MEMORY_BYTES: Final = 512 * 2**20
 """The most bytes of memory that the process may use."""
 
 MARGIN_SECONDS: Final = 1.0
-"""Seconds after a time limit at which this process ends by itself, in case its parent was killed and cannot end it."""
+"""Seconds from a time limit until the system ends this process, in case the parent was killed and cannot end it."""
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _set_timer(seconds: float | None) -> None:
-    """Make the system end this process after `seconds` (None: never) and a margin, even during one long operation."""
+    """Let the system end this process `seconds` and MARGIN_SECONDS from now, even during one operation; None: never."""
     signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + MARGIN_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Makes text from people safe to show in a message, and splits lines into pieces with a style."""
+"""Makes text that people have typed safe to show in a message, and splits lines into spans with a style."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 
 
 class Span(Struct, frozen=True):
-    """A piece of a line in one style (`bold`, `code` or none). Its text is literal; `url` is the target of a link."""
+    """A piece of a line in one style (`bold`, `code` or none). The text is literal; `url` is the target of a link."""
 
     text: str
     style: str | None = None
@@ -45,12 +45,12 @@ def code(text: object) -> str:
 
 
 def linked(text: object, url: str) -> str:
-    """Return text marked as a link, or as it is if the URL is empty."""
+    """Return text marked as a link; unmarked text if the URL is empty."""
     return f"{_LINK}{url}{_LINK_TEXT}{str(text).strip()}{_LINK}{_END}" if url else str(text)
 
 
 def parse_spans(marked: str) -> Line:
-    """Split marked text into spans. The marks are control characters, which `sanitize` removes from all values."""
+    """Split marked text into spans. Marks are control characters, which `sanitize` removes from all values."""
     found: list[Span] = []
     begin = 0
     for link in _MARKED_LINK.finditer(marked):
@@ -73,9 +73,9 @@ def _parse_styles(marked: str) -> list[Span]:
 
 
 def sanitize_line(marked: str) -> str:
-    """Turn a template's output into one line of valid text that cannot affect the text around it.
+    """Return a template's output as one line of valid text that cannot change the direction of other text.
 
-    Marks are kept. Text without any visible character becomes "".
+    Marks are kept. Output without any visible character becomes "".
     """
     text = _DIRECTION_CONTROLS_EXCEPT_ISOLATES.sub("", _SURROGATES.sub("\ufffd", marked))
     if text.count(_ISOLATE) != text.count(_POP_ISOLATE):
@@ -85,16 +85,16 @@ def sanitize_line(marked: str) -> str:
 
 
 def plain_text(line: Iterable[Span], *, with_urls: bool = False) -> str:
-    """Return a line as plain text; `with_urls` adds the addresses that it links to."""
+    """Return a line as plain text. With `with_urls`, each link's address follows in brackets."""
     return "".join(f"{span.text} ({span.url})" if with_urls and span.url else span.text for span in line)
 
 
 def sanitize(value: Any, width: int) -> str:
-    """Return a field's value as text of at most `width` code points that cannot affect the text around it.
+    """Return a field's value as one line of safe text of at most `width` code points.
 
-    Control characters and lone surrogates (which JSON must not contain) are replaced, and white space is collapsed.
-    Right-to-left text is isolated by two marks, which do not count towards `width`. Text without any visible character
-    becomes "".
+    Control characters and lone surrogates are replaced, and white space is collapsed. Right-to-left text gets two
+    isolating marks, which do not count towards `width`, so that it cannot change the direction of other text. Text
+    without any visible character becomes "".
     """
     text = "" if value is None else str(value)[:_MOST_CHARACTERS_READ]
     text = _DIRECTION_CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))

@@ -1,4 +1,4 @@
-"""Checks a user's templates before they are needed, by rendering samples of every kind of message."""
+"""Checks users' own templates before messages need them, by rendering samples of every kind of message."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from notifier.messages.templates import Templates
 from notifier.suggest import nearest
 
 _INCLUDED_PREFIX: Final = "_"
-"""The first character in the file names of templates that are only included by other templates."""
+"""The first character of a template's file name if only other templates include the template."""
 
 _FULL_COMPLETION: Final = {
     "training_id": "1046",
@@ -40,9 +40,9 @@ _ALERT: Final = {"condition": "source_failing", "state": "firing", "subject": "a
 def problems(
     destinations: Mapping[str, Destination], fits_of: Callable[[Destination], Fits | None]
 ) -> Iterator[Problem]:
-    """Yield the problems of these destinations' own templates, by file and line.
+    """Yield the problems of the templates that users have written for these destinations.
 
-    `fits_of` returns a destination's check whether a message fits, or None if the destination uses no templates.
+    `fits_of` returns the check whether a layout fits a destination; None if the destination uses no templates.
     """
     for name, settings in destinations.items():
         fits = fits_of(settings)
@@ -57,7 +57,7 @@ def _problems_in_folder(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
     for events, digest in _samples():
         lay_out(events, templates, digest=digest, fits=fits)
     templates.close()
-    # Only the first problem of each file is reported; its others probably have the same cause.
+    # Only the first problem of each file is reported; further problems of the file probably have the same cause.
     yield from {problem.file: problem for problem in reversed(found)}.values()
     for file in sorted(folder.glob("*" + SUFFIX)):
         if file.stem not in set(Template) and not file.name.startswith(_INCLUDED_PREFIX):
@@ -71,7 +71,7 @@ def _unused_file_problem(stem: str) -> str:
 
 
 def _samples() -> Iterator[tuple[list[Event], bool]]:
-    """Yield groups of events that share a message, and for each group whether the message is a digest."""
+    """Yield pairs: the events of one sample message, and whether the message is a digest."""
     fields: list[dict[str, Any]] = [
         _FULL_COMPLETION,
         dict.fromkeys(_FULL_COMPLETION),

@@ -1,6 +1,6 @@
-"""The templates by name, and the type of their variables.
+"""The names of the templates, and the type of their variables.
 
-This module imports nothing else of the program, so that the process that renders templates starts quickly.
+This module imports no other module of the program, so that the process that renders templates starts quickly.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ SUFFIX = ".j2"
 
 
 class Template(StrEnum):
-    """All templates, by their file names without `.j2`; the top of each file lists its variables."""
+    """All templates, by file name without `.j2`. The beginning of each file lists the template's variables."""
 
     COMPLETED = "completed"
     CHANGED = "changed"

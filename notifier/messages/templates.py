@@ -1,8 +1,8 @@
-"""The text of messages, from Jinja templates: a user's own where they exist, else the shipped ones.
+"""Renders the text of messages from Jinja templates: the user's own template if there is one, else the shipped one.
 
-A template decides the words of a line; code handles length limits, markup and escapes. Templates get plain text that
-cannot break a message, and they output plain text; `{{ person | bold }}` is the only formatting. If a user's template
-fails, the failure is reported and the shipped template is used, so that no event waits for a template.
+A template determines only the words of a line. Templates receive and output plain text; filters such as
+`{{ person | bold }}` are the only formatting. If a user's template fails, the failure is reported and the shipped
+template is used, so that no event waits for a template.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ SHIPPED: Final = {
     language: {file.name: file.read_text(encoding="utf-8") for file in (_FOLDER / language.value).glob("*" + SUFFIX)}
     for language in Language
 }
-"""The shipped templates of each language, by file name. They are read once, at import, so that a daemon that still runs
-after an upgrade of the package does not read the templates of another version.
+"""The shipped templates of each language, by file name. They are read at import. So a daemon that still runs after an
+upgrade of the package does not read the templates of another version.
 """
 
 Report = Callable[[TemplateProblem], None]
@@ -33,9 +33,9 @@ class Templates:
     """The templates for messages to one destination."""
 
     def __init__(self, folder: Path | None, report: Report, language: Language = Language.EN) -> None:
-        """Read the templates of `folder`, with shipped ones for those that are missing; None: only shipped ones.
+        """Read the user's templates from `folder`. For missing files, or without a folder, use the shipped templates.
 
-        `report` is called with every problem, each time it occurs. The files of `folder` are not read again later.
+        `report` is called with every problem, each time that it occurs. `folder` is read only here.
         """
         own = {} if folder is None else dict(_read_templates(folder, report))
         shipped = SHIPPED[language]
@@ -43,22 +43,22 @@ class Templates:
         self._environment = make_environment(shipped)
         self._report = report
         self.shipped: Templates | None = Templates(None, report, language) if own else None
-        """The shipped templates alone; None if the user has no templates of their own."""
+        """The shipped templates, if the user has other templates; otherwise None."""
 
     def report(self, description: str) -> None:
-        """Report a problem with the output of all templates together."""
+        """Report a problem of the message that all templates together produce."""
         self._report(TemplateProblem("", None, description))
 
     def line(self, template: Template, variables: Variables) -> Line:
-        """Return one rendered line."""
+        """Return the line that a template renders, split into spans."""
         return parse_spans(self.marked_line(template, variables))
 
     def marked_line(self, template: Template, variables: Variables) -> str:
-        """Return one rendered line with its formatting marks, for use in other templates."""
+        """Return the line that a template renders, with formatting marks, as a value for another template."""
         return " ".join(self.lines(template, variables))
 
     def lines(self, template: Template, variables: Variables) -> list[str]:
-        """Return the rendered lines with their formatting marks: one, or several for a digest; none is empty."""
+        """Return the lines that a template renders, with formatting marks. Only a digest has several; none is empty."""
         if self._own is not None:
             try:
                 return self._own.lines(template, variables)
@@ -68,11 +68,11 @@ class Templates:
 
     @property
     def may_block(self) -> bool:
-        """Whether rendering may take long, so that it must not run on the event loop."""
+        """Whether rendering may take long. Then it must not run on the event loop."""
         return self._own is not None
 
     def close(self) -> None:
-        """End the process that renders a user's own templates; it starts again when it is needed."""
+        """End the process that renders the user's own templates. The next template starts a new process."""
         if self._own is not None:
             self._own.close()
 

@@ -1,4 +1,4 @@
-"""Turns an event into the variables of its template."""
+"""Turns an event into the variables of the template for its type."""
 
 import json
 from datetime import date
@@ -13,7 +13,7 @@ from notifier.messages.rich_text import sanitize
 from notifier.messages.template_names import Variables
 
 KEY_WIDTH = 40
-"""The most characters of a record's key. Where names are cut further, keys are not: only they may tell lines apart."""
+"""The most characters of a record's key. Keys are not cut further, because two lines may differ only in their keys."""
 
 _LABELS = {
     "training_id": "training",
@@ -31,7 +31,7 @@ _DATE_FIELDS = {"completed_on", "expires_on"}
 
 
 class ParsedEvent(Struct, frozen=True):
-    """An event and its parsed data; the data is empty if it is not a JSON object."""
+    """An event and its parsed data. `data` is empty if the event's data is not a JSON object."""
 
     event: Event
     data: dict[str, Any]
@@ -40,9 +40,9 @@ class ParsedEvent(Struct, frozen=True):
 class EventVariables(Struct, frozen=True):
     """The variables of one completion event.
 
-    `variables` are for the template of its type. `person` and `training` are identifiers that are unique across sources
-    and tell equal names apart; they are not displayed. `session` is the same for all completions of one group session,
-    and None for others.
+    `variables` are for the template of the event's type. `person` and `training` are identifiers that are unique across
+    sources; they distinguish equal names, and are not displayed. `session` identifies the completion's group session;
+    None if there is none.
     """
 
     type: str
@@ -115,7 +115,7 @@ def training_title(event: Event) -> str:
 
 
 def session_key(event: Event) -> tuple[str, ...] | None:
-    """Return a value that is the same for all completions of one group session, or None if there is no session."""
+    """Return a value that identifies the group session of an event's completion; None if there is no session."""
     return _session_key(event, _object_field(parse_event(event).data, "completion"))
 
 
@@ -125,7 +125,7 @@ def _object_field(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _name_or_id(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
-    """Return the name for the id in `field`; if it is not known, `prefix` and the id; "" without an id."""
+    """Return the name for the id in `field`; `prefix` and the id if the name is not known; "" if there is no id."""
     name = sanitize(completion.get(_NAME_FIELDS[field]), width)
     if name:
         return name
@@ -134,7 +134,7 @@ def _name_or_id(completion: dict[str, Any], field: str, prefix: str, width: int)
 
 
 def format_day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
-    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; any other value as `sanitize` returns it."""
+    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; return any other value sanitized."""
     try:
         return phrasing.format_day(date.fromisoformat(value))
     except (TypeError, ValueError):
@@ -144,7 +144,7 @@ def format_day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
 def _changes(
     completion: dict[str, Any], previous: dict[str, Any], width: int, phrasing: Phrasing
 ) -> list[dict[str, str]]:
-    """Return the fields that an update changed, with old and new values; a new id is replaced by its name if known."""
+    """Return the fields that an update changed, with old and new values. For a new id, its name is shown if known."""
     changes = []
     for field, label in _LABELS.items():
         if field in previous:
@@ -165,7 +165,7 @@ def _value_text(field: str, value: Any, width: int, phrasing: Phrasing) -> str:
 
 
 def _session_key(event: Event, completion: dict[str, Any]) -> tuple[str, ...] | None:
-    """Return the source, group id, training and date that identify a group session; None if there is none."""
+    """Return the source, group id, training and date that identify an event's group session; None if there is none."""
     group = completion.get("group_training_id")
     if event.type != EventType.CREATED or not group:
         return None

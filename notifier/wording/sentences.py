@@ -1,7 +1,8 @@
-"""Sentences about the notifier itself. They are made in English and can be shown in another language.
+"""Sentences about the notifier itself. They are created in English, and can be shown in another language.
 
-A sentence is a text of the catalogue with its values. The catalogues are `en.toml` and `es.toml`, with the same texts
-and fields. Text from a peer, the operating system or a person is a value, and is not translated.
+A sentence is a text of the catalogue whose placeholders are filled with values. The catalogues `en.toml` and `es.toml`
+have the same texts and placeholders. Text from a peer, the operating system or a person is a value; it is not
+translated.
 """
 
 import tomllib
@@ -19,7 +20,7 @@ _MOST_LEVELS: Final = 10
 _TEXTS: Final[Mapping[str, str]] = {
     file.stem: file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.toml"))
 }
-"""The catalogues, by language. They are read together with this module, because an upgrade may replace the files."""
+"""The catalogues as TOML, by language. They are read at import, because an upgrade may replace the files later."""
 
 LANGUAGES: Final = frozenset(_TEXTS)
 """The languages that have a catalogue."""
@@ -27,16 +28,16 @@ LANGUAGES: Final = frozenset(_TEXTS)
 
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """Return the texts of a language, by `table.name`; they are parsed when they are needed first."""
+    """Return the texts of a language, by `table.name`. The first call parses the catalogue."""
     tables = tomllib.loads(_TEXTS[language])
     return {f"{table}.{name}": text for table, texts in tables.items() for name, text in texts.items()}
 
 
 class Sentence(str):
-    """An English sentence that keeps the name of its text in the catalogue, and the values in it.
+    """An English sentence that remembers its text's name in the catalogue and its values, so that it can be translated.
 
-    It is a `str`, so that any code that shows or stores text accepts it. `name` is the `table.name` of its text. A
-    value is a number, a text, a sentence, or a list of these.
+    A sentence is a `str`, so that any code that shows or stores text accepts it. `name` is the `table.name` of the
+    text. A value is a number, a text, a sentence, or a list of these.
     """
 
     __slots__ = ("name", "values")
@@ -51,16 +52,16 @@ class Sentence(str):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to copy the sentence."""
+        """Return the function and the arguments that copy the sentence, for `pickle` and `copy`."""
         return _rebuild, (self.name, dict(self.values))
 
     def document(self) -> dict[str, Any]:
-        """Return the sentence as a JSON object, which `render_document` converts to text in any language."""
+        """Return the sentence as a JSON object, from which `render_document` makes text in any language."""
         return {"text": self.name, "values": {name: to_document(value) for name, value in self.values.items()}}
 
 
 def to_document(value: Any) -> Any:
-    """Return a value of a sentence as JSON."""
+    """Return a value of a sentence as a JSON value."""
     if isinstance(value, Sentence):
         return value.document()
     if isinstance(value, list):
@@ -69,21 +70,21 @@ def to_document(value: Any) -> Any:
 
 
 def render_document(document: Any, language: str) -> str | None:
-    """Return the text in a language of a sentence stored as a JSON object; None if this version lacks a text for it."""
+    """Return the text of a sentence, which is given as a JSON object, in a language; None if the text is not known."""
     try:
         return _render(document, catalogue(language), _MOST_LEVELS)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
-        # The object may be from another version, with other texts or fields.
+        # The object may be from another version, which has other texts or placeholders.
         return None
 
 
 def has_text(name: str) -> bool:
-    """Return whether there is a text of that name."""
+    """Return whether the catalogue has a text of this name."""
     return name in catalogue(ENGLISH)
 
 
 def catalogue_text(name: str, language: str) -> str | None:
-    """Return a text of the catalogue with its placeholders unfilled; None if there is no text of that name."""
+    """Return a text of the catalogue with its placeholders unfilled; None if there is no text of this name."""
     return catalogue(language).get(name)
 
 
