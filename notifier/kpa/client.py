@@ -30,7 +30,7 @@ from notifier.kpa.name_stream import (
 )
 from notifier.kpa.rate_limiter import Priority, RateLimiter
 from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json, read_object, served_at_ms
-from notifier.kpa.usual_pages import UsualPage
+from notifier.kpa.usual_pages import NewestPage, UsualPage
 from notifier.kpa.versions import API_VERSIONS, InvalidRecord, RecordFormat, SkimmedRecords
 
 _MIB = 1024 * 1024
@@ -143,6 +143,7 @@ class Client:
         self._settings = settings
         self._budget = budget
         self._version = API_VERSIONS[settings.api]
+        self._newest_page = NewestPage(self._version)
 
     async def page(
         self,
@@ -162,9 +163,14 @@ class Client:
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
         asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT_BYTES)
+        read_usual = partial(usual_pages.skim, version=self._version) if skim else self._parse_large
+        if skim and number == 1 and priority is Priority.HEAD:
+            read_usual = self._newest_page.skim
         try:
             return await self._read(
-                partial(_read_page, version=self._version, number=number, limit=limit, asked=asked, skim=skim),
+                partial(
+                    _read_page, version=self._version, number=number, limit=limit, asked=asked, read_usual=read_usual
+                ),
                 asked.answer,
             )
         except ApiError as failure:
@@ -291,6 +297,9 @@ class Client:
                 self._budget.reduce_rate(self._settings.rate_limit_pause)
             raise
 
+    def _parse_large(self, body: bytes) -> UsualPage | None:
+        return usual_pages.parse(body, self._version) if len(body) >= _LARGE_PAGE_BYTES else None
+
     def _filters(self, user_id: str | None, training_id: str | None) -> dict[str, Any]:
         settings = self._settings
         training = training_id or settings.training_id
@@ -303,31 +312,34 @@ class Client:
 
 
 def _read_page(
-    answer: Answer, token: str, *, version: RecordFormat, number: int, limit: int, asked: _TimedAnswer, skim: bool
+    answer: Answer,
+    token: str,
+    *,
+    version: RecordFormat,
+    number: int,
+    limit: int,
+    asked: _TimedAnswer,
+    read_usual: Callable[[bytes], UsualPage | None],
 ) -> Page:
-    usual = _read_usual(answer, version, skim=skim)
+    usual = read_usual(answer.body) if answer.status == HTTPStatus.OK else None
     document = read_object(answer, token, parse_json) if usual is None else {"paging": usual.paging}
     paging = get_paging(document)
-    page = Page(
+    if usual is None:
+        records = get_list(document, "completedtrainings")
+        completions, bad = version.parse(records)
+        usual = UsualPage(len(records), paging, completions)
+    else:
+        bad = []
+    return Page(
         number=number,
         limit=limit,
-        size=0,
-        completions=(),
-        bad=(),
+        size=usual.size,
+        completions=tuple(usual.completions),
+        bad=tuple(bad),
         last_page=parse_count(paging.get("last_page")),
         total=parse_count(paging.get("total")),
         served_at_ms=served_at_ms(answer.headers),
         asked_at=asked.asked_at,
         seconds=asked.seconds,
+        skimmed=usual.skimmed,
     )
-    if usual is not None:
-        return replace(page, size=usual.size, completions=tuple(usual.completions), skimmed=usual.skimmed)
-    records = get_list(document, "completedtrainings")
-    completions, bad = version.parse(records)
-    return replace(page, size=len(records), completions=tuple(completions), bad=tuple(bad))
-
-
-def _read_usual(answer: Answer, version: RecordFormat, *, skim: bool) -> UsualPage | None:
-    if answer.status != HTTPStatus.OK or not (skim or len(answer.body) >= _LARGE_PAGE_BYTES):
-        return None
-    return (usual_pages.skim if skim else usual_pages.parse)(answer.body, version)

@@ -6,7 +6,7 @@ of a field that is not asked for.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import repeat
 from operator import attrgetter
 from typing import Annotated, Any, Final
@@ -14,8 +14,9 @@ from typing import Annotated, Any, Final
 import msgspec
 import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 
-from notifier.events import Completion
+from notifier.events import Completion, fingerprint, fingerprints
 from notifier.kpa.field_parsers import EARLIEST_MS, LATEST_MS, UnreadableError, as_day
 from notifier.kpa.versions import CREATED, RecordFormat, SkimmedRecords, as_json
 
@@ -61,8 +62,43 @@ def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
         return None
     if not whole.ok or len({*keys}) < len(keys):
         return None
-    skimmed = SkimmedRecords(version, keys, raws, days)
+    skimmed = SkimmedRecords(version, keys, days, lambda: raws)
     return UsualPage(len(keys), page.paging, skimmed=skimmed)
+
+
+class NewestPage:
+    """Skims the first page of a list at each poll, and does not read it again while the API returns the same bytes.
+
+    Most polls find nothing new. The keys, days and fingerprints of the last page are kept, but not the JSON of its
+    records, which would take several times as much memory.
+    """
+
+    def __init__(self, version: RecordFormat) -> None:
+        self._version = version
+        self._body_fingerprint: int | None = None
+        self._size = 0
+        self._paging: Any = None
+        self._skimmed: SkimmedRecords | None = None
+
+    def skim(self, body: bytes) -> UsualPage | None:
+        """Return what `skim` returns, with the fingerprints of the records."""
+        body_fingerprint = fingerprint(body)
+        if self._skimmed is not None and body_fingerprint == self._body_fingerprint:
+            skimmed = replace(self._skimmed, split=partial(_split, body, self._version))
+            return UsualPage(self._size, self._paging, skimmed=skimmed)
+        page = skim(body, self._version)
+        if page is None or page.skimmed is None:
+            return None
+        skimmed = replace(page.skimmed, fingerprints=fingerprints(page.skimmed.raws))
+        self._body_fingerprint = body_fingerprint
+        self._size, self._paging, self._skimmed = page.size, page.paging, replace(skimmed, split=tuple)
+        return replace(page, skimmed=skimmed)
+
+
+def _split(body: bytes, version: RecordFormat) -> Sequence[bytes]:
+    """Return the JSON of the records in a body that was skimmed before."""
+    page = skim(body, version)
+    return () if page is None or page.skimmed is None else page.skimmed.raws
 
 
 def parse(body: bytes, version: RecordFormat) -> UsualPage | None:

@@ -172,13 +172,19 @@ class RecordFormat(Struct, frozen=True):
 class SkimmedRecords(Struct, frozen=True):
     """The records of an answer, of which only the keys (all different) and the days have been read so far.
 
-    `raws` are the JSON of the records.
+    `split` returns the JSON of the records. `fingerprints` are those of their JSON, None if not computed yet.
     """
 
     version: RecordFormat
     keys: Sequence[str]
-    raws: Sequence[bytes]
     days: Sequence[str | None]
+    split: Callable[[], Sequence[bytes]]
+    fingerprints: Sequence[int] | None = None
+
+    @property
+    def raws(self) -> Sequence[bytes]:
+        """The JSON of the records."""
+        return self.split()
 
     def parse(self) -> tuple[list[Completion], list[InvalidRecord]]:
         """Read all records, as `RecordFormat.parse` does. Raises ApiError."""

@@ -116,6 +116,13 @@ class IngestRequest(Struct, frozen=True):
             return self.skimmed.raws
         return [completion.raw for completion in self.completions]
 
+    @property
+    def fingerprints(self) -> Sequence[int]:
+        """The fingerprint of each readable record's JSON, in order."""
+        if self.skimmed is not None and self.skimmed.fingerprints is not None:
+            return self.skimmed.fingerprints
+        return fingerprints(self.raws)
+
     def undecided(self, unchanged: Collection[str]) -> list[Completion]:
         """Return the records whose keys are not among the `unchanged` ones."""
         if len(unchanged) == len(self.keys):
@@ -215,7 +222,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
     unchanged: Mapping[str, int] = {}
     # In a first sweep, nearly all records are new.
     if swept is None or swept.marks:
-        shown = dict(zip(request.keys, fingerprints(request.raws), strict=True))
+        shown = dict(zip(request.keys, request.fingerprints, strict=True))
         for key in (shown.keys() & evidence.looks.keys()) | (shown.keys() & evidence.held_changes):
             del shown[key]
         unchanged = record_lookups.unchanged_ids(db, source, shown)
