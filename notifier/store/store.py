@@ -3,12 +3,12 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from notifier.own_thread import WorkThread
 from notifier.store.database import Database, ReadingDatabase
 from notifier.store.errors import StoreError
 
@@ -35,7 +35,7 @@ class Store(ABC):
         """Set when `end` is set."""
         self.last_error: StoreError | None = None
         """The error of the last failed use of the store; None once a write has succeeded again."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._thread = WorkThread("store")
         self._closed = False
 
     @property
@@ -49,7 +49,7 @@ class Store(ABC):
         Raises StoreError if they are in use, cannot be written, or are of a newer version.
         """
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+            await self._thread.run(self._open)
         except StoreError:
             await self.close()
             raise
@@ -116,7 +116,7 @@ class Store(ABC):
 
     async def _run_on_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await self._thread.run(work)
         except StoreError:
             if self.fatal_error is not None:
                 self.failed.set()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
+from tests.support.work_threads import works_at_once
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -59,6 +61,7 @@ class _Timer(Protocol):
     def when(self) -> float: ...
 
 
+@works_at_once
 class SimulatedLoop(base_events.BaseEventLoop):
     """Runs coroutines in simulated time; work for a thread is done at once, and is known to be done `delay()` later."""
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
+from tests.support.work_threads import works_at_once
+
 T = TypeVar("T")
 
 _LEAST_STEP = 1e-6
@@ -31,6 +33,7 @@ class _Leaping(selectors.DefaultSelector):
         return ready
 
 
+@works_at_once
 class TimeLapse(asyncio.SelectorEventLoop):
     """An event loop in which time passes only where everybody waits, and no thread is at work.
 

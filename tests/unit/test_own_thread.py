@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+import weakref
+from functools import partial
 
 import pytest
 
-from notifier.own_thread import run_in_thread
+from notifier.own_thread import WorkThread, run_in_thread
 
 
 async def test_work_in_a_thread_returns_or_raises_and_can_be_left_behind() -> None:
@@ -17,3 +19,55 @@ async def test_work_in_a_thread_returns_or_raises_and_can_be_left_behind() -> No
         async with asyncio.timeout(0.05):
             await run_in_thread(goes_on.wait, "work")
     goes_on.set()
+
+
+async def test_a_work_thread_does_one_piece_of_work_after_the_other_and_raises_what_they_raise() -> None:
+    thread, order = WorkThread("worker"), list[int]()
+    futures = [thread.run(partial(order.append, number)) for number in range(100)]
+    assert await thread.run(lambda: threading.current_thread().name) == "worker"
+    assert order == [*range(100)]
+    assert all(future.done() for future in futures)
+    with pytest.raises(ZeroDivisionError):
+        await thread.run(lambda: 1 // 0)
+    assert await thread.run(lambda: "it still works") == "it still works"
+    thread.close()
+
+
+async def test_cancelled_work_is_left_out_unless_it_has_begun() -> None:
+    thread, may_end, has_begun = WorkThread("worker"), threading.Event(), asyncio.Event()
+    loop, done = asyncio.get_running_loop(), list[str]()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(has_begun.set)
+        may_end.wait()
+        done.append("begun")
+
+    begun, waiting = thread.run(work), thread.run(partial(done.append, "waiting"))
+    await has_begun.wait()
+    begun.cancel()
+    waiting.cancel()
+    may_end.set()
+    await asyncio.to_thread(thread.close)
+    assert done == ["begun"]
+
+
+async def test_a_closed_work_thread_has_done_all_its_work_and_takes_no_more() -> None:
+    thread, done = WorkThread("worker"), list[int]()
+    last = [thread.run(partial(done.append, number)) for number in range(100)][-1]
+    await asyncio.to_thread(thread.close)
+    assert done == [*range(100)]
+    await last
+    with pytest.raises(RuntimeError, match="worker"):
+        thread.run(lambda: None)
+    WorkThread("never started").close()
+
+
+async def test_the_result_of_work_is_not_kept_while_the_thread_waits() -> None:
+    class Result:
+        pass
+
+    thread = WorkThread("worker")
+    result = weakref.ref(await thread.run(Result))
+    await thread.run(lambda: None)
+    assert result() is None
+    thread.close()

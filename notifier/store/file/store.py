@@ -119,8 +119,8 @@ class FileStore(Store):
         return found.st_dev, found.st_ino
 
     def _close(self) -> None:
-        self._thread.submit(self._close_database).result()
-        self._thread.shutdown()
+        self._thread.close()
+        self._close_database()
         self._lock.release()
 
     def _close_database(self) -> None:

@@ -234,8 +234,8 @@ class PostgresStore(Store):
             self.fatal_error = error
 
     def _close(self) -> None:
-        self._thread.submit(self._close_connection).result()
-        self._thread.shutdown()
+        self._thread.close()
+        self._close_connection()
 
     def _close_connection(self) -> None:
         self._close_candidate()
