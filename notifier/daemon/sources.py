@@ -292,7 +292,7 @@ class SourceRegistry:
 
     def _progress(self, watcher: Watcher) -> Hashable:
         # A watcher that waits because the API asked it to has not stalled.
-        return watcher.usage.total, round(self._clock.monotonic()) if watcher.silence_seconds() else None
+        return watcher.requests, round(self._clock.monotonic()) if watcher.silence_seconds() else None
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:
         scheduled = self._schedule.next_run_ms(watcher.name)

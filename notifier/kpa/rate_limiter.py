@@ -127,28 +127,26 @@ class Bucket(Struct, frozen=True):
 
 
 class SlidingWindow(Struct):
-    """Counts events of the last 60 seconds with one counter per second, so that its size is constant."""
+    """Counts events of the last 60 seconds with one counter for each second that has any, oldest first."""
 
-    _counts: list[int] = field(default_factory=lambda: [0] * _MINUTE)
-    _newest: int = 0
+    _counts: dict[int, int] = field(default_factory=dict)
 
     def add(self, moment: float, number: int) -> None:
         """Add a number (negative to subtract) at a moment in monotonic seconds."""
         second = int(moment)
-        self._advance(second)
-        if second > self._newest - _MINUTE:
-            self._counts[second % _MINUTE] += number
+        if number < 0 and second not in self._counts:
+            return
+        self._forget(second)
+        self._counts[second] = self._counts.get(second, 0) + number
 
     def total(self, now: float) -> int:
         """Return the sum of the last 60 seconds, including the second that contains `now`."""
-        self._advance(int(now))
-        return sum(self._counts)
+        self._forget(int(now))
+        return sum(self._counts.values())
 
-    def _advance(self, second: int) -> None:
-        if second > self._newest:
-            for begun in range(max(self._newest, second - _MINUTE) + 1, second + 1):
-                self._counts[begun % _MINUTE] = 0
-            self._newest = second
+    def _forget(self, second: int) -> None:
+        while self._counts and (oldest := next(iter(self._counts))) <= second - _MINUTE:
+            del self._counts[oldest]
 
 
 class Usage(Struct, frozen=True):
@@ -222,6 +220,11 @@ class RateLimiter:
             ),
         )
 
+    def used_share(self) -> float:
+        """Return the share of the allowed rate that the requests of the last minute have used."""
+        now = self._clock.monotonic()
+        return self._last_minute.total(now) / self._allowance.rate_at(now)
+
     def reduce_rate(self, pause: float) -> None:
         """React to `rate_limit_exceeded`: send nothing for `pause` seconds, start at half the rate and rise slowly."""
         now = self._clock.monotonic()
@@ -242,6 +245,13 @@ class RateLimiter:
 
     async def wait_for_turn(self, priority: Priority) -> None:
         """Wait until one request may be sent; a wait that is cancelled uses no budget."""
+        if not self._heads and not self._others:
+            now = self._clock.monotonic()
+            self._apply_allowance(now)
+            if self._available_at(is_head=priority is Priority.HEAD) <= now:
+                self._heads_in_a_row = 0
+                self._count(priority, now)
+                return
         turn = asyncio.get_running_loop().create_future()
         queue = self._heads if priority is Priority.HEAD else self._others
         heapq.heappush(queue, (priority, next(self._arrivals), self._clock.monotonic(), turn))
@@ -262,7 +272,7 @@ class RateLimiter:
         while queue := self._next_queue():
             now = self._clock.monotonic()
             self._apply_allowance(now)
-            wait = self._available_at(queue) - now
+            wait = self._available_at(is_head=queue is self._heads) - now
             if wait > 0:
                 self._timer = asyncio.get_running_loop().call_later(wait, self._admit_due_requests)
                 return
@@ -286,19 +296,24 @@ class RateLimiter:
             self._rate = allowed
             self._bucket = self._bucket.at_rate(allowed, now)
 
-    def _available_at(self, queue: list[_Waiting]) -> float:
-        reserve = 0.0 if queue is self._heads or self._is_turn_of_others() else _HEAD_RESERVE
+    def _available_at(self, *, is_head: bool) -> float:
+        """Return when the next request may pass."""
+        reserve = 0.0 if is_head or self._is_turn_of_others() else _HEAD_RESERVE
         return max(self._bucket.available_at(reserve), self._silent_until)
 
     def _admit(self, queue: list[_Waiting], now: float) -> None:
         priority, *_, turn = heapq.heappop(queue)
         overtaking = queue is self._heads and bool(self._others)
         self._heads_in_a_row = self._heads_in_a_row + 1 if overtaking else 0
+        self._count(priority, now)
+        turn.set_result(now)
+
+    def _count(self, priority: Priority, now: float) -> None:
+        """Take a token for a request that passes now, and count the request."""
         self._bucket = self._bucket.with_token_taken(now)
         self._requests += 1
         self._last_minute.add(now, 1)
         self._by_priority[priority].add(now, 1)
-        turn.set_result(now)
 
     def _give_back(self, moment: float, priority: Priority) -> None:
         """Put back the token of a request that passed at `moment` but was not sent."""

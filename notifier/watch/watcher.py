@@ -118,6 +118,11 @@ class Watcher:
         return self._budget.usage()
 
     @property
+    def requests(self) -> int:
+        """The number of requests sent so far."""
+        return self._budget.requests
+
+    @property
     def is_sweeping(self) -> bool:
         """Whether a sweep is running."""
         return self._tasks.is_sweeping
@@ -325,8 +330,7 @@ class Watcher:
 
     def _may_send_extra_probe(self) -> bool:
         """Return whether to send a probe although the first page states the count."""
-        usage = self._budget.usage()
-        return self._can_compare_places() and usage.used < usage.allowed * _BUDGET_FOR_PROBES
+        return self._can_compare_places() and self._budget.used_share() < _BUDGET_FOR_PROBES
 
     async def _evaluate_count(self, counted: ApiCount) -> None:
         balance = self._counts.balance(counted)
