@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 import aiohttp
+import orjson
 
 from notifier import __version__
 from notifier.clock import Clock, SystemClock
@@ -95,4 +96,9 @@ class HttpExchange:
         return f"{self._settings.base_url.rstrip('/')}/{method}"
 
     def _body(self, parameters: Mapping[str, Any]) -> bytes:
-        return json.dumps({"token": self._settings.token.get_secret_value(), **parameters}).encode()
+        body = {"token": self._settings.token.get_secret_value(), **parameters}
+        try:
+            return orjson.dumps(body)
+        except TypeError:
+            # A setting from the environment may contain bytes that are not UTF-8.
+            return json.dumps(body).encode()

@@ -94,6 +94,8 @@ class PastAnswers:
 
     def note(self, findings: Findings, asked_at: float, detected_by: DetectedBy) -> None:
         """Remember what an answer has changed, because answers that were requested earlier may arrive later."""
+        if not findings:
+            return
         self._looks.note(findings.looks, findings.ended_looks)
         self._held_changes.difference_update(findings.ended_changes)
         self._held_changes.update(held.key for held in findings.held_changes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 import orjson
@@ -80,14 +81,16 @@ class Findings(Struct, frozen=True):
 
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""
-        return any(getattr(self, name) for name in _PARTS)
+        return any(_parts(self))
 
     def changes_with_event(self) -> Sequence[Change]:
         """Return all changes that cause an event."""
         return (*self.changes, *self.announced)
 
 
-_PARTS: Final = tuple(part.name for part in fields(Findings) if part.name not in ("source", "id_namespace", "names"))
+_parts: Final = attrgetter(
+    *(part.name for part in fields(Findings) if part.name not in ("source", "id_namespace", "names"))
+)
 
 
 _MAX_RETURNED: Final = 500
