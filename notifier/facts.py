@@ -86,9 +86,9 @@ class Occasion(StrEnum):
 def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
     """Return whether a completion is the person's first one of the training or a renewal; None if that is not certain.
 
-    `other_days` are the days of the person's other completions of the training (None: an unknown day). `knows_all`:
-    these are all of them. A completion on the same day does not count, because it may be the same completion, entered
-    twice.
+    `other_days` are the days of the person's other completions of the training (None: an unknown day). `knows_all`: no
+    other completion is missing in `other_days`. A completion on the same day does not count, because it may be the same
+    completion, entered twice.
     """
     if completed_on is None:
         return None
@@ -135,9 +135,10 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 
 
 def months_later(day: str, months: int) -> str | None:
-    """Return the day that is `months` months after `day` (both `YYYY-MM-DD`), or the last day of a shorter month.
+    """Return the day that is `months` months after `day` (both `YYYY-MM-DD`).
 
-    Returns None if an argument is invalid, or if the result is after the year 9999.
+    If that month is too short, the result is its last day. It is None if an argument is invalid, or after the year
+    9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

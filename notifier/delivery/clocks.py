@@ -9,7 +9,8 @@ _TOLERANCE_MS = 2000
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    Otherwise, deliveries would seem to be days old, or not yet due, until the stored times are shifted as well.
+    With the system clock alone, deliveries would seem days old, or not yet due, until the stored times are shifted as
+    well.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -17,7 +18,7 @@ class JumpFreeClock:
         self._offset_ms = clock.now_ms() - self._monotonic_ms()
 
     def now_ms(self) -> int:
-        """Return the time in Unix milliseconds, without any change of the system clock since the last `follow`."""
+        """Return the time in Unix milliseconds, as if the system clock had not been set since the last `follow`."""
         now_ms = self._clock.now_ms()
         steady_ms = self._monotonic_ms() + self._offset_ms
         if abs(now_ms - steady_ms) >= _TOLERANCE_MS:
@@ -90,7 +91,10 @@ class TryingClock:
             self._started_at += seconds
 
     def set_paused(self, *, is_paused: bool) -> None:
-        """Pause the clock because nothing may be sent, or continue; the paused time is subtracted when it continues."""
+        """Pause or resume the clock; it is paused while nothing may be sent.
+
+        The length of a pause is subtracted when the clock resumes. Repeated calls have no effect.
+        """
         now = self._clock.monotonic()
         if is_paused and self._paused_since is None:
             self._paused_since = now

@@ -63,7 +63,7 @@ class DestinationHealth:
         return decisions.learned_limits(self.state, self._bounds)
 
     def waits_until_ms(self) -> int | None:
-        """Return when the destination is tried again (Unix ms); None if it does not wait."""
+        """Return when the destination's retry wait ends (Unix ms); None if it does not wait."""
         wait = self.state.breaker.wait_until - self._clock.monotonic()
         return self._clock.now_ms() + round(wait * 1000) if wait > 0 else None
 
@@ -137,7 +137,7 @@ class DestinationHealth:
         health.log_switch(self._name, enabled=self.is_enabled)
 
     def end_wait(self) -> None:
-        """End the wait before the next try, if there is one."""
+        """End the destination's retry wait, if there is one."""
         self.state = decisions.without_wait(self.state, self._bounds)
         if (after := health.without_wait(self.current)) != self.current:
             self._set(after)

@@ -77,9 +77,9 @@ class Dispatcher:
     ) -> None:
         """Serve the added or `changed` destinations with their new settings, and stop serving those `removed`.
 
-        All other destinations reload their files, for example certificates. Requests under way may take `grace` more
-        seconds; slower ones are cancelled and sent again later. Deliveries for a removed destination stay in the store.
-        Raises StoreError; another call with the same names then completes the change.
+        Requests under way at these destinations may take `grace` more seconds; slower ones are cancelled and sent again
+        later. Deliveries for a removed destination stay in the store. All other destinations only reload their files,
+        for example certificates. Raises StoreError; another call with the same names then completes the change.
         """
         async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
@@ -113,7 +113,7 @@ class Dispatcher:
         self._workers[worker.name] = worker
 
     async def set_enabled(self, name: str, *, enabled: bool) -> tuple[Health, bool]:
-        """Enable or disable a destination; return its health, and whether this ended a wait before its next try.
+        """Enable or disable a destination; return its health, and whether this ended its retry wait.
 
         If `apply_settings` is running, this waits for its end. Raises KeyError for an unknown name, and StoreError.
         """
@@ -123,7 +123,7 @@ class Dispatcher:
         return worker.health, waited
 
     async def send_sample(self, name: str, event: Event) -> tuple[Outcome, bool]:
-        """Send an event that is not in the store; return the outcome, and whether it ended the destination's wait.
+        """Send an event that is not in the store; return the outcome, and whether it ended a retry wait.
 
         Raises KeyError for an unknown destination.
         """
@@ -134,7 +134,7 @@ class Dispatcher:
         return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
-        """Make destinations try their pending deliveries now; return the names of those whose wait this has ended."""
+        """Make destinations try their pending deliveries now; return the names of those whose retry wait has ended."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def reload_queues(self, names: Collection[str]) -> None:
@@ -194,7 +194,7 @@ class Dispatcher:
         return {name: worker.health for name, worker in self._workers.items()}
 
     def snapshots(self) -> dict[str, ServiceSnapshot]:
-        """Return a snapshot of every destination and its worker, by name."""
+        """Return every destination's health, waits and limits at this moment, by name."""
         return {name: worker.snapshot for name, worker in self._workers.items()}
 
     async def destination_reports(self, late_seconds: float) -> dict[str, DestinationReport]:

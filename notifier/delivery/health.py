@@ -65,7 +65,7 @@ def after_switch(before: Health, *, enabled: bool, now_ms: int) -> Health | None
 
 
 def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
-    """Enable or disable a destination that has no worker; return its health, and whether this ended its wait."""
+    """Enable or disable a destination that has no worker; return its health, and whether this ended its retry wait."""
     before = destinations.read_or_create(db, name)
     switch = after_switch(before, enabled=enabled, now_ms=now_ms)
     if switch is not None:
@@ -76,7 +76,7 @@ def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms
 
 
 def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
-    """End the wait of a destination that has no worker, so that its next worker tries at once.
+    """End the retry wait of a destination that has no worker, so that its next worker tries at once.
 
     Returns whether the destination was still waiting.
     """
@@ -88,7 +88,7 @@ def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
 
 
 def without_wait(before: Health) -> Health:
-    """Return the health of a failing destination without its wait, and any other health unchanged. Pure."""
+    """Return the health of a failing destination without its retry wait, and any other health unchanged. Pure."""
     return replace(before, retry_at_ms=None, asked=False) if before.state is HealthState.RETRYING else before
 
 
@@ -110,7 +110,7 @@ def after_attempt(
     elif outcome.scope is FailureScope.PERMANENT:
         after = Health(HealthState.DISABLED, outcome.reason, now_ms)
     elif _parts_in_health(breaker) != _parts_in_health(breaker_before):
-        after = _from_breaker(before, breaker, outcome, now=now, now_ms=now_ms)
+        after = _health_from_breaker(before, breaker, outcome, now=now, now_ms=now_ms)
     else:
         after = before
     if outcome.scope is FailureScope.NONE:
@@ -122,18 +122,18 @@ def after_attempt(
 
 
 def _with_status(outcome: Outcome) -> str:
-    """Return the peer's message, with the HTTP status before it for the results in _SHOWN_WITH_STATUS."""
+    """Return the outcome's detail; for the results in _SHOWN_WITH_STATUS, the HTTP status is put before it."""
     if outcome.status is None or outcome.reason not in _SHOWN_WITH_STATUS:
         return outcome.detail
     return f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
 
 
 def _parts_in_health(breaker: Breaker) -> tuple[object, ...]:
-    """Return those values of a breaker from which a health is made."""
+    """Return the values of a breaker on which a health depends."""
     return breaker.mode, breaker.scope, breaker.wait_until, breaker.rounds, breaker.is_wait_requested
 
 
-def _from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
+def _health_from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
     """Return the health after an attempt, made from the breaker's new state. Pure."""
     if breaker.mode is Mode.CLOSED:
         return before if before.state is HealthState.OK else Health(since_ms=now_ms)
@@ -198,12 +198,12 @@ def log_new_state(name: str, health: Health, outcome: Outcome) -> None:
 
 
 class ServiceSnapshot(Struct, frozen=True):
-    """One destination and its worker at this moment.
+    """The health, waits and limits of a served destination at one moment.
 
     `seconds_in_service` is the time since the destination was last enabled, or its address changed, in this process.
     `trying_ms` is the total time in which delivery was possible, in this process and in earlier ones. `waits_until_ms`
-    is when the destination is tried again (Unix ms; None: it does not wait). `rate` is the configured limit in requests
-    a second (0: none). `is_draining`: its settings are being changed, and requests under way may still finish.
+    is the end of its retry wait (Unix ms; None: it does not wait). `rate` is the configured limit in requests a second
+    (0: none). `is_draining`: its settings are being changed, and requests under way may still finish.
     """
 
     health: Health
@@ -216,7 +216,7 @@ class ServiceSnapshot(Struct, frozen=True):
 
 
 class DestinationReport(Struct, frozen=True):
-    """The state of one destination at `now_ms` (Unix ms), by the clock that its waits are measured with."""
+    """The state of one destination at `now_ms` (Unix ms), by the same clock as its stored times."""
 
     serving: ServiceSnapshot
     undelivered: Sequence[UndeliveredGroup]

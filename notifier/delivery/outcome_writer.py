@@ -26,8 +26,8 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_UNWRITTEN_SECONDS = 3.0
-"""If an outcome has not been written after this many seconds, no request is sent until it is. So a disk or a database
-that hangs without an error causes only few repeated deliveries after a restart.
+"""If an outcome has not been written after this many seconds, no further request is sent before it is written. So a
+disk or a database that hangs without an error causes only few repeated deliveries after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0

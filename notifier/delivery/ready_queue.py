@@ -77,7 +77,7 @@ class ReadyQueue:
             busy[record] = busy.get(record, 0) + 1
 
     def take_half(self, size: int, *, in_order: bool) -> list[Delivery]:
-        """Remove and return up to `size` deliveries of the first half that may be sent; an empty list if none may."""
+        """Remove and return the next deliveries from `halves`, at most `size`; an empty list if none may be sent."""
         blocked: set[Record] = set(self.busy)
         for place, half in enumerate(self.halves):
             chosen = select_for_request(half, size, blocked, in_order=in_order)
@@ -142,8 +142,8 @@ class ReadyQueue:
     ) -> None:
         """Put back the deliveries that are sent again at once, as two halves if the group is `split`.
 
-        All other deliveries are read from the store when they are due. If the queue was cleared during the request (not
-        `is_current`), nothing is put back.
+        Deliveries with a wait of their own are read from the store when they are due. If the queue was cleared during
+        the request (not `is_current`), nothing is put back.
         """
         if decisions[0].state is DeliveryState.DELIVERED:
             self._finish_delivered(attempt.deliveries)

@@ -15,7 +15,7 @@ from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 _log = logging.getLogger(__name__)
 
 MOST_WAITING = 500
-"""A replay adds deliveries to a destination's queue only up to this number, new deliveries included."""
+"""A replay adds deliveries to a destination's queue until it holds this many, new events included."""
 
 CHECK_INTERVAL_SECONDS = 0.5
 """Seconds between checks for room in a destination's queue. This limits a replay to 1,000 deliveries a second."""
@@ -26,7 +26,7 @@ class ReplayStoppedError(Exception):
 
 
 class ReplayRunner:
-    """Runs replays, at most one per destination, as fast as the destination's queue empties.
+    """Runs replays, at most one per destination, and not faster than the destination's queue empties.
 
     Their progress is in the store.
     """

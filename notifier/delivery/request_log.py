@@ -18,7 +18,7 @@ backlog.
 
 
 class LogAllowance:
-    """The number of requests that may be recorded now. It grows by PER_SECOND each second, up to BURST."""
+    """A limit for recorded requests: BURST at once, and PER_SECOND a second on average."""
 
     def __init__(self) -> None:
         self._left = float(BURST)

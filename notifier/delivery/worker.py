@@ -74,8 +74,8 @@ class Worker:
 
         `bucket` limits the request rate. The destination's next worker gets the same bucket, so that a change of the
         settings does not refill it. `on_peer_time` is called after each attempt with the time that the receiver
-        reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that no sleep counts as time of
-        trying.
+        reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that the time of trying excludes
+        sleep.
         """
         self.name = destination.name
         self.bucket = bucket or TokenBucket(settings.rate)
@@ -120,7 +120,7 @@ class Worker:
 
     @property
     def snapshot(self) -> ServiceSnapshot:
-        """A snapshot of the destination and its worker."""
+        """The destination's health, waits and limits at this moment."""
         return ServiceSnapshot(
             self.health,
             self._trying_clock.seconds_running(),
@@ -133,7 +133,7 @@ class Worker:
 
     @property
     def waits_until_ms(self) -> int | None:
-        """When the destination is tried again (Unix ms); None if it does not wait."""
+        """When the destination's retry wait ends (Unix ms); None if it does not wait."""
         return self._health.waits_until_ms() if self._is_serving else None
 
     @property
@@ -142,7 +142,7 @@ class Worker:
         return self._writer.write_lock
 
     async def start(self) -> None:
-        """Start delivering; a wait from the last run continues. Raises StoreError."""
+        """Start delivering; a retry wait from the last run continues. Raises StoreError."""
         # Reading the files takes time, which must not delay a message; so it comes before any delivery is due.
         await self.prepare()
         self._running = True
@@ -152,7 +152,7 @@ class Worker:
     async def prepare(self) -> None:
         """Let the destination read the files that it needs; called at the start and at each reload.
 
-        If its address or credentials have changed, its health and its wait are reset. Raises StoreError.
+        If its address or credentials have changed, its health and its retry wait are reset. Raises StoreError.
         """
         if isinstance(self._destination, SupportsPrepare):
             await self._destination.prepare()
@@ -203,19 +203,19 @@ class Worker:
     async def set_enabled(self, *, enabled: bool) -> bool:
         """Enable or disable the destination; its waiting deliveries are kept. Raises StoreError.
 
-        If it is enabled already and waits before its next try, the wait is ended, and the result is True.
+        If it is enabled already and in a retry wait, the wait is ended, and the result is True.
         """
         switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:
             return enabled and self.try_at_once()
         await self._store.run(destinations.store_health, self.name, switch)
-        # The health is set again after this write, because an outcome that arrived meanwhile may have overwritten it.
+        # Set again after the write, because an outcome that arrived during the write may have overwritten it.
         self._health.apply_switch(switch)
         self.reload_queue()
         return False
 
     def try_at_once(self) -> bool:
-        """End the destination's wait, if any, and look for deliveries in the store; return whether there was a wait."""
+        """End the destination's retry wait, and look for deliveries in the store; return whether there was a wait."""
         waited = self.waits_until_ms is not None
         self._health.end_wait()
         if waited:
@@ -226,7 +226,7 @@ class Worker:
     async def send_sample(self, event: Event) -> tuple[Outcome, bool]:
         """Send an event that is not stored, once and within the allowed rate; only one sample is sent at a time.
 
-        Returns the outcome, and whether a success ended the destination's wait before its next try.
+        Returns the outcome, and whether a success ended the destination's retry wait.
         """
         async with self._sampling:
             await self._wait_for_rate()
@@ -327,7 +327,7 @@ class Worker:
         now = self._clock.monotonic()
         milliseconds = round((now - attempt.started) * _MILLISECONDS)
         self._on_peer_time(outcome.peer_clock_ms)
-        # This task still counts as under way; its slot is released here for the next attempt.
+        # The request is over although its task is not, so the next request may start.
         self._attempts -= {asyncio.current_task()}
         before, was_enabled = self._health.state.breaker, self._health.is_enabled
         trying_ms = self._trying_clock.total_ms()

@@ -75,7 +75,7 @@ class ExpiringConnection(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, each head by itself; refuse answers that exceed the limits."""
         while self._awaits_head and data and not self._is_refused:
-            size = self._rest_of_head(data)
+            size = self._count_head_bytes(data)
             self._head_bytes += size
             if self._head_bytes > MOST_HEAD_BYTES:
                 return self._refuse(TOO_MUCH_BEFORE)
@@ -96,14 +96,14 @@ class ExpiringConnection(ResponseHandler):
         return None
 
     def _refuse(self, message: str) -> None:
-        """Stop reading this answer, because parsing endless data would block the event loop."""
+        """Stop reading the current answer, because parsing endless data would block the event loop."""
         self._is_refused = True
         if self.transport is not None:
             self.transport.abort()
         self.set_exception(HttpProcessingError(message=message))
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Abort the present answer; a reader of its body gets the exception at once instead of a timeout later."""
+        """Abort the current answer with an exception; code that reads its body fails at once, not after a timeout."""
         payload = self._payload
         super().set_exception(exc, exc if exc_cause is None else exc_cause)
         if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
@@ -111,8 +111,8 @@ class ExpiringConnection(ResponseHandler):
             broken.__cause__ = exc
             payload.set_exception(broken)
 
-    def _rest_of_head(self, data: bytes) -> int:
-        """Return how many bytes of `data` belong to the present head, and note whether another head follows it."""
+    def _count_head_bytes(self, data: bytes) -> int:
+        """Return how many of the bytes in `data` belong to the current head, and note whether another head follows."""
         self._head_begins += data[: _STATUS_DIGIT + 3 - len(self._head_begins)]
         joined = self._head_ends + data
         end = joined.find(_END_OF_HEAD)
@@ -130,7 +130,7 @@ class ExpiringConnection(ResponseHandler):
 
     @property
     def should_close(self) -> bool:
-        """Whether the connection is closed after the present request."""
+        """Whether the connection is closed after the current request."""
         return super().should_close or self._loop.time() >= self._expires_at
 
 

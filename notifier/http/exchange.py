@@ -53,7 +53,8 @@ class Answer(Struct, frozen=True):
 def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
     """Return a new session for the whole process; the caller must close it.
 
-    The session does not limit the number of requests. `resolver` looks up host names (None: the system does).
+    The session does not limit the number of requests. `resolver` finds the addresses of host names (None: a new
+    `Resolver`).
     """
     return aiohttp.ClientSession(
         connector=Connector(resolver),

@@ -13,8 +13,8 @@ _MAX_AGE_MS = 3_600_000
 class PeerClocks(Struct):
     """The latest time that each peer has reported, for comparison with this machine's clock.
 
-    Each time is stored with the monotonic time of its arrival. So after this machine's clock is corrected, all
-    comparisons are right at once, even those with peers that have not answered since.
+    Each time is stored with the monotonic time of its arrival. So a correction of this machine's clock shows at once,
+    even in the comparison with peers that have not answered since.
     """
 
     clock: Clock

@@ -1,9 +1,8 @@
-"""Looks up host names with the system's resolver; one that hangs does not delay the others.
+"""Looks up host names with the system's resolver. A look-up that hangs does not delay other look-ups.
 
 Each look-up has its own thread. The event loop's thread pool is small and shared: a few names whose name server does
-not answer would delay everything else in it, including the parsing of answers. A separate resolver (c-ares) is not used
-either. With the system's `getaddrinfo`, `/etc/nsswitch.conf`, a VPN or the host's name service apply to this program as
-to any other.
+not answer would delay everything else in it, including the parsing of answers. A separate resolver library (c-ares) is
+not used, because `/etc/nsswitch.conf`, a VPN and the host's name service must apply to this program as to any other.
 """
 
 import asyncio

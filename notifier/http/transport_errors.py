@@ -74,9 +74,9 @@ class TransportError(Exception):
 
 
 def connect_timeout(timeout: float) -> float:
-    """Return the seconds that connecting may take: less than `timeout`, so that the cause of a timeout is known.
+    """Return how many seconds connecting may take, which is less than `timeout`.
 
-    If connecting takes too long, nothing was sent.
+    If this limit is exceeded, it is certain that nothing was sent.
     """
     return timeout - min(1.0, timeout / 4)
 

@@ -41,10 +41,7 @@ class BatchSize(Struct, frozen=True):
     proposed_limit: int = 0
 
     def effective_limit(self, most: int) -> int:
-        """Return the most events for the next request: `most`, which is the configured limit, or the learned limit.
-
-        The lower one applies.
-        """
+        """Return the most events for the next request: the learned limit or `most` (configured), whichever is lower."""
         return most if self.limit is None else min(most, self.limit)
 
 

@@ -93,9 +93,9 @@ def after_success(breaker: Breaker, now: float) -> Breaker:
 def after_throttling(
     breaker: Breaker, *, started: float, retry_after: float | None, now: float, limits: WaitLimits, jitter: float
 ) -> Breaker:
-    """Return the breaker after the peer refused a request for its timing: with the requested wait, or a default one.
+    """Return the breaker after the peer objected to the request rate: with the requested wait, or a default one.
 
-    If the peer has requested waits several times in a row, the default wait applies where it is longer.
+    If the peer has requested waits several times in a row, the default wait is used if it is longer.
     """
     was_paced = breaker.mode is Mode.PACED
     rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0

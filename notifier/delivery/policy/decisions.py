@@ -195,7 +195,7 @@ def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
 
 
 def learned_limits(state: ReceiverState, bounds: Bounds) -> LearnedLimits:
-    """Return the limits learned from the receiver; each is None if nothing below the configured limit was learned."""
+    """Return the receiver's learned limits; a limit is None unless it is lower than the configured one."""
     pace = min(bounds.rate, state.rate.per_second)
     slowed = isfinite(pace) and pace < bounds.rate
     return LearnedLimits(float(f"{pace:.2g}") if slowed else None, state.size.limit)

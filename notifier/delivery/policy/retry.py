@@ -67,8 +67,8 @@ def backoff(
 ) -> float:
     """Return the wait in seconds after `failures` failures: exponential, with full jitter (`jitter` in [0, 1)).
 
-    The wait is at most `longest` seconds. It is at least a tenth of its upper bound, so that a low random number does
-    not cause rapid retries.
+    The upper bound of the wait doubles with each failure, up to `longest` seconds. The wait is at least a tenth of this
+    bound, so that a low random number does not cause rapid retries.
     """
     bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
     return bound * max(jitter, _SMALLEST_JITTER)
