@@ -1,1 +1,1 @@
-"""The local HTTP interface of a running daemon: health, status, metrics, the event feed, and actions."""
+"""The local HTTP interface of a running daemon: status, metrics, event feed, dashboard, and actions for operators."""

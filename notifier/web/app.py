@@ -1,4 +1,4 @@
-"""The routes of the local HTTP interface."""
+"""Builds the web application of the local HTTP interface: routes, access checks and error answers."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ _ERROR_ANSWERS: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
         TooManyReadersError: (503, "too_many_readers"),
     }
 )
-"""The HTTP status and the reason for each error whose message may be sent to the client."""
+"""The HTTP status and the error's name for each exception whose message is sent to the client."""
 
 _FIXED_REASONS: Mapping[int, str] = MappingProxyType(
     {413: "request_entity_too_large", 414: "request_uri_too_long", 422: "unprocessable_entity"}
@@ -73,7 +73,7 @@ def make_app(
     sign_in: SignInPages,
     body_seconds: float,
 ) -> web.Application:
-    """Return the web application of a daemon, in which the body of a request must arrive within `body_seconds`."""
+    """Return the web application of a daemon. The body of a request must arrive within `body_seconds`."""
     app = web.Application(
         middlewares=[_answer_errors, _make_access_middleware(guard, body_seconds)], client_max_size=_MOST_BODY_BYTES
     )
@@ -194,13 +194,13 @@ async def _readyz(request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     make = request.app[DAEMON].metrics
-    # Without a token, all users of the machine may request the page, so it is not made for each of their requests.
+    # If no token is configured, every user of this machine may request the page; a cached page costs the daemon little.
     page = await (make() if request.app[GUARD].is_trusted(request) else request.app[_SHARED_METRICS].page(make))
     return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 async def _openapi(_request: web.Request) -> web.Response:
-    # Making the document takes a tenth of a second when it is first asked for.
+    # The first request creates the document, which takes a tenth of a second.
     return json_answer(await asyncio.to_thread(_make_openapi_document))
 
 

@@ -1,4 +1,4 @@
-"""The daemon's operations that the local HTTP interface calls, and the errors that these raise."""
+"""The operations of the daemon that the local HTTP interface calls, and the errors that they raise."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialize with the key. `problem_by_source` says why a source skips the record although it has read it."""
+        """Initialize with the key. `problem_by_source` has the sources that list the record but cannot read it."""
         if problem_by_source:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
@@ -69,7 +69,7 @@ class UnknownRecordError(Exception):
 
 
 class UnknownPersonError(Exception):
-    """A request to erase a person's data matches no person or several. The message does not contain the name."""
+    """A request to erase a person's data matches no person, or several people. The message contains no name."""
 
 
 class UnknownEventError(Exception):
@@ -85,45 +85,48 @@ Body_co = TypeVar("Body_co", bound=Mapping[str, Any], covariant=True)
 
 
 class ActionResult(Struct, Generic[Body_co], frozen=True):
-    """The result of a requested action: whether it was done, and the JSON object to answer with."""
+    """The result of a requested action: whether it was carried out, and the JSON body of the answer."""
 
     ok: bool
     body: Body_co
 
 
 class DeliveryControl(Protocol):
-    """The operations on a running daemon's deliveries and destinations. All of them may raise StoreError."""
+    """The daemon's operations on deliveries and destinations. Each of them may raise StoreError."""
 
     async def page(self, selection: DeliveryPageRequest) -> "DeliveryPageDocument":
-        """Return the object of `/v1/deliveries`. Raises UnknownNameError."""
+        """Return the JSON body of `GET /v1/deliveries`. Raises UnknownNameError."""
         ...
 
     async def retry(self, selection: RetrySelection) -> "RetriedDocument":
-        """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError."""
+        """Put the selected deliveries back into the queue. Raises UnknownNameError, UnknownEventError."""
         ...
 
     async def drop(self, selection: DropSelection, *, dry_run: bool) -> "DroppedDocument":
-        """Drop deliveries or, with `dry_run`, only count them. Raises UnknownNameError, UnknownEventError."""
+        """Drop the selected deliveries; with `dry_run`, only count them. Raises UnknownNameError, UnknownEventError."""
         ...
 
     async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
-        """Move the waiting deliveries of `old`, which is not configured, to `new`. Raises UnknownNameError."""
+        """Move the pending deliveries of `old`, which is not configured, to the destination `new`.
+
+        Raises UnknownNameError.
+        """
         ...
 
     async def try_now(self, destination: str) -> "TriedDocument":
-        """Try the waiting deliveries of a failing destination now. Raises UnknownNameError."""
+        """Attempt a failing destination's pending deliveries now, before the retry is due. Raises UnknownNameError."""
         ...
 
     async def replay(self, selection: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
-        """Begin to send past events again or, in a dry run, only count them. Raises UnknownNameError."""
+        """Start to send the selected past events again; in a dry run, only count them. Raises UnknownNameError."""
         ...
 
     async def replay_progress(self) -> "ReplayProgressDocument":
-        """Return the object of `GET /v1/replay`."""
+        """Return the JSON body of `GET /v1/replay`."""
         ...
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """End the replay `number`, or all replays (None), for good; return how far they got."""
+        """Stop the replay `number` for good (None: all running replays). Return the progress of the replays."""
         ...
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
@@ -135,15 +138,15 @@ class DeliveryControl(Protocol):
         ...
 
     async def destination(self, destination: str) -> "DestinationStandingDocument":
-        """Return the object of `/v1/destinations/NAME`. Raises UnknownNameError."""
+        """Return the JSON body of `GET /v1/destinations/NAME`. Raises UnknownNameError."""
         ...
 
 
 class DashboardFigures(Struct, frozen=True):
-    """The figures that the dashboard shows in addition to the status, at `now_ms` (Unix ms).
+    """The data that the front page of the dashboard shows in addition to the status.
 
-    `latest` holds the latest events, the newest first. `dead` holds the latest given-up deliveries, grouped by
-    destination.
+    `now_ms` is the time at which the data was read (Unix ms). `latest` holds the latest events, newest first. `dead`
+    holds the latest given-up deliveries of each destination.
     """
 
     now_ms: int
@@ -153,11 +156,11 @@ class DashboardFigures(Struct, frozen=True):
 
 
 class RequestPreview(Struct, frozen=True):
-    """A request to show, without secrets, rebuilt from the stored events.
+    """A request to a destination as the dashboard shows it: without secrets, and rebuilt from the stored events.
 
-    `headers` are those that were sent, if the request is in the log; otherwise they are rebuilt too. `is_as_sent` says
-    whether the body is byte for byte the one that was sent (None: not known). `sent_bytes` is the length of the body
-    that was sent. `lines` is the text that people read, if there is any. `is_signed` means that the request has a
+    `headers` are the headers that were sent, if the log of requests has them; otherwise they are rebuilt. `is_as_sent`
+    says whether `body` is identical to the body that was sent (None: unknown), and `sent_bytes` is the length of the
+    body that was sent. `lines` is the text for people in the request. `is_signed` says whether the request has a
     symmetric signature. `hash_header` is the name of the header with a plain hash of the body; "" if there is none.
     """
 
@@ -174,7 +177,7 @@ class RequestPreview(Struct, frozen=True):
 
 
 class DeliveryDetail(Struct, frozen=True):
-    """One delivery: its stored data, and its request (None if the request cannot be shown)."""
+    """The stored data of a delivery, its request (None if it cannot be shown), and whether its destination exists."""
 
     stored: "StoredDelivery"
     request: RequestPreview | None
@@ -182,7 +185,7 @@ class DeliveryDetail(Struct, frozen=True):
 
 
 class DeliveryInspection(Protocol):
-    """The data for the page of a delivery. All operations may raise StoreError."""
+    """Reads the data for the page of a delivery. Each operation may raise StoreError."""
 
     async def deliveries(self, event_id: str) -> "EventDeliveries":
         """Return an event and its deliveries. Raises UnknownEventError."""
@@ -194,10 +197,10 @@ class DeliveryInspection(Protocol):
 
 
 class SourceDetail(Struct, frozen=True):
-    """The data for a source's page, in addition to its status, at `now_ms` (Unix ms).
+    """The data that a source's page shows in addition to the status.
 
-    `hours` counts the requests of each of the last 24 hours, the oldest first. `states` holds the latest changes of
-    state, and `events` the latest events, both with the newest first.
+    `now_ms` is the time at which the data was read (Unix ms). `hours` counts the requests of each of the last 24 hours,
+    oldest first. `states` holds the latest state changes, and `events` the latest events, both newest first.
     """
 
     now_ms: int
@@ -208,14 +211,14 @@ class SourceDetail(Struct, frozen=True):
 
 
 class DestinationDetail(SourceDetail, frozen=True):
-    """The data for a destination's page: in addition to the fields for a source, the type, and the filters in words."""
+    """The data for a destination's page: the fields of SourceDetail, the type, and a description of the filters."""
 
     type: str
     filters: str
 
 
 class SourceAndDestinationDetails(Protocol):
-    """The data for the pages about one source or destination. All operations may raise StoreError."""
+    """Reads the data for the page of a source or a destination. Each operation may raise StoreError."""
 
     async def source(self, name: str) -> SourceDetail:
         """Return the data for a source's page. Raises UnknownNameError."""
@@ -227,28 +230,28 @@ class SourceAndDestinationDetails(Protocol):
 
 
 class ExportFormat(StrEnum):
-    """The formats in which events can be downloaded; each value is also the suffix of the file's name."""
+    """The formats in which events can be downloaded. Each value is also the file name extension."""
 
     CSV = "csv"
     JSON_LINES = "jsonl"
 
 
 class EventExport(Struct, frozen=True):
-    """A part of an export: its bytes, and the event number before which the next part begins (None: no next part)."""
+    """One part of an export. The next part begins before the event number `next` (None: this is the last part)."""
 
     content: bytes
     next: int | None
 
 
 class EventLogControl(Protocol):
-    """The data for the page of events. All operations may raise StoreError."""
+    """Reads the data for the page of events. Each operation may raise StoreError."""
 
     async def page(self, event_filter: "EventLogFilter", before: int | None, limit: int) -> "EventLogPage":
-        """Return up to `limit` matching events before the number `before` (None: the newest ones)."""
+        """Return the newest matching events with a number below `before` (None: any number), up to `limit`."""
         ...
 
     async def export(self, event_filter: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
-        """Return matching events before the number `before`, newest first, as a part of a file in this format."""
+        """Return the next part of a file with the matching events whose number is below `before`, newest first."""
         ...
 
 
@@ -262,21 +265,21 @@ class DaemonApi(Protocol):
 
     @property
     def details(self) -> SourceAndDestinationDetails:
-        """The details of sources and destinations, for the dashboard."""
+        """The object that reads the details of sources and destinations for the dashboard."""
         ...
 
     @property
     def delivery_inspection(self) -> DeliveryInspection:
-        """The details of deliveries, for the dashboard."""
+        """The object that reads the details of deliveries for the dashboard."""
         ...
 
     @property
     def event_log(self) -> EventLogControl:
-        """The log of events, for the dashboard."""
+        """The object that reads the list of events for the dashboard."""
         ...
 
     async def status(self) -> "StatusDocument":
-        """Return the object of `/v1/status`."""
+        """Return the JSON body of `GET /v1/status`."""
         ...
 
     async def metrics(self) -> bytes:
@@ -284,34 +287,34 @@ class DaemonApi(Protocol):
         ...
 
     def hanging_parts(self) -> tuple[str, ...]:
-        """Return the names of the daemon's parts that hang; the tuple is empty if everything makes progress."""
+        """Return the names of the daemon's parts that make no progress."""
         ...
 
     def unready(self) -> dict[str, str]:
-        """Return the sources that are not ready, each with the reason."""
+        """Return the reason why each source that is not ready is not; also reasons under `alerts` and `evaluation`."""
         ...
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":
-        """Run a source's round now. Raises UnknownNameError."""
+        """Poll a source now, outside its schedule. Raises UnknownNameError."""
         ...
 
     async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
-        """Start or continue a sweep of a source. Raises UnknownNameError."""
+        """Start a sweep of a source, or continue an unfinished one. Raises UnknownNameError."""
         ...
 
     async def release(
         self, source: str, what: Direction, *, silently: bool, by: str
     ) -> "ActionResult[ReleasedDocument]":
-        """Report changes that a source holds back, or accept them silently; the log names the requester (`by`).
+        """Report the held changes of a source, or accept them silently. The log names `by` as the requester.
 
         Raises UnknownNameError.
         """
         ...
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-        """Erase a person's data; with `dry_run`, only return the people that `person` identifies.
+        """Erase the data of `person` (an id, employee number or name); with `dry_run`, only return the people found.
 
-        The log names the requester (`by`). Raises UnknownPersonError.
+        The log names `by` as the requester. Raises UnknownPersonError.
         """
         ...
 
@@ -320,13 +323,13 @@ class DaemonApi(Protocol):
         ...
 
     async def record(self, key: str) -> "RecordDocument":
-        """Return the object of `/v1/records/KEY`. Raises UnknownRecordError."""
+        """Return the JSON body of `GET /v1/records/KEY`. Raises UnknownRecordError."""
         ...
 
     async def figures(self) -> DashboardFigures:
-        """Return the figures that the dashboard shows in addition to the status. Raises StoreError."""
+        """Return the data that the front page shows in addition to the status. Raises StoreError."""
         ...
 
     async def find_records(self, text: str) -> "FoundRecords":
-        """Return records found by a key, a person's name or an employee number. Raises StoreError."""
+        """Return the records that match a key, a person's name or an employee number. Raises StoreError."""
         ...

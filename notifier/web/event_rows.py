@@ -1,7 +1,7 @@
-"""Events as rows of a CSV file and as JSON Lines, for spreadsheets and programs. Pure.
+"""Converts events to CSV, for spreadsheets, and to JSON Lines, for programs. Pure.
 
-A spreadsheet calculates a cell that begins like a formula, and names come from outside. Such cells get an apostrophe in
-front, which spreadsheets take for "this is text" (OWASP, "CSV Injection").
+Names come from outside, and a spreadsheet calculates a cell that begins like a formula. Such a cell gets an apostrophe
+in front, which marks it as text for the spreadsheet (OWASP, "CSV Injection").
 """
 
 import csv
@@ -23,7 +23,7 @@ COLUMNS: Final = (
     *("training", "training_id", "completed_on", "expires_on", "valid_until", "entered_at"),
     *("delivered_to", "waiting_for", "given_up", "summary", "event_id"),
 )
-"""The names of the columns. Later versions may add others at the end."""
+"""The names of the columns. Later versions may add columns at the end."""
 
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
 """The first bytes of a file, by which spreadsheets recognise UTF-8."""
@@ -32,16 +32,16 @@ _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Matches characters that could end a line, or control a terminal on which the file is shown."""
 
 _FORMULA_START: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""Matches the beginning of a text that spreadsheets take for a formula, also with spaces or full-width characters."""
+"""Matches the beginning of a text that spreadsheets treat as a formula, also after spaces and in full-width form."""
 
 
 def header_line() -> bytes:
-    """Return the first line of a CSV file."""
+    """Return the header line of a CSV file."""
     return _encode_csv([COLUMNS])
 
 
 def csv_rows(events: Iterable[Event], deliveries: Mapping[int, Sequence[PastDelivery]]) -> bytes:
-    """Return events as lines of a CSV file; `deliveries` has the deliveries of each event by the event's number."""
+    """Return events as lines of a CSV file. `deliveries` maps an event's number to its deliveries."""
     return _encode_csv(_row(event, deliveries.get(event.sequence, ())) for event in events)
 
 
@@ -51,7 +51,7 @@ def json_lines(events: Iterable[Event]) -> bytes:
 
 
 def group_by_event(deliveries: Iterable[PastDelivery]) -> dict[int, list[PastDelivery]]:
-    """Return deliveries by the number of their event."""
+    """Group deliveries by the number of their event."""
     found: dict[int, list[PastDelivery]] = {}
     for delivery in deliveries:
         found.setdefault(delivery.sequence, []).append(delivery)
@@ -59,7 +59,7 @@ def group_by_event(deliveries: Iterable[PastDelivery]) -> dict[int, list[PastDel
 
 
 def escape_cell(text: str) -> str:
-    """Return a cell's text on one line; an apostrophe in front keeps spreadsheets from taking it for a formula."""
+    """Return a cell's text on one line, with an apostrophe in front if a spreadsheet would treat it as a formula."""
     line = _CONTROL_CHARACTERS.sub(" ", text)
     return f"'{line}" if _FORMULA_START.match(line) else line
 

@@ -1,4 +1,4 @@
-"""The parameters of queries, as models from which the parser and the OpenAPI document are made. Pure."""
+"""Models of query parameters and request headers, for parsing them and for the OpenAPI document. Pure."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_origin
@@ -27,9 +27,9 @@ _CURSOR: Final = re.compile("^([0-9]{1,18})(?:,([a-z0-9-]*))?$")
 
 
 class BaseQuery(BaseModel):
-    """The parameters of a query or headers of a request; unknown ones are ignored, and empty ones count as missing.
+    """Base of models for query parameters or headers. Unknown parameters are ignored; empty ones count as missing.
 
-    A parameter whose type is a tuple may occur several times, each time with one or more values, separated by commas.
+    A parameter whose type is a tuple can be repeated. Each repetition has one value, or several separated by commas.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
@@ -52,12 +52,12 @@ def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
 
 
 def format_cursor(cursor: DeliveryCursor) -> str:
-    """Return a position in the order of deliveries as text, in the form of the parameter `after`."""
+    """Format a position in the list of deliveries as a value of the parameter `after`."""
     return f"{cursor.sequence},{cursor.destination}"
 
 
 def parse_digits(text: str) -> int:
-    """Return the number that a text of ASCII digits stands for. Raises ValueError for any other text."""
+    """Parse a number that consists of ASCII digits only. Raises ValueError for any other text."""
     # Python's int() accepts signs, spaces, underscores, and the digits of all scripts.
     if not re.fullmatch("[0-9]{1,20}", text):
         raise ValueError(text)
@@ -157,7 +157,7 @@ class StreamHeaders(BaseQuery):
 
 
 class DeliveryPageRequest(Struct, frozen=True):
-    """A request for up to `limit` deliveries that match `delivery_filter`, from the position `after` on."""
+    """A request for up to `limit` deliveries that match `delivery_filter` and follow the position `after`."""
 
     delivery_filter: DeliveryFilter
     after: DeliveryCursor
@@ -165,13 +165,16 @@ class DeliveryPageRequest(Struct, frozen=True):
 
 
 def parse_delivery_page(query: "MultiMapping[str]") -> DeliveryPageRequest:
-    """Parse a DeliveriesQuery. Raises WrongRequestError."""
+    """Parse the query parameters of a page of deliveries. Raises WrongRequestError."""
     it = parse_query(DeliveriesQuery, query)
     return DeliveryPageRequest(DeliveryFilter(it.state, it.destination), it.after or DeliveryCursor(), it.limit)
 
 
 def parse_stream(query: "MultiMapping[str]", headers: "MultiMapping[str]") -> StreamQuery:
-    """Parse a StreamQuery; if a reader reconnects, its `Last-Event-ID` replaces `after`. Raises WrongRequestError."""
+    """Parse the request for a stream of events. The header `Last-Event-ID`, if present, replaces `after`.
+
+    Raises WrongRequestError.
+    """
     wanted = parse_query(StreamQuery, query)
     last = parse_query(StreamHeaders, headers).last_event_id
     return wanted if last is None else wanted.model_copy(update={"after": last})

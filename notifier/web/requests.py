@@ -1,4 +1,4 @@
-"""The JSON bodies of requests, as models from which the parser and the OpenAPI document are made. Pure."""
+"""Models of the JSON bodies of requests, for parsing them and for the OpenAPI document. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from notifier.store.tables.requeue import DropSelection, ReplayRange, RetrySelec
 from notifier.watch.detection.holds import Direction
 
 HIGHEST_INTEGER: Final = 2**63 - 1
-"""The highest number that SQLite supports."""
+"""The highest integer that SQLite supports."""
 
 _LONGEST_NAME: Final = 500
 
@@ -31,10 +31,10 @@ _ReplayedType = Literal[
 ]
 
 RETRYABLE_STATES: Final[tuple[DeliveryState, ...]] = get_args(_RetriedState)
-"""The states of deliveries that can be put back into the queue; for delivered ones, the events must be named."""
+"""The states in which a delivery can be put back into the queue. A request for `delivered` must name the events."""
 
 DROPPABLE_STATES: Final[tuple[DeliveryState, ...]] = get_args(_DroppedState)
-"""The states of deliveries that can be removed from the queue."""
+"""The states in which a delivery can be dropped."""
 
 REPLAYABLE_TYPES: Final = tuple(str(type_) for type_ in get_args(_ReplayedType))
 """The types of events that can be replayed. Alerts cannot, because old ones would only confuse."""
@@ -58,7 +58,7 @@ class WrongRequestError(Exception):
 
 
 class MustBe(Struct, frozen=True):
-    """Annotates a field with a description of its valid values, which error messages about other values contain."""
+    """Describes the valid values of the field that it annotates, for error messages about invalid values."""
 
     what: str
 
@@ -69,9 +69,9 @@ class MustBe(Struct, frozen=True):
 
 
 class BaseRequest(BaseModel):
-    """The body of a request: an immutable object without unknown fields. Values of wrong types are not converted."""
+    """Base of all request bodies. Unknown fields and values of a wrong type are errors."""
 
-    # The validators are made for the first request, so that the start of the daemon does not wait for them.
+    # The first request builds the validators, so that they do not delay the start of the daemon.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
@@ -87,8 +87,8 @@ def parse_body(model: type[RequestBody], body: bytes) -> RequestBody:
 
 
 def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
-    """Return a sentence about the error in a request, without any field's value."""
-    # An unknown field comes first, because a misspelt name is the reason why another field is missing.
+    """Return a sentence about one error in a request. The sentence contains no value from the request."""
+    # An unknown field is reported first: it may be the misspelt name of a field that is missing.
     problem = min(error.errors(include_url=False, include_input=False), key=lambda it: it["type"] != "extra_forbidden")
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     name = str(problem["loc"][0]) if problem["loc"] else ""
@@ -108,8 +108,8 @@ def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
 def parse_moment_ms(text: str, *, whole_day: bool = False) -> int:
     """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds.
 
-    A date means the beginning of the day, or with `whole_day` its end. Times before the year 1 or after the year 9999
-    (UTC) become the nearest time in these years. Raises ValueError for anything else.
+    A date stands for the start of the day or, with `whole_day`, for its end. A time outside the years 1 to 9999 (UTC)
+    is replaced by the nearest time in these years. Raises ValueError for any other text.
     """
     if _DATE.fullmatch(text):
         day = date.fromisoformat(text)
@@ -121,7 +121,7 @@ def parse_moment_ms(text: str, *, whole_day: bool = False) -> int:
 
 
 def clamp_to_calendar(ms: int) -> int:
-    """Return a time (Unix ms), or the nearest one in the years 1 to 9999 (UTC), which `datetime` supports."""
+    """Limit a time (Unix ms) to the years 1 to 9999 (UTC), which `datetime` supports."""
     return min(max(_EARLIEST_MS, ms), _LATEST_MS)
 
 
@@ -308,9 +308,9 @@ class StopReplayRequest(BaseRequest):
 
 
 class Replay(Struct, frozen=True):
-    """A request to replay the events detected from `since_ms` to before `until_ms` (Unix ms; None: until now).
+    """The events to replay: those detected at or after `since_ms` and before `until_ms` (Unix ms; None: now).
 
-    None for a destination, source or type means any. With `dry_run`, the events are only counted.
+    `destination`, `source` and `type` restrict the replay if they are not None. With `dry_run`, nothing is sent.
     """
 
     since_ms: int
@@ -321,23 +321,26 @@ class Replay(Struct, frozen=True):
     dry_run: bool = False
 
     def to_range(self, now_ms: int, newest: int, newest_attempt: int) -> ReplayRange:
-        """Return the range of events to replay.
+        """Return the range of stored events to replay.
 
-        It excludes events with a number above `newest` (detected from now on) and attempts with a number above
-        `newest_attempt` (made from now on).
+        `newest` and `newest_attempt` are the highest numbers of an event and of an attempt at `now_ms`. Later events
+        and attempts are not in the range.
         """
         until_ms = now_ms if self.until_ms is None else self.until_ms
         return ReplayRange(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)
 
 
 def parse_retry(body: bytes) -> RetrySelection:
-    """Parse a RetryRequest. Raises WrongRequestError."""
+    """Parse the body of a request to retry deliveries. Raises WrongRequestError."""
     it = parse_body(RetryRequest, body)
     return RetrySelection(it.state or DeliveryState.DEAD, _without_duplicates(it.event_ids), it.destination)
 
 
 def parse_drop(body: bytes) -> tuple[DropSelection, bool]:
-    """Parse a DropRequest; return the deliveries to drop, and whether to only count them. Raises WrongRequestError."""
+    """Parse the body of a request to drop deliveries. Raises WrongRequestError.
+
+    Returns the selected deliveries, and whether to only count them.
+    """
     it = parse_body(DropRequest, body)
     state = it.state or DeliveryState.PENDING
     return DropSelection(_without_duplicates(it.event_ids), it.destination, state, unmatched=bool(it.unmatched)), bool(
@@ -346,7 +349,7 @@ def parse_drop(body: bytes) -> tuple[DropSelection, bool]:
 
 
 def parse_replay(body: bytes) -> Replay:
-    """Parse a ReplayRequest. Raises WrongRequestError."""
+    """Parse the body of a request to replay events. Raises WrongRequestError."""
     it = parse_body(ReplayRequest, body)
     return Replay(it.since_ms, it.until_ms, it.destination, it.source, it.type, bool(it.dry_run))
 

@@ -1,4 +1,4 @@
-"""The formats of the local HTTP interface's answers, and the key under which the handlers find the daemon."""
+"""Builds JSON answers of the local HTTP interface. `DAEMON` is the key under which handlers find the daemon."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -21,7 +21,7 @@ def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
 
 
 def error_answer(status: int, reason: str, message: str) -> web.Response:
-    """Return an answer in the format of all errors of this interface."""
+    """Return an error answer: a JSON object with the error's name (`reason`) and message."""
     body: ErrorDocument = {"error": {"reason": reason, "message": message}}
     answer = json_answer(body, status)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -30,5 +30,5 @@ def error_answer(status: int, reason: str, message: str) -> web.Response:
 
 
 def action_answer(answer: ActionResult[Mapping[str, Any]]) -> web.Response:
-    """Return the result of a requested action as an answer: status 200, or 409 if the action could not be done now."""
+    """Return the answer to a requested action: status 200, or 409 if the action could not be carried out now."""
     return json_answer(answer.body, HTTPStatus.OK if answer.ok else HTTPStatus.CONFLICT)

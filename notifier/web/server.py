@@ -1,4 +1,4 @@
-"""Listens for the local HTTP interface, on the owner's socket beside the state file and on the configured address."""
+"""Serves the local HTTP interface on the owner's socket beside the state file, and on the configured address."""
 
 import asyncio
 import logging
@@ -67,7 +67,7 @@ class LocalServer:
     ) -> None:
         """Initialize with the daemon and its feed, the settings, and the path of the owner's socket.
 
-        The listening sockets `handed_over` by systemd take the place of the configured address.
+        `handed_over` are listening sockets from systemd. If there are any, the configured address is not used.
         """
         self._listen = settings.listen
         self._token = settings.token.get_secret_value()
@@ -95,11 +95,11 @@ class LocalServer:
         return None
 
     def sign_in_link(self) -> str | None:
-        """Return a link that signs a browser in once; None if the server listens on no port."""
+        """Return a link that signs one browser in; None if the server listens only on the owner's socket."""
         return self._sign_in.make_link()
 
     def _dashboard_url_or_empty(self) -> str | None:
-        """Return `url` or, if there is no port, "" if there is a Unix socket besides the owner's, else None."""
+        """Return `url` if the server listens on a port, "" if on a Unix socket that is not the owner's, else None."""
         return self.url or ("" if self._has_unix_socket else None)
 
     @property
@@ -114,11 +114,10 @@ class LocalServer:
         return self._problem
 
     async def start(self) -> None:
-        """Listen on the configured address and on the Unix socket beside the state file.
+        """Listen on the configured address and on the owner's socket.
 
-        If the address cannot be bound, it is tried again every TRY_EVERY_SECONDS.
-
-        Raises ListenError if the Unix socket cannot be bound.
+        If the configured address cannot be bound, binding is tried again every RETRY_INTERVAL_SECONDS. Raises
+        ListenError if the owner's socket cannot be bound.
         """
         await self._runner.setup()
         await self._serve_on(open_unix_socket(self._socket_path), ListenerKind.OWNER)
@@ -149,7 +148,7 @@ class LocalServer:
                 return
 
     async def _try_to_listen(self) -> bool:
-        """Listen on the sockets from systemd or, without any, on the configured address; return whether it worked."""
+        """Listen on the sockets from systemd or, if there are none, on the configured address. Return the success."""
         try:
             if self._handed_over:
                 await self._serve_handed_over()

@@ -1,1 +1,1 @@
-"""The dashboard: pages for the operator, rendered here; the browser loads nothing from any other host."""
+"""The dashboard: HTML pages for the operator, which load nothing from other hosts."""

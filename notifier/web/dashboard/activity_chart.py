@@ -8,14 +8,14 @@ from msgspec import Struct
 from notifier.store.tables.activity import RequestCount
 
 CHART_HEIGHT: Final = 60.0
-"""The height of the charts, in the units of their SVG images."""
+"""The height of a chart, in the units of its SVG image."""
 
 _SMALLEST_BAR: Final = 2.0
 """The height of the smallest bar above zero, so that it can be seen."""
 
 
 class HourBar(Struct, frozen=True):
-    """One hour's bars and their heights: for all requests, for failed ones, and for the mean time of a request."""
+    """The bars of one hour: the heights for the number of requests, for the failed ones, and for the mean duration."""
 
     count: RequestCount
     hours_ago: int
@@ -25,12 +25,15 @@ class HourBar(Struct, frozen=True):
 
     @property
     def mean_ms(self) -> int:
-        """The mean time of this hour's requests in milliseconds; 0 if there were none."""
+        """The mean duration of this hour's requests in milliseconds; 0 if there were none."""
         return mean_ms(self.count)
 
 
 class ActivityChart(Struct, frozen=True):
-    """The charts of 24 hours. `most_requests` and `longest_mean_ms` are the values of the highest bars."""
+    """The bars of two charts, for the number and the mean duration of requests in each hour.
+
+    `most_requests` and `longest_mean_ms` are the values of the highest bars.
+    """
 
     bars: Sequence[HourBar]
     total: RequestCount
@@ -39,17 +42,17 @@ class ActivityChart(Struct, frozen=True):
 
     @property
     def mean_ms(self) -> int:
-        """The mean time of all requests in milliseconds."""
+        """The mean duration of all requests in milliseconds."""
         return mean_ms(self.total)
 
 
 def mean_ms(count: RequestCount) -> int:
-    """Return the mean time of requests in milliseconds; 0 if there are none."""
+    """Return the mean duration of requests in milliseconds; 0 if there are none."""
     return round(count.milliseconds / count.requests) if count.requests else 0
 
 
 def activity_chart(hours: Sequence[RequestCount]) -> ActivityChart:
-    """Return the charts for the requests per hour; `hours` begins with the oldest one."""
+    """Return the charts for these hours, which begin with the oldest one."""
     most = max((hour.requests for hour in hours), default=0)
     longest = max(map(mean_ms, hours), default=0)
     bars = [

@@ -1,4 +1,4 @@
-"""Writes a shell command that sends a request again with curl; variables replace secrets. Pure."""
+"""Generates a shell script that sends a request again with curl, with variables instead of secrets. Pure."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typing import Final
 from notifier.web.daemon_api import RequestPreview
 
 LONGEST_BODY_BYTES: Final = 16_384
-"""The longest body that is part of the command; the command reads a longer one from a file offered on the page."""
+"""The longest body that is written into the script. A longer body is read from a file, which the page offers."""
 
 BODY_FILE: Final = "body.json"
 
@@ -20,14 +20,14 @@ _SIGN_LINES: Final = (
     "KEY=$(printf %s \"${SECRET#whsec_}\" | base64 -d | od -An -v -tx1 | tr -d ' \\n')",
     'SIGNATURE=$(printf %s "$ID.$TIME.$BODY" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$KEY" -binary | base64)',
 )
-"""Shell lines that sign the body again (Standard Webhooks 1.0.0), because receivers refuse old signatures."""
+"""The shell lines that sign the body again (Standard Webhooks 1.0.0), because receivers refuse old signatures."""
 _HASH_LINE: Final = 'HASH=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d \' \' -f 1)'
-"""A shell line that computes the plain hash: HMAC-SHA256 of the body, with the secret's text as the key."""
+"""The shell line that computes the plain hash: HMAC-SHA256 of the body, with the secret's text as the key."""
 _ASYMMETRIC_PREFIX: Final = "v1a,"
 
 
 def curl_command(request: RequestPreview, destination: str) -> str:
-    """Return the command; the shell variables at its beginning have to be filled in."""
+    """Return the script. The user has to fill in the shell variables at its beginning."""
     return "\n".join([*_variables(request, destination), " \\\n  ".join(_curl_arguments(request))])
 
 
@@ -72,7 +72,7 @@ def _curl_arguments(request: RequestPreview) -> Iterator[str]:
             yield f'--header "{lower_name}: sha256=$HASH"'
         else:
             yield f"--header {shlex.quote(f'{name}: {value}')}"
-    # A short body is in the variable, which a signature covers; a long one is read from the file.
+    # A short body is in the variable, from which the signature is computed; a long body is read from the file.
     yield '--data-binary "$BODY"' if len(request.body) <= LONGEST_BODY_BYTES else f"--data-binary @{BODY_FILE}"
 
 
@@ -80,7 +80,7 @@ _TIMESTAMP_ARGUMENT: Final = '--header "webhook-timestamp: $(date +%s)"'
 
 
 def _keeps_signature(request: RequestPreview) -> bool:
-    """Return whether the command sends the old signature, because a shell cannot make a new one of this kind."""
+    """Return whether the script sends the old signature, because a shell cannot compute this kind of signature."""
     return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
 
 

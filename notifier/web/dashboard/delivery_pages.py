@@ -1,4 +1,4 @@
-"""The page of one delivery: its attempts with the answers, and its request."""
+"""The page of one delivery, with its attempts and its request; and the list of an event's deliveries."""
 
 from typing import Final
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from notifier.web.responses import DAEMON
 DELIVERIES: Final = "/deliveries"
 
 MOST_SHOWN_BYTES: Final = 32_768
-"""Maximum number of bytes of a body that are shown; a longer body is cut, and can be downloaded whole."""
+"""Maximum number of bytes of a body that a page shows. A longer body is cut; the whole body can be downloaded."""
 
 
 class DeliveryPages:

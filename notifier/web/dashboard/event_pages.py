@@ -76,7 +76,7 @@ class EventPages:
 
 
 class Exporter:
-    """Answers a request with a file of events of any size, because each part is sent as soon as it is read."""
+    """Sends a file of events. The file can have any size, because each part is sent as soon as it is read."""
 
     def __init__(self, export_format: ExportFormat) -> None:
         self._export_format = export_format
@@ -103,7 +103,7 @@ class Exporter:
             await response.write(first.content)
             await self._send_rest(response, log, query.event_filter, first.next)
         except StoreError:
-            # Otherwise the client would take the part that it has for the whole file.
+            # A closed connection tells the client that the file is not complete.
             if request.transport is not None:
                 request.transport.abort()
             return response
@@ -121,5 +121,5 @@ class Exporter:
             page_part = await log.export(event_filter, before, self._export_format)
             await response.write(page_part.content)
             before = page_part.next
-            # Other requests get a turn, even if this client reads so fast that writing never waits.
+            # Lets other requests run, even if this client reads so fast that writing never waits.
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The filters of the page of events, which are parameters of its address. Pure."""
+"""Parses the filters of the page of events, which are parameters of its URL. Pure."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -22,7 +22,7 @@ _DATE_LENGTH = len("2026-11-21")
 def _parse_time_ms(text: str, *, whole_day: bool) -> int:
     """Parse a date in this machine's time zone, or an RFC 3339 time, into Unix milliseconds.
 
-    A date means the beginning of the day, or with `whole_day` its end.
+    A date stands for the start of the day or, with `whole_day`, for its end.
     """
     utc_ms = parse_moment_ms(text, whole_day=whole_day)
     if len(text) != _DATE_LENGTH:
@@ -31,7 +31,7 @@ def _parse_time_ms(text: str, *, whole_day: bool) -> int:
         begin = datetime.combine(date.fromisoformat(text), time())
         return clamp_to_calendar(round((begin + timedelta(days=1 if whole_day else 0)).timestamp() * 1000))
     except (OverflowError, ValueError):
-        # On the first and the last day of the calendar (years 1 and 9999), the local time may be outside it.
+        # On the first day of the year 1 and the last day of the year 9999, `datetime` cannot convert every local time.
         return utc_ms
 
 
@@ -66,7 +66,7 @@ class EventLogQuery(BaseQuery):
 
     @property
     def event_filter(self) -> EventLogFilter:
-        """The filter that selects the requested events in the store."""
+        """The requested filters in the form in which the store takes them."""
         types = frozenset[str]() if self.type is None else frozenset({str(self.type)})
         return EventLogFilter(
             self.person.strip(),
@@ -85,16 +85,16 @@ FILTER_NAMES = tuple(name for name in EventLogQuery.model_fields if name != "bef
 
 
 def parse_event_log(query: "MultiMapping[str]") -> EventLogQuery:
-    """Parse an EventLogQuery. Raises WrongRequestError."""
+    """Parse the query parameters of the page of events. Raises WrongRequestError."""
     return parse_query(EventLogQuery, query)
 
 
 def given_filters(query: "MultiMapping[str]") -> dict[str, str]:
-    """Return the filters in a query as written, without empty ones."""
+    """Return the filters in a query as the user wrote them, without empty ones."""
     return {name: value for name in FILTER_NAMES if (value := query.get(name, "").strip())}
 
 
 def page_address(path: str, filters: Mapping[str, str], before: int | None = None) -> str:
-    """Return the address of a page or an export with these filters."""
+    """Return the URL of the page or an export of events with these filters."""
     parameters = {**filters, **({} if before is None else {"before": str(before)})}
     return f"{path}?{urlencode(parameters, errors='replace')}" if parameters else path

@@ -16,21 +16,21 @@ _LONGEST: Final = 120
 _EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
 
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
-"""The HTML of a time. The page's script adds the local time: if `shown` is "moment" as the text, else as the title."""
+"""The HTML of a time. The page's script adds the local time, as text if `shown` is "moment", otherwise as the title."""
 
 
 def ago(moment: int | str, now_ms: int) -> Markup:
-    """Return a time as its distance from now, such as `12 s ago`, `now` or `in 3 h`."""
+    """Return a time relative to now, such as `12 s ago`, `now` or `in 3 h`, as HTML."""
     return _time(moment, "distance", distance(_milliseconds(moment), now_ms))
 
 
 def at(moment: int | str) -> Markup:
-    """Return a time in UTC, which the page's script replaces with the viewer's local time."""
+    """Return a time in UTC as HTML. The page's script replaces it with the viewer's local time."""
     return _time(moment, "moment", _utc(_milliseconds(moment)))
 
 
 def distance(ms: int, now_ms: int) -> str:
-    """Return the distance of a time from now, in the largest unit only."""
+    """Return a time relative to now, in the largest unit only, such as `3 h ago`."""
     seconds = round(abs(now_ms - ms) / _SECOND_MS)
     if seconds == 0:
         return "now"
@@ -72,7 +72,7 @@ def short(text: Any) -> str:
 
 
 def clauses(text: str) -> str:
-    """Return a message, cut to fit into a list: after the last whole clause that fits, or within the first clause."""
+    """Return a message, cut to fit into a list; if possible, it is cut at a semicolon."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]
@@ -85,7 +85,7 @@ def sentence(text: str) -> str:
 
 
 def with_code(text: str) -> Markup:
-    """Return a text in which commands and keys between backticks are marked up as code."""
+    """Return a text as HTML, in which the parts between backticks are marked up as code."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return escape(text)
@@ -100,7 +100,7 @@ def event_word(type_: str) -> str:
 
 
 def zone_of(seconds: float) -> str:
-    """Return the time zone of this machine at a time (Unix seconds), such as `UTC+01:00`."""
+    """Return the UTC offset of this machine's time zone at a time (Unix seconds), such as `UTC+01:00`."""
     offset = f"{datetime.fromtimestamp(seconds).astimezone():%z}"
     return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
 
@@ -116,7 +116,7 @@ def _time(moment: int | str, shown: str, text: str) -> Markup:
 
 
 def _milliseconds(moment: int | str) -> int:
-    """Return a time as Unix milliseconds; `moment` is a number of these, or a text in RFC 3339 format."""
+    """Return a time as Unix milliseconds; `moment` is already such a number, or a text in RFC 3339 format."""
     return moment if isinstance(moment, int) else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 

@@ -1,7 +1,7 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
-Both set a cookie that contains only a random session id. The form works without JavaScript. It is accepted only from
-this server's own page: the request must name an origin, and the guard has already refused all origins but the server's.
+Both set a cookie that contains only a random session id. The form works without JavaScript, and is accepted only from a
+page of this server: the request must name its origin, and the guard has already refused every other origin.
 """
 
 import logging
@@ -28,17 +28,17 @@ _log = logging.getLogger(__name__)
 SIGN_IN: Final = "/sign-in"
 
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
-"""Matches a path on this server; a browser might take some other texts for the address of another server."""
+"""Matches a path on this server. Other texts, such as `//host`, might lead a browser to another server."""
 
 
 class SignInPages:
     """Serves the sign-in page with its form for the token, and handles links that sign in."""
 
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
-        """Initialize with the parts it uses; `url` returns the dashboard's address for a browser on this machine.
+        """Initialize with the guard, links and renderer; `url` returns the dashboard's URL for a local browser.
 
-        The address is "" if the server listens only on a Unix socket, which a proxy or tunnel can reach. It is None if
-        the server listens on neither a port nor such a socket.
+        The URL is "" if the server listens on a Unix socket but on no port; a proxy or tunnel can then lead to it. The
+        URL is None if the server listens only on the owner's socket.
         """
         self._guard = guard
         self._links = links
@@ -54,7 +54,7 @@ class SignInPages:
         ]
 
     def answer_link_request(self) -> "ActionResult[SignInLinkDocument | MessageDocument]":
-        """Return the object of `/v1/sign-in-link`. The action fails if the server listens on no port."""
+        """Return the result of `POST /v1/sign-in-link`. It fails if the server listens only on the owner's socket."""
         address = self.make_link()
         if address is None:
             message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"
@@ -62,7 +62,7 @@ class SignInPages:
         return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID_SECONDS)})
 
     def make_link(self) -> str | None:
-        """Return a new link that signs a browser in once; None if the server listens on no port."""
+        """Return a new link that signs one browser in; None if the server listens only on the owner's socket."""
         url = self._url()
         return None if url is None else f"{url.rstrip('/')}{SIGN_IN}?link={self._links.make()}"
 
@@ -74,13 +74,13 @@ class SignInPages:
         if link is None or request.method != hdrs.METH_GET:
             if request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
                 return await self._page(path)
-            # A browser that follows a link from another site does not send its session cookie, if it has one.
+            # A browser sends no session cookie when it follows a link from another site; it may have one nevertheless.
             return await self._redirect_page("One moment", f"{SIGN_IN}?next={quote(path, safe='')}")
         if not self._links.use(link):
             return await self._page(
                 path, 403, "This link was already used, or is too old: `notifier dashboard` prints a new one."
             )
-        # A browser that followed a link from another site sends the new cookie only with requests of this page.
+        # If the link was on a page of another site, the browser sends the new cookie only with requests of this page.
         answer = await self._redirect_page("Signed in", path)
         self._begin_session(request, answer, is_secure=False)
         return answer
@@ -128,7 +128,10 @@ class SignInPages:
         return answer
 
     async def _redirect_page(self, title: str, path: str) -> web.Response:
-        """Return a page that leads the browser on to `path`, so that the request does not come from another site."""
+        """Return a page that sends the browser to `path`.
+
+        The browser sends its cookies with the next request, because that request comes from a page of this server.
+        """
         return await self._renderer.page(
             "redirect.html", 200, title=title, next=path, query="", path="", can_sign_out=False
         )
@@ -148,13 +151,13 @@ class SignInPages:
 
 
 def is_browser_page_request(request: web.Request) -> bool:
-    """Return whether a request without a token comes from a browser and is for a page."""
+    """Return whether a request comes from a browser and is for a page of the dashboard."""
     accepts_pages = "text/html" in request.headers.get(hdrs.ACCEPT, "")
     return request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and accepts_pages and not request.path.startswith("/v1/")
 
 
 def redirect_to_sign_in(request: web.Request) -> web.Response:
-    """Return a redirect to the sign-in page, which sends the browser back after signing in."""
+    """Return a redirect to the sign-in page, which sends the browser back to this request's page after signing in."""
     return redirect(f"{SIGN_IN}?next={quote(request.path_qs, safe='')}")
 
 

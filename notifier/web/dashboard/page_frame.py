@@ -1,4 +1,4 @@
-"""The frame around all pages of the dashboard, and the pages for errors."""
+"""Renders the dashboard's pages in their common frame, and shows errors as pages."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,14 +21,14 @@ _ERROR_PAGES: Final[Mapping[type[Exception], tuple[int, str]]] = {
     UnknownNameError: (404, "No such name"),
     WrongRequestError: (400, "This address is not right"),
 }
-"""The HTTP status and the title of the page for each error whose message a visitor may see."""
+"""The HTTP status and the page's title for each exception whose message is shown to the visitor."""
 
 
 class PageFrame:
     """Renders pages, and turns errors into pages."""
 
     def __init__(self, renderer: PageRenderer, has_session: Callable[[web.Request], bool]) -> None:
-        """Initialize with the rendering, and with a check whether a visitor has a session and can sign out."""
+        """Initialize with the renderer. `has_session` says whether a request comes from a signed-in browser."""
         self.renderer = renderer
         self._has_session = has_session
 

@@ -1,4 +1,4 @@
-"""The pages of the dashboard and their addresses."""
+"""The front page, the pages of records, and the static files of the dashboard."""
 
 from urllib.parse import quote
 
@@ -10,7 +10,7 @@ from notifier.web.responses import DAEMON
 
 
 class MainPages:
-    """Serves the dashboard's pages."""
+    """Serves the front page, the pages of records, and static files."""
 
     def __init__(self, frame: PageFrame) -> None:
         self._frame = frame
@@ -32,7 +32,7 @@ class MainPages:
         daemon = request.app[DAEMON]
         status = await daemon.status()
         figures = await daemon.figures()
-        # The figures are read after the status, and so may name a destination that the status does not have yet.
+        # The figures are read after the status. They may name a destination that was added in the meantime.
         dead = [line for line in figures.dead if line.delivery.destination in status["destinations"]]
         given_up = view_model.group_by_destination(dead)
         return await self._frame.page(

@@ -24,7 +24,7 @@ CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""Forbids content from other hosts and inline content, so that even an unescaped name could do no harm."""
+"""Forbids inline content and content from other hosts, so that even an unescaped name could do no harm."""
 
 PAGE_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -34,7 +34,7 @@ PAGE_HEADERS: Final[Mapping[str, str]] = {
 
 
 class Asset(Struct, frozen=True):
-    """A static file; `content_hash` is the part of its address that changes whenever the content changes."""
+    """A static file. `content_hash` is part of the file's URL, so that the URL changes with the content."""
 
     body: bytes
     content_type: str
@@ -42,14 +42,14 @@ class Asset(Struct, frozen=True):
 
 
 def redirect(place: str) -> web.Response:
-    """Return a redirect to another page of this server, which the browser then fetches with GET."""
+    """Return a redirect to another page of this server, which the browser requests with GET."""
     return web.Response(status=303, headers={hdrs.LOCATION: place})
 
 
 class PageRenderer:
-    """Renders pages from templates, which are read and compiled at the first use.
+    """Renders pages from templates, which are read and compiled for the first visitor.
 
-    The first visitor waits a tenth of a second for that, and a daemon without visitors needs 6 MB less.
+    The first visitor waits a tenth of a second for them, but a daemon without visitors needs 6 MB less memory.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Derives the content of the front page from the status and the figures. Pure."""
+"""Computes what the pages show from the status and the figures. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -17,20 +17,20 @@ Status = Mapping[str, Any]
 """The object of `/v1/status`."""
 
 FEW_ROWS: Final = 12
-"""The number of sources, or of destinations, up to which a table lists all of them."""
+"""The number of sources, or of destinations, up to which a table has a row for each of them."""
 
 MOST_ROWS: Final = 20
-"""Maximum number of rows that need attention in a table of more than FEW_ROWS; all others are in a folded list."""
+"""Maximum number of rows if there are more than FEW_ROWS sources or destinations. A folded list names the others."""
 
 MOST_FOLDED: Final = 500
 """Maximum number of names in the folded list."""
 
 MOST_GIVEN_UP: Final = 4
-"""Maximum number of destinations with their given-up deliveries listed; others are in a folded list with numbers."""
+"""Maximum number of destinations whose given-up deliveries are listed. A folded list names the others."""
 
 _WELL: Final = frozenset({"ok", "untried", "idle"})
 _NEEDS_NO_ATTENTION: Final = _WELL | {"starting", "draining"}
-"""The states that need no one's attention."""
+"""The states in which a source or destination does not need the operator's attention."""
 
 _MOST_NAMED: Final = 3
 _STORE_REASONS: Final = frozenset(StoreReason)
@@ -59,9 +59,10 @@ Row = tuple[str, Mapping[str, Any]]
 
 
 class ListedRows(Struct, frozen=True):
-    """Sources or destinations: `rows` are in the table, and `folded` are in a list of names that opens on a click.
+    """The sources or destinations on a page: `rows` of a table, and `folded` in a list that opens on a click.
 
-    `well` says that all folded ones are well. `left_out` is the number of those that are not on the page.
+    `well` says whether all folded ones are well. `left_out` is the number of sources or destinations that are neither
+    in the table nor in the list.
     """
 
     rows: Sequence[Row]
@@ -71,7 +72,7 @@ class ListedRows(Struct, frozen=True):
 
 
 class UnreportedChange(Struct, frozen=True):
-    """Changes that a source does not report yet: they are held back, unreadable, or still have to be confirmed."""
+    """Changes that a source does not report yet, because they are held back, unreadable, or not confirmed yet."""
 
     source: str
     what: str
@@ -93,7 +94,7 @@ class Bar(Struct, frozen=True):
 
 
 def health_summary(status: Status) -> HealthSummary:
-    """Return the overall health according to the status, as a mood and a sentence."""
+    """Return the overall health that follows from the status."""
     sources, destinations = status["sources"], status["destinations"]
     age = status["evaluation"]["age_seconds"]
     if age is not None and age > STALE_AFTER_SECONDS:
@@ -137,7 +138,7 @@ def health_summary(status: Status) -> HealthSummary:
 
 
 def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the error message of each source that the operator has to repair, for example with a new token."""
+    """Return, for each source whose error the operator must fix (such as a wrong token), the error's message."""
     return {
         name: source["last_error"]["message"]
         for name, source in sources.items()
@@ -146,7 +147,7 @@ def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return in words how far the first sweeps are; `unread` has the sources whose list was not read completely yet."""
+    """Describe the progress of first sweeps. `unread` has the sources whose list has not been read completely yet."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread
@@ -186,7 +187,7 @@ def _destination_problems(destinations: Mapping[str, Mapping[str, Any]]) -> Iter
 
 
 def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[UnreportedChange]:
-    """Return the changes that sources do not report yet, held-back ones first."""
+    """Return the changes that sources do not report yet, beginning with those that are held back."""
     held = [one for name, source in sources.items() for one in _held(name, source)]
     unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
     waiting = [one for name, source in sources.items() for one in _waiting(name, source)]
@@ -219,7 +220,10 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]
 
 
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
-    """Return all rows if there are few, else rows that need attention and, folded and by name, the others."""
+    """Divide sources or destinations into table rows and folded ones.
+
+    If there are more than FEW_ROWS, only those that need attention are rows. The others are folded, in order of name.
+    """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))
     need_attention = [row for row in rows.items() if not is_quiet(row[1])]
@@ -230,12 +234,12 @@ def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
 
 
 def is_quiet(row: Mapping[str, Any]) -> bool:
-    """Return whether a source or destination needs no one's attention."""
+    """Return whether a source or destination does not need the operator's attention."""
     return row["state"] in _NEEDS_NO_ATTENTION and not row.get("dead")
 
 
 def group_by_destination(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[DeadDelivery]]]:
-    """Return given-up deliveries grouped by destination, in the order in which the destinations first occur."""
+    """Group given-up deliveries by destination, in the order in which the destinations first occur."""
     found: dict[str, list[DeadDelivery]] = {}
     for line in dead:
         found.setdefault(line.delivery.destination, []).append(line)
@@ -243,7 +247,7 @@ def group_by_destination(dead: Sequence[DeadDelivery]) -> list[tuple[str, list[D
 
 
 def day_bars(days: Sequence[Day]) -> list[Bar]:
-    """Return the bars of the days. The highest has the full height, and each day with any events a visible bar."""
+    """Return a bar for each day. The highest bar has the full height, and a day with any event has a visible bar."""
     highest = max((day.created for day in days), default=0)
     return [Bar(day, round(max(3, 100 * day.created / highest), 1) if day.created else 0) for day in days]
 

@@ -1,4 +1,4 @@
-"""Serves the readers of the stream in batches; each event is read and formatted once for all readers.
+"""Sends events to the readers of the stream in batches. A new event is read and formatted once for all readers.
 
 Serving is limited to a small share of the event loop's time. With many readers, or readers far behind, the stream is
 delayed, but deliveries are not.
@@ -52,7 +52,7 @@ class TooManyReadersError(Exception):
 class Stream:
     """Sends stored events to readers.
 
-    `most_readers` is the most readers at once, and `most_per_peer` the most from one peer.
+    There can be up to `most_readers` at the same time, and up to `most_per_peer` from one peer.
     """
 
     def __init__(self, reader: StoreReader, timing: StreamTiming, most_readers: int, most_per_peer: int) -> None:
@@ -75,7 +75,7 @@ class Stream:
         return self._readers_by_peer.total()
 
     def wake(self) -> None:
-        """Notify the stream of new events in the store."""
+        """Notify the stream that there are new events in the store."""
         self._new_events.set()
 
     def register_reader(self, peer: str) -> None:
@@ -91,13 +91,13 @@ class Stream:
         self._readers_by_peer[peer] += 1
 
     def unregister_reader(self, peer: str) -> None:
-        """Count one reader fewer for a peer."""
+        """Stop counting a reader that `register_reader` has counted."""
         self._readers_by_peer[peer] -= 1
         if not self._readers_by_peer[peer]:
             del self._readers_by_peer[peer]
 
     async def serve(self, reader: Subscriber) -> None:
-        """Serve a reader until it or its connection ends."""
+        """Send events to a reader until the reader is ended or disconnected."""
         if self._stopped:
             return
         self._readers.add(reader)
@@ -157,7 +157,7 @@ class Stream:
             return
 
     async def _serve_round(self) -> "_RemainingWork":
-        """Serve each ready reader once, and return the kind of work left. Raises StoreError."""
+        """Send at most one batch to each reader, and return what work remains. Raises StoreError."""
         tail, is_whole = await self._extend_tail()
         batches: dict[tuple[int, EventFilter], FrameBatch] = {}
         remaining = {_RemainingWork.NOTHING if is_whole else _RemainingWork.MORE_EVENTS}
@@ -181,7 +181,7 @@ class Stream:
         return max(remaining)
 
     async def _extend_tail(self) -> tuple[Tail, bool]:
-        """Add a page of events to the tail; return the tail, and whether it is complete now. Raises StoreError."""
+        """Add a page of new events to the tail; return the tail and whether it is complete now. Raises StoreError."""
         self._new_events.clear()
         if self._tail is None:
             self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
@@ -191,7 +191,7 @@ class Stream:
         return self._tail, page.ended
 
     async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
-        """Return the chosen events after number `after`: from the tail if it still has them, else from the store."""
+        """Return the matching events after number `after`, from the tail if it still has them, else from the store."""
         if after >= tail.start:
             with self._time_budget.measure_work():
                 return tail.batch(after, event_filter, _BATCH_BYTES)
@@ -200,7 +200,7 @@ class Stream:
             return format_batch(page)
 
     async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
-        """Return a page of events; its reading counts as work, because it delays deliveries, which need the store."""
+        """Read a page of events. The time counts as work, because deliveries must wait for the store meanwhile."""
         page, seconds = await self._reader.run_without_turn_limit(_read_page_timed, after, event_filter)
         self._time_budget.add(seconds)
         return page
@@ -218,7 +218,10 @@ class Stream:
 
 
 class _RemainingWork(IntEnum):
-    """The work left after a round: nothing, only to wait until readers have received their batches, or more events."""
+    """The work that remains after a round.
+
+    `UNSENT` means that readers still receive their batches, and `MORE_EVENTS` that there are further events to send.
+    """
 
     NOTHING = 0
     UNSENT = 1

@@ -47,7 +47,7 @@ class Feed:
         await self.stream.stop()
 
     async def page(self, query: PageQuery) -> EventPage:
-        """Return a page of events; an empty page means that there are no more. Raises UnknownNameError, StoreError."""
+        """Return a page of events, which is empty only if there are no more. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(start_position, query.after, query.event_filter, tuple(self._sources()))
         while True:
             page = await self._reader.run(feed.page_after, after, query.event_filter, query.limit, _MOST_PAGE_BYTES)
@@ -64,9 +64,9 @@ class Feed:
 def start_position(db: Database, after: int | None, event_filter: EventFilter, configured: Collection[str]) -> int:
     """Return the event number after which a request begins; `after` is None to begin after all existing events.
 
-    A number higher than any in this state file comes from another state file. In that case the feed begins at its start
-    again; readers that remember the events' ids process nothing twice. Raises UnknownNameError for a source that never
-    existed.
+    A number above the highest one in this state file comes from another state file; the feed then starts from its
+    beginning. A reader that remembers event ids processes no event twice. Raises UnknownNameError for a source that
+    never existed.
     """
     if unknown := event_filter.sources - {*configured, *feed.known_source_names(db)}:
         raise UnknownNameError("source", min(unknown), tuple(configured))

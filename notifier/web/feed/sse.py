@@ -17,30 +17,30 @@ from notifier.store.queries.feed import EventFilter, EventPage
 KEEP_ALIVE: Final = b": keep-alive\n"
 """A comment line, which keeps proxies from closing an idle connection.
 
-It is not followed by an empty line, because some clients would take that for an event without data.
+It is not followed by an empty line, because some clients would treat that as an event without data.
 """
 
 POSITION_HEADER: Final = "Last-Event-ID"
-"""The header, in the answer to a stream's request, with the event number after which the stream begins."""
+"""The response header of a stream, with the event number after which the stream begins."""
 
 OPENING_LINE: Final = b"retry: 2000\n"
 """The first line of each stream: a browser that has lost its connection reconnects after 2000 milliseconds."""
 
 
 class FrameBatch(Struct, frozen=True):
-    """Formatted events in one piece, and the number of the last event that is in the piece or was filtered out."""
+    """Several formatted events. `last` is the number of the last event that was included or filtered out."""
 
     data: bytes
     last: int
 
 
 def format_frame(event: Event) -> bytes:
-    """Return one event as a frame. The frame has no event name, so that a browser's `onmessage` receives it."""
+    """Format an event as a frame. The frame has no event name, so that a browser's `onmessage` receives it."""
     return b"id: %d\ndata: %b\n\n" % (event.sequence, orjson.dumps(cloudevent(event)))
 
 
 def format_batch(page: EventPage) -> FrameBatch:
-    """Return the events of a page as one batch."""
+    """Format the events of a page as one batch."""
     return FrameBatch(b"".join(map(format_frame, page.events)), page.next)
 
 
@@ -51,10 +51,10 @@ class _Frame(Struct, frozen=True):
 
 
 class Tail:
-    """The latest events, each formatted once: all events after number `start`, up to number `end`."""
+    """The latest events, already formatted: all events after number `start` and up to number `end`."""
 
     def __init__(self, start: int, most_bytes: int) -> None:
-        """Initialize without events, for those after number `start`; beyond `most_bytes`, the oldest are dropped."""
+        """Initialize for events after number `start`. Beyond `most_bytes`, the oldest events will be dropped."""
         self.start = start
         self.end = start
         self._most_bytes = most_bytes
@@ -63,7 +63,7 @@ class Tail:
         self._frames: list[_Frame] = []
 
     def extend(self, events: Iterable[Event], end: int) -> None:
-        """Add `events`, which are all events after the current end up to number `end`."""
+        """Add `events`: all events after the previous `end` and up to number `end`."""
         for event in events:
             data = format_frame(event)
             self._numbers.append(event.sequence)

@@ -9,7 +9,7 @@ from aiohttp import web
 from notifier.store.queries.feed import EventFilter
 
 _SEND_BUFFER_BYTES: Final = 256 * 1024
-"""The bytes that the operating system may buffer for a reader; its default is megabytes."""
+"""The most bytes that the operating system may buffer for a reader; by default it may buffer megabytes."""
 
 
 class Subscriber:
@@ -25,11 +25,11 @@ class Subscriber:
         self._transport: asyncio.Transport | None = None
 
     async def connect(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Send the head of the answer; afterwards, events can be sent."""
+        """Send the head of the answer, after which events can be sent."""
         await response.prepare(request)
         self._response, self._transport = response, request.transport
         if self._transport is not None:
-            # With a lower limit, `send` would wait; its callers check first whether the last piece was received.
+            # With a lower limit, `send` would wait. Its callers check `has_unsent_data` instead.
             self._transport.set_write_buffer_limits(high=2**40)
             connection = self._transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
@@ -41,15 +41,15 @@ class Subscriber:
 
     @property
     def has_unsent_data(self) -> bool:
-        """Whether a part of the last piece is still waiting in the buffer of this process."""
+        """Whether data of an earlier `send` is still in this process's buffer."""
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def seconds_since_send(self) -> float:
-        """Return the seconds since the last piece was sent."""
+        """Return the seconds since the last call of `send`."""
         return asyncio.get_running_loop().time() - self._sent_at
 
     async def send(self, data: bytes) -> None:
-        """Send a piece without waiting. If the connection is closed, the piece is lost."""
+        """Send data without waiting for the client. If the connection is closed, the data is lost."""
         self._sent_at = asyncio.get_running_loop().time()
         try:
             if self._response is not None:

@@ -14,10 +14,10 @@ _LONGEST_REST_SECONDS: Final = 1.0
 
 
 class TimeBudget:
-    """Counts the seconds of work, and rests long enough to keep the work within its share of the total time."""
+    """Measures a task's work, and makes the task sleep so that the work stays within a share of the time."""
 
     def __init__(self, share: float) -> None:
-        """Initialize with the share, between 0 and 1."""
+        """Initialize with the work's share of the time, between 0 and 1."""
         self._rest_per_second_of_work = 1 / share - 1
         self._worked = 0.0
 
@@ -31,11 +31,11 @@ class TimeBudget:
             self.add(time.perf_counter() - started)
 
     def add(self, seconds: float) -> None:
-        """Count seconds of work that was done elsewhere."""
+        """Count seconds of work that was measured elsewhere."""
         self._worked += seconds
 
     async def rest(self) -> None:
-        """If enough work was done since the last rest, rest and let other tasks run."""
+        """Sleep, so that other tasks run, if enough work was done since the last rest."""
         if self._worked >= _SLICE_SECONDS:
             pause = min(self._worked * self._rest_per_second_of_work, _LONGEST_REST_SECONDS)
             self._worked = 0.0

@@ -1,4 +1,4 @@
-"""Incoming connections, with limits on their number and on the time that each may stay unused or slow."""
+"""Accepts connections and limits their number; closes connections that are idle or slow for too long."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from notifier.web.security.origin import SAFE_METHODS
 _log = logging.getLogger(__name__)
 
 _CHECK_INTERVAL_SECONDS: Final = 1.0
-"""Seconds between two checks for connections that take too long."""
+"""Seconds between two checks of the connections' time limits."""
 
 _SEND_LIMIT_FACTOR: Final = 10
 """The time limit for sending an answer, as a multiple of `ConnectionLimits.stalled_seconds`."""
@@ -29,20 +29,20 @@ _LOG_INTERVAL_SECONDS: Final = 60.0
 
 
 class Connection(RequestHandler):
-    """A connection of a client, and the requests over it."""
+    """A connection from a client. It parses and handles the client's requests."""
 
     def __init__(
         self, connections: "Connections", listener_kind: ListenerKind, manager: web.Server, **options: Any
     ) -> None:
-        """Initialize with the collection of all connections, and the kind of listener that accepted this one."""
+        """Initialize with all open connections, and with the kind of listener that accepts the new one."""
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
         self.listener_kind = listener_kind
         self.peer = "unknown"
         self.peer_key = "unknown"
         self.has_delayed_refusal = False
-        """Whether the connection may be closed during a request whose refusal is decided, and only delayed."""
+        """Whether the request is already refused, and only the answer is delayed; the connection may be closed then."""
         self.idle_noticed_at: float | None = None
-        """When the connection began, or a check first found it idle (event loop's clock); None during a request."""
+        """When the connection was made, or a check first found it idle (event loop's clock); None during a request."""
         self._connections = connections
         self._head_since: float | None = None
         self._unsent = 0
@@ -50,11 +50,11 @@ class Connection(RequestHandler):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is under way during which the connection may not be closed."""
+        """Whether the connection handles a request, and so may not be closed to make room for another connection."""
         return (self._current_request is not None or bool(self._messages)) and not self.has_delayed_refusal
 
     def idle_since(self) -> float:
-        """Return when the connection became idle (time of the event loop's clock); 0 if it may be closed anyway."""
+        """Return when the connection became idle (event loop's clock); 0 if only a delayed refusal is left to send."""
         if self.has_delayed_refusal:
             return 0.0
         # An idle connection has no `idle_noticed_at` if its request has ended since the last regular check.
@@ -93,7 +93,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to a malformed request, in the form of all errors of this interface."""
+        """Return the answer to a malformed request, or to one that failed, in the JSON format for errors."""
         super().handle_error(request, status, exc, message)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             answer = error_answer(status, "internal_error", "an internal error; see the log")
@@ -112,7 +112,7 @@ class Connection(RequestHandler):
             transport.abort()
 
     def enforce_time_limits(self, now: float, limits: ConnectionLimits) -> None:
-        """Close the connection if the head of a request arrives too slowly, or an answer is received too slowly."""
+        """Close the connection if a request's head arrives too slowly, or the client receives an answer too slowly."""
         if self._is_stalled(now, limits.stalled_seconds):
             self.drop()
         elif self._current_request is not None or self._messages:
@@ -130,19 +130,19 @@ class Connection(RequestHandler):
             self._sending_since = now
         if not unsent or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, now
-        # A client that receives only a byte now and then never counts as receiving nothing; the second limit is for it.
+        # The second limit is for a client that receives a byte now and then, and so never exceeds the first one.
         return (
             now - self._unsent_since >= limit_seconds or now - self._sending_since >= limit_seconds * _SEND_LIMIT_FACTOR
         )
 
 
 class Connections:
-    """All open connections of the interface.
+    """All open connections of the interface, with limits on their number.
 
-    When there are too many, the connection that has been idle longest is closed in favour of the new one. If the new
-    one's peer has too many, a connection of that peer is closed. If none is idle, the new one is closed. The owner's
-    socket has its own limit, and all limits leave descriptors for polls and deliveries. So other users and machines can
-    block neither the owner nor polls nor deliveries.
+    At the limit, a new connection replaces the connection that has been idle longest. At the limit of one peer, a new
+    connection from this peer replaces an idle connection of the same peer. If no connection is idle, the new connection
+    is closed. The owner's socket has a limit of its own, and file descriptors are left for polls and deliveries: other
+    users and machines can neither lock the owner out nor stop polls and deliveries.
     """
 
     def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:
@@ -165,7 +165,7 @@ class Connections:
         return len(self._open)
 
     def admit(self, new: Connection) -> bool:
-        """Add a connection, in place of an idle one if there are too many; return whether that was possible."""
+        """Add a new connection, and close an idle one if a limit is reached. Return False if none is idle."""
         is_owner = new.listener_kind is ListenerKind.OWNER
         same_kind = [it for it in self._open if (it.listener_kind is ListenerKind.OWNER) == is_owner]
         from_peer = [it for it in same_kind if it.peer_key == new.peer_key]
@@ -189,7 +189,7 @@ class Connections:
         self._open.discard(connection)
 
     def stop(self) -> None:
-        """Stop the regular checks."""
+        """Stop the regular checks of the time limits."""
         if self._check_timer is not None:
             self._check_timer.cancel()
             self._check_timer = None

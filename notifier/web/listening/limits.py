@@ -1,4 +1,4 @@
-"""The limits on connections: their number, and their times. All functions are pure except `limits_of_process`."""
+"""Limits on the number of connections and on their durations. All functions are pure except `limits_of_process`."""
 
 import resource
 from typing import Final
@@ -11,10 +11,12 @@ _MOST_FOR_OWNER: Final = 64
 _FEWEST: Final = 8
 
 _DESCRIPTOR_DIVISOR: Final = 4
-"""Divisor: this part of the file descriptors is for other machines and users; polls and deliveries need the rest."""
+"""The limit for other machines and users is the number of file descriptors divided by this. Polls and deliveries need
+the other descriptors.
+"""
 
 _OWNER_DESCRIPTOR_DIVISOR: Final = 16
-"""Divisor: this part of the file descriptors is for the owner's socket alone."""
+"""The limit for the owner's socket is the number of file descriptors divided by this."""
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -36,7 +38,7 @@ class ConnectionLimits(Struct, frozen=True):
 
 
 def limits_for(descriptors: int) -> ConnectionLimits:
-    """Return the limits for a process that may have `descriptors` file descriptors."""
+    """Return the limits for a process that may open `descriptors` file descriptors."""
     most = max(_FEWEST, min(_MOST, descriptors // _DESCRIPTOR_DIVISOR))
     return ConnectionLimits(
         most,

@@ -1,4 +1,4 @@
-"""The sockets that the interface listens on, which are created here or passed by systemd."""
+"""Opens the listening sockets of the interface, or takes those that systemd passes."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ from notifier.config import TcpAddress
 from notifier.http.proxy import is_loopback
 
 BACKLOG: Final = 64
-"""Maximum number of connections that wait to be accepted, and that are accepted before the limits are checked."""
+"""Maximum number of connections in a socket's accept queue. asyncio accepts as many before their limits are checked."""
 
 _FIRST_SYSTEMD_DESCRIPTOR: Final = 3
-"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+"""The first file descriptor that systemd passes (sd_listen_fds(3))."""
 
 _LONGEST_SOCKET_PATH: Final = 107
 _OWNER_ONLY_UMASK: Final = 0o177
@@ -26,7 +26,7 @@ class ListenError(Exception):
 
 
 async def open_tcp_sockets(address: TcpAddress) -> list[socket.socket]:
-    """Return a listening socket for each address of the host. Raises ListenError."""
+    """Open a listening socket on each address of the host. Raises ListenError."""
     opened: list[socket.socket] = []
     try:
         addresses = await asyncio.get_running_loop().getaddrinfo(
@@ -57,7 +57,10 @@ async def open_tcp_sockets(address: TcpAddress) -> list[socket.socket]:
 
 
 def open_unix_socket(path: Path) -> socket.socket:
-    """Return a listening socket for the owner only, in place of one left by a killed process. Raises ListenError."""
+    """Open a listening socket that only the owner can connect to. Raises ListenError.
+
+    A socket that a killed process left at this path is replaced.
+    """
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -78,9 +81,9 @@ def open_unix_socket(path: Path) -> socket.socket:
 
 
 def take_systemd_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """Return the listening sockets that systemd hands over, and remove the variables that announce them.
+    """Return the listening sockets that systemd passes, and remove the environment variables that announce them.
 
-    See sd_listen_fds(3). The variables are removed so that child processes do not take the sockets for theirs.
+    See sd_listen_fds(3). With the variables, a child process would treat the sockets as its own.
     """
     number, process = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
@@ -101,7 +104,7 @@ def is_reachable_by_other_machines(listener: socket.socket) -> bool:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket that a killed process has left; keep one on which a process listens, so that binding fails."""
+    """Delete a socket that a killed process has left. Keep a socket on which a process listens: binding then fails."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             return

@@ -23,7 +23,7 @@ class ListenerKind(StrEnum):
 
 
 def peer_of(connection: socket.socket) -> str:
-    """Return the peer of a connection: a user of this machine (`uid 1000`) or an address; "unknown" after the end."""
+    """Return the peer of a connection: a local user (`uid 1000`) or an address; "unknown" if it has disconnected."""
     try:
         if connection.family == socket.AF_UNIX:
             _pid, uid, _gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -34,7 +34,7 @@ def peer_of(connection: socket.socket) -> str:
 
 
 def peer_key_of(peer: str) -> str:
-    """Return the key under which a peer is limited: its address or, as an IPv6 client has many, its network."""
+    """Return the key under which a peer is counted: the peer itself or, for an IPv6 address, the /64 network."""
     try:
         ip = ipaddress.ip_address(peer)
     except ValueError:

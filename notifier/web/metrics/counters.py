@@ -1,7 +1,7 @@
 """Counters and histograms that are updated as events occur.
 
-Every counter starts at 0 when the process starts. Counters are not kept in the state file, because a restore or a
-rebuild would set them back a little. Prometheus would take that for a restart at 0, and add the whole value again.
+Every counter starts at 0 when the process starts. Counters are not kept in the state file: if the file were restored
+or rebuilt, they would decrease. Prometheus treats a decrease as a restart from 0, and would add the whole value again.
 """
 
 from bisect import bisect_left
@@ -23,7 +23,7 @@ from notifier.web.metrics.snapshot import MetricsSnapshot
 _REQUEST_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
 _POLL_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _LATENCY_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
-"""The bounds of the histograms in seconds: for a request, for a round, and for the time from detection to delivery."""
+"""The bounds of the histograms, in seconds. The latency is the time from an event's detection to its delivery."""
 
 _DETECTED: Final = (EventType.CREATED, EventType.UPDATED, EventType.REMOVED)
 
@@ -36,16 +36,16 @@ _DECISIONS: Final = {
     FailureScope.EVENT: _EVENT_DECISIONS,
     FailureScope.PERMANENT: (Decision.HOLD,),
 }
-"""The possible decisions after an attempt, by scope. Their series exist from the start, because Prometheus would not
-see the increase to 1 of a series that appears with its first failure.
+"""The possible decisions after an attempt, by failure scope. Their series exist from the start, because Prometheus sees
+no increase in a series whose first value is 1.
 """
 
 Labels = tuple[str, ...]
-"""The values of a metric's labels, in the order of the labels' names; an enumeration's member stands for its text."""
+"""The names of a metric's labels, or the values of these labels in the same order."""
 
 
 class CountedSeries(Struct, frozen=True):
-    """The counts of one metric, by the values of its labels."""
+    """A metric that counts: the counts by the values of the labels. `labels` has the names of the labels."""
 
     name: str
     help: str
@@ -54,14 +54,14 @@ class CountedSeries(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """The observations of one series: the number up to each bound (the last bound is infinity), and their sum."""
+    """One histogram: the number of observations up to each bound (the last bound is infinity), and their sum."""
 
     counts: Sequence[int]
     sum: float
 
 
 class HistogramSeries(Struct, frozen=True):
-    """The histograms of one metric, by the values of its labels; `bounds` lacks the last bound, which is infinity."""
+    """A metric with histograms, by the values of the labels. `bounds` does not contain the last bound, infinity."""
 
     name: str
     help: str
@@ -125,12 +125,12 @@ class Counters:
         self._poll_durations.observe(seconds)
 
     def count_failure(self, source: str, reason: str) -> None:
-        """Count a failed request or round."""
+        """Count a failed request or round of a source."""
         if source in self._sources:
             self._failures[source, str(reason)] += 1
 
     def record_attempt(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
-        """Record the result of a request that carried these deliveries."""
+        """Record the duration and the outcomes of a request to a destination. `deliveries` were sent in the request."""
         first = settlements[0]
         name = first.destination
         if name not in self._destinations:
@@ -147,13 +147,13 @@ class Counters:
 
     def render_page(self, snapshot: MetricsSnapshot) -> bytes:
         """Return counters and gauges in Prometheus's text format 0.0.4. May run in a thread."""
-        # Imported here, because only a process that Prometheus asks needs its library.
+        # Imported here, because only a process whose metrics are requested needs the library.
         from notifier.web.metrics.page import render  # noqa: PLC0415
 
         return render(snapshot, self.series())
 
     def series(self) -> list[CountedSeries | HistogramSeries]:
-        """Return all series with their present counts, which include 0."""
+        """Return all metrics with their current counts. Series that were never counted have the count 0."""
         zero_events: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
         zero_events["", EventType.ALERT.value] = 0
         zero_failures: dict[Labels, int] = {

@@ -1,4 +1,4 @@
-"""Turns figures into metrics. Pure.
+"""Converts a snapshot of figures to Prometheus's metrics. Pure.
 
 Label values come from the configuration and from fixed sets, so that the number of series is limited. Names and units
 follow https://prometheus.io/docs/practices/naming/: base units, and `_total` for counters.
@@ -154,7 +154,10 @@ def _of_store(store: StoreFigures) -> Iterator[Metric]:
 def _metric_makers(
     label: str, figures_by_name: Mapping[str, Figures]
 ) -> tuple[Callable[..., GaugeMetricFamily], Callable[..., CounterMetricFamily]]:
-    """Return two functions: one makes a gauge with a series per item whose value is not None, one a counter."""
+    """Return a function that makes a gauge and one that makes a counter, each with one series for each name.
+
+    A gauge has no series for a name whose value is None.
+    """
 
     def gauge(name: str, help_: str, value: Callable[[Figures], float | None]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"notifier_{label}_{name}", help_, labels=[label])
@@ -175,7 +178,7 @@ def _metric_makers(
 def _gauge_by_part(
     name: str, help_: str, labels: tuple[str, str], values: Mapping[str, Mapping[Part, int]]
 ) -> GaugeMetricFamily:
-    """Return a gauge with one series for each item and part; `values` has the parts by item."""
+    """Return a gauge with two labels. `values` has the numbers by the first label's value and then the second's."""
     family = GaugeMetricFamily(name, help_, labels=labels)
     for label_value, parts in values.items():
         for part, value in parts.items():

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads, written with the help of its library."""
+"""Renders the metrics page with Prometheus's client library."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,12 +14,12 @@ from notifier.web.metrics.snapshot import MetricsSnapshot
 
 
 def render(snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> bytes:
-    """Return figures and counts in Prometheus's text format 0.0.4."""
+    """Return the metrics page, with a snapshot's figures and the counts, in Prometheus's text format 0.0.4."""
     return generate_latest(_PageCollector(snapshot, counts))
 
 
 class _PageCollector(Collector):
-    """A collector through which the library gets all metrics of one page."""
+    """Gives the library all metrics of one page."""
 
     def __init__(self, snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> None:
         self._figures = snapshot

@@ -1,4 +1,4 @@
-"""A snapshot of all figures for the metrics, and the page made from a snapshot at most once a second.
+"""The figures that the metrics show at one moment, and a cache for the metrics page.
 
 Times are Unix milliseconds, unless a name says otherwise.
 """
@@ -52,7 +52,10 @@ class SourceFigures(Struct, frozen=True):
 
 
 class DestinationFigures(Struct, frozen=True):
-    """The figures of one destination; `pending` and `dead` count events. `oldest_pending_ms` is None if none waits."""
+    """The figures of one destination. `pending` and `dead` count its events.
+
+    `oldest_pending_ms` is the time since which the oldest due event waits; None if no event is due.
+    """
 
     state: str
     pending: int
@@ -61,18 +64,19 @@ class DestinationFigures(Struct, frozen=True):
 
 
 class StoreFigures(Struct, frozen=True):
-    """The figures of a state file: the size of each of its files, and the free space on their disk, in bytes."""
+    """The size of each file that belongs to the state file, and the free space on their disk."""
 
     file_bytes: Mapping[str, int]
     free_bytes: int
 
 
 class MetricsSnapshot(Struct, frozen=True):
-    """All figures. `conditions` are the firing conditions, and `readers` is the number of readers of the stream.
+    """All figures for one metrics page.
 
-    `store_address` identifies the store; `store` is None if the store is in a database.
-    `evaluation_age_seconds` is the number of seconds since the daemon last evaluated its conditions (None: not yet).
-    `alerts_undelivered_seconds` is the number of seconds for which the oldest undelivered alert has waited.
+    `conditions` are the firing conditions, and `readers` is the number of readers of the stream. `store_address`
+    identifies the store, and `store` is None if the store is in PostgreSQL. `evaluation_age_seconds` is the time since
+    the daemon last evaluated its conditions (None: not yet). `alerts_undelivered_seconds` is the time for which the
+    oldest undelivered alert has waited.
     """
 
     now_ms: int
@@ -88,7 +92,7 @@ class MetricsSnapshot(Struct, frozen=True):
 
 
 class CachedPage:
-    """Caches the latest page of metrics for KEPT_SECONDS."""
+    """Caches the latest page of metrics for CACHE_SECONDS."""
 
     def __init__(self) -> None:
         """Initialize without a page."""

@@ -1,4 +1,4 @@
-"""The metrics of a process that stands by."""
+"""The metrics page of a standby, a process that waits until it can hold the store."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from notifier.web.metrics.gauges import store_holder_metric
 
 
 def standby_page(store_address: str, *, is_reachable: bool) -> bytes:
-    """Return the page that Prometheus reads; `is_reachable` says whether the database answers this process."""
+    """Return the metrics page of a standby. `is_reachable` says whether the database answers this process."""
     return generate_latest(_Standby(store_address, is_reachable=is_reachable))
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document at `/openapi.json` (https://spec.openapis.org/oas/v3.1.0), made from the operations' types."""
+"""Builds the OpenAPI document at `/openapi.json` from the operations (https://spec.openapis.org/oas/v3.1.0)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -38,9 +38,9 @@ _BODY_ERRORS: Final = (413, 415)
 
 @cache
 def document() -> JsonObject:
-    """Return the OpenAPI document, which is made at the first call and cached, because making it takes a moment."""
+    """Return the OpenAPI document. The first call builds it, which takes a moment; later calls use the cache."""
     schemas, components = schemas_of(_all_types())
-    # Events have a schema of their own, which `notifier schema event` prints.
+    # The schema of events is not made from a model; `notifier schema event` prints the same schema.
     components["EventPage"]["properties"]["events"]["items"] = {"$ref": "#/components/schemas/Event"}
     components["Event"] = _relocate_references(
         {key: value for key, value in event_schema().items() if key != "$schema"}
@@ -90,7 +90,7 @@ def document() -> JsonObject:
 
 
 def _all_types() -> Iterator[tuple[Any, JsonSchemaMode]]:
-    """Yield the types of all requests and answers."""
+    """Yield the types of all requests and answers, each with the mode of its schema."""
     yield ErrorDocument, "serialization"
     for it in chain.from_iterable(OPERATIONS.values()):
         yield it.answer, "serialization"
@@ -104,7 +104,7 @@ def _all_types() -> Iterator[tuple[Any, JsonSchemaMode]]:
 def _describe_operation(
     it: Operation, tag: str, schemas: Mapping[Any, JsonObject], components: JsonObject
 ) -> JsonObject:
-    """Return the description of one operation."""
+    """Return the part of the document that describes one operation."""
     in_path = re.findall(r"/(\w+)/{(\w+)}", it.route)
     described: JsonObject = {"operationId": it.name, "summary": it.summary, "tags": [tag]}
     if it.description:
@@ -146,7 +146,7 @@ def _describe_operation(
 
 
 def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObject) -> Iterator[JsonObject]:
-    """Yield the parameters that a model describes. A list is a repeated parameter, OpenAPI's default (`explode`)."""
+    """Yield the parameters of a model. A list becomes a repeated parameter, which is OpenAPI's default (`explode`)."""
     if model is None:
         return
     for name, schema in components.pop(model.__name__)["properties"].items():
@@ -155,7 +155,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObjec
 
 
 def _is_body_required(model: type[BaseRequest]) -> bool:
-    """Return whether an operation needs a body, which it does if it does not accept an empty object."""
+    """Return whether a request must have a body. An empty body is read as `{}`, so it must if `{}` is invalid."""
     try:
         model.model_validate({})
     except ValidationError:
@@ -169,7 +169,7 @@ def _describe_answer(schema: JsonObject, components: JsonObject, media_type: str
 
 
 def _relocate_references(piece: Any) -> Any:
-    """Return a part of the event's schema with its references adapted to this document."""
+    """Return a part of the schema of events, with references that are valid in this document."""
     if isinstance(piece, dict):
         return {
             key: value.replace("#/$defs/", "#/components/schemas/Event/$defs/")

@@ -14,7 +14,10 @@ REFERENCE_TEMPLATE: Final = "#/components/schemas/{model}"
 
 
 class _Generator(GenerateJsonSchema):
-    """Generates schemas with nullable types as one list of types, without empty defaults, and with short names."""
+    """Generates compact schemas: a nullable type is a list of types, and empty defaults are left out.
+
+    The name of a schema is that of its type without the suffix `Document`.
+    """
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name.removesuffix("Document"))
@@ -31,7 +34,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, JsonObject], JsonObject]:
-    """Return the schema of each type, and the definitions that these schemas refer to, by name."""
+    """Return the schema of each type, and the named definitions to which these schemas refer."""
     adapters = [(type_, mode, TypeAdapter(type_)) for type_, mode in dict.fromkeys(types)]
     schemas, rest = TypeAdapter.json_schemas(adapters, ref_template=REFERENCE_TEMPLATE, schema_generator=_Generator)
     named = {type_: _without_titles(schema) for (type_, _), schema in schemas.items()}
@@ -39,7 +42,7 @@ def schemas_of(types: Iterable[tuple[Any, JsonSchemaMode]]) -> tuple[dict[Any, J
 
 
 def _without_titles(piece: Any) -> Any:
-    """Return a schema without the titles of its parts. A property that is named `title` stays."""
+    """Return a schema without titles. A property named `title` is kept."""
     if isinstance(piece, list):
         return [_without_titles(it) for it in piece]
     if not isinstance(piece, dict):

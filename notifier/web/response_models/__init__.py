@@ -1,1 +1,1 @@
-"""The types of the JSON objects in answers, shared by the code that makes the objects and the OpenAPI document."""
+"""The types of the JSON objects in answers, for the code that makes the objects and for the OpenAPI document."""

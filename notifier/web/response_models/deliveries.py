@@ -1,4 +1,4 @@
-"""The documents about deliveries, destinations and replays."""
+"""The types of answers about deliveries, destinations and replays."""
 
 from typing import Annotated
 

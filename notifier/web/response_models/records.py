@@ -1,4 +1,4 @@
-"""The documents about events, records and people, and about requests to a source."""
+"""The types of answers about events, records and people, and of answers to actions on a source."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Types that many documents share: types of fields, and formats of errors."""
+"""The types that many answers share: types of fields, and formats of errors."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The documents about the whole process: health, status, reload, and the link that signs in."""
+"""The types of answers about the whole process: health, readiness, status, reload, and the sign-in link."""
 
 from typing import Annotated, Literal, NotRequired
 

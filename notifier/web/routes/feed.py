@@ -48,9 +48,9 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
-                # A proxy must not buffer events until there are many.
+                # Tells a proxy to pass each event on at once instead of buffering many.
                 "X-Accel-Buffering": "no",
-                # A reader that has not received any event yet can go on from here after a break.
+                # A client that loses the connection before it receives an event can continue after this number.
                 POSITION_HEADER: str(reader.after),
             }
         )

@@ -1,10 +1,12 @@
 """Decides which requests the local HTTP interface accepts.
 
-It refuses requests that web pages of other sites make in the operator's browser, and requests of people without the
-token. The same rules hold for every listener, except that the owner's socket beside the state file needs neither token
-nor session, because only its owner can connect to it. On the owner's socket, and everywhere if no token is configured,
-the `Host` must be a loopback name, because a page can make its own host name resolve to 127.0.0.1, and then sends that
-name. A request that changes something must be JSON and must not come from a page of another origin.
+It refuses requests without the token, and requests that web pages of other sites make in the operator's browser. The
+same rules hold for every listener, with one exception: the owner's socket beside the state file needs neither a token
+nor a session, because only its owner can connect to it.
+
+On the owner's socket, and on every listener if no token is configured, the `Host` header must name a loopback host. A
+web page can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that
+changes something must have a JSON body or none, and must not come from a page of another origin.
 """
 
 import hmac
@@ -23,7 +25,7 @@ from notifier.web.security.origin import SAFE_METHODS, has_json_or_no_body, is_f
 from notifier.web.security.sessions import SECURE_COOKIE, Sessions, cookie_name
 
 Refusal = tuple[int, str, str]
-"""The HTTP status, the reason and the sentence that a refused request is answered with."""
+"""The answer to a refused request: the HTTP status, the error's name, and its message."""
 
 PROBE_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """The paths that need no token on any listener, because load balancers and kubelets have none."""
@@ -32,18 +34,21 @@ METRICS_PATH: Final = "/metrics"
 """The path of the metrics. It needs a token only if one is configured, because metrics have no personal data."""
 
 SIGN_IN_LINK_PATH: Final = "/v1/sign-in-link"
-"""The path of requests for a link that signs in; only the owner's socket serves it."""
+"""The path that creates a sign-in link. Only the owner's socket serves it."""
 
 _HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]+)?")
 _SIGN_IN_PATHS: Final = frozenset({"/sign-in", "/sign-out", "/dashboard/style.css", "/dashboard/script.js"})
 """The paths of the pages that sign a browser in or out, and of their static files."""
 
 FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
-"""The paths that forms of pages are sent to, without JSON; they only affect the browser's own session."""
+"""The paths to which HTML forms are sent, which are not JSON. They change only the browser's own session."""
 
 
 class Guard(Struct, frozen=True):
-    """Applies the rules above; `token` is "" if none is configured, and with `anonymous` no request needs one."""
+    """Applies the rules of this module. `token` is "" if none is configured.
+
+    If no token is configured, `anonymous` allows every request without a session.
+    """
 
     token: str
     sessions: Sessions
@@ -51,7 +56,7 @@ class Guard(Struct, frozen=True):
     anonymous: bool = False
 
     def refusal(self, request: web.Request) -> Refusal | None:
-        """Return the refusal of a request; None if it may pass."""
+        """Return the answer that refuses a request; None if the request is allowed."""
         is_owners = _came_over_owner_socket(request)
         if (is_owners or not self.token) and not _is_loopback_host(request.headers.get(hdrs.HOST, "")):
             return (
@@ -75,13 +80,13 @@ class Guard(Struct, frozen=True):
         return None
 
     def is_trusted(self, request: web.Request) -> bool:
-        """Return whether a request may see and change everything."""
+        """Return whether the sender of a request may see and change everything."""
         if _came_over_owner_socket(request) or (self.anonymous and not self.token):
             return True
         return self._has_token(request) or self.has_session(request)
 
     def has_wrong_token(self, request: web.Request) -> bool:
-        """Return whether a request has a wrong token; this also counts for paths that need no token."""
+        """Return whether a request contains a wrong token, even if its path needs no token."""
         scheme, _, sent = _authorization(request)
         return (
             bool(self.token)
@@ -91,13 +96,13 @@ class Guard(Struct, frozen=True):
         )
 
     def is_right_token(self, sent: str) -> bool:
-        """Return whether `sent` is the token, in a time that does not depend on how much of `sent` is right."""
+        """Compare `sent` with the configured token in constant time. Return False if no token is configured."""
         # Bytes that are not UTF-8 arrive as surrogates.
         is_same = hmac.compare_digest(sent.encode(errors="surrogateescape"), self.token.encode())
         return bool(self.token) and is_same
 
     def session_of(self, request: web.Request) -> str | None:
-        """Return the id of the open session that a request belongs to; None if it belongs to none."""
+        """Return the id of a request's open session, and restart the session's idle time; None without a session."""
         host = request.headers.get(hdrs.HOST, "")
         for name, is_secure in ((SECURE_COOKIE, True), (cookie_name(host, is_secure=False), False)):
             session = request.cookies.get(name)

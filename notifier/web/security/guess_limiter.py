@@ -1,4 +1,4 @@
-"""Limits guessing of the token: a peer that sends wrong tokens is logged and must wait longer and longer."""
+"""Limits guessing of the token: wrong tokens are logged, and their sender must wait longer and longer."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ FREE_GUESSES: Final = 5
 """The number of wrong tokens that a peer may send before it must wait."""
 
 LONGEST_WAIT_SECONDS: Final = 60.0
-"""The longest wait in seconds, up to which each further wrong token doubles the wait."""
+"""The longest wait in seconds. Up to this limit, each further wrong token doubles the wait."""
 
 _FORGET_AFTER_SECONDS: Final = 3600.0
 _MOST_PEERS: Final = 1000
@@ -32,15 +32,15 @@ class _WrongTokens(Struct, frozen=True):
 
     @property
     def wait_seconds(self) -> float:
-        """The seconds to wait before the next guess."""
+        """The seconds that the peer must wait, counted from its latest wrong token."""
         excess = self.count - FREE_GUESSES
         return 0.0 if excess < 0 else min(LONGEST_WAIT_SECONDS, 2.0 ** min(excess, 10))
 
 
 class GuessLimiter:
-    """Counts wrong tokens by peer (see `peer_key_of`), so that only the peer that guesses must wait.
+    """Counts the wrong tokens of each peer (see `peer_key_of`), and computes how long the peer must wait.
 
-    The right token is not counted and does not wait, because all clients behind a proxy are one peer.
+    A request with the right token is neither counted nor delayed, because all clients behind a proxy are one peer.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -53,7 +53,7 @@ class GuessLimiter:
         return 0.0 if wrong is None else max(0.0, wrong.latest + wrong.wait_seconds - self._clock.monotonic())
 
     def count_wrong_token(self, peer: str) -> int:
-        """Count one more wrong token of a peer, and return how many it has sent lately."""
+        """Count one more wrong token of a peer, and return the number of its recent wrong tokens."""
         now = self._clock.monotonic()
         before = self._wrong.pop(peer, None)
         is_old = before is None or now - before.latest >= _FORGET_AFTER_SECONDS
@@ -65,9 +65,9 @@ class GuessLimiter:
 
 
 async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> int:
-    """Count and log a wrong token, and delay the caller.
+    """Count and log a wrong token, then sleep to slow down guessing.
 
-    Returns the seconds that the peer must wait now if it sent this token before its last wait ended; otherwise 0.
+    If the peer sent the token before its previous wait was over, return the seconds of its new wait; otherwise 0.
     """
     connection = connection_of(request)
     wait_seconds_before = guess_limiter.wait_seconds(connection.peer_key)
@@ -79,7 +79,7 @@ async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -
             extra={"address": connection.peer, "transport": connection.listener_kind.value, "guesses": count},
         )
     wait_seconds = guess_limiter.wait_seconds(connection.peer_key)
-    # During the delay, the connection may be closed in favour of another one.
+    # During the delay, a new connection may replace this one.
     connection.has_delayed_refusal = True
     try:
         await asyncio.sleep(min(wait_seconds, LONGEST_DELAY_SECONDS))

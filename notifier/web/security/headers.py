@@ -1,4 +1,4 @@
-"""The headers of every answer, which forbid caching, framing, loading other content and guessing content types."""
+"""Sets the default headers of answers. They forbid caching, framing, loading content, and guessing content types."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,7 +17,7 @@ DEFAULT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
-"""The default headers of an answer. They forbid a browser everything, which JSON and metrics do not need."""
+"""The default headers of an answer. A browser may load and run nothing, which suits JSON and metrics."""
 
 
 def set_default_headers(response: web.StreamResponse) -> None:

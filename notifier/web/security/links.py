@@ -1,4 +1,4 @@
-"""Links that sign a browser in once; users of the owner's socket can request them."""
+"""Sign-in links, each valid for one use. Clients of the owner's socket can request them."""
 
 import hashlib
 import secrets
@@ -14,14 +14,14 @@ _MOST_LINKS: Final = 20
 
 
 class SignInLinks:
-    """Makes and checks links. Of an unused link, only a digest of its secret is kept, in memory."""
+    """Creates and checks sign-in links. Only a digest of an unused link's secret is kept, in memory."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._made_at: OrderedDict[bytes, float] = OrderedDict()
 
     def make(self) -> str:
-        """Return the secret of a new link, which cannot be guessed."""
+        """Create a link, and return its secret, which cannot be guessed."""
         secret = secrets.token_urlsafe(32)
         self._made_at[_digest(secret)] = self._clock.monotonic()
         while len(self._made_at) > _MOST_LINKS:

@@ -1,6 +1,6 @@
-"""Checks by a browser's headers whether a request comes from a page of another origin. Pure.
+"""Detects requests that a page of another origin makes, by headers that the browser adds. Pure.
 
-A program that is no browser sends none of these headers, and is not restricted. A web page cannot change them:
+A program that is not a browser sends none of these headers, and is not restricted. A web page cannot change them:
 https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site
 """
 
@@ -18,9 +18,9 @@ _FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-da
 
 
 def is_forbidden_cross_origin(method: str, headers: Mapping[str, str]) -> bool:
-    """Return whether a request comes from a page of another origin and is not allowed.
+    """Return whether a request comes from a page of another origin and must be refused.
 
-    Such a page may link here. It may neither load anything from here into itself nor change anything.
+    Such a page may link to this server. It may neither embed anything from this server nor change anything.
     """
     if headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
         is_link = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
@@ -30,7 +30,10 @@ def is_forbidden_cross_origin(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def has_json_or_no_body(headers: Mapping[str, str]) -> bool:
-    """Return whether a request cannot come from an HTML form: it has a JSON body, or no body and no type of a form."""
+    """Return whether a request has a JSON body, or neither a body nor the content type of an HTML form.
+
+    An HTML form of another site cannot send such a request.
+    """
     kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:
         return kind not in _FORM_TYPES

@@ -20,10 +20,10 @@ LONGEST_SECONDS: Final = 7 * 86_400.0
 """Seconds after which a session ends even if it is in use."""
 
 MOST_SESSIONS: Final = 100
-"""Maximum number of open sessions; a further one ends the session that has been idle longest."""
+"""Maximum number of open sessions. A new session beyond the maximum ends the session that has been idle longest."""
 
 SECURE_COOKIE: Final = "__Host-notifier_session"
-"""The name of the session cookie if TLS is used; by its prefix, browsers accept and send it only over TLS."""
+"""The name of the session cookie if TLS is used. Because of the prefix, browsers accept and send it only over TLS."""
 
 _PLAIN_COOKIE: Final = "notifier_session"
 
@@ -37,10 +37,10 @@ class _Session(Struct):
 
 
 class Sessions:
-    """The open sessions. Only digests of their ids are kept, so that the time of a lookup reveals nothing about ids.
+    """The open sessions. Only digests of their ids are kept, so the duration of a lookup reveals nothing about an id.
 
-    A session is valid only for the host and port at which it began, as the browser names them: browsers send cookies to
-    all ports of a host, and other programs may listen on those.
+    A session is valid only for the host and port at which it began (the `Host` header). A browser sends cookies to all
+    ports of a host, and other programs may listen on the other ports.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -48,7 +48,7 @@ class Sessions:
         self._open: OrderedDict[bytes, _Session] = OrderedDict()
 
     def begin(self, origin: str, *, is_secure: bool = False) -> str:
-        """Open a session for this host and port, and return its id, which cannot be guessed; `is_secure` means TLS."""
+        """Open a session for the host and port `origin`; return its id, which cannot be guessed. `is_secure`: TLS."""
         session, now = secrets.token_urlsafe(32), self._clock.monotonic()
         self._open[_digest(session)] = _Session(origin.lower(), is_secure, now, now)
         while len(self._open) > MOST_SESSIONS:
@@ -56,7 +56,7 @@ class Sessions:
         return session
 
     def extend(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
-        """Return whether the session is open for this origin; if it is, extend it."""
+        """Restart the session's idle time if the session is open for this origin. Return whether it is open."""
         self.end_expired()
         digest = _digest(session)
         found = self._open.get(digest)
@@ -79,7 +79,10 @@ class Sessions:
                 self._end(digest)
 
     def call_on_end(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
-        """Call `on_end` when the session ends. Return a function that the caller has to call to stop watching."""
+        """Have `on_end` called when the session ends, or at once if it has ended. Return a function that cancels this.
+
+        The session does not become idle before that function is called.
+        """
         found = self._open.get(_digest(session))
         if found is None:
             on_end()
@@ -100,7 +103,7 @@ class Sessions:
 
 
 def cookie_name(host: str, *, is_secure: bool) -> str:
-    """Return the name of the session cookie; without TLS with the port, because all ports of a host share cookies."""
+    """Return the session cookie's name. Without TLS it contains the port, because all ports of a host share cookies."""
     if is_secure:
         return SECURE_COOKIE
     port = host.rpartition(":")[2]
