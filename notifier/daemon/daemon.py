@@ -145,7 +145,7 @@ class Daemon:
             self._store.path,
             self._dispatcher,
             self._clock,
-            lambda: self.feed.stream.readers,
+            lambda: self.feed.stream.reader_count,
             lambda: self.evaluation,
         )
         self._session: aiohttp.ClientSession | None = None

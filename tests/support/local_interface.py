@@ -1,4 +1,4 @@
-"""A local interface that listens, and a daemon of its own invention behind it."""
+"""A running local HTTP interface with a simulated daemon behind it."""
 
 import asyncio
 import socket
@@ -52,55 +52,55 @@ from tests.support.new_state_file import new_state_file
 
 @dataclass
 class Deliveries:
-    """Stands for what the daemon does about deliveries and destinations: notes what it is asked."""
+    """Simulates the daemon's operations on deliveries and destinations, and records their calls."""
 
     asked: list[Any] = field(default_factory=list)
     replay_runs: bool = False
 
     async def page(self, selection: DeliveryPageRequest) -> Any:
-        return self._noted(selection, {"deliveries": [], "next": "0,"})
+        return self._record(selection, {"deliveries": [], "next": "0,"})
 
     async def retry(self, selection: RetrySelection) -> Any:
         if "evt_gone" in selection.event_ids:
             raise UnknownEventError("evt_gone")
-        return self._noted(selection, {"deliveries": 3})
+        return self._record(selection, {"deliveries": 3})
 
     async def drop(self, selection: DropSelection, *, dry_run: bool) -> Any:
-        return self._noted((selection, dry_run), {"deliveries": 2})
+        return self._record((selection, dry_run), {"deliveries": 2})
 
     async def move(self, old: str, new: str) -> ActionResult[Any]:
-        return ActionResult(ok=True, body=self._noted(("move", old, new), {"deliveries": 2}))
+        return ActionResult(ok=True, body=self._record(("move", old, new), {"deliveries": 2}))
 
     async def try_now(self, destination: str) -> Any:
-        self._know(destination)
-        return self._noted(("try", destination), {"destination": destination})
+        self._check_name(destination)
+        return self._record(("try", destination), {"destination": destination})
 
     async def replay(self, selection: Replay) -> ActionResult[Any]:
-        return ActionResult(ok=not self.replay_runs, body=self._noted(selection, {"events": 7}))
+        return ActionResult(ok=not self.replay_runs, body=self._record(selection, {"events": 7}))
 
     async def replay_progress(self) -> Any:
-        return self._noted("progress", {"state": "running"})
+        return self._record("progress", {"state": "running"})
 
     async def stop_replay(self, number: int | None) -> Any:
-        return self._noted(("stop", number), {"state": "stopped"})
+        return self._record(("stop", number), {"state": "stopped"})
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> Any:
-        self._know(destination)
-        return self._noted((destination, enabled), {"destination": destination})
+        self._check_name(destination)
+        return self._record((destination, enabled), {"destination": destination})
 
     async def test(self, destination: str) -> Any:
-        self._know(destination)
-        return self._noted(("test", destination), {"destination": destination})
+        self._check_name(destination)
+        return self._record(("test", destination), {"destination": destination})
 
     async def destination(self, destination: str) -> Any:
-        self._know(destination)
+        self._check_name(destination)
         return {"destination": destination}
 
-    def _know(self, destination: str) -> None:
+    def _check_name(self, destination: str) -> None:
         if destination != "hr":
             raise UnknownNameError("destination", destination, ("hr",))
 
-    def _noted(self, what: Any, body: dict[str, Any]) -> Any:
+    def _record(self, what: Any, body: dict[str, Any]) -> Any:
         self.asked.append(what)
         return body
 
@@ -112,7 +112,7 @@ KNOWN_EVENT = EventLine(
 
 @dataclass
 class Inspection:
-    """Stands for what is known of deliveries: knows one event, and its deliveries to these destinations."""
+    """Simulates the reader of delivery details: it knows one event, and its deliveries to these destinations."""
 
     destinations: tuple[str, ...] = ("hr",)
     attempts: tuple[AttemptDetail, ...] = ()
@@ -139,7 +139,7 @@ class Inspection:
 
 @dataclass
 class Details:
-    """Stands for what is known of sources and destinations: knows a source, acme, and a destination, hr."""
+    """Simulates the reader of details: it knows the source `acme` and the destination `hr`."""
 
     hours: list[RequestCount] = field(default_factory=lambda: [RequestCount()] * 24)
     states: list[StateChange] = field(default_factory=list)
@@ -159,7 +159,7 @@ class Details:
 
 @dataclass
 class EventLog:
-    """Stands for the log of events: notes which events are requested, and gives an export in two parts."""
+    """Simulates the reader of the list of events: it records the requests, and returns an export in two parts."""
 
     asked: list[EventLogFilter] = field(default_factory=list)
     places: list[tuple[int | None, int]] = field(default_factory=list)
@@ -184,7 +184,7 @@ class EventLog:
 
 @dataclass
 class Daemon:
-    """Stands for the daemon behind the interface: notes what it is asked to do."""
+    """Simulates the daemon behind the interface, and records its calls."""
 
     not_ready: dict[str, str] = field(default_factory=dict)
     hangs: tuple[str, ...] = ()
@@ -265,7 +265,7 @@ class Daemon:
 
 @dataclass
 class Interface:
-    """Where to reach an interface, and the daemon behind it."""
+    """A running interface with its addresses, and the daemon behind it."""
 
     daemon: Daemon
     store: FileStore
@@ -286,7 +286,7 @@ class Interface:
         return f"http://127.0.0.1:{self.port}"
 
     async def raw(self, request: bytes) -> bytes:
-        """Send bytes as they are, and return what comes back until the connection is closed."""
+        """Send raw bytes, and return what the server sends until it closes the connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         answer = await reader.read()
@@ -326,7 +326,7 @@ def reader(resources: AsyncExitStack, store: FileStore) -> StoreReader:
 
 @pytest.fixture
 def listen(resources: AsyncExitStack, store: FileStore, reader: StoreReader, tmp_path: Path) -> Open:
-    """Open an interface; without a token it is anonymous, and listens on loopback only."""
+    """Return a function that starts an interface. Without a token, it is anonymous and listens on loopback only."""
 
     async def start(
         address: str = "127.0.0.1:0",

@@ -1,4 +1,4 @@
-"""All the ways by which a request can come in, and the callers that may be there."""
+"""All kinds of listeners with their configurations, and clients for them."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,32 +20,32 @@ WRONG: Final = "wrong-horse-battery-staple"
 
 @dataclass(frozen=True)
 class Way:
-    """A listener, and how it is configured."""
+    """A kind of listener, and its configuration."""
 
-    transport: ListenerKind
+    listener_kind: ListenerKind
     token: str = ""
     anonymous: bool = False
 
     def __str__(self) -> str:
         more = ", token" if self.token else ", anonymous" if self.anonymous else ""
-        return f"{self.transport}{more}"
+        return f"{self.listener_kind}{more}"
 
     @property
     def is_trusted(self) -> bool:
-        """Whether everything may be done here without credentials."""
-        return self.transport is ListenerKind.OWNER or self.anonymous
+        """Whether every client may do everything without credentials."""
+        return self.listener_kind is ListenerKind.OWNER or self.anonymous
 
     @property
-    def takes_any_name(self) -> bool:
-        """Whether the token takes the place of the check of the name."""
-        return bool(self.token) and self.transport is not ListenerKind.OWNER
+    def accepts_any_host(self) -> bool:
+        """Whether the `Host` header is not checked, because a token is required instead."""
+        return bool(self.token) and self.listener_kind is not ListenerKind.OWNER
 
     async def open(self, listen: "Open", folder: Path) -> "Entrance":
-        """Open an interface, and return the way into it."""
-        configured = f"unix:{folder}/configured.sock" if self.transport is ListenerKind.UNIX else "127.0.0.1:0"
+        """Start an interface with this listener, and return a client for it."""
+        configured = f"unix:{folder}/configured.sock" if self.listener_kind is ListenerKind.UNIX else "127.0.0.1:0"
         interface = await listen(configured, self.token, anonymous=self.anonymous)
-        socket = folder / "configured.sock" if self.transport is ListenerKind.UNIX else interface.socket
-        return Entrance(self, interface, None if self.transport is ListenerKind.TCP else socket)
+        socket = folder / "configured.sock" if self.listener_kind is ListenerKind.UNIX else interface.socket
+        return Entrance(self, interface, None if self.listener_kind is ListenerKind.TCP else socket)
 
 
 WAYS: Final = (
@@ -63,7 +63,7 @@ WAYS: Final = (
 
 @dataclass
 class Answer:
-    """What came back."""
+    """The answer to a request."""
 
     status: int
     headers: dict[str, str]
@@ -72,7 +72,7 @@ class Answer:
 
 @dataclass
 class Entrance:
-    """A way into an interface that listens."""
+    """A client of a running interface, over one kind of listener."""
 
     way: Way
     interface: "Interface"
@@ -80,7 +80,7 @@ class Entrance:
 
     @property
     def host(self) -> str:
-        """The host that a client names."""
+        """The default value of the `Host` header."""
         return "localhost" if self.socket else f"127.0.0.1:{self.interface.port}"
 
     def session(self, host: str = "") -> dict[str, str]:
@@ -89,13 +89,13 @@ class Entrance:
         return {"Cookie": f"{cookie_name(host, is_secure=False)}={guard.sessions.begin(host)}"}
 
     def credentials(self, host: str = "") -> dict[str, str]:
-        """Return the header that lets a program or a browser do everything; none where none is needed."""
+        """Return the header that allows a program or a browser everything; no header if none is needed."""
         if self.way.is_trusted:
             return {}
         return {"Authorization": f"Bearer {TOKEN}"} if self.way.token else self.session(host)
 
     async def ask(self, method: str, path: str, *, host: str | None = None, **headers: str) -> Answer:
-        """Make a request, with underscores for hyphens in the names of headers."""
+        """Send a request. The names of headers are given with underscores instead of hyphens."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         connector = aiohttp.UnixConnector(str(self.socket)) if self.socket else aiohttp.TCPConnector()
         url = f"http://{self.host}{path}"
@@ -108,7 +108,7 @@ class Entrance:
             return Answer(response.status, dict(response.headers), await response.read())
 
     async def raw(self, request: bytes) -> bytes:
-        """Send bytes as they are, and return what comes back until the connection is closed."""
+        """Send raw bytes, and return what the server sends until it closes the connection."""
         if self.socket:
             reader, writer = await asyncio.open_unix_connection(str(self.socket))
         else:

@@ -48,7 +48,7 @@ class EventPages:
     async def _events(self, request: web.Request) -> web.Response:
         # Imported here, because pages are seldom requested.
         from notifier.web.dashboard import event_query  # noqa: PLC0415
-        from notifier.web.dashboard.filters import event_word, zone_of  # noqa: PLC0415
+        from notifier.web.dashboard.filters import event_word, utc_offset  # noqa: PLC0415
 
         daemon = request.app[DAEMON]
         query = event_query.parse_event_log(request.query)
@@ -65,7 +65,7 @@ class EventPages:
             sources=[(name, name) for name in sorted(status["sources"])],
             destinations=[(name, name) for name in sorted(status["destinations"])],
             types=[(type_, event_word(type_)) for type_ in map(str, EventType)],
-            zone=zone_of(time.time()),
+            zone=utc_offset(time.time()),
             newest=event_query.page_address(EVENTS, filters),
             older=None if found.next is None else event_query.page_address(EVENTS, filters, found.next),
             downloads={

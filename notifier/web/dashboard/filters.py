@@ -21,7 +21,7 @@ _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}"
 
 def ago(moment: int | str, now_ms: int) -> Markup:
     """Return a time relative to now, such as `12 s ago`, `now` or `in 3 h`, as HTML."""
-    return _time(moment, "distance", distance(_milliseconds(moment), now_ms))
+    return _time(moment, "distance", relative_time(_milliseconds(moment), now_ms))
 
 
 def at(moment: int | str) -> Markup:
@@ -29,7 +29,7 @@ def at(moment: int | str) -> Markup:
     return _time(moment, "moment", _utc(_milliseconds(moment)))
 
 
-def distance(ms: int, now_ms: int) -> str:
+def relative_time(ms: int, now_ms: int) -> str:
     """Return a time relative to now, in the largest unit only, such as `3 h ago`."""
     seconds = round(abs(now_ms - ms) / _SECOND_MS)
     if seconds == 0:
@@ -57,7 +57,7 @@ def duration(ms: int) -> str:
         return f"{ms / _SECOND_MS:.1f} s"
     if ms < _MINUTE_MS:
         return f"{ms // _SECOND_MS} s"
-    return distance(0, ms).removesuffix(" ago")
+    return relative_time(0, ms).removesuffix(" ago")
 
 
 def day(value: date) -> str:
@@ -99,7 +99,7 @@ def event_word(type_: str) -> str:
     return _EVENT_WORDS.get(type_) or type_.rpartition(".")[2]
 
 
-def zone_of(seconds: float) -> str:
+def utc_offset(seconds: float) -> str:
     """Return the UTC offset of this machine's time zone at a time (Unix seconds), such as `UTC+01:00`."""
     offset = f"{datetime.fromtimestamp(seconds).astimezone():%z}"
     return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"

@@ -50,7 +50,7 @@ class MainPages:
             withheld=view_model.unreported_changes(status["sources"]),
             destinations=view_model.split_rows(status["destinations"]),
             bars=view_model.day_bars(figures.counts.days),
-            zone=filters.zone_of(figures.now_ms / 1000),
+            zone=filters.utc_offset(figures.now_ms / 1000),
         )
 
     async def _record(self, request: web.Request) -> web.Response:

@@ -70,7 +70,7 @@ class Stream:
         self._has_store_failed = False
 
     @property
-    def readers(self) -> int:
+    def reader_count(self) -> int:
         """The number of readers."""
         return self._readers_by_peer.total()
 

@@ -1,1 +1,1 @@
-"""The OpenAPI 3.1 description of the local HTTP interface, one file for each subject."""
+"""The OpenAPI 3.1 document that describes the local HTTP interface."""

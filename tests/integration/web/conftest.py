@@ -1,4 +1,4 @@
-"""The local interface, with a daemon that only notes what it is asked."""
+"""Fixtures: the local HTTP interface, with a simulated daemon that records its calls."""
 
 from tests.support.local_interface import interface, listen, reader, resources, store
 

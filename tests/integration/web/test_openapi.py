@@ -1,4 +1,4 @@
-"""The description of the interface: it says what there is, and what there is does what it says."""
+"""The OpenAPI document describes every route, and each route behaves as it is described."""
 
 import re
 import subprocess
@@ -31,30 +31,30 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield method.upper(), path, operation
 
 
-def described() -> set[tuple[str, str]]:
+def described_routes() -> set[tuple[str, str]]:
     return {(method, path) for method, path, _ in operations()}
 
 
-def closed(piece: Any) -> Any:
-    """Let no object have what is not described, so that nothing can be added and not be described."""
+def forbid_other_properties(piece: Any) -> Any:
+    """Return a schema whose objects may have no properties except the described ones."""
     if isinstance(piece, list):
-        return [closed(each) for each in piece]
+        return [forbid_other_properties(each) for each in piece]
     if not isinstance(piece, dict):
         return piece
-    inner = {name: closed(each) for name, each in piece.items()}
+    inner = {name: forbid_other_properties(each) for name, each in piece.items()}
     if isinstance(inner.get("properties"), dict) and "required" in inner:
         inner.setdefault("additionalProperties", False)
     return inner
 
 
-def strict() -> dict[str, Any]:
-    """Return the description with closed objects, and with names that the daemon under test has."""
+def strict_document() -> dict[str, Any]:
+    """Return the document with closed objects, and with names that exist in the daemon under test."""
     strictly = deepcopy(DOCUMENT)
     schemas = strictly["components"]["schemas"]
     strictly["components"]["schemas"] = {
-        name: schema if name == "Event" else closed(schema) for name, schema in schemas.items()
+        name: schema if name == "Event" else forbid_other_properties(schema) for name, schema in schemas.items()
     }
-    # What two fields must be to each other, no schema says.
+    # A schema cannot say that `until` must be later than `since`.
     del strictly["components"]["schemas"]["ReplayRequest"]["properties"]["until"]
     for path, methods in strictly["paths"].items():
         for parameter in (each for operation in methods.values() for each in operation.get("parameters", ())):
@@ -65,7 +65,7 @@ def strict() -> dict[str, Any]:
 
 @cache
 def strict_api() -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_dict(strict())
+    return schemathesis.openapi.from_dict(strict_document())
 
 
 async def test_it_is_served(interface: "Interface") -> None:
@@ -99,13 +99,13 @@ async def test_it_describes_every_route_and_no_other(interface: "Interface") -> 
     routes = {
         (route.method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.resource.canonical))
         for route in app.router.routes()
-        if route.resource is not None and route.method != "HEAD" and is_for_programs(route)
+        if route.resource is not None and route.method != "HEAD" and serves_programs(route)
     }
-    assert routes == described()
+    assert routes == described_routes()
 
 
-def is_for_programs(route: web.AbstractRoute) -> bool:
-    """Tell a route from those that give a person pages."""
+def serves_programs(route: web.AbstractRoute) -> bool:
+    """Return whether a route is for programs, and not for a page of the dashboard."""
     return not route.handler.__module__.startswith("notifier.web.dashboard")
 
 
@@ -127,27 +127,27 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def tried() -> Iterator[Any]:
-    """Yield every operation that ends, with requests as it wants them, and as it does not where there are such."""
+def operations_to_try() -> Iterator[Any]:
+    """Yield each operation except the endless stream, for valid requests and, if there are any, for invalid ones."""
     for method, path, operation in operations():
         if path == "/v1/events/stream":
             continue
         yield pytest.param(method, path, GenerationMode.POSITIVE, id=f"{method} {path}")
-        # Nothing is wrong as a record's key.
+        # Every text is valid as a record's key.
         if path != "/v1/records/{key}" and ("parameters" in operation or "requestBody" in operation):
             yield pytest.param(method, path, GenerationMode.NEGATIVE, id=f"{method} {path} wrongly")
 
 
-def has_empty(sent: object) -> bool:
-    """Tell whether something empty is sent: that is as good as left out, and right, which no schema says."""
+def has_empty_value(sent: object) -> bool:
+    """Return whether a request contains an empty text. It counts as a missing value, which no schema can say."""
     if isinstance(sent, dict):
-        return any(has_empty(value) for value in sent.values())
+        return any(has_empty_value(value) for value in sent.values())
     if isinstance(sent, list):
-        return any(has_empty(value) for value in sent)
+        return any(has_empty_value(value) for value in sent)
     return sent == ""
 
 
-@pytest.mark.parametrize(("method", "path", "mode"), [*tried()])
+@pytest.mark.parametrize(("method", "path", "mode"), [*operations_to_try()])
 def test_what_it_does_is_what_is_described(address: str, method: str, path: str, mode: GenerationMode) -> None:
     operation = strict_api()[path][method]
 
@@ -156,7 +156,7 @@ def test_what_it_does_is_what_is_described(address: str, method: str, path: str,
         max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     def try_it(case: schemathesis.Case[Any]) -> None:
-        assume(not has_empty(case.query) and not has_empty(case.body))
+        assume(not has_empty_value(case.query) and not has_empty_value(case.body))
         case.call_and_validate(base_url=address)
 
     try_it()

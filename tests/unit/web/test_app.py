@@ -1,4 +1,4 @@
-"""What the local interface answers, and where it listens."""
+"""The answers of the local HTTP interface, and its listeners."""
 
 import os
 import re
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from tests.support.local_interface import Interface, Open
 
 
-class Asking:
-    """Asks the interface over one of its ways in."""
+class Client:
+    """Sends requests to the interface over TCP or over the owner's socket."""
 
     def __init__(self, interface: "Interface", way: str) -> None:
         self.interface = interface
         self.daemon = interface.daemon
-        self.as_known = "127.0.0.1" if way == "tcp" else f"uid {os.getuid()}"
+        self.peer = "127.0.0.1" if way == "tcp" else f"uid {os.getuid()}"
         self._session = interface.over_tcp if way == "tcp" else interface.over_socket
-        self._base = interface.url if way == "tcp" else "http://localhost"
+        self._base_url = interface.url if way == "tcp" else "http://localhost"
 
     async def __call__(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
-        # What is escaped goes out as it is: a slash in a key, for one, must not become part of the path.
-        url = URL(self._base + path, encoded=path.isascii())
+        # An escaped path is sent unchanged. An escaped slash in a key must not become a slash in the path.
+        url = URL(self._base_url + path, encoded=path.isascii())
         async with self._session.request(method, url, **more) as response:
             assert response.content_type == "application/json"
             assert response.headers["Cache-Control"] == "no-store"
@@ -45,12 +45,12 @@ class Asking:
 
 
 @pytest.fixture(params=["tcp", "socket"])
-def ask(interface: "Interface", request: pytest.FixtureRequest) -> Asking:
-    return Asking(interface, request.param)
+def ask(interface: "Interface", request: pytest.FixtureRequest) -> Client:
+    return Client(interface, request.param)
 
 
-def refused(answer: tuple[int, Any]) -> tuple[int, str]:
-    """Check an answer for the form of errors; return its status and reason."""
+def error_of(answer: tuple[int, Any]) -> tuple[int, str]:
+    """Check that an answer has the format of errors; return its status and reason."""
     status, body = answer
     assert set(body) == {"error"}
     assert set(body["error"]) == {"reason", "message"}
@@ -58,24 +58,24 @@ def refused(answer: tuple[int, Any]) -> tuple[int, str]:
     return status, body["error"]["reason"]
 
 
-async def test_the_process_works_unless_a_part_of_it_hangs(ask: Asking) -> None:
+async def test_the_process_works_unless_a_part_of_it_hangs(ask: Client) -> None:
     assert await ask("GET", "/healthz") == (200, {"ok": True, "hanging": []})
     ask.daemon.hangs = ("acme",)
     assert await ask("GET", "/healthz") == (503, {"ok": False, "hanging": ["acme"]})
 
 
-async def test_it_is_ready_when_no_source_is_not(ask: Asking) -> None:
+async def test_it_is_ready_when_no_source_is_not(ask: Client) -> None:
     assert await ask("GET", "/readyz") == (200, {"ready": True, "unready": {}})
     ask.daemon.not_ready = {"acme": "timeout: the API did not answer in time"}
     assert await ask("GET", "/readyz") == (503, {"ready": False, "unready": ask.daemon.not_ready})
 
 
-async def test_the_status_is_the_daemons(ask: Asking) -> None:
+async def test_the_status_is_the_daemons(ask: Client) -> None:
     assert await ask("GET", "/v1/status") == (200, await ask.daemon.status())
 
 
 @pytest.mark.parametrize("what", ["poll", "sweep"])
-async def test_a_source_is_polled_and_swept_on_demand(ask: Asking, what: str) -> None:
+async def test_a_source_is_polled_and_swept_on_demand(ask: Client, what: str) -> None:
     assert await ask("POST", f"/v1/sources/acme/{what}") == (200, {"source": "acme", "what": what})
     ask.daemon.refuses = True
     assert (await ask("POST", f"/v1/sources/acme/{what}"))[0] == 409
@@ -85,12 +85,12 @@ async def test_a_source_is_polled_and_swept_on_demand(ask: Asking, what: str) ->
 @pytest.mark.parametrize("what", Direction)
 @pytest.mark.parametrize("silently", [True, False, None])
 async def test_what_is_held_back_is_released_and_who_asked_is_handed_on(
-    ask: Asking, what: Direction, *, silently: bool | None
+    ask: Client, what: Direction, *, silently: bool | None
 ) -> None:
     body = {"what": what} if silently is None else {"what": what, "silently": silently}
     status, _ = await ask("POST", "/v1/sources/acme/release", json=body)
     assert status == 200
-    assert ask.daemon.released == [(what, bool(silently), ask.as_known)]
+    assert ask.daemon.released == [(what, bool(silently), ask.peer)]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ async def test_what_is_held_back_is_released_and_who_asked_is_handed_on(
         ({"what": "removals", "quietly": True}, "there is no field `quietly`"),
     ],
 )
-async def test_a_release_of_nonsense_is_refused(ask: Asking, body: dict[str, Any], wrong: str) -> None:
+async def test_a_release_of_nonsense_is_refused(ask: Client, body: dict[str, Any], wrong: str) -> None:
     status, answer = await ask("POST", "/v1/sources/acme/release", json=body)
     assert (status, answer["error"]["reason"]) == (400, "bad_request")
     assert wrong in answer["error"]["message"]
@@ -112,9 +112,9 @@ async def test_a_release_of_nonsense_is_refused(ask: Asking, body: dict[str, Any
 
 @pytest.mark.parametrize("what", ["poll", "sweep"])
 @pytest.mark.parametrize("name", ["nobody", "a%2Fb", "%FF", "ü", "x" * 2000])
-async def test_an_unknown_name_is_said_to_be_unknown(ask: Asking, what: str, name: str) -> None:
+async def test_an_unknown_name_is_said_to_be_unknown(ask: Client, what: str, name: str) -> None:
     status, body = await ask("POST", f"/v1/sources/{name}/{what}")
-    assert refused((status, body)) == (404, "unknown_name")
+    assert error_of((status, body)) == (404, "unknown_name")
     assert body["error"]["message"].endswith("; there is acme")
 
 
@@ -122,16 +122,16 @@ KEYS = ("1238", "a/b", "ü", "😀", "%", "%2F", "%252F", "{a}b{", ".", "..", "?
 
 
 @pytest.mark.parametrize("key", KEYS)
-async def test_a_record_is_found_whatever_characters_its_key_has(ask: Asking, key: str) -> None:
+async def test_a_record_is_found_whatever_characters_its_key_has(ask: Client, key: str) -> None:
     ask.daemon.records = {key}
     path = f"/v1/records/{quote(key, safe='')}"
     assert await ask("GET", path) == (200, {"key": key, "sources": {"acme": {"key": key}}})
 
 
 @pytest.mark.parametrize("key", ["99", "%FF", "%ED%B3%BF", "x" * 2000])
-async def test_a_record_that_no_source_knows_is_said_to_be_unknown(ask: Asking, key: str) -> None:
+async def test_a_record_that_no_source_knows_is_said_to_be_unknown(ask: Client, key: str) -> None:
     status, body = await ask("GET", f"/v1/records/{key}")
-    assert refused((status, body)) == (404, "unknown_record")
+    assert error_of((status, body)) == (404, "unknown_record")
     assert body["error"]["message"].startswith("no source knows a record `")
 
 
@@ -151,8 +151,8 @@ NOWHERE = (
 
 
 @pytest.mark.parametrize("path", NOWHERE)
-async def test_what_is_not_there_is_not_found(ask: Asking, path: str) -> None:
-    assert refused(await ask("GET", path)) == (404, "not_found")
+async def test_what_is_not_there_is_not_found(ask: Client, path: str) -> None:
+    assert error_of(await ask("GET", path)) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ async def test_a_wrong_method_is_told_the_right_ones(
     interface: "Interface", method: str, path: str, allowed: set[str]
 ) -> None:
     async with interface.over_tcp.request(method, interface.url + path) as response:
-        assert refused((response.status, await response.json())) == (405, "method_not_allowed")
+        assert error_of((response.status, await response.json())) == (405, "method_not_allowed")
         assert set(response.headers["Allow"].split(",")) == allowed
     assert interface.daemon.done == []
 
 
-async def test_a_body_that_is_too_large_is_refused_and_nothing_is_done(ask: Asking) -> None:
+async def test_a_body_that_is_too_large_is_refused_and_nothing_is_done(ask: Client) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"x" * 1000
@@ -181,22 +181,22 @@ async def test_a_body_that_is_too_large_is_refused_and_nothing_is_done(ask: Aski
     json = {"Content-Type": "application/json"}
     for body in (b"x" * 100_000, pieces()):
         answer = await ask("POST", "/v1/sources/acme/poll", data=body, headers=json)
-        assert refused(answer) == (413, "request_entity_too_large")
+        assert error_of(answer) == (413, "request_entity_too_large")
     assert ask.daemon.done == []
     assert (await ask("POST", "/v1/sources/acme/poll", data=b"x" * 60_000, headers=json))[0] == 200
 
 
-async def test_trouble_with_the_state_file_is_named(ask: Asking) -> None:
+async def test_trouble_with_the_state_file_is_named(ask: Client) -> None:
     ask.daemon.trouble = StoreError(StoreReason.DISK_FULL, "the disk is full")
-    assert refused(await ask("GET", "/v1/status")) == (503, "disk_full")
+    assert error_of(await ask("GET", "/v1/status")) == (503, "disk_full")
 
 
 async def test_a_fault_of_the_program_shows_nothing_and_ends_nothing(
-    ask: Asking, caplog: pytest.LogCaptureFixture
+    ask: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     ask.daemon.trouble = KeyError("inner workings")
     status, body = await ask("GET", "/v1/status")
-    assert refused((status, body)) == (500, "internal_error")
+    assert error_of((status, body)) == (500, "internal_error")
     assert "inner workings" not in str(body)
     assert "inner workings" in caplog.text
     assert (await ask("GET", "/healthz"))[0] == 200

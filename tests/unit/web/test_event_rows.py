@@ -1,4 +1,4 @@
-"""Events as rows of a CSV file: every name is text, and no cell is a formula."""
+"""Events as CSV rows: every name is text, and no cell is a formula."""
 
 import csv
 import io
@@ -17,24 +17,26 @@ from notifier.web.event_rows import COLUMNS, csv_rows, escape_cell, group_by_eve
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1", "\x00=1")
 
 
-def event(number: int = 42, **fields: Any) -> Event:
+def make_event(number: int = 42, **fields: Any) -> Event:
     completion = {"user_name": "David Ball", "user_id": "u1", "training_title": "Ladder Safety", "training_id": "7"}
     data = json.dumps({"completion": completion | {"completed_on": "2026-02-27"} | fields, "previous": None})
     return Event(number, "evt_a", "completion.created", "acme", "1238", 1_795_280_400_123, data.encode())
 
 
-def delivery(destination: str, state: DeliveryState, number: int = 42) -> PastDelivery:
+def make_delivery(destination: str, state: DeliveryState, number: int = 42) -> PastDelivery:
     of = (number, destination, "evt_a", "completion.created", "acme", "1238")
     return PastDelivery(state, *of, 1, None, None, None, None, None, None)
 
 
-def read(content: bytes) -> list[dict[str, str]]:
+def parse_csv(content: bytes) -> list[dict[str, str]]:
     return [*csv.DictReader(io.StringIO((header_line() + content).decode(), newline=""))]
 
 
 def test_a_row_says_who_completed_what_and_what_became_of_it() -> None:
-    deliveries = group_by_event([delivery("hr", DeliveryState.DELIVERED), delivery("gate", DeliveryState.DEAD)])
-    (row,) = read(csv_rows([event(user_employee_number="E-17")], deliveries))
+    deliveries = group_by_event(
+        [make_delivery("hr", DeliveryState.DELIVERED), make_delivery("gate", DeliveryState.DEAD)]
+    )
+    (row,) = parse_csv(csv_rows([make_event(user_employee_number="E-17")], deliveries))
     assert tuple(row) == COLUMNS
     assert {name: value for name, value in row.items() if value} == {
         "sequence": "42",
@@ -56,23 +58,23 @@ def test_a_row_says_who_completed_what_and_what_became_of_it() -> None:
 
 def test_an_alert_has_its_summary_and_an_unknown_name_is_the_id() -> None:
     alert = Event(1, "evt_b", "notifier.alert", "", "sources/acme", 0, b'{"summary": "A gap."}')
-    first, second = read(csv_rows([alert, event(user_name=None)], {}))
+    first, second = parse_csv(csv_rows([alert, make_event(user_name=None)], {}))
     assert (first["summary"], first["person"]) == ("A gap.", "")
     assert second["person"] == "u1"
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_name_that_begins_like_a_formula_is_text(name: str) -> None:
-    (row,) = read(csv_rows([event(user_name=name, training_title=name)], {}))
+    (row,) = parse_csv(csv_rows([make_event(user_name=name, training_title=name)], {}))
     assert row["person"].startswith("'")
     assert row["training"].startswith("'")
 
 
 @given(st.text())
 def test_whatever_a_name_is_the_file_has_one_line_for_the_event(name: str) -> None:
-    content = csv_rows([event(user_name=name), event()], {})
+    content = csv_rows([make_event(user_name=name), make_event()], {})
     assert content.count(b"\n") == 2
-    first, second = read(content)
+    first, second = parse_csv(content)
     assert second["person"] == "David Ball"
     assert not first["person"].lstrip().startswith(("=", "+", "-", "@"))
 
@@ -83,6 +85,6 @@ def test_other_text_stays_as_it_is(text: str) -> None:
 
 
 def test_json_lines_are_the_cloudevents_of_the_feed() -> None:
-    first, second = json_lines([event(), event(43)]).splitlines()
+    first, second = json_lines([make_event(), make_event(43)]).splitlines()
     assert json.loads(first)["data"]["completion"]["user_name"] == "David Ball"
     assert json.loads(second)["sequence"].endswith("43")

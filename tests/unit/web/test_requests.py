@@ -1,4 +1,4 @@
-"""Requests that are wrong: one sentence names the field, and never repeats a value."""
+"""Invalid requests: one sentence names the field, and never repeats a value."""
 
 from itertools import chain
 
@@ -15,11 +15,11 @@ ALL = [*chain.from_iterable(OPERATIONS.values())]
 BODIES = [it.body for it in ALL if it.body]
 QUERIES = [model for it in ALL for model in (it.query, it.headers) if model]
 SECRET = "s3cret"
-RIGHT = {"what": "removals", "since": "2026-11-21", "from": "old", "to": "new", "person": "x"}
-"""What a request may need beside the field that is wrong."""
+VALID_VALUES = {"what": "removals", "since": "2026-11-21", "from": "old", "to": "new", "person": "x"}
+"""Valid values for the fields that a request needs in addition to the invalid field."""
 
 
-def names(model: type[BaseModel]) -> list[str]:
+def field_names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -29,9 +29,9 @@ def test_every_field_says_what_it_must_be(model: type[BaseModel]) -> None:
         assert sum(isinstance(it, MustBe) for it in field.metadata) == 1, name
 
 
-@pytest.mark.parametrize(("model", "name"), [(model, name) for model in BODIES for name in names(model)])
+@pytest.mark.parametrize(("model", "name"), [(model, name) for model in BODIES for name in field_names(model)])
 def test_a_field_of_another_type_is_named_and_its_value_is_not_repeated(model: type[BaseRequest], name: str) -> None:
-    needed = {key: RIGHT[key] for key in names(model) if key in RIGHT}
+    needed = {key: VALID_VALUES[key] for key in field_names(model) if key in VALID_VALUES}
     for value in ({SECRET: 1}, [[SECRET]]):
         with pytest.raises(WrongRequestError) as refused:
             parse_body(model, orjson.dumps({**needed, name: value}))
@@ -40,7 +40,7 @@ def test_a_field_of_another_type_is_named_and_its_value_is_not_repeated(model: t
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [(model, name) for model in QUERIES for name in names(model) if name != "destination"]
+    ("model", "name"), [(model, name) for model in QUERIES for name in field_names(model) if name != "destination"]
 )
 def test_a_parameter_that_is_wrong_is_named_and_its_value_is_not_repeated(model: type[BaseQuery], name: str) -> None:
     with pytest.raises(WrongRequestError) as refused:
@@ -52,7 +52,7 @@ def test_a_parameter_that_is_wrong_is_named_and_its_value_is_not_repeated(model:
 @pytest.mark.parametrize("model", BODIES)
 def test_an_unknown_field_is_said_to_be_unknown_whatever_else_is_wrong(model: type[BaseRequest]) -> None:
     with pytest.raises(WrongRequestError, match="there is no field `misspelt`; there is ") as refused:
-        parse_body(model, orjson.dumps({names(model)[0]: [SECRET, 7], "misspelt": SECRET}))
+        parse_body(model, orjson.dumps({field_names(model)[0]: [SECRET, 7], "misspelt": SECRET}))
     assert SECRET not in str(refused.value)
 
 

@@ -1,4 +1,4 @@
-"""Visits to a dashboard with a real browser, each of which watches over what no page may do."""
+"""Fixtures that open the dashboard in a real browser, and check that pages load nothing else and log no errors."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +19,7 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Visit:
-    """A page, what it has asked for, and what its console said."""
+    """A page in a browser, its requests, and the messages of its console."""
 
     page: Page
     origin: str
@@ -27,7 +27,7 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        # Playwright marks the function that it is given, which a method of a list cannot bear.
+        # Playwright sets an attribute of the function, which a method of a list does not allow.
         self.page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -36,17 +36,17 @@ class Visit:
         await self.page.goto(self.origin + path)
 
     async def live(self) -> None:
-        """Wait until events are heard of as they happen."""
+        """Wait until the page receives events as they happen."""
         await expect(self.page.locator("#connection")).to_have_text("live")
 
     async def overflow(self) -> int:
-        """Return by how many pixels one would have to scroll sideways."""
+        """Return by how many pixels the page is wider than the window."""
         return int(
             await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         )
 
     def check(self) -> None:
-        """Fail when a request went elsewhere, or the console has anything to say."""
+        """Fail if a request went to another server, or if the console has a message."""
         assert [request.url for request in self.requests if not request.url.startswith((self.origin, "data:"))] == []
         assert self.complaints == []
 
@@ -67,7 +67,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
-    """Start a daemon with what is around it; wait until it knows its account."""
+    """Start a daemon and the servers that it needs; wait until it has read its account."""
     async with AsyncExitStack() as stack:
 
         async def start(**around: Any) -> DashboardServer:
@@ -82,7 +82,7 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def visit(chromium: Browser) -> AsyncIterator[Go]:
-    """Look at a dashboard; at the end every visit must have been without complaint."""
+    """Open a dashboard in a browser; afterwards, check that no visit had a complaint."""
     visits: list[Visit] = []
     async with AsyncExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""The dashboard as people meet it: a real browser looks at a real daemon."""
+"""The dashboard of a real daemon in a real browser."""
 
 import asyncio
 import re

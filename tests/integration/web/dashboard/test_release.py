@@ -1,4 +1,4 @@
-"""What is held back, and what waits, on the dashboard; and the buttons that release it."""
+"""Held and waiting changes on the dashboard, and the buttons that release the held ones."""
 
 import asyncio
 from typing import TYPE_CHECKING

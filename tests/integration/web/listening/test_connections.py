@@ -1,4 +1,4 @@
-"""How many connections there may be, and for how long: nobody can use up what the daemon and its owner need."""
+"""Limits on the number and the duration of connections: the daemon and its owner always have what they need."""
 
 import asyncio
 import os
@@ -27,12 +27,12 @@ QUICK = ConnectionLimits(head_seconds=0.5, body_seconds=0.5, idle_seconds=0.6, s
 
 
 @pytest.fixture(autouse=True)
-def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def check_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.web.listening.connections._CHECK_INTERVAL_SECONDS", 0.05)
 
 
-async def closed(reader: asyncio.StreamReader) -> bytes:
-    """Wait until a connection is closed by the other end, and return what came before."""
+async def read_until_closed(reader: asyncio.StreamReader) -> bytes:
+    """Return what a connection delivers until the other end closes it."""
     async with asyncio.timeout(20):
         try:
             return await reader.read()
@@ -66,7 +66,7 @@ async def test_no_connection_lasts_without_being_used(
         reader, writer = await asyncio.open_connection("127.0.0.1", entrance.interface.port)
     began = time.monotonic()
     writer.write(sent)
-    came = await closed(reader)
+    came = await read_until_closed(reader)
     assert came.startswith(answer)
     assert bool(came) is bool(answer)
     assert time.monotonic() - began >= 0.4
@@ -76,7 +76,7 @@ async def test_no_connection_lasts_without_being_used(
 async def test_a_head_that_comes_byte_by_byte_has_no_more_time(listen: "Open") -> None:
     interface = await listen(limits=QUICK)
     reader, writer = await asyncio.open_connection("127.0.0.1", interface.port)
-    gone = asyncio.create_task(closed(reader))
+    gone = asyncio.create_task(read_until_closed(reader))
     for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 1000:
         if gone.done():
             break
@@ -105,7 +105,7 @@ async def test_a_stream_may_be_silent_for_as_long_as_nothing_happens(listen: "Op
     async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
         await asyncio.sleep(1.5)
         assert not response.content.at_eof()
-        assert interface.feed.stream.readers == 1
+        assert interface.feed.stream.reader_count == 1
 
 
 # How many
@@ -120,10 +120,10 @@ async def test_the_oldest_idle_connection_makes_room_and_one_at_work_does_not(
     await until(lambda: len(interface.server._connections) == 4)
     for reader, _ in silent[:2]:
         silent.append(await asyncio.open_connection("127.0.0.1", interface.port))
-        assert await closed(reader) == b""
+        assert await read_until_closed(reader) == b""
     async with aiohttp.ClientSession() as other, other.get(f"{interface.url}/healthz") as response:
         assert response.status == 200
-        assert await closed(silent[2][0]) == b""
+        assert await read_until_closed(silent[2][0]) == b""
     assert not at_work.content.at_eof()
     at_work.close()
     for _, writer in silent:
@@ -140,7 +140,7 @@ async def test_where_all_are_at_work_a_new_connection_is_closed(listen: "Open") 
             stream = await session.get(f"{interface.url}/v1/events/stream")
             stack.callback(stream.close)
         reader, writer = await asyncio.open_connection("127.0.0.1", interface.port)
-        assert await closed(reader) == b""
+        assert await read_until_closed(reader) == b""
         writer.close()
         async with interface.over_socket.get("http://localhost/healthz") as response:
             assert response.status == 200
@@ -199,8 +199,8 @@ sys.stdin.read()
 """
 
 
-def another_user() -> list[str]:
-    """Return what runs a program as another user of this machine; only root can do so."""
+def as_other_user() -> list[str]:
+    """Return the start of a command that runs a program as another user; it is empty unless the tests run as root."""
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
 
 
@@ -210,7 +210,7 @@ async def test_silent_connections_of_another_user_use_up_nothing(listen: "Open")
     before = descriptors_in_use()
     assert before is not None
     with subprocess.Popen(
-        [*another_user(), "/usr/bin/env", "python3", "-c", FLOOD, str(interface.port)],
+        [*as_other_user(), "/usr/bin/env", "python3", "-c", FLOOD, str(interface.port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""Who may talk to the local interface, over each of the ways by which a request can come in."""
+"""Who may use the local HTTP interface, over each kind of listener."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ async def entrance(request: pytest.FixtureRequest, listen: "Open", tmp_path: Pat
     return await way.open(listen, tmp_path)
 
 
-def reason(body: bytes) -> str:
+def error_reason(body: bytes) -> str:
     return str(json.loads(body)["error"]["reason"])
 
 
@@ -55,8 +55,8 @@ WHO: Final = {
 COLUMNS: Final = ("the owner's socket", "`listen`", "with `token`", "with `anonymous`")
 
 
-def documented() -> Iterator[tuple[str, str, str]]:
-    """Yield what the table says: what, by which kind of listener, who."""
+def rows_of_documentation() -> Iterator[tuple[str, str, str]]:
+    """Yield the cells of the documentation's table: the request, the kind of listener, and who may send it."""
     text = DOCUMENTATION.read_text(encoding="utf-8")
     match = re.search(r"(?m)^\| what \|(?P<head>.*)\n\|(?:---\|)+\n(?P<rows>(?:\|.*\n)+)", text)
     assert match is not None
@@ -70,13 +70,13 @@ def documented() -> Iterator[tuple[str, str, str]]:
 
 def column_of(way: Way) -> str:
     owner, plain, token, anonymous = COLUMNS
-    if way.transport == "owner":
+    if way.listener_kind == "owner":
         return owner
     return token if way.token else anonymous if way.anonymous else plain
 
 
 def test_the_table_says_something_of_everything() -> None:
-    rows = [*documented()]
+    rows = [*rows_of_documentation()]
     assert {what for what, _, _ in rows} == ASKED.keys()
     assert {who for _, _, who in rows} <= WHO.keys()
     assert len(rows) == len(ASKED) * len(COLUMNS)
@@ -97,7 +97,7 @@ async def test_everybody_may_do_what_the_documentation_says_and_no_more(
     entrance: Entrance, what: str, caller: str
 ) -> None:
     way = entrance.way
-    who = {(what, column): cell for what, column, cell in documented()}[what, column_of(way)]
+    who = {(what, column): cell for what, column, cell in rows_of_documentation()}[what, column_of(way)]
     headers = {
         "stranger": dict[str, str](),
         "token": {"Authorization": f"Bearer {TOKEN}"},
@@ -112,7 +112,7 @@ async def test_everybody_may_do_what_the_documentation_says_and_no_more(
     elif path == "/sign-in":
         # Who may do everything needs no such page.
         may = answer.status == 200 or answer.headers["Location"] == "/"
-    elif path == "/v1/sign-in-link" and way.transport == "owner":
+    elif path == "/v1/sign-in-link" and way.listener_kind == "owner":
         # A daemon that listens on no port has no address to give.
         may = answer.status in {200, 409}
     else:
@@ -160,22 +160,22 @@ async def test_a_page_that_points_its_own_name_at_this_machine_is_refused(entran
     for path in ("/healthz", "/v1/status", "/nothing"):
         session = entrance.session()
         answer = await entrance.ask("GET", path, host=host, **session)
-        if entrance.way.takes_any_name:
+        if entrance.way.accepts_any_host:
             # A page does not have the token, and what was begun at another name is no session here.
             assert answer.status == (200 if path == "/healthz" else 401)
         else:
-            assert (answer.status, reason(answer.body)) == (403, "foreign_host")
+            assert (answer.status, error_reason(answer.body)) == (403, "foreign_host")
 
 
 async def test_a_request_without_a_host_is_refused(entrance: Entrance) -> None:
     answer = await entrance.raw(b"GET /v1/status HTTP/1.0\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.0 401" if entrance.way.takes_any_name else b"HTTP/1.0 403")
+    assert answer.startswith(b"HTTP/1.0 401" if entrance.way.accepts_any_host else b"HTTP/1.0 403")
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost:1", ""])
 async def test_a_page_of_another_origin_changes_nothing(entrance: Entrance, origin: str) -> None:
     answer = await entrance.ask("POST", "/v1/sources/acme/poll", Origin=origin, **entrance.credentials())
-    assert (answer.status, reason(answer.body)) == (403, "foreign_origin")
+    assert (answer.status, error_reason(answer.body)) == (403, "foreign_origin")
     assert entrance.interface.daemon.done == []
 
 
@@ -183,7 +183,7 @@ async def test_a_page_of_another_origin_changes_nothing(entrance: Entrance, orig
 async def test_what_a_page_of_another_origin_fetches_is_refused(entrance: Entrance, site: str) -> None:
     for method, path in (("GET", "/healthz"), ("GET", "/v1/status"), ("POST", "/v1/sources/acme/poll")):
         answer = await entrance.ask(method, path, Sec_Fetch_Site=site, **entrance.credentials())
-        assert (answer.status, reason(answer.body)) == (403, "foreign_origin")
+        assert (answer.status, error_reason(answer.body)) == (403, "foreign_origin")
     assert entrance.interface.daemon.done == []
 
 
@@ -198,7 +198,7 @@ async def test_what_a_form_can_send_changes_nothing(entrance: Entrance) -> None:
     kinds = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
     for kind in kinds:
         answer = await entrance.ask("POST", "/v1/sources/acme/poll", Content_Type=kind, **entrance.credentials())
-        assert (answer.status, reason(answer.body)) == (415, "unsupported_media_type")
+        assert (answer.status, error_reason(answer.body)) == (415, "unsupported_media_type")
     assert entrance.interface.daemon.done == []
 
 
@@ -235,7 +235,7 @@ async def test_what_is_not_the_token_opens_nothing(entrance: Entrance, sent: str
 @pytest.mark.parametrize("sent", [f"Bearer {TOKEN}", f"bearer {TOKEN}"])
 async def test_the_right_token_opens_under_any_name(entrance: Entrance, sent: str) -> None:
     answer = await entrance.ask("POST", "/v1/sources/acme/poll", host="notifier.example", Authorization=sent)
-    assert answer.status == (200 if entrance.way.takes_any_name else 403)
+    assert answer.status == (200 if entrance.way.accepts_any_host else 403)
 
 
 async def test_a_session_is_worth_nothing_at_another_port(entrance: Entrance) -> None:
@@ -250,7 +250,7 @@ async def test_a_session_is_worth_nothing_at_another_port(entrance: Entrance) ->
     assert (await entrance.ask("GET", "/v1/status", **session)).status == 200
 
 
-@pytest.mark.parametrize("entrance", [way for way in WAYS if way.takes_any_name], ids=str, indirect=True)
+@pytest.mark.parametrize("entrance", [way for way in WAYS if way.accepts_any_host], ids=str, indirect=True)
 async def test_guesses_are_answered_late_and_noted_and_the_right_token_passes_at_once(
     entrance: Entrance, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,9 +275,9 @@ async def test_guesses_are_answered_late_and_noted_and_the_right_token_passes_at
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
     noted = [record for record in caplog.records if record.getMessage() == "a wrong token was given"]
     assert FREE_GUESSES < len(noted) < 12
-    peer = "127.0.0.1" if entrance.way.transport == "tcp" else "uid "
+    peer = "127.0.0.1" if entrance.way.listener_kind == "tcp" else "uid "
     assert all(str(vars(record)["address"]).startswith(peer) for record in noted)
-    assert {vars(record)["transport"] for record in noted} == {entrance.way.transport.value}
+    assert {vars(record)["transport"] for record in noted} == {entrance.way.listener_kind.value}
 
 
 async def test_a_visitor_who_is_gone_at_once_is_not_taken_for_the_owner(listen: "Open") -> None:
@@ -305,8 +305,8 @@ async def test_what_changes_something_is_noted_with_who_asked_and_how(
     (noted,) = [record for record in caplog.records if record.getMessage() == "a request that changes state"]
     facts = vars(noted)
     assert (facts["method"], facts["path"]) == ("POST", "/v1/destinations/hr/test")
-    assert facts["transport"] == entrance.way.transport.value
-    assert facts["by"] == "127.0.0.1" if entrance.way.transport == "tcp" else facts["by"].startswith("uid ")
+    assert facts["transport"] == entrance.way.listener_kind.value
+    assert facts["by"] == "127.0.0.1" if entrance.way.listener_kind == "tcp" else facts["by"].startswith("uid ")
 
 
 STRANGER = """

@@ -1,4 +1,4 @@
-"""Requests that nobody sends who means well: all of them are refused, or what they say is shown as text."""
+"""Hostile requests: each of them is refused, or its content is shown as text."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ LOOK = b"GET /v1/status HTTP/1.1\r\n"
 
 @dataclass(frozen=True)
 class Case:
-    """A request as bytes, and the status that it is refused with."""
+    """A request as bytes, and the HTTP status of its refusal."""
 
     name: str
     status: int
@@ -51,8 +51,8 @@ REPLAY = b"POST /v1/replay HTTP/1.1\r\n" + OWN + JSON
 RETRY = b"POST /v1/deliveries/retry HTTP/1.1\r\n" + OWN + JSON
 
 
-def fetched(site: bytes, mode: bytes, destination: bytes) -> bytes:
-    """Say what a browser says of what it asks for."""
+def fetch_headers(site: bytes, mode: bytes, destination: bytes) -> bytes:
+    """Return the `Sec-Fetch` headers that a browser adds to a request."""
     return b"Sec-Fetch-Site: %b\r\nSec-Fetch-Mode: %b\r\nSec-Fetch-Dest: %b\r\n" % (site, mode, destination)
 
 
@@ -85,10 +85,14 @@ CASES = [
     Case("an origin that begins alike", 403, DO + OWN + JSON + b"Origin: http://localhost.evil.example\r\n", b"{}"),
     Case("a foreign site", 403, DO + OWN + JSON + b"Sec-Fetch-Site: cross-site\r\n", b"{}"),
     Case("another origin of the same site", 403, DO + OWN + JSON + b"Sec-Fetch-Site: same-site\r\n", b"{}"),
-    Case("a link that does something", 403, DO + OWN + fetched(b"cross-site", b"navigate", b"document")),
-    Case("a script that loads", 403, LOOK + OWN + fetched(b"cross-site", b"no-cors", b"script")),
-    Case("a stream that is read elsewhere", 403, path(b"/v1/events/stream") + fetched(b"same-site", b"cors", b"empty")),
-    Case("a frame", 403, LOOK + OWN + fetched(b"cross-site", b"navigate", b"iframe")),
+    Case("a link that does something", 403, DO + OWN + fetch_headers(b"cross-site", b"navigate", b"document")),
+    Case("a script that loads", 403, LOOK + OWN + fetch_headers(b"cross-site", b"no-cors", b"script")),
+    Case(
+        "a stream that is read elsewhere",
+        403,
+        path(b"/v1/events/stream") + fetch_headers(b"same-site", b"cors", b"empty"),
+    ),
+    Case("a frame", 403, LOOK + OWN + fetch_headers(b"cross-site", b"navigate", b"iframe")),
     Case("leave asked for beforehand", 403, path(b"/v1/reload", b"OPTIONS") + b"Sec-Fetch-Site: cross-site\r\n"),
     # What a form can send, or a script without leave.
     Case("a form", 415, DO + OWN + b"Content-Type: application/x-www-form-urlencoded\r\n", b"a=b"),
@@ -169,7 +173,7 @@ async def test_it_is_refused_or_shown_as_text(
     # Nothing was done.
     assert interface.daemon.done == []
     assert interface.daemon.deliveries.asked == []
-    assert interface.feed.stream.readers == 0
+    assert interface.feed.stream.reader_count == 0
     # What it says is text, and nothing that it said has become a header.
     assert headers["content-type"] in {"application/json", "text/plain; charset=utf-8"}
     assert "set-cookie" not in headers
@@ -188,14 +192,14 @@ async def test_it_is_refused_over_every_way(listen: "Open", tmp_path: Path, way:
     daemon, feed = entrance.interface.daemon, entrance.interface.feed
     for case in CASES:
         credentials, status = entrance.credentials("localhost"), case.status
-        if way.takes_any_name and status == 403 and b"Origin" not in case.lines and b"Sec-Fetch" not in case.lines:
+        if way.accepts_any_host and status == 403 and b"Origin" not in case.lines and b"Sec-Fetch" not in case.lines:
             # A page under another name has no token to send.
             credentials, status = {}, 401
         written = "".join(f"{name}: {value}\r\n" for name, value in credentials.items()).encode()
         answer = await entrance.raw(replace(case, lines=case.lines + written).sent)
         assert int(answer.split()[1]) == status, (case.name, answer)
         assert daemon.done == daemon.deliveries.asked == [], case.name
-        assert feed.stream.readers == 0, case.name
+        assert feed.stream.reader_count == 0, case.name
         head = answer.partition(b"\r\n\r\n")[0].decode().lower()
         for name, value in DEFAULT_HEADERS.items():
             assert f"{name}: {value}".lower() in head, (case.name, name)
@@ -203,7 +207,7 @@ async def test_it_is_refused_over_every_way(listen: "Open", tmp_path: Path, way:
 
 
 async def test_a_link_from_elsewhere_may_lead_here(interface: "Interface") -> None:
-    link = fetched(b"cross-site", b"navigate", b"document")
+    link = fetch_headers(b"cross-site", b"navigate", b"document")
     answer = await interface.raw(LOOK + OWN + link + b"Connection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
 

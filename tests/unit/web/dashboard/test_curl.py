@@ -21,7 +21,7 @@ NASTY = """{"name": "O'Brien $(touch owned) `id` \\\\ \\"x\\" müller"}"""
 pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl")
 
 
-def request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
+def make_request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
     hashed = ("X-Hub-Signature-256", "sha256=old,sha256=older")
     signed = (("webhook-signature", "v1a,new v1,old"), hashed) if is_signed else ()
     headers = (
@@ -58,7 +58,7 @@ async def test_the_command_sends_the_same_signed_anew(tmp_path: Path, size: str,
     app.router.add_post("/hook", receive)
     body = NASTY.encode() if size == "short" else b'"%b"' % (b"x" * LONGEST_BODY_BYTES)
     (tmp_path / BODY_FILE).write_bytes(body)
-    command = curl_command(request(body, is_signed=is_signed), "hr-system")
+    command = curl_command(make_request(body, is_signed=is_signed), "hr-system")
     async with serving(app) as url:
         filled = (
             command.replace("https://hr.example/...", f"{url}/hook")
@@ -94,7 +94,7 @@ def test_a_signature_that_a_shell_cannot_make_is_repeated_with_its_time() -> Non
 
 
 def test_no_secret_is_in_the_command() -> None:
-    command = curl_command(request(b"{}"), "hr-system")
+    command = curl_command(make_request(b"{}"), "hr-system")
     assert "under [destinations.hr-system]" in command
     assert "[hidden]" not in command
     assert "v1,old" not in command

@@ -20,13 +20,13 @@ REQUEST = RequestPreview(
 )
 
 
-async def shown(interface: "Interface", path: str = PAGE, status: int = 200) -> str:
+async def fetch_page(interface: "Interface", path: str = PAGE, status: int = 200) -> str:
     async with interface.over_tcp.get(interface.url + path) as response:
         assert (response.status, response.content_type) == (status, "text/html")
         return await response.text()
 
 
-def attempt(at_ms: int, *answered: tuple[str, str], body: str = "", logged: bool = True) -> AttemptDetail:
+def make_attempt(at_ms: int, *answered: tuple[str, str], body: str = "", logged: bool = True) -> AttemptDetail:
     made = PastAttempt(at_ms, 34, "retry_later", "refused", 422, "no badge")
     sent = SentRequest((("user-agent", "us"),), 9, "d", answered or None, body)
     return AttemptDetail(made, LoggedRequest(at_ms, (42, 43), sent) if logged else None)
@@ -35,12 +35,12 @@ def attempt(at_ms: int, *answered: tuple[str, str], body: str = "", logged: bool
 async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> None:
     inspection = interface.daemon.delivery_inspection
     inspection.attempts = (
-        attempt(1_795_280_400_123, ("Retry-After", "120"), body="<p>no</p>\nbadge"),
-        attempt(1_795_280_300_000),
-        attempt(1_795_280_200_000, logged=False),
+        make_attempt(1_795_280_400_123, ("Retry-After", "120"), body="<p>no</p>\nbadge"),
+        make_attempt(1_795_280_300_000),
+        make_attempt(1_795_280_200_000, logged=False),
     )
     inspection.request, inspection.state = REQUEST, DeliveryState.DEAD
-    text = await shown(interface)
+    text = await fetch_page(interface)
     assert "&lt;b&gt;Ball&lt;/b&gt;" in text
     assert "&lt;p&gt;no&lt;/p&gt;\nbadge</pre>" in text
     assert '<th scope="row">Retry-After</th><td><bdi>120</bdi></td>' in text
@@ -57,13 +57,13 @@ async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> 
 async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_answered(interface: "Interface") -> None:
     inspection = interface.daemon.delivery_inspection
     inspection.attempts = (
-        attempt(1_795_280_400_123, ("evt_known", "partition 0, offset 17")),
-        attempt(1_795_280_300_000),
+        make_attempt(1_795_280_400_123, ("evt_known", "partition 0, offset 17")),
+        make_attempt(1_795_280_300_000),
     )
     inspection.request = RequestPreview(
         "kafka.example:9093 training", (("topic", "training"), ("key", "acme/7")), b"{}"
     )
-    text = await shown(interface)
+    text = await fetch_page(interface)
     assert '<th scope="row">evt_known</th><td><bdi>partition 0, offset 17</bdi></td>' in text
     assert '<th scope="row">key</th><td><bdi>acme/7</bdi></td>' in text
     assert "No message was answered." in text
@@ -82,11 +82,11 @@ async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_an
 async def test_the_page_says_what_was_made_again(interface: "Interface", is_as_sent: bool | None, said: str) -> None:
     preview = RequestPreview("a", (), b"{}", is_over_http=True, sent_bytes=2, is_as_sent=is_as_sent)
     interface.daemon.delivery_inspection.request = preview
-    assert said in await shown(interface)
+    assert said in await fetch_page(interface)
 
 
 async def test_a_delivery_that_cannot_be_made_again_is_shown_too(interface: "Interface") -> None:
-    text = await shown(interface)
+    text = await fetch_page(interface)
     assert "because its destination is no longer configured" in text
     assert "data-post" not in text
 
@@ -94,7 +94,7 @@ async def test_a_delivery_that_cannot_be_made_again_is_shown_too(interface: "Int
 async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") -> None:
     body = b'"%b"' % (b"x" * MOST_SHOWN_BYTES)
     interface.daemon.delivery_inspection.request = RequestPreview("a", (), body)
-    text = await shown(interface)
+    text = await fetch_page(interface)
     assert len(text) < MOST_SHOWN_BYTES + 10_000
     assert "Copy as curl" not in text
     async with interface.over_tcp.get(f"{interface.url}{PAGE}/body") as response:
@@ -106,19 +106,19 @@ async def test_an_event_leads_to_its_delivery_or_lists_them(interface: "Interfac
     async with interface.over_tcp.get(f"{interface.url}/deliveries/evt_known", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, PAGE)
     interface.daemon.delivery_inspection.destinations = ("gate", "hr")
-    assert '<a href="/deliveries/evt_known/gate">gate</a>' in await shown(interface, "/deliveries/evt_known")
+    assert '<a href="/deliveries/evt_known/gate">gate</a>' in await fetch_page(interface, "/deliveries/evt_known")
     interface.daemon.delivery_inspection.destinations = ()
-    assert "<strong>It was not sent</strong>" in await shown(interface, "/deliveries/evt_known")
+    assert "<strong>It was not sent</strong>" in await fetch_page(interface, "/deliveries/evt_known")
 
 
 @pytest.mark.parametrize("path", ["/deliveries/evt_other", "/deliveries/evt_other/hr", "/deliveries/%3Cb%3E/hr/body"])
 async def test_an_event_that_is_not_stored_is_explained(interface: "Interface", path: str) -> None:
-    text = await shown(interface, path, 404)
+    text = await fetch_page(interface, path, 404)
     assert "There is no event" in text
     assert "<b>" not in text
 
 
 async def test_a_destination_without_this_delivery_is_explained(interface: "Interface") -> None:
-    assert "There is no delivery of this event to <code>gate</code>; there is hr." in await shown(
+    assert "There is no delivery of this event to <code>gate</code>; there is hr." in await fetch_page(
         interface, "/deliveries/evt_known/gate", 404
     )

@@ -1,4 +1,4 @@
-"""Signing in and out: by the token, by a link, over TLS, and what ends with a session."""
+"""Signing in with the token, by a link and over TLS; signing out; and what ends with a session."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HTML = {"Accept": "text/html"}
 
 
-async def posted(interface: "Interface", token: str, origin: str, host: str = "") -> aiohttp.ClientResponse:
+async def submit_token(interface: "Interface", token: str, origin: str, host: str = "") -> aiohttp.ClientResponse:
     headers = {"Origin": origin, **({"Host": host} if host else {})}
     return await interface.over_tcp.post(
         f"{interface.url}/sign-in", data={"token": token}, headers=headers, allow_redirects=False
@@ -24,7 +24,7 @@ async def posted(interface: "Interface", token: str, origin: str, host: str = ""
 
 async def test_over_tls_the_cookie_is_for_this_host_and_tls_alone(listen: "Open") -> None:
     interface = await listen(token=TOKEN)
-    response = await posted(interface, TOKEN, "https://notifier.example", "notifier.example")
+    response = await submit_token(interface, TOKEN, "https://notifier.example", "notifier.example")
     assert response.status == 303
     set_cookie = response.headers["Set-Cookie"]
     assert re.fullmatch(r"__Host-notifier_session=[\w-]+; HttpOnly; Path=/; SameSite=Strict; Secure", set_cookie), (
@@ -43,7 +43,7 @@ async def test_over_tls_the_cookie_is_for_this_host_and_tls_alone(listen: "Open"
 
 async def test_without_tls_the_cookie_has_the_name_of_its_port(listen: "Open") -> None:
     interface = await listen(token=TOKEN)
-    response = await posted(interface, TOKEN, interface.url)
+    response = await submit_token(interface, TOKEN, interface.url)
     assert re.fullmatch(
         rf"notifier_session_{interface.port}=[\w-]+; HttpOnly; Path=/; SameSite=Strict", response.headers["Set-Cookie"]
     )
@@ -52,7 +52,7 @@ async def test_without_tls_the_cookie_has_the_name_of_its_port(listen: "Open") -
 async def test_where_there_is_no_token_none_signs_in(listen: "Open") -> None:
     interface = await listen(anonymous=False)
     for token in ("", "x", TOKEN):
-        response = await posted(interface, token, interface.url)
+        response = await submit_token(interface, token, interface.url)
         assert response.status == 403
         assert "Set-Cookie" not in response.headers
     async with interface.over_tcp.get(f"{interface.url}/sign-in", headers=HTML) as response:
@@ -75,7 +75,7 @@ async def test_a_link_leads_nowhere_else(listen: "Open", place: str) -> None:
 
 async def test_the_streams_of_a_session_end_with_it_and_others_do_not(listen: "Open") -> None:
     interface = await listen(token=TOKEN)
-    sessions = [await posted(interface, TOKEN, interface.url) for _ in range(2)]
+    sessions = [await submit_token(interface, TOKEN, interface.url) for _ in range(2)]
     cookies = [{"Cookie": one.headers["Set-Cookie"].partition(";")[0]} for one in sessions]
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     url = f"{interface.url}/v1/events/stream"
@@ -91,6 +91,6 @@ async def test_the_streams_of_a_session_end_with_it_and_others_do_not(listen: "O
             await ends.read()
         assert not stays.content.at_eof()
         assert not stays_too.content.at_eof()
-        assert interface.feed.stream.readers == 2
+        assert interface.feed.stream.reader_count == 2
     async with interface.over_tcp.get(f"{interface.url}/v1/status", headers=cookies[0]) as response:
         assert response.status == 401

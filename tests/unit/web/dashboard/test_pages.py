@@ -1,4 +1,4 @@
-"""The pages as any HTTP client gets them: their headers, their errors, and who is let in."""
+"""The pages as an HTTP client gets them: their headers, their errors, and the access to them."""
 
 import asyncio
 from collections import defaultdict
@@ -72,15 +72,15 @@ async def test_a_page_says_what_is_wrong_in_words(interface: "Interface") -> Non
 MOMENT = "2026-11-21T17:00:00.123Z"
 
 
-def _of(known: dict[str, Any]) -> Mapping[str, Any]:
-    """Return a document in which everything else is null."""
+def with_nulls(known: dict[str, Any]) -> Mapping[str, Any]:
+    """Return a JSON object with these values, in which every other key is null."""
     return defaultdict(lambda: None, {"detected_at": MOMENT, "seen_at": MOMENT} | known)
 
 
 async def test_a_record_names_the_filters_that_could_not_be_judged(interface: "Interface") -> None:
     delivery = {"destination": "hr", "state": "delivered", "attempt_log": []}
     why = {"hr": "sent although its `trainings` could not be judged: <why>"}
-    event = _of(
+    event = with_nulls(
         {
             "id": "evt_a",
             "type": "completion.created",
@@ -92,7 +92,7 @@ async def test_a_record_names_the_filters_that_could_not_be_judged(interface: "I
     )
 
     async def record(key: str) -> dict[str, Any]:
-        return {"key": key, "sources": {"acme": _of({"key": key, "withheld": [], "events": [event]})}}
+        return {"key": key, "sources": {"acme": with_nulls({"key": key, "withheld": [], "events": [event]})}}
 
     interface.daemon.record = record  # type: ignore[method-assign]
     async with interface.over_tcp.get(f"{interface.url}/records/1238") as response:

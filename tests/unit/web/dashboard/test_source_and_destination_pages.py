@@ -40,11 +40,11 @@ def source(state: SourceState = SourceState.OK, error: SourceError | None = None
     )
 
 
-def standing(interface: "Interface", **parts: Any) -> None:
+def set_status_parts(interface: "Interface", **parts: Any) -> None:
     interface.daemon.parts = parts
 
 
-async def shown(interface: "Interface", path: str, status: int = 200) -> str:
+async def fetch_page(interface: "Interface", path: str, status: int = 200) -> str:
     async with interface.over_tcp.get(interface.url + path) as response:
         assert (response.status, response.content_type) == (status, "text/html")
         return await response.text()
@@ -52,10 +52,10 @@ async def shown(interface: "Interface", path: str, status: int = 200) -> str:
 
 async def test_a_source_is_shown_with_its_trouble_and_its_settings(interface: "Interface") -> None:
     error = SourceError("timeout", "the API <did> not answer", 1_795_280_300_000)
-    standing(interface, sources={"acme": source(SourceState.FAILING, error, held=30)})
+    set_status_parts(interface, sources={"acme": source(SourceState.FAILING, error, held=30)})
     interface.daemon.details.hours[-1] = RequestCount(4, 1, 400, 250)
     interface.daemon.details.states = [StateChange(1_795_280_300_000, "failing", "rate_limit_exceeded")]
-    text = await shown(interface, "/sources/acme")
+    text = await fetch_page(interface, "/sources/acme")
     assert "The API &lt;did&gt; not answer." in text
     assert "30 removals are held back." in text
     assert "4 requests, <strong>1 failed</strong>" in text
@@ -69,9 +69,9 @@ async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") 
     memory = DestinationMemory(
         Health(HealthState.DISABLED, "operator"), dead=3, last_error=LastError("refused", "no <badge>", 1)
     )
-    standing(interface, destinations={"hr": destination_status(memory, None)})
+    set_status_parts(interface, destinations={"hr": destination_status(memory, None)})
     interface.daemon.details.filters = "new completions of the source `acme`"
-    text = await shown(interface, "/destinations/hr")
+    text = await fetch_page(interface, "/destinations/hr")
     assert "of the source <code>acme</code>" in text
     assert "no &lt;badge&gt;" in text
     assert 'data-post="/v1/destinations/hr/enable"' in text
@@ -80,25 +80,25 @@ async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") 
 
 
 async def test_the_first_of_the_states_is_the_present_one(interface: "Interface") -> None:
-    standing(interface, destinations={"hr": destination_status(DestinationMemory(Health()), None)})
+    set_status_parts(interface, destinations={"hr": destination_status(DestinationMemory(Health()), None)})
     interface.daemon.details.states = [StateChange(1_795_280_300_000, "ok")]
-    history = (await shown(interface, "/destinations/hr")).partition('id="states"')[2]
+    history = (await fetch_page(interface, "/destinations/hr")).partition('id="states"')[2]
     assert 0 < history.index("untried") < history.index(">now<") < history.index("ok") < history.index("since")
     interface.daemon.details.states.insert(0, StateChange(1_795_280_300_000, "untried"))
-    history = (await shown(interface, "/destinations/hr")).partition('id="states"')[2]
+    history = (await fetch_page(interface, "/destinations/hr")).partition('id="states"')[2]
     assert history.partition("</ol>")[0].count("untried") == 1
 
 
 @pytest.mark.parametrize("path", ["/sources/other", "/destinations/other", "/sources/%3Cb%3E"])
 async def test_a_name_that_is_not_configured_is_explained(interface: "Interface", path: str) -> None:
-    text = await shown(interface, path, 404)
+    text = await fetch_page(interface, path, 404)
     assert "there is " in text
     assert "<b>" not in text
 
 
 async def test_a_name_that_is_configured_but_not_served_yet_is_explained(interface: "Interface") -> None:
-    assert "There is no source" in await shown(interface, "/sources/acme", 404)
-    assert "There is no destination" in await shown(interface, "/destinations/hr", 404)
+    assert "There is no source" in await fetch_page(interface, "/sources/acme", 404)
+    assert "There is no destination" in await fetch_page(interface, "/destinations/hr", 404)
 
 
 @given(st.lists(COUNTS, min_size=1, max_size=24))

@@ -20,7 +20,7 @@ NOW = 1_795_280_400_123
     ],
 )
 def test_a_distance_is_short(seconds: int, said: str) -> None:
-    assert filters.distance(NOW + seconds * 1000, NOW) == said
+    assert filters.relative_time(NOW + seconds * 1000, NOW) == said
 
 
 @pytest.mark.parametrize(

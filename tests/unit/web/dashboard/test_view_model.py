@@ -1,4 +1,4 @@
-"""What the front page says of a status."""
+"""What the front page shows for a status."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -19,30 +19,30 @@ from notifier.web.dashboard.view_model import (
 )
 
 
-def source(state: str = "ok", **more: Any) -> dict[str, Any]:
+def make_source(state: str = "ok", **more: Any) -> dict[str, Any]:
     return {"state": state, "last_error": None, "last_sweep": "2026-11-21T17:00:00Z", "sweep": None, **more}
 
 
-def unread(next_page: int, last_page: int | None = None, finished_at: str | None = None) -> dict[str, Any]:
+def make_unswept_source(next_page: int, last_page: int | None = None, finished_at: str | None = None) -> dict[str, Any]:
     sweep = {"next_page": next_page, "last_page": last_page, "finished_at": finished_at}
-    return source(last_sweep=None, sweep=sweep)
+    return make_source(last_sweep=None, sweep=sweep)
 
 
-def rejected(reason: str) -> dict[str, Any]:
+def make_rejected_source(reason: str) -> dict[str, Any]:
     message = "the API does not know the token; enter a valid one as the source's `token`"
     return {"state": "failing", "last_error": {"reason": reason, "message": message, "at": "2026-11-21T17:00:00Z"}}
 
 
-def destination(state: str = "ok", pending: int = 0, dead: int = 0) -> dict[str, Any]:
+def make_destination(state: str = "ok", pending: int = 0, dead: int = 0) -> dict[str, Any]:
     return {"state": state, "pending": pending, "dead": dead}
 
 
-def status(
+def make_status(
     conditions: int = 0, destinations: dict[str, Any] | None = None, age: float = 1.0, **sources: Any
 ) -> dict[str, Any]:
     return {
-        "sources": sources or {"acme": source()},
-        "destinations": {"hr": destination()} if destinations is None else destinations,
+        "sources": sources or {"acme": make_source()},
+        "destinations": {"hr": make_destination()} if destinations is None else destinations,
         "conditions": [{"subject": f"store/{number}"} for number in range(conditions)],
         "evaluation": {"at": "2026-11-21T17:00:00.123Z", "age_seconds": age, "well": not conditions},
     }
@@ -51,63 +51,80 @@ def status(
 @pytest.mark.parametrize(
     ("now", "mood", "sentence"),
     [
-        (status(), Mood.WELL, "All is well: 1 source watched, 1 destination notified, nothing waits."),
+        (make_status(), Mood.WELL, "All is well: 1 source watched, 1 destination notified, nothing waits."),
         (
-            status(destinations={"hr": destination(pending=1200), "slack": destination()}, a=source(), b=source()),
+            make_status(
+                destinations={"hr": make_destination(pending=1200), "slack": make_destination()},
+                a=make_source(),
+                b=make_source(),
+            ),
             Mood.WELL,
             "All is well: 2 sources watched, 2 destinations notified, 1,200 deliveries in progress.",
         ),
-        (status(1), Mood.ATTENTION, "1 thing needs your attention."),
-        (status(3), Mood.ATTENTION, "3 things need your attention."),
+        (make_status(1), Mood.ATTENTION, "1 thing needs your attention."),
+        (make_status(3), Mood.ATTENTION, "3 things need your attention."),
         (
-            status(acme=rejected("token_invalid")),
+            make_status(acme=make_rejected_source("token_invalid")),
             Mood.ATTENTION,
             "acme cannot be read: the API does not know the token; enter a valid one as the source's `token`.",
         ),
-        (status(2, acme=rejected("token_invalid")), Mood.ATTENTION, "3 things need your attention."),
-        (status(acme=rejected("timeout")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at the moment."),
+        (make_status(2, acme=make_rejected_source("token_invalid")), Mood.ATTENTION, "3 things need your attention."),
         (
-            status(age=300.0),
+            make_status(acme=make_rejected_source("timeout")),
+            Mood.UNSETTLED,
+            "Nothing is lost, but acme cannot be read at the moment.",
+        ),
+        (
+            make_status(age=300.0),
             Mood.ATTENTION,
             "Unknown: the notifier has not evaluated its state for 300 seconds.",
         ),
         (
-            status(acme={"state": "failing", "last_error": {"reason": "disk_full", "message": "the disk is full"}}),
+            make_status(
+                acme={"state": "failing", "last_error": {"reason": "disk_full", "message": "the disk is full"}}
+            ),
             Mood.UNSETTLED,
             "Nothing is lost, but the state file cannot be written (the disk is full).",
         ),
         (
-            status(destinations={}),
+            make_status(destinations={}),
             Mood.ATTENTION,
             "Completions are found, but no one is notified: there is no destination yet.",
         ),
         (
-            status(acme=unread(3, 1030)),
+            make_status(acme=make_unswept_source(3, 1030)),
             Mood.STARTING,
             "Starting: the first sweep of acme is at page 3 of 1,030; new completions are reported meanwhile.",
         ),
         (
-            status(acme=unread(1), b=source()),
+            make_status(acme=make_unswept_source(1), b=make_source()),
             Mood.STARTING,
             "Starting: the first sweep of acme is at page 1; new completions are reported meanwhile.",
         ),
         (
-            status(acme=unread(4, 3, "2026-11-21T17:00:00Z")),
+            make_status(acme=make_unswept_source(4, 3, "2026-11-21T17:00:00Z")),
             Mood.STARTING,
             "Starting: the list of acme has not been read completely yet; new completions are reported meanwhile.",
         ),
         (
-            status(a=unread(1), b=source(last_sweep=None)),
+            make_status(a=make_unswept_source(1), b=make_source(last_sweep=None)),
             Mood.STARTING,
             (
                 "Starting: the lists of 2 sources have not been read completely yet; new completions are reported"
                 " meanwhile."
             ),
         ),
-        (status(acme=source("starting")), Mood.STARTING, "Starting: waiting for the first answer of acme."),
-        (status(acme=source("failing")), Mood.UNSETTLED, "Nothing is lost, but acme cannot be read at the moment."),
+        (make_status(acme=make_source("starting")), Mood.STARTING, "Starting: waiting for the first answer of acme."),
         (
-            status(a=source("rate_limited"), destinations={"b": destination("retrying"), "c": destination(dead=1)}),
+            make_status(acme=make_source("failing")),
+            Mood.UNSETTLED,
+            "Nothing is lost, but acme cannot be read at the moment.",
+        ),
+        (
+            make_status(
+                a=make_source("rate_limited"),
+                destinations={"b": make_destination("retrying"), "c": make_destination(dead=1)},
+            ),
             Mood.UNSETTLED,
             (
                 "Nothing is lost, but a is pausing because of the API's rate limit; b is being retried; 1 delivery to c"
@@ -115,7 +132,7 @@ def status(
             ),
         ),
         (
-            status(destinations={f"d-{number}": destination("disabled") for number in range(5)}),
+            make_status(destinations={f"d-{number}": make_destination("disabled") for number in range(5)}),
             Mood.UNSETTLED,
             "Nothing is lost, but d-0 is disabled; d-1 is disabled; d-2 is disabled, and 2 more problems.",
         ),
@@ -127,16 +144,19 @@ def test_one_sentence_says_how_it_is(now: dict[str, Any], mood: Mood, sentence: 
 
 
 def test_of_very_many_those_in_trouble_are_seen() -> None:
-    rows = {f"s-{number}": source() for number in range(1000)} | {"last": source("failing")}
+    rows = {f"s-{number}": make_source() for number in range(1000)} | {"last": make_source("failing")}
     shown = split_rows(rows)
-    assert shown.rows == [("last", source("failing"))]
+    assert shown.rows == [("last", make_source("failing"))]
     assert (shown.folded[0][0], shown.well) == ("s-0", True)
     assert (len(shown.folded), shown.left_out) == (MOST_FOLDED, 1000 - MOST_FOLDED)
-    failing = split_rows({f"s-{number}": source("failing") for number in range(30)} | {"well": source()})
+    failing = split_rows({f"s-{number}": make_source("failing") for number in range(30)} | {"well": make_source()})
     assert (len(failing.rows), failing.well) == (MOST_ROWS, False)
     assert [name for name, _ in failing.folded] == [*(f"s-{number}" for number in range(MOST_ROWS, 30)), "well"]
-    assert split_rows({"b": source(), "a": source("failing")}).rows == (("b", source()), ("a", source("failing")))
-    given_up = {f"d-{number}": destination(dead=number // 14) for number in range(15)}
+    assert split_rows({"b": make_source(), "a": make_source("failing")}).rows == (
+        ("b", make_source()),
+        ("a", make_source("failing")),
+    )
+    given_up = {f"d-{number}": make_destination(dead=number // 14) for number in range(15)}
     assert [name for name, _ in split_rows(given_up).rows] == ["d-14"]
 
 

@@ -1,4 +1,4 @@
-"""The latest events in memory: whatever they are and however they are asked for, in order, none lost, none twice."""
+"""The latest events in memory: they are returned in order, none is lost, and none is returned twice."""
 
 import orjson
 from hypothesis import given
@@ -17,34 +17,34 @@ def event(sequence: int, source: str = "acme", notes: str = "") -> Event:
     return Event(sequence, f"evt_{sequence}", "completion.created", source, "1", 0, orjson.dumps({"notes": notes}))
 
 
-def told(written: bytes) -> list[int]:
+def sequences_in(written: bytes) -> list[int]:
     return [int(piece.partition(b"\n")[0][4:]) for piece in written.split(b"\n\n") if piece]
 
 
 @given(EVENTS, st.integers(1, 5), st.integers(1, 5_000), st.integers(1, 1_000), st.sampled_from(["", "acme"]))
 def test_all_that_it_holds_is_handed_out_once_and_in_order(
-    made: list[tuple[int, str, int]], at_once: int, most_bytes: int, batch_bytes: int, source: str
+    event_specs: list[tuple[int, str, int]], at_once: int, most_bytes: int, batch_bytes: int, source: str
 ) -> None:
     tail = Tail(7, most_bytes)
     number = 7
     everything = []
-    for gap, name, size in made:
+    for gap, name, size in event_specs:
         number += gap
         everything.append(event(number, name, "x" * size))
     for first in range(0, len(everything), at_once):
         some = everything[first : first + at_once]
         tail.extend(some, some[-1].sequence)
     chosen = EventFilter(frozenset({source} - {""}))
-    held = [it for it in everything if it.sequence > tail.start]
+    in_memory = [it for it in everything if it.sequence > tail.start]
     assert tail.end == number
-    assert sum(len(format_frame(it)) for it in held) <= most_bytes
+    assert sum(len(format_frame(it)) for it in in_memory) <= most_bytes
     after, found = tail.start, list[int]()
     while after < tail.end:
         batch = tail.batch(after, chosen, batch_bytes)
         assert batch.last > after
         after = batch.last
-        found += told(batch.data)
-    assert found == [it.sequence for it in held if not source or it.source == source]
+        found += sequences_in(batch.data)
+    assert found == [it.sequence for it in in_memory if not source or it.source == source]
 
 
 def test_an_event_is_one_line_whatever_it_says() -> None:

@@ -81,7 +81,7 @@ async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
             await asyncio.sleep(0.005)
 
     async def following(pauses: float) -> None:
-        """Come and go, and each time say only what was had last."""
+        """Reconnect again and again, each time after the last event received."""
         had: list[int] = []
         while len(had) < last:
             async with listening(interface, "?after=0", str(had[-1]) if had else None) as listener:
@@ -136,12 +136,12 @@ async def test_a_reader_that_does_not_read_is_let_go_and_comes_back_for_the_rest
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect(("127.0.0.1", interface.port))
     slow.sendall(b"GET /v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await until(lambda: interface.feed.stream.readers == 1)
+    await until(lambda: interface.feed.stream.reader_count == 1)
     async with listening(interface) as quick:
         for first in range(0, 3000, 500):
             await detect(interface, range(first, first + 500))
         assert numbers(await quick.next(3000)) == list(range(1, 3001))
-        await until(lambda: interface.feed.stream.readers == 1)
+        await until(lambda: interface.feed.stream.reader_count == 1)
     slow.setblocking(False)
     had = await asyncio.to_thread(read_all, slow)
     last = int(had.rpartition(b"\nid: ")[2].partition(b"\n")[0])
@@ -166,29 +166,29 @@ def read_all(connection: socket.socket) -> bytes:
 async def test_there_is_a_bound_on_readers_and_who_leaves_makes_room(interface: "Interface") -> None:
     async with listening(interface):
         async with AsyncExitStack() as crowd:
-            while interface.feed.stream.readers < 8:
+            while interface.feed.stream.reader_count < 8:
                 await crowd.enter_async_context(listening(interface))
             async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
                 assert response.status == 503
                 assert (await response.json())["error"]["reason"] == "too_many_readers"
-        await until(lambda: interface.feed.stream.readers == 1)
+        await until(lambda: interface.feed.stream.reader_count == 1)
         async with listening(interface) as listener:
             await detect(interface, [1])
             assert numbers(await listener.next(1)) == [1]
-    await until(lambda: interface.feed.stream.readers == 0)
+    await until(lambda: interface.feed.stream.reader_count == 0)
 
 
 async def test_a_refused_wish_takes_no_place(interface: "Interface") -> None:
     for _ in range(10):
         async with interface.over_tcp.get(f"{interface.url}/v1/events/stream?source=nobody") as response:
             assert response.status == 404
-    assert interface.feed.stream.readers == 0
+    assert interface.feed.stream.reader_count == 0
 
 
 async def test_who_asks_for_the_head_alone_is_no_reader(interface: "Interface") -> None:
     async with interface.over_tcp.head(f"{interface.url}/v1/events/stream") as response:
         assert response.status == 405
-    assert interface.feed.stream.readers == 0
+    assert interface.feed.stream.reader_count == 0
 
 
 async def test_a_stop_ends_the_stream_as_it_should(interface: "Interface") -> None:
@@ -269,5 +269,5 @@ async def test_a_reader_who_is_gone_before_the_answer_is_no_fault(
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         reader.close()
         await asyncio.sleep(0.002)
-    await until(lambda: interface.feed.stream.readers == 0)
+    await until(lambda: interface.feed.stream.reader_count == 0)
     assert "fault" not in caplog.text

@@ -1,4 +1,4 @@
-"""Work that keeps to its share of the time."""
+"""A task's work stays within its share of the time."""
 
 import asyncio
 
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from notifier.web.feed.time_budget import TimeBudget
 
 
-def rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) -> list[float]:
-    """Do pieces of work that take so many seconds, resting after each; return the seconds of rest."""
-    rested: list[float] = []
+def measure_rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) -> list[float]:
+    """Do pieces of work of the given seconds, with a rest after each; return the seconds of each rest."""
+    rest_seconds: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        rested.append(seconds)
+        rest_seconds.append(seconds)
 
     async def work() -> None:
         budget = TimeBudget(share)
@@ -24,11 +24,11 @@ def rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) ->
 
     monkeypatch.setattr("notifier.web.feed.time_budget.asyncio.sleep", sleep)
     asyncio.run(work())
-    return rested
+    return rest_seconds
 
 
 @pytest.mark.parametrize(
-    ("pieces", "rested"),
+    ("pieces", "expected"),
     [
         ([0.001], []),
         ([0.001, 0.001], [0.038]),
@@ -38,16 +38,16 @@ def rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[float]) ->
         ([10.0], [1.0]),
     ],
 )
-def test_rests_after_work(monkeypatch: pytest.MonkeyPatch, pieces: list[float], rested: list[float]) -> None:
-    assert rests(monkeypatch, 0.05, pieces) == pytest.approx(rested)
+def test_rests_after_work(monkeypatch: pytest.MonkeyPatch, pieces: list[float], expected: list[float]) -> None:
+    assert measure_rests(monkeypatch, 0.05, pieces) == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(0, 0.05), max_size=50), st.sampled_from([0.05, 0.2, 0.5]))
 def test_work_is_never_more_than_its_share_but_for_the_last_piece(pieces: list[float], share: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        rested = sum(rests(patch, share, pieces))
+        rest_seconds = sum(measure_rests(patch, share, pieces))
     worked = sum(pieces)
-    assert worked <= share * (worked + rested) + 0.002 + 1e-9
+    assert worked <= share * (worked + rest_seconds) + 0.002 + 1e-9
 
 
 async def test_time_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: what it says, that it is well-formed, and that its series are bounded."""
+"""The metrics page: its values, its format, and the limit on the number of series."""
 
 import math
 from collections import defaultdict
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.local_interface import Interface
 
 NOW = 1_795_280_400_000
-POLLED = SourceFigures(
+POLLED_SOURCE = SourceFigures(
     state="ok",
     records=1238,
     last_success_ms=NOW - 2_000,
@@ -44,16 +44,18 @@ POLLED = SourceFigures(
     used_by_purpose={"head": 1, "sweep": 5},
     searching=True,
 )
-IN_TROUBLE = DestinationFigures("retrying", 3, 2, NOW - 1_500)
-NEVER_POLLED = replace(POLLED, state="starting", records=0, last_success_ms=None, next_poll_ms=None, last_sweep_ms=None)
+FAILING_DESTINATION = DestinationFigures("retrying", 3, 2, NOW - 1_500)
+NEVER_POLLED_SOURCE = replace(
+    POLLED_SOURCE, state="starting", records=0, last_success_ms=None, next_poll_ms=None, last_sweep_ms=None
+)
 
 
-def figures(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
+def make_snapshot(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
     return MetricsSnapshot(
         now_ms=NOW,
         started_ms=NOW - 60_000,
-        sources={f"acme-{number}": POLLED for number in range(sources)},
-        destinations={f"hr-{number}": IN_TROUBLE for number in range(destinations)},
+        sources={f"acme-{number}": POLLED_SOURCE for number in range(sources)},
+        destinations={f"hr-{number}": FAILING_DESTINATION for number in range(destinations)},
         conditions=[("gap", "sources/acme-0")],
         store_address="db.example.com:5432/notifier/notifier",
         store=StoreFigures({"database": 4096, "wal": 0}, 10**9),
@@ -61,7 +63,7 @@ def figures(sources: int = 1, destinations: int = 1) -> MetricsSnapshot:
     )
 
 
-def counting(sources: int = 1, destinations: int = 1) -> Counters:
+def make_counters(sources: int = 1, destinations: int = 1) -> Counters:
     counts = Counters()
     counts.keep_only(
         [f"acme-{number}" for number in range(sources)], [f"hr-{number}" for number in range(destinations)]
@@ -69,14 +71,14 @@ def counting(sources: int = 1, destinations: int = 1) -> Counters:
     return counts
 
 
-def event(source: str = "acme-0", type_: str = "completion.created", time_ms: int = NOW) -> Event:
+def make_event(source: str = "acme-0", type_: str = "completion.created", time_ms: int = NOW) -> Event:
     return Event(1, "evt_1", type_, source, "1", time_ms, b"{}")
 
 
-def settled(
+def record_settled(
     counts: Counters, state: str, decision: str, reason: str, *events: Event, to: str = "hr-0", again: bool = False
 ) -> None:
-    """Let a request, which took half a second, be decided about."""
+    """Record a request that took half a second, with this decision about it."""
     settlements = [
         Settlement((it.sequence,), to, DeliveryState(state), decision, reason, 200, "", NOW, 500, 0) for it in events
     ]
@@ -84,7 +86,7 @@ def settled(
 
 
 def test_it_says_how_things_stand() -> None:
-    page = read(counting().render_page(figures()))
+    page = read(make_counters().render_page(make_snapshot()))
     acme, hr = "source=acme-0", "destination=hr-0"
     assert only(page, "notifier_start_time_seconds") == NOW / 1000 - 60
     assert {labels: value for labels, value in page["notifier_source_state"].items() if value} == {
@@ -136,8 +138,10 @@ def test_it_says_how_things_stand() -> None:
 
 def test_what_has_not_happened_yet_has_no_moment() -> None:
     nothing_waits = DestinationFigures("ok", 0, 0, None)
-    now = replace(figures(), sources={"acme-0": NEVER_POLLED}, destinations={"hr-0": nothing_waits}, conditions=())
-    page = read(counting().render_page(now))
+    now = replace(
+        make_snapshot(), sources={"acme-0": NEVER_POLLED_SOURCE}, destinations={"hr-0": nothing_waits}, conditions=()
+    )
+    page = read(make_counters().render_page(now))
     for name in ("last_success_timestamp", "next_poll_timestamp", "last_sweep_timestamp"):
         assert f"notifier_source_{name}_seconds" not in page
     assert only(page, "notifier_source_state", "source=acme-0", "state=starting") == 1
@@ -146,30 +150,37 @@ def test_what_has_not_happened_yet_has_no_moment() -> None:
 
 
 def test_events_are_counted_by_source_and_type_and_notices_without_a_source() -> None:
-    counts = counting()
+    counts = make_counters()
     assert (
-        only(read(counts.render_page(figures())), "notifier_events_total", "source=acme-0", "type=completion.updated")
+        only(
+            read(counts.render_page(make_snapshot())),
+            "notifier_events_total",
+            "source=acme-0",
+            "type=completion.updated",
+        )
         == 0
     )
-    counts.count_events([event(), event(), event(type_="completion.removed"), event("", "notifier.alert")])
-    page = read(counts.render_page(figures()))
+    counts.count_events(
+        [make_event(), make_event(), make_event(type_="completion.removed"), make_event("", "notifier.alert")]
+    )
+    page = read(counts.render_page(make_snapshot()))
     assert only(page, "notifier_events_total", "source=acme-0", "type=completion.created") == 2
     assert only(page, "notifier_events_total", "source=acme-0", "type=completion.removed") == 1
     assert only(page, "notifier_events_total", "source=", "type=notifier.alert") == 1
 
 
 def test_failures_are_counted_by_reason() -> None:
-    counts = counting()
+    counts = make_counters()
     for reason in ("timeout", "timeout", "token_invalid"):
         counts.count_failure("acme-0", reason)
-    page = read(counts.render_page(figures()))
+    page = read(counts.render_page(make_snapshot()))
     assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=timeout") == 2
     assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=token_invalid") == 1
 
 
 def test_the_first_failure_of_each_kind_is_an_increase() -> None:
-    counts = counting()
-    page = read(counts.render_page(figures()))
+    counts = make_counters()
+    page = read(counts.render_page(make_snapshot()))
     for reason in ApiErrorReason:
         assert only(page, "notifier_source_failures_total", "source=acme-0", f"reason={reason}") == 0
     told = {label for labels in page["notifier_attempts_total"] for label in labels if label.startswith("reason=")}
@@ -180,33 +191,35 @@ def test_the_first_failure_of_each_kind_is_an_increase() -> None:
 
 
 def test_what_is_sent_again_at_somebodys_wish_says_nothing_of_latency() -> None:
-    counts = counting()
-    month_ago = event(time_ms=NOW - 30 * 86_400_000)
-    settled(counts, "delivered", "delivered", "delivered", month_ago, again=True)
-    page = read(counts.render_page(figures()))
+    counts = make_counters()
+    month_ago = make_event(time_ms=NOW - 30 * 86_400_000)
+    record_settled(counts, "delivered", "delivered", "delivered", month_ago, again=True)
+    page = read(counts.render_page(make_snapshot()))
     assert only(page, "notifier_delivery_latency_seconds_count", "destination=hr-0") == 0
     assert only(page, "notifier_attempt_duration_seconds_count", "destination=hr-0") == 1
     counts.record_attempt(
-        [Delivery(month_ago, "hr-0", again=True), Delivery(event(time_ms=NOW - 1_500), "hr-0")],
+        [Delivery(month_ago, "hr-0", again=True), Delivery(make_event(time_ms=NOW - 1_500), "hr-0")],
         [Settlement((1, 2), "hr-0", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", NOW, 500, 0)],
     )
-    page = read(counts.render_page(figures()))
+    page = read(counts.render_page(make_snapshot()))
     assert only(page, "notifier_delivery_latency_seconds_sum", "destination=hr-0") == 2
 
 
 def test_a_last_success_in_the_future_is_not_shown() -> None:
-    ahead = replace(POLLED, last_success_ms=NOW + 3 * 86_400_000)
-    page = read(counting().render_page(replace(figures(), sources={"acme-0": ahead})))
+    ahead = replace(POLLED_SOURCE, last_success_ms=NOW + 3 * 86_400_000)
+    page = read(make_counters().render_page(replace(make_snapshot(), sources={"acme-0": ahead})))
     assert "notifier_source_last_success_timestamp_seconds" not in page
 
 
 def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> None:
-    counts = counting()
-    settled(counts, "pending", "wait_for_endpoint", "timeout", event(), event())
-    settled(counts, "delivered", "delivered", "delivered", event(time_ms=NOW - 1_500), event(time_ms=NOW + 9_000))
-    settled(counts, "delivered", "delivered", "delivered", event(time_ms=NOW + 9_000))
+    counts = make_counters()
+    record_settled(counts, "pending", "wait_for_endpoint", "timeout", make_event(), make_event())
+    record_settled(
+        counts, "delivered", "delivered", "delivered", make_event(time_ms=NOW - 1_500), make_event(time_ms=NOW + 9_000)
+    )
+    record_settled(counts, "delivered", "delivered", "delivered", make_event(time_ms=NOW + 9_000))
     counts.record_poll(0.2)
-    page = read(counts.render_page(figures()))
+    page = read(counts.render_page(make_snapshot()))
     hr = "destination=hr-0"
     assert only(page, "notifier_attempts_total", hr, "decision=wait_for_endpoint", "reason=timeout") == 2
     assert only(page, "notifier_attempts_total", hr, "decision=delivered", "reason=delivered") == 3
@@ -222,39 +235,41 @@ def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> 
 
 
 def test_what_is_configured_no_more_is_forgotten_and_not_counted() -> None:
-    counts = counting(2, 2)
+    counts = make_counters(2, 2)
     counts.count_failure("acme-1", "timeout")
-    settled(counts, "delivered", "delivered", "delivered", event(), to="hr-1")
+    record_settled(counts, "delivered", "delivered", "delivered", make_event(), to="hr-1")
     counts.keep_only(["acme-0"], ["hr-0"])
     # Whatever was still under way.
     counts.count_failure("acme-1", "timeout")
-    counts.count_events([event("acme-1")])
-    settled(counts, "delivered", "delivered", "delivered", event(), to="hr-1")
-    page = counts.render_page(figures())
+    counts.count_events([make_event("acme-1")])
+    record_settled(counts, "delivered", "delivered", "delivered", make_event(), to="hr-1")
+    page = counts.render_page(make_snapshot())
     assert b"acme-0" in page
     assert b"acme-1" not in page
     assert b"hr-1" not in page
     counts.keep_only(["acme-0", "acme-1"], ["hr-0", "hr-1"])
-    again = read(counts.render_page(figures()))
+    again = read(counts.render_page(make_snapshot()))
     assert only(again, "notifier_events_total", "source=acme-1", "type=completion.created") == 0
     assert only(again, "notifier_attempt_duration_seconds_count", "destination=hr-1") == 0
 
 
 @pytest.mark.parametrize("name", ["notifier_attempts", "notifier_poll_duration_seconds"])
 def test_no_series_says_when_another_was_created(name: str) -> None:
-    assert f"{name}_created".encode() not in counting().render_page(figures())
+    assert f"{name}_created".encode() not in make_counters().render_page(make_snapshot())
 
 
 def test_series_are_bounded_with_a_thousand_sources() -> None:
     sources, destinations = 1_000, 20
-    counts = counting(sources, destinations)
+    counts = make_counters(sources, destinations)
     for number in range(sources):
         for reason in ("timeout", "rate_limit_exceeded", "server_error"):
             counts.count_failure(f"acme-{number}", reason)
-        counts.count_events([event(f"acme-{number}", type_) for type_ in ("completion.created", "completion.removed")])
+        counts.count_events(
+            [make_event(f"acme-{number}", type_) for type_ in ("completion.created", "completion.removed")]
+        )
     for number in range(destinations):
-        settled(counts, "delivered", "delivered", "delivered", event(), to=f"hr-{number}")
-    page = counts.render_page(figures(sources, destinations))
+        record_settled(counts, "delivered", "delivered", "delivered", make_event(), to=f"hr-{number}")
+    page = counts.render_page(make_snapshot(sources, destinations))
     series = read(page)
     values = defaultdict[str, set[str]](set)
     for found in series.values():
@@ -287,12 +302,14 @@ def test_series_are_bounded_with_a_thousand_sources() -> None:
 
 
 def test_promtool_has_nothing_to_say() -> None:
-    counts = counting()
-    settled(counts, "pending", "wait_for_endpoint", "timeout", event())
-    checked = promtool("check", "metrics", said=counts.render_page(figures()))
+    counts = make_counters()
+    record_settled(counts, "pending", "wait_for_endpoint", "timeout", make_event())
+    checked = promtool("check", "metrics", said=counts.render_page(make_snapshot()))
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     assert all(
-        not math.isnan(value) for found in read(counts.render_page(figures())).values() for value in found.values()
+        not math.isnan(value)
+        for found in read(counts.render_page(make_snapshot())).values()
+        for value in found.values()
     )
 
 

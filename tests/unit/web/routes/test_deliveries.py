@@ -1,4 +1,4 @@
-"""What one may ask of deliveries and destinations over the local interface."""
+"""The routes of deliveries and destinations."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -19,7 +19,7 @@ async def ask(interface: "Interface", query: str = "") -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-async def page(interface: "Interface", query: str = "") -> tuple[list[int], int]:
+async def fetch_page(interface: "Interface", query: str = "") -> tuple[list[int], int]:
     status, body = await ask(interface, query)
     assert status == 200, body
     assert set(body) == {"events", "next"}
@@ -52,25 +52,25 @@ async def test_a_long_history_is_read_page_by_page(interface: "Interface") -> No
     read: list[int] = []
     after = 0
     while True:
-        found, after = await page(interface, f"?after={after}&limit=60")
+        found, after = await fetch_page(interface, f"?after={after}&limit=60")
         if not found:
             break
         read += found
     assert (read, after) == (everything, 250)
-    assert len((await page(interface))[0]) == 100
+    assert len((await fetch_page(interface))[0]) == 100
 
 
 async def test_a_page_holds_only_what_is_asked_for(interface: "Interface") -> None:
     acme = await detect(interface, range(5))
     other = await detect(interface, range(5), source="other")
-    await tell_of_trouble(interface)
-    assert await page(interface, "?source=acme") == (acme, 11)
-    assert await page(interface, "?source=acme,other") == (acme + other, 11)
-    assert await page(interface, "?source=acme&source=other&type=") == (acme + other, 11)
-    assert await page(interface, "?source=other&limit=2") == (other[:2], other[1])
-    assert await page(interface, "?type=notifier.alert") == ([11], 11)
-    assert await page(interface, "?type=completion.removed,completion.updated") == ([], 11)
-    assert await page(interface, "?source=acme&type=notifier.alert") == ([], 11)
+    await store_alert(interface)
+    assert await fetch_page(interface, "?source=acme") == (acme, 11)
+    assert await fetch_page(interface, "?source=acme,other") == (acme + other, 11)
+    assert await fetch_page(interface, "?source=acme&source=other&type=") == (acme + other, 11)
+    assert await fetch_page(interface, "?source=other&limit=2") == (other[:2], other[1])
+    assert await fetch_page(interface, "?type=notifier.alert") == ([11], 11)
+    assert await fetch_page(interface, "?type=completion.removed,completion.updated") == ([], 11)
+    assert await fetch_page(interface, "?source=acme&type=notifier.alert") == ([], 11)
 
 
 async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
@@ -79,30 +79,30 @@ async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
     monkeypatch.setattr(feed, "EXAMINED_AT_ONCE", 10)
     await detect(interface, range(95))
     wanted = await detect(interface, range(3), source="other")
-    assert await page(interface, "?source=other") == (wanted, 98)
-    assert await page(interface, "?source=other&after=98") == ([], 98)
+    assert await fetch_page(interface, "?source=other") == (wanted, 98)
+    assert await fetch_page(interface, "?source=other&after=98") == ([], 98)
 
 
 async def test_a_page_ends_before_it_gets_too_large(interface: "Interface", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.web.feed.service._MOST_PAGE_BYTES", 1)
     await detect(interface, range(3))
-    assert await page(interface) == ([1], 1)
-    assert await page(interface, "?after=2") == ([3], 3)
+    assert await fetch_page(interface) == ([1], 1)
+    assert await fetch_page(interface, "?after=2") == ([3], 3)
 
 
 async def test_a_number_of_another_state_file_begins_anew(interface: "Interface") -> None:
     everything = await detect(interface, range(3))
-    assert await page(interface, "?after=3") == ([], 3)
-    assert await page(interface, "?after=4") == (everything, 3)
-    assert await page(interface, f"?after={2**63 - 1}") == (everything, 3)
+    assert await fetch_page(interface, "?after=3") == ([], 3)
+    assert await fetch_page(interface, "?after=4") == (everything, 3)
+    assert await fetch_page(interface, f"?after={2**63 - 1}") == (everything, 3)
 
 
 async def test_numbers_of_what_is_forgotten_are_still_known(interface: "Interface") -> None:
     await detect(interface, range(3))
     await interface.store.run(lambda db: db.execute("DELETE FROM events").rowcount)
-    assert await page(interface, "?after=3") == ([], 3)
+    assert await fetch_page(interface, "?after=3") == ([], 3)
     assert await detect(interface, range(3, 4)) == [4]
-    assert await page(interface, "?after=3") == ([4], 4)
+    assert await fetch_page(interface, "?after=3") == ([4], 4)
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ async def test_what_cannot_be_meant_is_said_to_be_wrong(interface: "Interface", 
 
 async def test_a_source_that_never_was_is_said_to_be_unknown(interface: "Interface") -> None:
     await detect(interface, range(1), source="dropped")
-    assert (await page(interface, "?source=dropped"))[0] == [1]
+    assert (await fetch_page(interface, "?source=dropped"))[0] == [1]
     for path in ("", "/stream"):
         status, body = await ask(interface, f"{path}?source=acne")
         assert (status, body["error"]["reason"]) == (404, "unknown_name")
         assert body["error"]["message"] == "there is no source `acne`; there is acme, other"
 
 
-async def tell_of_trouble(interface: "Interface") -> None:
+async def store_alert(interface: "Interface") -> None:
     standing = StoredCondition(ConditionName.GAP, "sources/acme", "acme: not everything was seen", 1_795_280_400_123)
     notice = ConditionChange(ConditionState.FIRING, standing, "began", "hr")
     await interface.store.run(conditions.write, [notice], 1_795_280_400_123)

@@ -1,4 +1,4 @@
-"""Sessions end, links are valid once, and whoever guesses has to wait."""
+"""Sessions end, links are valid once, and a peer that guesses the token has to wait."""
 
 import pytest
 
