@@ -1,4 +1,4 @@
-"""`python -m notifier` is `notifier`."""
+"""Lets `python -m notifier` run the same program as the command `notifier`."""
 
 import sys
 

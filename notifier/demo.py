@@ -1,4 +1,4 @@
-"""The whole pipeline without any setup: a simulated account, the real daemon and a receiver in one process."""
+"""The demonstration: runs a simulated account, the real daemon and a simulated receiver in one process."""
 
 import asyncio
 import secrets
@@ -57,10 +57,10 @@ secret = "{secret}"
 
 
 class Receiver:
-    """Simulates Slack and an HR system; it checks signatures and prints what arrives."""
+    """Simulates Slack and an HR system: prints each message that arrives, and checks the signatures of webhooks."""
 
     def __init__(self, secret: str, out: TextIO) -> None:
-        """Initialize with the secret that requests are signed with, and the stream to print to."""
+        """Initialize with the secret that signs the webhook requests, and with the stream to print to."""
         self._webhook = Webhook(secret)
         self._out = out
         self.events: set[str] = set()
@@ -68,7 +68,7 @@ class Receiver:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
-        """Listen on a free port of this machine, and yield the URL."""
+        """Listen on a free local port, and yield the URL."""
         app = web.Application()
         app.add_routes([web.post("/slack", self._slack), web.post("/hook", self._hook)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -103,10 +103,10 @@ class Receiver:
 
 
 async def run_demo(events: int, listen: str | None, out: TextIO, *, stay_seconds: float = 0.0) -> None:
-    """Add `events` completions to a simulated account, and return when all are delivered to both destinations.
+    """Add `events` completions to a simulated account, and wait until all are delivered to both destinations.
 
-    `listen` is the address of the local HTTP interface with the dashboard; None uses a free port of this machine. At
-    the end the dashboard stays available for `stay` seconds. Raises ConfigError, StoreError, ListenError.
+    `listen` is the address of the HTTP interface with the dashboard; None chooses a free local port. After the
+    deliveries, the dashboard stays available for `stay_seconds`. Raises ConfigError, StoreError, ListenError.
     """
     account = build_account(_INITIAL_COMPLETIONS)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
@@ -128,7 +128,7 @@ async def run_demo(events: int, listen: str | None, out: TextIO, *, stay_seconds
                 if daemon.interface_problem:
                     raise ListenError(daemon.interface_problem)
                 _print_introduction(out, api, url, daemon.sign_in_link())
-                # Completions that exist when the notifier first reads the account are not reported.
+                # The notifier does not report completions that exist when it first reads the account.
                 await _wait_until(daemon, lambda status: status["sources"]["acme"]["last_success"] is not None)
                 await _run_scenario(account, daemon, receiver, events, out)
                 if stay_seconds and (link := daemon.sign_in_link()):
@@ -157,13 +157,13 @@ async def _run_scenario(account: Account, daemon: Daemon, receiver: Receiver, ev
 async def _keep_dashboard(link: str, seconds: float, out: TextIO) -> None:
     out.write(f"\nThe dashboard stays open for {seconds:.0f} s more; Ctrl-C ends it: {link}\n")
     out.flush()
-    # The demonstration is complete, so an interrupt from now on is a normal end.
+    # The demonstration is complete, so an interrupt during this wait is a normal end.
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(seconds)
 
 
 async def _add_completions(account: Account, events: int, out: TextIO) -> None:
-    """Enter completions one by one, so that the output can be followed, or in groups if there are many."""
+    """Add completions to the account one by one, with pauses; if there are many, add several at a time."""
     growth = Growth(account, seed=secrets.randbelow(1_000_000))
     titles = {training.ids: training.title for training in account.trainings}
     people = {user["id"]: f"{user['firstname']} {user['lastname']}" for user in account.users}
@@ -197,6 +197,6 @@ def _print_introduction(out: TextIO, api: str, receiver: str, dashboard: str | N
 
 
 def print_line(out: TextIO, who: str, what: str) -> None:
-    """Print one line about what happened, and flush it."""
+    """Print one line with the time, who did something, and what they did."""
     out.write(f"{datetime.now().astimezone():%H:%M:%S}  {who:<9}  {what}\n")
     out.flush()

@@ -1,9 +1,10 @@
-"""The program's log, in one of three formats: text, text with journal priorities, or JSON.
+"""The log of the program, in one of three formats: text, text with priorities for the journal, or JSON.
 
-The daemon's lines go through a queue (`log_queue.py`), so that a slow reader cannot block it; commands write directly.
+The daemon writes through a queue (`log_queue.py`), so that a slow reader of the log cannot block it. Commands write
+directly.
 
-The module uses the standard library's logging with three small formatters. The daemon writes only a few lines a day,
-and a package for structured logging would need more memory and start-up time.
+The module uses `logging` of the standard library with three small formatters. A package for structured logging would
+need more memory and start-up time.
 """
 
 import json
@@ -23,13 +24,13 @@ from notifier.log_queue import LOST_LINES, FinalMessages, QueuedHandler
 from notifier.redact import redact
 
 BURST: Final = 20
-"""How many lines of one kind may be written in a row; any more are suppressed."""
+"""Maximum number of lines of one kind that are written in a row. Further lines of this kind are suppressed."""
 
 REFILL_SECONDS: Final = 3600.0
-"""Seconds after which one more line of a suppressed kind may be written."""
+"""Seconds until one more line of a suppressed kind may be written."""
 
 _NEVER_SUPPRESSED: Final = ("event", "record")
-"""Lines with one of these facts (`extra`) are never suppressed: each is about another event or record."""
+"""Lines with one of these `extra` fields are never suppressed, because each is about a different event or record."""
 
 _FACTS_OF_KIND: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
 _MOST_KINDS: Final = 1000
@@ -61,11 +62,11 @@ def setup(
     *,
     queued: bool = False,
 ) -> None:
-    """Write this program's log to `stream`, by default standard error; another call changes the settings.
+    """Write the log of this program to `stream`, by default standard error. A later call changes the settings.
 
-    `level` is debug, info, warning, error or critical; `log_format` is auto, text or json. Lines that repeat are
-    suppressed, except with level debug. `queued` is for the daemon: logging does not wait for the log's reader, and
-    uncaught exceptions are logged too.
+    `level` is debug, info, warning, error or critical. `log_format` is auto, text or json. Except at level debug, lines
+    that repeat are suppressed. With `queued`, for the daemon, lines go through a queue, and uncaught exceptions are
+    logged, too.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
@@ -84,13 +85,16 @@ def setup(
 
 
 def flush() -> None:
-    """Wait until the queued lines are written, for at most `log_queue.FLUSH_SECONDS`."""
+    """Wait until all queued lines are written, at most `log_queue.FLUSH_SECONDS`."""
     for handler in logging.getLogger().handlers:
         handler.flush()
 
 
 def final_stream() -> TextIO | None:
-    """Return a stream for final messages that does not wait for a reader; None if the log has no queue."""
+    """Return a stream for the last messages before the process ends; it writes through the queue of the log.
+
+    Return None if the log has no queue.
+    """
     for handler in logging.getLogger().handlers:
         if isinstance(handler, QueuedHandler):
             return FinalMessages(handler)
@@ -98,26 +102,26 @@ def final_stream() -> TextIO | None:
 
 
 class RepeatFilter(logging.Filter):
-    """Suppresses lines of a kind that repeats too often; the next line of that kind says how many were suppressed.
+    """Suppresses lines of a kind that repeats too often. The next written line of that kind has their number.
 
-    Lines are of the same kind if they are logged by the same statement, at the same level, with the same source,
-    destination, reason and other facts of `_TELLING_APART`. Lines about one event or record, and debug lines, are never
+    Two lines are of the same kind if the same statement logs them at the same level, and all `extra` fields in
+    `_FACTS_OF_KIND`, such as source and reason, are equal. Debug lines and lines about one event or record are never
     suppressed.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.is_on = True
-        """Whether repeated lines are suppressed at all."""
+        """Whether lines that repeat are suppressed."""
         self._kinds: OrderedDict[tuple[object, ...], _Kind] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line may be written."""
+        """Return whether the line of this log record may be written."""
         facts = vars(record)
         if not self.is_on or record.levelno < logging.INFO or any(facts.get(name) for name in _NEVER_SUPPRESSED):
             return True
         kind = self._kind(record)
-        # If the wall clock was set back, the wait must not become longer.
+        # The difference is negative if the wall clock was set back.
         passed = max(0.0, record.created - kind.at)
         kind.allowed, kind.at = min(BURST, kind.allowed + passed / REFILL_SECONDS), record.created
         if kind.allowed < 1:
@@ -140,7 +144,7 @@ class RepeatFilter(logging.Filter):
 
 
 class _Kind(Struct):
-    """The state of one kind of line: how many may be written as of the time `at`, and how many were suppressed."""
+    """The state of one kind of line at the time `at`: how many lines may be written, and how many were suppressed."""
 
     allowed: float
     at: float
@@ -148,14 +152,14 @@ class _Kind(Struct):
 
 
 class DirectHandler(logging.StreamHandler[TextIO]):
-    """Writes each line at once; for commands, because the person who runs them reads the log."""
+    """Writes each line directly to the stream, without a queue; used by commands."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
-        """Ignore an error in writing: it cannot be reported elsewhere, and the library would print unredacted text."""
+        """Ignore an error while a line is written: the default would print the record with its secrets."""
 
 
 def _find_handler(root: logging.Logger, stream: TextIO, *, queued: bool) -> DirectHandler | QueuedHandler:
-    """Return the existing handler for this stream, or a new one."""
+    """Return the existing handler of this stream, or a new handler."""
     wanted = QueuedHandler if queued else DirectHandler
     for handler in root.handlers:
         if isinstance(handler, wanted) and handler.stream is stream:
@@ -164,13 +168,13 @@ def _find_handler(root: logging.Logger, stream: TextIO, *, queued: bool) -> Dire
 
 
 def _find_repeat_filter(root: logging.Logger) -> RepeatFilter:
-    """Return the process's only filter; a new one at each reload would let suppressed lines through again."""
+    """Return the existing filter, or a new filter. A new filter at each reload would forget what is suppressed."""
     filters = (known for handler in root.handlers for known in handler.filters)
     return next((known for known in filters if isinstance(known, RepeatFilter)), None) or RepeatFilter()
 
 
 def _log_uncaught() -> None:
-    """Send the interpreter's reports of uncaught exceptions and warnings to the log instead of standard error."""
+    """Write uncaught exceptions and Python warnings to the log instead of standard error."""
 
     def log_in_process(kind: type[BaseException], fault: BaseException, trace: Any) -> None:
         _log.critical("the program ends because of an internal error: please report it", exc_info=(kind, fault, trace))
@@ -198,7 +202,7 @@ def _formatter(log_format: str, stream: TextIO, environ: Mapping[str, str]) -> l
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the facts that were passed as `extra`, without empty ones."""
+    """Return the fields that were passed as `extra`, without empty values."""
     return {
         name: value
         for name, value in vars(record).items()
@@ -210,13 +214,13 @@ class TextFormatter(logging.Formatter):
     """Formats lines for a terminal or a file: `12:00:00 warning  destination fails  destination=hr reason=timeout`."""
 
     def __init__(self, *, colours: bool, dated: bool = False) -> None:
-        """Initialize; `colours` colours the level, and `dated` puts the date before the time, for lines in a file."""
+        """Initialize; `colours` colours the level, and `dated` adds the date to the time."""
         super().__init__()
         self._colours = colours
         self._moment = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line, followed by the traceback if there is one."""
+        """Return the line of a log record, followed by the lines of its traceback, if any."""
         moment = datetime.fromtimestamp(record.created).astimezone().strftime(self._moment)
         level = f"{record.levelname.lower():<8}"
         if self._colours:
@@ -225,19 +229,19 @@ class TextFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """Formats lines for the journal, which reads the priority and adds the time: `<4>destination fails ...`."""
+    """Formats lines for the journal of systemd: `<4>destination fails ...`, where 4 is the priority."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one entry. Each line begins with the priority, because the journal stores each line as an entry."""
+        """Return the text of a log record; each line begins with the priority, because the journal splits lines."""
         prefix = f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>"
         return "\n".join(prefix + line for line in [_message_with_facts(record), *_traceback_lines(self, record)])
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats each line as a JSON object: `time`, `level`, `message`, and the facts."""
+    """Formats each line as a JSON object with `time`, `level`, `message`, and the `extra` fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line of JSON."""
+        """Return a log record as one line of JSON."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry: dict[str, Any] = {
             "time": moment,
@@ -254,7 +258,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _escape_unprintable(line: str) -> str:
-    """Return the same JSON; characters that control a terminal or the direction of writing are escaped."""
+    """Return the same JSON with escapes for characters that control a terminal or the direction of writing."""
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
@@ -275,10 +279,10 @@ def _traceback_lines(formatter: logging.Formatter, record: logging.LogRecord) ->
 
 
 def _one_line(text: str) -> str:
-    """Return text as one line for a terminal, with blanks in place of characters that move the cursor."""
+    """Return text without secrets as one line; characters that could control a terminal become blanks."""
     return "".join(character if character.isprintable() else " " for character in _clean(text))
 
 
 def _clean(text: str) -> str:
-    """Return text without secrets; characters that cannot be encoded, such as bytes of a file name, are escaped."""
+    """Return text without secrets; characters that UTF-8 cannot encode are escaped."""
     return redact(text).encode(errors="backslashreplace").decode()

@@ -1,9 +1,11 @@
 """Writes the daemon's log lines in a separate thread, through a queue of limited size.
 
-This way a log reader that hangs or has ended does not block the daemon. Lines that do not fit into the queue are
-dropped and counted, and the count is logged once there is room again. Lines are written directly to the file descriptor
-instead of Python's buffered streams, for two reasons: the stream's lock would block other writers to standard error,
-and the interpreter aborts if it exits while a thread waits inside a stream.
+Therefore a reader of the log that hangs or has ended does not block the daemon. Lines that do not fit into the queue
+are dropped and counted. The count is logged when there is room again.
+
+Lines are written directly to the file descriptor, not through a stream of Python, for two reasons. The lock of the
+stream would block other writers to standard error. And the interpreter aborts if it exits while a thread waits inside a
+stream.
 """
 
 import io
@@ -18,37 +20,37 @@ from typing import Final, TextIO
 from msgspec import Struct
 
 QUEUE_BYTES: Final = 1024 * 1024
-"""The size limit of the queue, which is enough for some 8,000 lines."""
+"""The size limit of the queue in bytes, enough for about 8,000 lines."""
 
 _SHARES: Final = ((logging.ERROR, 1.0), (logging.WARNING, 7 / 8), (logging.INFO, 3 / 4))
-"""The share of the queue that lines of each level may fill, so that lower levels leave room for errors."""
+"""The share of the queue that lines of each level may fill. Lower levels leave room for errors."""
 
 _LOWEST_SHARE: Final = 1 / 2
 
 FLUSH_SECONDS: Final = 1.0
-"""The longest wait for the log's reader when the process ends; the daemon must end within five seconds of SIGTERM."""
+"""The longest wait in seconds for the reader of the log. It is short, because the daemon must stop in five seconds."""
 
 LOST_LINES: Final = "left_out"
-"""The name of the extra field with the number of lines that were dropped before this one."""
+"""The name of the `extra` field with the number of lines that were dropped or suppressed before this line."""
 
 _log = logging.getLogger(__name__)
 
 
 def has_room(level: int, waiting_bytes: int, line_bytes: int) -> bool:
-    """Return whether a line of this level may enter a queue that holds `waiting_bytes`. Pure.
+    """Return whether the queue, which holds `waiting_bytes`, has room for a line of this level. Pure.
 
-    Errors may fill the queue completely, warnings up to seven eighths, info lines three quarters and debug lines one
-    half. An empty queue takes a line of any length.
+    Errors may fill the whole queue, warnings seven eighths of it, info lines three quarters and debug lines half of it.
+    An empty queue has room for a line of any length.
     """
     share = next((share for lowest, share in _SHARES if level >= lowest), _LOWEST_SHARE)
     return waiting_bytes == 0 or waiting_bytes + line_bytes <= QUEUE_BYTES * share
 
 
 class QueuedHandler(logging.Handler):
-    """Gives each line to a thread that writes it, and does not wait for that thread.
+    """Puts each line into a queue, from which a separate thread writes it.
 
-    At any point of this code the garbage collector may run other code that logs a line. To make that safe, the writing
-    thread holds no lock while it writes, and each counter is written by one thread only.
+    At any point of this code, the garbage collector may run code that logs another line. To make that safe, the
+    separate thread holds no lock while it writes, and each counter is changed by one thread only.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -67,7 +69,7 @@ class QueuedHandler(logging.Handler):
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Put a record's line into the queue, or count it as dropped if there is no room."""
+        """Put the line of a log record into the queue; if there is no room, drop and count the line."""
         try:
             data = self._encoded(self.format(record) + "\n")
         except Exception:  # noqa: BLE001 - logging's rule: a line that cannot be made harms nothing else
@@ -83,7 +85,7 @@ class QueuedHandler(logging.Handler):
         self._put(data)
 
     def write_text(self, text: str) -> None:
-        """Put text that is not a log record into the queue, even if the queue is full."""
+        """Put text into the queue, even if the queue is full."""
         self.acquire()
         try:
             self._put(self._encoded(text))
@@ -91,7 +93,7 @@ class QueuedHandler(logging.Handler):
             self.release()
 
     def flush(self) -> None:
-        """Wait until all lines are written, at most FLUSH_SECONDS."""
+        """Wait until all lines in the queue are written, at most FLUSH_SECONDS."""
         self.acquire()
         try:
             if self._has_unreported_loss():
@@ -103,7 +105,7 @@ class QueuedHandler(logging.Handler):
         written.wait(FLUSH_SECONDS)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
-        """Ignore the error: it cannot be reported elsewhere, and logging would print the record with its secrets."""
+        """Ignore an error while a line is formatted: the default would print the record with its secrets."""
 
     def _encoded(self, text: str) -> bytes:
         return text.encode(self._encoding, errors="backslashreplace")
@@ -134,7 +136,7 @@ class QueuedHandler(logging.Handler):
         self._put(self._encoded(self.format(record) + "\n"), lines=left_out)
 
     def _write_lines(self) -> None:
-        """Write the lines of the queue as long as the process runs. The log's thread runs this."""
+        """Write the lines of the queue until the process ends. Runs in the separate thread."""
         while True:
             item = self._queue.get()
             if isinstance(item, threading.Event):
@@ -142,13 +144,12 @@ class QueuedHandler(logging.Handler):
                 continue
             is_written = self._write_line(item)
             self._removed_bytes += len(item.data)
-            # After a failed write the count is not logged, because that would fail too, again and again.
+            # After a failed write, the count is not logged: that write would probably fail, too, and so on.
             if is_written and self._has_unreported_loss() and self._queue.empty():
                 self._log_loss_unless_locked()
 
     def _log_loss_unless_locked(self) -> None:
-        # If another thread holds the lock, it is logging a line or flushing. That thread or the next line then reports
-        # the count.
+        # A thread that holds the lock is logging a line or flushing. That thread or the next line reports the count.
         if self.lock is not None and self.lock.acquire(blocking=False):
             try:
                 self._log_loss()
@@ -168,24 +169,24 @@ class QueuedHandler(logging.Handler):
 class _Line(Struct, frozen=True):
     data: bytes
     lines: int
-    """How many lines count as dropped if this one is not written: 1, or the number of dropped lines that it reports."""
+    """How many lines are lost if this line is not written: 1, or the number of lost lines that this line reports."""
 
 
 class FinalMessages(io.StringIO):
-    """A text stream for the last messages to people before the process ends. It writes through the log's queue."""
+    """A text stream for the last messages before the process ends; it writes through the queue of the log."""
 
     def __init__(self, handler: QueuedHandler) -> None:
         super().__init__()
         self._handler = handler
 
     def write(self, text: str) -> int:
-        """Put text into the queue."""
+        """Put text into the queue of the log."""
         self._handler.write_text(text)
         return len(text)
 
 
 def _writer(stream: TextIO) -> Callable[[bytes], None]:
-    """Return a function that writes to `stream`; it is called only in the log's thread."""
+    """Return a function that writes bytes to `stream`; it is called only in the separate thread."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
@@ -199,14 +200,14 @@ def _writer(stream: TextIO) -> Callable[[bytes], None]:
 
 
 class _DescriptorWriter:
-    """Writes whole lines to a descriptor, even if another process that shares it has made it non-blocking."""
+    """Writes whole lines to a file descriptor, even if another process has made the descriptor non-blocking."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._is_line_cut = False
 
     def write(self, data: bytes) -> None:
-        """Write a line, preceded by a line break if the last line was cut off. Raises OSError."""
+        """Write a line. If the last write ended within a line, write a line break first. Raises OSError."""
         rest = b"\n" + data if self._is_line_cut else data
         while rest:
             try:

@@ -1,4 +1,4 @@
-"""Runs blocking work in a separate thread; neither the event loop nor the end of the program waits for it."""
+"""Runs a blocking function in a new thread, for which neither the event loop nor the end of the program waits."""
 
 import asyncio
 import threading
@@ -11,10 +11,10 @@ _T = TypeVar("_T")
 
 
 async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
-    """Run `work` in a thread of its own and return its result; if the caller is cancelled, the result is dropped.
+    """Run `work` in a new thread, and return its result. If the caller is cancelled, the result is dropped.
 
-    The shared threads of the event loop are not used, because a name lookup, a peer or a file system may block them for
-    minutes or for ever, and because the program waits for them when it ends.
+    The event loop's thread pool is not used: `work` may hang for ever (in a DNS lookup or a file system), and the
+    program waits for the threads of the pool when it ends.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
@@ -23,7 +23,7 @@ async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
 
 
 def call_on_loop(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *values: object) -> None:
-    """Call `action` on the event loop from another thread; do nothing if the loop is closed."""
+    """Call `action` in the thread of the event loop; do nothing if the loop is closed. May be called in any thread."""
     try:
         loop.call_soon_threadsafe(action, *values)
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""Lists of patterns in filters: `["Crane*", "!Crane Refresher"]`. All of it is pure.
+"""Lists of patterns in filters, such as `["Crane*", "!Crane Refresher"]`. Pure.
 
-`*` stands for any text and `?` for one character; every other character stands for itself, and case is ignored. A
-pattern that begins with `!` excludes what it matches, wherever it stands in the list. A list with nothing but
-exclusions admits everything else.
+In a pattern, `*` matches any text and `?` matches one character. Every other character matches itself, and case is
+ignored. A pattern that begins with `!` excludes the texts that it matches. The order of patterns does not matter. A
+list that contains only exclusions admits every text that no exclusion matches.
 """
 
 import fnmatch
@@ -13,7 +13,7 @@ from typing import Final, Self
 from msgspec import Struct
 
 EXCLUDES: Final = "!"
-"""The first character of a pattern that excludes."""
+"""The first character of a pattern that excludes the texts it matches."""
 
 _PERSON_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _MATCHES_NOTHING: Final = re.compile(r"(?!)")
@@ -22,7 +22,7 @@ _LONG_TEXT: Final = 1000
 
 
 class Patterns(Struct, frozen=True):
-    """A list of patterns; an empty list admits everything. `written` holds the patterns as the operator wrote them."""
+    """A list of patterns. An empty list admits everything. `written` holds the patterns as the operator wrote them."""
 
     written: tuple[str, ...] = ()
     _included: re.Pattern[str] = _MATCHES_NOTHING
@@ -31,21 +31,21 @@ class Patterns(Struct, frozen=True):
 
     @classmethod
     def of(cls, written: Iterable[str]) -> Self:
-        """Return the patterns in a usable form."""
+        """Compile a list of patterns."""
         patterns = tuple(written)
         wanted = [pattern for pattern in patterns if not pattern.startswith(EXCLUDES)]
         excluded = [pattern.removeprefix(EXCLUDES) for pattern in patterns if pattern.startswith(EXCLUDES)]
         return cls(patterns, _compiled(wanted), _compiled(excluded), not wanted)
 
     def __bool__(self) -> bool:
-        """Return whether there is any pattern."""
+        """Return whether the list contains any pattern."""
         return bool(self.written)
 
     def rejects(self, texts: Collection[str], *, is_complete: bool = True) -> bool:
-        """Return whether the list rejects something that has these texts, such as a title and an id.
+        """Return whether the list rejects an object with these texts, such as a training with its title and id.
 
-        If `is_complete` is False, further texts may exist that are not known yet; the list then rejects only what an
-        exclusion matches.
+        With `is_complete` False, the object may have further texts that are not known yet. The list then rejects the
+        object only if an exclusion matches.
         """
         folded = [text.casefold() for text in texts]
         if any(self._excluded.match(text) for text in folded):
@@ -55,7 +55,7 @@ class Patterns(Struct, frozen=True):
         return is_complete
 
     def could_change(self, texts: Collection[str]) -> bool:
-        """Return whether the result of `rejects` for these texts could change if more texts were added."""
+        """Return whether the result of `rejects` for these texts could change if further texts became known."""
         if not self.written or self.rejects(texts, is_complete=False):
             return False
         has_exclusions = any(pattern.startswith(EXCLUDES) for pattern in self.written)
@@ -63,13 +63,13 @@ class Patterns(Struct, frozen=True):
 
 
 def matches_any(pattern: str, texts: Iterable[str]) -> bool:
-    """Return whether one pattern, with or without its `!`, matches one of these texts."""
+    """Return whether a pattern matches any of these texts; a `!` at its beginning is ignored."""
     compiled = _compiled([pattern.removeprefix(EXCLUDES)])
     return any(compiled.match(text.casefold()) for text in texts)
 
 
 def admits_nothing(written: Collection[str]) -> bool:
-    """Return whether no text can pass a list, because it excludes all that it admits, such as `["Crane*", "!*"]`."""
+    """Return whether a list rejects every text, because its exclusions cover its other patterns: `["Crane*", "!*"]`."""
     wanted = [pattern for pattern in written if not pattern.startswith(EXCLUDES)] or (["*"] if written else [])
     excluded = [pattern.removeprefix(EXCLUDES) for pattern in written if pattern.startswith(EXCLUDES)]
     return bool(wanted) and all(any(_covers(wide, narrow) for wide in excluded) for narrow in wanted)
@@ -77,13 +77,13 @@ def admits_nothing(written: Collection[str]) -> bool:
 
 def _covers(wide: str, narrow: str) -> bool:
     """Return whether the pattern `wide` matches everything that the pattern `narrow` matches."""
-    # Each `*` of `narrow` is tried as an empty text and as a long text, which only a `*` of `wide` matches.
+    # Each `*` of `narrow` is replaced by an empty text and by a long text, which only a `*` of `wide` can match.
     examples = [narrow.replace("?", _ANY_CHARACTER).replace("*", text) for text in ("", _ANY_CHARACTER * _LONG_TEXT)]
     return all(matches_any(wide, [example]) for example in examples)
 
 
 def is_person_id(pattern: str) -> bool:
-    """Return whether a pattern is one person's id, which is always known, unlike an employee number."""
+    """Return whether a pattern is the id of one person, not for example an employee number."""
     return _PERSON_ID.fullmatch(pattern.removeprefix(EXCLUDES)) is not None
 
 
@@ -91,5 +91,5 @@ def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
     if not patterns:
         return _MATCHES_NOTHING
     # fnmatch would read `[...]` as a set of characters, but titles contain brackets. No pattern makes matching slow,
-    # because fnmatch's expressions do not backtrack over more than one `*`.
+    # because the expressions of fnmatch do not backtrack over more than one `*`.
     return re.compile("|".join(fnmatch.translate(pattern.casefold().replace("[", "[[]")) for pattern in patterns))

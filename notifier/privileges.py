@@ -1,6 +1,7 @@
-"""Lets root use another user's files with only that user's rights, because a link in their folder may lead anywhere.
+"""Lets root use the files of another user with only that user's rights.
 
-A process counts as root if its effective user is root. Other processes never change their user or rights here.
+Without this, a user could place a symbolic link in their folder and make root change any file. A process counts as root
+if its effective user is root. In other processes, this module never changes user or rights.
 """
 
 import ctypes
@@ -18,34 +19,34 @@ _ROOT: Final = 0
 _PR_SET_KEEPCAPS: Final = 8
 _CAPABILITY_VERSION: Final = 0x20080522
 _READ_SEARCH: Final = 1 << 2
-"""The bit of the capability CAP_DAC_READ_SEARCH."""
+"""The bit of the capability CAP_DAC_READ_SEARCH, with which a process can read every file and pass every folder."""
 _ALL: Final = 2**64 - 1
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Owner(Struct, frozen=True):
-    """A user whose files are used: the user and group ids, and the name, or None if the system has none for the id."""
+    """A user that owns files; `name` is None if the system has no name for the user id."""
 
     uid: int
     gid: int
     name: str | None
 
     def __str__(self) -> str:
-        """Return the name, or `user` and the id if there is no name."""
+        """Return the name or, without a name, `user` and the user id."""
         return self.name or f"user {self.uid}"
 
 
 def is_root() -> bool:
-    """Return whether this process has root's rights."""
+    """Return whether the effective user of this process is root."""
     return os.geteuid() == _ROOT
 
 
 def owner_to_become(file: Path) -> Owner | None:
-    """Return the user to become before root uses `file` and the files beside it; None to stay root.
+    """Return the user that root should become before it uses `file` and the files beside it; None to stay root.
 
-    The user is the owner of the file's folder or, if that does not exist, of the nearest folder above it. If the folder
-    belongs to root but others may write to it, the user is the owner of the file. Returns None if this process is not
-    root.
+    This is the owner of the file's folder or, if that folder does not exist, of the nearest existing folder above. If
+    that folder belongs to root but other users can write to it, it is the owner of the file. Returns None if this
+    process is not root.
     """
     if not is_root():
         return None
@@ -62,10 +63,11 @@ def owner_to_become(file: Path) -> Owner | None:
 
 
 def become(owner: Owner, file: Path) -> None:
-    """Become this user for good, to use a file of theirs and the files beside it. Raises OSError.
+    """Become this user for the rest of the process, to use `file` and the files beside it. Raises OSError.
 
-    The user may lack access to a folder above the file: systemd keeps the state of services with dynamic users in such
-    a folder. In that case the process keeps the capability to pass through it, which permits reading but no writing.
+    The user may have no access to a folder above the file, as in the folder where systemd keeps the state of services
+    with dynamic users. The process then keeps one capability of root, with which it can read all files and pass all
+    folders, but not write.
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)
@@ -80,7 +82,10 @@ def become(owner: Owner, file: Path) -> None:
 
 @contextmanager
 def acting_as(owner: Owner, *, pass_closed_folders: bool = False) -> Iterator[None]:
-    """Act as this user, then as root again. With `passing`, folders closed to the user can be passed through."""
+    """Act as this user within the context, then as root again.
+
+    With `pass_closed_folders`, the process can read all files and pass all folders, but not write.
+    """
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
     _set_groups(owner)
     os.setegid(owner.gid)
@@ -96,13 +101,16 @@ def acting_as(owner: Owner, *, pass_closed_folders: bool = False) -> Iterator[No
 
 
 def can_access(path: Path, owner: Owner, mode: int) -> bool:
-    """Return whether a user may use a path in the given ways (`os.R_OK` and others)."""
+    """Return whether a user may access a path in this mode (`os.R_OK`, `os.W_OK` or `os.X_OK`)."""
     with acting_as(owner):
         return os.access(path, mode, effective_ids=True)
 
 
 def _keep_only_search(permitted: int) -> None:
-    """Keep only the capability to read everything, until the user changes again (capabilities(7), capset(2))."""
+    """Reduce the effective capabilities of this process to CAP_DAC_READ_SEARCH (capabilities(7), capset(2)).
+
+    `permitted` is the bit set of the capabilities that the process may make effective again later.
+    """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     held = (ctypes.c_uint32 * 6)()
     _call_libc("capget", header, held)

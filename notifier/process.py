@@ -1,6 +1,6 @@
-"""Prepares the process's file descriptors and signal handlers before any slow import.
+"""Prepares the process before the slow imports: standard streams, signal handlers and garbage collection.
 
-This module imports only modules that the interpreter has already loaded, or that are a part of it.
+This module imports only modules that the interpreter has already loaded, or that are built into it.
 """
 
 import gc
@@ -14,11 +14,11 @@ from typing import Any, Final
 
 _DAEMON: Final = "run"
 _OPTIONS_WITH_VALUE: Final = frozenset({"--config", "--secrets-dir"})
-"""The common options that take a value."""
+"""The options before the command that take a value."""
 
 
 def prepare(arguments: Iterable[str]) -> None:
-    """Open missing standard descriptors; for the daemon, also install handlers for signals during its start."""
+    """Open closed standard streams. For the command `run`, also install handlers for signals during the start."""
     _open_standard_streams()
     if _command_of(arguments) == _DAEMON:
         signal.signal(signal.SIGHUP, PendingHangup(signal.getsignal(signal.SIGHUP)))
@@ -27,42 +27,41 @@ def prepare(arguments: Iterable[str]) -> None:
 
 
 def pause_garbage_collection() -> None:
-    """Keep the garbage collector from running while modules are imported.
+    """Stop automatic garbage collection while modules are imported.
 
-    Imports create very many objects that stay in use. Searching them for garbage again and again takes a seventh of the
-    import time.
+    Imports create many objects that stay in use. Searching them for garbage takes a seventh of the import time.
     """
     gc.disable()
 
 
 def resume_garbage_collection() -> None:
-    """Let the garbage collector run again, if it was held; it will never examine the objects that exist now."""
+    """Resume automatic garbage collection if it is paused. It will ignore all objects that exist now."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def release_free_memory() -> None:
-    """Return this process's unused memory to the system, because glibc would keep much of it. May block."""
+    """Return unused memory of this process to the system, because glibc would keep much of it. May block."""
     # Imported here, because only the daemon needs it.
     import ctypes  # noqa: PLC0415
 
-    # Other C libraries lack this function.
+    # Only glibc has this function.
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
 
 class PendingHangup:
-    """Handles SIGHUP during the daemon's start by recording that the signal came."""
+    """Handles SIGHUP during the start of the daemon: only records that the signal has arrived."""
 
     def __init__(self, earlier: Any) -> None:
         """Initialize with the previous handler of SIGHUP."""
         self.has_arrived = False
         self.ends_with_terminal = earlier is not signal.SIG_IGN and has_terminal()
-        """Whether the daemon was started from a terminal without nohup, and so ends when that terminal closes."""
+        """Whether the daemon must stop when its terminal closes: it was started from a terminal, without nohup."""
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        """Record that the signal came."""
+        """Record that the signal has arrived."""
         self.has_arrived = True
 
 
@@ -76,7 +75,8 @@ def has_terminal() -> bool:
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
-    # Nothing has been opened or written yet, so exiting is safe. The module being imported could swallow an exception.
+    # Nothing has been opened or written yet, so an immediate exit is safe. The module that is being imported could
+    # swallow an exception.
     os._exit(0)
 
 
@@ -91,13 +91,16 @@ def _command_of(arguments: Iterable[str]) -> str | None:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null as descriptor 0, 1 or 2 if it is closed; another file could get the number and be overwritten."""
+    """Open /dev/null as each closed descriptor of 0, 1 and 2.
+
+    Otherwise, the next opened file would get such a number, and output of the program could overwrite the file.
+    """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)
         except OSError:
             with suppress(OSError):
-                # This opens `descriptor`, because the lowest free number is used and the lower ones are taken.
+                # The system uses the lowest free number, which is `descriptor`, because all lower numbers are in use.
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             stream = open(descriptor, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

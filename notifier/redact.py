@@ -1,4 +1,4 @@
-"""Removes secrets from text; all text that might contain a secret passes through here before it is printed."""
+"""Removes secrets from text. All text that may contain a secret passes through this module before it is printed."""
 
 import json
 import re
@@ -12,13 +12,13 @@ _URL = re.compile(
     r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}:\\?/\\?/)(?:[^\s/\\?#\"<>]*@)?"
     r"(?P<host>[^\s/\\?#\"'<>]+)(?P<rest>[^\s\"<>]*)"
 )
-# An ordinary word after "basic" (as in "Basic Training") is not taken for encoded credentials.
+# In "Basic Training", the word after "Basic" is an ordinary word, not encoded credentials.
 _BASIC = r"\bbasic\s+(?!(?-i:[A-Z]?[a-z]+)(?![^\s.,;:!?)\"']))"
 _NAMED = r"(?:token|password|secret|api[_-]?key)[\\\"']*\s*[=:]\s*"
 _CREDENTIAL = re.compile(rf"(?i)(?P<name>\bbearer\s+|{_BASIC}|{_NAMED})[\\\"']*[^\s\\\"',;&}}]{{6,}}")
 _SHORTEST_SECRET = 4
 _SHORTEST_REMEMBERED: Final = 8
-"""Configured secrets with fewer characters are not removed, because they are too often parts of ordinary words."""
+"""Configured secrets with fewer characters are not removed, because ordinary words often contain them."""
 
 _PLACEHOLDER = "[secret]"
 _ELLIPSES: Final = ("…", "...", "`")
@@ -29,20 +29,20 @@ _remembered: dict[str, None] = {}
 
 
 def remember_secrets(secrets: Iterable[str]) -> None:
-    """From now on, remove these configured secrets from all text, in addition to those remembered earlier.
+    """Remember configured secrets, which are then removed from all text, in addition to secrets remembered earlier.
 
-    Secrets that are URLs are not remembered, because the host of a URL is shown.
+    Secrets that are URLs are not remembered, because `redact` keeps the host of each URL.
     """
     _remembered.update(dict.fromkeys(one for one in secrets if len(one) >= _SHORTEST_REMEMBERED and "://" not in one))
 
 
 def hide_remembered(text: str) -> str:
-    """Return text without the configured secrets, and otherwise unchanged."""
+    """Return text without the remembered secrets, and otherwise unchanged."""
     return _replace_secrets(text, tuple(_remembered)) if _remembered else text
 
 
 def hide_partial_secret(text: str, *secrets: str) -> str:
-    """Return text without a partial secret at its end, for text that may have been cut in the middle of a secret."""
+    """Return text without the beginning of a secret at its end, for text that may have been cut within a secret."""
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))
@@ -52,11 +52,11 @@ def hide_partial_secret(text: str, *secrets: str) -> str:
 
 
 def _partial_length(text: str, secret: str) -> int:
-    """Return the length of the secret's beginning with which a text ends; 0 if it is shorter than four characters."""
+    """Return how many characters at the end of a text are the beginning of the secret; 0 if fewer than four are."""
     if len(secret) < _SHORTEST_SECRET:
         return 0
     end = text[-len(secret) :]
-    # Hardly any text has the first characters of a secret, so this is faster than to try each length.
+    # A search for the secret's first characters is faster than a comparison for each length.
     begin = end.find(secret[:_SHORTEST_SECRET])
     while begin >= 0 and not secret.startswith(end[begin:]):
         begin = end.find(secret[:_SHORTEST_SECRET], begin + 1)
@@ -70,7 +70,7 @@ def _replace_secrets(text: str, secrets: tuple[str, ...]) -> str:
 @lru_cache(maxsize=64)
 def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
     forms = {form for secret in secrets for form in _forms(secret)}
-    # A placeholder is left unchanged, even if a secret happens to be a part of it.
+    # The placeholder replaces itself, so that it stays unchanged even if a secret is a part of it.
     longest_first = sorted([*forms, _PLACEHOLDER], key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)))
 
@@ -93,13 +93,13 @@ def _keep_host(match: re.Match[str]) -> str:
 def redact(text: str, *secrets: str) -> str:
     """Return `text` without secrets, so that it may be printed, logged or stored.
 
-    URLs keep only their scheme and host (a Slack webhook's path *is* its secret). Webhook secrets, the word after
-    `Bearer` and the like, the strings in `secrets`, and the configured secrets are removed.
+    The strings in `secrets`, remembered secrets, webhook secrets, and credentials after words such as `Bearer` are
+    replaced. Each URL is cut after its host, because the path of a Slack webhook is a secret.
     """
     if hidden := tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET):
         text = _replace_secrets(text, hidden)
     text = _URL.sub(_keep_host, text)
     text = _WEBHOOK_SECRET.sub(_PLACEHOLDER, text)
     text = _CREDENTIAL.sub(lambda match: f"{match['name']}{_PLACEHOLDER}", text)
-    # Configured secrets are removed last, so that the host of a URL is still shown.
+    # Remembered secrets are removed last, so that the host of a URL is recognized before.
     return hide_remembered(text)

@@ -1,4 +1,4 @@
-"""Tells regular files from pipes, sockets and devices, whose reading may never end."""
+"""Recognizes pipes, sockets and devices, because a program that reads them as a file may wait for ever."""
 
 import os
 import stat
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def describe_irregular(path: Path) -> str | None:
-    """Return what a path is, such as `is a socket, not a regular file`; None for a regular file or a folder.
+    """Return a description such as `is a socket, not a regular file`; None for a regular file or a folder.
 
-    Links are followed. `/dev/null` counts as an empty file. A path that does not exist or cannot be examined gives None
-    too: the code that reads the file reports that.
+    Links are followed, and `/dev/null` counts as a regular file. Also returns None if the path does not exist or cannot
+    be examined, because the code that reads the file reports this.
     """
     try:
         found = path.stat()

@@ -1,1 +1,1 @@
-"""The running daemon: the connection of its parts, the schedule, signals and the status."""
+"""The daemon process: it connects all parts, runs their jobs on schedule, handles signals and reports the status."""

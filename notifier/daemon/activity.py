@@ -1,7 +1,7 @@
-"""Records requests to sources and destinations, and changes of their states, for the dashboard.
+"""Counts requests to sources and destinations, and stores each change of their states, for the dashboard.
 
-Requests are counted in memory and written once a minute, which costs little. If the process is killed, the counts
-of the last minute are lost; nothing else depends on them.
+Counts are kept in memory and written to the store once a minute. If the process is killed, the counts of the last
+minute are lost. Only the dashboard uses them.
 """
 
 import logging
@@ -23,33 +23,33 @@ from notifier.store.tables.settlements import Settlement
 _log = logging.getLogger(__name__)
 
 ACTIVITY_JOB = "(activity)"
-"""The name of the job that records requests and changes of state, for the pages of the dashboard."""
+"""The name of the job that saves counts of requests and changes of state for the dashboard."""
 
 ACTIVITY_EVERY_SECONDS: Final = 15.0
-"""Seconds between two readings of the states; a change that ends before the next reading may not be recorded."""
+"""Seconds between two readings of the states. A state that lasts for a shorter time may be missed."""
 
 WRITE_EVERY_SECONDS: Final = 60.0
-"""Seconds between two writes of counts."""
+"""Seconds between two writes of the counts to the store."""
 
 _MOST_COUNTS: Final = 10_000
-"""Maximum number of counts in memory. It is reached only if the store cannot be written for days."""
+"""Maximum number of counts in memory. Only a store that cannot be written for days leads to so many."""
 
 States = Mapping[ActivitySubject, tuple[str, str | None]]
-"""States with their reasons (None for no reason), by source or destination."""
+"""Each source or destination with its state and the reason for the state; the reason may be None."""
 
 
 class ActivityLog:
-    """Counts requests, and records each change of a source's or destination's state."""
+    """Counts requests, and stores each change of a source's or destination's state."""
 
     def __init__(self, store: Store, clock: Clock, states: Callable[[], States]) -> None:
-        """Initialize with the store, and a function that returns the current states."""
+        """Initialize with the store, and with a function that returns the current states."""
         self._store = store
         self._clock = clock
         self._current_states = states
         self._counts: defaultdict[tuple[ActivitySubject, int], RequestCount] = defaultdict(RequestCount)
         self._saved_states: dict[ActivitySubject, StateChange] | None = None
         self._attempted_destinations: set[str] = set()
-        """The destinations to which anything was ever sent."""
+        """The names of the destinations to which a request was ever sent."""
         self._counts_written_at = clock.monotonic()
 
     def count_request(self, source: str, seconds: float, *, failed: bool) -> None:
@@ -64,28 +64,28 @@ class ActivityLog:
         self._count(subject, settlement.milliseconds, failed=settlement.reason != AttemptResult.DELIVERED)
 
     def unwritten_counts(self, subject: ActivitySubject) -> dict[int, RequestCount]:
-        """Return the counts that are not in the store yet, by quarter-hour, numbered since 1970."""
+        """Return the counts that are not in the store yet; the keys number the quarter-hours since 1970."""
         return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
 
     async def save_changes(self) -> None:
-        """Record changes of states and, once a minute, the counts. After a failed write, the next call repeats it."""
+        """Store changes of states and, once a minute, the counts. If that fails, the next call tries again."""
         try:
             await self._save_state_changes()
             if self._clock.monotonic() - self._counts_written_at >= WRITE_EVERY_SECONDS:
                 await self.write_counts()
         except StoreError as error:
-            # The parts that use the store all the time report the same error.
+            # Parts that use the store more often report this error.
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def stop(self) -> None:
-        """Write the counts that are not in the store yet."""
+        """Write the counts that are not in the store yet; an error is only logged."""
         try:
             await self.write_counts()
         except StoreError as error:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_counts(self) -> None:
-        """Write the counts. Raises StoreError."""
+        """Write the counts to the store. Raises StoreError, and keeps the counts in that case."""
         self._counts_written_at = self._clock.monotonic()
         counts, self._counts = self._counts, defaultdict(RequestCount)
         if not counts:
@@ -113,7 +113,7 @@ class ActivityLog:
             self._saved_states |= changed
 
     def _displayed_state(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
-        """Return a state and its reason for display; a destination to which nothing was ever sent is `untried`."""
+        """Return a state and its reason for display; an `ok` destination that never got a request is `untried`."""
         is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._attempted_destinations
         return (DestinationState.UNTRIED if is_untried and state == DestinationState.OK else state), reason
 

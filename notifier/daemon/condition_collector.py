@@ -23,11 +23,11 @@ from notifier.store.tables import destinations, starts
 
 
 class DaemonState(Struct, frozen=True):
-    """The facts for conditions that only the daemon itself knows.
+    """Data for conditions that only the `Daemon` object has.
 
-    `started_ms` is in Unix milliseconds. `destinations` are the names of the configured destinations.
-    `interface_problem` is why the HTTP interface does not listen, and `configuration_problem` is why the last reload
-    failed.
+    `started_ms` is the start of the daemon in Unix milliseconds. `destinations` are the names of the configured
+    destinations. `interface_problem` is the reason why the HTTP interface does not listen. `configuration_problem` is
+    the reason why the last reload failed.
     """
 
     started_ms: int
@@ -60,7 +60,7 @@ class ConditionCollector:
         self._state = state
 
     async def collect(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
-        """Return the current conditions; `firing` are those at the last evaluation. Raises StoreError."""
+        """Return the current conditions; `firing` are the conditions of the last evaluation. Raises StoreError."""
         state = self._state()
         reports = await self._dispatcher.destination_reports(destination_rules.FAILING_FOR_SECONDS)
         since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
@@ -92,7 +92,7 @@ class ConditionCollector:
         )
 
     async def orphans(self) -> list[Orphan]:
-        """Return the destinations that have waiting deliveries and are no longer configured. Raises StoreError."""
+        """Return the destinations that are no longer configured but have waiting deliveries. Raises StoreError."""
         return await self._store.run(orphans, self._state().destinations)
 
     async def _rebuild_conditions(self) -> list[Condition]:

@@ -1,4 +1,4 @@
-"""The configuration of a running daemon, the way to read it again, and the differences of a new one."""
+"""The configuration of a running daemon, and its differences from a new configuration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def _ignore_settings(_settings: Settings) -> None:
-    """Ignore new settings."""
+    """Do nothing; this is the default of `SettingsSource.on_applied`."""
 
 
 class SettingsSource(Struct, frozen=True):
-    """Functions to re-read the configuration of a running daemon.
+    """Functions that a reload of the configuration calls.
 
-    `read` returns the settings as they are on disk now or raises ConfigError; it is called on a thread. `followed` is
-    called with settings that have been applied. `handed_over` lists the keys that systemd passed to this process as
-    credentials (None: systemd passed none). These keys keep their values from the start, even if their files change.
+    `read` reads the settings from disk, or raises ConfigError; it is called in a thread. `on_applied` is called with
+    the new settings after the daemon has applied them. `credential_keys` lists the keys whose values systemd passed to
+    this process as credentials (None if systemd passed none). A reload does not change these values.
     """
 
     read: Callable[[], Settings]
@@ -31,34 +31,32 @@ class SettingsSource(Struct, frozen=True):
     credential_keys: tuple[str, ...] | None = None
 
     def credentials_hint(self) -> str:
-        """Return a hint about credentials to append to errors of a reload; "" if systemd passed no credentials."""
+        """Return a hint about credentials for the error of a failed reload; "" if systemd passed no credentials."""
         if self.credential_keys is None:
             return ""
         return "\na new or changed credential is not seen, because systemd passes credentials only at the start"
 
 
 class RunningConfiguration:
-    """The configuration in force, which all parts of the daemon read here and a reload replaces.
+    """The configuration that is in force. All parts of the daemon read it here, and a reload replaces it.
 
-    During a reload, `subscriptions` may already differ from the settings: new events must not go to a destination that
-    is being stopped, nor to one that does not exist yet.
+    During a reload, `subscriptions` may lack destinations that `settings` contains: new events must not go to a
+    destination that is being stopped or has not been started yet.
     """
 
     def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:
         self.settings = settings
         self.settings_at_start = settings
-        """The settings at the start. The store and the HTTP interface were opened with them and keep them until the
-        next start.
-        """
+        """The settings when the process started. The store and the HTTP interface use them until the next start."""
         self.subscriptions: Sequence[Subscription] = subscriptions_of(settings.destinations)
-        """The filters that decide which destinations get an event."""
+        """The filters of all destinations, which decide where an event is sent."""
         self.source = source or SettingsSource(lambda: settings)
         self.reload_problem: str | None = None
-        """Why the last reload could not read the configuration; None after a successful reload or without any."""
+        """Why the last reload failed; None if it succeeded or if there was no reload."""
 
 
 class Differences(Struct, frozen=True):
-    """The names of sources or destinations that are new, changed, or removed."""
+    """The names of the sources (or destinations) that a new configuration adds, changes or removes."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -66,7 +64,7 @@ class Differences(Struct, frozen=True):
 
     @classmethod
     def between(cls, before: Mapping[str, object], after: Mapping[str, object]) -> "Differences":
-        """Return the differences between two tables of sources or destinations."""
+        """Compare the sources (or destinations) of two configurations; the mappings are by name."""
         return cls(
             tuple(name for name in after if name not in before),
             tuple(name for name in after if name in before and after[name] != before[name]),
@@ -75,25 +73,25 @@ class Differences(Struct, frozen=True):
 
     @property
     def added_and_changed(self) -> tuple[str, ...]:
-        """The new names and the changed ones; objects have to be created for both."""
+        """The added and the changed names, for which new objects must be created."""
         return (*self.added, *self.changed)
 
     def document(self) -> "DifferencesDocument":
-        """Return the differences as a JSON object."""
+        """Return the three lists of names as a JSON object."""
         return {"added": self.added, "changed": self.changed, "removed": self.removed}
 
 
 class Changes(Struct, frozen=True):
-    """The differences between two configurations, for sources and for destinations."""
+    """The differences between the sources and between the destinations of two configurations."""
 
     sources: Differences
     destinations: Differences
 
 
 def changes_between(before: Settings, after: Settings) -> Changes:
-    """Compare two configurations."""
+    """Return the differences between two configurations."""
     return Changes(
-        # The retention is part of a source's settings here, because it decides whether an outage leaves a gap.
+        # A new retention counts as a change of every source, because each watcher uses it to recognize a gap.
         Differences.between(
             _with_retention(before.sources, before.store.retention),
             _with_retention(after.sources, after.store.retention),
@@ -108,21 +106,21 @@ def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
 
 
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys of the store and the HTTP interface, which take effect at the next start only."""
+    """Return the changed keys of the store and the HTTP interface; these take effect only at the next start."""
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)
     return tuple(key for key in current if current[key] != before[key])
 
 
 def store_keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys of the store's location, which take effect at the next start only."""
+    """Return the changed keys of the store's location; these take effect only at the next start."""
     before = _store_location(settings_at_start)
     current = _store_location(after)
     return tuple(f"store.{key}" for key in current if current[key] != before[key])
 
 
 def with_store_location_of(settings_at_start: Settings, settings: Settings) -> Settings:
-    """Return `settings` with the store's location from `opened_with`, the settings at the start."""
+    """Return `settings` with the location of the store taken from `settings_at_start`."""
     store = settings.store.model_copy(update=_store_location(settings_at_start))
     return settings.model_copy(update={"store": store})
 
@@ -139,10 +137,11 @@ def _store_location(settings: Settings) -> dict[str, object]:
 def reload_document(
     changes: Changes, pending_keys: tuple[str, ...], credential_keys: tuple[str, ...], unmatched: Mapping[str, int]
 ) -> "ReloadDocument":
-    """Return the result of a reload as a JSON object: its changes, and the keys that take effect at the next start.
+    """Return the result of a successful reload as a JSON object.
 
-    `unmatched` is, by destination, the number of waiting events that no longer pass its filters. Keys `handed_over` by
-    systemd keep their values from the start; the daemon cannot know whether these have changed since.
+    `pending_keys` are the changed keys that take effect only at the next start. `credential_keys` are the keys whose
+    values systemd passed as credentials; a reload cannot notice that these have changed. `unmatched` maps the name of a
+    destination to the number of its waiting events that no longer pass its filters.
     """
     return {
         "sources": changes.sources.document(),
@@ -159,11 +158,11 @@ def _with_retention(sources: Mapping[str, object], retention: float) -> dict[str
 
 
 class UnloadedChanges(Struct, frozen=True):
-    """The part of a destination's configuration that the running daemon has not loaded yet.
+    """Changes of a destination in the configuration file that the running daemon has not loaded yet.
 
-    `keys` lists the keys that differ between the configuration file and the running daemon, as `destinations.NAME.KEY`,
-    or `destinations.NAME` for the whole table. `message` says this in a sentence without values. Both are empty if
-    nothing differs.
+    `keys` lists the changed keys as `destinations.NAME.KEY`; `destinations.NAME` means that the destination was added
+    or removed. `message` describes the changes in a sentence that contains no values. Without changes, `keys` and
+    `message` are empty.
     """
 
     keys: tuple[str, ...] = ()
@@ -171,9 +170,9 @@ class UnloadedChanges(Struct, frozen=True):
 
 
 def unloaded_changes(name: str, before: Destination | None, after: Destination | None) -> UnloadedChanges:
-    """Compare a destination's settings in the running daemon (`before`) with the configuration file (`after`).
+    """Compare a destination's settings in the running daemon (`before`) and in the configuration file (`after`).
 
-    None means that the destination is missing there.
+    `before` is None if the daemon does not have the destination, and `after` is None if the file does not have it.
     """
     if before == after:
         return UnloadedChanges()
@@ -186,7 +185,7 @@ def unloaded_changes(name: str, before: Destination | None, after: Destination |
         message = f"the configuration no longer contains {name}, but the daemon still uses it: run `notifier reload`"
         return UnloadedChanges((table,), message)
     keys = [key for key in type(before).model_fields if getattr(before, key) != getattr(after, key, None)]
-    # If the type has changed, the other differences follow from it and are not listed.
+    # Destinations of different types have different keys, so only the type is listed.
     keys = ["type"] if type(before) is not type(after) else keys
     message = (
         f"the daemon still uses an older configuration of {name}: {', '.join(f'`{key}`' for key in keys)}"

@@ -1,4 +1,4 @@
-"""Reads the configuration of a running process again, within a time limit."""
+"""Reads the configuration for a reload, within a time limit."""
 
 import asyncio
 import threading
@@ -9,26 +9,26 @@ from notifier.daemon.configuration import SettingsSource
 from notifier.own_thread import run_in_thread
 
 READ_SECONDS: Final = 30.0
-"""Seconds after which a read is given up, for example because a file system does not respond."""
+"""The time limit of a read in seconds. It passes, for example, if a file system does not respond."""
 
 MOST_HANGING_READS: Final = 8
-"""Maximum number of reads that hang at the same time. Each one occupies a thread, which cannot be ended."""
+"""Maximum number of reads that hang at the same time. Each occupies a thread, because Python cannot end threads."""
 
 
 class ConfigurationReadError(Exception):
-    """The configuration is wrong, or could not be read in time; the message says that nothing was changed."""
+    """The configuration is invalid or could not be read in time. The message says that nothing was changed."""
 
 
 class ConfigurationReader:
     """Reads the configuration, each time in a new thread."""
 
     def __init__(self, source: SettingsSource) -> None:
-        """Initialize with the source that the configuration is read from."""
+        """Initialize with the functions that read the configuration."""
         self._source = source
         self._unfinished_reads: list[threading.Event] = []
 
     async def read(self) -> Settings:
-        """Return the configuration as it is now. Raises ReadingError."""
+        """Read the configuration from disk and return it. Raises ConfigurationReadError."""
         try:
             return await self._read_in_time()
         except ConfigError as error:

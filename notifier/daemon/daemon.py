@@ -1,4 +1,4 @@
-"""The daemon: connects the parts, starts them in order, and stops them in reverse order."""
+"""The `Daemon` class: it creates all parts, starts them in order, and stops them in reverse order."""
 
 import asyncio
 import logging
@@ -60,25 +60,25 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 EVALUATION_JOB = "(evaluation)"
-"""The name of the job that evaluates the daemon's own conditions."""
+"""The name of the job that checks for conditions (problems of the notifier and its surroundings)."""
 
 EVALUATE_EVERY_SECONDS = 30.0
-"""Seconds between two evaluations of the daemon's own conditions."""
+"""Seconds between two checks for conditions (problems of the notifier and its surroundings)."""
 
 EXPIRY_JOB = "(expiry)"
-"""The name of the job that announces that completions run out."""
+"""The name of the job that announces completions whose validity ends."""
 
 DATABASE_JOB = "(database)"
-"""The name of the job that checks the connection to a database, to notice its loss even without other work."""
+"""The name of the job that checks the database connection, so that a loss is noticed even when nothing is written."""
 
 DATABASE_CHECK_EVERY_SECONDS = 2.0
-"""Seconds between two checks of the connection to a database."""
+"""Seconds between two checks of the database connection."""
 
 _STORE_RETRY_SECONDS = 5.0
 
 
 class Daemon:
-    """All running parts for one configuration and one store."""
+    """All parts that run for one configuration and one store."""
 
     def __init__(
         self,
@@ -92,11 +92,11 @@ class Daemon:
         store: Store | None = None,
         configuration_problem: str | None = None,
     ) -> None:
-        """Initialize with the settings, the source that a reload reads them from, and the connection to systemd.
+        """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
 
-        `patience` holds the waiting times of watchers that are not settings. The listening sockets `handed_over` by
-        systemd replace `[http] listen`. A `store` that is given is open already; otherwise the start opens the state
-        file. `configuration_problem` is why a reload before the start failed.
+        `patience` holds waiting times of the watchers that the configuration does not contain. `handed_over` are
+        listening sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start`
+        opens the state file. `configuration_problem` is the reason why a reload before this start failed.
         """
         self._handed_over = handed_over
         self._configuration = RunningConfiguration(settings, settings_source)
@@ -209,9 +209,9 @@ class Daemon:
         self._exit_stack = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the state file (rebuilding a damaged one), then begin to deliver, to listen locally and to watch.
+        """Open the store, and start deliveries, the HTTP interface and the watchers; a damaged state file is rebuilt.
 
-        Raises StoreError or ListenError after closing everything again.
+        Raises StoreError or ListenError; in that case everything that was started is stopped again.
         """
         self._started_ms = self._clock.now_ms()
         self._counts.keep_only(self.settings.sources, self.settings.destinations)
@@ -246,7 +246,7 @@ class Daemon:
             self._schedule.add(
                 FILTER_CHECK_JOB, EVALUATE_EVERY_SECONDS, FilterChecker(self._store, self._configuration).check
             )
-            # The server's requests need the sources, which exist by now; their rounds begin after the server starts.
+            # The server needs the watchers, so it starts after them; the schedule starts last and begins the polls.
             self._server = LocalServer(
                 self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
             )
@@ -271,35 +271,35 @@ class Daemon:
 
     @property
     def settings(self) -> Settings:
-        """The configuration that is in force."""
+        """The settings that are in force."""
         return self._configuration.settings
 
     @property
     def configuration_problem(self) -> str | None:
-        """Why the last reload failed; None after a successful reload or without any."""
+        """Why the last reload failed; None if it succeeded or if there was no reload."""
         return self._configuration.reload_problem
 
     @property
     def url(self) -> str | None:
-        """The dashboard's address for a browser; None if the daemon listens on no port."""
+        """The URL of the dashboard; None if the daemon listens on no port."""
         return None if self._server is None else self._server.url
 
     @property
     def interface_problem(self) -> str | None:
-        """The reason why the HTTP interface does not listen on its address; None if it listens."""
+        """Why the HTTP interface does not listen on its address; None if it does."""
         return None if self._server is None else self._server.problem
 
     def sign_in_link(self) -> str | None:
-        """Return a link that signs a browser in to the dashboard once; None if the daemon listens on no port."""
+        """Return a link that works once and signs a browser in to the dashboard; None if the daemon has no port."""
         return None if self._server is None else self._server.sign_in_link()
 
     async def wait_for_store_loss(self) -> StoreError:
-        """Wait until the store can no longer be used, and return the error. The next start repairs a damaged file."""
+        """Wait until the store becomes unusable, and return the error. The next start repairs a damaged state file."""
         await self._store.failed.wait()
         return self._store.fatal_error or StoreError(StoreReason.CORRUPT, "the state file is damaged")
 
     async def stop(self) -> None:
-        """Stop within five seconds. Nothing is lost, because the next run repeats interrupted work."""
+        """Stop within five seconds. The next run of the daemon repeats the interrupted work, so nothing is lost."""
         await self._exit_stack.aclose()
         _log.info("stopped")
 
@@ -316,14 +316,14 @@ class Daemon:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
+        """Read the configuration again and apply it. An invalid configuration changes nothing; the result says why."""
         if self._session is None or self._heartbeat is None:
             raise RuntimeError("cannot reload: the daemon is not running")
         return await self._reloader.reload(self._session, self._heartbeat)
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The latest evaluation of conditions, with conditions that could not be written to the store added."""
+        """The latest evaluation of conditions, including conditions that could not be written to the store."""
         found = self._alert_monitor.evaluation
         return found if found is None else replace(found, firing=(*found.firing, *self._unwritable.firing))
 
@@ -352,7 +352,7 @@ class Daemon:
 
     async def _evaluate_conditions(self) -> None:
         await self._schedule.detect_sleep()
-        # During a reload the parts being replaced are missing, and their conditions would seem to be over.
+        # A reload removes parts before it adds their replacements; meanwhile their conditions would seem to be over.
         async with self._reloader.apply_lock:
             await self._alert_monitor.evaluate()
             if events := await self._unwritable.check():
@@ -377,8 +377,8 @@ class Daemon:
         self._wake_for_events(events)
 
     def _wake_for_events(self, events: Sequence[Event]) -> None:
-        """Wake all parts that wait for new events; alerts can be among these events."""
-        # During a reload the filters under which the events were written may already be replaced.
+        """Wake the workers and the feed, which wait for new events. Alerts are events too."""
+        # During a reload, the events may have been written under filters that are no longer known: wake all workers.
         destinations = (
             None
             if self._reloader.apply_lock.locked()
@@ -389,7 +389,7 @@ class Daemon:
         self._counts.count_events(events)
 
     async def _after_sleep(self, slept: float) -> None:
-        # This must not wait: jobs could run meanwhile, and must not take the sleep for a failure.
+        # No `await` here: jobs would run in the meantime, and would take the sleep for a failure.
         self._sources.wake_after_sleep(slept)
         self._dispatcher.wake_after_sleep(slept)
 

@@ -1,4 +1,4 @@
-"""The use and the limit of the process's file descriptors, of which every socket and open file needs one."""
+"""The number of open file descriptors of this process, and its limit. Each socket and each open file uses one."""
 
 import resource
 from contextlib import suppress
@@ -10,25 +10,25 @@ _DESCRIPTOR_FOLDER = Path("/proc/self/fd")
 
 
 class DescriptorUse(Struct, frozen=True):
-    """The number of open descriptors, and the limit of that number, None if there is no limit."""
+    """The number of open file descriptors (`used`) and the limit of that number; `limit` is None without a limit."""
 
     used: int
     limit: int | None
 
 
 def raise_descriptor_limit() -> None:
-    """Raise this process's limit of descriptors as far as the system allows."""
+    """Raise this process's limit of open file descriptors as far as the system allows."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some sandboxes forbid the call; the present limit is used then.
+    # Some sandboxes forbid this call; the limit then stays as it is.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def descriptors_in_use() -> DescriptorUse | None:
-    """Return the use of descriptors by this process; None if the system does not report it."""
+    """Return this process's number of open file descriptors and its limit; None if the system does not report them."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        # One descriptor is open only for this listing.
+        # The listing itself opens one descriptor.
         used = sum(1 for _ in _DESCRIPTOR_FOLDER.iterdir()) - 1
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Upkeep of the state file: its free space, its write-ahead log, and its recovery snapshot (the essentials file)."""
+"""Keeps the state file and its write-ahead log small, and writes the recovery snapshot (the essentials file)."""
 
 import asyncio
 import logging
@@ -19,24 +19,27 @@ SNAPSHOT_NOT_WRITTEN = (
 )
 
 LARGE_LOG_BYTES = 8_000_000
-"""The size in bytes at which the write-ahead log is truncated ahead of schedule. SQLite itself keeps the log at about
-4 MB, unless another process reads the file for a long time."""
+"""The size in bytes above which the write-ahead log is truncated before the hourly maintenance does it.
+
+SQLite itself keeps the log at about 4 MB, unless another process reads the file for a long time.
+"""
 
 ESSENTIALS_EVERY_SECONDS = 600.0
-"""Seconds after which the recovery snapshot is written again even if only the time of the last success has changed."""
+"""Seconds after which the recovery snapshot is written again even if its important content has not changed."""
 
 ESSENTIALS_PATIENCE_SECONDS = 600.0
-"""Seconds for which writes of the recovery snapshot (essentials file) may fail before an alert is sent."""
+"""Seconds for which all writes of the recovery snapshot may fail before an alert is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
-"""Seconds to wait before the recovery snapshot (essentials file) is written for events that cannot be detected again.
-If the events are delivered within that time, the write is not needed.
+"""Seconds between an event that could not be detected again and the urgent write of the recovery snapshot.
+
+If the event is delivered within this time, the write is skipped.
 """
 
 URGENT_WAIT_FACTOR = 10.0
-"""The least wait before an urgent write of the recovery snapshot, as a multiple of how long the last one took.
+"""The next urgent write of the recovery snapshot waits at least this many times as long as the last write took.
 
-So a large snapshot, which is slow to write, is not written all the time.
+Without it, a large snapshot, which is slow to write, could be written all the time.
 """
 
 _NOT_DETECTABLE_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
@@ -46,7 +49,7 @@ OPTIMIZE_EVERY_SECONDS = 86_400.0
 
 
 class FileUpkeep:
-    """Keeps one state file small, and writes its recovery snapshot (essentials file)."""
+    """Keeps one state file small, and writes its recovery snapshot."""
 
     def __init__(self, store: FileStore, clock: Clock) -> None:
         """Initialize with the open state file."""
@@ -66,11 +69,14 @@ class FileUpkeep:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether a recovery snapshot (essentials file) with at least one source has been written."""
+        """Whether this process has written a recovery snapshot that contains at least one source."""
         return self._has_snapshot
 
     async def compact(self) -> None:
-        """Return free space to the disk, update the statistics once a day, and truncate the log. Raises StoreError."""
+        """Release unused space of the file, truncate its log and, once a day, update its statistics.
+
+        Raises StoreError.
+        """
         while await self._store.run_without_transaction(maintenance.release_pages):
             pass
         if self._clock.monotonic() >= self._optimize_at:
@@ -84,24 +90,24 @@ class FileUpkeep:
             await self._store.run_without_transaction(maintenance.checkpoint)
 
     async def release_memory(self) -> None:
-        """Free the memory of cached pages of the file. Raises StoreError."""
+        """Free the memory that SQLite uses to cache pages of the file. Raises StoreError."""
         await self._store.run_without_transaction(maintenance.release_memory)
 
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
-        """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
+        """Schedule an urgent write of the recovery snapshot if any of these events could not be detected again."""
         if self._urgent_write is None and any(event.type in _NOT_DETECTABLE_AGAIN for event in events):
             self._urgent_write = asyncio.create_task(self._write_urgently(), name="essentials")
 
     async def stop(self) -> None:
-        """Cancel scheduled early writes; the caller writes the recovery snapshot (essentials file) one last time."""
+        """Cancel a scheduled urgent write. The caller then writes the recovery snapshot one last time."""
         if self._urgent_write is not None:
             self._urgent_write.cancel()
             await asyncio.wait([self._urgent_write])
 
     async def _write_urgently(self) -> None:
-        """Wait a moment, then write the recovery snapshot if urgent events are still undelivered."""
+        """Wait, then write the recovery snapshot if events that could not be detected again are still undelivered."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._urgent_delay_seconds))
-        # Events that arrive from now on need another write.
+        # An event that arrives after this point schedules another write.
         self._urgent_write = None
         try:
             if await self._store.run(snapshot.has_urgent_events, self._written_sequence):
@@ -112,14 +118,17 @@ class FileUpkeep:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_essentials(self) -> None:
-        """Write the recovery snapshot beside the state file if the existing one is outdated. Raises StoreError."""
+        """Write the recovery snapshot beside the state file if the existing snapshot is outdated. Raises StoreError."""
         async with self._write_lock:
             await self._write_if_outdated()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot twice, so that the older copy lacks erased data, too. Raises StoreError."""
+        """Write the recovery snapshot twice, so that its kept previous version lacks erased data, too.
+
+        Raises StoreError.
+        """
         async with self._write_lock:
-            for _ in ("the present ones", "the older generation"):
+            for _ in ("current version", "previous version"):
                 self._written_signature = None
                 await self._write_if_outdated()
 
@@ -142,7 +151,7 @@ class FileUpkeep:
         self._written_sequence = content.sequence
 
     def write_failure(self) -> str | None:
-        """Return the error if recovery snapshots could not be written for ESSENTIALS_PATIENCE_SECONDS, else None."""
+        """Return an error message if writes have failed for ESSENTIALS_PATIENCE_SECONDS, otherwise None."""
         if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
             return None
         return f"{SNAPSHOT_NOT_WRITTEN} ({self._write_error})"

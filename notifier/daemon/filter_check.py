@@ -1,4 +1,4 @@
-"""Finds ids and patterns in filters that match nothing in any source and are probably mistyped."""
+"""Finds ids and patterns in filters that match nothing in their sources, probably because of a typing error."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -19,11 +19,14 @@ from notifier.store.tables.names import NameList
 _log = logging.getLogger(__name__)
 
 FILTER_CHECK_JOB = "(unknown ids)"
-"""The name of the job that warns of unknown ids in filters, once the names are known."""
+"""The name of the job that warns about ids and patterns in filters that match nothing."""
 
 
 class IdFilter(Struct, frozen=True):
-    """The ids under one key of the configuration; each id should occur in at least one of `sources`."""
+    """The ids under one `key` of the configuration. Each should be listed in at least one of `sources`.
+
+    `names` is the list of the API that the ids belong to: trainings or people.
+    """
 
     key: str
     names: NameList
@@ -32,7 +35,7 @@ class IdFilter(Struct, frozen=True):
 
 
 def id_filters(settings: Settings) -> Iterator[IdFilter]:
-    """Yield the filters by id whose sources all fetch names, without which ids cannot be checked. Pure."""
+    """Yield the ids in filters that can be checked: those of filters whose sources all fetch names. Pure."""
     everywhere = tuple(settings.sources)
     for name, source in settings.sources.items():
         for key, names, id_ in (
@@ -52,9 +55,9 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 
 
 class PatternFilter(Struct, frozen=True):
-    """The patterns under one key of a destination; each should match something in one of `sources`.
+    """The patterns under one `key` of a destination. Each should match something in at least one of `sources`.
 
-    `lists` are the lists of the API that have to be read before the patterns can be checked.
+    `lists` are the lists of the API that must be read before the patterns can be checked.
     """
 
     key: str
@@ -74,7 +77,7 @@ _LISTS = {
 
 
 def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
-    """Yield the filters by pattern whose sources all fetch names, without which patterns cannot be checked. Pure."""
+    """Yield the patterns in filters that can be checked: those of filters whose sources all fetch names. Pure."""
     for name, destination in settings.destinations.items():
         sources = destination.sources or tuple(settings.sources)
         filters = subscription_of(name, destination)
@@ -85,7 +88,7 @@ def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
 
 
 def unmatched_patterns(db: Database, pattern_filter: PatternFilter) -> list[str]:
-    """Return the patterns of a filter that match nothing in the stored lists of its sources."""
+    """Return the patterns that match nothing in the stored lists of the filter's sources."""
     if pattern_filter.kind is Filter.TRAININGS:
         texts: Collection[str] = known_ids.training_titles(db, pattern_filter.sources)
     else:
@@ -95,7 +98,7 @@ def unmatched_patterns(db: Database, pattern_filter: PatternFilter) -> list[str]
 
 
 class FilterChecker:
-    """Warns once about each id or pattern in a filter that matches nothing, after the names were fetched."""
+    """Logs one warning for each id or pattern in a filter that matches nothing, after the names were fetched."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
@@ -103,7 +106,7 @@ class FilterChecker:
         self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def check(self) -> None:
-        """Check the unchecked filters whose names are fetched by now; after an error, the next call retries."""
+        """Check each filter once, as soon as its names are fetched. After an error, the next call tries again."""
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
         self._checked &= frozenset(filters)
@@ -137,7 +140,7 @@ class FilterChecker:
         self._checked |= {pattern_filter}
 
     async def _unknown_ids(self, id_filter: IdFilter) -> list[str]:
-        """Return the ids of a filter that occur neither in the stored names nor in the stored records."""
+        """Return the ids that are neither in the stored names nor in the stored records of the filter's sources."""
         missing = await self._store.run(known_ids.ids_without_name, id_filter.sources, id_filter.names, id_filter.ids)
         after: int | None = 0
         while missing and after is not None:

@@ -1,7 +1,7 @@
-"""A dead man's switch: a URL is fetched after successful rounds, so that a monitor notices when the fetches stop.
+"""A dead man's switch: fetches a URL after each successful round of a source.
 
-A round of any source counts. The fetches also stop while alerts are not delivered, because then only the monitor can
-report it.
+An external monitor notices when the fetches stop, and raises an alarm. The daemon also stops them while its alerts
+cannot be delivered.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _HEADERS: Final = {"User-Agent": f"completion-notifier/{__version__}"}
 
 TIMEOUT_SECONDS = 10.0
-"""The time limit of one request, in seconds."""
+"""The time limit of one fetch, in seconds."""
 
 
 class Heartbeat:
@@ -40,26 +40,26 @@ class Heartbeat:
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a URL to fetch."""
+        """Whether a URL is configured."""
         return bool(self._url.get_secret_value())
 
     @property
     def problem(self) -> str | None:
-        """Why the last fetch failed; None if it succeeded or there was none."""
+        """Why the last fetch failed; None if it succeeded or if there was no fetch."""
         return self._problem
 
     @property
     def failing_seconds(self) -> float:
-        """For how many seconds fetches have been failing; 0.0 if the last one succeeded."""
+        """The number of seconds since fetches began to fail; 0.0 if the last fetch succeeded."""
         return 0.0 if self._problem is None else self._clock.monotonic() - self._failing_since
 
     def set_url(self, url: SecretStr) -> None:
-        """Fetch this URL from now on; an empty one stops the heartbeat."""
+        """Replace the URL; an empty URL stops the heartbeat."""
         self._url = url
         self._problem = None
 
     def beat(self) -> None:
-        """Start fetching the URL in the background, unless the last fetch is still under way."""
+        """Start to fetch the URL in the background, unless an earlier fetch is still under way."""
         if self._url.get_secret_value() and (self._fetching is None or self._fetching.done()):
             self._fetching = asyncio.create_task(self._fetch(), name="heartbeat")
 

@@ -1,4 +1,4 @@
-"""Periodic maintenance of the store, so that it can be used for years without manual work."""
+"""Periodic maintenance of the store: deletes old data, and writes the recovery snapshot of a state file."""
 
 import asyncio
 import logging
@@ -19,13 +19,13 @@ from notifier.store.tables.retention import FIRST, DetectionPosition
 _log = logging.getLogger(__name__)
 
 RETENTION_JOB = "(retention)"
-"""The name of the job that deletes old content; the parentheses distinguish it from names of sources."""
+"""The name of the job that deletes old data. Its parentheses distinguish it from jobs that are named like a source."""
 
 RETENTION_EVERY_SECONDS = 3600.0
-"""Seconds between two checks for events older than the retention."""
+"""Seconds between two deletions of data that is older than the retention."""
 
 ESSENTIALS_JOB = "(essentials)"
-"""The name of the job that writes the recovery snapshot, which is needed if the state file is lost."""
+"""The name of the job that writes the recovery snapshot (essentials file), from which a lost state file is rebuilt."""
 
 
 class Housekeeping:
@@ -45,11 +45,11 @@ class Housekeeping:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether a recovery snapshot with at least one source has been written, or the store needs none."""
+        """Whether this process has written a recovery snapshot with at least one source; True for a database."""
         return self.upkeep is None or self.upkeep.has_snapshot
 
     async def delete_old_data(self) -> None:
-        """Delete data older than the retention, in small steps, and free the space. Errors are only logged."""
+        """Delete data that is older than the retention, and free its space. Errors are only logged."""
         forgotten = 0
         try:
             before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)
@@ -71,7 +71,10 @@ class Housekeeping:
             _log.info("old events deleted", extra={"events": forgotten})
 
     async def maintain_store(self) -> None:
-        """Check that the store is still in its place, write the recovery snapshot, and prepare lookups by person."""
+        """Check that the store still exists, write the recovery snapshot, create missing indexes and free memory.
+
+        Errors are only logged.
+        """
         try:
             await self._store.check_access()
             if self.upkeep is not None:
@@ -82,25 +85,28 @@ class Housekeeping:
                 await self.upkeep.release_memory()
             await asyncio.to_thread(process.release_free_memory)
         except StoreError as error:
-            # The parts that use the store all the time report the same error.
+            # Parts that use the store more often report this error.
             _log.debug(error.message, extra={"reason": error.reason})
 
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
-        """Schedule an early write of the recovery snapshot if any of these events could not be detected again."""
+        """Schedule an urgent write of the recovery snapshot if any of these events could not be detected again."""
         if self.upkeep is not None:
             self.upkeep.schedule_urgent_write(events)
 
     async def stop(self) -> None:
-        """Stop, and write the recovery snapshot (essentials file) one last time."""
+        """Cancel scheduled writes, and write the recovery snapshot one last time."""
         if self.upkeep is not None:
             await self.upkeep.stop()
         await self.maintain_store()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot twice, so that the older copy lacks erased data, too. Raises StoreError."""
+        """Write the recovery snapshot twice, so that its kept previous version lacks erased data, too.
+
+        Raises StoreError.
+        """
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 
     def snapshot_failure(self) -> str | None:
-        """Return the error if the recovery snapshot could not be written for some time, otherwise None."""
+        """Return an error message if the recovery snapshot could not be written for ten minutes, otherwise None."""
         return None if self.upkeep is None else self.upkeep.write_failure()

@@ -1,4 +1,4 @@
-"""Access to the state file for commands that run without a daemon."""
+"""Opens the store for commands that run while no daemon runs."""
 
 import asyncio
 import logging
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the state file exclusively, as the daemon does, and write its recovery snapshot before closing it.
+    """Open the store exclusively and yield it. Before it is closed, write the recovery snapshot of a state file.
 
-    Raises StoreError, with the reason IN_USE if a daemon runs.
+    Raises StoreError; its reason is IN_USE if a daemon is running.
     """
     clock = SystemClock()
     store = make_store(settings.store, clock.now_ms)
@@ -41,7 +41,7 @@ async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 async def write_essentials(store: Store) -> None:
-    """Write the recovery snapshot beside the state file; do nothing for a database. Raises StoreError, OSError."""
+    """Write the recovery snapshot beside the state file; a database has none. Raises StoreError, OSError."""
     if isinstance(store, FileStore):
         content = await store.run(snapshot.take_snapshot, SystemClock().now_ms())
         await asyncio.to_thread(essentials.write, store.path, content)
@@ -51,10 +51,10 @@ async def write_essentials(store: Store) -> None:
 async def exclusive_watcher(
     settings: Settings, source: str, on_events: Callable[[Sequence[Event]], None]
 ) -> AsyncIterator[Watcher]:
-    """Open the state file exclusively, and yield a watcher of one source.
+    """Open the store exclusively, and yield the watcher of one source.
 
-    Its events stay in the file until a daemon delivers them; `on_events` is called with them. Raises StoreError, with
-    the reason IN_USE if a daemon runs.
+    The watcher stores its events, which the next daemon delivers, and calls `on_events` with them. Raises StoreError;
+    its reason is IN_USE if a daemon is running.
     """
     async with exclusive_store(settings) as store, new_session() as session:
         filters = subscriptions_of(settings.destinations)

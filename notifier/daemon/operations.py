@@ -1,4 +1,4 @@
-"""The operations of a running daemon, which commands, the HTTP interface and the watchdog call."""
+"""The operations of a running daemon, for commands, the HTTP interface and the watchdog."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Operations:
-    """The operations of a running daemon, as `DaemonApi` and `Supervised` describe them."""
+    """The operations of a running daemon; implements the protocols `DaemonApi` and `SupervisedDaemon`."""
 
     def __init__(
         self,
@@ -67,10 +67,10 @@ class Operations:
         metrics: Callable[[], Awaitable[bytes]],
         reload: "Callable[[], Awaitable[ActionResult[ReloadDocument | ReloadFailedDocument]]]",
     ) -> None:
-        """Initialize with the parts of the daemon, and with functions that return what only the daemon itself knows.
+        """Initialize with the parts of the daemon, and with functions of the `Daemon` object.
 
-        `started_ms` returns when the daemon was started (Unix ms), `evaluation` returns its latest evaluation of
-        conditions, and `metrics` the page of `/metrics`. `reload` reads the configuration again.
+        `started_ms` returns the time at which the daemon was started (Unix ms), `evaluation` returns the latest
+        evaluation of conditions, and `metrics` returns the page `/metrics`. `reload` reloads the configuration.
         """
         self.deliveries = deliveries
         self._store = store
@@ -105,15 +105,15 @@ class Operations:
         )
 
     async def metrics(self) -> bytes:
-        """Return the page of `/metrics`. Raises StoreError."""
+        """Return the page `/metrics` as bytes. Raises StoreError."""
         return await self._metrics()
 
     def hanging_parts(self) -> tuple[str, ...]:
-        """Return the names of the parts that hang; the tuple is empty if everything makes progress."""
+        """Return the names of the daemon's parts that hang; the tuple is empty if all make progress."""
         return self._hanging_parts
 
     def unready(self) -> dict[str, str]:
-        """Return the sources that are not ready, each with the reason."""
+        """Return the reasons why the daemon is not ready; the keys are names of sources, `alerts` and `evaluation`."""
         return {**self._sources.unready(), **readiness_problems(self._evaluation(), self._clock.monotonic())}
 
     async def record(self, key: str) -> "RecordDocument":
@@ -129,7 +129,7 @@ class Operations:
         return await self._dashboard.figures(tuple(self._configuration.settings.destinations))
 
     async def find_records(self, text: str) -> "FoundRecords":
-        """Find records by key, person's name or employee number. Raises StoreError."""
+        """Find records by their key, or by the name or employee number of the person. Raises StoreError."""
         # Imported here, because only the dashboard searches.
         from notifier.store.queries import search  # noqa: PLC0415
 
@@ -137,22 +137,22 @@ class Operations:
 
     @cached_property
     def details(self) -> "PlaceReader":
-        """The details of sources and destinations, for the dashboard."""
-        # Imported here and below, because most of the time nobody looks at the dashboard.
+        """Reads the details of a source or a destination for the dashboard."""
+        # Imported here and below, because the dashboard is rarely open.
         from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
 
         return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
 
     @cached_property
     def delivery_inspection(self) -> "DeliveryInspector":
-        """The details of deliveries, for the dashboard."""
+        """Reads the details of a delivery for the dashboard."""
         from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
 
         return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
 
     @cached_property
     def event_log(self) -> "EventLogReader":
-        """The log of events, for the dashboard."""
+        """Reads and exports the log of events for the dashboard."""
         from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
 
         return EventLogReader(self._reader, self._clock)
@@ -162,17 +162,23 @@ class Operations:
         return await self._sources.poll(source)
 
     async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
-        """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
+        """Begin a sweep of a source, or continue an unfinished sweep. Raises UnknownNameError, StoreError."""
         return await self._sources.sweep(source)
 
     async def release(
         self, source: str, what: Direction, *, silently: bool, by: str
     ) -> "ActionResult[ReleasedDocument]":
-        """Report the changes that a source holds back, or accept them silently. Raises UnknownNameError, StoreError."""
+        """Report the held changes of a source, or with `silently` store them without events.
+
+        `by` is the requester, for the log. Raises UnknownNameError, StoreError.
+        """
         return await self._sources.release(source, what, silently=silently, by=by)
 
     async def forget(self, person: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-        """Erase a person's data; with `dry_run`, only find the person. Raises UnknownPersonError, StoreError."""
+        """Erase a person's data; with `dry_run`, only find the person.
+
+        `by` is the requester, for the log. Raises UnknownPersonError, StoreError.
+        """
         # Imported here, because a person's data is erased perhaps once a year.
         from notifier.daemon.api import people  # noqa: PLC0415
 
@@ -184,7 +190,7 @@ class Operations:
         return done
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
+        """Read the configuration again and apply it. An invalid configuration changes nothing; the result says why."""
         return await self._reload()
 
     def job_stats(self) -> list[JobStats]:
@@ -192,11 +198,11 @@ class Operations:
         return self._schedule.job_stats()
 
     def sources_in_first_round(self) -> list[str]:
-        """Return the sources whose first round has not begun, or may still be waiting for an answer."""
+        """Return the sources whose first round is due or still within the time limit of one request."""
         return self._sources.in_first_round()
 
     async def summary(self) -> str:
-        """Return the daemon's state as a sentence. This includes a query to the store's thread. Raises StoreError."""
+        """Query the store, and return the state of the daemon as a sentence. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
         troubled = [name for name, state in states.items() if state is not HealthState.OK]
         waiting = await self._store.run(destinations.count_waiting, troubled)
@@ -209,5 +215,5 @@ class Operations:
         )
 
     def report_hanging(self, names: Sequence[str]) -> None:
-        """Note the names of the parts that hang, for `/healthz`."""
+        """Set the names of the hanging parts that `/healthz` shows."""
         self._hanging_parts = tuple(names)

@@ -1,4 +1,4 @@
-"""Looks for other daemons on this machine that watch the same sources, which would report everything twice."""
+"""Looks for another daemon on this machine that watches the same sources and would report everything twice."""
 
 import logging
 import os
@@ -14,9 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def warn_of_other_daemons(settings: Settings) -> None:
-    """Log a warning if this daemon has no state file yet, but another one here has sources of the same names.
+    """Log a warning if another state file on this machine has a source with the same name as one in `settings`.
 
-    Blocking. State files that cannot be read are ignored.
+    This is checked only before the first start, while the configured state file does not exist. State files that cannot
+    be read are ignored. May block.
     """
     if settings.store.path.exists():
         return

@@ -1,4 +1,4 @@
-"""Applies a changed configuration to the running daemon."""
+"""Reads the configuration again and applies its changes to the running daemon."""
 
 import asyncio
 import logging
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 3.0
-"""Seconds for which requests under way may continue when the daemon or a destination stops.
+"""Seconds that a destination's unfinished requests may still take when the destination or the daemon stops.
 
-All steps of a stop of the daemon take less than five seconds.
+The daemon must stop within five seconds in total.
 """
 
 
 class Reloader:
-    """Reads the configuration again and applies it, one reload at a time."""
+    """Reads the configuration again and applies it; only one reload runs at a time."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Reloader:
         conditions: ConditionCollector,
         manager: SystemdNotifier,
     ) -> None:
-        """Initialize with the parts that follow the configuration, and with the connection to systemd."""
+        """Initialize with the parts that a reload changes, and with the connection to systemd (`manager`)."""
         self._configuration = configuration
         self._sources = sources
         self._dispatcher = dispatcher
@@ -70,19 +70,21 @@ class Reloader:
         self._reload_lock = asyncio.Lock()
         self._reader = ConfigurationReader(configuration.source)
         self.apply_lock = asyncio.Lock()
-        """A lock that is held while a configuration is applied, because parts of the daemon may be missing then. It is
-        not held while the configuration is read, which may take long."""
+        """Held while a new configuration is applied, when some parts of the daemon are being replaced.
+
+        It is not held while the configuration is read, because reading can take long.
+        """
 
     async def reload(
         self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration again and apply it; an invalid configuration is reported and changes nothing."""
-        # Without this lock, another reload could begin before systemd is told of the end of this one.
+        """Read the configuration again and apply it. An invalid configuration changes nothing; the result says why."""
+        # The lock lets the next reload begin only after systemd was notified of the end of this reload.
         async with self._reload_lock:
             with self._manager.reloading():
                 result = await self._read_and_apply(session, heartbeat)
-        # An event that was written under the old filters may be announced under the new ones, which can exclude a
-        # destination of that event. So all destinations are woken.
+        # An event that was written under the old filters may have woken only the destinations of the new filters.
+        # Therefore all destinations are woken here.
         self._dispatcher.wake()
         return result
 
@@ -117,9 +119,9 @@ class Reloader:
     async def _apply(
         self, settings: Settings, changes: Changes, session: "aiohttp.ClientSession", heartbeat: Heartbeat
     ) -> None:
-        """Apply the new configuration to the running daemon. Raises StoreError."""
+        """Apply new settings to the running daemon. Raises StoreError."""
         configuration, before = self._configuration, self._configuration.settings
-        # Counters must exist before a new source or destination starts, and until a removed one has stopped.
+        # A source or destination needs its counters from before its start until after its stop.
         self._counts.keep_only({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
         # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         destination_changes = changes.destinations

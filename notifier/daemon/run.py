@@ -1,4 +1,4 @@
-"""Runs the daemon until a signal stops it."""
+"""Runs the daemon in this process until a signal stops it."""
 
 import asyncio
 import faulthandler
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _STANDBY_REASONS: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNREACHABLE})
-"""The errors of a database after which this process does not end, but stands by again."""
+"""Errors of a database after which this process stands by again instead of ending."""
 
 STOP_SECONDS: Final = 1.0
-"""Seconds that an interrupted start gets for closing the files and sockets that it has opened."""
+"""Seconds that an interrupted start may take to close its files and sockets."""
 
 
 class StoppedDuringStart(Exception):  # noqa: N818 - no error
     """A signal stopped the daemon before its start was complete.
 
-    The process should end without waiting for its threads. Some may still use the state file; to kill them does not
-    damage it.
+    The process should end without waiting for its threads. A thread may still be using the state file, but killing that
+    thread does not damage the file.
     """
 
 
 async def serve(settings: Settings, configuration: SettingsSource) -> None:
-    """Run the daemon until SIGTERM or SIGINT; on SIGHUP, read the configuration again.
+    """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
-    If the store is in a database that another process holds, this process stands by until it can take over. When it
-    loses the database, it stands by again.
+    With a store in a database, the process stands by while another process holds the store. If the daemon later loses
+    the store, the process stands by again.
 
-    Raises StoppedAtStart, and the errors of `Daemon.start`. Raises StoreError also if the state file is found to be
-    damaged; the next start then sets the file aside and rebuilds it.
+    Raises StoppedDuringStart, and the errors of `Daemon.start`. Also raises StoreError if the running daemon finds the
+    state file damaged; the next start rebuilds the file.
     """
     manager = SystemdNotifier.from_environment(os.environ, os.getpid())
     if manager.watchdog_seconds is not None:
-        # If the watchdog kills this process with SIGABRT, this writes a stack trace to the log.
+        # Writes a stack trace to the log if the watchdog kills this process with SIGABRT.
         faulthandler.enable()
     raise_descriptor_limit()
     with daemon_signals() as signals:
@@ -79,7 +79,10 @@ async def _serve_from_database(
     reload_requested: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
-    """Stand by, run the daemon while this process holds the store, and repeat until stopped. Raises StoreError."""
+    """Until stopped, stand by for the store in the database, then run the daemon until the store is lost.
+
+    Raises StoreError for a loss after which standing by is useless.
+    """
     configuration = RunningConfiguration(settings, source)
     while not stopped.done():
         store = make_postgres_store(settings.store, SystemClock().now_ms)
@@ -122,7 +125,7 @@ async def _stand_by(
     reload_requested: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> bool:
-    """Stand by, and reload on SIGHUP. Return True when this process holds the store, False if it is stopped before."""
+    """Stand by, and reload on SIGHUP. Return True when this process holds the store; False if it is stopped."""
     # Imported here, because only a daemon whose store is in a database stands by.
     from notifier.daemon.standby import wait_for_store  # noqa: PLC0415
     from notifier.daemon.standby_reload import StandbyReloader  # noqa: PLC0415
@@ -139,7 +142,7 @@ async def _stand_by(
 async def _run_until_stopped(
     daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_requested: asyncio.Event
 ) -> StoreError | None:
-    """Let a started daemon work until it is stopped or loses its store; return the error of the store, or None."""
+    """Wait until a running daemon is stopped or loses its store, and stop it. Return the error of a lost store."""
     background = [
         asyncio.create_task(_reload_on_request(daemon, reload_requested), name="reload"),
         asyncio.create_task(Watchdog(daemon.operations, manager).run(), name="supervision"),
@@ -164,7 +167,7 @@ async def _run_until_stopped(
 
 
 async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any]) -> None:
-    """Start the daemon. Raises the errors of the start, and StoppedAtStart if the process is stopped during it."""
+    """Start the daemon. Raises the errors of `Daemon.start`, and StoppedDuringStart if a signal interrupts it."""
     start = asyncio.create_task(daemon.start(), name="start")
     with extend_start_timeout(manager):
         await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -199,7 +202,7 @@ async def _reload_on_request(reloader: "Daemon | StandbyReloader", requested: as
         try:
             await reloader.reload()
         except asyncio.CancelledError:
-            # This reloader is replaced when standing by begins or ends; the next one repeats the reload.
+            # The process now begins or ends standing by, and runs this function again with another reloader.
             requested.set()
             raise
         except Exception:  # noqa: BLE001 - logged

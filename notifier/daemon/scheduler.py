@@ -1,9 +1,10 @@
-"""The schedule: runs each source's rounds at their own interval, staggered, and independently of the wall clock.
+"""The schedule: runs each job at its own interval, independently of the wall clock.
 
-APScheduler uses the wall clock. If that clock were set back, the schedule would stall until the time has caught up; if
-it were set forward, every missed run would be reported. Therefore APScheduler is given a time zone in which the time is
-always taken from the steady clock. Two cases still have to be detected. If the wall clock was set, the parts that store
-times must be notified. If the machine has slept, the event loop's timers stood still, and due jobs must run at once.
+APScheduler uses the wall clock. If the wall clock were set back, the schedule would stall; if it were set forward,
+every job would count as missed. Therefore APScheduler gets a time zone whose time comes from the monotonic clock.
+
+The schedule also detects two cases. After the wall clock was set, parts that store times must be notified. After the
+machine has slept, during which the timers of the event loop stood still, due jobs must run at once.
 """
 
 import asyncio
@@ -22,58 +23,58 @@ from notifier.daemon.systemd.liveness import JobStats
 _log = logging.getLogger(__name__)
 
 CLOCK_CHECK_SECONDS = 5.0
-"""Seconds between two checks whether the wall clock has jumped or the machine has slept."""
+"""Seconds between two checks of whether the wall clock was set or the machine has slept."""
 
 JUMP_SECONDS = 2.0
-"""Seconds by which two clocks have to deviate to show that the wall clock was set or the machine has slept."""
+"""Two clocks that differ by this many seconds show that the wall clock was set or the machine has slept."""
 
 SPREAD_SECONDS = 60.0
-"""The first runs of all jobs are spread over at most this many seconds."""
+"""The maximum number of seconds over which the first runs of all jobs are spread."""
 
 _GOLDEN_RATIO = 0.618_033_988_749_895
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class MonotonicZone(tzinfo):
-    """A time zone in which the time is a clock's monotonic seconds.
+    """A time zone whose time is the monotonic seconds of a clock.
 
-    APScheduler calls `datetime.now(zone)`, which calls `fromutc` of the zone. Nowhere else can another clock be used
-    without replacing parts of APScheduler or Python. All times of the schedule are in this zone. No time may be
-    converted into it, because the conversion would return the current time.
+    APScheduler calls `datetime.now(zone)`, which calls `zone.fromutc`. This is the only way to give APScheduler another
+    clock without patching it. All times of the schedule are in this zone. A time of another zone must not be converted
+    into this zone, because the conversion returns the current time.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def now(self) -> datetime:
-        """Return the clock's monotonic seconds as a time of this zone; the date has no meaning."""
+        """Return the clock's monotonic seconds as a time in this zone, counted from an arbitrary date."""
         return (_ORIGIN + timedelta(seconds=self._clock.monotonic())).replace(tzinfo=self)
 
     def fromutc(self, _now: datetime) -> datetime:
-        """Return the current time of the clock instead of converting the wall clock's time."""
+        """Ignore the time of the wall clock, and return the current time of the monotonic clock."""
         return self.now()
 
     def utcoffset(self, _moment: datetime | None) -> timedelta:
-        """Return zero, because only differences between times of this zone are used."""
+        """Return zero; any constant would do, because only differences between times are used."""
         return timedelta(0)
 
     def dst(self, _moment: datetime | None) -> timedelta:
-        """Return zero."""
+        """Return zero: there is no daylight saving time."""
         return timedelta(0)
 
     def tzname(self, _moment: datetime | None) -> str:
-        """Return the zone's name."""
+        """Return the name of the zone."""
         return "steady"
 
 
 class IntervalFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
-    """A trigger that fires at an interval and, if runs were missed, counts the interval from the current time."""
+    """A trigger that fires at an interval. After missed runs, the interval starts again from the current time."""
 
     def __init__(self, seconds: float) -> None:
         self.interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the next time to fire: one interval after the last run or, if that time has passed, after `now`."""
+        """Return the last run plus the interval or, if that time has passed, `now` plus the interval."""
         if previous_fire_time is not None and timedelta(0) <= now - previous_fire_time < self.interval:
             following: datetime = previous_fire_time + self.interval
             return following
@@ -81,7 +82,7 @@ class IntervalFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships n
 
 
 class Schedule:
-    """Runs each job, such as a source's round, at its own interval."""
+    """Runs each job, such as the rounds of a source, at its own interval."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -108,13 +109,13 @@ class Schedule:
         progress: Callable[[], Hashable] = lambda: None,
         index: int | None = None,
     ) -> None:
-        """Add a job that runs `work` every `seconds`. The first run is staggered, within the first interval.
+        """Add a job that calls `run` every `interval_seconds`. The first call happens within the first interval.
 
-        `place` determines the delay of the first run: it is the job's number, from 0, among jobs that are added
-        together. By default, it is the number of jobs added before.
+        `index` spreads the first calls of jobs that are added together: it is the job's index among these jobs. By
+        default, it is the number of existing jobs.
 
-        `step` is the longest time in seconds that the work may wait for one answer. The value of `signs()` changes
-        whenever the work makes progress.
+        `answer_seconds` is the longest time that the job may wait for one answer. `progress` returns a value that
+        changes whenever the job makes progress.
         """
         first = first_run_delay(len(self._jobs) if index is None else index) * min(interval_seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(
@@ -129,12 +130,12 @@ class Schedule:
         )
 
     def remove(self, name: str) -> None:
-        """Remove a job. If it is running, the caller has to end the run."""
+        """Remove a job. If the job is running, the caller must end that run."""
         del self._jobs[name]
         self._scheduler.remove_job(name)
 
     def run_now(self, name: str) -> None:
-        """Run a job immediately, and afterwards at its interval; do nothing while the schedule is not running."""
+        """Run a job immediately, and then again at its interval. Do nothing if the schedule is not running."""
         if self._scheduler.running:
             self._scheduler.modify_job(name, next_run_time=self._zone.now())
 
@@ -145,7 +146,8 @@ class Schedule:
     ) -> None:
         """Start the schedule.
 
-        `on_jump` is called after the wall clock was set, and `on_wake` after a sleep of the machine, with its seconds.
+        `on_clock_jump` is called after the wall clock was set. `on_machine_wake` is called after the machine has slept,
+        with the length of the sleep in seconds.
         """
         self._on_clock_jump = on_clock_jump
         self._on_machine_wake = on_machine_wake
@@ -155,7 +157,10 @@ class Schedule:
         self._clock_watch = asyncio.create_task(watch, name="clock watch")
 
     async def detect_sleep(self) -> None:
-        """Run the jobs that are due if the machine has slept. Call this before any duration is judged."""
+        """Check whether the machine has slept and, if so, run all due jobs.
+
+        Call this before comparing a duration with a limit, because the sleep counts as part of the duration.
+        """
         offset = self._offset_to(asyncio.get_running_loop().time())
         if self._timer_offset is None:
             return  # The schedule has not started yet.
@@ -163,13 +168,13 @@ class Schedule:
         if slept < JUMP_SECONDS:
             return
         _log.info("the machine has slept", extra={"seconds": round(slept, 1)})
-        # Each due job runs once, even if it missed several runs, and only after `on_wake` was called.
+        # A due job runs once, even if it missed several runs. It cannot start before `on_machine_wake` is called.
         self._scheduler.wakeup()
         if self._on_machine_wake is not None:
             await self._on_machine_wake(slept)
 
     def next_run_ms(self, name: str) -> int | None:
-        """Return when a job runs next (Unix ms); None if there is no such job or no next run."""
+        """Return the time of a job's next run (Unix ms); None if the job does not exist or has no next run."""
         job = self._scheduler.get_job(name)
         if job is None or job.next_run_time is None:
             return None
@@ -181,7 +186,7 @@ class Schedule:
         return [job.stats() for job in self._jobs.values()]
 
     async def stop(self) -> None:
-        """Start no more jobs; the caller has to wait for the jobs that are running."""
+        """Stop starting jobs. The caller must wait for jobs that are running."""
         if self._clock_watch is not None:
             self._clock_watch.cancel()
             await asyncio.wait([self._clock_watch])
@@ -204,14 +209,14 @@ class Schedule:
         return self._clock.now_ms() / 1000
 
     def _offset_to(self, seconds: float) -> float:
-        """Return the difference of the steady clock to `seconds`, the time of another clock."""
+        """Return the time of the monotonic clock minus `seconds`, the time of another clock."""
         return self._clock.monotonic() - seconds
 
 
 def first_run_delay(index: int) -> float:
-    """Return the delay of a job's first run, as a share in [0, 1) of the longest delay.
+    """Return the delay of a job's first run, as a fraction of the longest delay, from 0 to below 1.
 
-    Multiples of the golden ratio spread any number of jobs evenly.
+    Multiples of the golden ratio, modulo 1, are spread evenly for any number of jobs.
     """
     return (index * _GOLDEN_RATIO) % 1.0
 
@@ -229,7 +234,7 @@ def _log_job_event(event: JobExecutionEvent) -> None:
 
 
 class Job:
-    """Runs a job's work and counts its runs."""
+    """Runs the function of one job, and counts the runs."""
 
     def __init__(
         self,
@@ -238,7 +243,7 @@ class Job:
         progress: Callable[[], Hashable],
         clock: Clock,
     ) -> None:
-        """Initialize a job that has not run yet; the value of `signs()` changes whenever the work makes progress."""
+        """Initialize a job that has not run yet; the value of `progress()` changes whenever `work` makes progress."""
         self._initial_stats = initial_stats
         self._work = work
         self._progress = progress
@@ -247,7 +252,7 @@ class Job:
         self._started_at = 0.0
 
     async def run(self) -> None:
-        """Run the work once."""
+        """Run the job's function once."""
         self._started_runs += 1
         self._started_at = self._clock.monotonic()
         try:

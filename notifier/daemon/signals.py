@@ -1,4 +1,4 @@
-"""Handles the signals of a running daemon."""
+"""Turns signals to the daemon into requests to stop or to reload."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ from notifier.process import PendingHangup, has_terminal
 _log = logging.getLogger(__name__)
 
 TERMINAL_CHECK_DELAY_SECONDS: Final = 0.2
-"""Seconds to wait after SIGHUP before a check of the terminal, which sends the signal shortly before it is gone."""
+"""Seconds between SIGHUP and the check whether the terminal still exists; it disappears shortly after the signal."""
 
 
 class Signals(Struct, frozen=True):
-    """Events that are set when a signal requests a stop or a reload."""
+    """Two events: a signal that requests a stop sets `stop`, and a signal that requests a reload sets `reload`."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
@@ -26,7 +26,7 @@ class Signals(Struct, frozen=True):
 
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set, instead of ending the process; restore the handlers afterwards."""
+    """Yield an event that SIGTERM and SIGINT set instead of ending the process; at exit, restore earlier handlers."""
     stop = asyncio.Event()
     with _installed({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}):
         yield stop
@@ -34,10 +34,10 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
 
 @contextmanager
 def daemon_signals() -> Iterator[Signals]:
-    """Treat SIGTERM and SIGINT as requests to stop and SIGHUP as a request to reload; restore the handlers afterwards.
+    """Treat SIGTERM and SIGINT as requests to stop, and SIGHUP as a request to reload.
 
-    A SIGHUP because the daemon's terminal was closed is a request to stop, too. A SIGHUP that arrived during the start
-    is handled now.
+    If the daemon was started from a terminal that is now closed, SIGHUP is a request to stop. A SIGHUP that arrived
+    earlier, during the start of the process, is handled at entry. At exit, earlier handlers are restored.
     """
     signals = Signals()
     earlier = signal.getsignal(signal.SIGHUP)
@@ -75,5 +75,5 @@ def _installed(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterato
         for number, before in earlier.items():
             loop.remove_signal_handler(number)
             if before is not None:
-                # A handler that was not installed from Python is None, and Python cannot restore it.
+                # None stands for a handler that was not installed from Python. Python cannot restore it.
                 signal.signal(number, before)

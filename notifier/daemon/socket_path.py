@@ -1,17 +1,17 @@
-"""The paths at which commands find a running daemon. This module has few imports, because it has to load quickly."""
+"""The paths of the socket and the lock file of a running daemon. This module has few imports, so it loads quickly."""
 
 from pathlib import Path
 from typing import Final
 
 WRONG_CONFIGURATION: Final = "wrong_configuration"
-"""The reason in the answer to a reload that failed because the configuration is wrong."""
+"""The `reason` in the result of a reload that failed because the configuration is invalid."""
 
 
 def socket_path(state_file: Path) -> Path:
-    """Return the path of the socket on which the daemon that uses this state file listens for commands."""
+    """Return the path of the Unix socket on which the daemon with this state file listens for commands."""
     return state_file.with_name(state_file.name + ".sock")
 
 
 def lock_path(state_file: Path) -> Path:
-    """Return the path of the lock file that belongs to this state file; it contains the process id of the daemon."""
+    """Return the path of the lock file of this state file. The lock file contains the daemon's process id."""
     return state_file.with_name(state_file.name + ".lock")

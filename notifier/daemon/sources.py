@@ -40,11 +40,11 @@ _log = logging.getLogger(__name__)
 
 
 def _ignore_request(*_: object, **__: object) -> None:
-    """Do nothing; this is called for each request if requests are not counted."""
+    """Do nothing; this is the default of `on_request`, for callers that do not count requests."""
 
 
 class SourceRegistry:
-    """The watched sources and their schedule."""
+    """Holds one watcher and one job of the schedule for each source."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class SourceRegistry:
         on_request: Callable[..., None] = _ignore_request,
         on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
-        """Initialize with the parts that all watchers share; `peer_clocks` collects the API's clocks for comparison.
+        """Initialize with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
 
-        `on_round` is called after each scheduled round with the result and the seconds that the poll took. `on_failure`
-        is called after each failure with the source's name and the reason. `on_request` is called after each request
-        with the source's name, the seconds, and whether it `failed`.
+        `on_round` is called after each scheduled round, with its result and the duration of its poll in seconds.
+        `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after
+        each request, with the source's name, the duration in seconds, and whether the request `failed`.
         """
         self._schedule = schedule
         self._store = store
@@ -85,22 +85,22 @@ class SourceRegistry:
         return len(self._watchers)
 
     def watcher(self, name: str) -> Watcher:
-        """Return a source's watcher. Raises UnknownNameError."""
+        """Return the watcher of a source. Raises UnknownNameError."""
         if name not in self._watchers:
             raise UnknownNameError("source", name, tuple(self._watchers))
         return self._watchers[name]
 
     def employee_status_list(self, name: str) -> StatusPageReader | None:
-        """Return a function that reads pages of a source's employee status list; None if the source is not watched."""
+        """Return the function that reads a source's list of employee statuses; None if the source is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status
 
     async def apply_settings(
         self, settings: Settings, session: aiohttp.ClientSession, differences: Differences
     ) -> None:
-        """Apply new settings: make watchers for added and changed sources, and stop the watchers of removed ones.
+        """Create watchers for added and changed sources, and stop the watchers of removed and changed sources.
 
-        Raises StoreError; a second call with the same differences then continues.
+        Raises StoreError; in that case, call this again with the same differences to continue.
         """
         for name in (*differences.removed, *differences.changed):
             await self._stop_watching(name)
@@ -130,16 +130,16 @@ class SourceRegistry:
                 partial(self._run_round, watcher),
                 answer_seconds=source.timeout,
                 progress=partial(self._progress, watcher),
-                # One source that is added by a reload is polled at once, and many are spread over a minute.
+                # If a reload adds one source, its first poll is at once; the first polls of many are spread.
                 index=place,
             )
 
     async def stop(self) -> None:
-        """Stop all work under way; the next run reads again what was not stored."""
+        """Stop all watchers. The next run of the daemon reads again whatever was not stored."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
     def in_first_round(self) -> list[str]:
-        """Return the sources whose first round has not begun, or may still be waiting for an answer."""
+        """Return the sources whose first round is due or still within the time limit of one request."""
         now = self._clock.monotonic()
         return [
             pulse.name
@@ -152,7 +152,7 @@ class SourceRegistry:
         return tuple(self._watchers)
 
     def states_with_reasons(self) -> dict[str, tuple[SourceState, str | None]]:
-        """Return the state of each source, with the reason if it fails."""
+        """Return the state of each source, and the reason if the source fails or is rate-limited."""
         return {
             name: (
                 watcher.state,
@@ -168,16 +168,16 @@ class SourceRegistry:
         return {name: watcher.state for name, watcher in self._watchers.items()}
 
     def wake_after_sleep(self, slept: float) -> None:
-        """Send the requests that became due while the machine slept for `slept` seconds."""
+        """Send the requests that became due while the machine slept; `slept` is the length of the sleep in seconds."""
         for watcher in self._watchers.values():
             watcher.wake(slept)
 
     def unready(self) -> dict[str, str]:
-        """Return the sources that are not ready, each with the reason."""
+        """Return why sources are not ready, by name; ready sources are omitted."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
 
     def conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
-        """Return the current conditions of sources; `firing` are those at the last evaluation."""
+        """Return the current conditions of all sources; `firing` are the conditions of the last evaluation."""
         now_ms = self._clock.now_ms()
         return [
             condition
@@ -186,18 +186,18 @@ class SourceRegistry:
         ]
 
     def memories(self) -> list[SourceMemory]:
-        """Return the stored state of each source after its last round or sweep."""
+        """Return, for each source, its stored state as of its last round or sweep."""
         return [watcher.memory for watcher in self._watchers.values()]
 
     def holding_back(self) -> list[str]:
-        """Return the sources that hold back arrivals or changes; removals alone are not enough."""
+        """Return the sources that hold back new or changed records; sources with only held removals are omitted."""
         memories = {name: watcher.memory for name, watcher in self._watchers.items()}
         return [name for name, memory in memories.items() if memory.held_arrivals or memory.held_changes]
 
     def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, "SourceDocument"]:
-        """Return each source's part of `/v1/status`.
+        """Return the JSON object of each source for `/v1/status`.
 
-        `sweeps` and `examples` (of held records) were read from the store.
+        `sweeps` holds each source's latest sweep and `examples` its examples of held records, both from the store.
         """
         return {
             name: source_status(
@@ -215,7 +215,7 @@ class SourceRegistry:
         }
 
     def figures(self, known: Mapping[str, SourceMemory], sweeps: Mapping[str, Sweep]) -> dict[str, SourceFigures]:
-        """Return the figures of each source for `/metrics`; `known` and `sweeps` are from the store."""
+        """Return the figures of each source for `/metrics`; `known` and `sweeps` were read from the store."""
         return {
             name: SourceFigures(
                 state=watcher.state,
@@ -252,7 +252,7 @@ class SourceRegistry:
         )
 
     async def sweep(self, name: str) -> "ActionResult[SweepBegunDocument]":
-        """Begin a sweep of a source, or continue the unfinished one. Raises UnknownNameError, StoreError."""
+        """Begin a sweep of a source, or continue an unfinished sweep. Raises UnknownNameError, StoreError."""
         watcher = self.watcher(name)
         refusal = watcher.binding_silence_reason()
         if refusal is None:
@@ -261,9 +261,9 @@ class SourceRegistry:
         return ActionResult(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
 
     async def release(self, name: str, what: Direction, *, silently: bool, by: str) -> "ActionResult[ReleasedDocument]":
-        """Report the changes that a source holds back, or accept them silently; the log names the requester (`by`).
+        """Report the held changes of a source, or with `silently` store them without events.
 
-        Raises UnknownNameError, StoreError.
+        `by` is the requester, for the log. Raises UnknownNameError, StoreError.
         """
         watcher = self.watcher(name)
         released = await watcher.release(what, silently=silently)
@@ -291,7 +291,7 @@ class SourceRegistry:
         self._on_round(done, seconds)
 
     def _progress(self, watcher: Watcher) -> Hashable:
-        # A watcher that waits because the API asked it to has not stalled.
+        # A watcher that waits because the API asked for a pause is not stuck, so its progress is the time.
         return watcher.requests, round(self._clock.monotonic()) if watcher.silence_seconds() else None
 
     def _next_poll_ms(self, watcher: Watcher) -> int | None:
@@ -301,7 +301,7 @@ class SourceRegistry:
 
 
 def held_figures(memory: SourceMemory) -> dict[Direction, int]:
-    """Return the numbers of records held back, by kind."""
+    """Return the number of held records by kind of change."""
     return {
         Direction.REMOVALS: memory.held,
         Direction.ARRIVALS: memory.held_arrivals,

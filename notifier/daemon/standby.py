@@ -1,4 +1,4 @@
-"""Stands by while another process holds the store in the database, and takes over when that process is gone."""
+"""Waits while another process holds the store in the database, and takes over when that process is gone."""
 
 import asyncio
 import logging
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TRY_EVERY_SECONDS: Final = 0.5
-"""Seconds between two attempts to get the lock, which the current holder has."""
+"""Seconds between two attempts to take the lock of the store from the database."""
 
 _TEMPORARY_REASONS: Final = frozenset(
     {StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED}
 )
-"""Possibly temporary errors of the database; they do not end the start of this process."""
+"""Database errors that may be temporary. With one of these at its start, the process stands by."""
 
 _PERMANENT_REASONS: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
-"""The errors that no waiting can end."""
+"""Database errors that waiting cannot resolve. With one of these, the process ends."""
 
 
 async def wait_for_store(
@@ -40,10 +40,10 @@ async def wait_for_store(
     stopped: asyncio.Task[Any],
     handed_over: Sequence[socket.socket],
 ) -> bool:
-    """Wait until this process holds the store; return False if `stopped` ends first.
+    """Wait until this process holds the store, and return True; return False if `stopped` ends first.
 
-    Meanwhile, answer requests about the state of this process. Raises ListenError. Raises StoreError at the first try
-    if the error is not in _PASSING, and later if it is in _FINAL.
+    Meanwhile, an HTTP server reports the state of this process. Raises ListenError. Raises StoreError if the first
+    attempt fails for a reason outside _TEMPORARY_REASONS, or a later attempt for a reason in _PERMANENT_REASONS.
     """
     _create_socket_folder(configuration.settings)
     state = StandbyState()
@@ -71,7 +71,7 @@ async def wait_for_store(
 
 
 def _create_socket_folder(settings: Settings) -> None:
-    """Create the folder for the owner's socket. Raises StoreError."""
+    """Create the folder of the Unix socket for commands. Raises StoreError."""
     folder = settings.store.path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def _create_socket_folder(settings: Settings) -> None:
 
 
 async def _try_to_take_store(store: "PostgresStore", state: StandbyState) -> bool:
-    """Try to become the holder; return whether that succeeded. If not, note the reason in `state`."""
+    """Try to become the holder of the store, and return whether that succeeded. If not, set the reason in `state`."""
     before = state.sentence()
     try:
         holder: Holder | None = await store.try_open()

@@ -1,4 +1,4 @@
-"""Reads the configuration again while this process stands by, for the time when it takes over."""
+"""Reloads the configuration of a process that stands by."""
 
 import asyncio
 import logging
@@ -23,17 +23,20 @@ _log = logging.getLogger(__name__)
 
 
 class StandbyReloader:
-    """Replaces the settings of a process that stands by, one reload at a time."""
+    """Replaces the settings of a process that stands by; only one reload runs at a time."""
 
     def __init__(self, configuration: RunningConfiguration, manager: SystemdNotifier) -> None:
-        """Initialize with the configuration, and the connection to systemd."""
+        """Initialize with the configuration and with the connection to systemd (`manager`)."""
         self._configuration = configuration
         self._manager = manager
         self._reader = ConfigurationReader(configuration.source)
         self._reload_lock = asyncio.Lock()
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration and use it, except for another store; report an invalid one and change nothing."""
+        """Read the configuration again and use it, but keep the location of the store.
+
+        An invalid configuration changes nothing; the result says why.
+        """
         async with self._reload_lock:
             with self._manager.reloading():
                 return await self._reload()

@@ -1,4 +1,4 @@
-"""The HTTP interface of a process that stands by. It answers that this process stands by, and which one is active."""
+"""The HTTP interface of a process that stands by. It says so, and names the process that holds the store."""
 
 import asyncio
 import html
@@ -26,7 +26,7 @@ from notifier.web.responses import action_answer
 _log = logging.getLogger(__name__)
 
 STANDBY: Final = "standby"
-"""The reason in the answers of a process that stands by."""
+"""The `reason` in error responses of a process that stands by."""
 
 _PAGE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -36,9 +36,10 @@ _IS_OWNER: Final = web.AppKey("owner", bool)
 
 
 class StandbyState(Struct):
-    """The state of the store, as a process that stands by knows it.
+    """The state of the store as seen by a process that stands by.
 
-    `holder` is the process that holds the store since `since_ms` (Unix ms); `error` is why the database cannot be used.
+    `holder` names the process that holds the store, and `since_ms` is the time since it does (Unix ms). `error` is the
+    reason why the database cannot be used; None if it can.
     """
 
     holder: str | None = None
@@ -55,7 +56,7 @@ class StandbyState(Struct):
 
 
 class StandbyServer:
-    """Listens, while this process stands by, on the addresses that its daemon will listen on."""
+    """Serves HTTP while this process stands by, on the same addresses as the daemon will later."""
 
     def __init__(
         self,
@@ -64,7 +65,10 @@ class StandbyServer:
         reloader: StandbyReloader,
         handed_over: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the state and the configuration, which change during the standby, and with the reloader."""
+        """Initialize with the objects that hold the current state and the current configuration, and with the reloader.
+
+        `handed_over` are listening sockets from systemd, which replace `[http] listen`.
+        """
         self._state = state
         self._configuration = configuration
         self._reloader = reloader
@@ -74,21 +78,21 @@ class StandbyServer:
         self._listen = configuration.settings.http.listen
 
     async def start(self) -> None:
-        """Start to listen.
+        """Start to listen on the Unix socket for commands and on `[http] listen`.
 
-        An address that cannot be bound is logged. Raises ListenError if the owner's socket cannot be bound.
+        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, this is only logged.
         """
         self._owner_runner = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
         await self._start_interface()
 
     async def apply_settings(self) -> None:
-        """Listen on the new address if a reload has changed `[http] listen`."""
+        """Listen on the new address if a reload changed `[http] listen`."""
         if self._settings.http.listen != self._listen:
             await _stop_runner(self._interface_runner)
             await self._start_interface()
 
     async def stop(self) -> None:
-        """Close all listeners and their connections."""
+        """Close all listening sockets and their connections."""
         await _stop_runner(self._owner_runner)
         await _stop_runner(self._interface_runner)
 
@@ -144,7 +148,7 @@ class StandbyServer:
         return self._standby_answer()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        # Imported here, because only a process that Prometheus asks needs its library.
+        # Imported here, because only a process that Prometheus scrapes needs the library of Prometheus.
         from notifier.web.metrics.standby import standby_page  # noqa: PLC0415
 
         page = standby_page(store_address(self._settings.store), is_reachable=self._state.error is None)
@@ -164,7 +168,7 @@ class StandbyServer:
         return _json(document)
 
     def _stored_status(self) -> dict[str, Any]:
-        # Imported here, because a process that stands by is rarely asked.
+        # Imported here, because few processes that stand by are ever asked for their status.
         from notifier.daemon.api.stored_status import stored_status_document  # noqa: PLC0415
 
         with closing(open_read_only(self._settings.store)) as db:

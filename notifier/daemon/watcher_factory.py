@@ -1,4 +1,4 @@
-"""Builds a source's watcher with all its parts."""
+"""Builds the watcher of a source with all its parts."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -50,13 +50,15 @@ def build_watcher(
     sweep_pages: SweepPageLimiter | None = None,
     on_deliveries: OnDeliveries = ignore_deliveries,
 ) -> Watcher:
-    """Return the watcher of one source; it calls `on_events` with each event after it is stored.
+    """Return the watcher of the source `name`. The watcher calls `on_events` with new events after storing them.
 
-    `subscriptions` returns the filters of all destinations when an event is written. `on_failure` is called with the
-    source's name and the reason of each failure, and `on_served` with the server's time in each answer (Unix ms).
-    `chance` returns the random numbers that choose the places of spot checks. `exchange` sends the requests; by default
-    they are sent over HTTP through `session`. `on_request` is called after each request. `sweep_pages` is what the
-    watchers of one process share. `on_deliveries` is as in `PageIngester`.
+    `subscriptions` is called whenever events are written, and returns the filters of all destinations. `on_failure` is
+    called with the source's name and the reason of each failure. `on_served` is called with the server's time (Unix ms)
+    of each response. `on_request` is called after each request. `on_deliveries` is described in `PageIngester`.
+
+    `chance` returns random numbers, which choose the positions of spot checks. `exchange` sends the requests; by
+    default, they are sent over HTTP through `session`. `sweep_pages` must be the same object for all watchers of a
+    process.
     """
     source = settings.sources[name]
     rate_limiter = RateLimiter(source.requests_per_minute, clock)

@@ -1,4 +1,4 @@
-"""Puts a service's files where systemd looks for them; to repeat this changes nothing."""
+"""Installs the files of a systemd service. Installing them a second time changes nothing."""
 
 import os
 import shlex
@@ -20,11 +20,11 @@ _NOT_OWNER_BITS: Final = 0o077
 
 
 class InstallError(Exception):
-    """A file could not be put into place; the message names the file, the reason, and what to do."""
+    """A file could not be installed. The message names the file, the reason and the remedy."""
 
 
 class InstallResult(StrEnum):
-    """The results of placing a file or folder."""
+    """What was done with a file or folder; the value is the text for users."""
 
     EXISTS = "exists"
     CREATED = "created"
@@ -39,20 +39,20 @@ class InstallResult(StrEnum):
 
 
 class InstalledPath(Struct, frozen=True):
-    """A file or folder, and the result of placing it."""
+    """A file or folder of the service, and what was done with it."""
 
     path: Path
     result: InstallResult
 
 
 def initial_configuration(names: ServicePaths) -> str:
-    """Return an initial configuration, complete except for the secrets."""
+    """Return the text of an initial configuration file, which is complete except for the secrets."""
     text = files(__package__).joinpath("config.toml.in").read_text(encoding="utf-8")
     values = {
         "@SERVICE@": names.service,
         "@FOLDER@": str(names.folder),
         "@STATE@": str(names.state_file),
-        # Only one of several services can use the port, so the others listen on a socket.
+        # Several services cannot share the port, so each further service listens on a Unix socket.
         "@LISTEN@": "127.0.0.1:8787" if names.instance is None else f"unix:/run/{names.directory}/notifier.sock",
     }
     for placeholder, value in values.items():
@@ -61,9 +61,9 @@ def initial_configuration(names: ServicePaths) -> str:
 
 
 def install_files(names: ServicePaths, unit: str, root: Path) -> Iterator[InstalledPath]:
-    """Create a service's missing files below `root`, and update its unit; yield each result.
+    """Create the missing files of a service below the folder `root`, and update its unit. Yield each result.
 
-    Raises PlacingError, without undoing earlier steps.
+    Raises InstallError; files that were installed before the error stay.
     """
     folder = _under_root(root, names.folder)
     for place in (folder, folder / CREDENTIALS_FOLDER_NAME, _under_root(root, names.configuration)):
@@ -80,7 +80,7 @@ def install_files(names: ServicePaths, unit: str, root: Path) -> Iterator[Instal
 
 
 def _require_protected(path: Path) -> None:
-    """Raise PlacingError if any user besides root and the caller can change a file or folder."""
+    """Raise InstallError if users other than root and the caller can change a file or folder."""
     try:
         found = path.lstat()
     except OSError:
@@ -142,7 +142,7 @@ def _install_unit(path: Path, text: str) -> InstalledPath:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that every user can read; if that fails, an existing file stays unchanged."""
+    """Write a file that all users can read. If writing fails, an existing file stays unchanged."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -157,7 +157,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def next_steps(names: ServicePaths, program: Path, results: Collection[InstallResult] = ()) -> list[str]:
-    """Return lines that tell the operator what to do next; they depend on what was `done` with the files."""
+    """Return lines that tell the operator what to do next; `results` says what was done with the files."""
     secrets = names.folder / CREDENTIALS_FOLDER_NAME
     if InstallResult.UNREADABLE in results:
         return [

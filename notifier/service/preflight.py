@@ -1,4 +1,4 @@
-"""Finds this installation's program, and checks whether a service's user can run it safely."""
+"""Finds the installed program `notifier`, and checks whether a service can run it, and run it safely."""
 
 import grp
 import os
@@ -15,29 +15,29 @@ import notifier
 _PROGRAM: Final = "notifier"
 _PRIVATE_FOLDERS: Final = ("/tmp", "/var/tmp")  # noqa: S108 - not used, but known to be hidden by PrivateTmp=
 _HOME_FOLDERS: Final = ("/home", "/root", "/run/user")
-"""The folders that ProtectHome= hides (systemd.exec(5))."""
+"""The folders that systemd's setting ProtectHome= hides from a service (systemd.exec(5))."""
 
 LOCATION_ADVICE: Final = (
     "install it where every user can run it: into a virtual environment in /opt/notifier, with `pipx install"
     " --global`, or with `uv tool install` and UV_TOOL_DIR=/opt/uv UV_PYTHON_INSTALL_DIR=/opt/uv/python"
     " UV_TOOL_BIN_DIR=/usr/local/bin"
 )
-"""The advice about the problems that `obstacles` returns."""
+"""The advice to print after the problems that `access_problems` returns."""
 
 
 OWNERSHIP_ADVICE: Final = (
     "make root its only owner: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo)"
     " into /opt/notifier"
 )
-"""The advice to print about files that users other than root can write."""
+"""The advice to print after the problems that `ownership_problems` returns."""
 
 _MOST_SENTENCES: Final = 5
 
 
 def installed_program(argv0: str) -> Path | None:
-    """Return the real path of the running program, called as `argv0`; None if this package has no installed program."""
+    """Return the real path of the program `notifier`, which was called as `argv0`; None if it is not installed."""
     called = Path(argv0)
-    # When called as `python -m notifier`, the program is beside the interpreter's other programs.
+    # For `python -m notifier`, look in the folder where the interpreter installs programs.
     for program in (called, Path(sysconfig.get_path("scripts")) / _PROGRAM):
         if program.name == _PROGRAM and program.is_file():
             return program.resolve()
@@ -45,19 +45,19 @@ def installed_program(argv0: str) -> Path | None:
 
 
 def required_files(program: Path) -> tuple[Path, ...]:
-    """Return the files that must be readable to run: program, interpreter, standard library and this package."""
+    """Return files that must be readable to run the program: itself, the interpreter, its library and this package."""
     return (program, Path(sys.executable).resolve(), Path(os.__file__), Path(notifier.__file__))
 
 
 def access_problems(required: Iterable[Path]) -> list[str]:
-    """Return reasons why a service's own user cannot run a program that needs these files; empty without any."""
+    """Return sentences that say why the user of a service cannot run a program that needs the `required` files."""
     return list(dict.fromkeys(filter(None, (_access_problem(path) for path in required))))
 
 
 def ownership_problems(required: Iterable[Path], package: Path | None = None) -> list[str]:
-    """Return sentences about the files and the folders above them that users other than root can write; empty if none.
+    """Return sentences about `required` files, and folders above them, that users other than root can change.
 
-    `package` is a folder whose whole content is checked too. At most five sentences are returned.
+    `package` is a folder whose whole content is checked, too. At most five sentences are returned.
     """
     places = dict.fromkeys(place for path in required for place in (*reversed(path.parents), path))
     if package is not None:
@@ -74,7 +74,7 @@ def _ownership_problem(path: Path) -> str | None:
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid != 0:
         return f"{path} belongs to {_user_name(found.st_uid)}, who could change what the service runs"
-    # In a sticky folder, users cannot replace files of others.
+    # In a folder with the sticky bit, users cannot replace files of other users.
     by_others = mode & stat.S_IWOTH or (mode & stat.S_IWGRP and _has_members(found.st_gid))
     is_sticky_folder = stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX
     if by_others and not is_sticky_folder:
@@ -83,7 +83,7 @@ def _ownership_problem(path: Path) -> str | None:
 
 
 def _has_members(gid: int) -> bool:
-    """Return whether a group has members other than root; True if the group is unknown."""
+    """Return whether a group has members other than root; True for an unknown group."""
     if gid == 0:
         return False
     try:
@@ -102,7 +102,7 @@ def _user_name(uid: int) -> str:
 
 
 def is_in_home_folder(path: Path) -> bool:
-    """Return whether ProtectHome=yes would hide this path."""
+    """Return whether systemd's setting ProtectHome=yes hides this path from a service."""
     return any(path.is_relative_to(home) for home in _HOME_FOLDERS)
 
 
@@ -122,7 +122,7 @@ def _access_problem(path: Path) -> str | None:
 
 
 def _required_permissions(path: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the folders above a file from the top, then the file, each with the permission bit that all users need."""
+    """Yield each folder above a file, then the file, with the permission bit that reading the file needs."""
     for folder in reversed(path.parents):
         yield folder, stat.S_IXOTH
     yield path, stat.S_IROTH

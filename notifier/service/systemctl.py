@@ -1,18 +1,18 @@
-"""Runs systemd's program `systemctl`."""
+"""Runs the program `systemctl` of systemd."""
 
 import re
 import subprocess
 from pathlib import Path
 
 _TIMEOUT_SECONDS = 300.0
-"""The time limit of a call in seconds; it is long because a start waits until every source has been polled."""
+"""The time limit of a call in seconds. It is long, because a start waits until every source has been polled."""
 
 _SYSTEMD_FOLDER = Path("/run/systemd/system")
-"""A directory that exists only if systemd is the system's manager (sd_booted(3))."""
+"""A folder that exists only if systemd manages this machine (sd_booted(3))."""
 
 
 class SystemctlError(Exception):
-    """A call of systemctl failed; the message is systemd's."""
+    """A call of systemctl failed; the message contains the error text of systemctl."""
 
 
 def is_running() -> bool:
@@ -21,7 +21,7 @@ def is_running() -> bool:
 
 
 def version() -> int | None:
-    """Return systemd's version, or None if it is not installed."""
+    """Return the version of systemd; None if systemd is not installed."""
     try:
         done = subprocess.run(
             ["systemctl", "--version"],  # noqa: S607 - wherever the system has it
@@ -37,7 +37,7 @@ def version() -> int | None:
 
 
 def run_systemctl(*arguments: str) -> None:
-    """Run `systemctl` with these arguments and wait for its end. Raises SystemctlError."""
+    """Run `systemctl` with these arguments, and wait until it ends. Raises SystemctlError."""
     try:
         done = subprocess.run(  # noqa: S603 - names of units are checked where they come from
             ["systemctl", *arguments],  # noqa: S607 - wherever the system has it

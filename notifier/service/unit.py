@@ -1,7 +1,7 @@
-"""Makes the text of the systemd unit. Pure, except that it reads the template beside this file.
+"""Creates the text of the systemd unit from the template beside this file.
 
-`systemd/` at the top of the repository contains the result for a virtual environment in /opt/notifier on Debian 12; a
-test checks that the two are equal.
+The unit in `systemd/` at the top of the repository is for a virtual environment in /opt/notifier on Debian 12. A test
+checks that this module creates the same text.
 """
 
 import re
@@ -14,47 +14,47 @@ from msgspec import Struct
 from notifier.config.paths import FILE_NAME, SYSTEM_FILE
 
 OLDEST_VERSION: Final = 250
-"""The first version of systemd that can pass a whole folder of credentials (LoadCredential= in systemd.exec(5))."""
+"""The oldest supported version of systemd: the first that can pass a folder of credentials (LoadCredential=)."""
 
 DEFAULT_VERSION: Final = 252
-"""The systemd version, that of Debian 12, for which the unit is written if systemd is not installed."""
+"""The version of systemd in Debian 12. The unit is written for this version if systemd is not installed."""
 
 _RESTART_STEPS_VERSION: Final = 254
-"""The first version that can increase the pause between restarts (RestartSteps= in systemd.service(5))."""
+"""The first version of systemd that can increase the pause between restarts (RestartSteps= in systemd.service(5))."""
 
 _PLACEHOLDER: Final = re.compile("@([A-Z]+)@")
 
 FIRST_LINE: Final = "# Completion Notifier as a systemd service.\n"
-"""The first line of units that this program writes. Only units with this first line are replaced."""
+"""The first line of every unit file that this program writes. Unit files with another first line are not replaced."""
 
 
 class ServicePaths(Struct, frozen=True):
-    """The names and paths of one service; `instance` is the instance's name, None for the default service."""
+    """The names and paths of one systemd service; `instance` is the instance name, None for the default service."""
 
     instance: str | None = None
 
     @property
     def service(self) -> str:
-        """The name of the service in `systemctl`."""
+        """The name of the service in commands of `systemctl`."""
         return "notifier" if self.instance is None else f"notifier@{self.instance}"
 
     @property
     def unit_file(self) -> str:
-        """The name of the unit file; all instances share one file."""
+        """The name of the unit file. All instances share one file."""
         return "notifier.service" if self.instance is None else "notifier@.service"
 
     @property
     def directory(self) -> str:
-        """The name of the service's directory under /var/lib and /run.
+        """The name of the service's folders in /var/lib and /run.
 
-        An instance's directory is not inside that of the default service, because systemd makes the default service's
-        user the owner of everything in there.
+        The folder of an instance is not inside the folder of the default service, because systemd makes the user of the
+        default service the owner of everything in that folder.
         """
         return "notifier" if self.instance is None else f"notifier-{self.instance}"
 
     @property
     def folder(self) -> Path:
-        """The directory of the service's configuration and credentials."""
+        """The folder with the configuration and the credentials of the service."""
         return SYSTEM_FILE.parent if self.instance is None else SYSTEM_FILE.parent / self.instance
 
     @property
@@ -64,7 +64,7 @@ class ServicePaths(Struct, frozen=True):
 
     @property
     def state_file(self) -> Path:
-        """The path of the service's state file, as seen by root."""
+        """The path of the service's state file, for commands that root runs."""
         return Path("/var/lib") / self.directory / "notifier.db"
 
 
@@ -75,7 +75,7 @@ def unit_text(
 
     `in_a_home`: the program, or a file that it needs, is in a home directory.
     """
-    # All instances share the file of a template unit, in which systemd replaces %i with the instance's name.
+    # All instances share one unit file, in which systemd replaces %i with the name of the instance.
     unit_names = names if names.instance is None else ServicePaths("%i")
     values = {
         "UNIT": "notifier" if names.instance is None else "notifier@NAME",
@@ -91,7 +91,7 @@ def unit_text(
 
 
 def exec_line_path(program: PurePosixPath) -> str:
-    """Return a path for an Exec line; characters that systemd would interpret are escaped."""
+    """Return the path of a program for an Exec line of a unit; characters that systemd would interpret are escaped."""
     escaped = str(program).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if re.search(r"[\s\"'\\;]", escaped) else escaped
 

@@ -1,4 +1,4 @@
-"""The figures of the dashboard, cached so that many viewers cost as little as one."""
+"""The figures of the dashboard, read from the store. The slow counts are cached, so that many viewers cost little."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from notifier.store.queries.dashboard import DashboardCounts, DeadDelivery, LatestEvent
 
 CACHE_SECONDS: Final = 2.0
-"""Seconds for which counts are cached; the delay does not matter, as each count covers at least 15 minutes."""
+"""Seconds for which counts are cached. The delay does not matter, because each count covers at least 15 minutes."""
 
 _MOST_EVENTS: Final = 20
 _MOST_DEAD_DELIVERIES: Final = 5
@@ -30,13 +30,13 @@ class DashboardReader:
         self._read_at = 0.0
 
     async def figures(self, destinations: Sequence[str]) -> DashboardFigures:
-        """Return the figures; dead deliveries are listed for these destinations only. Raises StoreError."""
+        """Return the figures. Dead deliveries are listed only for the given `destinations`. Raises StoreError."""
         counts = await self._cached_counts()
         latest, dead = await self._reader.run(_read_latest, destinations)
         return DashboardFigures(self._clock.now_ms(), counts, latest, dead)
 
     async def _cached_counts(self) -> "DashboardCounts":
-        # Imported here and below, because most of the time nobody looks at the dashboard.
+        # Imported here and below, because the dashboard is rarely open.
         from notifier.store.queries import dashboard  # noqa: PLC0415
 
         async with self._count_lock:

@@ -1,4 +1,4 @@
-"""The operator's operations on the deliveries and destinations of a running daemon."""
+"""Operators' requests about deliveries and destinations, such as retry, drop, replay and test."""
 
 import asyncio
 import logging
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class Deliveries:
-    """Carries out operators' requests about deliveries and destinations, under the configuration then in force."""
+    """Carries out operators' requests about deliveries and destinations of a running daemon."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Deliveries:
         clock: Clock,
         configuration: RunningConfiguration,
     ) -> None:
-        """Initialize with the parts that the operations use."""
+        """Initialize with the parts of the daemon that the requests use."""
         self._reader = reader
         self._store = store
         self._dispatcher = dispatcher
@@ -66,11 +66,11 @@ class Deliveries:
         self._replays = ReplayRunner(store, lambda: configuration.subscriptions, dispatcher.wake, clock)
 
     async def start(self) -> None:
-        """Continue a replay that the last run did not finish. Raises StoreError."""
+        """Continue the replays that the last run of the daemon did not finish. Raises StoreError."""
         await self._replays.resume_unfinished()
 
     async def stop(self) -> None:
-        """Interrupt a replay; the next run of the daemon continues it."""
+        """Interrupt running replays. The next run of the daemon continues them."""
         await self._replays.close()
 
     async def page(self, query: DeliveryPageRequest) -> "DeliveryPageDocument":
@@ -85,7 +85,7 @@ class Deliveries:
         return retry_document(retried.counts, waited, retried.why_none)
 
     async def drop(self, request: DropSelection, *, dry_run: bool) -> "DroppedDocument":
-        """Remove deliveries from the queue for good and count them; with `dry_run`, only count them.
+        """Remove deliveries from the queue for good; with `dry_run`, only count them.
 
         Raises UnknownNameError, UnknownEventError, StoreError.
         """
@@ -113,7 +113,10 @@ class Deliveries:
         return answer
 
     async def replay(self, request: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
-        """Begin to send past events again or, in a dry run, only count them. Raises UnknownNameError, StoreError."""
+        """Begin a replay, which sends past events again; in a dry run, only count the events.
+
+        Raises UnknownNameError, StoreError.
+        """
         self._destination_names(request.destination)
         if request.source is not None and request.source not in self._settings.sources:
             raise UnknownNameError("source", request.source, tuple(self._settings.sources))
@@ -141,7 +144,7 @@ class Deliveries:
         return await self._reader.run(replays_document, self._clock.now_ms())
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """End the replay `number`, or all replays (None), for good; return how far they got. Raises StoreError."""
+        """End one replay for good, or all replays if `number` is None; return their progress. Raises StoreError."""
         await self._replays.stop(number)
         return await self.replay_progress()
 
@@ -152,7 +155,10 @@ class Deliveries:
         return switched_document(destination, health, await self._unloaded_changes(destination), waited=waited)
 
     async def count_unmatched(self, names: Sequence[str]) -> dict[str, int]:
-        """Count, per destination, the waiting deliveries that no longer pass its filters. Raises StoreError."""
+        """Count the waiting deliveries that no longer pass the filters of their destination, by destination.
+
+        Destinations without such deliveries are omitted. Raises StoreError.
+        """
         counts: dict[str, int] = {}
         for name in names:
             request = DropSelection(destination=name, unmatched=True)
@@ -162,12 +168,15 @@ class Deliveries:
         return counts
 
     async def try_now(self, destination: str) -> "TriedDocument":
-        """End a destination's pause after failures, so that its deliveries are tried now. Raises UnknownNameError."""
+        """End the pause that follows failures, so that deliveries to a destination are attempted now.
+
+        Raises UnknownNameError.
+        """
         self._destination_names(destination)
         return {"destination": destination, "waited": bool(self._dispatcher.try_at_once((destination,)))}
 
     async def test(self, destination: str) -> "TestedDocument":
-        """Send a sample event to a destination, once, and return the result. Raises UnknownNameError."""
+        """Send a sample event to a destination, without retries, and return the result. Raises UnknownNameError."""
         self._destination_names(destination)
         settings, unloaded = self._settings, await self._unloaded_changes(destination)
         health = self._dispatcher.health()[destination]
@@ -194,7 +203,7 @@ class Deliveries:
         return {"destination": destination, **destination_document(destination, health, unloaded)}
 
     async def _unloaded_changes(self, destination: str) -> UnloadedChanges:
-        """Return the changes in the configuration of a destination that the daemon has not loaded yet."""
+        """Return the changes of a destination in the configuration file that the daemon has not loaded yet."""
         try:
             settings = await asyncio.to_thread(self._configuration.source.read)
         except ConfigError:
@@ -207,7 +216,7 @@ class Deliveries:
         )
 
     def _destination_names(self, destination: str | None) -> tuple[str, ...]:
-        """Return the name of a destination in a tuple, or all names if it is None. Raises UnknownNameError."""
+        """Return a tuple with this name, or with all destinations' names for None. Raises UnknownNameError."""
         known = tuple(self._settings.destinations)
         if destination is None:
             return known
@@ -223,9 +232,9 @@ class Deliveries:
 def switched_document(
     destination: str, health: Health, unloaded: UnloadedChanges, *, waited: bool
 ) -> "SwitchedDocument":
-    """Return the state of a destination that was enabled or disabled.
+    """Return the JSON object with the state of a destination that was just enabled or disabled.
 
-    `waited` says whether this ended a pause after failures.
+    `waited` is True if this ended a pause after failures.
     """
     return {
         "destination": destination,
@@ -238,7 +247,7 @@ def switched_document(
 
 
 def destination_document(destination: str, health: Health | None, unloaded: UnloadedChanges) -> "StandingDocument":
-    """Return the JSON object with a destination's state, and with changes of its configuration not loaded yet."""
+    """Return the JSON object with the state of a destination and its configuration changes that are not loaded yet."""
     sentences = [unloaded.message] if unloaded.message else []
     if health is not None and health.state is HealthState.DISABLED:
         sentences.insert(0, disabled_sentence(destination, health))
@@ -251,7 +260,7 @@ def destination_document(destination: str, health: Health | None, unloaded: Unlo
 
 
 def disabled_sentence(destination: str, health: Health) -> str:
-    """Return a sentence that says that a destination is disabled, for which reason, and with which consequences."""
+    """Return a sentence with the reason and the consequences of a destination's being disabled."""
     return (
         f"{destination} is disabled (reason: {health.reason}): only tests are sent to it, and its events are kept"
         f" until `notifier enable {destination}`"
@@ -259,15 +268,19 @@ def disabled_sentence(destination: str, health: Health) -> str:
 
 
 def retry_deliveries(db: Database, request: RetrySelection, destinations: Sequence[str], now_ms: int) -> RetryResult:
-    """Put deliveries back into the queue. If an event is not stored, raise UnknownEventError and change nothing."""
+    """Put deliveries back into the queue. If a requested event is not stored, change nothing.
+
+    Raises UnknownEventError.
+    """
     _require_events(db, request.event_ids)
     return requeue.retry(db, request, destinations, now_ms)
 
 
 def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
-    """Return the answer to a retry: how many deliveries were put back, and the destinations whose pause has ended.
+    """Return the result of a retry as a JSON object.
 
-    `why_none` is the reason if no delivery was put back, otherwise "".
+    `counts` holds the number of deliveries put back, by destination. `waited` are the destinations whose pause after
+    failures was ended. `why_none` is the reason if no delivery was put back, otherwise "".
     """
     return {
         "deliveries": sum(counts.values()),
@@ -285,10 +298,10 @@ def drop_deliveries(
     *,
     dry_run: bool,
 ) -> dict[str, int]:
-    """Remove deliveries from the queue for good, or with `dry_run` only count them; return the numbers by destination.
+    """Remove deliveries from the queue for good, and return their number by destination; with `dry_run`, only count.
 
-    Deliveries for destinations that are no longer configured are included. The result omits destinations with none.
-    Raises UnknownNameError, UnknownEventError.
+    Deliveries for destinations that are no longer configured are included. Destinations without deliveries are omitted
+    from the result. Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in requeue.destinations_with_unfinished(db) if name not in configured))
     if request.destination is not None and request.destination not in known:
@@ -307,7 +320,10 @@ def drop_deliveries(
 def move_deliveries(
     db: Database, old: str, new: str, configured: Sequence[str], now_ms: int
 ) -> "ActionResult[MovedDocument]":
-    """Move the waiting deliveries of `old` to `new`; refuse if `old` is configured. Raises UnknownNameError."""
+    """Move the waiting deliveries of destination `old` to destination `new`; refuse this if `old` is configured.
+
+    Raises UnknownNameError.
+    """
     if new not in configured:
         raise UnknownNameError("destination", new, tuple(configured))
     if old in configured:
@@ -327,7 +343,10 @@ def _require_events(db: Database, event_ids: Sequence[str]) -> None:
 
 
 def delivery_page(db: Database, query: DeliveryPageRequest, configured: Sequence[str]) -> "DeliveryPageDocument":
-    """Return the JSON object of `/v1/deliveries`. Raises UnknownNameError for a destination never configured."""
+    """Return the JSON object of `/v1/deliveries`.
+
+    Raises UnknownNameError if the query names a destination that was never configured.
+    """
     name = query.delivery_filter.destination
     if name is not None and name not in {*configured, *history.known_destination_names(db)}:
         raise UnknownNameError("destination", name, tuple(configured))
@@ -339,5 +358,5 @@ def delivery_page(db: Database, query: DeliveryPageRequest, configured: Sequence
 
 
 def _sample_source(settings: Settings, destination: Destination) -> str:
-    """Return the name of one source whose events go to the destination, for a sample event."""
+    """Return the name of a source whose events the destination gets; the sample event names this source."""
     return next(iter(destination.sources or settings.sources))

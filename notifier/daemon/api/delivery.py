@@ -1,4 +1,4 @@
-"""The JSON object of one delivery, which all answers and outputs use."""
+"""The JSON object of one delivery, as in all responses of the HTTP interface and outputs of commands."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def delivery_document(delivery: PastDelivery) -> "DeliveryDocument":
-    """Return a delivery as a JSON object with times in RFC 3339. A next attempt that is due now or never is null."""
+    """Return a delivery as a JSON object with times in RFC 3339.
+
+    `next_attempt` is null if the next attempt is due now, or if there is none.
+    """
     return {
         "sequence": delivery.sequence,
         "event": delivery.event,

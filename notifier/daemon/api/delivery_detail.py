@@ -1,4 +1,4 @@
-"""The details of one delivery: what is stored about it, and its request, rebuilt from the stored events."""
+"""The details of one delivery: its stored data, and its request, which is rebuilt from the stored events."""
 
 from collections.abc import Sequence
 
@@ -58,11 +58,11 @@ class DeliveryInspector:
 
 
 def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
-    """Return the slots (scheduled times, Unix ms) for which to rebuild a delivery's request, the likeliest first. Pure.
+    """Return the slots for which to rebuild the request of a delivery, the most likely slot first. Pure.
 
-    None means no slot. A request with a slot is a digest. A logged request may have had a slot that the delivery no
-    longer has, or the reverse: a delivery loses its slot when it is put back into the queue, and a slot counts only
-    while its destination has a schedule.
+    A slot is the scheduled time of a digest (Unix ms); None is a request that is no digest. The slot of a logged
+    request can differ from the slot of its delivery: a delivery that is put back into the queue loses its slot, and a
+    destination without a schedule ignores slots.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
     logged = stored.latest_logged
@@ -72,7 +72,7 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
 
 
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
-    """Return the rebuilt request of a delivery, with headers and size from the log if the request was logged. Pure."""
+    """Return the rebuilt request of a delivery; the headers and size of a logged request are from the log. Pure."""
     logged = stored.latest_logged
     rebuilt = RequestPreview(
         settings.address(),
@@ -95,7 +95,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 
 def _has_shared_secret(settings: HttpSettings) -> bool:
-    """Return whether requests are signed with a shared secret, with which a shell command can sign again."""
+    """Return whether requests are signed with a shared secret, so that a shell command can sign them, too."""
     return any(secret.get_secret_value().startswith(SYMMETRIC_PREFIX) for secret in settings.secret)
 
 

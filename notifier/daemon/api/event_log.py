@@ -1,4 +1,4 @@
-"""The page of events, and its exports, read from the store in short steps."""
+"""Reads the log of events for the dashboard: pages of matching events, and exports to files."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,22 +14,25 @@ from notifier.web import event_rows
 from notifier.web.daemon_api import EventExport, ExportFormat
 
 SEARCH_SECONDS: Final = 0.4
-"""Seconds after which a search ends even if its page is not full; the visitor can continue the search."""
+"""Seconds after which a search ends even if its page is not full. The user can then continue the search."""
 
 _EXPORTED_AT_ONCE: Final = 500
 
 
 class EventLogReader:
-    """Reads the log of events."""
+    """Reads pages and exports of the log of events."""
 
     def __init__(self, reader: StoreReader, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
-        # Downloads take turns, so that they never use more than one of the two readers of the store.
+        # Only one export reads at a time, so that the second of the store's two readers stays free.
         self._export_turns = asyncio.Semaphore(1)
 
     async def page(self, event_filter: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
-        """Return up to `limit` matching events before the number `before` (None: the newest). Raises StoreError."""
+        """Return up to `limit` matching events with sequence numbers below `before` (None: the newest).
+
+        Raises StoreError.
+        """
         ends_at = self._clock.monotonic() + SEARCH_SECONDS
         found = await self._reader.run(event_log.read_page, event_filter, before, limit)
         while found.next is not None and len(found.events) < limit and self._clock.monotonic() < ends_at:
@@ -40,7 +43,10 @@ class EventLogReader:
     async def export(
         self, event_filter: EventLogFilter, before: int | None, export_format: ExportFormat
     ) -> EventExport:
-        """Return matching events before the number `before`, newest first, as a part of a file. Raises StoreError."""
+        """Return the next part of an export file: matching events with sequence numbers below `before`, newest first.
+
+        Raises StoreError.
+        """
         async with self._export_turns:
             return await self._reader.run_without_turn_limit(_read_export, event_filter, before, export_format)
 

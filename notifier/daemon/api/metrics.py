@@ -1,4 +1,4 @@
-"""The page `/metrics`, made from one read of the store, the running parts and the counters."""
+"""Collects the data of the page `/metrics` from the store, the running parts and the counters."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from notifier.web.metrics.snapshot import DestinationFigures, MetricsSnapshot, S
 
 
 class MetricsCollector:
-    """Makes the page `/metrics` when it is requested."""
+    """Creates the page `/metrics` for each request."""
 
     def __init__(
         self,
@@ -36,7 +36,8 @@ class MetricsCollector:
     ) -> None:
         """Initialize with the parts that the figures come from.
 
-        `readers` returns the number of readers of the stream, and `evaluation` the latest evaluation of conditions.
+        `stream_readers` returns the number of connected readers of the event stream. `evaluation` returns the latest
+        evaluation of conditions.
         """
         self._counts = counts
         self._reader = reader
@@ -48,7 +49,7 @@ class MetricsCollector:
         self._evaluation = evaluation
 
     async def page(self, started_ms: int, registry: SourceRegistry) -> bytes:
-        """Return the page of metrics. Raises StoreError."""
+        """Return the page `/metrics` as bytes. Raises StoreError."""
         known_sources, known_sweeps, known_destinations = await self._reader.run(_read_stored)
         store = None if self._state_file is None else await _file_figures(self._state_file)
         serving, evaluation = self._dispatcher.snapshots(), self._evaluation()
@@ -68,12 +69,12 @@ class MetricsCollector:
             store=store,
             readers=self._stream_readers(),
         )
-        # A page of a thousand sources takes a good part of a second to write.
+        # A page with a thousand sources takes almost a second to create.
         return await asyncio.to_thread(self._counts.render_page, figures)
 
 
 def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> DestinationFigures:
-    """Return the figures of one destination; `serving` is more recent than `memory`, which is from the store."""
+    """Return the figures of one destination. `memory` is from the store; `serving` is newer, from the worker."""
     state = state_to_show(
         serving.health,
         memory.pending - memory.scheduled,

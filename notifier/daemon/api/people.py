@@ -1,4 +1,4 @@
-"""Erases a person's data, with a running daemon or without one."""
+"""Erases a person's data from the store, for the daemon and for commands without a daemon."""
 
 import logging
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ NOT_ERASED = (
     "what destinations have received",
     "the account itself: its records are read again",
 )
-"""Places from which this program cannot erase a person's data."""
+"""Places from which this program does not erase a person's data."""
 
 
 async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-    """Erase a person's data from the state file; with `dry_run`, only return the people that `text` identifies.
+    """Erase a person's data from the store; with `dry_run`, only return the people that `text` identifies.
 
-    The log names the requester (`by`) but not the person. The caller must write the recovery snapshot (essentials file)
-    again afterwards. Raises UnknownPersonError, StoreError.
+    `text` is an id, an employee number or an exact name. `by` is the requester; the log names the requester but not the
+    person. The caller must then rewrite the recovery snapshot. Raises UnknownPersonError, StoreError.
     """
     text = text.strip()
     people = await store.run(erasure.find_people, text) if can_be_stored(text) else []
@@ -36,7 +36,7 @@ async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonFo
     for person in () if dry_run else people:
         total = _total(total, await _erase_person(store, person))
     if not dry_run:
-        # This removes the data from the write-ahead log too.
+        # Removes the data from the write-ahead log, too.
         await store.empty_write_ahead_log()
         _log.warning("a person's data was erased", extra={"events": total.events, "records": total.records, "by": by})
     return {

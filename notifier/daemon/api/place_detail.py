@@ -1,4 +1,4 @@
-"""Data for the dashboard's pages about one source or destination: settings, requests, states, latest events."""
+"""Reads the data of the dashboard's page about one source or destination: settings, requests, states and events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -27,19 +27,19 @@ _Stored = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[Logg
 
 
 class PlaceReader:
-    """Reads the data for the page about a source or a destination."""
+    """Reads the data of the dashboard's page about one source or destination."""
 
     def __init__(
         self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, log: ActivityLog
     ) -> None:
-        """Initialize with the store's reader, the configuration in force, and the log of requests and states."""
+        """Initialize with the store's reader, the configuration, and `log`, which has the counts not stored yet."""
         self._reader = reader
         self._clock = clock
         self._configuration = configuration
         self._log = log
 
     async def source(self, name: str) -> SourceDetail:
-        """Return the data for a source's page. Raises UnknownNameError, StoreError."""
+        """Return the data of a source's page. Raises UnknownNameError, StoreError."""
         known = self._configuration.settings.sources
         if name not in known:
             raise UnknownNameError("source", name, tuple(known))
@@ -48,7 +48,7 @@ class PlaceReader:
         return SourceDetail(self._clock.now_ms(), shown_settings(known[name]), hours, states, events)
 
     async def destination(self, name: str) -> DestinationDetail:
-        """Return the data for a destination's page. Raises UnknownNameError, StoreError."""
+        """Return the data of a destination's page. Raises UnknownNameError, StoreError."""
         known = self._configuration.settings.destinations
         if name not in known:
             raise UnknownNameError("destination", name, tuple(known))
@@ -76,7 +76,10 @@ class PlaceReader:
 def by_hour(
     stored: Mapping[int, RequestCount], unwritten: Mapping[int, RequestCount], last: int
 ) -> Sequence[RequestCount]:
-    """Return the requests per hour of the 24 hours up to the quarter-hour numbered `last`, oldest first. Pure."""
+    """Return the counts of requests for each of the last 24 hours, oldest first. Pure.
+
+    The keys of `stored` and `unwritten` number the quarter-hours since 1970; `last` is the current quarter-hour.
+    """
     hours = [RequestCount() for _ in range(HOURS)]
     for counts in (stored, unwritten):
         for quarter, count in counts.items():

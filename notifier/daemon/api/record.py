@@ -1,4 +1,4 @@
-"""A record's history for `/v1/records/KEY` and `notifier explain`: one object for each source with the record."""
+"""The history of a record as a JSON object, for `/v1/records/KEY` and `notifier explain`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def known_histories(db: Database, key: str) -> list[RecordHistory]:
-    """Return a record's histories, one for each source with the record. Raises UnknownRecordError if there is none."""
+    """Return the history of a record at each source that has the record. Raises UnknownRecordError if none has it."""
     known = record_histories(db, key)
     if not known:
         seen = left_out.of_record(db, key) if can_be_stored(key) else {}
@@ -55,10 +55,10 @@ def known_histories(db: Database, key: str) -> list[RecordHistory]:
 def record_document(
     db: Database, key: str, subscriptions: Sequence[Subscription], confirm_after: Mapping[str, float]
 ) -> "RecordDocument":
-    """Return the object of `/v1/records/KEY`. Raises UnknownRecordError if no source knows the record.
+    """Return the JSON object of `/v1/records/KEY`. Raises UnknownRecordError if no source has the record.
 
-    `subscriptions` are the filters of the destinations that are configured now. `confirm_after` is, by source, the
-    number of seconds after which a second request checks a change.
+    `subscriptions` are the present filters of all destinations. `confirm_after` maps each source to the number of
+    seconds after which a second request checks a change.
     """
     return {
         "key": key,
@@ -70,12 +70,11 @@ def record_document(
 
 
 class WithheldChange(Struct, frozen=True):
-    """A change of a record that is not reported yet, and the reason; times are Unix milliseconds.
+    """A change of a record that is not reported yet; times are Unix milliseconds.
 
-    `what` is the kind of second look (a request that has to confirm the change), the kind of change of which too many
-    came at once, or `unreadable`. `missing` says what has to happen before the report. `not_before_ms` is the earliest
-    time of the report; None if the wait has to begin again, if somebody has to release or correct the record, or if the
-    source is not configured.
+    `kind` is the kind of second look that must confirm the change, `held_arrivals` or `held_changes` for a change that
+    came together with too many others, or `unreadable`. `why` is the reason, and `missing` says what must happen before
+    the report. `not_before_ms` is the earliest time of the report, None if this time is unknown.
     """
 
     kind: str
@@ -86,7 +85,11 @@ class WithheldChange(Struct, frozen=True):
 
 
 def withheld_changes(history: RecordHistory, confirm_after: float | None) -> list[WithheldChange]:
-    """Return the changes of a record that are not reported yet; `confirm_after` is in seconds. Pure."""
+    """Return the changes of a record that are not reported yet. Pure.
+
+    `confirm_after` is the number of seconds after which a second request checks a change; None if the source is not
+    configured.
+    """
     found = []
     if history.held:
         found.append(
@@ -120,16 +123,17 @@ def _held_change(source: str, direction: Direction, reason: str, since_ms: int |
 
 
 def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
-    """Return the revisions that were reported and whose events have been deleted since. Pure.
+    """Return the revisions of a record whose events have been deleted. Pure.
 
-    These are all revisions without an event, except the first revision of a record that was stored silently.
+    These are all revisions without an event. The first revision is omitted if it was stored silently, because it never
+    had an event.
     """
     unreported = {1} if history.reason in HISTORY_SENTENCES else set()
     return tuple(revision for revision in history.revisions_without_event if revision not in unreported)
 
 
 def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, UnsentReason]:
-    """Return the reason for each destination to which this event is not sent, by the destination's name. Pure."""
+    """Return why an event is not sent to a destination, by name of each destination that does not get it. Pure."""
     sent_to = {life.delivery.destination for life in event.deliveries}
     return {
         it.destination: UnsentReason(
@@ -142,10 +146,10 @@ def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Sub
 
 
 def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
-    """Return, by destination to which this event was sent, the filters that could not be judged. Pure.
+    """Return, for each destination to which this event was sent, the filters that could not be applied. Pure.
 
-    A filter cannot be judged if what it compares was unknown when the event was written. The filters are the present
-    ones.
+    A filter cannot be applied if the data that it checks was unknown when the event was written. `subscriptions` are
+    the present filters of all destinations.
     """
     sent_to = {life.delivery.destination for life in event.deliveries}
     found = {
@@ -159,10 +163,10 @@ def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription])
 def history_document(
     history: RecordHistory, subscriptions: Sequence[Subscription], confirm_after: float | None
 ) -> "LifeDocument":
-    """Return the record's history at one source as a JSON object.
+    """Return the history of a record at one source as a JSON object.
 
     `confirm_after` is the number of seconds after which a second request checks a change; None if the source is not
-    configured. In the object, `forgotten` lists the revisions whose events have been deleted.
+    configured. The key `forgotten` of the object lists the revisions whose events have been deleted.
     """
     return {
         "source": history.source,
@@ -222,7 +226,7 @@ def _detection(detected: RecordHistory | EventHistory) -> "FoundDocument":
 
 
 def _delivery_document(history: DeliveryHistory) -> "DeliveryLifeDocument":
-    """Return a delivery as `notifier deliveries --json` prints it, with all its attempts."""
+    """Return the JSON object of a delivery, and the list of its attempts."""
     return {
         **delivery_document(history.delivery),
         "attempt_log": [_attempt_document(attempt) for attempt in history.attempts],

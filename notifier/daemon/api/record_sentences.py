@@ -1,4 +1,4 @@
-"""Sentences for operators about a record: how it was found, why it was reported or not, and why nothing was sent."""
+"""Sentences for operators about the history of a record, such as how it was found and why an event was not sent."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -33,7 +33,7 @@ HISTORY_SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""The reasons why a record was stored silently, so that its first revision has no event."""
+"""The reason why a record was stored silently (without an event), as a sentence."""
 
 NEWS_SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -55,7 +55,7 @@ NEWS_SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
         NewsReason.RENEWED: "it no longer has the end that was announced",
     }
 )
-"""The reasons why an event about a record was written."""
+"""The reason why an event about a record was written, as a sentence."""
 
 
 UNCONFIRMED_CHANGES: Final[Mapping[LookKind, str]] = MappingProxyType(
@@ -65,7 +65,7 @@ UNCONFIRMED_CHANGES: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "an answer shows a content that it had before",
     }
 )
-"""By kind of second look, the change that one answer has shown and a later answer has to confirm."""
+"""For each kind of second look, the change that one answer showed and a later answer must confirm."""
 
 NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
     {
@@ -76,11 +76,14 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
         LookKind.EARLIER_FORM: "a request for its person and training that shows the same content",
     }
 )
-"""By kind of second look, the answer that is needed before the change is reported."""
+"""For each kind of second look, the answer that must arrive before the change is reported."""
 
 
 class UnsentReason(StrEnum):
-    """Why an event is not sent to a destination: a filter excludes it, or the destination was configured later."""
+    """Why an event is not sent to a destination.
+
+    A filter excludes the event (each name is the key of a filter), or the destination was configured later.
+    """
 
     EVENTS = Filter.EVENTS.value
     SOURCES = Filter.SOURCES.value
@@ -118,11 +121,11 @@ _COMPARED_PROPERTIES: Final[Mapping[Filter, str]] = MappingProxyType(
         Filter.LINES_OF_BUSINESS: "the person's lines of business",
     }
 )
-"""The property that each filter compares with its patterns."""
+"""For each filter with patterns, the data that it compares with the patterns."""
 
 
 def unjudged_sentence(filters: Iterable[Filter]) -> str:
-    """Return a sentence: an event was sent although data was missing to apply these filters."""
+    """Return a sentence that says that an event was sent although these filters could not be applied."""
     keys = tuple(filters)
     written = " and ".join(f"`{key}`" for key in keys)
     unknown = " and ".join(_COMPARED_PROPERTIES[key] for key in keys)
@@ -134,7 +137,10 @@ def unjudged_sentence(filters: Iterable[Filter]) -> str:
 
 
 def reason_sentence(reason: str) -> str:
-    """Return a reason in words, after "history: ", "news: " or "held back: "; return an unknown reason unchanged."""
+    """Return a reason as a sentence that begins with "history: ", "news: " or "held back: ".
+
+    Return an unknown reason unchanged.
+    """
     if reason == NewsReason.HELD:
         return f"held back: {HISTORY_SENTENCES[reason]}"
     if reason in HISTORY_SENTENCES:

@@ -1,4 +1,4 @@
-"""The JSON objects about replays: the plan of a replay, and the progress of all replays."""
+"""The JSON objects of the HTTP interface about replays: the plan of a replay, and the progress of replays."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -38,13 +38,13 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 
 
 def deleted_before_ms(settings: Settings, replay_range: ReplayRange, now_ms: int) -> int | None:
-    """Return the time (Unix ms) before which events may be deleted already; None if the range begins after it. Pure."""
+    """Return the time (Unix ms) before which events may be deleted already; None if the range begins later. Pure."""
     bound_ms = now_ms - round(settings.store.retention * 1000)
     return bound_ms if replay_range.since_ms < bound_ms else None
 
 
 def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocument":
-    """Return a replay's plan as a JSON object; events before `forgotten_ms` may have been deleted."""
+    """Return the plan of a replay as a JSON object; events before `deleted_before_ms` may have been deleted."""
     return {
         "events": plan.events,
         "deliveries": sum(plan.deliveries.values()),
@@ -54,9 +54,11 @@ def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocum
 
 
 def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
-    """Return the object of `GET /v1/replay`: the latest replay, the `previous` one, and `others` that are under way.
+    """Return the JSON object of `GET /v1/replay`.
 
-    If there was no replay yet, the counts are 0, lists and objects are empty, and all other fields are null.
+    The object describes the latest replay. Its key `previous` holds the replay before that, and `others` holds further
+    replays that are not finished. Without any replay, counts are 0, lists and objects are empty, and other keys are
+    null.
     """
     documents = [_replay_document(db, memory, now_ms) for memory in replays.latest(db)]
     newest, previous = (*documents, None, None)[:2]
@@ -64,7 +66,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
 
 def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
-    """Return a replay as a JSON object; a new replay with its `goes_on_since` as `since` would continue it."""
+    """Return one replay as a JSON object. A new replay whose `since` is this `goes_on_since` would continue it."""
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)
     return {
@@ -95,7 +97,7 @@ def _target_document(db: Database, target: ReplayTarget, now_ms: int) -> "Replay
 
 
 def _pause_reason(db: Database, target: ReplayTarget, now_ms: int) -> str | None:
-    """Return why a replay has to wait before it queues more for a destination, as a sentence; None if it need not."""
+    """Return why a replay queues no more deliveries for a destination now, as a sentence; None if it does not wait."""
     if target.state is not ReplayState.RUNNING:
         return None
     name = target.destination

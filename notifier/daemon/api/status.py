@@ -1,4 +1,4 @@
-"""The JSON object of `/v1/status`, made from the store and the running parts."""
+"""The JSON object of `/v1/status`, built from the store and the running parts of the daemon."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class StoredStatus(Struct, frozen=True):
-    """The part of the status that comes from the store; mappings are by name of source or destination."""
+    """The data of the status that is read from the store; mappings are by name of source or destination."""
 
     destinations: Mapping[str, DestinationMemory]
     replays: Sequence[ReplayRun]
@@ -48,7 +48,7 @@ class StoredStatus(Struct, frozen=True):
 
 
 def read_stored_status(db: Database, holding: Collection[str]) -> StoredStatus:
-    """Read the store's part of the status, with examples of held records for the sources named in `holding`."""
+    """Read the data of the status from the store; `holding` are the sources to read examples of held records for."""
     return StoredStatus(
         destinations.read_all(db),
         replays.running(db),
@@ -66,7 +66,7 @@ def _error_document(error: SourceError | LastError | None) -> "LastErrorDocument
 
 
 def sweep_status(sweep: Sweep | None, *, running: bool) -> "SweepDocument | None":
-    """Return the description of a source's newest sweep; None if there was none yet."""
+    """Return the JSON object of a source's latest sweep; None if there was no sweep yet."""
     if sweep is None:
         return None
     return {
@@ -92,10 +92,10 @@ def source_status(
     examples: HeldExamples,
     troubles: Mapping[RequestCategory, RequestFailure],
 ) -> "SourceDocument":
-    """Return the description of one source.
+    """Return the JSON object of one source.
 
-    `usage` is None without a running daemon. `waiting` counts the records with a change that a second request has to
-    confirm, by kind. `troubles` are the kinds of requests to the API that fail now.
+    `usage` is None without a running daemon. `waiting` counts the records with a change that a second look must
+    confirm, by kind of second look. `troubles` holds the kinds of requests to the API that fail at present.
     """
     return {
         "state": state,
@@ -129,7 +129,7 @@ def source_status(
 
 
 def _unreadable_document(memory: SourceMemory) -> "UnreadableDocument | None":
-    """Return the description of one of the unreadable records; None if all records can be read."""
+    """Return the JSON object of an example of an unreadable record; None if all records can be read."""
     if not memory.unreadable:
         return None
     return {
@@ -140,7 +140,11 @@ def _unreadable_document(memory: SourceMemory) -> "UnreadableDocument | None":
 
 
 def _budget_document(usage: Usage | None) -> "BudgetDocument":
-    """Return the numbers of requests: configured and allowed per minute, used (also by purpose), and waiting."""
+    """Return the numbers of requests as a JSON object; all are null without a running daemon.
+
+    `configured` and `allowed` are limits per minute. `used` is the number of requests in the last minute, and `by`
+    splits it by purpose. `waiting` is the number of requests that wait because of the limit.
+    """
     return {
         "configured": None if usage is None else usage.configured,
         "allowed": None if usage is None else usage.allowed,
@@ -162,7 +166,7 @@ def _used_by(usage: Usage | None, purpose: Priority) -> int | None:
 
 
 def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | None) -> "DestinationDocument":
-    """Return the description of one destination; `serving` comes from its worker and is more recent than `memory`."""
+    """Return the JSON object of one destination. `memory` is from the store; `serving` is newer, from the worker."""
     health = memory.health if serving is None else serving.health
     learned = memory.learned if serving is None else serving.learned
     is_draining = serving is not None and serving.is_draining
@@ -178,7 +182,7 @@ def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | Non
         "next_attempt": _iso_or_none(
             _next_attempt(memory, health, None if serving is None else serving.waits_until_ms)
         ),
-        # The events of a disabled destination wait until it is enabled, not until a scheduled time.
+        # The events of a disabled destination wait until the destination is enabled, not until a scheduled time.
         "scheduled": 0 if health.state is HealthState.DISABLED else memory.scheduled,
         "scheduled_for": None if health.state is HealthState.DISABLED else _iso_or_none(memory.scheduled_for_ms),
         "learned": {"rate": learned.rate, "batch_size": learned.batch_limit},
@@ -187,14 +191,14 @@ def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | Non
 
 
 def _next_attempt(memory: DestinationMemory, health: Health, waits_until_ms: int | None) -> int | None:
-    """Return when the next waiting delivery is tried (Unix ms); None if that is at once, or if no delivery is tried."""
+    """Return the time of the next attempt of any waiting delivery (Unix ms); None if it is due now or there is none."""
     if not memory.pending or health.state is HealthState.DISABLED:
         return None
     return max(waits_until_ms or health.retry_at_ms or 0, memory.next_attempt_ms or 0) or None
 
 
 def condition_status(condition: StoredCondition) -> "ConditionDocument":
-    """Return the description of one condition that fires."""
+    """Return the JSON object of one firing condition."""
     return {
         "condition": condition.name,
         "subject": condition.subject,
@@ -208,9 +212,9 @@ def condition_status(condition: StoredCondition) -> "ConditionDocument":
 
 
 def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> "EvaluationDocument":
-    """Return the description of the latest evaluation of conditions; `evaluation` is None if no daemon runs.
+    """Return the JSON object of the latest evaluation of conditions; `evaluation` is None if no daemon runs.
 
-    `heard_by` is the name of the channel that reports conditions, "" if there is none.
+    `heard_by` is the destination of alerts, "heartbeat" if only the heartbeat shows problems, or "".
     """
     if evaluation is None:
         return {
@@ -232,7 +236,7 @@ def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str =
 
 
 def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocument]":
-    """Return the progress of the unfinished replays, one object for each replay and destination."""
+    """Return the progress of unfinished replays: one JSON object for each replay and destination."""
     return [
         {"id": it.id, "destination": part.destination, "deliveries": part.planned, "queued": part.queued}
         for it in under_way
@@ -242,12 +246,12 @@ def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocume
 
 
 def file_status() -> "StoreDocument":
-    """Return the description of a state file. A file has no holder, which only a database has."""
+    """Return the JSON object of a state file. The keys about the holder are null, because only a database has one."""
     return {"kind": "file", "holder": None, "since": None, "clock_ahead_seconds": None}
 
 
 def store_status(db: Database, clock: Clock) -> "StoreDocument":
-    """Return the description of the store: its kind, and the process that holds it."""
+    """Return the JSON object of the store: its kind, and the process that holds a database."""
     if db.engine is Engine.SQLITE:
         return file_status()
     # Imported here, because a state file needs no library of PostgreSQL.

@@ -1,4 +1,4 @@
-"""The daemon's state in one sentence, for `systemctl status`. Pure."""
+"""The state of the daemon in one sentence, for `systemctl status`. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -8,10 +8,10 @@ from notifier.store.tables.destinations import HealthState
 from notifier.watch.source_health import SourceState
 
 _MOST_NAMES = 3
-"""How many sources or destinations in the same state are listed by name at most."""
+"""Maximum number of sources or destinations that are listed by name for one state."""
 
 _NamedState = tuple[str, str, str]
-"""A state, the name of a source or destination in that state, and a remark that follows the name."""
+"""A state, the name of a source or destination in this state, and a remark to append to the name."""
 
 
 def summary(
@@ -20,10 +20,11 @@ def summary(
     waiting: Mapping[str, int],
     conditions: Sequence[ConditionKey] = (),
 ) -> str:
-    """Return the numbers in each state, as in `3 sources ok, 1 destination retrying (hr-system: 12 waiting)`.
+    """Return the number of sources and destinations in each state, after the conditions.
 
-    Conditions are in front: `2 things need attention (gap of acme, deliveries dead of hr); 3 sources ok...`. `waiting`
-    is the number of waiting events by destination; it is shown only for destinations that are not ok.
+    Examples: `3 sources ok, 1 destination retrying (hr: 12 waiting)`, and with conditions `2 things need attention (gap
+    of acme, deliveries dead of hr); 3 sources ok...`. `waiting` is the number of waiting events by destination; it is
+    shown only for destinations that are not ok.
     """
     told_sources = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
     told_destinations = [

@@ -1,4 +1,4 @@
-"""The object of `/v1/status` while no daemon runs, made from the store."""
+"""The JSON object of `/v1/status` while no daemon runs, built only from the store."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def stored_status_document(
     db: Database, source_names: Collection[str], destination_names: Collection[str], clock: Clock
 ) -> "StatusDocument":
-    """Return the status object; sources and destinations that are not in the store are shown as not started."""
+    """Return the JSON object of `/v1/status`; sources and destinations not in the store count as not started."""
     now_ms = clock.now_ms()
     known_sources = sources.read_all(db)
     known_destinations = destinations.read_all(db)
@@ -62,7 +62,7 @@ def stored_status_document(
 
 
 def stored_source_state(memory: SourceMemory, now_ms: int) -> SourceState:
-    """Return the state that a source had according to its stored values. Pure."""
+    """Return the state of a source according to the data in the store. Pure."""
     if memory.silent_until_ms is not None and now_ms < memory.silent_until_ms:
         limited = memory.silent_reason == ApiErrorReason.RATE_LIMIT_EXCEEDED
         return SourceState.RATE_LIMITED if limited else SourceState.FAILING

@@ -1,1 +1,1 @@
-"""Reports to systemd: readiness, status, and whether the daemon makes progress."""
+"""Reports to systemd when the daemon is ready, what its status is, and whether all its parts make progress."""

@@ -1,9 +1,9 @@
 """Finds the parts of the daemon that are stuck, by observing their activity. Pure.
 
-A job of the schedule shows activity when it starts, ends or makes progress in between; the store's thread, when it
-answers. A part is stuck if it has shown no activity for longer than allowed. Only time during which the process
-actually ran counts, so a jump of the wall clock, a suspended machine or an overloaded processor does not make a part
-look stuck.
+The parts are the jobs of the schedule and the store's thread. A job is active when it starts, makes progress or ends;
+the store's thread is active when it answers a query. A part is stuck if it is inactive for longer than allowed. Only
+time during which the process really ran counts. Therefore a change of the wall clock, a sleep of the machine or an
+overloaded processor does not make a part look stuck.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -11,24 +11,24 @@ from collections.abc import Hashable, Iterable, Mapping
 from msgspec import Struct
 
 LONG_ROUND_SECONDS = 3600.0
-"""Seconds that a job may run without activity. This is much longer than any wait because of the rate limit."""
+"""Seconds for which a running job may be inactive; much longer than the rate limit can delay a request."""
 
 LONG_TRANSACTION_SECONDS = 600.0
-"""Seconds that the store's thread may take to answer: enough to change a whole large file on a slow disk."""
+"""Seconds that the store's thread may take to answer a query: enough to rewrite a large file on a slow disk."""
 
 LEAST_TOLERANCE_SECONDS = 10.0
-"""Minimum of `patience` in seconds: more than the five seconds within which a jump of the wall clock is noticed."""
+"""Minimum of `tolerance_seconds`; more than the five seconds between two checks of the clocks."""
 
 STORE = "the store's thread"
-"""The name of the store's thread as a part of the daemon; all other parts are jobs."""
+"""The name of the part that is the store's thread; all other parts are jobs."""
 
 
 class JobStats(Struct, frozen=True):
     """The current statistics of one job of the schedule.
 
-    `interval` is in seconds, and so is `step`, the longest time that the job may wait for one answer. `born`
-    distinguishes the job from an earlier one of the same name. `begun` and `ended` count its runs. `signs` changes
-    whenever a run makes progress. `begun_at` is when the latest run began (monotonic seconds).
+    `answer_seconds` is the longest time that the job may wait for one answer. `number` is unique; a later job with the
+    same name has another number. `started_runs` and `ended_runs` count the runs of the job. `progress` changes whenever
+    a run makes progress. `started_at` is the start of the latest run (monotonic seconds).
     """
 
     name: str
@@ -42,16 +42,16 @@ class JobStats(Struct, frozen=True):
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is under way."""
+        """Whether the job is running now."""
         return self.started_runs > self.ended_runs
 
     def is_first_round_over(self, now: float) -> bool:
-        """Return whether the first run has ended, or has lasted as long as one answer may take."""
+        """Return whether the first run has ended, or has lasted for at least `answer_seconds`."""
         return self.ended_runs > 0 or (self.started_runs > 0 and now - self.started_at >= self.answer_seconds)
 
 
 class Part(Struct, frozen=True):
-    """One part of the daemon. Its `mark` shows activity: it must change at least every `allowed` seconds."""
+    """One part of the daemon. Its value `activity` must change at least every `allowed_seconds`."""
 
     name: str
     activity: Hashable
@@ -59,14 +59,17 @@ class Part(Struct, frozen=True):
 
 
 class Observation(Struct, frozen=True):
-    """A part's last mark, and for how many seconds of running time the mark has not changed."""
+    """The last `activity` value of a part, and the seconds of running time for which it has not changed."""
 
     activity: Hashable
     unchanged_seconds: float = 0.0
 
 
 def all_parts(jobs: Iterable[JobStats], store_answers: int, tolerance_seconds: float) -> tuple[Part, ...]:
-    """Return all parts with their current marks and allowed times; `patience` (seconds) is added to each."""
+    """Return all parts of the daemon; `tolerance_seconds` is added to the allowed time of each part.
+
+    `store_answers` is the number of queries that the store's thread has answered.
+    """
     tolerance_seconds = max(tolerance_seconds, LEAST_TOLERANCE_SECONDS)
     return (
         Part(STORE, store_answers, LONG_TRANSACTION_SECONDS + tolerance_seconds),
@@ -82,12 +85,15 @@ def _job_part(job: JobStats, tolerance_seconds: float) -> Part:
 
 
 def running_seconds(gap: float, tick: float) -> float:
-    """Return the part of the `gap` between two checks (seconds) that counts as running time: at most two `tick`s."""
+    """Return how many of the seconds between two checks (`gap`) count as running time: at most twice the `tick`.
+
+    `tick` is the intended number of seconds between two checks. A longer gap means that the process did not run.
+    """
     return min(max(gap, 0.0), 2 * tick)
 
 
 def observe(before: Mapping[str, Observation], parts: Iterable[Part], seconds: float) -> dict[str, Observation]:
-    """Return the observations of the parts in `now`: those in `before`, updated after `seconds` of running time."""
+    """Return an observation of each part; `before` holds the observations made `seconds` of running time earlier."""
     return {part.name: _observe_part(before.get(part.name), part, seconds) for part in parts}
 
 
@@ -98,7 +104,7 @@ def _observe_part(before: Observation | None, part: Part, seconds: float) -> Obs
 
 
 def stuck_parts(observations: Mapping[str, Observation], parts: Iterable[Part]) -> dict[str, float]:
-    """Return the stuck parts, each with the seconds for which it has shown no activity."""
+    """Return the names of the stuck parts, each with the number of seconds for which the part has been inactive."""
     return {
         part.name: observations[part.name].unchanged_seconds
         for part in parts

@@ -1,7 +1,7 @@
-"""Sends the service's state to systemd (ready, status, alive) by the protocol of sd_notify(3).
+"""Sends the state of the service to systemd with the protocol of sd_notify(3).
 
-A message is a datagram of `NAME=value` lines. No library is used for it: the available ones are unmaintained (sdnotify,
-of 2017), or need a C compiler and systemd's headers to install (systemd-python, cysystemd).
+A message is a datagram of `NAME=value` lines. No library is used, because the available libraries are unmaintained
+(sdnotify, of 2017), or need a C compiler and the headers of systemd to install (systemd-python, cysystemd).
 """
 
 import logging
@@ -15,20 +15,23 @@ from typing import Self
 _log = logging.getLogger(__name__)
 
 _LONGEST_STATUS = 400
-"""Maximum number of characters in a status, about two lines of a terminal."""
+"""Maximum number of characters of a status text, about two lines of a terminal."""
 
 _STATUS = "STATUS="
 _MORE_TIME = "EXTEND_TIMEOUT_USEC="
 
 
 class SystemdNotifier:
-    """Sends messages to systemd; without $NOTIFY_SOCKET, all methods do nothing.
+    """Sends messages to systemd. Without $NOTIFY_SOCKET, all methods do nothing.
 
-    No method blocks or raises. Messages that systemd does not accept at once are sent with the next `flush`, in order.
+    No method blocks or raises. Messages that systemd does not accept at once are sent later by `flush`, in order.
     """
 
     def __init__(self, address: str | None = None, watchdog_seconds: float | None = None) -> None:
-        """Initialize with the socket's address (abstract if it begins with `@`) and the watchdog's limit in seconds."""
+        """Initialize with the address of systemd's socket (abstract if it begins with `@`).
+
+        `watchdog_seconds` is the time limit of systemd's watchdog, None if systemd expects no `reset_watchdog`.
+        """
         self._address = address
         self.watchdog_seconds = watchdog_seconds if address else None
         self._unsent: list[str] = []
@@ -44,7 +47,7 @@ class SystemdNotifier:
 
     @property
     def is_enabled(self) -> bool:
-        """Whether there is a socket to send to."""
+        """Whether messages are sent, because systemd provides a socket."""
         return self._address is not None
 
     def report_ready(self) -> None:
@@ -54,9 +57,9 @@ class SystemdNotifier:
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Report a reload of the configuration, and at its end that the daemon is ready again.
+        """Report at entry that the daemon is reloading its configuration, and at exit that it is ready again.
 
-        During the start nothing is sent, because systemd would take the second message for the end of the start.
+        Before `report_ready`, nothing is sent: systemd would take the message at exit for the end of the start.
         """
         if not self._is_ready:
             yield
@@ -72,18 +75,18 @@ class SystemdNotifier:
         self._queue_message("STOPPING=1\nSTATUS=stopping")
 
     def report_status(self, sentence: str) -> None:
-        """Report the daemon's state in a sentence; an unchanged sentence is not sent again."""
+        """Report the state of the daemon as a sentence. The same sentence is not sent twice in a row."""
         if sentence != self._status:
             self._status = sentence
             line = "".join(character if character.isprintable() else " " for character in sentence)
             self._queue_message(f"{_STATUS}{line[:_LONGEST_STATUS]}", instead_of=_STATUS)
 
     def extend_timeout(self, seconds: float) -> None:
-        """Ask systemd to allow this many seconds from now on for the rest of the start or the stop."""
+        """Ask systemd to allow this many more seconds, from now, for the current start or stop."""
         self._queue_message(f"{_MORE_TIME}{round(seconds * 1_000_000)}", instead_of=_MORE_TIME)
 
     def reset_watchdog(self) -> None:
-        """Reset the watchdog's timer; if the message cannot be sent at once, it is dropped."""
+        """Reset the timer of systemd's watchdog. If the message cannot be sent at once, it is dropped."""
         self.flush()
         if not self._unsent:
             self._send("WATCHDOG=1")
@@ -94,7 +97,7 @@ class SystemdNotifier:
             del self._unsent[0]
 
     def _queue_message(self, message: str, *, instead_of: str = "") -> None:
-        """Queue a message, drop waiting messages that begin with `instead_of`, and send what systemd accepts."""
+        """Send a message after all unsent messages; drop unsent messages that begin with `instead_of`."""
         if self._address is not None:
             if instead_of:
                 self._unsent = [other for other in self._unsent if not other.startswith(instead_of)]
@@ -102,10 +105,10 @@ class SystemdNotifier:
             self.flush()
 
     def _send(self, message: str) -> bool:
-        """Send one message; return False if it could not be sent now."""
+        """Send one message, and return whether that succeeded."""
         if self._address is None:
             return True
-        # An abstract address begins with a null byte, for which an environment variable has `@`.
+        # An abstract address begins with a null byte. An environment variable cannot contain one, and has `@` instead.
         address = self._address.replace("@", "\0", 1) if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
@@ -126,7 +129,7 @@ class SystemdNotifier:
 
 
 def _watchdog_seconds(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the seconds after which systemd misses an `alive` of this process; None if it expects none."""
+    """Return the time limit in seconds of systemd's watchdog for this process; None if there is no watchdog."""
     microseconds, watchdog_pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)) or watchdog_pid not in {
         "",

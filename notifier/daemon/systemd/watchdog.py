@@ -1,4 +1,4 @@
-"""Notices when a part of the daemon hangs, and reports readiness, signs of life and the state to systemd."""
+"""Notices when a part of the daemon hangs, and reports the state of the daemon to systemd."""
 
 import asyncio
 import logging
@@ -23,42 +23,42 @@ from notifier.store.errors import StoreError
 _log = logging.getLogger(__name__)
 
 CHECK_EVERY_SECONDS = 5.0
-"""Seconds between two checks of the daemon, or less if the watchdog's time limit is short."""
+"""Seconds between two checks of the daemon's parts; less if the time limit of systemd's watchdog is short."""
 
 _CHECKS_PER_TIME_LIMIT = 3
 _READY_CHECK_SECONDS = 0.2
 _DEFAULT_TOLERANCE_SECONDS = 60.0
-"""Seconds by which a part may be late if systemd sets no time limit for the watchdog."""
+"""The tolerance for late parts in seconds, used if systemd sets no time limit for its watchdog."""
 
 _EXTEND_EVERY_SECONDS = 5.0
 _EXTENSION_SECONDS = 30.0
 LONGEST_OPENING_SECONDS = 4 * 3600.0
-"""Seconds for which systemd is asked to wait while the state file is opened; then it ends the start."""
+"""The longest time in seconds that opening the state file may take. After it, systemd ends the start."""
 
 
 class SupervisedDaemon(Protocol):
-    """The operations of a daemon that the watchdog uses."""
+    """The operations of a daemon that the watchdog calls."""
 
     def job_stats(self) -> Sequence[JobStats]:
         """Return the current statistics of each job of the schedule."""
         ...
 
     def sources_in_first_round(self) -> Sequence[str]:
-        """Return the sources whose first round has not begun, or may still be waiting for an answer."""
+        """Return the sources whose first round is due or still within the time limit of one request."""
         ...
 
     async def summary(self) -> str:
-        """Return the daemon's state as a sentence. This includes a query to the store's thread. Raises StoreError."""
+        """Query the store, and return the state of the daemon as a sentence. Raises StoreError."""
         ...
 
     def report_hanging(self, names: Sequence[str]) -> None:
-        """Let `/healthz` name the parts that hang; `names` is empty if everything makes progress."""
+        """Set the names of the hanging parts that `/healthz` shows; `names` is empty if all make progress."""
         ...
 
 
 @contextmanager
 def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
-    """Keep asking systemd for more time while the state file is opened; migrating a large one takes minutes."""
+    """Keep asking systemd for more time while the state file is opened; migrating a large file takes minutes."""
     asking = asyncio.create_task(_extend_repeatedly(manager), name="time to start") if manager.is_enabled else None
     try:
         yield
@@ -76,12 +76,12 @@ async def _extend_repeatedly(manager: SystemdNotifier) -> None:
 
 
 class Watchdog:
-    """Checks a daemon periodically, and reports to systemd and to `/healthz`."""
+    """Checks the parts of a daemon periodically, and reports the result to systemd and `/healthz`."""
 
     def __init__(
         self, daemon: SupervisedDaemon, manager: SystemdNotifier, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Initialize with a daemon that has started."""
+        """Initialize with a running daemon, the connection to systemd, and a clock."""
         self._daemon = daemon
         self._manager = manager
         self._monotonic = monotonic
@@ -94,9 +94,9 @@ class Watchdog:
         self._stuck: Mapping[str, float] = {}
 
     async def run(self) -> None:
-        """Wait until the daemon is ready, report that, and then report its status until cancelled.
+        """Report to systemd when the daemon is ready, then check its parts periodically until cancelled.
 
-        Without systemd the checks are the same, because a container's health check relies on them.
+        The parts are also checked without systemd, because the health check of a container uses the result.
         """
         try:
             if self._manager.is_enabled:
@@ -110,7 +110,7 @@ class Watchdog:
                 self._summary_task.cancel()
 
     async def _wait_until_ready(self) -> None:
-        """Wait until each source's first round has ended, or has lasted as long as one request may take."""
+        """Wait until the first round of each source has ended, or has lasted as long as one request may take."""
         longest_answer_seconds = max((pulse.answer_seconds for pulse in self._daemon.job_stats()), default=0.0)
         self._manager.extend_timeout(SPREAD_SECONDS + longest_answer_seconds + _DEFAULT_TOLERANCE_SECONDS)
         while sources := self._daemon.sources_in_first_round():
@@ -118,7 +118,7 @@ class Watchdog:
             await asyncio.sleep(_READY_CHECK_SECONDS)
 
     def _check_parts(self) -> None:
-        """Check every part once, and reset the watchdog's timer if none is stuck."""
+        """Check every part once. If no part is stuck, reset the timer of systemd's watchdog."""
         now = self._monotonic()
         seconds, self._checked_at = running_seconds(now - self._checked_at, self._check_every_seconds), now
         if self._summary_task is None or self._summary_task.done():
@@ -146,7 +146,7 @@ class Watchdog:
             self._manager.reset_watchdog()
 
     async def _report_summary(self) -> None:
-        """Query the store's thread and report the status. An error, too, shows that the thread works."""
+        """Query the store, and report the state of the daemon. Even an error shows that the store's thread works."""
         try:
             sentence = await self._daemon.summary()
         except StoreError as error:
