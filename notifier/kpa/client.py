@@ -38,10 +38,10 @@ _PAGE_LIMIT_BYTES = 32 * _MIB
 _NAMES_LIMIT_BYTES = 256 * _MIB
 _ECHO_LIMIT_BYTES = 1 * _MIB
 _READ_AT_ONCE_BYTES = 1 * _MIB
-"""Bodies up to this many bytes are parsed in the event loop. A full page (1,000 records) has about a quarter of it."""
+"""Bodies up to this many bytes are parsed in the event loop; a full page of 1,000 records has about 256 KiB."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""Pages of at least this many bytes are parsed by `usual_pages`, which skims pages of any size."""
+"""Pages of at least this many bytes are parsed by `usual_pages`. To skim a page, it is used for any size."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -117,7 +117,7 @@ class Page(Struct, frozen=True):
 
 
 class _TimedAnswer(Struct, frozen=True):
-    """An answer, when its request was sent, and how many seconds it took."""
+    """An answer, when its request was sent (monotonic seconds), and how many seconds the request took."""
 
     answer: Answer
     asked_at: float
@@ -289,7 +289,7 @@ class Client:
 
     @contextmanager
     def _reporting_rate_limit(self) -> Iterator[None]:
-        """Tell the rate limiter when an answer says that the rate limit is exceeded; re-raise every ApiError."""
+        """Report to the rate limiter that an answer says the rate limit is exceeded; re-raise every ApiError."""
         try:
             yield
         except ApiError as failure:

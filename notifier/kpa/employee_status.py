@@ -17,7 +17,7 @@ from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json
 METHOD: Final = "training-employee-status.list"
 
 EndDates = Mapping[str, ListedEnd]
-"""When a person's last completion of each training ends, by the training's id; those without an end are left out."""
+"""When a person's last completion of each training ends, by training id; completions without an end are left out."""
 
 
 class StatusPage(Struct, frozen=True):
@@ -37,7 +37,7 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
     people: dict[str, EndDates] = {}
     for employee in employees:
         try:
-            user_id, ends = _employee(employee)
+            user_id, ends = _read_employee(employee)
         except UnreadableError:
             continue
         people[user_id] = ends
@@ -48,7 +48,7 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
     return StatusPage(people, is_last or not employees)
 
 
-def _employee(employee: Any) -> tuple[str, EndDates]:
+def _read_employee(employee: Any) -> tuple[str, EndDates]:
     """Return a person's id, and when the person's completions end. Raises UnreadableError if a part is unreadable.
 
     If only some of a person's completions were read, the others would seem to have no end.

@@ -147,7 +147,7 @@ _SAYS: Final = "the API says: "
 
 
 def sentence_of(reason: str, message: str) -> str:
-    """Return an error's stored message as a translatable Sentence; unchanged if this version does not have its text."""
+    """Return an error's stored message as a translatable Sentence; unchanged if this version has another text."""
     if isinstance(message, Sentence) or reason not in set(ApiErrorReason):
         return message
     meant = MEANINGS[ApiErrorReason(reason)].sentence
@@ -175,12 +175,12 @@ def error_of_answer(identifier: object, description: object, token: str) -> ApiE
 
 
 def no_answer_error(error: TransportError, token: str) -> ApiError:
-    """Return the error for an exchange without a complete answer."""
+    """Return the error for a request that got no complete answer."""
     return ApiError(ApiErrorReason(error.reason), quoted(error.message, token))
 
 
 def quoted(text: str, token: str) -> str:
-    """Return a peer's text without secrets, on one line and of limited length, so that it may be shown."""
+    """Return a text from the API without secrets, on one line and of limited length, so that it may be shown."""
     if len(text) > _LONGEST_READ:
         return f"{len(text)} characters"
     words = " ".join(hide_partial_secret(redact(text, token), token).split())

@@ -86,7 +86,7 @@ def day(record: dict[str, Any], name: str) -> str | None:
 
 
 def as_day(value: object, name: str) -> str | None:
-    """Return a `yyyymmdd` number as `day` does; `name` is the field that has this value, for the error message."""
+    """Return a `yyyymmdd` number as `day` does; `name` is the name of the field, for the error message."""
     if value is None:
         return None
     number = value if type(value) is int else whole_number(value)
@@ -171,9 +171,9 @@ def _unreadable(name: str, value: object, expected: str) -> UnreadableError:
 
 
 def _describe(value: object) -> str:
-    """Return a description for an error message: numbers as text, but only the type of other values.
+    """Return a description of a value for an error message.
 
-    Other values may be personal data.
+    Numbers are quoted. Of other values only the type is named, because they may be personal data.
     """
     match value:
         case None:

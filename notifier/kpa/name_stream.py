@@ -215,7 +215,7 @@ class _Values(list[Any]):
 
 
 class _EventFilter:
-    """Filters the parse events of a document: keeps some values of the outer object and of one list's entries.
+    """Filters the parse events of a document: keeps values of the outer object and of the entries of one list.
 
     It keeps texts, numbers, and lists of these, if their key is in `kept`.
     """
@@ -292,7 +292,7 @@ _PADDING = b" " * 11
 class _SurrogateReplacer:
     """Replaces half of a surrogate pair with a question mark; a name that was cut within an emoji contains such a half.
 
-    yajl, ijson's C parser, reads a first half as another character and fails at a second half.
+    yajl, the C parser of ijson, takes a first half for another character and fails at a second half.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """Limits the requests of a source: spreads them evenly, sends urgent ones first, and none during a silence.
 
-All integrations of a customer share the API's rate limit, so the limiter also adapts to how much of it the others use.
+All integrations of a customer share the API's rate limit, so the limiter slows down when the API says that the limit is
+exceeded.
 """
 
 import asyncio
@@ -23,11 +24,11 @@ _RISE_SECONDS: Final = 60.0
 _RISE_SHARE: Final = 1 / 100
 
 HEADS_IN_A_ROW: Final = 6
-"""The number of head polls in a row after which another waiting request passes.
+"""The number of head polls in a row after which a request of another kind passes, if one waits.
 
 The bucket refills at nineteen twentieths of the rate. With six of seven requests, head polls get more than four fifths
-of the rate. So if a configuration's polls need at most four fifths of the rate, other requests never delay them, and it
-is accepted without a warning.
+of the rate. So other requests never delay the head polls of a configuration
+that needs at most four fifths of the rate for them. Such a configuration is accepted without a warning.
 """
 
 
@@ -50,8 +51,8 @@ class Priority(IntEnum):
 class Allowance(Struct, frozen=True):
     """How much of the `configured` rate a source may use, in requests a minute; times are monotonic seconds.
 
-    The rate is `reduced_to` until `rises_from`. Then it rises by a hundredth of the configured rate each minute, so
-    that it does not soon exceed the shared limit again.
+    The rate is `reduced_to` until `rises_from`. Then it rises each minute by a hundredth of the configured rate, so
+    slowly that it does not soon exceed the shared limit again.
     """
 
     configured: float
@@ -78,8 +79,8 @@ class Allowance(Struct, frozen=True):
     def halved(self, now: float, silent_until: float) -> "Allowance":
         """Return the allowance after `rate_limit_exceeded`: half the rate, from the end of the silence on.
 
-        Several requests that are under way may be refused together. Only the first refusal halves the rate, because the
-        others arrive during the silence that the first one started.
+        The API may refuse several requests that are under way at the same time. Only the first refusal halves the rate,
+        because the others arrive during the silence that the first one started.
         """
         is_reported_already = now < self.rises_from
         reduced_to = self.reduced_to if is_reported_already else max(self.floor, self.rate_at(now) / 2)
@@ -168,7 +169,7 @@ class Usage(Struct, frozen=True):
 
 
 _Waiting = tuple[Priority, int, float, asyncio.Future[float]]
-"""A waiting request: its priority, serial number, begin of its wait, and a future that gets the moment of its turn."""
+"""A waiting request: priority, serial number, start of the wait, and a future that gets the moment of its turn."""
 
 
 class RateLimiter:
@@ -226,7 +227,10 @@ class RateLimiter:
         return self._last_minute.total(now) / self._allowance.rate_at(now)
 
     def reduce_rate(self, pause: float) -> None:
-        """React to `rate_limit_exceeded`: send nothing for `pause` seconds, start at half the rate and rise slowly."""
+        """React to `rate_limit_exceeded`: send nothing for `pause` seconds, then start at half the rate.
+
+        The rate rises slowly from there.
+        """
         now = self._clock.monotonic()
         self.silence(pause)
         self._allowance = self._allowance.halved(now, self._silent_until)

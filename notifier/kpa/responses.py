@@ -1,4 +1,4 @@
-"""Converts an HTTP answer into the JSON object that the API returned, or raises a named failure."""
+"""Converts an HTTP answer into the JSON object that the API returned, or raises an error with a named reason."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ def get_paging(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_count(value: object) -> int | None:
-    """Return a number of records or pages, given as a number or as text; None if it is missing or makes no sense."""
+    """Return a number of records or pages, given as a number or as text; None if it is missing or not plausible."""
     if value is None or value == "":
         return None
     number = whole_number(value)

@@ -1,8 +1,8 @@
-"""Reads pages in a fraction of the usual time if all their records have the form that the API normally sends.
+"""Reads pages fast if all their records have the form that the API normally sends.
 
 To skim a page is to read only the keys and days of its records. Most records are known, and their JSON shows that they
-have not changed. msgspec is used because it returns the JSON of single records without parsing it, and makes no value
-of a field that is not asked for.
+have not changed. msgspec is used because it returns the JSON of single records without parsing it, and creates no
+values for fields that are not requested.
 """
 
 from collections.abc import Callable, Sequence
@@ -143,7 +143,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
 
 
 def _id_of_falsy(empty: str | int | None) -> str | None:
-    """Return the id that a falsy value stands for: "0" for 0; None for null or an empty text."""
+    """Return the id for a value that counts as false: "0" for 0; None for null or an empty text."""
     return "0" if empty == 0 else None
 
 
@@ -164,10 +164,10 @@ def _is_storable(body: bytes) -> bool:
 def _decoders(
     record_id: str, training_id: str, user_id: str, completed_on: str, *others: str
 ) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
-    """Return two functions: one reads the JSON of a page's records, the other their fields with these names.
+    """Return two functions: one reads the JSON of a page's records, the other the fields with these names.
 
-    `others` are the names of expiry, instructor, group training, notes and files, if these are wanted. Values that are
-    not of the usual form are errors; the parsers in `field_parsers` also accept other forms.
+    `others` are the names of expiry, instructor, group training, notes and files, if these are requested. Values that
+    are not of the usual form are errors; the parsers in `field_parsers` also accept other forms.
     """
     # orjson reads larger whole numbers as floats, or not at all.
     number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

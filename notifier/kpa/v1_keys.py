@@ -64,8 +64,8 @@ class KnownRecord(Protocol):
 class AssignedKeys(Struct, frozen=True):
     """Records under their existing or new keys.
 
-    A record in `unclear` is either a known one that changed or an additional one; only a precise question (for all
-    records of the person and the training) can decide.
+    A record in `unclear` is either a known record that has changed or an additional one. Only a precise question (for
+    all records of the person and the training) can decide that.
     """
 
     assigned: tuple[Completion, ...]
@@ -75,9 +75,9 @@ class AssignedKeys(Struct, frozen=True):
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. `complete` means that `equals` are all that the API has. In that case,
-    each record that matches no known one is taken for a known one that has changed; if no unmatched known one is left,
-    it is new.
+    `known` are the known records of that base. `complete` means that `equals` are all equal records that the API has.
+    In that case, a record that matches no known one is taken for a known record that has changed. If no unmatched known
+    record is left, it is new.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -114,8 +114,8 @@ def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completio
 def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on the page before or after this one. Pure.
 
-    Equal records are usually neighbours in the list. Several of them at an end of the page can be numbered only by a
-    precise question. A single one may also have an equal on the next page, but nothing shows that.
+    Equal records are usually neighbours in the list. If several of them are at an end of the page, only a precise
+    question shows how to number them. A single one may also have an equal on the next page, but nothing shows that.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -46,9 +46,10 @@ class InvalidRecord(Struct, frozen=True):
 
 
 class RecordFormat(Struct, frozen=True):
-    """The methods of one API version, and its names of a record's fields (None: it has no such field).
+    """The methods of one API version, and its names of a record's fields (None if it has no such field).
 
-    `always_given` has the content fields that the API sends in every record, even if empty: our names, with the API's.
+    `always_given` are the content fields that the API sends in every record, even if empty. It maps our names to the
+    API's.
     """
 
     completions_method: str
@@ -81,7 +82,7 @@ class RecordFormat(Struct, frozen=True):
         return frozenset(ours for ours, name in self.always_given.items() if name not in present)
 
     def fill_missing(self, completion: Completion, earlier: Completion, absent: Iterable[str]) -> Completion:
-        """Return the record with the values of its `absent` content fields taken from its `earlier` form."""
+        """Return the record with its `absent` content fields taken from an `earlier` form of the record."""
         names = {field: self.always_given[field] for field in absent}
         before = orjson.loads(earlier.raw)
         raw = orjson.loads(completion.raw) | {name: before[name] for name in names.values() if name in before}
@@ -172,7 +173,8 @@ class RecordFormat(Struct, frozen=True):
 class SkimmedRecords(Struct, frozen=True):
     """The records of an answer, of which only the keys (all different) and the days have been read so far.
 
-    `split` returns the JSON of the records. `fingerprints` are those of their JSON, None if not computed yet.
+    `split` returns the JSON of each record. `fingerprints` has the fingerprints of this JSON, None if they are not
+    computed yet.
     """
 
     version: RecordFormat

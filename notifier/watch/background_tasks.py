@@ -1,4 +1,7 @@
-"""The background tasks of a source: at most one sweep, and one search for the cause of a count difference."""
+"""The background tasks of a source: at most one sweep and one search at a time.
+
+A search looks for the cause of a count difference.
+"""
 
 import asyncio
 import logging
@@ -33,8 +36,7 @@ class BackgroundTasks:
     ) -> None:
         """Initialize with the collaborators.
 
-        `ensure_first_contact` polls for the source's very first answer if that has not come yet, and returns whether it
-        has come.
+        `ensure_first_contact` polls the source if it has never answered, and returns whether it has answered by then.
         """
         self._context = context
         self._clock = context.clock
@@ -62,7 +64,7 @@ class BackgroundTasks:
 
     @property
     def can_probe(self) -> bool:
-        """Whether probes are used; False for a while after a search that found nothing."""
+        """Whether probes may be sent; False for a while after a search that found nothing or had an internal error."""
         return self._clock.monotonic() >= self._probes_not_before
 
     async def stop(self) -> None:
@@ -81,16 +83,16 @@ class BackgroundTasks:
             await asyncio.wait([self._search_task])
 
     def note_count_explained(self) -> None:
-        """Record that the count is explained, and forget everything about an earlier difference."""
+        """Forget earlier searches, because the API's count is explained."""
         self._timing.clear()
         self._observations.gave_up_searching_at = None
 
     def search_is_due(self, unexplained: int) -> bool:
-        """Return whether to search now for the cause of an unexplained difference of this many records."""
+        """Return whether to search now; `unexplained` is the count difference whose cause is unknown."""
         return self._timing.is_due(unexplained, self._clock.monotonic())
 
     def begin_search(self, moved_place: int | None) -> None:
-        """Start a search if none is running; `moved_place` is the place where the list seems to have moved, or None."""
+        """Start a search if none is running; `moved_place` is where the list seems to have moved, None if unknown."""
         if not self.is_searching:
             self._search_task = asyncio.create_task(self._search(moved_place), name=f"search {self._context.name}")
 
@@ -99,7 +101,7 @@ class BackgroundTasks:
         if self._clock.monotonic() < self._sweep_not_before:
             return
         latest, memory = await self._scan.latest(), self._context.health.memory
-        # The view has changed since the last sweep, so the source's count is not comparable until the next one.
+        # No sweep has read the source's present view yet, so the API's count cannot be compared.
         is_unread = memory.swept_at_ms is None and memory.left_over is None
         if sweep_is_due(latest, self._context.settings.sweep_interval, self._clock.now_ms()):
             await self.begin_sweep()
@@ -117,10 +119,7 @@ class BackgroundTasks:
             self._sweep_task = asyncio.create_task(self._sweep(sweep), name=f"sweep {self._context.name}")
 
     async def begin_sweep_if_affordable(self) -> None:
-        """Start a sweep for a difference that a search did not explain, unless the last sweep is too recent.
-
-        Raises StoreError.
-        """
+        """Start a sweep unless the last one is too recent. Raises StoreError."""
         latest = await self._scan.latest()
         if latest is not None and latest.finished_ms is not None:
             since = max(0, self._clock.now_ms() - latest.finished_ms) / 1000

@@ -1,9 +1,12 @@
-"""Gets the API's number of records, from a page that states it or by a request for a page of one record.
+"""Gets the API's count of records, from a page that states it or with a request for a page of one record.
 
-If pages have one record each, the number of the last page is the exact count. Such a page also shows which record is at
-the requested place. If the place is chosen where a day begins, the record's day shows whether the list has moved. An
-entry and a deletion together leave the count unchanged, but all records between the two move by one place. An entry and
-a deletion on neighbouring days are found only by chance, those on the same day by the next sweep.
+With one record per page, the number of the last page is the exact count. Such a page also shows which record is at the
+requested place. A probe requests a place where a day begins in the list. If the record there has another day than
+expected, the list has moved.
+
+An entry together with a deletion leaves the count unchanged, but moves all records between them by one place. If the
+two are on neighbouring days, a probe finds them only by chance. If they are on the same day, only the next sweep finds
+them.
 """
 
 import logging
@@ -28,11 +31,11 @@ _log = logging.getLogger(__name__)
 
 
 class ApiCount(Struct, frozen=True):
-    """The number of records according to one answer; `count` is None if the answer does not give it exactly.
+    """The number of records according to one answer of the API.
 
-    `asked_at` is when the answer was requested (monotonic seconds), `served_at_ms` when the server sent it (Unix ms of
-    its own clock). `moved_place` is the place of a record that shows that the list has moved, None if no record shows
-    it.
+    `count` is None if the answer does not give the exact number. `asked_at` is when the answer was requested (monotonic
+    seconds), `served_at_ms` when the server sent it (Unix ms of the server's clock). `moved_place` is the place of a
+    record that shows that the list has moved, None if no record shows that.
     """
 
     count: int | None
@@ -42,7 +45,7 @@ class ApiCount(Struct, frozen=True):
 
 
 class CountCheck:
-    """Gets the count from the API of one source, and computes the balance. Raises ApiError and StoreError."""
+    """Gets the API's count for one source, and compares it with the known records. Raises ApiError and StoreError."""
 
     def __init__(
         self, context: SourceContext, reader: SourceReader, ingester: PageIngester, looks: SecondLooks
@@ -53,7 +56,10 @@ class CountCheck:
         self._looks = looks
 
     async def count_of_page(self, page: Page) -> ApiCount:
-        """Return the count that a page states; `paging.total` is ignored once it has contradicted the page count."""
+        """Return the count that a page states.
+
+        Once `paging.total` has contradicted the number of pages, it is ignored for this source.
+        """
         if contradicts_total(page) and not self._context.health.memory.total_disbelieved:
             _log.warning(
                 "the API's `paging.total` contradicts its last page; from now on only the last page is believed",
@@ -73,9 +79,9 @@ class CountCheck:
         return await self.count_of_page(page)
 
     async def probe(self, probe_boundary: DayBoundary | None) -> ApiCount:
-        """Fetch a record where a random day begins in the list, and return the count and whether the list has moved.
+        """Fetch a record at a place where a day begins, and return the count and whether the list has moved.
 
-        `probe_boundary` is the place where that day begins; if it is None, a place is chosen here.
+        `probe_boundary` is where the day begins in the list; if it is None, a random day is chosen.
         """
         boundary = probe_boundary or await self._context.store.run(
             records_by_date.random_day_boundary, self._context.name, self._context.random()
@@ -85,7 +91,7 @@ class CountCheck:
         probe = probe_at(boundary, self._context.random())
         page = await self._reader.fetch(probe.place, Priority.COUNT, limit=1)
         if page.size == 0:
-            # The list now ends above this place, and an empty page does not state the list's length.
+            # The list is now shorter than expected, and an empty page does not state its length.
             return await self.fetch_count()
         await self._ingester.ingest(page, DetectedBy.COUNT)
         counted = await self.count_of_page(page)
@@ -93,7 +99,7 @@ class CountCheck:
         return replace(counted, moved_place=probe.place if moved else None)
 
     def balance(self, counted: ApiCount) -> Balance:
-        """Return the balance: the count of an answer compared with the records known now."""
+        """Return the balance: this count compared with the records that are known now."""
         memory = self._context.health.memory
         return Balance(
             memory.records,
@@ -106,7 +112,7 @@ class CountCheck:
         )
 
     def is_stale(self, counted: ApiCount) -> bool:
-        """Return whether a later answer has changed the number of known records."""
+        """Return whether an answer that was requested later has changed the number of known records."""
         return counted.asked_at < self._ingester.existing_changed_at
 
     async def fetch_balance(self) -> Balance:
@@ -122,10 +128,10 @@ class Probe(Struct, frozen=True):
 
 
 def probe_at(boundary: DayBoundary, fraction: float) -> Probe:
-    """Return the probe of one of the two records between which a day begins; `fraction`, in [0, 1), selects one.
+    """Return a probe of the first record of a day, or of the record above it.
 
-    The first record of the day shows whether the list has moved down. The record above it, the last one of a newer day,
-    shows whether the list has moved up.
+    `fraction`, in [0, 1), selects one of the two. The first record of the day shows whether the list has moved down.
+    The record above it, the last one of a newer day, shows whether the list has moved up.
     """
     if fraction < 1 / 2:
         return Probe(boundary.above + 1, day_of(boundary.day))

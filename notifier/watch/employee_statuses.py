@@ -7,17 +7,17 @@ from notifier.kpa.employee_status import EndDates, StatusPage
 from notifier.kpa.errors import ApiError, ApiErrorReason
 
 PEOPLE_PER_PAGE: Final = 500
-"""People per request. The API allows more, but sends the last completion of each training with each person."""
+"""People per page. The API allows more, but sends many completions with each person."""
 
 StatusPageReader = Callable[[int, int], Awaitable[StatusPage]]
-"""A function that returns a page of the list; it gets the page's number (from 1) and size. Raises ApiError."""
+"""Returns a page of the list, by the page's number (from 1) and size. Raises ApiError."""
 
 
 async def read_employee_statuses(page: StatusPageReader) -> AsyncGenerator[Mapping[str, EndDates], None]:
-    """Yield for each page when the completions of its people end, by user id; no person is yielded twice.
+    """Yield, page by page, when the completions of people end, by user id. No person is yielded twice.
 
-    Raises ApiError if a page cannot be read, or if all of its people were on earlier pages: such a list might never
-    end. A caller that may stop early must close the generator with `contextlib.aclosing`.
+    Raises ApiError if a page cannot be read, or if all people on it were on earlier pages: such a list might never end.
+    A caller that may stop early must close the generator with `contextlib.aclosing`.
     """
     seen_ids: set[str] = set()
     number = 0

@@ -1,4 +1,4 @@
-"""Announces that completions expire, and takes such announcements back, in the caller's transaction."""
+"""Announces completions that expire, and takes announcements back, in the transaction of the caller."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -34,14 +34,14 @@ _REASONS: Final = {ExpiryStage.EXPIRING: NewsReason.RUNS_OUT, ExpiryStage.EXPIRE
 _TYPES: Final = {ExpiryStage.EXPIRING: EventType.EXPIRING, ExpiryStage.EXPIRED: EventType.EXPIRED}
 
 Pair = tuple[str, str]
-"""A person's and a training's id."""
+"""The id of a person and the id of a training."""
 
 
 class ExpiryRequest(Struct, frozen=True):
-    """The values from which the store's thread decides which completions of one source run out.
+    """What the store's thread needs to decide which completions of one source expire.
 
-    `since` is the day on which expiry was switched on. `listed` has the end dates in the account's employee status list
-    for these people; None if the list was not read.
+    `since` is the day on which expiry was switched on. `listed` has the end dates from the account's employee status
+    list, for the people whose completions are examined; None if the list was not read.
     """
 
     source: str
@@ -59,17 +59,17 @@ class ExpiryRequest(Struct, frozen=True):
 
 
 class ExpiryOutcome(Struct, frozen=True):
-    """The events that were written, and the destinations from whose queues deliveries were deleted."""
+    """The events that were written, and the destinations whose waiting deliveries were deleted."""
 
     events: tuple[Event, ...] = ()
     dequeued_destinations: frozenset[str] = frozenset()
 
 
 def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce the completions of these that expire, and take back announcements that are no longer true.
+    """Announce the completions that expire, and take back announcements that are no longer true.
 
-    This is done in the caller's transaction. `ids` are the store's numbers of records; each record is the newest
-    completion of one training by one person.
+    `ids` are the store's numbers of the records to examine. Each of them is the newest completion of one training by
+    one person.
     """
     found: dict[str, tuple[int, Completion]] = {}
     for key, revision, raw in expiries.record_contents(db, ids):
@@ -90,7 +90,7 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
         for row in before.get(key, ()):
             if row.valid_until == until:
                 last = _announced(row)
-            # Without the training's rule nothing is known about the end, so nothing is taken back.
+            # Without the training's rule, the end of the completion is unknown, so nothing is taken back.
             elif not row.renewed and (until is not None or rule is not None):
                 events += _take_back(db, request, row, completion, revision, names, taken, valid)
         person = names.person_facts.get(completion.user_id)
@@ -114,9 +114,10 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
 def retract_outdated(
     db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]
 ) -> ExpiryOutcome:
-    """Take back the announcements about records that are no longer the newest of their person and training.
+    """Take back announcements about records that are no longer the newest of their person and training.
 
-    Each row comes with the store's number of the newest completion of its person and training, None if there is none.
+    `rows` are the announcements, each with the store's number of the newest completion of its person and training (None
+    if there is none).
     """
     events: list[Event] = []
     taken: set[str] = set()
@@ -167,8 +168,8 @@ def _validity_of(
 ) -> Validity:
     """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
-    If the list was not read, a date that was announced because of the list stays. Otherwise each failure to read the
-    list would take announcements back, and make them again on the next day.
+    If the list could not be read, an end date that was announced from the list stays. Otherwise each failure to read
+    the list would take announcements back, and the next day would repeat them.
     """
     own = validity(completion.completed_on, completion.expires_on, rule)
     if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:
@@ -195,7 +196,7 @@ def _write(
     names: Names,
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Write an event and its deliveries, and return a list with the event; it is empty if the event exists already.
+    """Write an event and its deliveries; return the event in a list, which is empty if the event already exists.
 
     `valid` is until when the completion is valid; if it is None, the record and the training's rule decide.
     """
@@ -231,7 +232,7 @@ def _write(
 
 
 def _with_record(data: dict[str, Any], completion: Completion) -> dict[str, Any]:
-    """Return an event's data with the record's JSON added unparsed, so that the form of its numbers is kept."""
+    """Return an event's data with the record's JSON added as it is, so that numbers keep their form."""
     return {**data, "record": orjson.Fragment(completion.raw)}
 
 

@@ -1,12 +1,14 @@
-"""Announces completions that expire, by a daily round over the store.
+"""Announces completions that expire, in a daily round over the store.
 
 A round makes no request to the API, with one exception: if the setting `expiry_dates` selects the account's employee
-status list, the round reads that list, in a separate task because this can take minutes.
+status list, the round reads that list. This can take minutes, so such a round runs in a separate task.
 
 Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
 that it was made are written in one transaction. So each announcement is made exactly once, even if the process is
-killed. A round examines all pairs of a person and a training; there is also one after each start. After an event about
-a pair with an announced end, that pair is examined again at once.
+killed.
+
+A round examines all pairs of a person and a training. There is also a round after each start. After an event
+about a pair with an announced end, that pair is examined again within seconds.
 """
 
 import asyncio
@@ -41,7 +43,7 @@ from notifier.watch.name_cache import wanted_facts
 _log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 30.0
-"""Seconds between two checks whether a round is due, or a person's training has to be examined again."""
+"""Seconds between two checks whether a round is due or a pair has to be examined again."""
 
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""
@@ -55,14 +57,14 @@ def local_day(ms: int) -> date:
 
 
 class _Reading(Struct, frozen=True):
-    """A running round that reads a source's employee status list, and the source's settings when it began."""
+    """A round that is reading an employee status list: its task, and the source's settings at its start."""
 
     settings: SourceSettings
     task: asyncio.Task[None]
 
 
 class ExpiryRounds:
-    """Does the daily rounds of all sources for which the setting `expiry` is on."""
+    """Runs the daily rounds of all sources for which the setting `expiry` is on."""
 
     def __init__(
         self,
@@ -76,9 +78,9 @@ class ExpiryRounds:
     ) -> None:
         """Initialize with functions that return the present settings and subscriptions.
 
-        `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were
-        deleted. `status_list` returns the function that reads a source's employee status list, None if the source is
-        not watched now.
+        `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were deleted.
+        `status_list` gets the name of a source, and returns the function that reads the source's employee status list;
+        None if the source is not watched now.
         """
         self._status_list = status_list
         self._readings: dict[str, _Reading] = {}
@@ -94,7 +96,7 @@ class ExpiryRounds:
         self._waiting_sources: set[str] = set()
 
     def note_events(self, events: Iterable[Event]) -> None:
-        """Remember the person and training of each of these events, to examine them again."""
+        """Remember the pairs of a person and a training in these events, to examine them again."""
         sources = self._settings().sources
         for event in events:
             if event.type in _EXPIRY_EVENTS or event.source not in sources or not sources[event.source].expiry:
@@ -106,7 +108,10 @@ class ExpiryRounds:
             pairs.add((old.get("user_id", completion["user_id"]), old.get("training_id", completion["training_id"])))
 
     async def run_due_rounds(self) -> None:
-        """Begin or do the rounds that are due; after a failed write, the next call continues."""
+        """Run the rounds that are due; after a failed write, the next call continues.
+
+        A round that reads a status list is only started here, and runs in its own task.
+        """
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
         self._done_on = {name: day for name, day in self._done_on.items() if name in sources}
         try:
@@ -169,7 +174,7 @@ class ExpiryRounds:
     async def _do_round(self, request: ExpiryRequest, page: StatusPageReader | None = None) -> None:
         """Examine the newest completion of each person and training.
 
-        `page` reads the employee status list; if it is given, the list decides for the people in it.
+        `page` reads a page of the employee status list. If it is given, the list decides for the people in it.
         """
         name = request.source
         read: set[str] = set()
@@ -178,7 +183,7 @@ class ExpiryRounds:
             self._changed_pairs.pop(name, None)
             read = await self._announce_listed(request, page, await self._retract_outdated(request))
             request = self._brought_up_to_date(request)
-            # What has changed while the list was read is judged again.
+            # Pairs that have changed while the list was read are examined again.
             changed_pairs = self._changed_pairs.get(name, set())
         self._changed_pairs.pop(name, None)
         newest = await self._retract_outdated(request)
@@ -188,7 +193,7 @@ class ExpiryRounds:
         self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
-        """Take back the announcements that no longer hold; return the newest completions.
+        """Take back the announcements that are no longer true; return the newest completion of each pair.
 
         This is done before completions are examined, so that the same round can announce a completion that now belongs
         to another person.
@@ -235,7 +240,7 @@ class ExpiryRounds:
         return replace(request, subscriptions=self._subscriptions(), now_ms=self._clock.now_ms())
 
     async def _newest(self, name: str) -> dict[Pair, PresentRecord]:
-        """Return the newest completion of every person and training, without removed records."""
+        """Return the newest completion of each pair of a person and a training, without removed records."""
         found: dict[Pair, PresentRecord] = {}
         after = 0
         while records := await self._store.run(expiries.present_records, name, after):
@@ -289,9 +294,9 @@ def _keep_newest(found: dict[Pair, PresentRecord], records: Iterable[PresentReco
 
 
 def _is_ready(db: Database, source: str, settings: SourceSettings) -> bool:
-    """Return whether all completions, the list of trainings and the list of people have been read.
+    """Return whether a sweep has read all completions, and the lists of trainings and people were fetched.
 
-    The list of people says who has left.
+    The list of people is needed because it says who has left.
     """
     row = db.execute("SELECT swept_at FROM sources WHERE name = ?", [source]).fetchone()
     if row is None or row[0] is None:

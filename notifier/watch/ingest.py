@@ -1,4 +1,4 @@
-"""Brings answers into the store: looks up known records, decides, fetches names, and writes in one transaction."""
+"""Ingests answers: looks up the known records, decides what has changed, fetches names, and writes to the store."""
 
 import asyncio
 from array import array
@@ -48,9 +48,9 @@ class IngestResult(Struct, frozen=True):
     """The result of writing an answer to the store.
 
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
-    was requested (monotonic seconds). `has_new_records` means that the next page may have unknown records, too.
-    `ends_round` means that the round is a success, which was stored in the same transaction if that was due.
-    `probe_boundary` is a place in the list that can be checked after the round.
+    was requested (monotonic seconds). `has_new_records` means that the next page may have new records, too.
+    `ends_round` means that the round is a success; if the success had to be stored at once, that was done in the same
+    transaction. `probe_boundary` is a place in the list that can be probed after the round.
     """
 
     asked_at: float
@@ -63,7 +63,7 @@ class IngestResult(Struct, frozen=True):
     probe_boundary: DayBoundary | None = None
 
     def new_records(self) -> int:
-        """Return how many records became known with this answer."""
+        """Return the number of records that became known with this answer."""
         return len(self.learned) + sum(change.type is EventType.CREATED for change in self.changes)
 
     def moved(self) -> Counter[Day]:
@@ -103,7 +103,7 @@ class _Answer(Struct, frozen=True):
 Observer = Callable[[IngestResult], None]
 
 OnDeliveries = Callable[[Sequence[Event], Sequence[Delivery]], None]
-"""Called with new events, and the first of their deliveries, once they are stored."""
+"""A function that gets newly stored events and the first of their deliveries."""
 
 
 def ignore_deliveries(_events: Sequence[Event], _deliveries: Sequence[Delivery]) -> None:
@@ -111,7 +111,7 @@ def ignore_deliveries(_events: Sequence[Event], _deliveries: Sequence[Delivery])
 
 
 class PageIngester:
-    """Brings the answers of one source into the store, one at a time. Raises StoreError and ApiError."""
+    """Writes the answers of one source to the store, one at a time. Raises StoreError and ApiError."""
 
     def __init__(
         self,
@@ -125,9 +125,9 @@ class PageIngester:
     ) -> None:
         """Initialize with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets new events. For the events that an answer
-        has shown, `on_deliveries` is called before it. `v1_records` determines the keys of records without ids; None if
-        the API version has ids.
+        `subscriptions` returns the current subscriptions. `on_events` gets all new events. If the events come from an
+        answer, `on_deliveries` gets them first, with their first deliveries. `v1_records` determines the keys of
+        records without ids; None if the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]
@@ -147,13 +147,13 @@ class PageIngester:
         self.found_without_head_poll = 0
         """The number of records that became known by requests other than head polls, since the daemon started."""
         self.found_missing = 0
-        """How often a record was found missing, to be confirmed by a second look, since the daemon started."""
+        """How many times a missing record began to wait for a second look, since the daemon started."""
         self.events_at_head = 0
         """The number of events that head polls have caused, since the daemon started."""
 
     @property
     def existing_changed_at(self) -> float:
-        """When the newest of the answers that changed the number of known records was requested (monotonic seconds)."""
+        """The latest request (monotonic seconds) whose answer has changed the number of known records."""
         return self._past.existing_changed_at
 
     async def ingest(self, page: Page, detected_by: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
@@ -178,8 +178,8 @@ class PageIngester:
     ) -> IngestResult:
         """Write the complete answer to a precise question (for all records of a person or a training) to the store.
 
-        `suspects` are the keys of known records that the answer should contain. At most `max_gone` of them (None: any
-        number) can be gone if the answer lacks them.
+        `suspects` are the keys of known records that the answer should contain. Of those that it lacks, at most
+        `max_gone` can be gone (None: any number).
         """
         self._unreadable.report(answer.bad)
         async with self._turn:
@@ -196,7 +196,7 @@ class PageIngester:
             return await self._ingest(whole, detected_by, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
-        """Restart the count of a sweep's arrivals and changes, to which the hold limits apply."""
+        """Reset the numbers of arrivals and changes in the sweep, which are compared with the hold limits."""
         self._past.begin_sweep()
 
     async def announce(self, keys: Sequence[str], reason: NewsReason, detected_by: DetectedBy) -> int:

@@ -1,4 +1,4 @@
-"""The part of ingesting that runs in the store's thread: look up, decide, and write, in one transaction."""
+"""The part of ingesting that runs in the store's thread: it looks up, decides and writes in one transaction."""
 
 from array import array
 from collections.abc import Collection, Mapping, Sequence
@@ -48,9 +48,9 @@ class PageMetadata(Struct, frozen=True):
     """The values to store in the same transaction as a page.
 
     `first_contact_ms` sets the first contact. `head_key` and `head_day` identify the last record that the head poll has
-    read; they are stored if the next page may have unknown records, too. Without them, the poll after an interrupted
-    one would stop too early, at records that the interrupted one made known. `swept` is the progress of a sweep. `end`
-    is given if the round can end with this page.
+    read. They are stored if the next page may have new records, too. If the poll is then interrupted, the next poll
+    reads at least down to this record; otherwise it would stop at the records that the interrupted poll has made known.
+    `swept` is the progress of a sweep. `end` is given if the round can end with this page.
     """
 
     first_contact_ms: int | None = None
@@ -61,11 +61,11 @@ class PageMetadata(Struct, frozen=True):
 
 
 class RoundEnd(Struct, frozen=True):
-    """Says that the round succeeds with this page, unless the next page may have unknown records.
+    """Describes the success of a round, which ends with this page unless the next page may have new records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. If the last success is more than
-    `longest_outage_seconds` ago, a gap is recorded. `probe_fraction` (0 to 1) chooses the day whose place in the list
-    is checked after the round; None for no check.
+    `longest_outage_seconds` ago, a gap is recorded. `probe_fraction` (0 to 1) chooses the day at whose place in the
+    list a probe is sent after the round; None for no probe.
     """
 
     is_certain: bool
@@ -124,7 +124,7 @@ class IngestRequest(Struct, frozen=True):
         return fingerprints(self.raws)
 
     def undecided(self, unchanged: Collection[str]) -> list[Completion]:
-        """Return the records whose keys are not among the `unchanged` ones."""
+        """Return the records whose keys are not in `unchanged`."""
         if len(unchanged) == len(self.keys):
             return []
         if self.skimmed is not None:
@@ -149,7 +149,7 @@ class Lookup(Struct, frozen=True):
 
 
 class EvaluatedAnswer(Struct, frozen=True):
-    """The decisions about an answer; `written` is None if names have to be fetched first.
+    """The decisions about an answer, and what was written; `written` is None if names have to be fetched first.
 
     `undecided` are the records that are not `unchanged` (see `Lookup`).
     """
@@ -161,10 +161,11 @@ class EvaluatedAnswer(Struct, frozen=True):
 
 
 class WrittenAnswer(Struct, frozen=True):
-    """The events written, the ids of the answer's known records, and the source's stored state (None if unchanged).
+    """What was written for an answer: its events, and the store's numbers of its known records (`ids`).
 
-    `ends_round` means that the round is a success, which was stored as well unless `memory` is None. `probe_boundary`
-    is a place in the list that can be checked after the round. `deliveries` are the first ones of the events.
+    `memory` is the source's state after the write, None if it is unchanged. `ends_round` means that the round is a
+    success, which was stored as well unless `memory` is None. `probe_boundary` is a place in the list that can be
+    probed after the round. `deliveries` are the first deliveries of the events.
     """
 
     events: Sequence[Event]
@@ -176,13 +177,13 @@ class WrittenAnswer(Struct, frozen=True):
 
 
 def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
-    """Return a stored record under its key; None if it cannot be read."""
+    """Return the completion of a stored record, with the stored key; None if the record cannot be read."""
     completions, _ = version.parse([orjson.loads(raw)])
     return replace(completions[0], key=key) if completions else None
 
 
 def read_all_stored(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
-    """Return stored records by key; records that this version of the program cannot read are omitted."""
+    """Return the completions of stored records, by key; records that this program version cannot read are left out."""
     read = {key: read_stored(version, key, raw) for key, raw in stored.items()}
     return {key: completion for key, completion in read.items() if completion is not None}
 
@@ -208,7 +209,7 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     if end is None or success is None or (has_new_records(findings) and not end.is_certain):
         return EvaluatedAnswer(undecided, findings, lookup, write_evaluated(db, request, findings, lookup))
     written = write_evaluated(db, request, findings, lookup, success)
-    # Destinations do not wait for the landmark of their events' round: it is looked up later.
+    # If there are events, the place for a probe is looked up later, so that destinations do not wait for that.
     fraction = None if written.events else end.probe_fraction
     probe_boundary = None if fraction is None else records_by_date.random_day_boundary(db, source, fraction)
     return EvaluatedAnswer(
@@ -217,7 +218,10 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
 
 
 def _look_up(db: Database, request: IngestRequest) -> Lookup:
-    """Look up an answer's records; `unchanged` are the known ones with the same JSON and no pending decision."""
+    """Look up an answer's records in the store.
+
+    Known records with the same JSON are `unchanged`, unless a second look or a held-back change awaits a decision.
+    """
     source, evidence, swept = request.context.source, request.evidence, request.metadata.swept
     unchanged: Mapping[str, int] = {}
     # In a first sweep, nearly all records are new.
@@ -233,7 +237,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:
-    """Return the keys of the answer's unreadable records that seemed to be gone."""
+    """Return the keys of unreadable records in the answer that waited for the second look at their removal."""
     looks = request.evidence.looks
     keys = (record.key for record in request.left_out if record.key in looks)
     return [key for key in keys if looks[key].kind is LookKind.REMOVAL]
@@ -246,7 +250,7 @@ def _evaluate(
     known: Mapping[str, StoredRecord],
     taken: Collection[str],
 ) -> Findings:
-    """Decide about `completions`, records of an answer; `taken` are the new keys of renumbered known records."""
+    """Decide about `completions`, which are records of the answer; `taken` are keys of renumbered known records."""
     source = request.context.source
     evidence = replace(request.evidence, known=known)
     if changed := changed_keys(completions, known):
@@ -271,7 +275,8 @@ def _evaluate(
     if not request.absent:
         return findings
     contents = read_all_stored(request.version, record_lookups.stored_json(db, source, list(request.absent)))
-    # New records of this answer already count as known, so that an entry and a deletion do not cancel out in the count.
+    # The API's count includes the new records of this answer, which were not known when `max_gone` was computed.
+    # Otherwise an entry and a deletion would cancel out.
     entered = len(findings.learned) + len(findings.held)
     entered += sum(change.type is EventType.CREATED for change in findings.changes)
     max_gone = None if request.max_gone is None else request.max_gone + entered
@@ -321,9 +326,9 @@ def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Ad
 def write_evaluated(
     db: Database, request: IngestRequest, findings: Findings, lookup: Lookup, success: RoundSuccess | None = None
 ) -> WrittenAnswer:
-    """Write an answer's metadata and the decisions about it; return the events and the known records' numbers.
+    """Write an answer's metadata and the decisions about it; return what was written.
 
-    The `success` of the round is written as well if it is due or anything else changes the source's stored state.
+    The `success` of the round is written as well if it is due, or if the source's stored state changes anyway.
     """
     source, metadata = request.context.source, request.metadata
     keys = [*request.keys]
@@ -337,7 +342,7 @@ def write_evaluated(
         if metadata.first_contact_ms is not None:
             sources.write(db, source, met_at_ms=metadata.first_contact_ms)
             recounted = True
-        # A transaction that changes nothing does not wait for the disk.
+        # If nothing is written, the transaction does not have to wait for the disk.
         if success is not None and (success.is_due or recounted):
             _write_success(db, source, success)
             recounted = True

@@ -1,4 +1,7 @@
-"""Fetches the lists of names once a day and for missing names, and stores them. Events wait a few seconds at most."""
+"""Fetches lists of names and stores them, once a day and when a name is missing.
+
+Events wait at most a few seconds for their names.
+"""
 
 import asyncio
 import logging
@@ -29,7 +32,7 @@ REFRESH_AFTER_SECONDS = 86_400.0
 """Seconds after which the lists of names are fetched again in any case."""
 
 RETRY_AFTER_SECONDS = 600.0
-"""Minimum number of seconds between two fetches of a list, for an id that it lacks or after a failure."""
+"""Seconds after which a list is fetched again if it lacks an id or if its last fetch failed."""
 
 MAX_WAIT_SECONDS = 3.0
 """Seconds that events wait for names, counted from the beginning of a fetch."""
@@ -40,7 +43,7 @@ _TRAINING_FACTS: Final = "schedule"
 
 
 class WantedIds(Struct, frozen=True):
-    """The ids of which events show names and facts; `fields` are the kinds of facts about each person."""
+    """The ids whose names and facts an event shows; `fields` are the kinds of facts about each person."""
 
     people: frozenset[str]
     trainings: frozenset[str]
@@ -96,7 +99,7 @@ REQUIRED_LISTS: Final = (NameList.PEOPLE, NameList.TRAININGS)
 
 
 def wanted_facts(settings: SourceSettings) -> dict[NameList, str]:
-    """Return the names of the facts to read (joined by commas), for each list that a source fetches. Pure."""
+    """Return the names of the facts to read, joined by commas, for each list that a source fetches. Pure."""
     stored = settings.stored_person_fields()
     found = {NameList.PEOPLE: ",".join(sorted(stored)), NameList.TRAININGS: _TRAINING_FACTS}
     return found | ({NameList.JOB_TITLES: ""} if PersonField.JOB_TITLE in stored else {})
@@ -170,7 +173,7 @@ class NameCache:
 
     @property
     def failure(self) -> ApiErrorReason | None:
-        """Why the last fetch of a list failed; None if it failed for none of the lists."""
+        """The reason why the last fetch of one of the lists failed; None if the last fetch of each list succeeded."""
         return next(iter(self._failures.values()), None)
 
     async def recall(self) -> None:
@@ -229,7 +232,7 @@ class NameCache:
     def _not_recently_fetched(self, lists: tuple[NameList, ...]) -> tuple[NameList, ...]:
         """Return the lists without those that this process has requested recently, successfully or not.
 
-        The store has the times of the requests too, but they are unreliable if the wall clock was set or the disk is
+        The store also has the times of the requests, but these are unreliable if the wall clock was set or the disk is
         full.
         """
         now = self._clock.monotonic()
@@ -248,7 +251,7 @@ class NameCache:
             self._fetching = None
 
     async def _fetch_guarded(self, names: NameList, priority: Priority) -> None:
-        """Fetch one list; an internal error is reported, and the other lists are fetched all the same."""
+        """Fetch one list; an internal error is reported but not raised, so that the other lists are fetched, too."""
         try:
             await self._fetch_one(names, priority)
         except StoreError:

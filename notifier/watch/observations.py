@@ -18,7 +18,7 @@ _NEARLY_ALL = 0.75
 
 
 class RequestCategory(StrEnum):
-    """The kinds of requests to the API; each can fail independently."""
+    """The categories of requests to the API; each can fail independently."""
 
     HEAD = "head"
     COUNT = "count"
@@ -28,7 +28,10 @@ class RequestCategory(StrEnum):
 
 
 class RequestFailure(Struct, frozen=True):
-    """Why a kind of request fails, for how many seconds it has failed in this process, and the remedy."""
+    """The failure of a category of requests: its reason and remedy, and for how many seconds it has lasted.
+
+    The seconds count from the start of this process at the earliest.
+    """
 
     reason: str
     message: str
@@ -39,9 +42,9 @@ class RequestFailure(Struct, frozen=True):
 class PollHistory(Struct, frozen=True):
     """The polls of a source since this process started.
 
-    `seconds_without_success` is the number of seconds since the last successful poll, or since the start if there was
-    none. `is_failing` means that the last answered poll failed. `blocked_task` is the task that an internal error has
-    blocked for the longest time, `blocked_seconds` for how many seconds.
+    `seconds_without_success` counts from the last successful poll, or from the start if there was none. `is_failing`
+    means that a poll has failed, or the rate limit was exceeded, since the last success. `blocked_task` is the task
+    that internal errors have blocked for the longest time, None if there is none; `blocked_seconds` is for how long.
     """
 
     seconds_without_success: float
@@ -52,13 +55,14 @@ class PollHistory(Struct, frozen=True):
 
 
 class Observations(Struct):
-    """Observations of this process about the detection of changes in one source; moments are monotonic seconds.
+    """Observations of this process about the detection of changes in one source.
 
-    Searches have ended at their page limit since `gave_up_searching_at`. The list has not been sorted since
-    `unsorted_since`. Each is None if that is not so now. `has_incomplete_pages` means that the last sweep could not get
-    every page complete. `is_budget_exhausted` means that for most of the last minutes the request budget was used up
-    and requests had to wait (those of sweeps and for names do not count). `used_by` is how many requests of each
-    purpose have used the budget in the last minute.
+    Moments are in monotonic seconds. `gave_up_searching_at` is when searches began to end at their page limit,
+    `unsorted_since` when the list was first found unsorted; each is None if that is not so now. `has_incomplete_pages`
+    means that the last sweep could not get every page complete. `is_budget_exhausted` means that for most of the last
+    minutes the request budget was used up and requests had to wait; requests of sweeps and for names do not count.
+    `used_by` is the number of requests in the last minute, by purpose. `contradicted` are second looks that several
+    answers have contradicted, `waiting` those that are not confirmed yet.
     """
 
     gave_up_searching_at: float | None = None
@@ -71,9 +75,10 @@ class Observations(Struct):
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
 
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
-        """Record whether requests wait because the budget is used up, now and during most of the last `seconds`.
+        """Record the present use of the request budget, and update `is_budget_exhausted` for the last `seconds`.
 
-        If only few requests a minute are allowed, each request waits for its turn; that alone does not count.
+        The budget counts as used up if requests wait, or a search runs, and most of the allowed requests were sent.
+        With few allowed requests a minute, each request waits for its turn; that alone does not count.
         """
         is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
         self._busy.append((now, is_busy))
@@ -89,9 +94,10 @@ class Observations(Struct):
 
 
 class SourceReport(Struct, frozen=True):
-    """The state of one source at one moment, for the rules of its conditions.
+    """The state of one source at one moment, from which the alert rules derive its conditions.
 
-    `troubles` are the kinds of requests that fail, `untried` those not sent since this process started.
+    `troubles` are the categories of requests that fail, `untried` the categories not requested since this process
+    started.
     """
 
     memory: SourceMemory

@@ -1,6 +1,6 @@
-"""Divides pages that are too large for one answer into smaller ones, and joins these. Pure functions.
+"""Divides pages that are too large for one answer into smaller pages, and joins these again. Pure functions.
 
-Each size is a divisor of the next larger one, so that a page consists of a whole number of smaller pages.
+Each page size is a divisor of the next larger one, so that a page consists of a whole number of smaller pages.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _TOO_LARGE: Final = "the record alone is too large for an answer that is read (m
 
 
 def smaller_size(limit: int) -> int:
-    """Return the next smaller page size: half of `limit`, or the largest divisor below that if `limit` is odd."""
+    """Return the next smaller page size: the largest divisor of `limit` below `limit`."""
     return limit // next(part for part in range(2, limit + 1) if limit % part == 0)
 
 
@@ -57,8 +57,8 @@ def too_large_record_page(number: int, asked_at: float, seconds: float) -> Page:
 def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
     """Return the page that consists of these consecutive `parts`.
 
-    A record that is in two parts has moved down between their requests. The page then contains it twice and is not
-    whole. If `has_ids` is False, equal records are numbered across the parts.
+    A record that is in two parts has moved down between the two requests. Its second copy then counts as unreadable
+    (`is_repeated`), and the page as incomplete. If `has_ids` is False, equal records are numbered across the parts.
     """
     completions: list[Completion] = []
     bad: list[InvalidRecord] = []

@@ -1,4 +1,4 @@
-"""Remembers what earlier answers of one source have shown, because what a new answer proves depends on that."""
+"""Remembers what earlier answers of one source have shown, because that decides what a new answer proves."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""Seconds to add to twice the configured timeout; after that, a request is over, its wait for a connection included."""
+"""Seconds added to twice the configured timeout; by then, a request and its wait for a connection have ended."""
 
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
 
@@ -36,7 +36,7 @@ class PastAnswers:
         self._has_recalled = False
         self._recent = RecentChanges()
         self.existing_changed_at = float("-inf")
-        """When the newest of the answers that changed the number of known records was requested (monotonic seconds)."""
+        """The latest request (monotonic seconds) whose answer has changed the number of known records."""
 
     async def recall(self) -> None:
         """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
@@ -48,14 +48,14 @@ class PastAnswers:
         self._has_recalled = True
 
     async def note_unreadable(self, unreadable: Sequence[InvalidRecord]) -> None:
-        """Store the keys of records that are unreadable during the first sweep; they will not be news when readable."""
+        """Store the keys of records that are unreadable during the first sweep, so that they are never news."""
         if unreadable and self._context.health.memory.swept_at_ms is None:
             keys = [bad.key for bad in unreadable if bad.key is not None and not bad.is_repeated]
             await self._context.store.run(record_lookups.store_unreadable, self._context.name, keys)
             self._unreadable_keys.update(keys)
 
     def begin_sweep(self) -> None:
-        """Restart the count of a sweep's arrivals and changes, to which the hold limits apply."""
+        """Reset the numbers of arrivals and changes in the sweep, which are compared with the hold limits."""
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
     def evidence(self, asked_at: float, keys: Sequence[str], *, precise: bool) -> Evidence:
@@ -66,7 +66,8 @@ class PastAnswers:
         return Evidence(
             known={},
             looks=self._looks.by_key,
-            # Only a precise question counts as a second look: an outdated page would show the same again.
+            # Only a precise question counts as a second look: a server that lags would send the same outdated page
+            # again.
             due=self._looks.due() if precise else frozenset(),
             changed_at=self._recent.changed_after(asked_at, keys),
             held_changes=self._held_changes,
@@ -87,7 +88,7 @@ class PastAnswers:
             tally.arrivals,
             tally.changes,
             arrivals_held=memory.held_arrivals > 0,
-            # If most of the held changes have gone back, the rest is announced like any other change.
+            # If only a few held-back changes are left, they are announced like any other change.
             held_field=memory.held_field if memory.held_changes > few else None,
             release_changes=memory.release_changes,
         )
@@ -123,7 +124,7 @@ class PastAnswers:
             self.existing_changed_at = max(self.existing_changed_at, asked_at)
 
     def _tally_for(self, detected_by: DetectedBy) -> Tally:
-        """Return the tally to which an answer is added: that of the sweep, or that of the current time window."""
+        """Return the tally for an answer: the sweep's own tally, or that of the current time window."""
         if detected_by is DetectedBy.SWEEP:
             return self._sweep_tally
         now = self._context.clock.monotonic()

@@ -1,4 +1,4 @@
-"""Waits and limits of detection that are not configurable."""
+"""Delays and limits of detection that are not configurable."""
 
 from typing import Final
 
@@ -19,24 +19,24 @@ class Patience(Struct, frozen=True):
     """Wait between two tries of a failed sweep, search or second look."""
 
     first_search_again_seconds: float = 60.0
-    """Wait between the first two searches for the same unexplained difference; doubled after each search."""
+    """Wait between the first two searches for the same unexplained difference; doubled after each futile search."""
     last_search_again_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
-    """Wait after a search, times the number of pages it has read; this allows about ten pages a minute."""
+    """Wait after a search for each page that it has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Minimum time from a sweep to the next one for an unexplained count, times the number of pages of the list."""
+    """Wait, for each page of the list, between a sweep and another one that an unexplained count causes."""
     unexplained_seconds: float = 600.0
     """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0
-    """Minimum time between two sweeps that leave the same count difference, before the API's count is deemed wrong."""
+    """Time for which sweeps have to leave the same count difference before the API's count is deemed wrong."""
     exhausted_seconds: float = 600.0
-    """Time after which a used-up budget that makes requests wait becomes a condition."""
+    """Time after which it becomes a condition that the request budget is used up and requests wait."""
 
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time for which a condition is shown after the last of at least `most_flips` contradictions about a record."""
-    most_flips: int = 3
+    """Time for which a condition is shown after the last of at least `min_flips` contradictions about a record."""
+    min_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""
     hold_window_seconds: float = 600.0
@@ -52,7 +52,7 @@ class Patience(Struct, frozen=True):
     most_questions: int = 20
     """Maximum number of precise questions in one search, or in one round of second looks."""
     most_question_pages: int = 5
-    """Maximum number of pages to read about a person or a training; for more, both are named in one question."""
+    """Maximum number of pages of an answer; if there are more, the question names both the person and the training."""
     spare_search_pages: int = 10
     """Pages that a search may read in addition to twice the binary logarithm of the number of pages."""
     few_records: int = 20

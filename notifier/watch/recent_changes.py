@@ -15,9 +15,10 @@ class _Batch(Struct, frozen=True):
 
 
 class RecentChanges:
-    """Remembers changes in eight bytes each, because a first sweep changes millions of records in a minute.
+    """The records that recent answers have changed, in eight bytes each.
 
-    Two keys with the same hash do no harm: if a record is taken for a changed one, the next answer decides about it.
+    A first sweep changes millions of records in a minute. Two keys with the same hash do no harm: if a record is taken
+    for a changed one by mistake, the next answer decides about it.
     """
 
     def __init__(self) -> None:
@@ -33,9 +34,9 @@ class RecentChanges:
         del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
 
     def changed_after(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return the keys whose records a later answer has changed, each with the time of that answer's request.
+        """Return the keys whose records were changed by an answer that was requested after `asked_at`.
 
-        A later answer is one that was requested after `asked_at` (monotonic seconds).
+        Each key is returned with the moment of that request. Moments are in monotonic seconds.
         """
         later: dict[str, float] = {}
         for batch in self._batches[bisect_right(self._batches, asked_at, key=_asked_at) :]:

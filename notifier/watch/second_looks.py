@@ -11,7 +11,7 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.patience import Patience
 
 _FORMS_SHARE: Final = 0.01
-"""The share of `form_seconds` for which old contents may be kept longer, so that they are rarely deleted."""
+"""Old contents are deleted only once in this share of `form_seconds`, and so may be kept that much longer."""
 
 
 class SecondLooks:
@@ -69,17 +69,17 @@ class SecondLooks:
             else:
                 self._due_at[look.key] = self._clock.monotonic() + self._confirm_after
 
-    def contradicted(self, most_flips: int, within_ms: int) -> list[SecondLook]:
-        """Return the second looks contradicted by at least `most_flips` answers, the last one within `within_ms`."""
+    def contradicted(self, min_flips: int, within_ms: int) -> list[SecondLook]:
+        """Return the second looks contradicted by at least `min_flips` answers, the last one within `within_ms`."""
         now_ms = self._clock.now_ms()
         return [
             look
             for look in self._looks.values()
-            if look.flips >= most_flips and look.flipped_ms is not None and now_ms - look.flipped_ms <= within_ms
+            if look.flips >= min_flips and look.flipped_ms is not None and now_ms - look.flipped_ms <= within_ms
         ]
 
     async def forget_old(self, patience: Patience) -> None:
-        """Delete old interrupted second looks, and old earlier contents of records. Raises StoreError."""
+        """Delete old second looks that were contradicted, and old earlier contents of records. Raises StoreError."""
         now_ms = self._clock.now_ms()
         longest_ms = round(patience.flips_seconds * 1000)
         old = [

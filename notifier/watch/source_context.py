@@ -15,7 +15,7 @@ RandomSource = Callable[[], float]
 
 
 class SourceContext(Struct, frozen=True):
-    """One source: its name, settings, store, clock, health, waits and random numbers."""
+    """One source: its name, settings, store, clock, health, detection limits and random numbers."""
 
     name: str
     settings: SourceSettings

@@ -83,7 +83,7 @@ class SourceHealth:
 
     @property
     def memory(self) -> SourceMemory:
-        """The source's stored state, as cached in this process, with its last success; `refresh` reads it again."""
+        """The source's stored state, cached in this process; its last success may be newer than the stored one."""
         return self._memory
 
     async def recall(self) -> None:
@@ -102,7 +102,10 @@ class SourceHealth:
         return self._memory
 
     def remember(self, memory: SourceMemory) -> None:
-        """Replace the cached state of the source by the stored one, and keep a later success that is not stored yet."""
+        """Replace the cached state of the source with the stored one.
+
+        A later success that is not stored yet is kept.
+        """
         if memory.last_success_ms == self._stored_success_ms != self._memory.last_success_ms:
             memory = replace(memory, last_success_ms=self._memory.last_success_ms)
         else:
@@ -129,7 +132,7 @@ class SourceHealth:
         )
 
     def wake(self, slept: float) -> None:
-        """Exclude the seconds that the machine slept from the time since the start and since the last success."""
+        """Do not count the `slept` seconds, for which the machine slept, as time without success."""
         self._begun_at += slept
         if self._succeeded_at is not None:
             self._succeeded_at += slept
@@ -150,7 +153,7 @@ class SourceHealth:
         )
 
     def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
-        """Return the kinds of requests that fail, with the reasons."""
+        """Return the categories of requests that fail, with the reasons."""
         now = self._clock.monotonic()
         return {
             category: replace(trouble, failing_seconds=now - since)
@@ -158,7 +161,7 @@ class SourceHealth:
         }
 
     def unsent_categories(self) -> frozenset[RequestCategory]:
-        """Return the kinds of requests that this process has not sent yet."""
+        """Return the categories of requests that this process has not sent yet."""
         return frozenset(RequestCategory) - self._sent_categories
 
     def record_answer(self, category: RequestCategory) -> None:
@@ -193,16 +196,15 @@ class SourceHealth:
     def _is_due(self, now_ms: int) -> bool:
         """Return whether a success at `now_ms` has to be stored at once.
 
-        A success changes little, and storing it waits for the disk. So one that ends no failure, no silence and no
-        interrupted poll is stored with the next change that a head poll finds, after 30 seconds, or when the polls
-        stop. Every reader of the stored moment allows for one that is too early:
+        Storing a success has to wait for the disk. A success that ends no failure, no silence and no interrupted poll
+        can be stored later: with the next change that a head poll finds, after 30 seconds, or when the polls stop. All
+        code that reads the stored moment allows for a moment that is too early:
 
         - After a change of filters, records entered since the stored moment are announced, even if the earlier filters
           had hidden them: an event too many is better than one too few (`detection/view`).
-        - The comparison with the essentials draws the line between history and news at least ten minutes before the
-          stored moment, because clocks differ. If that moment is half a minute too early, more is announced, under the
-          same ids. Nothing was found since the stored moment, or it would have been stored with it
-          (`store/recovery/compare`).
+        - The comparison with the essentials counts records as news from at least ten minutes before the stored moment
+          on, because clocks differ. If that moment is half a minute too early, more is announced, under the same ids.
+          Nothing was found since the stored moment, or it would have been stored with it (`store/recovery/compare`).
         - A gap is recorded even if the outage was up to half a minute shorter than the retention. A sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
@@ -222,11 +224,11 @@ class SourceHealth:
         try:
             await self.write(last_success_ms=self._memory.last_success_ms)
         except StoreError as error:
-            # Why the store cannot be used is reported once, and not for each source.
+            # The failure of the store is reported elsewhere, once for all sources.
             _log.debug(error.message, extra={"source": self._source, "reason": error.reason})
 
     async def record_success(self, longest_outage_seconds: float) -> None:
-        """Store a successful round, and note it. Raises StoreError."""
+        """Store that a round has succeeded, and mark the source as working. Raises StoreError."""
         success = self.success_to_store(longest_outage_seconds)
         stored = partial(
             sources.record_success, ends_silence=success.ends_silence, longest_outage_ms=success.longest_outage_ms
@@ -235,7 +237,7 @@ class SourceHealth:
         self.note_success()
 
     def note_success(self) -> None:
-        """Note that the source answers, after a round whose success was stored or noted."""
+        """Mark the source as working, after a round whose success was stored or noted."""
         self._succeeded_at = self._clock.monotonic()
         self.record_answer(RequestCategory.HEAD)
         if self.binding_silence_reason() is not None:
@@ -259,14 +261,14 @@ class SourceHealth:
         self._sent_categories.add(category)
         if category is not RequestCategory.HEAD and failure.reason is not ApiErrorReason.RATE_LIMIT_EXCEEDED:
             if pause:
-                self._begin_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
+                self._extend_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
             if before is None or before[0].reason != failure.reason:
                 facts = {"source": self._source, "reason": failure.reason, "asked_for": category}
                 _log.warning(failure.message, extra=facts)
             return
         limited = failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED
         if pause:
-            self._begin_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
+            self._extend_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
         if not self._already_fails_for(failure.reason):
             level = logging.ERROR if failure.remedy is not Remedy.WAIT else logging.WARNING
             _log.log(level, failure.message, extra={"source": self._source, "reason": failure.reason})
@@ -282,7 +284,7 @@ class SourceHealth:
     def _pause_after(self, failure: ApiError, category: RequestCategory) -> float:
         """Return for how many seconds to pause.
 
-        If only an operator can solve the failure, this is 0.0 the first time, because the failure may pass by itself.
+        If only an operator can solve the failure, this is 0.0 the first time, because the failure may be temporary.
         """
         pause = pause_after(failure, self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
         before = self._troubles.get(category)
@@ -299,7 +301,7 @@ class SourceHealth:
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})
         self._state = SourceState.FAILING
         self._memory = replace(self._memory, error=SourceError(error.reason, error.message, self._clock.now_ms()))
-        self._begin_silence(_STORE_RETRY_SECONDS, binding=False)
+        self._extend_silence(_STORE_RETRY_SECONDS, binding=False)
 
     async def record_internal_error(self, work: str, error: Exception) -> None:
         """Record an internal error in a task (`work`): log it the first time, and show it in the status."""
@@ -322,7 +324,7 @@ class SourceHealth:
             self.record_store_failure(unwritten)
 
     async def note_names(self, names: NameList, fault: Exception | None) -> None:
-        """Record the result of fetching a list of names: an internal error, or None."""
+        """Record that fetching a list of names has ended; `fault` is an internal error, or None."""
         work = f"fetching of the names of {names}"
         if fault is None:
             self.clear_internal_error(work)
@@ -339,14 +341,14 @@ class SourceHealth:
 
     def begin_silence(self, seconds: float) -> None:
         """Send no requests for `seconds`, except those of an operator."""
-        self._begin_silence(seconds, binding=False)
+        self._extend_silence(seconds, binding=False)
 
     def _already_fails_for(self, reason: str) -> bool:
         """Return whether the source already fails for this reason, which was logged then."""
         troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         return troubled and self._memory.error is not None and self._memory.error.reason == reason
 
-    def _begin_silence(self, seconds: float, *, binding: bool) -> None:
+    def _extend_silence(self, seconds: float, *, binding: bool) -> None:
         """Send no requests for `seconds`; if a pause in force is longer, it stays."""
         until = self._clock.monotonic() + seconds
         if until >= self._silent_until:

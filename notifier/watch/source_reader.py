@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class PageFault(StrEnum):
-    """Problems of a page that limit what it proves about missing records, or about places in the list."""
+    """Problems of a page that weaken its evidence about missing records, or about the places of records."""
 
     SHORT = "short"
     LONG = "long"
@@ -30,7 +30,7 @@ class PageFault(StrEnum):
 
 
 def page_fault(page: Page) -> PageFault | None:
-    """Return the problem of a page as a whole; None if it has none."""
+    """Return the first problem of a page that weakens its evidence; None if it has none."""
     if page.size > page.limit:
         return PageFault.LONG
     if page.size < page.limit and not page.is_last:
@@ -68,10 +68,11 @@ def unreadable_page_error(page: Page) -> ApiError | None:
 
 
 class PreciseAnswer(Struct, frozen=True):
-    """All records of a person, a training, or both; `asked_at` is when the first page was requested.
+    """The answer to a precise question: all records of a person, a training, or both.
 
-    `is_whole` means that the list did not change while the pages of the answer were read. If it is False, a missing
-    record does not count as gone. `user_id` and `training_id` are those of the question.
+    `asked_at` is when the first page was requested. `is_whole` means that the list did not change while the pages of
+    the answer were read. If it is False, a missing record does not count as gone. `user_id` and `training_id` are those
+    of the question.
     """
 
     completions: Sequence[Completion]
@@ -112,7 +113,7 @@ class SourceReader:
         return self._context.health.memory.page_cap or self._context.patience.large_page
 
     async def fetch(self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
-        """Return a page of at most `limit` records (None: the API's maximum), whatever its problems.
+        """Return a page of at most `limit` records (None: the API's maximum), even if it is incomplete or not sorted.
 
         With `skim`, only the keys and days of its records are read, if that is possible.
         """
@@ -137,9 +138,9 @@ class SourceReader:
     ) -> PreciseAnswer | None:
         """Return all records of a person, a training, or both, from all pages.
 
-        If they fill more pages than one question may read, return None, unless the `whole` answer is requested. If the
-        list changes between two pages, all pages are read again, up to `page_tries` times. If no reading is consistent,
-        the records of all readings are returned (for v1: those of the last one).
+        If there are more than `most_question_pages` pages, None is returned, unless `all_pages` is True. If the list
+        changes between two pages, all pages are read again, up to `page_tries` times. If the pages of no reading fit
+        together, the records of all readings are returned (for v1: those of the last reading).
         """
         readings: list[list[Page]] = []
         fit = False
@@ -161,9 +162,9 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
-        """Return how many records an answer lacks according to the API's count for its question; None without a count.
+        """Return how many records the API counts for a question beyond those in the answer; None without a count.
 
-        If pages have one record each, the last page's number is the exact count.
+        With one record per page, the number of the last page is the exact count.
         """
         page = await self._page(1, 1, priority, answer.user_id, answer.training_id)
         if page.last_page is None:
@@ -186,7 +187,7 @@ class SourceReader:
 
     @property
     def _is_v1(self) -> bool:
-        """Whether the API version has no record ids, so that equal records have the same key at first."""
+        """Whether the API version is v1, which has no record ids."""
         return self._context.settings.api == "v1"
 
     async def _precise_page(

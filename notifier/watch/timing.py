@@ -5,7 +5,7 @@ from notifier.store.tables.sweeps import Sweep
 
 
 def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: float) -> float:
-    """Return for how many seconds to pause after a failure; for 0.0, the source's next round is not delayed."""
+    """Return for how many seconds to pause after a failure; 0.0 means that the next round is not delayed."""
     if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
         return rate_limit_pause
     if failure.remedy is Remedy.OPERATOR:
@@ -16,8 +16,8 @@ def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: floa
 def sweep_is_due(latest: Sweep | None, interval: float, now_ms: int) -> bool:
     """Return whether to start or continue a sweep.
 
-    That is so if there was none, or if the latest one is unfinished or began at least `interval` seconds ago. If it
-    began in the future, the clock was set back since, and its start counts as long ago.
+    A sweep is due if there was none, or if the latest one is unfinished or began at least `interval` seconds ago. If it
+    began in the future, the clock was set back, and a sweep is due as well.
     """
     if latest is None or latest.finished_ms is None:
         return True

@@ -44,7 +44,7 @@ class RoundResult(StrEnum):
 
 
 class Round(Struct, frozen=True):
-    """The result of one head poll: the number of new events or, if it was not done, the reason as a sentence."""
+    """The result of one round: the number of new events and, if a part was not done, the reason as a sentence."""
 
     result: RoundResult
     events: int = 0
@@ -142,7 +142,7 @@ class Watcher:
         return self._health.unready()
 
     def report(self) -> SourceReport:
-        """Return the current state of this source, which the alert rules evaluate."""
+        """Return the current state of this source, for the alert rules."""
         patience = self._context.patience
         self._observations.note_budget(
             self._budget.usage(),
@@ -151,14 +151,14 @@ class Watcher:
             seconds=patience.exhausted_seconds,
         )
         seen = self._observations.with_looks(
-            self._looks.contradicted(patience.most_flips, round(patience.flips_seconds * 1000)),
+            self._looks.contradicted(patience.min_flips, round(patience.flips_seconds * 1000)),
             [look for look in self._looks.by_key.values() if look.since_ms is not None],
         )
         untried = self._health.unsent_categories() - {RequestCategory.NAMES}
         return SourceReport(self.memory, self._settings, patience, self._health.polls(), seen, self.troubles(), untried)
 
     def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
-        """Return the kinds of requests that fail now, each with the reason."""
+        """Return the categories of requests that fail now, each with the reason."""
         found = dict(self._health.troubles())
         if self._names is not None and (reason := self._names.failure):
             found[RequestCategory.NAMES] = RequestFailure(reason, MEANINGS[reason].advice, 0.0, reason.remedy)
@@ -240,7 +240,7 @@ class Watcher:
                 return Round(RoundResult.SILENT, message=silence)
             found_before = self._ingester.events_at_head
             try:
-                # The place of the spot check is looked up in the transaction that writes the newest records, to save a
+                # The place for a probe is looked up in the transaction that writes the newest records. This saves a
                 # transaction.
                 fraction = self._context.random() if self._can_compare_places() else None
                 head = await self._head.read(self._retention, fraction)
@@ -300,7 +300,10 @@ class Watcher:
         await self._tasks.begin_sweep()
 
     async def _ensure_first_contact(self) -> bool:
-        """Poll now if the source has never answered, because the first answer is history; return whether it has."""
+        """Poll now if the source has never answered; return whether it has answered.
+
+        Records in the first answer are history, so that answer has to come from a head poll.
+        """
         return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
     async def _check_count(self, head: HeadPollResult) -> None:
@@ -309,7 +312,7 @@ class Watcher:
             return
         first = head.first
         counted = await self._counts.count_of_page(first)
-        # A page that contains the whole list leaves no other place to check.
+        # If the page contains the whole list, there is no other place to probe.
         if counted.count is None or (not first.is_last and self._may_send_extra_probe()):
             counted = await (
                 self._counts.probe(head.probe_boundary) if self._can_compare_places() else self._counts.fetch_count()
@@ -351,7 +354,10 @@ class Watcher:
             self._tasks.begin_search(counted.moved_place)
 
     async def _mark_last_sweep_complete(self) -> None:
-        """If the last sweep is whole, record that it has seen all records, because its difference is explained now."""
+        """Record that the last sweep has seen all records, if it is whole.
+
+        This is called when no count difference is unexplained.
+        """
         latest = await self._scan.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:
             return
@@ -359,7 +365,7 @@ class Watcher:
             await self._scan.mark_complete()
 
     async def _note_unexplained(self, unexplained: int) -> None:
-        """Store the unexplained count difference, and since when there is one; for 0, clear what is stored about it."""
+        """Store the unexplained count difference, and since when it has existed; for 0, clear both."""
         memory = self.memory
         found = self._ingester.found_missing if unexplained < 0 else self._ingester.found_without_head_poll
         since_ms = self._age.note(unexplained, found, self._clock.now_ms())
@@ -370,12 +376,15 @@ class Watcher:
         await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
     def _can_compare_places(self) -> bool:
-        """Return whether a record's place can show a change; for that, every counted record must be known."""
+        """Return whether the place of a record can show that the list has moved.
+
+        For that, every record that the API counts must be known.
+        """
         memory = self.memory
-        even = memory.swept_at_ms is not None and memory.unexplained == 0
-        even = even and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held
+        is_all_known = memory.swept_at_ms is not None and memory.unexplained == 0
+        is_all_known = is_all_known and memory.count_offset == 0 and memory.unreadable == 0 and not memory.held
         searchable = self._observations.unsorted_since is None
-        return even and searchable and self._tasks.can_probe
+        return is_all_known and searchable and self._tasks.can_probe
 
     async def _run_second_looks(self) -> None:
         """Send the requests of the second looks that are due."""

@@ -37,9 +37,10 @@ _MOST_REREADINGS = 6
 
 
 def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> bool:
-    """Return whether to hold removals back: `suspects` is above `few`, and above this `share` of the `known` records.
+    """Return whether removals are held back because too many records are missing.
 
-    An error in a filter, a permission or the API is then more likely than real deletions.
+    This is so if `suspects`, the number of missing records, is above `few`, and above this `share` of the `known`
+    records. An error in a filter, a permission or the API is then more likely than real deletions.
     """
     return suspects > few and suspects > known * share
 
@@ -47,7 +48,8 @@ def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> boo
 class ExaminationResult(Struct, frozen=True):
     """The result of examining missing records.
 
-    `events` counts the events written, `held` the removals held back, `left` the records left to the next sweep.
+    `events` is the number of events written, `held` that of removals held back, `left` that of records left to the next
+    sweep.
     """
 
     events: int = 0
@@ -56,7 +58,7 @@ class ExaminationResult(Struct, frozen=True):
 
 
 class SeenRecords:
-    """Collects the records shown by answers that were requested since a given moment; these records are not gone."""
+    """Collects the known records in answers that were requested since a given moment; these records are not gone."""
 
     def __init__(self, ingester: PageIngester, since: float) -> None:
         """Initialize to observe the answers written by `ingester` and requested since `since` (monotonic seconds)."""
@@ -104,11 +106,11 @@ class Absences:
     async def examine(
         self, ids: Sequence[int], detected_by: DetectedBy, priority: Priority, *, most_questions: int | None = None
     ) -> ExaminationResult:
-        """Ask the API for missing records; hold their removal back if there are too many of them.
+        """Request missing records from the API, or hold back their removals if there are too many.
 
-        `ids` are the store's numbers of the records. All records of each person are requested, and a missing record
-        that the answer lacks waits for a second look. Nothing is requested if, by the API's count, no record can be
-        gone. Records that would take more than `most_questions` requests are left to the next sweep.
+        `ids` are the store's numbers of the records. All records of each affected person are requested. If the answer
+        lacks a missing record, too, that record waits for a second look. Nothing is requested if, by the API's count,
+        no record can be gone. Records that would take more than `most_questions` requests are left to the next sweep.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -148,9 +150,10 @@ class Absences:
         return left
 
     async def release_held_removals(self, ids: Sequence[int], *, silently: bool) -> int:
-        """Announce held-back removals of these records, or accept them `silently`; return the number of events.
+        """Announce the removals of these records, or accept them `silently`; return the number of events.
 
-        An operator's command replaces the second look. The API's count must still be low enough for each removal.
+        The removals were held back, and an operator has released them, which replaces the second look. The API's count
+        must still be low enough for each removal.
         """
         suspects = await self._context.store.run(records_by_date.removal_candidates, ids)
         max_gone = (await self._counts.fetch_balance()).max_gone
@@ -178,9 +181,9 @@ class Absences:
     async def _read_again(
         self, suspects: list[RemovalCandidate], max_gone: int, detected_by: DetectedBy, priority: Priority
     ) -> list[RemovalCandidate]:
-        """Read the pages of the missing records again; return the records that are still missing.
+        """Read the pages again on which the missing records should be; return the records that are still missing.
 
-        This is done if more than `max_gone` records seem to be gone.
+        This is done if more than `max_gone` records are missing.
         """
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MOST_REREADINGS):
@@ -195,7 +198,7 @@ class Absences:
         return suspects
 
     async def _pages_of(self, suspects: Collection[RemovalCandidate]) -> list[int]:
-        """Return the numbers of the pages that should contain all records with the suspects' completion dates."""
+        """Return the numbers of the pages on which records with these completion dates should be."""
         counts = await self._context.store.run(records_by_date.count_by_day, self._context.name)
         by_day = {day_of(completed_on): count for completed_on, count in counts.items()}
         known, size = KnownCounts(by_day), self._reader.large_page
@@ -233,9 +236,9 @@ class Absences:
     async def _confirm_removals(self, removals: Sequence[SecondLook], due: Collection[str]) -> bool:
         max_gone = (await self._counts.fetch_balance()).max_gone
         if max_gone == 0:
-            # The count leaves no room for a removal: all known records exist, or there are as many unknown new entries
-            # as records are gone. A search looks for such entries. A page that shows one of the waiting records ends
-            # its second look.
+            # By the count, no record can be gone: either all known records exist, or as many unknown records were
+            # entered as known ones were deleted. A search finds such entries. A page that shows one of the waiting
+            # records ends its second look.
             return False
         if max_gone is not None and max_gone < len(removals):
             return True
@@ -245,7 +248,7 @@ class Absences:
             if answer is None:
                 continue
             if await self._omits_records(answer, look.key):
-                # The API counts a record that the answer does not show, which may be this one: wait, and ask again.
+                # The API counts a record that the answer does not contain. It may be this one, so ask again later.
                 await self._store_look(replace(look, since_ms=self._context.clock.now_ms()))
                 continue
             before = len(self._looks.by_key)
@@ -292,7 +295,8 @@ class Absences:
         await self._ingester.ingest_precise(answer, suspects, None, DetectedBy(look.net))
         after = self._looks.by_key.get(look.key)
         if after is not None and after.since_ms is not None and look.kind is LookKind.EARLIER_FORM:
-            # The record was not found where it was seen before, so the next answer that shows it decides.
+            # The record is no longer where an answer has shown it, so its second look begins again with the next
+            # answer.
             await self._store_look(contradicted_look(after, self._context.clock.now_ms()))
 
     async def _store_look(self, look: SecondLook) -> None:

@@ -28,10 +28,10 @@ class CountBounds(Struct, frozen=True):
 
 
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
-    """Return the bounds that a page and its page information prove for the number of records in the list.
+    """Return the bounds that a page proves for the number of records in the list.
 
-    `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if the
-    page itself holds more records.
+    `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if
+    there are more records up to this page.
     """
     above, last = (page.number - 1) * page.limit, page.last_page
     least = above + page.size if page.size else 0
@@ -109,7 +109,7 @@ class Balance(Struct, frozen=True):
 
     @property
     def max_newly_gone(self) -> int | None:
-        """The part of `max_gone` that is left when the `leaving` records are subtracted; None if `max_gone` is None."""
+        """`max_gone` without the `leaving` records; None if `max_gone` is None."""
         return None if self.max_gone is None else max(0, self.max_gone - self.leaving)
 
 
@@ -117,7 +117,7 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
-    count was explained in between. `has_lasted` means that the first sweep with this difference was long ago: the list
+    count was explained since then. `has_lasted` means that the first sweep with this difference was long ago: the list
     may lag behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
@@ -148,25 +148,25 @@ class SearchTiming(Struct):
     def note_search_end(self, now: float, *, found: bool, rest_seconds: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next search begins when two times are over: `rest_seconds`, and a wait. The wait is `first` seconds
-        after a search that found nothing, and twice as long after each further one, up to `longest`. There is no wait
-        after a search that found something.
+        The next search begins after `rest_seconds` at the earliest, and after a wait. The wait is `first` seconds after
+        a search that found nothing, and twice as long after each further one, up to `longest`. There is no wait after a
+        search that found something.
         """
         self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
         self._not_before, self._rest_until = now + self._wait, now + rest_seconds
 
     def clear(self) -> None:
-        """Forget the difference and its waits, because the count is explained."""
+        """Forget the difference and its wait, because the count is explained."""
         self._difference, self._not_before, self._wait = 0, 0.0, 0.0
 
 
 def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
-    """Return whether another sweep is allowed: the last one was at least `pages` times `seconds_a_page` ago."""
+    """Return whether the last sweep is long enough ago for another one: `seconds_a_page` for each of its `pages`."""
     return since_last_seconds >= pages * seconds_a_page
 
 
 class _Sample(Struct, frozen=True):
-    """A count difference at one moment, and the number of records found until then without head polls."""
+    """A count difference at one moment, and how many records requests other than head polls had found by then."""
 
     at_ms: int
     difference: int
@@ -207,7 +207,10 @@ class UnexplainedAge(Struct):
 
 
 class SweepCheckpoint(Struct, frozen=True):
-    """A moment of a sweep: the API's count, the last page read, and the number of records found by head polls."""
+    """The state of a sweep at one moment.
+
+    It has the API's count, the last page that was read, and the number of records found by head polls.
+    """
 
     count: int
     page: int
@@ -215,7 +218,7 @@ class SweepCheckpoint(Struct, frozen=True):
 
 
 def page_to_repeat(checkpoint: SweepCheckpoint, now: SweepCheckpoint, size: int) -> int | None:
-    """Return the page (of `size` records) from which a sweep has to read again; None if the sweep can just go on.
+    """Return the page (of `size` records) from which a sweep has to read again; None if it can continue.
 
     A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
     moves to a page that was already read. Records were deleted if the count has grown by less than the number of new

@@ -49,9 +49,10 @@ class Range(Struct, frozen=True):
 
 
 class CountChange(Struct, frozen=True):
-    """A record that became known or is gone since the search began: its day, and its time of entry (Unix ms) or None.
+    """A record that became known, or is gone, since the search began.
 
-    `count` is -1 if the record is gone.
+    `day` is its completion date, and `entered_ms` its time of entry (Unix ms), None if unknown. `count` is 1 if it
+    became known, -1 if it is gone.
     """
 
     day: Day
@@ -60,7 +61,10 @@ class CountChange(Struct, frozen=True):
 
 
 class _Boundary(Struct, frozen=True):
-    """A place between two days, and the number of records above it at a moment (Unix ms of the server's clock)."""
+    """A place in the list between two days: how many records were above it at the moment `at_ms`.
+
+    The moment is in Unix ms of the server's clock.
+    """
 
     above: int
     at_ms: int | None
@@ -79,7 +83,7 @@ class KnownCounts:
         return self._above[-1]
 
     def change(self, moved: Mapping[Day, int]) -> None:
-        """Add records that became known (positive), or subtract records that are gone (negative)."""
+        """Add to the counts; `moved` is positive for records that became known, negative for records that are gone."""
         if not any(moved.values()):
             return
         for day, more in moved.items():
@@ -101,8 +105,8 @@ class Bisection:
 
     The API stated the total at `at_ms` (Unix ms). `random` returns a random number in [0, 1).
 
-    As long as `next_page` returns a number, the caller reads that page and calls `add_changes` and `observe_page`.
-    Afterwards `changed_ranges` yields the ranges whose numbers still differ. The day of an unreadable record is None.
+    While `next_page` returns a number, the caller reads that page and calls `add_changes` and `observe_page`.
+    Afterwards, `changed_ranges` yields the ranges whose numbers still differ. The day of an unreadable record is None.
     """
 
     def __init__(
@@ -133,7 +137,7 @@ class Bisection:
                 self._places[older] = _Boundary(place, at_ms)
 
     def add_changes(self, arrivals: Iterable[CountChange]) -> None:
-        """Count records that became known or are gone since the search began, because of its own or other requests."""
+        """Count records that became known or are gone since the search began, no matter which request has shown it."""
         moved: dict[Day, int] = {}
         for arrival in arrivals:
             self._arrivals.append(arrival)
@@ -141,7 +145,7 @@ class Bisection:
         self._known.change(moved)
 
     def next_page(self) -> int | None:
-        """Return the page to read next; None if every range with a change was read.
+        """Return the page to read next; None if all pages of the changed ranges were read.
 
         The page belongs to the range with the greatest change per unread page; of several such ranges, to the newest.
         It is the middle one of the range's unread pages, or a random one if many records have changed there.
@@ -159,7 +163,7 @@ class Bisection:
         return best[int(place * len(best))]
 
     def changed_ranges(self) -> Iterable[Range]:
-        """Yield the ranges whose number of records in the list differs from the known number, newest first."""
+        """Yield the ranges in which the list has more or fewer records than are known, newest first."""
         places = sorted(self._places.items(), reverse=True)
         excesses = [place.above - self._expected_above(day, place.at_ms) for day, place in places]
         for ((newer, upper), (older, lower)), (before, after) in zip(pairwise(places), pairwise(excesses), strict=True):

@@ -24,13 +24,14 @@ _FIRST_REVISION = 1
 
 
 class Evidence(Struct, frozen=True):
-    """The facts known about an answer's records before the answer is examined; mappings are by record key.
+    """What is known about an answer's records before the answer is examined; mappings are by record key.
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
     earlier contents. `lacks_fields` means that some content field is missing in all records of the answer. `looks` are
-    second looks, `due` the keys of those whose wait is over. `changed_at` is when the answer that last changed a record
-    was requested (monotonic seconds); it is kept as long as older answers may arrive. `held_changes` are records with a
-    held-back change. `unreadable` are records that could not be read before the end of the first sweep.
+    second looks, and `due` are the keys of second looks whose wait is over. `changed_at` is when the answer that last
+    changed a record was requested (monotonic seconds); it is kept as long as older answers may arrive. `held_changes`
+    are records with a held-back change. `unreadable` are records that could not be read before the end of the first
+    sweep.
     """
 
     known: Mapping[str, StoredRecord]
@@ -56,7 +57,7 @@ class HoldState(Struct, frozen=True):
 
 
 class AnswerContext(Struct, frozen=True):
-    """The circumstances of one answer, which apply to all of its records.
+    """The facts about one answer that apply to all of its records.
 
     `asked_at` is when the answer was requested, in monotonic seconds. `now_ms` is the moment of detection.
     """
@@ -269,7 +270,7 @@ def _held(arrivals: Iterable[Completion], detected_by: DetectedBy) -> Iterable[S
 def _look(
     kind: LookKind, completion: Completion, form: int, before: SecondLook | None, context: AnswerContext
 ) -> SecondLook:
-    """Return a second look whose wait begins now; it keeps the history of `before` if that is of the same kind."""
+    """Return a second look whose wait begins now; it keeps the history of `before` if both are of the same kind."""
     look = SecondLook(
         completion.key,
         kind,
@@ -301,7 +302,7 @@ def evaluate_absences(
     """Decide about known records that a complete answer about their person or training lacks.
 
     `absent` has the last known content of these records. `max_gone` is how many records can be gone according to the
-    API's count, None if the count is unknown. If it is 0, no record counts as gone. A removal is announced when the
+    API's count, None if the count is unknown; if it is 0, no record counts as gone. A removal is announced when the
     record was missing twice, at least `confirm_after` apart (`evidence.due`).
     """
     changes: list[Change] = []
@@ -344,7 +345,7 @@ def removal_change(last_known: Completion, revision: int, detected_by: DetectedB
 
 
 def sorted_by_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Sort changes by the time at which their record was entered, oldest first; unknown times are last."""
+    """Return the changes sorted by the time at which their records were entered; unknown times are last."""
     return tuple(
         sorted(
             changes,
@@ -354,5 +355,5 @@ def sorted_by_entry(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 def has_new_records(findings: Findings) -> bool:
-    """Return whether an answer has new records, so that the next page may have some, too."""
+    """Return whether an answer has new records; the next page may then have new records, too."""
     return bool(findings.held) or any(NewsReason(change.reason).is_new_entry for change in findings.changes)

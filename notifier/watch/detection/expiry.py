@@ -7,13 +7,13 @@ from typing import Final
 from msgspec import Struct
 
 DEFAULT_WITHIN_DAYS: Final = 30
-"""Days before its end from which a completion counts as expiring, unless the settings or the training say otherwise."""
+"""A completion counts as expiring this many days before its end, unless the settings or the training say otherwise."""
 
 _SECONDS_OF_A_DAY: Final = 86_400
 
 
 class ExpiryStage(StrEnum):
-    """The stage of a completion that expires: soon, or already."""
+    """Whether a completion expires soon or has expired."""
 
     EXPIRING = "expiring"
     EXPIRED = "expired"
@@ -23,7 +23,7 @@ class LastAnnouncement(Struct, frozen=True):
     """The last announcement that a record ends on the day `valid_until`.
 
     `is_renewed` means that the announcement was taken back. If the record later ends on that day again, it is announced
-    again. `turn` counts these announcements from 1.
+    again. `turn` counts the announcements for that day, from 1.
     """
 
     key: str
@@ -43,7 +43,10 @@ class Announcement(Struct, frozen=True):
 
 
 def expiring_days_of(expiring_within_seconds: float | None, training_days: int | None) -> int:
-    """Return the days before its end from which a completion counts as expiring: as configured, else the training's."""
+    """Return how many days before its end a completion counts as expiring.
+
+    That is as configured, else the training's own number, else 30.
+    """
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
     return DEFAULT_WITHIN_DAYS if training_days is None else training_days

@@ -1,4 +1,4 @@
-"""The first contact: the moment (by the server's clock) since which each record entered is news. Pure.
+"""Determines the first contact: the moment, by the server's clock, since which entered records are news. Pure.
 
 It is taken from the `Date` header of the first answer, and corrected if the headers of the next answers show that this
 header was wrong.
@@ -28,7 +28,7 @@ def first_contact(page: Page, now_ms: int) -> int:
 
 
 class ContactEstimate(Struct):
-    """Estimates the server's time of the first request from the `Date` headers of several answers.
+    """Estimates when the first request was sent, by the server's clock, from the `Date` headers of several answers.
 
     That request was sent at `asked_at` (monotonic seconds), which is `own_ms` (Unix ms) by our own clock.
     """

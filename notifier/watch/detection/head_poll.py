@@ -43,7 +43,7 @@ class HeadPoll:
     async def read(self, longest_outage_seconds: float, probe_fraction: float | None) -> HeadPollResult:
         """Read pages from the first on until known records are reached, and record the success of the round.
 
-        `RoundEnd` explains `probe_fraction`. The success is recorded in the transaction of the last page, if possible,
+        `RoundEnd` explains `probe_fraction`. If possible, the success is recorded in the transaction of the last page,
         because each transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first
         page cannot be read.
         """
@@ -113,7 +113,7 @@ class HeadPoll:
         while True:
             # If one page of the usual size is not enough, read pages of the largest size, again from the first one on.
             following = page.number + 1 if page.limit == self._reader.large_page else 1
-            # An interrupted poll has made the records down to `until_key` known, but has not read those below.
+            # An interrupted poll has made the records down to `until_key` known, but has not read the records below it.
             may_end = page.is_last or until_key is None
             metadata = (
                 PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page)
@@ -129,13 +129,16 @@ class HeadPoll:
 
 
 def _read_down_to(page: Page) -> PageMetadata:
-    """Return metadata that says how far the head poll has read: down to the page's last record."""
+    """Return metadata which says that the head poll has read down to the last record of this page."""
     if not page.keys:
         return PageMetadata()
     return PageMetadata(head_key=page.keys[-1], head_day=page.days[-1])
 
 
 def _reaches(page: Page, key: str, day: str | None) -> bool:
-    """Return whether a page reaches the record with this key and day, the last one that an earlier poll has read."""
+    """Return whether a page reaches down to the last record that an interrupted poll has read.
+
+    `key` and `day` are those of that record.
+    """
     days = page.days
     return key in page.keys or (bool(days) and (days[-1] or "") < (day or ""))

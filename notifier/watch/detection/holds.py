@@ -1,7 +1,7 @@
-"""Holds back too many changes at once: removals, old records that arrive late, changes of one field. Pure.
+"""Decides when to hold changes back: removals, late arrivals of old records, or changes of one field. Pure.
 
-An error in a filter, a permission or the API is more likely than real changes of that many records. A condition reports
-held-back changes. An operator releases them, or the hold ends when the records are as before.
+If there are many of them at once, an error in a filter, a permission or the API is more likely than real changes. A
+condition reports held-back changes. An operator releases them, or the hold ends when the records are as before.
 """
 
 from collections import Counter

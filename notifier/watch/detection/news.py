@@ -50,9 +50,9 @@ class Baseline(Struct, frozen=True):
 
     `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None until it
     is stored. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
-    `told_until_ms` is set if the state file was rebuilt without some records: those entered before this moment had
-    already been announced. `view_since_ms` is set if the source had another view (other filters) before: records
-    entered before this moment are not news in the present view.
+    `told_until_ms` is set if the state file was rebuilt without some records: records entered before this moment were
+    announced already. `view_since_ms` is set if the source had another view (other filters) before: records entered
+    before this moment are not news in the present view.
     """
 
     first_contact_ms: int | None

@@ -26,10 +26,10 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
 
 
 def may_be_renumbered(unknown: int, memory: SourceMemory, most_records: int | None, now_ms: int) -> bool:
-    """Return whether the unknown records of an answer may be known ones under new keys.
+    """Return whether unknown records of an answer may be known ones under new keys.
 
-    `unknown` is their number. `most_records` is the most records that the API can have, None if unknown. A few unknown
-    records count as new if the known ones and these together are not more than `most_records`.
+    `unknown` is the number of unknown records. `most_records` is the most records that the API can have, None if
+    unknown. A few unknown records count as new ones if the list can hold them in addition to the known records.
     """
     if memory.swept_at_ms is None:
         return False
@@ -66,7 +66,7 @@ def find_adoptions(
 
 
 def log_adoptions(source: str, findings: Findings) -> None:
-    """Log how many unknown records of an answer were recognised under new keys, and how many were not."""
+    """Log how many unknown records of an answer were recognised as known ones, and how many were not."""
     if findings.adopted:
         unmatched = len(findings.learned) + sum(change.type is EventType.CREATED for change in findings.changes)
         facts = {"source": source, "matched": len(findings.adopted), "unmatched": unmatched}

@@ -79,7 +79,7 @@ class ScanRunner:
     async def latest(self) -> Sweep | None:
         """Return the newest sweep with its progress; None before the first one.
 
-        Every round calls this. A finished sweep does not change any more, so it is read from the store only once.
+        Every round calls this. A finished sweep does not change any more, so the store is asked for it only once.
         """
         if self._finished is None:
             found = await self._context.store.run(sweeps.latest, self._context.name)
@@ -157,7 +157,7 @@ class ScanRunner:
     def _take_page_to_repeat(self) -> int | None:
         page, self._repeat_from = self._repeat_from, None
         if page is not None:
-            # A page that was being written when the sweep was set back has moved the mark forward again.
+            # A page that was being written when the sweep was set back has moved the checkpoint forward again.
             self._rewind_to(page)
             self._forget_last_page()
         return page
@@ -296,7 +296,7 @@ class ScanRunner:
         return examined.events
 
     async def _missing_ids(self, sweep: Sweep, elsewhere: SeenRecords) -> list[int]:
-        """Return the numbers in the store of the known records that no answer has contained since the sweep began."""
+        """Return the known records that no answer has contained since the sweep began, as numbers in the store."""
         seen = NumberSet()
         after: int | None = 0
         while after is not None:
@@ -316,10 +316,10 @@ class ScanRunner:
         return missing
 
     async def _update_count_offset(self, sweep: Sweep, *, missing: int) -> None:
-        """Compare the count with the known records after a sweep, and record the API's own error if one is proven.
+        """Compare the count with the known records after a sweep, and store the API's own error if one is proven.
 
-        A difference that is due to the `missing` records is not the API's error. If the sweep saw everything that the
-        API counts, that is recorded too.
+        A difference that is due to the `missing` records is not the API's error. If the sweep has seen everything that
+        the API counts, that is stored, too.
         """
         counted = await self._counts.fetch_count()
         memory = self._context.health.memory

@@ -47,7 +47,10 @@ class SearchOutcome(StrEnum):
 
 
 class SearchResult(Struct, frozen=True):
-    """The result of a search: numbers of pages read, of new or missing records found, and of those left to a sweep."""
+    """The result of a search: how many pages it read, and how many records it found or left to a sweep.
+
+    Found records are new or missing ones.
+    """
 
     outcome: SearchOutcome
     pages: int
@@ -78,8 +81,8 @@ class DiscrepancySearch:
     async def run(self, moved_place: int | None = None) -> SearchResult:
         """Request the count, and search once. If the search fails, the records that it has found are kept.
 
-        `moved_place` is a place in the list (from 1) where another record was seen than expected. Its page is read
-        first, even if the count shows no difference.
+        `moved_place` is a place in the list (from 1) where an unexpected record was seen. Its page is read first, even
+        if the count shows no difference.
         """
         if self._v1_records is not None:
             self._v1_records.uncertain.clear()
@@ -154,7 +157,7 @@ class DiscrepancySearch:
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
     async def _missing_ids(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
-        """Return the known records (numbers in the store) of a range that no answer of this search has contained."""
+        """Return the known records of a range that no answer of this search has contained, as numbers in the store."""
         older, newer = _stored_day(changed.older), _stored_day(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
         present = frozenset(chain.from_iterable(ids[number] for number in _page_numbers(changed)))
@@ -167,7 +170,10 @@ class DiscrepancySearch:
         return [id_ for id_ in missing if id_ not in seen]
 
     async def _request_equals_of_ends(self, v1_records: V1Records) -> None:
-        """Request all records equal to the first or last of a page, because some may be on a page that was not read."""
+        """Request all records that equal the first or the last record of a page.
+
+        Some of them may be on a page that was not read.
+        """
         uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
         for user_id, training_id in dict.fromkeys(uncertain):
             answer = await self._reader.ask_precise_question(
@@ -178,7 +184,7 @@ class DiscrepancySearch:
 
 
 class _FoundRecords:
-    """Collects the records that are found new or gone during a search, by its own pages and by other requests."""
+    """Collects the records that become known or are gone during a search, no matter which request has shown it."""
 
     def __init__(self) -> None:
         self.total = 0

@@ -56,7 +56,7 @@ class UnreadableRecords:
 
 
 def to_left_out(bad: Iterable[InvalidRecord]) -> list[UnreadableRecord]:
-    """Return the unreadable records of an answer in the form in which the store counts them, without repeated ones."""
+    """Return the unreadable records of an answer as the store counts them; repeated records are left out."""
     return [
         UnreadableRecord(one.key or _substitute_key(one), one.field_name, one.problem)
         for one in bad
@@ -65,7 +65,7 @@ def to_left_out(bad: Iterable[InvalidRecord]) -> list[UnreadableRecord]:
 
 
 def _substitute_key(bad: InvalidRecord) -> str:
-    """Return the identifier that stands for a record without a key."""
+    """Return what identifies an unreadable record without a key."""
     return f"{TOO_LARGE}-{bad.mark}" if bad.is_too_large else f"{WITHOUT_KEY}{bad.mark & _UNSIGNED:016x}"
 
 

@@ -16,7 +16,10 @@ from notifier.watch.source_reader import SourceReader
 
 
 class _PageEnd(Struct, frozen=True):
-    """The end of a page: its last key base and day, and by key base, the number of records with that day so far."""
+    """The end of a page: the key base and the day of its last record.
+
+    `on_day` is the number of records of that day up to the end of the page, by key base.
+    """
 
     number: int
     base: str | None = None
@@ -35,13 +38,13 @@ class V1Records:
         # Separate by page size, because head polls and count checks happen between the pages of a sweep.
         self._ends: dict[int, _PageEnd] = {}
         self.uncertain: dict[str, tuple[str, str]] = {}
-        """Person and training of the first and last record of each page, by key base; equal ones may be elsewhere."""
+        """Person and training of each page's first and last record, by key base; other pages may have equal records."""
 
     async def assign_page_keys(self, page: Page) -> tuple[Completion, ...]:
         """Return the records of a page with their keys.
 
         If equal records at an end of the page may continue on another page, all records of their person and training
-        are requested. In that case all equal ones are returned, including those on other pages.
+        are requested. In that case all equal records are returned, including those on other pages.
         """
         groups = group_by_base(page.completions)
         known = await self._known(groups)
@@ -70,10 +73,10 @@ class V1Records:
     def _bases_to_ask(
         self, page: Page, groups: Mapping[str, Sequence[Completion]], known: Mapping[str, Mapping[str, StoredRecord]]
     ) -> set[str]:
-        """Return the key bases for which this page alone does not show the number of records.
+        """Return the key bases whose number of records this page alone does not show.
 
-        Equal records have the same day. Other records of that day may be between them, so they may be on different
-        pages.
+        Equal records have the same day. Other records of that day may be between them, so equal records may be on
+        different pages.
         """
         if not page.completions:
             return set()

@@ -40,7 +40,7 @@ class View(Struct, frozen=True):
 
     @classmethod
     def from_text(cls, text: str) -> "View":
-        """Return the view that `to_text` has turned into this text."""
+        """Return the view that `to_text` has converted to this text."""
         values: dict[str, Any] = orjson.loads(text)
         return cls(**values)
 
