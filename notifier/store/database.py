@@ -1,4 +1,4 @@
-"""The interface of a database connection that the queries of this package use, the same for SQLite and PostgreSQL.
+"""The interface of a database connection for the queries of this package; it is the same for SQLite and PostgreSQL.
 
 Most statements are one text for both engines. Placeholders are `?` and `:name`. A list is passed as JSON: a list of
 texts is read with `json_each(?)`, a list of numbers with `NUMBERS`. The schema in PostgreSQL has functions with the
@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 NUMBERS: Final = "(SELECT CAST(value AS BIGINT) FROM json_each(?))"
-"""A subquery for the numbers in a JSON array that is given as a parameter; a list of texts needs no CAST."""
+"""A subquery that returns the numbers in a JSON array. The array is the subquery's parameter."""
 
 
 class Engine(StrEnum):
@@ -50,7 +50,7 @@ class Database(Protocol):
 
     @property
     def changes(self) -> int:
-        """A number that grows with every row that is written over this connection."""
+        """A count that grows with every row written over this connection."""
 
     def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None, /) -> Cursor:
         """Execute one statement."""
@@ -59,14 +59,14 @@ class Database(Protocol):
         """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
 
     def atomic(self) -> AbstractContextManager[Any]:
-        """Begin a transaction, or a savepoint in the running one; an error undoes it."""
+        """Run a `with` block as a transaction, or as a savepoint inside a running transaction; an error undoes it."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 class ReadingDatabase(Database, Protocol):
-    """A connection that cannot write, and whose running statement another thread can interrupt."""
+    """A read-only connection; another thread can interrupt its running statement."""
 
     @property
     def is_usable(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 
 
 class StoreReason(StrEnum):
-    """The reasons why the store could not be used."""
+    """The reasons why a store cannot be used."""
 
     IN_USE = "in_use"
     NEWER_VERSION = "newer_version"
@@ -30,11 +30,11 @@ class StoreReason(StrEnum):
 
 
 DAMAGE: Final = frozenset({StoreReason.CORRUPT, StoreReason.NOT_A_STATE_FILE})
-"""The reasons that mean damage if an open store reports them: its file was a valid state file when it was opened."""
+"""The reasons that mean damage if a store reports them after it has opened its file as a valid state file."""
 
 
 class StoreError(Exception):
-    """The store could not be read or written; the failed transaction was undone."""
+    """The store cannot be opened, read or written; a failed transaction was undone."""
 
     def __init__(self, reason: StoreReason, message: str) -> None:
         """Initialize with the reason, and a sentence for people: what is wrong and what to do."""

@@ -1,4 +1,4 @@
-"""Chooses between the two places of a store: a state file, or a schema in a PostgreSQL database."""
+"""Opens the configured store: a state file, or a schema in a PostgreSQL database."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,12 +20,12 @@ def uses_postgres(settings: StoreSettings) -> bool:
 
 
 def make_store(settings: StoreSettings, now_ms: Callable[[], int]) -> Store:
-    """Return the store of this configuration; nothing is opened yet."""
+    """Return the store for these settings, not yet opened."""
     return make_postgres_store(settings, now_ms) if uses_postgres(settings) else open_store(settings.path, now_ms)
 
 
 def make_postgres_store(settings: StoreSettings, now_ms: Callable[[], int]) -> "PostgresStore":
-    """Return the store in the configured database; nothing is opened yet."""
+    """Return the store in the configured PostgreSQL database, not yet opened."""
     # Imported here, because a state file needs no library of PostgreSQL.
     from notifier.store.postgres.store import PostgresStore  # noqa: PLC0415
 
@@ -40,12 +40,12 @@ def postgres_location(settings: StoreSettings) -> "Location":
 
 
 def store_address(settings: StoreSettings) -> str:
-    """Return an identifier of this store without secrets: its servers, database and schema, or its path."""
+    """Return a text without secrets that identifies the store: its path, or its servers, database and schema."""
     return postgres_location(settings).address if uses_postgres(settings) else str(settings.path)
 
 
 def open_read_only(settings: StoreSettings) -> ReadingDatabase:
-    """Open a connection that cannot write, even while another process uses the store. Blocks. Raises StoreError."""
+    """Open a read-only connection; another process may be using the store. Blocks. Raises StoreError."""
     if not uses_postgres(settings):
         return open_file_read_only(settings.path)
     from notifier.store.postgres.reading import open_schema_read_only  # noqa: PLC0415

@@ -6,16 +6,16 @@ from notifier.store.database import Database
 from notifier.store.tables import announced_events
 
 SWEEPS_KEPT: Final = 30
-"""Number of finished sweeps kept for each source. The program uses only the newest, the others are for people."""
+"""Number of finished sweeps kept for each source. The program uses only the newest; the older ones are for people."""
 
 REBUILDS_KEPT: Final = 20
 
 ANNOUNCED_IDS_KEPT_MS: Final = 30 * 86_400_000
-"""Milliseconds for which a rebuilt file remembers what was announced before: long enough for many sweeps."""
+"""Milliseconds for which a rebuilt file keeps the ids of earlier announced events: long enough for many sweeps."""
 
 
 def prune(db: Database, now_ms: int) -> None:
-    """Delete old sweeps, pages of finished sweeps, entries about old rebuilds, and old event ids in `told_before`."""
+    """Delete old sweeps, the pages of finished sweeps, old rows of `rebuilds`, and old event ids in `told_before`."""
     db.execute(
         "DELETE FROM sweeps WHERE finished_at IS NOT NULL AND (SELECT count(*) FROM sweeps AS later"
         " WHERE later.source = sweeps.source AND later.id > sweeps.id) >= ?",

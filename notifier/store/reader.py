@@ -16,7 +16,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _INTERRUPT_EVERY_SECONDS: Final = 0.05
-"""Seconds between two interrupts of work that must end; each interrupt ends only the statement that is running."""
+"""Seconds between two interrupts of the same work. An interrupt ends only the statement that is running."""
 
 
 class ReadingLimits(Struct, frozen=True):
@@ -32,10 +32,10 @@ class ReadingLimits(Struct, frozen=True):
 
 
 class StoreReader:
-    """Reads over connections that cannot write, while the store goes on writing.
+    """Runs queries on read-only connections, while the store goes on writing.
 
-    Work that takes too long, or whose client has gone, is interrupted. So requests over the HTTP interface do not delay
-    polls, deliveries or the end of the process.
+    A query is interrupted if it takes too long or if its client has gone. So requests over the HTTP interface do not
+    delay polls, deliveries or the end of the process.
     """
 
     def __init__(self, store: Store, limits: ReadingLimits | None = None) -> None:
@@ -49,8 +49,8 @@ class StoreReader:
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
 
-        Raises StoreError if the store cannot be read, if there are too many readers (BUSY) or if `work` takes too long
-        (BUSY), and whatever `work` raises.
+        Raises StoreError if the store cannot be read, if too many readers are active (BUSY) or if `work` takes too long
+        (BUSY). Errors of `work` are passed on.
         """
         await self._wait_for_turn()
         return await self._run_on_thread(lambda db: work(db, *args, **kwargs))
@@ -95,7 +95,7 @@ class StoreReader:
 
     def _work_ended(self, thread: "_ReaderThread", ended: "asyncio.Future[T]") -> None:
         if not ended.cancelled():
-            # The result is retrieved here, because the caller may be gone: cancelled, or told that it takes too long.
+            # The error is retrieved here, because the caller may have been cancelled, or may wait no longer.
             error = ended.exception()
             if isinstance(error, StoreError):
                 self._store.note_reader_error(error)
@@ -107,7 +107,7 @@ class StoreReader:
 
 
 class _ReaderThread:
-    """A thread with a connection that cannot write."""
+    """A thread with its own read-only connection."""
 
     def __init__(self, store: Store, number: int) -> None:
         self._store = store
@@ -115,7 +115,7 @@ class _ReaderThread:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader {number}")
 
     def perform(self, work: Callable[[Database], T]) -> T:
-        """Call `work` in one read transaction, and return its result; runs on the thread's thread."""
+        """Call `work` in one read transaction, and return its result; runs on this thread."""
         with self._store.converted_errors():
             db = self._open()
             with db.atomic():

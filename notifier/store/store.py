@@ -19,22 +19,22 @@ T = TypeVar("T")
 class Store(ABC):
     """Owns the only writing connection to one set of tables, and the thread that uses that connection.
 
-    The queries are plain functions in the other modules of this package that take a `Database`; `run` calls one of them
-    on the thread, inside one transaction. `FileStore` keeps the tables in an SQLite file; the program makes a
+    The queries are plain functions in the other modules of this package. Their first parameter is a `Database`. `run`
+    calls a query on the thread, in one transaction. `FileStore` keeps the tables in an SQLite file; the program makes a
     `FileStore` only through `recovery.opener.open_store`.
     """
 
     def __init__(self) -> None:
         """Initialize; nothing is opened yet."""
         self.fatal_error: StoreError | None = None
-        """The error after which the store cannot be used any more, such as damage of the file; None before.
+        """The error that made the store unusable for good, such as damage of the file; None while it can be used.
 
-        Once it is set, nothing is read or written.
+        Once this is set, nothing is read or written.
         """
         self.failed = asyncio.Event()
-        """Set when `end` is set."""
+        """Set when `fatal_error` is set."""
         self.last_error: StoreError | None = None
-        """The error of the last failed use of the store; None once a write has succeeded again."""
+        """The error of the latest failed use of the store; None if a write has succeeded since."""
         self._thread = WorkThread("store")
         self._closed = False
 
@@ -44,9 +44,9 @@ class Store(ABC):
         return None
 
     async def open(self) -> None:
-        """Make sure that no other process uses the tables, create them if needed, and bring them up to date.
+        """Open the store: make sure that no other process uses its tables, and create or migrate the tables.
 
-        Raises StoreError if they are in use, cannot be written, or are of a newer version.
+        Raises StoreError if the tables are in use, cannot be written, or are of a newer version.
         """
         try:
             await self._thread.run(self._open)
@@ -55,21 +55,21 @@ class Store(ABC):
             raise
 
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `work(db, ...)` on the store's thread in one transaction, and return its result; an error undoes it all.
+        """Call `work(db, ...)` on the store's thread in one transaction, which an error undoes; return its result.
 
-        Raises StoreError if the store cannot be read or written, and whatever `work` raises.
+        Raises StoreError if the store cannot be read or written. Errors of `work` are passed on.
         """
         return await self._run_on_thread(partial(self._perform, work, *args, **kwargs))
 
     async def store_configured_names(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
-        """Store which sources and destinations this process has configured. Raises StoreError.
+        """Store which sources and destinations this process has configured, if another process can take over.
 
-        The next process that uses the tables compares them with its own configuration.
+        That process compares them with its own configuration. Raises StoreError.
         """
 
     @abstractmethod
     async def check_access(self) -> None:
-        """Check that the tables are still in their place, and that this process may write. Raises StoreError."""
+        """Check that the tables were not moved or replaced, and that this process may write. Raises StoreError."""
 
     async def empty_write_ahead_log(self) -> None:  # noqa: B027 - not every engine has something to do
         """Empty the write-ahead log, if the engine has one, because it may still contain deleted personal data.
@@ -79,20 +79,20 @@ class Store(ABC):
 
     @abstractmethod
     def open_reader(self) -> ReadingDatabase:
-        """Open another connection that cannot write. Blocks; runs on any thread. Raises StoreError."""
+        """Open a new read-only connection. Blocks; may be called on any thread. Raises StoreError."""
 
     @abstractmethod
     def converted_errors(self) -> AbstractContextManager[None]:
-        """Convert the engine's errors to StoreError; runs on any thread."""
+        """Convert the engine's errors in a `with` block to StoreError; may be used on any thread."""
 
     def note_reader_error(self, error: StoreError) -> None:
-        """Take note of an error of another connection: set `end` and `ended` if it means that the store is unusable."""
+        """Set `fatal_error` and `failed` if this error of a reading connection means that the store is unusable."""
         self._note_if_fatal(error)
         if self.fatal_error is not None:
             self.failed.set()
 
     async def close(self) -> None:
-        """Finish the queued work, close the connection, and release the tables; later calls do nothing."""
+        """Finish the queued work, close the connection, and release the tables; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -104,15 +104,15 @@ class Store(ABC):
 
     @abstractmethod
     def _close(self) -> None:
-        """Close everything that was opened; runs on another thread."""
+        """Close everything that was opened; runs on a thread other than the store's."""
 
     @abstractmethod
     def _usable_connection(self) -> Database:
-        """Return the open connection. Raises StoreError if there can be none; runs on the store's thread."""
+        """Return the open connection; replace it if it was lost. Runs on the store's thread. Raises StoreError."""
 
     @abstractmethod
     def _note_if_fatal(self, error: StoreError) -> None:
-        """Set `end` if the error means that the store can no longer be used."""
+        """Set `fatal_error` if the error means that the store can no longer be used."""
 
     async def _run_on_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -130,7 +130,7 @@ class Store(ABC):
     def _use_connection(self) -> Iterator[Database]:
         try:
             with self.converted_errors():
-                # After the end, nothing is written, because more writes would make damage worse.
+                # After a fatal error, nothing is written, because more writes would make damage worse.
                 if self.fatal_error is not None:
                     raise self.fatal_error
                 db = self._usable_connection()

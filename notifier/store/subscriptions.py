@@ -1,7 +1,7 @@
 """Decides which destinations get an event, at the moment when the event is stored.
 
 Some filters compare titles, employee numbers and other facts, which the notifier reads from other lists of the API. If
-such a fact is not known yet, the filter lets the event pass, because a superfluous message is better than a lost one.
+a fact is not known yet, the filter lets the event pass, because a superfluous message is better than a lost one.
 """
 
 from collections.abc import Collection, Mapping
@@ -33,7 +33,7 @@ class Filter(StrEnum):
 
 
 class KnownFacts(Struct, frozen=True):
-    """The known title of a completion's training and the known facts about its person; None if unknown."""
+    """The title of a completion's training, and the facts about its person; each is None if it is unknown."""
 
     training_title: str | None = None
     person: PersonFacts | None = None
@@ -48,7 +48,7 @@ def facts_of_data(data: Mapping[str, Any]) -> KnownFacts:
 
 
 def facts_of_row(training_title: str | None, user: str | None) -> KnownFacts:
-    """Return the facts in the columns of `FACTS_SQL`."""
+    """Return the facts from the values of the two expressions in `FACTS_SQL`."""
     return KnownFacts(training_title, None if user is None else orjson.loads(user))
 
 
@@ -57,7 +57,7 @@ FACTS_SQL = "json_extract(data, '$.completion.training_title'), json_extract(dat
 
 
 class Subscription(Struct, frozen=True):
-    """The filters of one destination; an empty filter admits everything, but empty `events` admit nothing."""
+    """The filters of one destination. An empty filter admits every event, except that empty `events` admit none."""
 
     destination: str
     events: frozenset[str]
@@ -104,7 +104,7 @@ class Subscription(Struct, frozen=True):
         )
 
     def filter_rejecting_training(self, training_id: str, title: str | None) -> Filter | None:
-        """Return the filter that rejects a training; None if none does."""
+        """Return the first filter that rejects a training; None if none does."""
         if self.training_ids and training_id not in self.training_ids:
             return Filter.TRAINING_IDS
         if self.trainings and self.trainings.rejects(() if title is None else (title,), is_complete=title is not None):
@@ -125,7 +125,7 @@ class Subscription(Struct, frozen=True):
         return None
 
     def undecided_filters(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
-        """Return the filters that admit an event only because the facts to be compared are unknown."""
+        """Return the filters that admit an event only because the facts that they compare are unknown."""
         found = [Filter.TRAININGS] if known.training_title is None and self.trainings.could_change(()) else []
         for key, fields in _COMPARED_FIELDS.items():
             if not self._has_all_facts(key, known.person, fields):
@@ -140,7 +140,7 @@ class Subscription(Struct, frozen=True):
         )
 
     def patterns(self, key: Filter) -> Patterns:
-        """Return the patterns of a filter; for a filter without patterns, patterns that admit everything."""
+        """Return the patterns of a filter. A filter that is not made of patterns has patterns that admit everything."""
         match key:
             case Filter.TRAININGS:
                 return self.trainings
@@ -168,13 +168,13 @@ _COMPARED_FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxy
 
 
 def texts_to_match(key: Filter, user_id: str, person: PersonFacts | None) -> list[str]:
-    """Return the known texts about a person with which a filter compares its patterns."""
+    """Return the known texts about a person that a filter compares with its patterns."""
     texts = _known_texts(person, _COMPARED_FIELDS[key])
     return [user_id, *texts] if key is Filter.PEOPLE else texts
 
 
 def _known_texts(person: PersonFacts | None, fields: Collection[PersonField]) -> list[str]:
-    """Return the known values of these fields."""
+    """Return a person's known values in these fields, as one list of texts."""
     texts: list[str] = []
     for name in fields:
         value = None if person is None else person.get(name)

@@ -1,10 +1,12 @@
-"""Copies the state file while it is in use, and puts such a copy back in its place.
+"""Copies the state file while it is in use, and restores it from a copy.
 
-The command makes the copy itself, over a read-only connection and in one read transaction, so that the copy shows the
-file at one moment. The daemon does not take part, because under systemd it can write to few folders. No other process
-waits for the copy, and it works the same with and without a daemon. The state file still has only one writer: the
-command neither writes to it nor checkpoints, so it cannot hit the WAL-reset bug of older SQLite versions, which
-needs two writers. The cost is that the write-ahead log grows during the copy; the daemon truncates it afterwards.
+The backup command makes the copy itself, on a read-only connection and in one read transaction, so that the copy
+contains the data of one moment. The daemon does not take part, because under systemd it can write to few folders. No
+other process waits for the copy, and the command works the same with and without a daemon.
+
+The command neither writes to the state file nor checkpoints it. So the file still has only one writer, and the
+WAL-reset bug of older SQLite versions, which needs two writers, cannot occur. The write-ahead log grows during the
+copy; the daemon truncates it afterwards.
 """
 
 import contextlib
@@ -37,11 +39,15 @@ _BUSY_TIMEOUT_SECONDS: Final = 30.0
 
 
 class BackupError(Exception):
-    """A copy could not be made or put back; the message says why, and what to do."""
+    """A backup could not be made or restored; the message says why, and what to do."""
 
 
 class Copy(Struct, frozen=True):
-    """A complete copy: its size in bytes, its last successful poll (Unix ms), its number of waiting deliveries."""
+    """A finished copy of a state file, with its `size` in bytes.
+
+    `last_success_ms` is the time of the last successful poll in it (Unix ms), `pending` its number of waiting
+    deliveries.
+    """
 
     size: int
     last_success_ms: int | None
@@ -56,9 +62,10 @@ class RestoreResult(Struct, frozen=True):
 
 
 def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
-    """Copy the state file as it is at this moment, and check the copy (this blocks). Only its owner can read the copy.
+    """Copy the state file to `target`, and check the copy. Blocks.
 
-    The copy gets its name once it is complete and on the disk. Raises BackupError with nothing changed.
+    Only its owner can read the copy. It gets the name `target` once it is complete and on the disk. Raises BackupError
+    if nothing could be copied; the state file and `target` are then unchanged.
     """
     target = resolve_path(target)
     if not state_file.exists():
@@ -76,11 +83,11 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 
 
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
-    """Put a copy in the state file's place, and keep the old file under a dated name (this blocks).
+    """Replace the state file by a copy of `source`, and keep the old file under a dated name. Blocks.
 
-    The old file, or its essentials (the recovery data beside it), may contain later events than the copy; these are
-    added when the state file is opened next. Events in neither of them are found again through the API, under the same
-    ids. Raises BackupError with nothing changed, and StoreError if the file is in use.
+    The old file, or the essentials (recovery data) beside it, may contain later events than `source`. These events are
+    added when the state file is opened next. Events that both lack are found again through the API, under the same ids.
+    Raises StoreError if the state file is in use, and BackupError if it cannot be replaced; it is then unchanged.
     """
     path = real_path(state_file)
     if resolve_path(source) == path:
@@ -109,7 +116,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
 
 def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:
-    """Write the essentials of the file to be replaced, and checkpoint its log; keep essentials newer than the file."""
+    """Write the essentials of the file that is replaced, unless newer ones exist; then checkpoint the file's log."""
     if not path.exists():
         return
     known = essentials.read(path).snapshot
@@ -144,10 +151,10 @@ def refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def temporary_backup(target: Path, state_file: Path) -> Iterator[Path]:
-    """Provide a temporary file, to be renamed to `target` when it is finished; if it is not renamed, remove it.
+    """Provide a temporary file in the folder of `target`, and remove it at the end unless it was renamed.
 
-    The temporary name is the same for each backup of this state file into this folder, so that the next backup
-    overwrites the remains of one that was killed. A second backup at the same time is refused.
+    The temporary name is the same for each backup of this state file into this folder. So the next backup overwrites
+    the file that a killed backup has left. A second backup at the same time is refused.
     """
     fresh = target.with_name(f".{_temporary_name(state_file)}")
     try:

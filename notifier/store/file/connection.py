@@ -63,12 +63,12 @@ class FileDatabase(sqlite_utils.Database):
 
 
 def open_database(path: Path) -> FileDatabase:
-    """Open a state file for writing; create a missing one, but do not recover a damaged one.
+    """Open a state file for writing; create it if it is missing, but do not repair damage.
 
-    The program opens its state file with `recovery.opener`, which adds the recovery. Raises StoreError.
+    The program itself opens its state file with `recovery.opener`, which also repairs it. Raises StoreError.
     """
     try:
-        # The file is created here, before SQLite would, so that only the owner can read the names of people.
+        # The file is created here and not by SQLite, so that only its owner can read the names of people.
         os.close(open_private(real_path(path), os.O_RDWR | os.O_CREAT))
     except OSError as error:
         raise not_writable(path, error) from error
@@ -85,7 +85,7 @@ def open_database(path: Path) -> FileDatabase:
 
 
 def connect(path: Path) -> FileDatabase:
-    """Open an existing file for reading and writing; SQLite recovers the work of a killed process."""
+    """Open an existing file for reading and writing; SQLite finishes or undoes the work of a killed process."""
     uri = f"{path.absolute().as_uri()}?mode=rw"
     return FileDatabase(sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False))
 
@@ -124,9 +124,9 @@ def use_write_ahead_log(db: FileDatabase, path: Path) -> None:
 
 
 def open_file_read_only(path: Path) -> FileDatabase:
-    """Open the state file for reading only, beside a running daemon or without one.
+    """Open the state file read-only; a daemon may be using it.
 
-    Raises StoreError if it does not exist, is not a state file, or is of a newer or older version.
+    Raises StoreError if the file does not exist, is not a state file, or is of a newer or older version.
     """
     _require_state_file(path)
     with converted_errors(path), ExitStack() as on_failure:

@@ -1,4 +1,4 @@
-"""The files beside a state file: their names, opening them safely, and renaming them so that a power cut is harmless.
+"""The names of the files beside a state file, and functions that open and rename these files safely.
 
 Only `open_private` opens them. It follows no link, and accepts only a regular file that has one name and belongs to
 this user or to the owner of its folder.
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 SQLITE_PARTS: Final = ("-wal", "-shm", "-journal")
-"""The suffixes of files that SQLite keeps beside a database. Those of a replaced file must be moved or removed, because
-SQLite would apply them to the new one.
+"""The suffixes of files that SQLite keeps beside a database. When a database is replaced, its files with these suffixes
+must be moved or removed, because SQLite would apply them to the new database.
 """
 
 LOCK: Final = ".lock"
@@ -27,10 +27,10 @@ DAMAGE_MARKER: Final = ".damage-met"
 _SOCKET: Final = ".sock"
 EARLIER_UNFINISHED: Final = ".rebuilding"
 EARLIER_FINISHED: Final = ".rebuilt"
-"""The suffix that an earlier version used for a finished rebuilt file; EARLIER_MAKING was for an unfinished one."""
+"""The suffix that an earlier version used for a finished rebuilt file; it used EARLIER_UNFINISHED before the end."""
 
 SET_ASIDE: Final = (".damaged-", ".replaced-")
-"""The suffixes, followed by a date, of kept old files: a damaged one, and one that a restored backup has replaced."""
+"""The suffixes of old files that are kept after damage and after a restore; a date follows the suffix."""
 
 _PARTS: Final = (
     LOCK,
@@ -55,9 +55,9 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return a path with all links to its folder resolved; the files that belong to a state file are in that folder.
+    """Return the path with all links in its folder resolved; the other files of a state file are in that folder.
 
-    The file itself may be a link; the code that opens it does not follow that link.
+    The last part of the path may still be a link, which the code that opens the file does not follow.
     """
     return Path(os.path.realpath(path.parent)) / path.name
 
@@ -185,7 +185,7 @@ def belongs_to_state_file(state_file: Path, target: Path) -> bool:
 def sync(path: Path) -> None:
     """Sync a file's content to disk, so that it survives a power cut. Raises OSError.
 
-    It must not be used for a file that SQLite has open in this process: closing the descriptor drops SQLite's locks.
+    Do not call this for a file that SQLite has open in this process: closing the descriptor drops SQLite's locks.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -217,7 +217,7 @@ def remove_database(path: Path) -> None:
 
 
 def give_to_state_file_owner(path: Path, *files: Path) -> None:
-    """If run by root, give files to the daemon's user: the owner of the state file, or else of its folder."""
+    """If this user is root, give `files` to the owner of the state file `path`, or of its folder if it is missing."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

@@ -1,12 +1,14 @@
-"""Locks the state file, so that only one process writes to it, even if another one opens it by another name.
+"""Locks the state file, so that only one process can write to it, under whatever name a process opens it.
 
-There are two locks. One is on a lock file beside the state file; the lock file stays when the state file is replaced.
-The other is on the state file itself, and also covers other names for it (a hard link, a mount). SQLite's own locks are
-of another kind and are not affected. But a process loses them when it closes any descriptor of the file, so the
-descriptor of this lock stays open until SQLite has closed the file.
+There are two locks. The first is on a lock file beside the state file; the lock file stays when the state file is
+replaced. The second is on the state file itself, and works under each of its names (a hard link, a mount).
 
-A state file with a second name is refused even if no other process uses it, because its log, lock and essentials are
-beside one name only, and replacing the file would leave the old one under the other name.
+SQLite's own locks are of another kind, so these two do not affect them. But a process loses SQLite's locks on a file
+when it closes any descriptor of that file. So the descriptor of the second lock stays open until SQLite has closed the
+file.
+
+A state file with a second name is refused, even if no other process uses it. Its log, lock and essentials are beside
+one name only, and replacing the file would leave the old file under the second name.
 """
 
 import contextlib
@@ -33,13 +35,13 @@ REFUSED_ERRNOS: Final = (errno.ELOOP, errno.EPERM)
 REMOVE_ADVICE: Final = "remove it, or name another [store] path"
 
 _REMOTE: Final = re.compile(r"nfs|cifs|smb|9p|fuse|virtiofs|ceph|gluster")
-"""File systems on which the state file itself is not locked. There, the lock may act like one of SQLite's own and block
-readers, and the device and inode numbers of a file may change.
+"""The types of file systems on which the state file itself is not locked. On these, the lock may act like one of
+SQLite's own and block readers, and the device and inode numbers of a file may change.
 """
 
 
 class FileLock:
-    """Exclusive locks on a state file and a file beside it; the kernel releases them however the process ends."""
+    """The locks on a state file and on the lock file beside it; the kernel releases them at the end of the process."""
 
     def __init__(self, state_file: Path) -> None:
         """Initialize with the state file; nothing is locked yet."""
@@ -57,7 +59,8 @@ class FileLock:
     def acquire(self) -> None:
         """Take the locks without waiting.
 
-        Raises StoreError: IN_USE if another process has one of them, LINKED for links and mounts, NOT_WRITABLE.
+        Raises StoreError: IN_USE if another process has a lock, LINKED for links and mounts, NOT_WRITABLE for a folder
+        that cannot be written to.
         """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
@@ -80,7 +83,7 @@ class FileLock:
                 " another [store] path here",
             ) from error
         self._lock_descriptor = descriptor
-        # The process id in the file only informs a second process; a full disk must not keep this one from starting.
+        # The process id is only for the error message of a second process, so it may be missing if the disk is full.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -95,9 +98,9 @@ class FileLock:
             raise
 
     def lock_present_file(self) -> None:
-        """Lock the present state file, if it was created or replaced since `acquire`.
+        """Lock the state file if it was created or replaced after `acquire`.
 
-        SQLite already has it open. Raises StoreError: IN_USE, or LINKED if it has a second name.
+        SQLite has the file open already. Raises StoreError: IN_USE, or LINKED if the file has a second name.
         """
         if not self.is_in_place():
             before, self._file_descriptor = self._file_descriptor, self._lock_state_file()
@@ -111,7 +114,7 @@ class FileLock:
             )
 
     def is_in_place(self) -> bool:
-        """Return whether the locked file is the one that has the state file's name now."""
+        """Return whether the state file's path still leads to the locked file."""
         if self._file_descriptor is None:
             return False
         try:
@@ -134,14 +137,14 @@ class FileLock:
             return False
 
     def release(self) -> None:
-        """Release the locks, if they are held. The lock file stays: removing it could race with a new process."""
+        """Release the locks, if held. The lock file is not removed, because that could race with a new process."""
         for descriptor in (self._file_descriptor, self._lock_descriptor):
             if descriptor is not None:
                 os.close(descriptor)
         self._file_descriptor = self._lock_descriptor = None
 
     def _lock_state_file(self) -> int | None:
-        """Lock the state file itself and return its descriptor; None if there is no file or it cannot be locked."""
+        """Lock the state file itself, and return its descriptor; None if it is remote, missing or cannot be opened."""
         if _REMOTE.match(_file_system(self._real_path)):
             return None
         try:

@@ -14,9 +14,9 @@ _ANALYZED_ROWS: Final = 1000
 
 
 def release_pages(db: FileDatabase) -> bool:
-    """Give some free pages back to the disk; return whether there are more. Runs outside of transactions.
+    """Return some free pages to the disk; return whether more are left. Runs outside of transactions.
 
-    Only some at once, because SQLite has to move other pages for this, which takes time.
+    Each call releases a limited number of pages, because SQLite has to move other pages for that, which takes time.
     """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     surplus = int(free) - FREE_PAGES_KEPT
@@ -29,7 +29,7 @@ def release_pages(db: FileDatabase) -> bool:
 def checkpoint(db: FileDatabase) -> None:
     """Checkpoint and truncate the write-ahead log, if no reader prevents it. Runs outside of transactions."""
     (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
-    # Do not wait for a slow reader, which would delay all other work; it may be gone at the next checkpoint.
+    # Waiting for a slow reader would delay all other work. The reader may have finished by the next checkpoint.
     db.execute("PRAGMA busy_timeout = 0")
     try:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -27,7 +27,7 @@ class FileStore(Store):
         """Initialize with the state file; nothing is opened yet.
 
         `opener` opens the file, on the store's thread and with the lock held; the default `open_database` is for tests
-        and tools. `rescue` saves the content of the open file before it is closed, if it has lost its name.
+        and tools. `rescue` saves the content of the open file before it is closed, if its path was removed or replaced.
         """
         super().__init__()
         self._path = path
@@ -43,17 +43,17 @@ class FileStore(Store):
         return self._path
 
     async def run_without_transaction(self, work: Callable[[FileDatabase], T]) -> T:
-        """Call `work(db)` on the store's thread without a transaction, for maintenance that SQLite forbids inside one.
+        """Call `work(db)` on the store's thread outside of transactions, as SQLite requires for some maintenance.
 
-        Raises StoreError if the file cannot be read or written, and whatever `work` raises.
+        Raises StoreError if the file cannot be read or written. Errors of `work` are passed on.
         """
         return await self._run_on_thread(partial(self._perform_without_transaction, work))
 
     async def check_access(self) -> None:
-        """Check that the file and its write-ahead log still have their names.
+        """Check that the paths of the state file and its write-ahead log still lead to the open files.
 
-        Raises StoreError if they were removed or replaced. The store cannot be used any more then, and the content of
-        the open file is saved when the store is closed.
+        Raises StoreError if they were removed or replaced. The store is then unusable. When it is closed, the content
+        of the open file is saved.
         """
         await self._run_on_thread(self._check_access)
 
@@ -62,14 +62,14 @@ class FileStore(Store):
         await self.run_without_transaction(maintenance.checkpoint)
 
     def open_reader(self) -> FileDatabase:
-        """Open a connection that cannot write, but can read while the store writes, due to the write-ahead log."""
+        """Open a read-only connection; because of the write-ahead log, it can read while the store writes."""
         db = open_file_read_only(self.path)
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA temp_store = MEMORY")
         return db
 
     def converted_errors(self) -> AbstractContextManager[None]:
-        """Convert SQLite errors about the file to StoreError."""
+        """Convert the SQLite errors about the file in a `with` block to StoreError."""
         return converted_errors(self.path)
 
     def _open(self) -> None:
@@ -126,7 +126,7 @@ class FileStore(Store):
     def _close_database(self) -> None:
         if self._db is not None:
             displaced = self.fatal_error is not None and self.fatal_error.reason is StoreReason.DISPLACED
-            # If the lock file is gone too, another process may be using the file that has the name now.
+            # If the lock file is gone too, another process may use the file that has the state file's name now.
             if displaced and self._rescue is not None and self._lock.is_valid():
                 self._rescue(self._db, self.path)
             self._db.close()

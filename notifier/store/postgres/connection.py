@@ -26,7 +26,7 @@ _KEEPALIVE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""Settings of libpq; with these, the connection counts as lost after 11 seconds without any sign of the server."""
+"""Settings of libpq; with these, the connection counts as lost after 11 seconds without an answer from the server."""
 
 _SESSION: Final = (
     # The same limits for the server, so that it ends the session of a machine that is gone, which releases the lock.
@@ -78,9 +78,9 @@ def connect(location: Location) -> Connection:
 
 
 def connect_read_only(location: Location) -> PostgresReadingDatabase:
-    """Open a connection that cannot write. Blocks. Raises psycopg.Error, StoreError.
+    """Open a read-only connection. Blocks. Raises psycopg.Error, StoreError.
 
-    Each of its transactions sees the data of one moment. The server may be a replica.
+    Each transaction on it sees the data of one moment. The server may be a replica.
     """
     connection = connect(location)
     connection.execute("; ".join(_READING), prepare=False)

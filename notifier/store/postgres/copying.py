@@ -1,7 +1,7 @@
 """Copies a store from a state file into a PostgreSQL schema, and from a schema into a state file.
 
 Numbers, ids, revisions, positions, waiting deliveries and the ids of announced events are all kept. In the copy, the
-next event's number is a million higher, because the original may have numbered more events in the meantime.
+next event's number is a million higher than in the original, which may number more events after the copy.
 """
 
 import os
@@ -52,7 +52,7 @@ _NOT_COPIED: Final = frozenset({"essentials_stamps"})
 
 
 class FilledSchema(Struct, frozen=True):
-    """A schema that was filled with a state file.
+    """The result of copying a state file into a schema.
 
     `replaced` is the name under which the previous schema is kept; None if there was none. `read_error` is set if the
     previous schema could not be read. No data from that schema was added then.
@@ -68,9 +68,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    With `replace`, the old schema is kept under a dated name, and essential data that only the old schema has is added,
-    as when a state file is replaced. Without it, the schema must be empty. Raises BackupError if the file cannot be
-    used, and StoreError if the schema is held or not empty, or if the server cannot be used.
+    With `replace`, an old schema is kept under a dated name, and essential data that only the old schema has is added
+    to the new one. Without `replace`, the schema must be empty. Raises BackupError if the file cannot be used, and
+    StoreError if the schema is held or not empty, or if the server cannot be used.
     """
     with (
         _temporary_copy(resolve_path(source), progress) as (db, copy),
@@ -103,7 +103,7 @@ def restore_into_schema(
 
 
 def back_up_schema(location: Location, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
-    """Copy a schema as it is at this moment into a state file, and check the file; only its owner can read it. Blocks.
+    """Copy a schema into a state file that only its owner can read, and check that file. Blocks.
 
     Raises BackupError if the file cannot be written, and StoreError if the server cannot be used.
     """

@@ -59,7 +59,7 @@ class PostgresDatabase:
     def __init__(self, connection: Connection, turn: str | None = None) -> None:
         """Initialize with an open connection.
 
-        With `turn`, each transaction begins only in a session that `mark_turn` has marked with it.
+        With `turn`, a transaction fails unless `mark_turn` has marked its session with the same text.
         """
         self.connection = connection
         self.changes = 0
@@ -95,7 +95,10 @@ class PostgresDatabase:
 
     @contextlib.contextmanager
     def atomic(self) -> Iterator[None]:
-        """Begin a transaction, or a savepoint in the running one; an error undoes it. Raises psycopg.Error."""
+        """Run a `with` block as a transaction, or as a savepoint inside a running one; an error undoes it.
+
+        Raises psycopg.Error.
+        """
         outer, name = self._depth == 0, f"level_{self._depth}"
         if outer:
             self._begin()
@@ -149,12 +152,12 @@ class PostgresDatabase:
 
 
 class PostgresReadingDatabase(PostgresDatabase):
-    """A connection for reading, whose running statement another thread can interrupt."""
+    """A connection for reading; another thread can interrupt its running statement."""
 
     def __init__(self, connection: Connection) -> None:
         """Initialize with an open connection."""
         super().__init__(connection)
-        # A second descriptor, because the library may close its own at any moment, and its number may be reused.
+        # A second descriptor, because the library may close the first one at any moment, and the number may be reused.
         self._socket: socket.socket | None = socket.socket(fileno=os.dup(connection.fileno()))
 
     def interrupt(self) -> None:

@@ -63,7 +63,7 @@ _BY_MESSAGE: Final = (
     ("permission denied for database", _BY_SQLSTATE["42501"]),
     ("database ", _BY_SQLSTATE["3D000"]),
 )
-"""Words in the messages of failed connections, for which the library gives no code; the first match counts."""
+"""Words in the error messages of failed connections, which have no error code; the first match counts."""
 
 
 def as_store_error(error: psycopg.Error, location: Location) -> StoreError | None:
@@ -90,7 +90,7 @@ def as_store_error(error: psycopg.Error, location: Location) -> StoreError | Non
 
 @contextmanager
 def converted_errors(location: Location) -> Iterator[None]:
-    """Convert errors of PostgreSQL about this schema to StoreError."""
+    """Convert the PostgreSQL errors about a schema in a `with` block to StoreError."""
     try:
         yield
     except psycopg.Error as error:

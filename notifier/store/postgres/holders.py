@@ -1,8 +1,8 @@
-"""The holder of a store in PostgreSQL, which is the one process that uses it: its lock, and its row in `holders`.
+"""The holder of a store in PostgreSQL: the only process that uses the store, with its lock and its row in `holders`.
 
-The lock decides. It is an advisory lock of the session that does all the writing, so both end in the same moment,
-however the process ends. The table is for people, and for a holder that reconnects: the row with the highest epoch is
-the latest holder.
+The lock decides which process is the holder. It is an advisory lock of the writing session, so it ends with that
+session, however the process ends. The table is for people, and for a holder that reconnects: the row with the highest
+epoch describes the latest holder.
 """
 
 import logging
@@ -68,7 +68,7 @@ def try_lock(connection: Connection, location: Location) -> bool:
 def server_timeline(connection: Connection) -> str | None:
     """Return the server's timeline, which changes when a replica is promoted or a backup is restored.
 
-    None if the server does not tell. Raises psycopg.Error.
+    None if the server cannot return it. Raises psycopg.Error.
     """
     try:
         row = connection.execute(
@@ -84,9 +84,9 @@ def server_timeline(connection: Connection) -> str | None:
 def check_session(connection: Connection, other: Connection, location: Location) -> None:
     """Check that the lock's session belongs to this connection alone. Raises StoreError, psycopg.Error.
 
-    `other` is a second connection: a pooler in transaction mode may let both share a session. It may also do so later,
-    under load, so each transaction checks its session too. Some other databases that speak PostgreSQL's protocol only
-    pretend to lock.
+    `other` is a second connection of this process. A pooler in transaction mode may let both connections share a
+    session, now or later under load; so each transaction checks its session, too. Some databases that speak
+    PostgreSQL's protocol only pretend to lock.
     """
     key = lock_key(location.schema)
     mine = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
@@ -118,9 +118,9 @@ def latest_holder(db: Database) -> Holder | None:
 
 
 def begin_turn(db: Database, now_ms: int) -> int:
-    """Store that this process holds the store now; return its epoch.
+    """Store that this process is now the holder; return the epoch of its turn.
 
-    If the previous holder's turn had no orderly end, the next event's number is raised by SEQUENCE_LEAP.
+    If the previous holder's turn had no orderly end, the next event's number is raised by SKIPPED_EVENT_NUMBERS.
     """
     before = latest_holder(db)
     if before is not None and before.until_ms is None:
@@ -134,7 +134,7 @@ def begin_turn(db: Database, now_ms: int) -> int:
 
 
 def skip_event_numbers(db: Database) -> None:
-    """Raise the number of the next event by SEQUENCE_LEAP."""
+    """Raise the number of the next event by SKIPPED_EVENT_NUMBERS."""
     db.execute("SELECT setval('events_sequence_seq', last_value + ?) FROM events_sequence_seq", [SKIPPED_EVENT_NUMBERS])
 
 

@@ -1,4 +1,4 @@
-"""Opens a schema for commands that only read, whichever process holds it."""
+"""Opens a schema for commands that only read; another process may hold the store."""
 
 from contextlib import ExitStack
 
@@ -11,7 +11,7 @@ from notifier.store.postgres.location import Location
 
 
 def open_schema_read_only(location: Location) -> PostgresReadingDatabase:
-    """Open a connection that cannot write. Blocks.
+    """Open a read-only connection to a schema. Blocks.
 
     Raises StoreError if the server cannot be used, or the schema does not exist or is of another version.
     """

@@ -1,7 +1,7 @@
 """Creates the schema of a store, and brings it up to date: the `.sql` files of `migrations/`, in order of number.
 
-Each step is one file and one transaction. All steps give the same tables and columns as those of the state file; a test
-compares the two.
+Each step is one file. All missing steps are applied in one transaction. Together, the steps create the same tables and
+columns as the state file has; a test compares them.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ _TABLE: Final = "schema_steps"
 
 
 def steps() -> list[str]:
-    """Return the names of all schema migrations that this version of the program has, in order."""
+    """Return the names of all steps that this version of the program has, in order."""
     return [file.stem for file in sorted(_STEPS.glob("*.sql"))]
 
 

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL: the connection that has its lock, and what happens when that connection is lost."""
+"""The store in PostgreSQL: the connection that has the store's lock, and how the process reconnects after a loss."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ RECONNECT_WITHIN_SECONDS: Final = 60.0
 """Seconds after the loss of the connection within which the holder may reconnect and go on; later, it stands by."""
 
 RETRY_SECONDS: Final = 1.0
-"""The minimum number of seconds between two attempts to reconnect; in between, any use of the store fails at once."""
+"""The minimum number of seconds between two attempts to reconnect; before the next one, every use fails at once."""
 
 
 class PostgresStore(Store):
@@ -61,10 +61,9 @@ class PostgresStore(Store):
         return await self._run_on_thread(self._try_open)
 
     async def store_configured_names(self, sources: Collection[str], destinations: Collection[str]) -> None:
-        """Store which sources and destinations this process has configured.
+        """Store which sources and destinations this process has configured. Raises StoreError.
 
-        A warning names those that the last process that held the store had and this one lacks.
-        Raises StoreError.
+        A warning is logged for those that the previous holder had and this process lacks.
         """
         before = self._previous_holder
         if before is not None and (missing := sorted(before.sources - {*sources})):
@@ -81,15 +80,15 @@ class PostgresStore(Store):
             await self.run(holders.store_configured_names, self._epoch, sources, destinations)
 
     async def check_access(self) -> None:
-        """Ask the server for its time; after a lost connection, try to reconnect. Raises StoreError."""
+        """Ask the server for its time; if the connection is lost, try to reconnect. Raises StoreError."""
         await self._run_on_thread(self._check_access)
 
     def open_reader(self) -> PostgresReadingDatabase:
-        """Open another connection, which cannot write."""
+        """Open a new read-only connection."""
         return connect_read_only(self.location)
 
     def converted_errors(self) -> AbstractContextManager[None]:
-        """Convert errors of PostgreSQL to StoreError."""
+        """Convert the PostgreSQL errors in a `with` block to StoreError."""
         return converted_errors(self.location)
 
     def _open(self) -> None:
@@ -166,8 +165,8 @@ class PostgresStore(Store):
     def _reconnect(self) -> None:
         """Reconnect after the connection was lost, and remain the holder unless another process is the holder by now.
 
-        Raises StoreError: HELD_ELSEWHERE if there is another holder or RETURN_SECONDS have passed, otherwise the error
-        of this attempt.
+        Raises StoreError: HELD_ELSEWHERE if there is another holder or RECONNECT_WITHIN_SECONDS have passed, otherwise
+        the error of this attempt.
         """
         now = time.monotonic()
         if self._lost_at is None:

@@ -45,8 +45,8 @@ class Latency(Struct, frozen=True):
 class DashboardCounts(Struct, frozen=True):
     """The counts on the dashboard: events by day (oldest first), and deliveries with their latency.
 
-    `latency` is that of all deliveries in the last day. The mappings are by destination, and leave out destinations
-    without deliveries.
+    `latency` covers all deliveries of the last day. The mappings are by destination, and leave out destinations without
+    deliveries.
     """
 
     days: tuple[Day, ...]
@@ -56,7 +56,7 @@ class DashboardCounts(Struct, frozen=True):
 
 
 class EventLine(Struct, frozen=True):
-    """One event as a line; `summary` is the text of an alert, None for other events.
+    """One event as a line of a list; `summary` is the text of an alert, None for other events.
 
     `person` and `training` are names, or ids if no name is known.
     """
@@ -186,7 +186,7 @@ SELECT_LINE: Final = (
     " json_extract(data, '$.completion.training_id'), json_extract(data, '$.completion.completed_on'),"
     " json_extract(data, '$.summary') FROM events"
 )
-"""The beginning of a query whose rows `line_of` converts."""
+"""The beginning of a query whose rows `to_event_line` converts to EventLine."""
 
 
 def to_event_line(row: tuple[Any, ...]) -> EventLine:

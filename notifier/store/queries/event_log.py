@@ -48,9 +48,9 @@ class EventLogFilter(Struct, frozen=True):
 
 
 class LoggedEvent(Struct, frozen=True):
-    """An event, the number of its deliveries by state, and the destination that the page links to.
+    """An event with the number of its deliveries by state; with a destination in the filter, only those to it count.
 
-    `destination` is the requested one, or the only one; None if there are several or none.
+    If there is exactly one, `destination` and `state` are those of that delivery; otherwise both are None.
     """
 
     event: EventLine
@@ -60,10 +60,10 @@ class LoggedEvent(Struct, frozen=True):
 
 
 class EventLogPage(Struct, frozen=True):
-    """Requested events, newest first.
+    """A page of requested events, newest first.
 
-    The next page begins before the number `next`; None means that there are no more. `searched_ms` is the detection
-    time (Unix ms) of the oldest event examined, if older ones were not examined yet.
+    The next page begins below the event number `next`; None means that there are no more events. `searched_ms` is the
+    detection time (Unix ms) of the oldest event examined; None if the page is full or no older events are left.
     """
 
     events: tuple[LoggedEvent, ...]

@@ -25,7 +25,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """Some events in order. The next page begins after the number `next`; if `ended`, the next page is still empty."""
+    """A page of events in order. The next page begins after event number `next`, and is still empty if `ended`."""
 
     events: tuple[Event, ...]
     next: int
@@ -45,7 +45,7 @@ def highest_sequence(db: Database) -> int:
 
 
 def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_bytes: int) -> EventPage:
-    """Return a page of requested events among the next LOOK events after number `after`.
+    """Return a page of requested events among the next EXAMINED_AT_ONCE events after number `after`.
 
     The page ends after `limit` events, or after the event whose data makes it reach `most_bytes`.
     """
@@ -74,7 +74,7 @@ def known_source_names(db: Database) -> frozenset[str]:
 
 
 def _events_to_examine(db: Database, after: int) -> tuple[int, int]:
-    """Return the number of events to examine, at most LOOK, and the sequence number of the last one (else `after`)."""
+    """Return how many events to examine (at most EXAMINED_AT_ONCE), and the number of the last one (else `after`)."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, EXAMINED_AT_ONCE]

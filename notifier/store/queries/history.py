@@ -1,7 +1,7 @@
 """The history: events and the results of their deliveries, a page at a time.
 
-Nothing here writes. Each page is read in one go, so that a slow reader does not prevent checkpoints of the write-ahead
-log.
+Nothing here writes. Each page is fetched completely at once, so that a slow client does not prevent checkpoints of the
+write-ahead log.
 """
 
 from collections.abc import Collection
@@ -119,9 +119,9 @@ def newest_attempt(db: Database) -> int:
 
 
 def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
-    """Return the requested deliveries, as they are now, that were tried in the next `limit` attempts.
+    """Return the present state of requested deliveries that were tried in the next `limit` attempts after `attempt`.
 
-    These are the attempts after number `attempt`. The second value is the number after which to continue.
+    The second value is the number of the attempt after which to continue.
     """
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]

@@ -38,8 +38,8 @@ def unfinished_destinations(db: Database) -> list[str]:
 def move_waiting(db: Database, old: str, new: str, now_ms: int) -> int:
     """Move the waiting deliveries of one destination to another, under the same ids; return their number.
 
-    Events that already wait for the other destination, or were delivered there, are not sent there again. Given-up
-    deliveries are not moved.
+    If the new destination already has a delivery of an event, the old delivery is deleted instead. Given-up deliveries
+    are not moved.
     """
     db.execute(
         "DELETE FROM deliveries WHERE destination = ? AND state = 'pending' AND state <> 'delivered'"

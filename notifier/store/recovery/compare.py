@@ -1,25 +1,25 @@
 """Compares a state file with the essentials file beside it at every opening, and adds what the state file lacks.
 
 The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
-may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All of these
+may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All cases
 are handled in the same way. A file that contains the stamp of the essentials (a random id that is stored in both) lacks
 nothing. Any other file lacks something if a source is missing or was read less recently, if its last event number is
-lower, or if undelivered events are missing in it. What is missing is added in one transaction:
+lower, or if undelivered events are missing in it. The missing data is added in one transaction:
 
 - *Sources*: the time of the first contact, and all other values of a source's row except those that describe the
   records in the lost file.
-- *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
-  it is announced when its record is found again (`notifier.store.tables.announced_events`).
-- *Announced events*, which must not be announced again: `told_before` remembers them and the revision of each record.
-  Deliveries that are undelivered in the file but finished according to the essentials are not sent again either.
-- *The time since which unknown records are announced*: if records were lost, those entered before `told_until` had
-  been read, and are not announced.
-- *Numbers*: the next event's number is higher than all that receivers may have seen.
+- *Undelivered events*, with their ids, numbers and deliveries. If only the identity of an event was kept, the event is
+  *owed*: it is announced when its record is found again (`notifier.store.tables.announced_events`).
+- *Announced events*, which must not be announced again: the table `told_before` stores their ids, records and
+  revisions. Deliveries that are undelivered in the file but finished according to the essentials are not sent again.
+- *The time of entry before which unknown records are not announced* (`told_until`), if records were lost: the lost file
+  had read all records entered before that time.
+- *Numbers*: the next event's number is higher than every number that receivers may have seen.
 
-The table `rebuilds` stores this for the conditions: `state_rebuilt` if the file was damaged or gone, `state_behind` if
-it was too old. Two things cannot be recovered: delivered events, and the updates and removals of about the last second,
-or about the last half minute if they were delivered. The condition says so, with the time since which they may be
-missing.
+The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
+`state_behind` if it was too old. Delivered events cannot be recovered. Neither can the updates and removals of about
+the last second, or of about the last half minute if they were delivered. The condition reports this, and since when
+changes may be missing.
 """
 
 from enum import StrEnum
@@ -33,7 +33,7 @@ from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
 
 SKIPPED_EVENT_NUMBERS: Final = 1_000_000
-"""How far the next event's number is above the highest known one, because higher numbers may have been used."""
+"""By how much the next event's number exceeds the highest known one, because higher numbers may have been used."""
 
 _RECORD_COLUMNS: Final = frozenset(
     {
@@ -60,8 +60,8 @@ _RECORD_COLUMNS: Final = frozenset(
         "renumbered_at",
     }
 )
-"""Columns of a source that describe the records in the same file. If a new file gets a source without its records,
-these columns have their default values."""
+"""Columns of a source that describe its records in the same file. If a source is added to a file without its records,
+these columns keep their default values."""
 
 _ORPHANED_ROWS: Final = (
     "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
@@ -101,9 +101,10 @@ class Loss(Struct, frozen=True):
 
 
 class Rebuild(Struct, frozen=True):
-    """A file made from the readable parts of a damaged one: what was wrong with the damaged file, and what was lost.
+    """How a file was made from the readable parts of a damaged one.
 
-    `kept_as` is the name under which the damaged file is kept, None if there was no file.
+    `problem` says what was wrong with the damaged file, `loss` what could not be read. `kept_as` is the name under
+    which the damaged file is kept, None if there was no file.
     """
 
     problem: str
@@ -142,11 +143,11 @@ class Missing(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """The stored result of a comparison in which a file lacked something. Only the newest one counts.
+    """The result of a comparison, stored because the file lacked something. Only the newest result counts.
 
-    It was made at `at_ms` (Unix ms). `problem` says what was wrong. `set_aside` is where the old file is, None if it is
-    gone. `lost` says what was missing or could not be read. `since_ms` is since when updates and removals may be
-    missing, None if unknown.
+    `at_ms` is the time of the comparison (Unix ms). `problem` says what was wrong. `set_aside` is the path of the old
+    file, None if it is gone. `lost` says what was missing or could not be read. Updates and removals may be missing
+    since `since_ms` (Unix ms; None: unknown).
     """
 
     at_ms: int
@@ -160,8 +161,8 @@ class Comparison(Struct, frozen=True):
 def add_missing_data(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
     """Add what a file lacks compared with the essentials (`known`), in one transaction; return what was missing.
 
-    `rebuild` is given if the file was made from the readable parts of another one. The result is None if nothing was
-    missing in a file that was not rebuilt.
+    `rebuild` is given if the file was made from the readable parts of a damaged one. The result is None if nothing was
+    missing and the file was not rebuilt.
     """
     if rebuild is None and has_stamp(db, known.stamp):
         return None
@@ -207,7 +208,7 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
 
 
 def latest_comparison(db: Database) -> Comparison | None:
-    """Return the newest comparison in which the file lacked something; None if there is none, or if it has ended."""
+    """Return the newest stored comparison that was not ended; None if there is none."""
     row = db.execute(
         "SELECT at, problem, set_aside, lost, since, kind FROM rebuilds WHERE ended_at IS NULL ORDER BY at DESC LIMIT 1"
     ).fetchone()
@@ -215,7 +216,7 @@ def latest_comparison(db: Database) -> Comparison | None:
 
 
 def end_comparison(db: Database, now_ms: int) -> None:
-    """Mark the comparison as ended, because everything that the file lacked is known again."""
+    """Mark the stored comparison as ended, because all data that the file lacked is known again."""
     db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
 
 
@@ -271,7 +272,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
 
 
 def _mark_delivered(db: Database, known: Snapshot) -> None:
-    """Mark deliveries as delivered that are undelivered in an old file, but finished according to the essentials."""
+    """Mark an old file's undelivered deliveries as delivered if they are finished according to the essentials."""
     unfinished = {it.id for it in known.undelivered}
     finished = [announced.id for announced in known.announced if announced.id not in unfinished]
     db.execute(
@@ -282,7 +283,7 @@ def _mark_delivered(db: Database, known: Snapshot) -> None:
 
 
 def _add_undelivered_event(db: Database, event: Row, deliveries: tuple[Row, ...]) -> None:
-    """Add an undelivered event with its deliveries, under its old number if that is free.
+    """Add an undelivered event with its deliveries, under its old number if no other event has it.
 
     Nothing is added if the event was announced before.
     """
@@ -299,7 +300,7 @@ def _add_undelivered_event(db: Database, event: Row, deliveries: tuple[Row, ...]
 
 
 def _insert(db: Database, table: str, row: Row) -> None:
-    """Insert a row, with the columns that this version has; a conflicting row that exists already stays."""
+    """Insert a row with those of its columns that this version has, unless a conflicting row exists."""
     names = [name for name in columns(db, table) if name in row]
     places = ", ".join("?" * len(names))
     db.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})", [row[name] for name in names])
@@ -324,7 +325,7 @@ def _add_owed_events(db: Database, known: Snapshot, now_ms: int) -> None:
 
 
 def _restore_source(db: Database, row: Row) -> None:
-    """Fill in the values of a source that is unknown to the file; a known source keeps its own values."""
+    """Fill in the row of a source if it has no first contact in the file; otherwise change nothing."""
     names = [name for name in columns(db, "sources") if name in row and name not in _RECORD_COLUMNS | {"name"}]
     db.execute(
         f"UPDATE sources SET {', '.join(f'{name} = ?' for name in names)} WHERE name = ? AND met_at IS NULL",
@@ -347,7 +348,7 @@ def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss:
         elif lost:
             line_ms = read_until_ms(met_ms, swept_ms, None, success_ms)
         elif name in missing.outdated_sources and known.announced_since_ms > (success_ms or 0) - MARGIN_MS:
-            # More events were announced since then than the essentials have ids of.
+            # More events were announced after that success than the essentials have ids for.
             db.execute("UPDATE sources SET told_until = ? WHERE name = ?", [known.announced_since_ms, name])
             continue
         else:
@@ -372,7 +373,7 @@ def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
 
 
 def skip_event_numbers(db: Database, highest: int) -> None:
-    """Set the next event's number to SEQUENCE_LEAP beyond the `highest` known one; do nothing if that is 0."""
+    """Raise the next event's number to SKIPPED_EVENT_NUMBERS above `highest`; do nothing if `highest` is 0."""
     if not highest:
         return
     values: list[Any] = [highest + SKIPPED_EVENT_NUMBERS]

@@ -3,8 +3,8 @@
 The file is written when the state file is closed, and at most every 30 seconds if something in it has changed. After an
 `updated` or `removed` event that is not delivered yet, it is written within a second, because such an event, unlike a
 `created` one, cannot be found again through the API. The file is written completely under another name and then
-renamed, so it may be about a minute old, but is never half written. The previous file is kept as an older generation,
-in case the disk cannot read the current one.
+renamed. So its content may be about a minute old, but the file is never half written. The previous file is kept, in
+case the disk cannot read the current one.
 
 Reading returns the essentials, or says that there are none (so there was no state file either), that they cannot be
 read, or that they are from a newer version.
@@ -61,7 +61,7 @@ class EssentialsState(StrEnum):
 
 
 class EssentialsReading(Struct, frozen=True):
-    """What was read of the essentials; if they are UNREADABLE, `snapshot` is from the older generation, or None."""
+    """The result of reading the essentials; if they are UNREADABLE, `snapshot` is from the previous file, or None."""
 
     state: EssentialsState
     snapshot: Snapshot | None = None
@@ -69,9 +69,9 @@ class EssentialsReading(Struct, frozen=True):
 
 
 def write(state_file: Path, snapshot: Snapshot) -> None:
-    """Write the essentials, completely or not at all; the existing file becomes the older generation.
+    """Write the essentials, completely or not at all, and keep the existing file as the previous one. Blocks.
 
-    This blocks. Raises OSError.
+    Raises OSError.
     """
     path, fresh = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_NEW)
     _write_private(fresh, _to_json(snapshot))
@@ -81,7 +81,7 @@ def write(state_file: Path, snapshot: Snapshot) -> None:
 
 
 def read(state_file: Path) -> EssentialsReading:
-    """Read the essentials beside a state file, or the older generation if they are unreadable (this blocks)."""
+    """Read the essentials beside a state file, or the previous file if the current one is unreadable. Blocks."""
     reading = _read(sibling_path(state_file, ESSENTIALS))
     if reading.state is not EssentialsState.UNREADABLE:
         return reading
@@ -90,7 +90,7 @@ def read(state_file: Path) -> EssentialsReading:
 
 
 def set_unreadable_aside(state_file: Path) -> None:
-    """Rename the file of essentials that cannot be read, to make room for a new one. Raises OSError."""
+    """Rename the unreadable essentials file, to make room for a new one. Raises OSError."""
     path, aside = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_UNREADABLE)
     if aside.is_dir():
         return
@@ -201,9 +201,9 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _keep_as_previous(path: Path, before: Path) -> None:
-    """Hard-link the current essentials file `path` as the older generation `before`, so that `path` always exists.
+    """Make the current essentials file `path` the previous file `before`, by a hard link, so that `path` always exists.
 
-    The current file is readable: an unreadable one was moved away when the store was opened.
+    The current file is readable: an unreadable one was renamed when the store was opened.
     """
     with contextlib.suppress(OSError):
         before.unlink(missing_ok=True)

@@ -69,7 +69,11 @@ class Identity(Struct, frozen=True):
 
 
 class Header(Struct, frozen=True):
-    """The header of a finished new file: which file it replaces (None: no file), why, and that file's second name."""
+    """The header of a finished new file.
+
+    `replaces` identifies the old file (None: there was none). `kept_name` is the second name of the old file (None: it
+    is not kept). `reason` is why it is replaced.
+    """
 
     replaces: Identity | None
     kept_name: str | None
@@ -88,11 +92,11 @@ def identity(path: Path) -> Identity | None:
 def replace_state_file(
     path: Path, fill: Callable[[Path, Path | None], None], why: str, now_ms: int, *, keep_as: str | None
 ) -> Path | None:
-    """Make a new file and replace the state file by it; return the path at which the old file is kept, None if nowhere.
+    """Replace the state file by a new file; return the path at which the old file is kept, None if it is not kept.
 
-    `path` is the real path, and its lock is held. `fill` writes the new file; it gets that file's path, and the future
-    path of the old file. `keep_as` is a word for the old file's new name; with None, that file is not kept. Raises
-    OSError and the errors of `fill`; the old file is then still in place.
+    `path` is the real path of the state file, whose lock the caller holds. `fill` writes the new file; its arguments
+    are the new file's path and the future path of the old file. `keep_as` is a word in the old file's new name; if it
+    is None, the old file is not kept. Raises OSError and the errors of `fill`; the old file is then still in place.
     """
     fresh = sibling_path(path, EXCHANGE)
     remove_database(fresh)

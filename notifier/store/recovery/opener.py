@@ -1,4 +1,4 @@
-"""Opens the state file for the daemon and for every command that writes; there is no other way to open it.
+"""Opens the state file for the daemon, and for every command that writes to it.
 
 `FileStore` takes the lock first. Then these steps follow in order:
 
@@ -107,7 +107,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 def needed_recovery(path: Path) -> str | None:
     """Return what must be done to the state file before it can be read; None if it can be read as it is.
 
-    Commands that only read call this. It changes nothing, and may be called while a daemon runs.
+    This changes nothing. Commands that only read call it, also while a daemon runs.
     """
     real = real_path(path)
     try:
@@ -127,8 +127,8 @@ def needed_recovery(path: Path) -> str | None:
 def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
-    The essentials are written. If no other file has the state file's name now, the content is also saved under this
-    name again. Failures are logged; the next opening then uses the essentials.
+    The essentials are written. If no other file has the state file's name, the content is also saved under that name
+    again. Failures are logged; the next opening then uses the essentials.
     """
     real = real_path(path)
     try:
@@ -273,7 +273,7 @@ def _log_missing(missing: Missing | None, path: Path) -> None:
 
 
 def _refuse_repeated_rebuild(real: Path, path: Path, now_ms: int) -> None:
-    """Raise StoreError if there were MOST_REBUILDS rebuilds in the last REBUILDS_WITHIN_MS."""
+    """Raise StoreError if there were MAX_REBUILDS rebuilds in the last REBUILDS_WITHIN_MS."""
     made = [exchange.set_aside_at_ms(copy) for copy in exchange.damaged_copies(real)]
     lately = [at_ms for at_ms in made if at_ms is not None and 0 <= now_ms - at_ms < REBUILDS_WITHIN_MS]
     if len(lately) >= MAX_REBUILDS:

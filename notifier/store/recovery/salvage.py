@@ -1,7 +1,7 @@
 """Reads the readable parts of a damaged state file, table by table and row by row.
 
-SQLite's own recovery program is not installed everywhere. It also reads pages that no longer belong to a table, which
-could bring deleted rows back.
+SQLite's own recovery program is not used: it is not installed everywhere, and it also reads pages that no longer belong
+to a table, which could bring deleted rows back.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MAX_FAILURES: Final = 50_000
-"""The number of failed reads of a table (about a second's worth) after which only whole blocks are read."""
+"""The number of failed reads of a table after which only whole blocks are read; they take about a second."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""
@@ -48,12 +48,12 @@ class SalvagedTable(Struct, frozen=True):
 
     @property
     def has_rowid(self) -> bool:
-        """Whether its rows have row numbers."""
+        """Whether the table's rows have row numbers."""
         return "WITHOUT ROWID" not in self.sql.upper()
 
     @property
     def number(self) -> str | None:
-        """The column by which rows are read in blocks: row number or the key's first column; None if that is text."""
+        """The column by which rows are read in blocks: row number, or first column of the key; None for a text key."""
         if self.has_rowid:
             return "rowid"
         return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None
@@ -77,9 +77,9 @@ def tables(db: sqlite3.Connection) -> list[SalvagedTable]:
 
 
 class SchemaSource(Enum):
-    """The source of the new file's table definitions: the damaged file, or this version if those are unusable.
+    """Where the table definitions of the new file come from: the damaged file, or this version of the program.
 
-    With NOTHING_READ, no rows are copied either.
+    With NOTHING_READ, they come from this version, and no rows are copied.
     """
 
     ITS_OWN = auto()

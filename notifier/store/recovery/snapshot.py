@@ -10,8 +10,8 @@ compares the file with the essentials at every opening.
   read from it. So a state file that contains their stamp is at least as new as they are, and need not be compared.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
 - At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
-  cannot be found again. Of up to MOST_OWED further `created` events only the identity is kept, so that they are
-  announced when their records are found again. Events beyond that are counted, and `state_rebuilt` reports the number.
+  cannot be found again. Up to MOST_OWED further `created` events are kept by their identity, so that they are announced
+  when their records are found again. All other events are only counted, and `state_rebuilt` reports the number.
 """
 
 import secrets
@@ -46,7 +46,7 @@ Row = Mapping[str, Any]
 
 
 class AnnouncedEvent(NamedTuple):
-    """An announced event; essentials of the first format contain only its id, so that the rest is None."""
+    """An announced event; essentials of the first format contain only its `id`, and the other fields are None."""
 
     id: str
     source: str | None = None
@@ -65,19 +65,19 @@ class OwedEvent(NamedTuple):
 
 
 class KnownSource(Struct, frozen=True):
-    """A source's row. All records entered before `read_ms`, by the server's or the local clock, are known."""
+    """A source's row. All records with a time of entry before `read_ms` (Unix ms) are known."""
 
     row: Row
     read_ms: int
 
     @property
     def met_at_ms(self) -> int:
-        """The first contact, by the server's clock; records entered since then are new."""
+        """The time of the first contact, by the server's clock; records entered later are new."""
         return int(self.row["met_at"])
 
     @property
     def last_success_ms(self) -> int | None:
-        """The time of the last successful round; None if there was none."""
+        """The time of the last successful round (Unix ms); None if there was none."""
         success: int | None = self.row["last_success"]
         return success
 
@@ -97,9 +97,9 @@ class UndeliveredEvent(Struct, frozen=True):
 class Snapshot(Struct, frozen=True):
     """The essentials; times in Unix milliseconds.
 
-    `sequence` is the highest number that an event ever had. `disabled` maps disabled destinations to the reason and
-    since when. `left_out` counts the undelivered events that are in neither `undelivered` nor `owed`. `announced` are
-    all events detected since `announced_since_ms` (0: all events), without those that are owed or left out.
+    `sequence` is the highest number that an event ever had. `disabled` maps disabled destinations to the reason and the
+    time of the change. `left_out` counts the undelivered events that are in neither `undelivered` nor `owed`.
+    `announced` are all events detected since `announced_since_ms` (0: all events), except those owed or left out.
     """
 
     written_ms: int
@@ -115,13 +115,13 @@ class Snapshot(Struct, frozen=True):
 
 
 def columns(db: Database, table: str) -> tuple[str, ...]:
-    """Return the columns of a table, except those that JSON cannot hold."""
+    """Return the names of a table's columns, except BLOB columns, which JSON cannot hold."""
     rows = db.execute(f"PRAGMA table_info('{table}')").fetchall()
     return tuple(row[1] for row in rows if row[2].upper() != "BLOB")
 
 
 def change_signature(db: Database) -> tuple[Any, ...]:
-    """Return a value that changes whenever the essentials change, apart from the last success; fast to read."""
+    """Return a value that changes whenever anything in the essentials but `last_success` changes. Fast."""
     (newest,) = db.execute("SELECT max(sequence) FROM events").fetchone()
     unfinished = db.execute(
         "SELECT count(*), total(sequence), total(state = 'dead') FROM deliveries WHERE state <> 'delivered'"
@@ -132,7 +132,10 @@ def change_signature(db: Database) -> tuple[Any, ...]:
 
 
 def has_urgent_events(db: Database, after: int) -> bool:
-    """Return whether an update or removal with a number above `after` is undelivered; these cannot be found again."""
+    """Return whether an update or removal with an event number above `after` is undelivered.
+
+    Unlike a `created` event, it could not be found again through the API.
+    """
     row = db.execute(
         "SELECT 1 FROM events WHERE sequence > ? AND type IN ('completion.updated', 'completion.removed')"
         " AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence AND state <> 'delivered')"
@@ -143,9 +146,9 @@ def has_urgent_events(db: Database, after: int) -> bool:
 
 
 def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
-    """Return the essentials, read from the state file, and store their stamp in it, in the caller's transaction.
+    """Read the essentials from the state file, store their stamp in it, and return them; in the caller's transaction.
 
-    `instead_of` is the stamp of essentials that could not be written. It is deleted, because these do not exist.
+    `instead_of` is the stamp of earlier essentials that could not be written; it is deleted from the state file.
     """
     stamp = secrets.token_hex(8)
     db.execute("DELETE FROM essentials_stamps WHERE stamp = ?", [instead_of])
@@ -180,9 +183,9 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
 def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None) -> int:
     """Return the time of entry before which every record has certainly been read. Pure.
 
-    A finished sweep has read everything that was entered before it began. If it is no longer known when it began, a day
-    before its end is used. Before the first sweep nothing is certain, because the first poll reads only the top of the
-    list.
+    A finished sweep has read everything that was entered before its beginning. If the beginning is no longer known, a
+    day before the end is used. Before the first sweep nothing is certain, because the first poll reads only the top of
+    the list.
     """
     if swept_at_ms is None or success_ms is None:
         return met_at_ms

@@ -1,4 +1,4 @@
-"""The request counts of each source and destination, by quarter of an hour, and the changes of its state."""
+"""The request counts of each source and destination, by quarter of an hour, and the changes of their states."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -13,7 +13,7 @@ COUNTS_KEPT_MS: Final = 2 * 86_400_000
 """Milliseconds for which counts are kept, longer than the 24 hours that are shown."""
 
 STATES_KEPT: Final = 50
-"""The number of changes of state that are kept for each source and destination, the latest ones."""
+"""The number of latest changes of state that are kept for each source and destination."""
 
 STATES_KEPT_MS: Final = 90 * 86_400_000
 """Milliseconds for which changes of state are kept; the latest of each source or destination is never deleted."""
@@ -34,7 +34,7 @@ class ActivitySubject(NamedTuple):
 
 
 class RequestCount(Struct, frozen=True):
-    """The numbers of all and of failed requests, and the milliseconds that all requests and the slowest one took."""
+    """Counts of requests, the `milliseconds` that they took together, and the milliseconds of the slowest one."""
 
     requests: int = 0
     failed: int = 0
@@ -52,7 +52,7 @@ class RequestCount(Struct, frozen=True):
 
 
 class StateChange(Struct, frozen=True):
-    """The state that a source or destination changed to, its reason, and when it was first seen (Unix ms)."""
+    """The new state of a source or destination, the reason, and when the new state was first seen (Unix ms)."""
 
     at_ms: int
     state: str
@@ -60,7 +60,7 @@ class StateChange(Struct, frozen=True):
 
 
 Counts = Mapping[tuple[ActivitySubject, int], RequestCount]
-"""Request counts by source or destination, and by quarter of an hour, numbered since 1970."""
+"""Request counts by source or destination, and by quarter of an hour; quarters are numbered from 1970."""
 
 
 def add_requests(db: Database, counts: Counts) -> None:
@@ -112,7 +112,7 @@ def request_counts(db: Database, subject: ActivitySubject, quarter: int) -> dict
 
 
 def latest_changes(db: Database, subject: ActivitySubject, limit: int) -> Sequence[StateChange]:
-    """Return up to `limit` changes of a subject's state, newest first."""
+    """Return the latest changes of a subject's state, up to `limit`, newest first."""
     rows = db.execute(
         "SELECT at, state, reason FROM state_changes WHERE kind = ? AND name = ? ORDER BY id DESC LIMIT ?",
         [*subject, limit],

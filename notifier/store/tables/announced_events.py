@@ -1,14 +1,14 @@
-"""What a rebuilt or updated state file remembers: the events that were announced before, and those still to be sent.
+"""The announced events that a rebuilt or updated state file no longer contains, and the events that it still owes.
 
-A record whose events were lost is found again as an unknown one, and its revisions would begin again at 1. Its next
-event would then have the id of an earlier one, and receivers that remember ids would drop it. So the table
-`told_before` holds, for each announced event that is no longer in the file, its record and revision:
+A record whose events were lost is found again as an unknown record, and its revisions would begin again at 1. Its next
+event would then have the id of an earlier event, and receivers that store ids would drop it. So the table `told_before`
+contains the record and the revision of each announced event that is no longer in the file:
 
 - An event whose id was announced is not announced again, and the record's next revision is above all announced ones.
-- There is one exception: the record was found since the file was brought up to date, or its source was read to the end
-  since. Then its state is known, and the same change is a new one with a new revision.
+- There is one exception. If the record was found after the file was brought up to date, or its source was read to the
+  end after that, the record's state is known. The same change is then a new change with a new revision.
 
-The table `owed` holds the events still to be sent: each is announced when its record is found again, but only to the
+The table `owed` contains the events still to be sent. Each is announced when its record is found again, but only to the
 destinations that have not received it. In nearly every file both tables are empty, and one query shows that.
 """
 
@@ -31,9 +31,9 @@ class OwedRecord(Struct, frozen=True):
 
 
 class PlannedAnnouncement(Struct, frozen=True):
-    """The announcement of a change: its final revision, whether it was announced before, and its destinations.
+    """How to announce a change, which has its final revision here, or that it was announced before.
 
-    `only_to` is None if it goes to all destinations that want it.
+    `only_to` are the destinations that get the event; None means all destinations whose filters admit it.
     """
 
     change: Change
@@ -41,12 +41,12 @@ class PlannedAnnouncement(Struct, frozen=True):
     only_to: frozenset[str] | None = None
 
     def includes_destination(self, destination: str) -> bool:
-        """Return whether the event may be sent to this destination; its filters are checked separately."""
+        """Return whether the event may be sent to a destination; the destination's filters are checked separately."""
         return self.only_to is None or destination in self.only_to
 
 
 class AnnouncedEvents(Struct, frozen=True):
-    """The events of one source that were announced before, or are owed, as the store remembers them."""
+    """The stored announced and owed events of one source; `db` is None if nothing of the kind is stored."""
 
     source: str
     db: Database | None = None
@@ -54,11 +54,11 @@ class AnnouncedEvents(Struct, frozen=True):
 
     @property
     def has_owed(self) -> bool:
-        """Whether any of these records has an owed event, which is announced when its record is found again."""
+        """Whether any record has an owed event, which is announced when the record is found again."""
         return bool(self.owed)
 
     def is_owed(self, key: str) -> bool:
-        """Return whether an owed event waits for this record."""
+        """Return whether this record has an owed event."""
         return key in self.owed
 
     def owed_change(self, completion: Completion, net: DetectedBy, reason: str) -> Change | None:
@@ -76,7 +76,7 @@ class AnnouncedEvents(Struct, frozen=True):
         return int(told)
 
     def plan_announcement(self, id_namespace: str, change: Change) -> PlannedAnnouncement:
-        """Return how to announce a change; an owed event of its record is deleted, because this change announces it."""
+        """Return how to announce a change; delete the owed event of its record if this change announces that event."""
         owed = self.owed.get(change.completion.key)
         if owed is not None and change.type is EventType.CREATED and self.db is not None:
             self.db.execute("DELETE FROM owed WHERE source = ? AND key = ?", [self.source, change.completion.key])
@@ -143,7 +143,7 @@ def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedE
 
 
 def delete_old(db: Database, before_ms: int) -> None:
-    """Delete what was stored before a moment, after raising each record's revision to the highest announced one."""
+    """Delete the rows from before `before_ms`, after raising each record's revision to its highest announced one."""
     db.execute(
         "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"
         " FROM told_before WHERE at < ? AND key IS NOT NULL GROUP BY source, key) AS told"

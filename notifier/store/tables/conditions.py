@@ -29,7 +29,7 @@ class Phase(StrEnum):
     """The phases of a stored condition.
 
     `BEGUN`: it holds, but not for long enough to be reported. `FIRING`: it holds and can be reported. `OVER`: it has
-    ended, but is the same condition if it returns soon.
+    ended, and counts as the same condition if it returns soon.
     """
 
     BEGUN = "begun"
@@ -40,9 +40,9 @@ class Phase(StrEnum):
 class StoredCondition(Struct, frozen=True):
     """A condition as it is stored, in any of its phases; times in Unix milliseconds.
 
-    `name` is plain text, because another version of the program may have other conditions. `alerted_ms` is when an
-    alert last reported that it fires, None if none did; `alerted_to` is the destination of that alert. `seen_ms` is how
-    long it was seen in all, in one or more processes, and `unseen_ms` how long it has not been seen now. It ends when
+    `name` is plain text, because another version of the program may have other conditions. `alerted_ms` is the time of
+    the last alert that it fires, None if there was none; `alerted_to` is the destination of that alert. `seen_ms` is
+    for how long it was seen in all, over all processes; `unseen_ms` is for how long it is now absent. It ends when
     `unseen_ms` reaches `ends_after_ms`; `ending` says why it ended. `alerts` counts its alerts in the day that began at
     `alerts_from_ms`. `returns` counts how often it came back soon after its end. `texts` is the JSON of the sentences
     in `summary` and `remedy` that are from the catalogue, for other languages; "" if there are none.
@@ -88,7 +88,10 @@ class ConditionChange(Struct, frozen=True):
 
 
 class Handover(Struct, frozen=True):
-    """The last alert to the former destination `old`: the firing conditions, and the `new` destination ("": none)."""
+    """A change of the alerts' destination from `old` to `new` ("": none), of which a last alert informs `old`.
+
+    The last alert lists the firing `conditions`.
+    """
 
     old: str
     new: str
@@ -102,8 +105,8 @@ ALERTS_MOVED: Final = "alerts_moved"
 class WrittenAlerts(Struct, frozen=True):
     """The result of writing alerts.
 
-    `events` are those of the alerts, in order. `withdrawn` are the destinations to which some waiting alerts are not
-    sent any more.
+    `events` are the events of the alerts, in order. `withdrawn` are the destinations for which waiting alerts were
+    withdrawn.
     """
 
     events: Sequence[Event] = ()
@@ -174,7 +177,7 @@ _UNDELIVERED: Final = (
 
 
 def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
-    """Return when the wait of the oldest undelivered alert to a destination began (Unix ms); None if there is none."""
+    """Return since when the oldest undelivered alert to a destination waits (Unix ms); None if there is none."""
     (since_ms,) = db.execute(
         f"SELECT min(coalesce(d.queued_at, e.detected_at)) {_UNDELIVERED}",
         {"name": destination, "type": EventType.ALERT},
@@ -183,9 +186,9 @@ def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
 
 
 def latest_refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Describe the latest refusal of an undelivered alert, with any HTTP status; None if there is none.
+    """Return the reason and any HTTP status of the latest refusal of an undelivered alert; None if there is none.
 
-    Only refusals for one of these `reasons` are considered.
+    Only refusals for one of these `reasons` count.
     """
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",
@@ -231,7 +234,7 @@ def _write_alert(db: Database, together: Sequence[ConditionChange], now_ms: int)
 def _write_handover(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
     """Write the last alert to a destination; return it, and how many waiting alerts it replaces.
 
-    The alert lists only conditions about which an alert was delivered there. If there are none, the event is None.
+    The alert lists only conditions about which this destination received an alert. Without any, the event is None.
     """
     heard = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [
@@ -279,7 +282,7 @@ def _insert_delivery(db: Database, event: Event, destination: str, queued_ms: in
 
 
 def _withdraw_waiting(db: Database, name: str, subjects: set[str], destination: str) -> list[int]:
-    """Remove waiting alerts that are about no conditions but these; return when each was queued (Unix ms)."""
+    """Delete the waiting alerts whose subjects are all among `subjects`; return when each was queued (Unix ms)."""
     rows = db.execute(
         "SELECT d.sequence, coalesce(d.queued_at, e.detected_at), e.subject, e.data FROM deliveries d"
         " JOIN events e USING (sequence) WHERE d.destination = ? AND d.state = 'pending' AND d.state <> 'delivered'"
@@ -353,7 +356,7 @@ def _handover_data(handover: Handover, now_ms: int) -> bytes:
 
 
 def _describe(name: str, subjects: Sequence[str]) -> str:
-    """Return what is wrong, with the names of the sources or destinations concerned."""
+    """Return a text that says what is wrong, with the names of the affected sources or destinations."""
     # Another version may have had other conditions.
     title = Sentence(f"{name}.title") if has_text(f"{name}.title") else name.replace("_", " ")
     names = [whose for subject in subjects if (whose := subject.partition("/")[2])]

@@ -39,7 +39,7 @@ class Health(Struct, frozen=True):
 
 
 class LearnedLimits(Struct, frozen=True):
-    """The limits that a receiver was observed to have; None means that only the configured limit applies.
+    """The limits of a receiver, as learned from its answers; None means that only the configured limit applies.
 
     `rate` is in requests a second, `batch_limit` in events a request.
     """
@@ -51,8 +51,8 @@ class LearnedLimits(Struct, frozen=True):
 class StartingState(Struct, frozen=True):
     """The stored state that a destination starts with.
 
-    `trying_ms` is for how many milliseconds delivery has been tried, in all. `was_reset` means that health and limits
-    were reset, because the address or credentials have changed.
+    `trying_ms` is for how many milliseconds deliveries to it were tried in all. `was_reset` means that health and
+    limits were reset, because the address or credentials have changed.
     """
 
     health: Health
@@ -72,9 +72,9 @@ class LastError(Struct, frozen=True):
 class DestinationMemory(Struct, frozen=True):
     """The stored state of a destination; the counts are events.
 
-    `next_attempt_ms` is when the first waiting event is to be sent: 0 if one is due now, None if none waits. Of the
-    pending events, `scheduled` wait for a slot of the destination's schedule or the end of a quiet time, the first of
-    them until `scheduled_for_ms`. `oldest_due_ms` is since when the oldest of the others waits.
+    `next_attempt_ms` is when the next waiting event is due (0: now); None if no event waits. `scheduled` counts the
+    pending events that wait for a slot of the destination's schedule or for the end of a quiet time. The first of these
+    waits until `scheduled_for_ms`. `oldest_due_ms` is since when the oldest pending event waits that is not scheduled.
     """
 
     health: Health
@@ -127,10 +127,10 @@ def undelivered(db: Database) -> dict[str, list[UndeliveredGroup]]:
 class DueEvents(Struct, frozen=True):
     """The events that are due for a destination, without those whose next attempt is scheduled for later.
 
-    The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot.
-    `delivered_last_hour` events were delivered and `detected_last_hour` were detected for the destination. Of the first
-    _LOOKED_AT events, `blocked` wait behind an earlier event of the same record, the first of them behind the event
-    `blocked_by`.
+    The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot. In the
+    last hour, `delivered_last_hour` events were delivered to the destination, and `detected_last_hour` were detected
+    for it. Of the first _EXAMINED_EVENTS due events, `blocked` wait for an earlier event of the same record; the first
+    of these waits for the event with the id `blocked_by`.
     """
 
     since_ms: int
@@ -148,7 +148,7 @@ _QUARTER_MS = 900_000
 def due_events(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> DueEvents | None:
     """Return the events that are due for a destination; None if there are none.
 
-    If the oldest event has waited for less than `late_ms`, only `since_ms` is read, and the rest is left out.
+    If the oldest event has waited for less than `late_ms`, only `since_ms` of the result is set.
     """
     now = {"name": name, "now": now_ms, "horizon": horizon_ms}
     (since_ms,) = db.execute(
@@ -210,17 +210,17 @@ def read_or_create(db: Database, name: str) -> Health:
 
 
 def read_health(db: Database, name: str) -> Health:
-    """Return a destination's health, without changing anything."""
+    """Return a destination's health; an unknown destination has the default health."""
     row = db.execute(f"SELECT {_HEALTH} FROM destinations WHERE name = ?", [name]).fetchone()
     return _health(row) if row else Health()
 
 
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
-    """Return the stored state of a destination, at its start or after a change of its settings.
+    """Return the state with which a destination starts, or continues after a change of its settings.
 
     `fingerprint` gets the stored fingerprint of address and credentials, and returns the current one, which is the same
-    if these have not changed. If they have changed, health, waits, learned limits and the trying time of waiting events
-    are reset. Only a destination that an operator disabled stays disabled.
+    if address and credentials have not changed. If they have changed, this resets health, waiting times, learned limits
+    and the trying time of waiting events. A destination that an operator has disabled stays disabled.
     """
     health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(
@@ -262,7 +262,7 @@ def store_health(
 
 
 def store_trying_ms(db: Database, name: str, trying_ms: int) -> None:
-    """Store for how long delivery to a destination has been tried, in all."""
+    """Store for how many milliseconds deliveries to a destination were tried in all."""
     db.execute("UPDATE destinations SET trying = ? WHERE name = ?", [trying_ms, name])
 
 

@@ -1,4 +1,4 @@
-"""Erases personal data: that of old removed records, and that of one person at an operator's request.
+"""Erases personal data: in records that were removed long ago, and of one person if an operator requests it.
 
 A record's key, dates, revision and fingerprint are kept, so that no event is reported twice. SQLite overwrites the
 erased content (`secure_delete`).
@@ -41,7 +41,7 @@ class Erased(Struct, frozen=True):
 
 
 class ErasedEvents(Struct, frozen=True):
-    """The numbers of rows erased; `behind` is the number of the last event examined, None if no events are left."""
+    """The numbers of rows erased; `behind` is the number of the last event examined, None after the last event."""
 
     events: int
     deliveries: int
@@ -61,7 +61,7 @@ def erase_removed(db: Database, before_ms: int) -> int:
 
 
 def delete_names(db: Database, source: str, users: Sequence[str]) -> int:
-    """Delete people's names, except for `users` and people with records that were not removed; return the number."""
+    """Delete the names of people who are not in `users` and have no present record; return how many were deleted."""
     gone = [
         id_
         for (id_,) in db.execute(

@@ -32,7 +32,7 @@ class PresentRecord(NamedTuple):
 
 
 class ExpiryRow(NamedTuple):
-    """What was announced about a record and its last valid day; `Announced` of `watch.detection.expiry` explains it."""
+    """What was announced about a record and its last valid day; `watch.detection.expiry` explains the fields."""
 
     key: str
     valid_until: str
@@ -53,7 +53,7 @@ def read_or_start(db: Database, source: str, today: str) -> tuple[str, str | Non
 
 
 def store_round(db: Database, source: str, today: str) -> None:
-    """Record that the round of a day is complete."""
+    """Store that the round of this day is complete."""
     db.execute("UPDATE expiry_rounds SET last = ? WHERE source = ?", [today, source])
 
 
@@ -72,7 +72,7 @@ _PRESENT: Final = (
 
 
 def present_records(db: Database, source: str, after: int) -> list[PresentRecord]:
-    """Return the next LOOK records of a source after row `after`, except removed ones; fewer at the end."""
+    """Return the next EXAMINED_AT_ONCE records of a source after row `after`, except removed ones; fewer at the end."""
     rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, EXAMINED_AT_ONCE])
     return [PresentRecord(*row) for row in rows]
 
@@ -101,7 +101,7 @@ def stored_content(db: Database, source: str, key: str) -> tuple[int, bytes] | N
 
 
 def standing_announcements(db: Database, source: str) -> list[ExpiryRow]:
-    """Return all announcements of a source that were not taken back."""
+    """Return all announcements of a source that were not withdrawn."""
     rows = db.execute(f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND renewed = 0", [source])
     return [ExpiryRow(*row) for row in rows]
 
@@ -178,7 +178,7 @@ def validity_source(db: Database, source: str, key: str, valid_until: str) -> st
 
 
 def delete_person(db: Database, source: str, user_id: str) -> None:
-    """Delete what was announced about a person's completions."""
+    """Delete the stored announcements about a person's completions."""
     db.execute("DELETE FROM expiries WHERE source = ? AND user_id = ?", [source, user_id])
 
 

@@ -42,9 +42,9 @@ def ids_without_name(db: Database, sources: Collection[str], names: NameList, id
 def ids_in_records(
     db: Database, sources: Collection[str], names: NameList, ids: Collection[str], after: int
 ) -> tuple[set[str], int | None]:
-    """Return which ids occur in the next LOOK records after row `after`, and the last row examined.
+    """Return which ids occur in the next EXAMINED_AT_ONCE records after row `after`, and the last row examined.
 
-    The row is None if there are no more records. All records are read in order, because no index begins with the
+    That row is None if there are no more records. All records are read in order, because no index begins with the
     training, and the index by person does not exist during a first sweep.
     """
     column = _RECORD_COLUMNS[names]

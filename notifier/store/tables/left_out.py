@@ -1,4 +1,4 @@
-"""Counts the records of the list that cannot be read, and stores why."""
+"""Stores which records of a source's list cannot be read, and why, and counts them."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -72,7 +72,7 @@ def count_unreadable(
 
 
 def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
-    """Stop counting records that can be read now; return whether there were any."""
+    """Delete the entries of records that can be read now; return whether there were any."""
     gone = db.execute(
         "DELETE FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?)) RETURNING known",
         [source, orjson.dumps(keys).decode()],
@@ -85,8 +85,8 @@ def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
 def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
-    Unreadable records that a complete sweep has not seen are gone or readable now. `missing` known records were on no
-    page, so as many of the records without a key count as known ones.
+    Unreadable records that a complete sweep has not seen are gone or readable now. `missing` is the number of known
+    records that were on no page. So many of the unreadable records without a key count as known records.
     """
     source = sweep.source
     if sweep.whole:

@@ -1,4 +1,4 @@
-"""Names of people and trainings, and the chosen facts about them; nothing else of the API's lists is stored."""
+"""The names of people and trainings, and the facts about them for which the configuration asks."""
 
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
@@ -149,7 +149,7 @@ def _json(value: object) -> str:
 def store_fetch(db: Database, source: str, names: NameList, now_ms: int, outcome: str, fields: str = "") -> str | None:
     """Store when a list of names was requested, with what outcome (`ok` or a reason), and for which facts.
 
-    Return the previous outcome, None if this is the first.
+    Return the outcome of the previous request, None if this is the first.
     """
     before = db.execute("SELECT outcome FROM names_fetched WHERE source = ? AND list = ?", [source, names]).fetchone()
     db.execute(

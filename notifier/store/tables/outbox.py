@@ -56,8 +56,8 @@ class Delivery(Struct, frozen=True):
 class DueDeliveries(Struct, frozen=True):
     """The deliveries to attempt now, in order of detection.
 
-    `next_due_ms` is when other deliveries become due (Unix ms). It is None if there are none, or if the limit was
-    reached.
+    `next_due_ms` is when the next delivery becomes due that is not due yet (Unix ms). It is None if there is none, or
+    if the limit was reached.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -131,10 +131,11 @@ def read_spread_due(
     busy: Collection[int],
     gate: Gate | None = None,
 ) -> DueDeliveries:
-    """Return due deliveries from different parts of the queue, in order: those at or after the numbers from `spread`.
+    """Return due deliveries from different parts of the queue, in order.
 
-    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. The events
-    `busy` are left out, and so are events of a record that has an earlier waiting event.
+    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. For each of
+    these, the first waiting delivery at or after it is read, if it is due. The events `busy` are left out, and so are
+    events of a record that has an earlier waiting event.
     """
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     first, last = db.execute(

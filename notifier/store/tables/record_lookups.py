@@ -99,7 +99,7 @@ _EQUALS = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 def similar_records(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
     """Return, by each completion's key, the known records with the same person, time of entry and date.
 
-    Each known record is given as its key and its training. This reads all records of the dates concerned.
+    Each known record is given as its key and its training. This reads all records with one of these dates.
     """
     wanted = [
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
@@ -121,7 +121,7 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 
 
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
-    """Return up to `limit` keys of records that were learned for this `reason` and entered since a moment."""
+    """Return up to `limit` keys of records that got no event for this `reason`, and were entered since `since_ms`."""
     rows = db.execute(
         "SELECT key FROM records WHERE source = ? AND reason = ? AND recorded_at >= ? AND revision = 1"
         " AND removed_at IS NULL AND held = 0 ORDER BY recorded_at LIMIT ?",

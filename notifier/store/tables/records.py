@@ -1,4 +1,4 @@
-"""Writes the records of an answer of the API, their events and the deliveries, in one transaction."""
+"""Writes the records in an answer of the API, with their events and deliveries, in one transaction."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -98,14 +98,14 @@ _MAX_RETURNED: Final = 500
 
 
 class WrittenEvents(Struct, frozen=True):
-    """The events that were written, and the first of their deliveries, both in order."""
+    """The events that were written, and up to _MAX_RETURNED of their deliveries, both in order."""
 
     events: list[Event]
     deliveries: list[Delivery]
 
 
 class _WriteContext(Struct, frozen=True):
-    """The arguments that all functions of one `write_findings` share, and the first deliveries that were written."""
+    """The values that all functions called by `write_findings` share, and the first deliveries that were written."""
 
     source: str
     id_namespace: str
@@ -268,8 +268,8 @@ def _write_change(db: Database, writing: _WriteContext, change: Change) -> Event
     change = verdict.change
     event = None if verdict.was_announced else _insert_event(db, writing, change)
     if event is None:
-        # This event was announced before. Later ones of the record may have been, too, so the record's revision must
-        # not be lower than theirs.
+        # This event was announced before. Later events of the record may have been announced, too, so the record's
+        # revision must not be lower than theirs.
         told_until = writing.past.highest_revision(db, completion.key)
         if verdict.was_announced or is_first(change):
             change = replace(change, revision=max(change.revision, told_until))

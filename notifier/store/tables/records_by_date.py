@@ -37,7 +37,10 @@ FIRST = DatePosition(None, -1)
 
 
 class DayBoundary(Struct, frozen=True):
-    """The place in the list where a day begins: after `above` records, the last of which has the date `day_above`."""
+    """The place in the list where the records of a day begin.
+
+    The number of records before that place is `above`, and the last of them has the date `day_above`.
+    """
 
     day: str
     above: int
@@ -83,8 +86,8 @@ _IDS = EngineSql(sqlite="json_group_array(id)", postgres="CAST(coalesce(json_agg
 def ids_after(db: Database, source: str, place: DatePosition, limit: int) -> tuple[list[int], DatePosition | None]:
     """Return the ids of up to `limit` known records after `place`, and the place of the last one.
 
-    The place is None if there are no more records. The ids are in no order: one row with a list of them is read six
-    times as fast as a row for each.
+    The place is None if there are no more records. The ids are in no order: reading one row with a list of ids is six
+    times as fast as reading a row for each id.
     """
     if place.completed_on is None:
         after, to = f"{_IS_PRESENT} AND completed_on IS NULL AND id > ?", "AND id <= ?"

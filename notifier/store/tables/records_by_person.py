@@ -10,7 +10,7 @@ from notifier.facts import Occasion, occasion_of
 from notifier.store.database import Database, EngineSql
 
 FEW_RECORDS: Final = 5_000
-"""The number of stored records up to which a search for one person's records needs no index to take milliseconds."""
+"""Up to this number of stored records, a search for one person's records takes milliseconds without the index."""
 
 _INDEX: Final = "records_by_person"
 _INDEX_EXISTS: Final = EngineSql(
@@ -33,9 +33,9 @@ Pair = tuple[str, str]
 def create_index(db: Database, sources: Collection[str] | None = None) -> None:
     """Create the index if no first sweep of `sources` is under way; None means all sources in the store.
 
-    `sources` are those that are configured, because the first sweep of another one may never end. The index is created
-    afterwards, because updating it for each of a million records takes longer than the rest of a first sweep: each
-    record changes another page of the index. Creating it afterwards takes about a second.
+    `sources` are the configured ones, because the first sweep of another source may never end. During a first sweep of
+    a million records, updating the index would take longer than everything else: each record changes another page of
+    the index. Creating the index after the sweep takes about a second.
     """
     watched = None if sources is None else orjson.dumps([*sources]).decode()
     (met, read) = db.execute(
@@ -54,7 +54,7 @@ def has_index(db: Database) -> bool:
 
 
 def index_hint(db: Database) -> str | None:
-    """Return the SQL that follows `records` in a query by person; None if that would read too many records."""
+    """Return the SQL that follows `records` in a query by person; None if the query would read too many records."""
     if has_index(db):
         return _BY_PERSON.on(db)
     (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()

@@ -15,10 +15,10 @@ from notifier.store.database import Database
 from notifier.store.tables.outbox import consecutive_runs
 
 KEPT_PER_DESTINATION: Final = 500
-"""The number of requests that are kept for each destination, the latest ones."""
+"""The number of latest requests that are kept for each destination."""
 
 KEPT: Final = 20_000
-"""The number of requests that are kept in all."""
+"""The number of latest requests that are kept for all destinations together."""
 
 _PRUNED_EVERY: Final = 100
 """Number of new rows between two deletions of old ones, so that only few writes have to delete."""

@@ -46,9 +46,9 @@ class RetrySelection(Struct, frozen=True):
 
 
 class RetryResult(Struct, frozen=True):
-    """The number of deliveries put back, by destination; `waited` are destinations whose wait was ended.
+    """The number of deliveries put back, by destination.
 
-    `why_none` is the reason if no delivery was put back.
+    `waited` are the failing destinations that are now tried at once. `why_none` says why no delivery was put back.
     """
 
     counts: Mapping[str, int]
@@ -86,10 +86,10 @@ class ReplayRange(Struct, frozen=True):
 
 
 class ReplayPlan(Struct, frozen=True):
-    """The size of a replay, as far as it is counted: up to event number `sequence`.
+    """The size of a replay, counted up to event number `sequence`.
 
-    `deliveries` counts the deliveries by destination, `events` the events that have at least one of these. Deliveries
-    that already wait are in neither. There is nothing to send up to event number `start`.
+    `deliveries` counts the deliveries by destination, `events` the events with at least one of these deliveries.
+    Deliveries that already wait are not counted. No event up to number `start` is sent.
     """
 
     events: int = 0
@@ -106,7 +106,7 @@ class ReplayStep(Struct, frozen=True):
 
 
 def unknown_event_ids(db: Database, event_ids: Collection[str]) -> list[str]:
-    """Return the event ids that are not in the file, in the given order."""
+    """Return those of the event ids that the store does not have, in the given order."""
     rows = db.execute("SELECT id FROM events WHERE id IN (SELECT value FROM json_each(?))", [_json(event_ids)])
     known = {id_ for (id_,) in rows}
     return [id_ for id_ in event_ids if id_ not in known]
@@ -124,9 +124,9 @@ def nearest_event_id(db: Database, event_id: str) -> str | None:
 def retry(db: Database, wanted: RetrySelection, destinations: Collection[str], now_ms: int) -> RetryResult:
     """Put deliveries to these destinations back into the queue.
 
-    A dead delivery starts again, with new attempts and a new time limit. A waiting one is due at once. A failing
-    destination that waits as a whole is tried at once too, even if no delivery was put back. The schedule of a
-    destination stays in force, with one exception: an event named by its id does not wait for a slot.
+    A dead delivery starts again, with new attempts and a new time limit. A waiting delivery is due at once. If a
+    destination fails and waits as a whole, it is tried at once, too, even if no delivery was put back. The schedule of
+    a destination stays in force, with one exception: an event named by its id does not wait for a slot.
     """
     counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
     waited = db.execute(
@@ -177,7 +177,7 @@ def _retry(db: Database, wanted: RetrySelection, destination: str, now_ms: int) 
 def drop(
     db: Database, wanted: DropSelection, destinations: Collection[str], subscriptions: Sequence[Subscription]
 ) -> dict[str, int]:
-    """Remove deliveries to these destinations from the queue for good; return their numbers by destination."""
+    """Remove deliveries to these destinations from the queue for good; return how many, by destination."""
     found = {name: find_dropped(db, wanted, name, subscriptions) for name in destinations}
     db.executemany(
         "DELETE FROM deliveries WHERE sequence = ? AND destination = ?",
@@ -189,7 +189,7 @@ def drop(
 def find_dropped(
     db: Database, wanted: DropSelection, destination: str, subscriptions: Sequence[Subscription]
 ) -> list[int]:
-    """Return the numbers of the events whose delivery to a destination is to be dropped."""
+    """Return the numbers of the events whose delivery to a destination `drop` would remove."""
     where, values = _condition(destination, wanted.state, wanted.event_ids)
     if not wanted.unmatched:
         return [sequence for (sequence,) in db.execute(f"SELECT sequence FROM deliveries WHERE {where}", values)]
@@ -209,7 +209,7 @@ def find_dropped(
 
 
 def _condition(destination: str, state: DeliveryState, event_ids: Collection[str]) -> tuple[str, dict[str, str | int]]:
-    # The index has no delivered ones; these are requested only for named events, and found by the events' numbers.
+    # The index has no delivered deliveries. They are requested only for named events, and found by the event numbers.
     finished = "" if state is DeliveryState.DELIVERED else f" AND {_UNFINISHED}"
     where = f"destination = :destination AND state = :state{finished}"
     values: dict[str, str | int] = {"destination": destination, "state": state}
@@ -239,7 +239,7 @@ def newest_attempt_number(db: Database) -> int:
 def extend_plan(
     db: Database, past: ReplayRange, subscriptions: Sequence[Subscription], so_far: ReplayPlan
 ) -> ReplayPlan:
-    """Extend the plan `so_far` of a replay by the next LOOK events, and return it; the store is not changed."""
+    """Return the plan `so_far` of a replay, extended by the next EXAMINED_AT_ONCE events. Only reads."""
     last = _last_to_examine(db, past, so_far.sequence)
     wanted = {it.destination: _events_to_replay(db, past, it, so_far.sequence, last) for it in subscriptions}
     events = {sequence for sequences in wanted.values() for sequence in sequences}
@@ -259,7 +259,7 @@ def queue_replay_step(
     now_ms: int,
     most_waiting: int | None = None,
 ) -> ReplayStep:
-    """Put deliveries of a replay to one destination into the queue, among the next LOOK events after `after`.
+    """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
     An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
     only while fewer than `most_waiting` are due (None: no limit); those that wait for a slot do not count.
@@ -289,7 +289,7 @@ def next_detected_ms(db: Database, sequence: int) -> int | None:
 
 
 def _last_to_examine(db: Database, past: ReplayRange, after: int) -> int:
-    """Return the number of the last event to examine now: the LOOK-th one after `after`, or the last of the range."""
+    """Return the number of the last event to examine: the EXAMINED_AT_ONCE-th after `after`, or the range's last."""
     numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, EXAMINED_AT_ONCE]
@@ -311,7 +311,7 @@ def count_due(db: Database, destination: str, now_ms: int, enough: int) -> int:
 def _events_to_replay(db: Database, past: ReplayRange, subscription: Subscription, after: int, last: int) -> list[int]:
     """Return the numbers of the past events after `after` and up to `last` that a destination gets again.
 
-    Events that already wait for it, or were delivered since the range was requested, are left out.
+    Events that already wait for this destination, or were delivered since the range was requested, are left out.
     """
     rows = db.execute(
         "SELECT e.sequence, e.type, e.source, json_extract(e.data, '$.completion.training_id'),"

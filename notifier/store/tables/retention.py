@@ -24,16 +24,17 @@ FIRST = DetectionPosition(-1, -1)
 
 
 class RetentionStep(Struct, frozen=True):
-    """The number of events deleted, and the position after which to continue (None: there are no more old events)."""
+    """The number of events deleted, and the position after which to continue; None if no old events are left."""
 
     events: int
     place: DetectionPosition | None
 
 
 def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = FIRST) -> RetentionStep:
-    """Examine the next CHUNK events detected before a moment; delete finished ones with deliveries and attempts.
+    """Examine the next CHUNK events detected before `before_ms`; delete those that are not needed any more.
 
-    An event stays while one of its deliveries is pending or dead, and while a running replay has not reached it.
+    Deliveries and attempts of these events are deleted, too. An event is needed while one of its deliveries is pending
+    or dead, and while a running replay has not reached it.
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"

@@ -20,10 +20,10 @@ class LookKind(StrEnum):
 class SecondLook(Struct, frozen=True):
     """One record with an unconfirmed change; times in Unix milliseconds.
 
-    `since_ms` is when the wait began, None after an answer that contradicts the change. `flips` counts these
-    contradictions, and the last was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
-    removal). `user_id` and `training_id` are for the second request. `net` is the detection method that saw the change
-    first.
+    `since_ms` is since when the change waits to be confirmed, None after an answer that contradicts it. `flips` counts
+    these contradictions; the last one was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0
+    for a removal). `user_id` and `training_id` are for the later request. `net` is the detection method that first saw
+    the change.
     """
 
     key: str

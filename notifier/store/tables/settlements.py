@@ -76,9 +76,10 @@ index.
 """
 
 _ROWS_PER_INSERT = (64, 16, 4, 1)
-"""How many rows one statement adds: many, because each statement interrupts the event loop.
+"""The numbers of rows that one INSERT statement can add.
 
-There are few sizes, because each needs a prepared statement.
+Large numbers are used first, because each statement interrupts the event loop. There are few numbers, because each
+needs its own prepared statement.
 """
 
 _PLACES = f"({', '.join('?' * len(_RUN_COLUMNS))})"

@@ -1,8 +1,8 @@
 """The slots (moments of sending) of destinations with a schedule or quiet times, and which deliveries wait for them.
 
-A delivery gets its slot when the slot has come, in the transaction that reads what is due. Its slot is stored, so that
-a digest consists of the same deliveries when it is sent again: after a failure, a restart or a killed process. Whatever
-is written later belongs to the next slot.
+A delivery gets its slot when the slot has come, in the transaction that reads the due deliveries. The slot is stored,
+so that a digest consists of the same deliveries when it is sent again: after a failure, a restart or a killed process.
+Deliveries that are added later belong to the next slot.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from notifier.events import EventType
 from notifier.store.database import Database
 
 _MAX_AHEAD_MS: Final = 86_400_000
-"""How many milliseconds in the future the stored beginning of the slots may be; a later one comes from a wrong
-clock."""
+"""By how many milliseconds the stored time `slots_from` may lie in the future; more means that a wrong clock wrote it.
+"""
 
 _GATE_OPENS: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
 
@@ -34,8 +34,9 @@ class Gate(Struct, frozen=True):
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
     `slot_ms` is a slot that has come and was not served yet (None: none has). Deliveries without a slot wait until
-    `closed_until_ms`, and in a quiet time all deliveries wait until `held_until_ms` (None: no wait). Alerts, `urgent`
-    types and what an operator wants at once never wait. The gate does not change before `changes_ms`.
+    `closed_until_ms`, and in a quiet time all deliveries wait until `held_until_ms` (None: no wait). Alerts, events of
+    `urgent` types, and events that an operator requested at once never wait. The gate does not change before
+    `changes_ms`.
     """
 
     slot_ms: int | None = None
@@ -95,7 +96,7 @@ def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: i
 
 
 def release_condition(gate: Gate) -> str:
-    """Return the condition that a pending delivery `d` of event `e` may pass a gate, with an AND before it.
+    """Return SQL, beginning with AND, for the condition that a pending delivery `d` of event `e` may pass a gate.
 
     An earlier event of the same record passes together with an urgent one, so that a record's events stay in order. The
     condition has the parameters `destination` and `urgent` (JSON).

@@ -11,8 +11,8 @@ class Sweep(Struct, frozen=True):
     `records` counts the records down to the last page read. `counted` is the API's number of records when
     `counted_page` was the last page read; both are None before the first count. Known records with ids from
     `first_new_id` on were first seen after the sweep began. `whole` means that all pages so far were complete. `marks`
-    means that the sweep stores which known records each page has. A first sweep does not, because no record was known
-    before that could be missing.
+    means that the sweep stores which known records each page has. A first sweep does not store this, because no record
+    was known before that could be missing.
     """
 
     id: int
@@ -147,7 +147,7 @@ def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
 
 
 def store_proof(db: Database, sweep: Sweep) -> None:
-    """Store that a finished sweep has seen everything that the API counts, so that nothing before it was missed."""
+    """Store that a finished sweep has read as many records as the API counts, so that no earlier record was missed."""
     db.execute(
         "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",
         [sweep.finished_ms, sweep.started_ms, sweep.source],
