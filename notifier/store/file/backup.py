@@ -65,7 +65,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
     """Copy the state file to `target`, and check the copy. Blocks.
 
     Only its owner can read the copy. It gets the name `target` once it is complete and on the disk. Raises BackupError
-    if nothing could be copied; the state file and `target` are then unchanged.
+    if that fails; the state file and `target` are then unchanged.
     """
     target = resolve_path(target)
     if not state_file.exists():
@@ -86,7 +86,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     """Replace the state file by a copy of `source`, and keep the old file under a dated name. Blocks.
 
     The old file, or the essentials (recovery data) beside it, may contain later events than `source`. These events are
-    added when the state file is opened next. Events that both lack are found again through the API, under the same ids.
+    added when the state file is opened next. All other events are found again through the API, under the same ids.
     Raises StoreError if the state file is in use, and BackupError if it cannot be replaced; it is then unchanged.
     """
     path = real_path(state_file)

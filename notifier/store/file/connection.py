@@ -43,7 +43,7 @@ class FileDatabase(sqlite_utils.Database):
 
     @property
     def changes(self) -> int:
-        """A number that grows with every row that is written over this connection."""
+        """A count that grows with every row written over this connection."""
         return self.conn.total_changes
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /) -> sqlite3.Cursor:

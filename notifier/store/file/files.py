@@ -55,7 +55,7 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return the path with all links in its folder resolved; the other files of a state file are in that folder.
+    """Return the path with all links in its folder resolved; the files beside a state file are in that folder.
 
     The last part of the path may still be a link, which the code that opens the file does not follow.
     """
@@ -217,7 +217,7 @@ def remove_database(path: Path) -> None:
 
 
 def give_to_state_file_owner(path: Path, *files: Path) -> None:
-    """If this user is root, give `files` to the owner of the state file `path`, or of its folder if it is missing."""
+    """As root, give `files` to the owner of the state file `path`, or of its folder if the state file is missing."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

@@ -39,7 +39,7 @@ def mark_turn(connection: Connection, turn: str) -> None:
 
 
 @lru_cache(maxsize=512)
-def translated(sql: str) -> str:
+def translate(sql: str) -> str:
     """Return an SQLite statement with PostgreSQL's placeholders, and PostgreSQL's spelling of a few words. Pure."""
     sql = sql.replace("%", "%%")
     # With an array, PostgreSQL searches the index for each value. With IN and without statistics, as in a new table, it
@@ -77,10 +77,10 @@ class PostgresDatabase:
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute one statement. Raises psycopg.Error."""
         if parameters:
-            text = translated(sql)
+            text = translate(sql)
             cursor = self.connection.execute(text, _to_postgres_parameters(parameters, has_json="jsonb" in text))
         else:
-            cursor = self.connection.execute(translated(sql).replace("%%", "%"))
+            cursor = self.connection.execute(translate(sql).replace("%%", "%"))
         self._count(cursor)
         return cursor
 
@@ -89,7 +89,7 @@ class PostgresDatabase:
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
         cursor = self.connection.cursor()
-        cursor.executemany(translated(sql), [_to_postgres_parameters(row, has_json=False) for row in rows])
+        cursor.executemany(translate(sql), [_to_postgres_parameters(row, has_json=False) for row in rows])
         self._count(cursor)
         return cursor
 

@@ -32,9 +32,9 @@ _CLOCK_WINDOW: Final = 200
 class EventLogFilter(Struct, frozen=True):
     """The requested events; empty values and None mean any.
 
-    `person` is a part of a name, an id or an employee number, `training` a part of a title or an id. Events were
-    detected from `since_ms` on, and before `until_ms` (Unix ms). With `state`, an event has a delivery in that state,
-    with `destination` one to that destination.
+    `person` is a part of a name, an id or an employee number, `training` a part of a title or an id. Requested events
+    were detected from `since_ms` on, and before `until_ms` (Unix ms). They have a delivery to `destination` in the
+    state `state`.
     """
 
     person: str = ""
@@ -48,9 +48,10 @@ class EventLogFilter(Struct, frozen=True):
 
 
 class LoggedEvent(Struct, frozen=True):
-    """An event with the number of its deliveries by state; with a destination in the filter, only those to it count.
+    """An event with the number of its deliveries by state.
 
-    If there is exactly one, `destination` and `state` are those of that delivery; otherwise both are None.
+    If the filter names a destination, only deliveries to that destination are counted. If exactly one delivery is
+    counted, `destination` and `state` are its values; otherwise both are None.
     """
 
     event: EventLine
@@ -79,10 +80,10 @@ class _Candidates(Struct, frozen=True):
 
 
 def read_page(
-    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = EXAMINED_AT_ONCE
+    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, max_examined: int = EXAMINED_AT_ONCE
 ) -> EventLogPage:
     """Return the newest events that match the filter, up to `limit`, with numbers below `before` (None: any number)."""
-    numbers, following = numbers_before(db, chosen, before, limit, look=look)
+    numbers, following = numbers_before(db, chosen, before, limit, max_examined=max_examined)
     events = _events(db, numbers, chosen.destination)
     searched_ms = None
     if following is not None and len(numbers) < limit:
@@ -92,7 +93,7 @@ def read_page(
 
 
 def numbers_before(
-    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, look: int = EXAMINED_AT_ONCE
+    db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, max_examined: int = EXAMINED_AT_ONCE
 ) -> tuple[list[int], int | None]:
     """Return the numbers of a page's events, newest first, and the `before` of the next page (None: no more).
 
@@ -105,7 +106,7 @@ def numbers_before(
     trainings = _matching_trainings(db, chosen.training[:_LONGEST].strip())
     if top <= bottom + 1:
         return [], None
-    area = _choose_candidates(db, chosen, people, top, bottom, look)
+    area = _choose_candidates(db, chosen, people, top, bottom, max_examined)
     terms, values = _conditions(chosen, people, trainings)
     among = "events e"
     if area.numbers is not None:
@@ -145,37 +146,39 @@ def _bounds(db: Database, chosen: EventLogFilter, before: int | None) -> tuple[i
 
 
 def _choose_candidates(
-    db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, look: int
+    db: Database, chosen: EventLogFilter, people: Collection[str] | None, top: int, bottom: int, max_examined: int
 ) -> _Candidates:
-    """Choose about `look` events to examine, with the most selective index."""
+    """Choose about `max_examined` events to examine, with the most selective index."""
     if people is not None and (keys := _keys_of(db, people)) is not None:
         return _numbered(
             db.execute(
                 "SELECT sequence FROM events WHERE subject IN (SELECT value FROM json_each(?)) AND sequence < ?"
                 " AND sequence > ? ORDER BY sequence DESC LIMIT ?",
-                [_json(keys), top, bottom, look + 1],
+                [_json(keys), top, bottom, max_examined + 1],
             ).fetchall(),
-            look,
+            max_examined,
             bottom,
         )
     if chosen.state in (DeliveryState.PENDING, DeliveryState.DEAD):
-        return _unfinished(db, chosen, top, bottom, look)
+        return _unfinished(db, chosen, top, bottom, max_examined)
     floor = db.execute(
         "SELECT sequence FROM events WHERE sequence < ? AND sequence > ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
-        [top, bottom, look],
+        [top, bottom, max_examined],
     ).fetchone()
     return _Candidates(bottom if floor is None else floor[0])
 
 
-def _numbered(rows: Sequence[tuple[int]], look: int, bottom: int) -> _Candidates:
-    """Return the first `look` numbers of the descending `rows`. The floor is the next number, or else `bottom`."""
-    return _Candidates(rows[look][0] if len(rows) > look else bottom, [number for (number,) in rows[:look]])
+def _numbered(rows: Sequence[tuple[int]], max_examined: int, bottom: int) -> _Candidates:
+    """Return the first `max_examined` of the descending `rows`; the floor is the next number, or else `bottom`."""
+    return _Candidates(
+        rows[max_examined][0] if len(rows) > max_examined else bottom, [number for (number,) in rows[:max_examined]]
+    )
 
 
-def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, look: int) -> _Candidates:
+def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, max_examined: int) -> _Candidates:
     """Choose events to examine among those with a delivery in the filter's state, which must be pending or dead."""
     names = [chosen.destination] if chosen.destination else unfinished_destinations(db)
-    share = max(1, look // max(1, len(names)))
+    share = max(1, max_examined // max(1, len(names)))
     parts = [
         _numbered(
             db.execute(

@@ -67,9 +67,9 @@ class PastDelivery(Struct, frozen=True):
     """The state of one event's delivery to one destination; times in Unix milliseconds.
 
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
-    attempt is due at once. It is None if there will be none, because the delivery is delivered or dead, or its
-    destination is disabled. `scheduled_ms` is until when it waits for a slot or for the end of a quiet time; None if it
-    does not, or if its destination is disabled.
+    attempt is due at once. It is None if no attempt follows, because the delivery is delivered or dead, or its
+    destination is disabled. Until `scheduled_ms`, the delivery waits for a slot or for the end of a quiet time; None if
+    it waits for neither, or if its destination is disabled.
     """
 
     state: DeliveryState

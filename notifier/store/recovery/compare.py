@@ -91,7 +91,7 @@ class Loss(Struct, frozen=True):
     tables: tuple[str, ...] = ()
     everything: bool = False
 
-    def of(self, table: str) -> bool:
+    def includes(self, table: str) -> bool:
         """Return whether rows of a table were lost."""
         return self.everything or table in self.tables
 
@@ -247,7 +247,7 @@ def _write_missing_data(db: Database, known: Snapshot, missing: Missing, now_ms:
         db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])
         _restore_source(db, known.sources[name].row)
     _set_announcing_start(db, known, missing, loss)
-    if loss.of("events"):
+    if loss.includes("events"):
         _delete_unannounced_records(db, known)
     db.execute(
         "UPDATE sources SET records = (SELECT count(*) FROM records WHERE source = sources.name"
@@ -338,10 +338,10 @@ def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss:
     for name, met_ms, swept_ms, success_ms in db.execute(
         "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
     ).fetchall():
-        lost = loss.of("records") or loss.of("sources") or name in missing.unknown_sources
+        lost = loss.includes("records") or loss.includes("sources") or name in missing.unknown_sources
         if lost and name in known.sources:
             line_ms = max(known.sources[name].read_ms, known.announced_since_ms)
-        elif lost and loss.of("events"):
+        elif lost and loss.includes("events"):
             # It is not known which events were announced. A gap that is reported is better than a day's events
             # announced twice.
             line_ms = max(met_ms, (success_ms or met_ms) - MARGIN_MS)

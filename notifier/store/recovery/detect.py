@@ -59,7 +59,7 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) if code is None else code & 0xFF in _CORRUPT_CODES
 
 
-def is_damage_of_the_header(error: Exception) -> bool:
+def is_header_damage(error: Exception) -> bool:
     """Return whether this error of the first query after opening means that the header of the file is damaged.
 
     The query is correct, so an SQLite error without a more precise code is caused by the header.

@@ -90,7 +90,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def replace_state_file(
-    path: Path, fill: Callable[[Path, Path | None], None], why: str, now_ms: int, *, keep_as: str | None
+    path: Path, fill: Callable[[Path, Path | None], None], reason: str, now_ms: int, *, keep_as: str | None
 ) -> Path | None:
     """Replace the state file by a new file; return the path at which the old file is kept, None if it is not kept.
 
@@ -100,23 +100,23 @@ def replace_state_file(
     """
     fresh = sibling_path(path, EXCHANGE)
     remove_database(fresh)
-    aside = _kept_path(path, keep_as, now_ms) if keep_as is not None and path.exists() else None
+    kept_path = _kept_path(path, keep_as, now_ms) if keep_as is not None and path.exists() else None
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        fill(fresh, aside)
+        fill(fresh, kept_path)
         give_to_state_file_owner(path, fresh)
         sync(fresh)
-        if aside is not None:
+        if kept_path is not None:
             # This may fail on a failing disk, which may be the reason for the exchange. Without it, the file's time may
             # differ after a power cut, so that the exchange is repeated.
             with contextlib.suppress(OSError):
                 sync(path)
-        _write_header(fresh, Header(identity(path), aside.name if aside else None, why))
+        _write_header(fresh, Header(identity(path), kept_path.name if kept_path else None, reason))
     except BaseException:
         remove_database(fresh)
         raise
     finish_exchange(path)
-    return aside
+    return kept_path
 
 
 def finish_exchange(path: Path) -> None:
@@ -165,9 +165,9 @@ def set_aside_at_ms(copy: Path) -> int | None:
 
 def _kept_path(path: Path, word: str, now_ms: int) -> Path:
     stamp = datetime.fromtimestamp(now_ms / 1000, UTC).strftime(_STAMP)
-    aside = path.with_name(f"{path.name}.{word}-{stamp}")
-    names = (aside.with_name(f"{aside.name}-{number}") for number in range(2, 10_000))
-    return aside if not aside.exists() else next(name for name in names if not name.exists())
+    kept_path = path.with_name(f"{path.name}.{word}-{stamp}")
+    names = (kept_path.with_name(f"{kept_path.name}-{number}") for number in range(2, 10_000))
+    return kept_path if not kept_path.exists() else next(name for name in names if not name.exists())
 
 
 def _write_header(fresh: Path, header: Header) -> None:
@@ -195,8 +195,8 @@ def _read_header(fresh: Path) -> Header | None:
     """Return the header of a new file, read without SQLite's log; None if the file has no header."""
     try:
         with closing(sqlite3.connect(f"{fresh.absolute().as_uri()}?immutable=1", uri=True)) as db:
-            *old, aside, why = db.execute(f"SELECT * FROM {HEADER}").fetchone()
-        return Header(None if old[0] is None else Identity(*(int(value) for value in old)), aside, why)
+            *old, kept_name, reason = db.execute(f"SELECT * FROM {HEADER}").fetchone()
+        return Header(None if old[0] is None else Identity(*(int(value) for value in old)), kept_name, reason)
     except (sqlite3.Error, UnicodeError, TypeError, ValueError):
         return None
 
@@ -227,15 +227,15 @@ def _replace(path: Path, fresh: Path, header: Header) -> None:
             remove_database(copy)
 
 
-def _keep_old_file(path: Path, aside: Path) -> None:
+def _keep_old_file(path: Path, kept_path: Path) -> None:
     """Give the old file its second name."""
-    if not (aside.exists() and aside.samefile(path)):
+    if not (kept_path.exists() and kept_path.samefile(path)):
         try:
-            os.link(path, aside)
+            os.link(path, kept_path)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            path.rename(aside)
+            path.rename(kept_path)
     sync_folder(path.parent)
 
 
@@ -245,10 +245,10 @@ def _discard(path: Path, fresh: Path, header: Header) -> None:
         "a prepared new state file is discarded: the file that it was made to replace is gone",
         extra={"path": str(fresh), "detail": header.reason},
     )
-    aside = path.with_name(header.kept_name) if header.kept_name else None
-    if aside is not None and aside.exists() and path.exists() and aside.samefile(path):
+    kept_path = path.with_name(header.kept_name) if header.kept_name else None
+    if kept_path is not None and kept_path.exists() and path.exists() and kept_path.samefile(path):
         # This is only a second name of the present file. A state file with two names would be refused.
-        remove_database(aside)
+        remove_database(kept_path)
     remove_database(fresh)
 
 

@@ -52,7 +52,7 @@ from notifier.store.recovery.detect import (
     find_damage,
     has_application_id,
     is_damage,
-    is_damage_of_the_header,
+    is_header_damage,
 )
 from notifier.store.recovery.essentials import EssentialsReading, EssentialsState
 from notifier.store.recovery.snapshot import Snapshot
@@ -216,7 +216,7 @@ def _open_if_intact(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | 
             empty = is_empty(db)
             problem = None if empty else find_damage(db, real)
         except UNREADABLE as error:
-            if not is_damage_of_the_header(error) or not (is_ours or marked):
+            if not is_header_damage(error) or not (is_ours or marked):
                 raise
             return str(error)
         if problem is not None:
@@ -291,8 +291,10 @@ def _rebuild(real: Path, path: Path, reading: EssentialsReading, problem: str, n
     for schema in SchemaSource:
         losses: list[Loss] = []
 
-        def fill(fresh: Path, aside: Path | None, schema: SchemaSource = schema, losses: list[Loss] = losses) -> None:
-            losses.append(_fill_rebuilt(fresh, aside, real, schema, reading, problem, now_ms))
+        def fill(
+            fresh: Path, kept_path: Path | None, schema: SchemaSource = schema, losses: list[Loss] = losses
+        ) -> None:
+            losses.append(_fill_rebuilt(fresh, kept_path, real, schema, reading, problem, now_ms))
 
         try:
             exchange.replace_state_file(real, fill, exchange.DAMAGED, now_ms, keep_as=exchange.DAMAGED)
@@ -309,7 +311,7 @@ def _rebuild(real: Path, path: Path, reading: EssentialsReading, problem: str, n
 
 def _fill_rebuilt(
     fresh: Path,
-    aside: Path | None,
+    kept_path: Path | None,
     real: Path,
     schema: "SchemaSource",
     reading: EssentialsReading,
@@ -326,7 +328,7 @@ def _fill_rebuilt(
         migrations.apply(db)
         db.execute("PRAGMA foreign_keys = OFF")
         known = reading.snapshot or Snapshot(now_ms, 0)
-        add_missing_data(db, known, now_ms, Rebuild(problem, loss, str(aside) if aside else None))
+        add_missing_data(db, known, now_ms, Rebuild(problem, loss, str(kept_path) if kept_path else None))
     return loss
 
 

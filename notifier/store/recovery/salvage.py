@@ -52,7 +52,7 @@ class SalvagedTable(Struct, frozen=True):
         return "WITHOUT ROWID" not in self.sql.upper()
 
     @property
-    def number(self) -> str | None:
+    def block_column(self) -> str | None:
         """The column by which rows are read in blocks: row number, or first column of the key; None for a text key."""
         if self.has_rowid:
             return "rowid"
@@ -82,7 +82,7 @@ class SchemaSource(Enum):
     With NOTHING_READ, they come from this version, and no rows are copied.
     """
 
-    ITS_OWN = auto()
+    DAMAGED_FILE = auto()
     THIS_VERSION = auto()
     NOTHING_READ = auto()
 
@@ -100,7 +100,7 @@ class SalvageReader:
 
     def rows(self) -> Iterator[list[Row]]:
         """Yield the rows that can be read and have valid values, in blocks."""
-        number = self._table.number
+        number = self._table.block_column
         blocks = self._blocks_by_key() if number is None else self._blocks_by_number(number)
         for block in blocks:
             sound = [row for row in block if self._has_valid_values(row)]
@@ -113,24 +113,24 @@ class SalvageReader:
         lowest, highest = self._bounds(number)
         at = lowest
         while at <= highest:
-            yield from self._between(number, at, min(at + _BLOCK - 1, highest))
+            yield from self._blocks_between(number, at, min(at + _BLOCK - 1, highest))
             following = self._next_number(number, at + _BLOCK, highest)
             if following is None:
                 return
             at = following
 
-    def _between(self, number: str, low: int, high: int) -> Iterator[list[Row]]:
+    def _blocks_between(self, number: str, low: int, high: int) -> Iterator[list[Row]]:
         """Yield the rows with these numbers; if a block cannot be read, read its halves, down to single rows."""
         block = self._fetch(f"{number} BETWEEN ? AND ? ORDER BY {number}", (low, high))
         if block is not None:
             yield block
         elif low < high and self._failures < _MAX_FAILURES:
             middle = (low + high) // 2
-            yield from self._between(number, low, middle)
-            yield from self._between(number, middle + 1, high)
+            yield from self._blocks_between(number, low, middle)
+            yield from self._blocks_between(number, middle + 1, high)
 
     def _next_number(self, number: str, at: int, highest: int) -> int | None:
-        """Return the next existing row number from `at` on; None if existing is none.
+        """Return the next existing row number from `at` on; None if there is none.
 
         If that cannot be read, return `at` itself or, after too many failures, None.
         """
@@ -225,7 +225,7 @@ def copy_readable_data(fresh: FileDatabase, damaged: Path, schema: SchemaSource)
         old.execute("PRAGMA writable_schema = ON")
         migrations.apply(present)
         existing = {table.name for table in tables(old)}
-        applied = _applied_migrations(old) if schema is SchemaSource.ITS_OWN and _MIGRATIONS in existing else ()
+        applied = _applied_migrations(old) if schema is SchemaSource.DAMAGED_FILE and _MIGRATIONS in existing else ()
         # If the steps of the file cannot be determined, the tables of this version are used.
         loss = _copy_tables(old if applied else present.conn, old, existing, fresh)
         _copy_rows(fresh, present.conn, next(table for table in tables(present.conn) if table.name == _MIGRATIONS))

@@ -31,9 +31,9 @@ class OwedRecord(Struct, frozen=True):
 
 
 class PlannedAnnouncement(Struct, frozen=True):
-    """How to announce a change, which has its final revision here, or that it was announced before.
+    """The decision how a change is announced; `was_announced` means that it is not announced again.
 
-    `only_to` are the destinations that get the event; None means all destinations whose filters admit it.
+    `change` has its final revision. Only the destinations `only_to` get the event; None means all destinations.
     """
 
     change: Change
@@ -46,7 +46,7 @@ class PlannedAnnouncement(Struct, frozen=True):
 
 
 class AnnouncedEvents(Struct, frozen=True):
-    """The stored announced and owed events of one source; `db` is None if nothing of the kind is stored."""
+    """The stored announced and owed events of one source; `db` is None if the store has none of either kind."""
 
     source: str
     db: Database | None = None

@@ -40,9 +40,9 @@ class Phase(StrEnum):
 class StoredCondition(Struct, frozen=True):
     """A condition as it is stored, in any of its phases; times in Unix milliseconds.
 
-    `name` is plain text, because another version of the program may have other conditions. `alerted_ms` is the time of
-    the last alert that it fires, None if there was none; `alerted_to` is the destination of that alert. `seen_ms` is
-    for how long it was seen in all, over all processes; `unseen_ms` is for how long it is now absent. It ends when
+    `name` is plain text, because another version of the program may have other conditions. `alerted_ms` is when an
+    alert last reported it as firing (None: never); `alerted_to` is the destination of that alert. `seen_ms` is the
+    total time for which it was seen, over all processes; `unseen_ms` is for how long it is now absent. It ends when
     `unseen_ms` reaches `ends_after_ms`; `ending` says why it ended. `alerts` counts its alerts in the day that began at
     `alerts_from_ms`. `returns` counts how often it came back soon after its end. `texts` is the JSON of the sentences
     in `summary` and `remedy` that are from the catalogue, for other languages; "" if there are none.
@@ -88,9 +88,9 @@ class ConditionChange(Struct, frozen=True):
 
 
 class Handover(Struct, frozen=True):
-    """A change of the alerts' destination from `old` to `new` ("": none), of which a last alert informs `old`.
+    """The move of all alerts from the destination `old` to `new` ("": to none).
 
-    The last alert lists the firing `conditions`.
+    A last alert to `old` lists the firing `conditions`.
     """
 
     old: str
@@ -144,10 +144,10 @@ def write(
         _store_change(db, change)
     events: list[Event] = []
     withdrawn = set()
-    for together in group_by_alert(changes):
-        event, outdated = _write_alert(db, together, now_ms)
+    for group in group_by_alert(changes):
+        event, outdated = _write_alert(db, group, now_ms)
         events += [] if event is None else [event]
-        withdrawn |= {str(together[0].destination)} if outdated else set()
+        withdrawn |= {str(group[0].destination)} if outdated else set()
     for handover in handovers:
         event, outdated = _write_handover(db, handover, now_ms)
         events += [] if event is None else [event]
@@ -177,7 +177,7 @@ _UNDELIVERED: Final = (
 
 
 def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
-    """Return since when the oldest undelivered alert to a destination waits (Unix ms); None if there is none."""
+    """Return when the oldest undelivered alert to a destination was queued (Unix ms); None if there is none."""
     (since_ms,) = db.execute(
         f"SELECT min(coalesce(d.queued_at, e.detected_at)) {_UNDELIVERED}",
         {"name": destination, "type": EventType.ALERT},
@@ -212,21 +212,21 @@ def _store_change(db: Database, change: ConditionChange) -> None:
     )
 
 
-def _write_alert(db: Database, together: Sequence[ConditionChange], now_ms: int) -> tuple[Event | None, int]:
+def _write_alert(db: Database, group: Sequence[ConditionChange], now_ms: int) -> tuple[Event | None, int]:
     """Write the event of changes that share an alert; return it, and how many waiting alerts it replaces.
 
     The event is None if it exists already.
     """
-    first = together[0]
+    first = group[0]
     destination = str(first.destination)
-    subject = common_subject(together)
-    since_ms = min(change.condition.since_ms for change in together)
-    names = ",".join(change.condition.subject for change in together)
+    subject = common_subject(group)
+    since_ms = min(change.condition.since_ms for change in group)
+    names = ",".join(change.condition.subject for change in group)
     identifier = alert_event_id(first.condition.name, names, first.state, since_ms, now_ms)
-    event = _insert_event(db, identifier, subject, first.reason, alert_data(together), now_ms)
+    event = _insert_event(db, identifier, subject, first.reason, alert_data(group), now_ms)
     if event is None:
         return None, 0
-    waited = _withdraw_waiting(db, first.condition.name, {change.condition.subject for change in together}, destination)
+    waited = _withdraw_waiting(db, first.condition.name, {change.condition.subject for change in group}, destination)
     _insert_delivery(db, event, destination, min(waited, default=None))
     return event, len(waited)
 
@@ -234,7 +234,7 @@ def _write_alert(db: Database, together: Sequence[ConditionChange], now_ms: int)
 def _write_handover(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
     """Write the last alert to a destination; return it, and how many waiting alerts it replaces.
 
-    The alert lists only conditions about which this destination received an alert. Without any, the event is None.
+    The alert lists only conditions about which that destination received an alert. The event is None if there are none.
     """
     heard = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [
@@ -299,29 +299,29 @@ def _withdraw_waiting(db: Database, name: str, subjects: set[str], destination: 
     return [since_ms for _, since_ms in outdated]
 
 
-def common_subject(together: Sequence[ConditionChange]) -> str:
+def common_subject(group: Sequence[ConditionChange]) -> str:
     """Return the subject of changes that share an alert: their only subject, or the kind of the subjects."""
-    subject = together[0].condition.subject
-    return subject if len(together) == 1 else subject.partition("/")[0]
+    subject = group[0].condition.subject
+    return subject if len(group) == 1 else subject.partition("/")[0]
 
 
-def alert_data(together: Sequence[ConditionChange]) -> bytes:
+def alert_data(group: Sequence[ConditionChange]) -> bytes:
     """Return the JSON of an event's `data` for changes that share an alert."""
-    first = together[0]
+    first = group[0]
     it = first.condition
     return orjson.dumps(
         {
             "condition": it.name,
             "state": first.state,
-            "subject": common_subject(together),
-            "subjects": [change.condition.subject for change in together],
-            "summary": _summary(together),
-            "since": iso_utc(min(change.condition.since_ms for change in together)),
+            "subject": common_subject(group),
+            "subjects": [change.condition.subject for change in group],
+            "summary": _summary(group),
+            "since": iso_utc(min(change.condition.since_ms for change in group)),
             "cause": it.cause,
             "net": it.net,
             "remedy": it.remedy,
             "ending": it.ending,
-            **_texts(together),
+            **_texts(group),
         }
     )
 
@@ -371,25 +371,25 @@ def _subjects_by_name(conditions: Sequence[StoredCondition]) -> dict[str, list[s
     return found
 
 
-def _summary(together: Sequence[ConditionChange]) -> str:
-    first = together[0].condition
-    return first.summary if len(together) == 1 else _group_summary(together, first.summary)
+def _summary(group: Sequence[ConditionChange]) -> str:
+    first = group[0].condition
+    return first.summary if len(group) == 1 else _group_summary(group, first.summary)
 
 
-def _group_summary(together: Sequence[ConditionChange], first: str) -> Sentence:
-    kind = together[0].condition.subject.partition("/")[0]
-    names = ", ".join(change.condition.subject.partition("/")[2] for change in together)
-    return Sentence(f"general.{kind}", count=len(together), names=names, first=first)
+def _group_summary(group: Sequence[ConditionChange], first: str) -> Sentence:
+    kind = group[0].condition.subject.partition("/")[0]
+    names = ", ".join(change.condition.subject.partition("/")[2] for change in group)
+    return Sentence(f"general.{kind}", count=len(group), names=names, first=first)
 
 
-def _texts(together: Sequence[ConditionChange]) -> dict[str, Any]:
+def _texts(group: Sequence[ConditionChange]) -> dict[str, Any]:
     """Return the member `texts` (translatable sentences) of an alert's data as a dict; {} if there are no sentences."""
-    text = together[0].condition.texts
+    text = group[0].condition.texts
     if not text:
         return {}
     known: dict[str, Any] = orjson.loads(text)
-    if len(together) > 1:
-        about = _group_summary(together, "").document()
+    if len(group) > 1:
+        about = _group_summary(group, "").document()
         about["values"]["first"] = known["summary"]
         known["summary"] = about
     return {"texts": known}

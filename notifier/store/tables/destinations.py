@@ -51,8 +51,8 @@ class LearnedLimits(Struct, frozen=True):
 class StartingState(Struct, frozen=True):
     """The stored state that a destination starts with.
 
-    `trying_ms` is for how many milliseconds deliveries to it were tried in all. `was_reset` means that health and
-    limits were reset, because the address or credentials have changed.
+    `trying_ms` is the total time for which deliveries to it were tried. `was_reset` means that health and limits were
+    reset, because the address or credentials have changed.
     """
 
     health: Health
@@ -74,7 +74,7 @@ class DestinationMemory(Struct, frozen=True):
 
     `next_attempt_ms` is when the next waiting event is due (0: now); None if no event waits. `scheduled` counts the
     pending events that wait for a slot of the destination's schedule or for the end of a quiet time. The first of these
-    waits until `scheduled_for_ms`. `oldest_due_ms` is since when the oldest pending event waits that is not scheduled.
+    waits until `scheduled_for_ms`. The oldest of all other pending events has waited since `oldest_due_ms`.
     """
 
     health: Health
@@ -262,7 +262,7 @@ def store_health(
 
 
 def store_trying_ms(db: Database, name: str, trying_ms: int) -> None:
-    """Store for how many milliseconds deliveries to a destination were tried in all."""
+    """Store the total time in milliseconds for which deliveries to a destination were tried."""
     db.execute("UPDATE destinations SET trying = ? WHERE name = ?", [trying_ms, name])
 
 

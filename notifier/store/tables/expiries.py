@@ -95,7 +95,7 @@ def record_contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, 
 
 
 def stored_content(db: Database, source: str, key: str) -> tuple[int, bytes] | None:
-    """Return the revision and the JSON of a record, present or not; None if it is not known."""
+    """Return the revision and the JSON of a record, even if it was removed; None if the record is unknown."""
     row = db.execute("SELECT revision, record FROM records WHERE source = ? AND key = ?", [source, key]).fetchone()
     return None if row is None else (row[0], row[1].encode())
 
@@ -156,7 +156,7 @@ def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:
 
 
 def withdraw(db: Database, source: str, key: str, valid_until: str) -> list[str]:
-    """Delete the waiting deliveries of announcements about a record and this last day; return their destinations."""
+    """Delete the waiting deliveries of announcements about a record and its last valid day; return the destinations."""
     rows = db.execute(
         "DELETE FROM deliveries WHERE state = 'pending' AND sequence IN (SELECT sequence FROM events WHERE source = ?"
         f" AND subject = ? AND type IN {_EXPIRY_TYPES} AND json_extract(data, '$.completion.valid_until') = ?)"
@@ -167,7 +167,7 @@ def withdraw(db: Database, source: str, key: str, valid_until: str) -> list[str]
 
 
 def validity_source(db: Database, source: str, key: str, valid_until: str) -> str | None:
-    """Return `valid_until_source` of the latest announcement about a record and this last day; None if not stored."""
+    """Return `valid_until_source` of the latest announcement about a record and its last valid day; None if unknown."""
     row = db.execute(
         "SELECT json_extract(data, '$.completion.valid_until_source') FROM events WHERE source = ? AND subject = ?"
         f" AND type IN {_EXPIRY_TYPES} AND json_extract(data, '$.completion.valid_until') = ?"

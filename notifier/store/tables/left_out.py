@@ -34,9 +34,9 @@ def count_unreadable(
 ) -> bool:
     """Count the unreadable records of an answer; return whether any of them are new.
 
-    `known` contains the keys of those that are known records. An unreadable record without a key counts as a known
-    record until `correct_after_sweep` corrects that. `swept` means that a sweep has read the answer. Only a sweep knows
-    the place of a record that is too large. So any other answer adds a too large record only if none is stored.
+    `known` are the keys of the known records among them. An unreadable record without a key counts as a known record
+    until `correct_after_sweep` corrects that. `swept` means that a sweep has read the answer. Only a sweep knows the
+    place of a record that is too large. So any other answer adds a too large record only if none is stored.
     """
     there = _stored_keys(db, source, [record.key for record in records])
     if (
@@ -86,7 +86,7 @@ def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
     Unreadable records that a complete sweep has not seen are gone or readable now. `missing` is the number of known
-    records that were on no page. So many of the unreadable records without a key count as known records.
+    records that were on no page. The same number of unreadable records without a key then count as known records.
     """
     source = sweep.source
     if sweep.whole:

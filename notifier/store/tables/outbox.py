@@ -56,8 +56,8 @@ class Delivery(Struct, frozen=True):
 class DueDeliveries(Struct, frozen=True):
     """The deliveries to attempt now, in order of detection.
 
-    `next_due_ms` is when the next delivery becomes due that is not due yet (Unix ms). It is None if there is none, or
-    if the limit was reached.
+    `next_due_ms` is when the first of the deliveries that are not due yet becomes due (Unix ms). It is None if all are
+    due, or if the limit was reached.
     """
 
     deliveries: tuple[Delivery, ...]

@@ -121,7 +121,7 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 
 
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
-    """Return up to `limit` keys of records that got no event for this `reason`, and were entered since `since_ms`."""
+    """Return up to `limit` keys of records entered since `since_ms` and stored without an event for this `reason`."""
     rows = db.execute(
         "SELECT key FROM records WHERE source = ? AND reason = ? AND recorded_at >= ? AND revision = 1"
         " AND removed_at IS NULL AND held = 0 ORDER BY recorded_at LIMIT ?",

@@ -56,10 +56,10 @@ class Findings(Struct, frozen=True):
     records that become known without an event. `changes` are announced. `held` are new records whose announcement is
     held back. `announced` are changes that announce known records: released ones, and ones that were wrongly taken for
     old. `refreshed` are known records to store in their new form without an event. `removed` are keys of known records
-    that are gone without an event. `dropped` are keys of records in `held` earlier that are gone. `in_view` are keys of
-    known records that the source's filters include again. `looks` are second looks to store, `ended_looks` the keys of
-    those to delete. `held_changes` are held-back changes to store, `ended_changes` the keys of those to delete.
-    `adopted` are known records under new keys.
+    that are gone without an event. `dropped` are keys of held-back records that are gone. `in_view` are keys of known
+    records that the source's filters include again. `looks` are second looks to store, `ended_looks` the keys of second
+    looks to delete. `held_changes` are held-back changes to store, `ended_changes` the keys of held-back changes to
+    delete. `adopted` are known records under new keys.
     """
 
     source: str
@@ -133,22 +133,22 @@ def write_findings(
     source = findings.source
     learned = (it.completion.key for it in (*findings.learned, *findings.held))
     past = read_announced(db, source, chain(learned, (it.completion.key for it in findings.changes_with_event())))
-    writing = _WriteContext(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
+    context = _WriteContext(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
     for adoption in findings.adopted:
-        _change_key(db, writing, adoption)
+        _change_key(db, context, adoption)
     owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.has_owed else []
     if findings.learned:
-        _add_to_count(db, source, _insert_silent_records(db, writing, findings.learned, held=False))
+        _add_to_count(db, source, _insert_silent_records(db, context, findings.learned, held=False))
     if findings.held:
-        arrivals = _insert_silent_records(db, writing, findings.held, held=True)
+        arrivals = _insert_silent_records(db, context, findings.held, held=True)
         _add_to_count(db, source, arrivals)
         db.execute("UPDATE sources SET held_arrivals = held_arrivals + ? WHERE name = ?", [arrivals, source])
     _write_silent_changes(db, findings, now_ms)
     changes = (*(change for change in owed if change is not None), *findings.changes)
-    writing = replace(writing, occasions=records_by_person.occasions(db, source, (*changes, *findings.announced)))
-    events = [event for change in changes if (event := _write_change(db, writing, change)) is not None]
+    context = replace(context, occasions=records_by_person.occasions(db, source, (*changes, *findings.announced)))
+    events = [event for change in changes if (event := _write_change(db, context, change)) is not None]
     events += [
-        event for change in findings.announced if (event := _announce_known_record(db, writing, change)) is not None
+        event for change in findings.announced if (event := _announce_known_record(db, context, change)) is not None
     ]
     if findings.ended_looks:
         second_looks.delete(db, source, findings.ended_looks)
@@ -157,7 +157,7 @@ def write_findings(
     if findings.held_changes or findings.ended_changes:
         holds.write_changes(db, source, findings.held_changes, findings.ended_changes)
     count_detected(db, events)
-    return WrittenEvents(events, writing.deliveries)
+    return WrittenEvents(events, context.deliveries)
 
 
 def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None:
@@ -177,26 +177,26 @@ def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None
         _refresh(db, source, completion)
 
 
-def _insert_silent_records(db: Database, writing: _WriteContext, learned: Sequence[SilentRecord], *, held: bool) -> int:
+def _insert_silent_records(db: Database, context: _WriteContext, learned: Sequence[SilentRecord], *, held: bool) -> int:
     rows = [
         (
             *_row(
-                writing.source,
+                context.source,
                 known.completion,
-                writing.past.revision_of(known.completion.key) or 1,
+                context.past.revision_of(known.completion.key) or 1,
                 known.net,
                 known.reason,
-                writing.now_ms,
+                context.now_ms,
             ),
             int(held),
         )
         for known in learned
-        if not writing.past.is_owed(known.completion.key)
+        if not context.past.is_owed(known.completion.key)
     ]
     return int(db.executemany(f"{_INSERT} ON CONFLICT (source, key) DO NOTHING", rows).rowcount)
 
 
-def _change_key(db: Database, writing: _WriteContext, adoption: Adoption) -> None:
+def _change_key(db: Database, context: _WriteContext, adoption: Adoption) -> None:
     """Give a known record the API's new key, which its later events use."""
     completion = adoption.completion
     db.execute(
@@ -210,14 +210,14 @@ def _change_key(db: Database, writing: _WriteContext, adoption: Adoption) -> Non
             completion.recorded_at,
             completion.fingerprint(),
             _stored_json(completion),
-            writing.source,
+            context.source,
             adoption.old_key,
         ],
     )
-    second_looks.delete(db, writing.source, [adoption.old_key])
+    second_looks.delete(db, context.source, [adoption.old_key])
     db.execute(
         "UPDATE sources SET renumbered = renumbered + 1, renumbered_at = ? WHERE name = ?",
-        [writing.now_ms, writing.source],
+        [context.now_ms, context.source],
     )
 
 
@@ -239,90 +239,90 @@ def _refresh(db: Database, source: str, completion: Completion) -> None:
     )
 
 
-def _announce_known_record(db: Database, writing: _WriteContext, change: Change) -> Event | None:
+def _announce_known_record(db: Database, context: _WriteContext, change: Change) -> Event | None:
     """Write the first event of a record that was stored without an event. Return the event; None if none is written."""
     row = db.execute(
-        "SELECT held FROM records WHERE source = ? AND key = ?", [writing.source, change.completion.key]
+        "SELECT held FROM records WHERE source = ? AND key = ?", [context.source, change.completion.key]
     ).fetchone()
     if row is None:
         return None
     db.execute(
         "UPDATE records SET held = 0, net = ?, reason = ? WHERE source = ? AND key = ?",
-        [change.net, change.reason, writing.source, change.completion.key],
+        [change.net, change.reason, context.source, change.completion.key],
     )
-    db.execute("UPDATE sources SET held_arrivals = held_arrivals - ? WHERE name = ?", [row[0], writing.source])
-    verdict = writing.past.plan_announcement(writing.id_namespace, change)
-    event = None if verdict.was_announced else _insert_event(db, writing, verdict.change)
+    db.execute("UPDATE sources SET held_arrivals = held_arrivals - ? WHERE name = ?", [row[0], context.source])
+    planned = context.past.plan_announcement(context.id_namespace, change)
+    event = None if planned.was_announced else _insert_event(db, context, planned.change)
     if event is not None:
-        _insert_deliveries(db, writing, verdict, event)
+        _insert_deliveries(db, context, planned, event)
     return event
 
 
-def _write_change(db: Database, writing: _WriteContext, change: Change) -> Event | None:
+def _write_change(db: Database, context: _WriteContext, change: Change) -> Event | None:
     completion = change.completion
     if change.previous is not None:
         second_looks.store_earlier_form(
-            db, writing.source, completion.key, change.previous.content_fingerprint(), writing.now_ms
+            db, context.source, completion.key, change.previous.content_fingerprint(), context.now_ms
         )
-    verdict = writing.past.plan_announcement(writing.id_namespace, change)
-    change = verdict.change
-    event = None if verdict.was_announced else _insert_event(db, writing, change)
+    planned = context.past.plan_announcement(context.id_namespace, change)
+    change = planned.change
+    event = None if planned.was_announced else _insert_event(db, context, change)
     if event is None:
         # This event was announced before. Later events of the record may have been announced, too, so the record's
         # revision must not be lower than theirs.
-        told_until = writing.past.highest_revision(db, completion.key)
-        if verdict.was_announced or is_first(change):
+        told_until = context.past.highest_revision(db, completion.key)
+        if planned.was_announced or is_first(change):
             change = replace(change, revision=max(change.revision, told_until))
-            _store_record(db, writing.source, change, writing.now_ms)
+            _store_record(db, context.source, change, context.now_ms)
             return None
         # The file has lost the record but not its events. An announced change is not detected again, so this is
         # another change.
         change = replace(change, revision=told_until + 1)
-        event = _insert_event(db, writing, change)
-    _store_record(db, writing.source, change, writing.now_ms)
+        event = _insert_event(db, context, change)
+    _store_record(db, context.source, change, context.now_ms)
     if event is not None:
-        _insert_deliveries(db, writing, verdict, event)
+        _insert_deliveries(db, context, planned, event)
     return event
 
 
-def _insert_deliveries(db: Database, writing: _WriteContext, verdict: PlannedAnnouncement, event: Event) -> None:
+def _insert_deliveries(db: Database, context: _WriteContext, planned: PlannedAnnouncement, event: Event) -> None:
     """Add the deliveries of an event, one for each destination that wants it."""
-    completion, names = verdict.change.completion, writing.names
+    completion, names = planned.change.completion, context.names
     known = KnownFacts(names.trainings.get(completion.training_id), names.person_facts.get(completion.user_id))
     destinations = [
         subscription.destination
-        for subscription in writing.subscriptions
-        if subscription.admits(verdict.change.type, writing.source, completion.training_id, completion.user_id, known)
-        and verdict.includes_destination(subscription.destination)
+        for subscription in context.subscriptions
+        if subscription.admits(planned.change.type, context.source, completion.training_id, completion.user_id, known)
+        and planned.includes_destination(subscription.destination)
     ]
     db.executemany(
         "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
         [(event.sequence, destination) for destination in destinations],
     )
-    room = _MAX_RETURNED - len(writing.deliveries)
-    writing.deliveries.extend(Delivery(event, destination) for destination in destinations[:room])
+    room = _MAX_RETURNED - len(context.deliveries)
+    context.deliveries.extend(Delivery(event, destination) for destination in destinations[:room])
 
 
-def _insert_event(db: Database, writing: _WriteContext, change: Change) -> Event | None:
+def _insert_event(db: Database, context: _WriteContext, change: Change) -> Event | None:
     """Insert an event and return it; None if its id already exists."""
-    identifier, key = event_id(writing.id_namespace, change), change.completion.key
-    data = event_data(change, writing.names, writing.occasions.get(key))
+    identifier, key = event_id(context.id_namespace, change), change.completion.key
+    data = event_data(change, context.names, context.occasions.get(key))
     row = db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
         [
             identifier,
             change.type,
-            writing.source,
+            context.source,
             key,
             change.revision,
             change.net,
             change.reason,
-            writing.now_ms,
+            context.now_ms,
             data.decode(),
         ],
     ).fetchone()
-    return None if row is None else Event(row[0], identifier, change.type, writing.source, key, writing.now_ms, data)
+    return None if row is None else Event(row[0], identifier, change.type, context.source, key, context.now_ms, data)
 
 
 _INSERT = (

@@ -28,7 +28,8 @@ class ReplayState(StrEnum):
 class ReplayTarget(Struct, frozen=True):
     """The part of a replay for one destination.
 
-    Of the `planned` deliveries, `queued` are back in the queue. All events up to the number `reached` are done.
+    `planned` is the number of deliveries to put back into the queue, `queued` the number already put back. All events
+    up to the number `reached` are done.
     """
 
     destination: str
@@ -118,8 +119,8 @@ def advance(
 ) -> StepResult:
     """Put the next deliveries to one destination back into the queue, and store the progress.
 
-    Deliveries are added only while fewer than `most_waiting` are pending (None: no limit). Nothing changes if the
-    replay, or its part for this destination, has ended.
+    Deliveries are added only while fewer than `most_waiting` are due (None: no limit). Nothing changes if the replay,
+    or its part for this destination, has ended.
     """
     run = _read(db, number)
     part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None

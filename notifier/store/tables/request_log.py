@@ -57,7 +57,7 @@ def write(db: Database, destination: str, requests: Sequence[LoggedRequest]) -> 
     db.executemany(
         "INSERT INTO request_log (destination, attempted_at, first_sequence, last_sequence, sequences, sent_headers,"
         " sent_bytes, sent_digest, answer_headers, answer_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [_to_row(destination, one) for one in requests],
+        [_to_row(destination, entry) for entry in requests],
     )
     (newest,) = db.execute("SELECT max(id) FROM request_log").fetchone()
     if newest % _PRUNED_EVERY < len(requests):
@@ -72,7 +72,7 @@ def of_delivery(db: Database, sequence: int, destination: str) -> list[LoggedReq
         [destination, sequence, sequence],
     ).fetchall()
     logged = [_from_row(*row) for row in rows]
-    return [one for one in logged if sequence in one.sequences]
+    return [entry for entry in logged if sequence in entry.sequences]
 
 
 def delete_for_events(db: Database, sequences: Collection[int]) -> None:
@@ -102,14 +102,14 @@ def _prune(db: Database, destination: str, newest: int) -> None:
     )
 
 
-def _to_row(destination: str, one: LoggedRequest) -> tuple[str | int | None, ...]:
-    it = one.request
+def _to_row(destination: str, entry: LoggedRequest) -> tuple[str | int | None, ...]:
+    it = entry.request
     return (
         destination,
-        one.attempted_ms,
-        min(one.sequences),
-        max(one.sequences),
-        _format_numbers(one.sequences),
+        entry.attempted_ms,
+        min(entry.sequences),
+        max(entry.sequences),
+        _format_numbers(entry.sequences),
         orjson.dumps(it.headers).decode(),
         it.body_bytes,
         it.body_digest,

@@ -33,8 +33,9 @@ class RetentionStep(Struct, frozen=True):
 def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = FIRST) -> RetentionStep:
     """Examine the next CHUNK events detected before `before_ms`; delete those that are not needed any more.
 
-    Deliveries and attempts of these events are deleted, too. An event is needed while one of its deliveries is pending
-    or dead, and while a running replay has not reached it.
+    The first one examined is the next after the position `behind`. Deliveries and attempts of deleted events are
+    deleted, too. An event is needed while one of its deliveries is pending or dead, and while a running replay has not
+    reached it.
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"

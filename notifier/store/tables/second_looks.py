@@ -20,7 +20,7 @@ class LookKind(StrEnum):
 class SecondLook(Struct, frozen=True):
     """One record with an unconfirmed change; times in Unix milliseconds.
 
-    `since_ms` is since when the change waits to be confirmed, None after an answer that contradicts it. `flips` counts
+    The change has waited for confirmation since `since_ms` (None after an answer that contradicts it). `flips` counts
     these contradictions; the last one was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0
     for a removal). `user_id` and `training_id` are for the later request. `net` is the detection method that first saw
     the change.
@@ -114,5 +114,5 @@ def earlier_forms(db: Database, source: str, keys: Sequence[str]) -> dict[str, s
 
 
 def delete_old_forms(db: Database, before_ms: int) -> None:
-    """Delete the fingerprints of contents that were replaced before a moment."""
+    """Delete the fingerprints of contents that were replaced before `before_ms`."""
     db.execute("DELETE FROM record_forms WHERE until < ?", [before_ms])

@@ -44,7 +44,7 @@ class SourceMemory(Struct, frozen=True):
     not certain that every record was seen. `told_until_ms` is set if a damaged file has lost records: records entered
     before that moment had been read, and are not announced. Records entered before `view_since_ms` are not announced
     either, because the source had another `view` (other filters) then. `renumbered_ms` is when the API last gave other
-    keys to known records; `renumbered` counts these so far.
+    keys to known records; `renumbered` counts all such records so far.
     """
 
     met_at_ms: int | None = None

@@ -11,8 +11,8 @@ class Sweep(Struct, frozen=True):
     `records` counts the records down to the last page read. `counted` is the API's number of records when
     `counted_page` was the last page read; both are None before the first count. Known records with ids from
     `first_new_id` on were first seen after the sweep began. `whole` means that all pages so far were complete. `marks`
-    means that the sweep stores which known records each page has. A first sweep does not store this, because no record
-    was known before that could be missing.
+    means that the sweep stores which known records each page has. A first sweep does not need this: before it, no
+    record was known that could be missing now.
     """
 
     id: int

@@ -24,7 +24,7 @@ from notifier.store.file.connection import FileDatabase, open_database
 from notifier.store.postgres import schema
 from notifier.store.postgres.connection import connect
 from notifier.store.postgres.copying import restore_into_schema
-from notifier.store.postgres.database import PostgresDatabase, translated
+from notifier.store.postgres.database import PostgresDatabase, translate
 from notifier.store.queries import event_log, feed, history, record_history, search
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
@@ -186,18 +186,18 @@ BOUNDED: dict[str, Work] = {
     ),
     "names.last_fetches": lambda db, _: names.last_fetches(db, "acme"),
     "feed.page_after": lambda db, size: feed.page_after(db, size - 200, feed.EventFilter(), 100, 10**6),
-    "event_log, of all": lambda db, _: event_log.read_page(db, EventLogFilter(), None, 50, look=PAGE),
+    "event_log, of all": lambda db, _: event_log.read_page(db, EventLogFilter(), None, 50, max_examined=PAGE),
     "event_log, what fits nothing": lambda db, size: event_log.read_page(
-        db, EventLogFilter(destination="nobody"), size - 50, 50, look=PAGE
+        db, EventLogFilter(destination="nobody"), size - 50, 50, max_examined=PAGE
     ),
     "event_log, unfinished": lambda db, _: event_log.read_page(
-        db, EventLogFilter(state=DeliveryState.PENDING, source="acme"), None, 50, look=PAGE
+        db, EventLogFilter(state=DeliveryState.PENDING, source="acme"), None, 50, max_examined=PAGE
     ),
     "event_log, given up": lambda db, size: event_log.read_page(
-        db, EventLogFilter(state=DeliveryState.DEAD, destination="hr"), size, 50, look=PAGE
+        db, EventLogFilter(state=DeliveryState.DEAD, destination="hr"), size, 50, max_examined=PAGE
     ),
     "event_log, of a time": lambda db, _: event_log.read_page(
-        db, EventLogFilter(since_ms=0, until_ms=1, source="?"), None, 50, look=PAGE
+        db, EventLogFilter(since_ms=0, until_ms=1, source="?"), None, 50, max_examined=PAGE
     ),
     "event_log.numbered": lambda db, size: history.events_numbered(db, range(size - 100, size)),
     "feed.highest_sequence": lambda db, _: feed.highest_sequence(db),
@@ -240,7 +240,7 @@ READS_ALL: dict[str, Work] = {
     "finding.find": lambda db, _: search.find(db, "person 7"),
     # The list of people is read whole, their events are not.
     "event_log, of a person": lambda db, _: event_log.read_page(
-        db, EventLogFilter(person="person 7"), None, 50, look=PAGE
+        db, EventLogFilter(person="person 7"), None, 50, max_examined=PAGE
     ),
     "left_out.correct_after_sweep": lambda db, _: left_out.correct_after_sweep(
         db, sweeps.resume_or_start(db, "acme", 1), 3
@@ -410,7 +410,7 @@ def test_records_are_looked_up_by_their_keys_in_a_table_without_statistics(postg
             " FROM generate_series(1, 5000) n"
         )
         keys = orjson.dumps([str(number) for number in range(1000)]).decode()
-        sql = translated("SELECT id FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))")
+        sql = translate("SELECT id FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))")
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}".encode(), ["acme", keys]).fetchall())
         assert "records_by_key" in plan
         assert "key = ANY" in plan

@@ -50,7 +50,7 @@ def enter(db: Database, completion: "MakeCompletion") -> Enter:
 
 
 def found(db: Database, before: int | None = None, limit: int = 50, look: int = 5000, **chosen: Any) -> list[str]:
-    return [it.event.subject for it in read_page(db, EventLogFilter(**chosen), before, limit, look=look).events]
+    return [it.event.subject for it in read_page(db, EventLogFilter(**chosen), before, limit, max_examined=look).events]
 
 
 def settle(db: Database, key: str, destination: str, state: DeliveryState) -> None:
@@ -166,7 +166,7 @@ def test_a_call_looks_at_a_few_events_and_says_where_to_continue(
     before: int | None = None
     calls = 0
     while True:
-        one = read_page(db, chosen, before, 2, look=7)
+        one = read_page(db, chosen, before, 2, max_examined=7)
         keys += [it.event.subject for it in one.events]
         assert (one.searched_ms is None) == (one.next is None or len(one.events) == 2)
         calls += 1
@@ -187,7 +187,7 @@ def test_what_is_examined_is_bounded_however_many_destinations_have_unfinished_d
     keys: list[str] = []
     before: int | None = None
     while True:
-        one = read_page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=40)
+        one = read_page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, max_examined=40)
         keys += [it.event.subject for it in one.events]
         if one.next is None:
             break
@@ -212,7 +212,7 @@ def test_a_destination_with_few_unfinished_deliveries_does_not_hide_those_of_ano
     keys: list[str] = []
     before: int | None = None
     while True:
-        one = read_page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, look=20)
+        one = read_page(db, EventLogFilter(state=DeliveryState.PENDING), before, 50, max_examined=20)
         keys += [it.event.subject for it in one.events]
         if one.next is None:
             break
