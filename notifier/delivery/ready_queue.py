@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from notifier.delivery.policy import batching
 from notifier.delivery.policy.batching import select_for_request
-from notifier.delivery.policy.decisions import Attempt, Role
+from notifier.delivery.policy.decisions import Attempt, AttemptDecisions, Role
 from notifier.delivery.policy.retry import Decision, RetryDecision
 from notifier.events import Record
 from notifier.store.tables.outbox import Delivery, DeliveryState
@@ -131,25 +131,18 @@ class ReadyQueue:
         self.ready, self.halves = self.waiting(), []
 
     def finish_attempt(
-        self,
-        attempt: Attempt,
-        decisions: Sequence[RetryDecision],
-        *,
-        split: bool,
-        is_current: bool,
-        trying_ms: int,
-        now: float,
+        self, attempt: Attempt, result: AttemptDecisions, *, is_current: bool, trying_ms: int, now: float
     ) -> None:
-        """Put back the deliveries that are sent again at once, as two halves if the group is `split`.
+        """Put back the deliveries that are sent again at once, as two halves if the group is split.
 
         Deliveries with a wait of their own are read from the store when they are due. If the queue was cleared during
         the request (not `is_current`), nothing is put back.
         """
-        if decisions[0].state is DeliveryState.DELIVERED:
+        if result.decisions[0].state is DeliveryState.DELIVERED:
             self._finish_delivered(attempt.deliveries)
             return
         again: list[Delivery] = []
-        for delivery, decision in zip(attempt.deliveries, decisions, strict=True):
+        for delivery, decision in zip(attempt.deliveries, result.decisions, strict=True):
             sequence, record = delivery.event.sequence, delivery.event.record
             pending = decision.state is DeliveryState.PENDING
             if not pending:
@@ -162,7 +155,7 @@ class ReadyQueue:
                 again.append(_with_attempt_counted(delivery, decision, trying_ms))
             else:
                 self._awaiting_write[sequence] = record
-        if split:
+        if result.split_in_half:
             self.halves[:0] = [half for half in batching.split_in_half(again) if half]
         elif again and attempt.role is Role.HALF and len(again) == len(attempt.deliveries):
             self.halves.insert(0, tuple(again))

@@ -348,9 +348,7 @@ class Worker:
         if result.merge_halves:
             self._queue.merge_halves()
         is_current = generation == self._queue.generation
-        self._queue.finish_attempt(
-            attempt, result.decisions, split=result.split_in_half, is_current=is_current, trying_ms=trying_ms, now=now
-        )
+        self._queue.finish_attempt(attempt, result, is_current=is_current, trying_ms=trying_ms, now=now)
         log_attempt(attempt.deliveries, settlements)
         self._writer.add(settlements)
         self._start_requests()
