@@ -78,7 +78,7 @@ def clock_conditions(peers: PeerClocks, firing: Collection[ConditionKey]) -> Ite
     offset = peers.offset_seconds()
     is_firing = (ConditionName.CLOCK_OFF, CLOCK) in firing
     if offset is not None and abs(offset) >= (CLOCK_RIGHT_SECONDS if is_firing else CLOCK_OFF_SECONDS):
-        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _offset_sentence(offset, peers.count))
+        yield Condition(ConditionName.CLOCK_OFF, CLOCK, _offset_sentence(offset, peers.peer_count))
 
 
 def essentials_conditions(failure: str | None) -> Iterator[Condition]:

@@ -14,7 +14,7 @@ from notifier.delivery import health
 from notifier.delivery.clocks import TryingClock
 from notifier.delivery.policy import decisions
 from notifier.delivery.policy.batching import BatchSize
-from notifier.delivery.policy.circuit_breaker import Breaker, Mode
+from notifier.delivery.policy.circuit_breaker import Breaker, BreakerMode
 from notifier.delivery.policy.decisions import Attempt, AttemptDecisions, Bounds, ReceiverState
 from notifier.delivery.policy.rate import AdaptiveRate, after_start
 from notifier.destinations.outcome import FailureScope, Outcome
@@ -89,8 +89,8 @@ class DestinationHealth:
             size=BatchSize(limit=recalled.learned.batch_limit),
         )
 
-    def count_start(self, at: float) -> None:
-        """Count a request that starts at `at` (monotonic seconds), so that the next one keeps to the learned rate."""
+    def note_request_start(self, at: float) -> None:
+        """Note that a request starts at `at` (monotonic seconds), so that the next one keeps to the learned rate."""
         rate = after_start(self.state.rate, at)
         if rate is not self.state.rate:
             self.state = replace(self.state, rate=rate)
@@ -107,7 +107,7 @@ class DestinationHealth:
 
     def _update(self, before: Breaker, outcome: Outcome, now: float) -> None:
         breaker = self.state.breaker
-        is_well = self.current.state is HealthState.OK and breaker.mode is Mode.CLOSED
+        is_well = self.current.state is HealthState.OK and breaker.mode is BreakerMode.CLOSED
         if is_well and outcome.scope is FailureScope.NONE:
             return
         now_ms = self._clock.now_ms()

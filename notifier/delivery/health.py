@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from notifier.delivery.policy.circuit_breaker import Breaker, Mode, WaitLimits, probe_count
+from notifier.delivery.policy.circuit_breaker import Breaker, BreakerMode, WaitLimits, probe_count
 from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome, failure_scope
 from notifier.store.database import Database
 from notifier.store.tables import destinations
@@ -135,9 +135,9 @@ def _parts_in_health(breaker: Breaker) -> tuple[object, ...]:
 
 def _health_from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, now: float, now_ms: int) -> Health:
     """Return the health after an attempt, made from the breaker's new state. Pure."""
-    if breaker.mode is Mode.CLOSED:
+    if breaker.mode is BreakerMode.CLOSED:
         return before if before.state is HealthState.OK else Health(since_ms=now_ms)
-    refused = breaker.mode is Mode.OPEN and breaker.scope is FailureScope.EVENT
+    refused = breaker.mode is BreakerMode.OPEN and breaker.scope is FailureScope.EVENT
     return Health(
         HealthState.RETRYING,
         AttemptResult.EVERYTHING_REFUSED if refused else outcome.reason,
@@ -161,7 +161,7 @@ def restored_breaker(health: Health, waits: WaitLimits, *, now: float, now_ms: i
     rounds = max(0, health.failures - 1)
     paced = scope is FailureScope.PACE or health.asked
     return Breaker(
-        mode=Mode.PACED if paced else Mode.OPEN,
+        mode=BreakerMode.PACED if paced else BreakerMode.OPEN,
         scope=scope,
         wait_until=now + wait if 0 < wait <= LONGEST_WAIT_SECONDS else 0.0,
         is_wait_requested=health.asked,

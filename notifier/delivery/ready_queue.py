@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from notifier.delivery.policy import batching
 from notifier.delivery.policy.batching import select_for_request
-from notifier.delivery.policy.decisions import Attempt, AttemptDecisions, Role
+from notifier.delivery.policy.decisions import Attempt, AttemptDecisions, RequestKind
 from notifier.delivery.policy.retry import Decision, RetryDecision
 from notifier.events import Record
 from notifier.store.tables.outbox import Delivery, DeliveryState
@@ -157,7 +157,7 @@ class ReadyQueue:
                 self._awaiting_write[sequence] = record
         if result.split_in_half:
             self.halves[:0] = [half for half in batching.split_in_half(again) if half]
-        elif again and attempt.role is Role.HALF and len(again) == len(attempt.deliveries):
+        elif again and attempt.kind is RequestKind.HALF and len(again) == len(attempt.deliveries):
             self.halves.insert(0, tuple(again))
         elif again:
             self.ready = sorted((*self.ready, *again), key=sequence_of)

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from notifier.clock import Clock
 from notifier.delivery.policy import decisions, probe
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, next_batch
-from notifier.delivery.policy.circuit_breaker import Mode, probe_count
-from notifier.delivery.policy.decisions import Bounds, ReceiverState, Role
+from notifier.delivery.policy.circuit_breaker import BreakerMode, probe_count
+from notifier.delivery.policy.decisions import Bounds, ReceiverState, RequestKind
 from notifier.delivery.queue_reader import QueueReader
 from notifier.delivery.ready_queue import ReadyQueue, sequence_of
 from notifier.store.tables.outbox import Delivery
@@ -28,7 +28,7 @@ class Choice(Struct, frozen=True):
 
     state: ReceiverState
     deliveries: Sequence[Delivery]
-    role: Role = Role.NORMAL
+    kind: RequestKind = RequestKind.NORMAL
     wait_seconds: float | None = None
 
 
@@ -66,10 +66,12 @@ class RequestChooser:
         if self._queue.halves:
             size = state.size.effective_limit(self._bounds.size)
             if half := self._queue.take_half(size, in_order=self._bounds.in_order):
-                return Choice(state, half, Role.HALF)
+                return Choice(state, half, RequestKind.HALF)
         return self._choose_from_front(state, self._queue.ready)
 
-    def _choose_from_front(self, state: ReceiverState, ready: Sequence[Delivery], role: Role = Role.NORMAL) -> Choice:
+    def _choose_from_front(
+        self, state: ReceiverState, ready: Sequence[Delivery], kind: RequestKind = RequestKind.NORMAL
+    ) -> Choice:
         """Choose the first deliveries of `ready`, as many as may share a request."""
         if not ready:
             return Choice(state, [])
@@ -90,11 +92,11 @@ class RequestChooser:
             return Choice(state, [], wait_seconds=batch.wait_seconds or None)
         self._queue.take(batch.deliveries)
         if not batch.is_trial:
-            return Choice(state, batch.deliveries, role)
+            return Choice(state, batch.deliveries, kind)
         return Choice(
             replace(state, size=replace(state.size, is_trial_under_way=True, full_successes=0)),
             batch.deliveries,
-            Role.TRIAL,
+            RequestKind.TRIAL,
         )
 
     def _choose_probe(self, state: ReceiverState) -> Choice:
@@ -110,16 +112,16 @@ class RequestChooser:
                 round_number=breaker.rounds,
                 first_of_round=breaker.probes_left == probe_count(breaker.rounds, self._bounds.wait_limits),
             )
-            if chosen in self._queue.ready and decisions.is_whole_digest([chosen], self._bounds):
+            if chosen in self._queue.ready and decisions.must_stay_whole([chosen], self._bounds):
                 ready = self._queue.ready
-                return self._choose_from_front(state, ready[ready.index(chosen) :], Role.PROBE)
+                return self._choose_from_front(state, ready[ready.index(chosen) :], RequestKind.PROBE)
         elif self._reader.candidates is None:
             self._reader.read_candidates()
             chosen = None
         else:
             chosen = probe.choose(self._reader.candidates, self._queue.busy, breaker.recently_failed)
             self._reader.candidates = None if chosen else ()
-        return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], Role.PROBE)
+        return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], RequestKind.PROBE)
 
     def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
         """Return whether the next request is a digest, and the store may hold more of its deliveries."""
@@ -131,7 +133,7 @@ class RequestChooser:
         breaker = state.breaker
         nothing = Choice(state, [], wait_seconds=breaker.wait_until - now)
         if (
-            breaker.mode is not Mode.OPEN
+            breaker.mode is not BreakerMode.OPEN
             or breaker.is_wait_requested
             or breaker.has_probed_arrival
             or self._bounds.in_order
@@ -151,7 +153,7 @@ class RequestChooser:
             return nothing
         self._reader.candidates = None
         probed = replace(state, breaker=replace(breaker, has_probed_arrival=True))
-        return Choice(probed, [self._queue.take_probe(newest)], Role.ARRIVAL, nothing.wait_seconds)
+        return Choice(probed, [self._queue.take_probe(newest)], RequestKind.ARRIVAL, nothing.wait_seconds)
 
     def _rate_wait_seconds(self, state: ReceiverState, now: float) -> float:
         rate = min(self._bounds.rate, state.rate.per_second)

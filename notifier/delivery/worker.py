@@ -19,7 +19,7 @@ from notifier.delivery.destination_health import DestinationHealth
 from notifier.delivery.health import ServiceSnapshot
 from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, log_attempt, settlements_of
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST
-from notifier.delivery.policy.decisions import Attempt, Bounds, Role
+from notifier.delivery.policy.decisions import Attempt, Bounds, RequestKind
 from notifier.delivery.policy.schedule import timetable_of
 from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
 from notifier.delivery.ready_queue import ReadyQueue
@@ -248,7 +248,7 @@ class Worker:
         learned = min(self._health.state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
         wait = max(self.bucket.seconds_to_wait(now), learned, 0.0)
         self.bucket.spend()
-        self._health.count_start(now + wait)
+        self._health.note_request_start(now + wait)
         if wait > 0:
             await asyncio.sleep(wait)
 
@@ -304,14 +304,14 @@ class Worker:
         if choice.wait_seconds is not None:
             self._call_later(self._start_requests, choice.wait_seconds)
         if choice.deliveries:
-            self._start_attempt(choice.deliveries, choice.role, now)
+            self._start_attempt(choice.deliveries, choice.kind, now)
         return bool(choice.deliveries)
 
-    def _start_attempt(self, deliveries: Sequence[Delivery], role: Role, now: float) -> None:
+    def _start_attempt(self, deliveries: Sequence[Delivery], kind: RequestKind, now: float) -> None:
         self.bucket.spend()
-        self._health.count_start(now)
+        self._health.note_request_start(now)
         self._queue.mark_busy(deliveries)
-        attempt = Attempt(tuple(deliveries), now, role, self._queue.first_failed_at(deliveries))
+        attempt = Attempt(tuple(deliveries), now, kind, self._queue.first_failed_at(deliveries))
         task = asyncio.create_task(self._attempt(attempt, self._queue.generation))
         self._attempts.add(task)
         task.add_done_callback(partial(self._attempt_ended, attempt.deliveries))

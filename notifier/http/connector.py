@@ -32,7 +32,7 @@ CHECK_AUTHORITIES_SECONDS = 3600.0
 """Seconds between two checks for changes of the system's certificate authorities."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
-_STATUS_DIGIT: Final = len("HTTP/1.1 ")
+_STATUS_OFFSET: Final = len("HTTP/1.1 ")
 
 MOST_HEAD_BYTES: Final = 2**16
 """The most bytes of an answer before its body, including interim answers; also the most between two parts of its body.
@@ -113,7 +113,7 @@ class ExpiringConnection(ResponseHandler):
 
     def _count_head_bytes(self, data: bytes) -> int:
         """Return how many of the bytes in `data` belong to the current head, and note whether another head follows."""
-        self._head_begins += data[: _STATUS_DIGIT + 3 - len(self._head_begins)]
+        self._head_begins += data[: _STATUS_OFFSET + 3 - len(self._head_begins)]
         joined = self._head_ends + data
         end = joined.find(_END_OF_HEAD)
         if end < 0:
@@ -122,7 +122,7 @@ class ExpiringConnection(ResponseHandler):
         size = end + len(_END_OF_HEAD) - len(self._head_ends)
         # Another head follows only after an interim answer such as 103 Early Hints.
         self._awaits_head = (
-            self._head_begins[_STATUS_DIGIT:][:1] == b"1" and self._head_begins[_STATUS_DIGIT:] != b"101"
+            self._head_begins[_STATUS_OFFSET:][:1] == b"1" and self._head_begins[_STATUS_OFFSET:] != b"101"
         )
         self._interim_answers += self._awaits_head
         self._head_begins = self._head_ends = b""

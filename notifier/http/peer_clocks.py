@@ -38,6 +38,6 @@ class PeerClocks(Struct):
         return round(self.clock.monotonic() * 1000)
 
     @property
-    def count(self) -> int:
+    def peer_count(self) -> int:
         """The number of peers that have reported a time within the last hour."""
         return len(self._reported)

@@ -119,7 +119,7 @@ async def _look_up_in_thread(host: str, port: int, family: socket.AddressFamily)
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
-    def give(found: list[ResolveResult] | OSError) -> None:
+    def set_result(found: list[ResolveResult] | OSError) -> None:
         if not answer.done():
             answer.set_exception(found) if isinstance(found, OSError) else answer.set_result(found)
 
@@ -131,7 +131,7 @@ async def _look_up_in_thread(host: str, port: int, family: socket.AddressFamily)
             found = error if isinstance(error, OSError) else OSError(None, f"no name: {error}")
         # The event loop may have been closed in the meantime.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(give, found)
+            loop.call_soon_threadsafe(set_result, found)
 
     threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
     return await answer

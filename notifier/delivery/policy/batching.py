@@ -15,7 +15,7 @@ from notifier.events import Record
 from notifier.store.tables.outbox import Delivery
 
 MOST_IN_A_DIGEST = 1000
-MOST_TOGETHER = 50
+MOST_IN_A_GROUP = 50
 """The most deliveries of one group (see `Grouping.together`) in one request; a larger group is divided."""
 
 _SUCCESSES_BEFORE_TRIAL = 10
@@ -191,7 +191,7 @@ def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grou
         begin -= 1
     if begin:
         return chosen[:begin]
-    for end in range(count, min(len(waiting), MOST_TOGETHER)):
+    for end in range(count, min(len(waiting), MOST_IN_A_GROUP)):
         if waiting[end].failures or grouping.group_key(waiting[end].event) != group:
             return list(waiting[:end])
-    return list(waiting[:MOST_TOGETHER])
+    return list(waiting[:MOST_IN_A_GROUP])

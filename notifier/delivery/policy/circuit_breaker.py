@@ -27,7 +27,7 @@ LONG_OUTAGE_ROUNDS = 3
 
 _FIRST_SECONDS = 1.0
 _GROWTH = 1.5
-_DOUBLINGS = 6
+_DOUBLING_ROUNDS = 6
 """The first six rounds have 1, 2, 4, ... 32 probes, 63 in all. Every later round has one. With strict order, the
 numbers differ (see `probe_count`).
 """
@@ -37,7 +37,7 @@ _LONGEST_UNCONFIRMED_WAIT_SECONDS = 21_600.0
 _LEAST_JITTER = 0.5
 
 
-class Mode(StrEnum):
+class BreakerMode(StrEnum):
     """What a circuit breaker lets through."""
 
     CLOSED = "closed"
@@ -65,7 +65,7 @@ class Breaker(Struct, frozen=True):
     records of the events that failed since the last success.
     """
 
-    mode: Mode = Mode.CLOSED
+    mode: BreakerMode = BreakerMode.CLOSED
     scope: FailureScope = FailureScope.NONE
     wait_until: float = 0.0
     is_wait_requested: bool = False
@@ -80,7 +80,7 @@ class Breaker(Struct, frozen=True):
     @property
     def probes_single_events(self) -> bool:
         """Whether probes are single events, chosen to find out whether the endpoint or some events are at fault."""
-        return self.mode is Mode.OPEN and self.scope is not FailureScope.ENDPOINT
+        return self.mode is BreakerMode.OPEN and self.scope is not FailureScope.ENDPOINT
 
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
@@ -97,7 +97,7 @@ def after_throttling(
 
     If the peer has requested waits several times in a row, the default wait is used if it is longer.
     """
-    was_paced = breaker.mode is Mode.PACED
+    was_paced = breaker.mode is BreakerMode.PACED
     rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0
     default_wait = _wait_seconds(rounds, limits, jitter)
     if retry_after is not None and retry_after > _LONGEST_UNCONFIRMED_WAIT_SECONDS and rounds == 0:
@@ -109,7 +109,7 @@ def after_throttling(
     )
     return replace(
         breaker,
-        mode=Mode.PACED,
+        mode=BreakerMode.PACED,
         scope=FailureScope.PACE,
         wait_until=max(breaker.wait_until, now + wait),
         is_wait_requested=retry_after is not None or (breaker.is_wait_requested and now < breaker.wait_until),
@@ -142,7 +142,7 @@ def after_failure(
         consecutive_failures=breaker.consecutive_failures + may_be_endpoint,
         recently_failed=breaker.recently_failed | trainings_and_records,
     )
-    if breaker.mode is Mode.OPEN:
+    if breaker.mode is BreakerMode.OPEN:
         if is_arrival or started < breaker.wait_started or now < breaker.wait_until:
             return breaker
         if breaker.probes_left > 1:
@@ -151,8 +151,8 @@ def after_failure(
     one_is_enough = may_be_endpoint and (opens_at_once or (limits.in_order and scope is not FailureScope.EVENT))
     if breaker.consecutive_failures >= (1 if one_is_enough else FAILURES_TO_OPEN):
         return _open(breaker, scope, 0, now, limits, jitter)
-    if breaker.mode is Mode.PACED and now >= breaker.wait_until:
-        return replace(breaker, mode=Mode.CLOSED, wait_until=0.0, is_wait_requested=False)
+    if breaker.mode is BreakerMode.PACED and now >= breaker.wait_until:
+        return replace(breaker, mode=BreakerMode.CLOSED, wait_until=0.0, is_wait_requested=False)
     return breaker
 
 
@@ -160,14 +160,14 @@ def probe_count(rounds: int, limits: WaitLimits) -> int:
     """Return the number of probes in a round; the first round has the number 0."""
     if limits.in_order and rounds < 2:  # noqa: PLR2004 - the earliest event alone, twice
         return 1
-    return 2**rounds if rounds < _DOUBLINGS else 1 + limits.in_order
+    return 2**rounds if rounds < _DOUBLING_ROUNDS else 1 + limits.in_order
 
 
 def _open(breaker: Breaker, scope: FailureScope, rounds: int, now: float, limits: WaitLimits, jitter: float) -> Breaker:
     """Return the breaker, open until the next round of probes."""
     return replace(
         breaker,
-        mode=Mode.OPEN,
+        mode=BreakerMode.OPEN,
         scope=scope,
         wait_until=max(
             now + _wait_seconds(rounds, limits, jitter), breaker.wait_until if breaker.is_wait_requested else 0.0

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from notifier.config import DestinationSettings
 from notifier.delivery.policy import batching, circuit_breaker, probe, rate, retry
 from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
-from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker, Mode, WaitLimits
+from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker, BreakerMode, WaitLimits
 from notifier.delivery.policy.rate import AdaptiveRate
 from notifier.delivery.policy.retry import Decision, RetryDecision, RetryHistory
 from notifier.destinations.base import Grouping
@@ -25,8 +25,8 @@ from notifier.store.tables.destinations import LearnedLimits
 from notifier.store.tables.outbox import Delivery, DeliveryState
 
 
-class Role(StrEnum):
-    """The reason for a request."""
+class RequestKind(StrEnum):
+    """Why a request is made."""
 
     NORMAL = "normal"
     HALF = "half"
@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 
 class Attempt(Struct, frozen=True):
-    """A request: its deliveries, its start (monotonic seconds), and the reason for it.
+    """A request: its deliveries, its start (monotonic seconds), and why it is made.
 
     `first_failed_at` is when the request's only delivery first failed in a request of its own (monotonic seconds). It
     is None if that has not happened, or if the request has several deliveries.
@@ -47,7 +47,7 @@ class Attempt(Struct, frozen=True):
 
     deliveries: tuple[Delivery, ...]
     started: float
-    role: Role = Role.NORMAL
+    kind: RequestKind = RequestKind.NORMAL
     first_failed_at: float | None = None
 
 
@@ -102,7 +102,7 @@ class ReceiverState(Struct, frozen=True):
     @property
     def request_limit(self) -> int:
         """The number of requests that may be under way now."""
-        return self.concurrency if self.breaker.mode is Mode.CLOSED else 1
+        return self.concurrency if self.breaker.mode is BreakerMode.CLOSED else 1
 
 
 class AttemptDecisions(Struct, frozen=True):
@@ -140,13 +140,13 @@ def after_attempt(
 ) -> AttemptDecisions:
     """Decide what follows from the outcome of an attempt.
 
-    `trying_ms` is the destination's total time of trying (see `TryingClock`). `jitter` returns random numbers in [0,
-    1).
+    `trying_ms` is the destination's total time of trying (see `TryingClock`). `jitter` returns random numbers from 0 to
+    1.
     """
     scope = outcome.scope
     count = len(attempt.deliveries)
     first = attempt.deliveries[0]
-    if attempt.role is Role.TRIAL:
+    if attempt.kind is RequestKind.TRIAL:
         state = replace(state, size=replace(state.size, is_trial_under_way=False))
     if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
         state = replace(state, retries=state.retries.with_result(got_through=scope is FailureScope.NONE))
@@ -156,12 +156,12 @@ def after_attempt(
         return AttemptDecisions(state, (_HOLD,) * count)
     if outcome.reason is AttemptResult.PARTLY_TAKEN:
         return _after_partial_delivery(state, attempt, bounds, trying_ms, now, jitter)
-    is_digest = attempt.role is not Role.HALF and is_whole_digest(attempt.deliveries, bounds)
+    is_digest = attempt.kind is not RequestKind.HALF and must_stay_whole(attempt.deliveries, bounds)
     is_kept_whole = scope is FailureScope.UNKNOWN and is_digest
     if is_kept_whole or scope in {FailureScope.PACE, FailureScope.ENDPOINT}:
         return _after_rate_or_endpoint_failure(state, attempt, outcome, bounds, trying_ms, now, jitter)
     if outcome.is_too_large and count > 1:
-        is_trial = attempt.role is Role.TRIAL
+        is_trial = attempt.kind is RequestKind.TRIAL
         state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, is_trial=is_trial))
     others_got_through = attempt.first_failed_at is not None and attempt.first_failed_at < state.breaker.last_success
     proven = first.proven or others_got_through or outcome.reason is AttemptResult.UNSENDABLE
@@ -170,21 +170,21 @@ def after_attempt(
         state = _count_failure(state, attempt, scope, bounds, may_be_endpoint=may_be_endpoint, now=now, jitter=jitter)
     if count > 1:
         return AttemptDecisions(state, (_SPLIT,) * count, split_in_half=True)
-    open_or_strict = state.breaker.mode is Mode.OPEN or bounds.in_order
+    is_open_or_in_order = state.breaker.mode is BreakerMode.OPEN or bounds.in_order
     decision = retry.after_failure(
         first,
         bounds.settings,
         state.retries,
         proven=proven,
-        waits_with_endpoint=open_or_strict and scope is FailureScope.UNKNOWN,
+        waits_with_endpoint=is_open_or_in_order and scope is FailureScope.UNKNOWN,
         trying_ms=trying_ms,
         jitter=jitter(),
     )
     return AttemptDecisions(state, (decision,))
 
 
-def is_whole_digest(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
-    """Return whether deliveries are a digest, or the beginning of one, that must stay whole even if it is refused.
+def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
+    """Return whether deliveries are a digest, or the beginning of one, that must not be divided even if it is refused.
 
     People expect one digest, and its contents are unlikely to cause a refusal. After _ATTEMPTS_BEFORE_DIVIDING
     attempts, a digest is divided like any other group, in case one of its events is at fault.
@@ -204,7 +204,7 @@ def learned_limits(state: ReceiverState, bounds: Bounds) -> LearnedLimits:
 def without_wait(state: ReceiverState, bounds: Bounds) -> ReceiverState:
     """Return the state without the endpoint's wait, even if the receiver requested it; learned limits are kept."""
     breaker = state.breaker
-    if breaker.mode is Mode.CLOSED:
+    if breaker.mode is BreakerMode.CLOSED:
         return state
     left = circuit_breaker.probe_count(0, bounds.wait_limits)
     return replace(state, breaker=replace(breaker, wait_until=0.0, is_wait_requested=False, rounds=0, probes_left=left))
@@ -216,15 +216,15 @@ def after_sample(state: ReceiverState, now: float) -> ReceiverState:
 
 
 def _after_success(state: ReceiverState, attempt: Attempt, bounds: Bounds, now: float) -> AttemptDecisions:
-    long_outage = state.breaker.rounds >= LONG_OUTAGE_ROUNDS and state.breaker.mode is not Mode.CLOSED
+    long_outage = state.breaker.rounds >= LONG_OUTAGE_ROUNDS and state.breaker.mode is not BreakerMode.CLOSED
     breaker = circuit_breaker.after_success(state.breaker, now)
-    outage_is_over = long_outage and breaker.mode is Mode.CLOSED
+    outage_is_over = long_outage and breaker.mode is BreakerMode.CLOSED
     size = batching.after_success(
         state.size,
         len(attempt.deliveries),
         bounds.size,
-        is_half=attempt.role is Role.HALF,
-        is_trial=attempt.role is Role.TRIAL,
+        is_half=attempt.kind is RequestKind.HALF,
+        is_trial=attempt.kind is RequestKind.TRIAL,
     )
     after = replace(
         state,
@@ -302,14 +302,14 @@ def _count_failure(
         scope,
         started=attempt.started,
         may_be_endpoint=may_be_endpoint,
-        is_arrival=attempt.role is Role.ARRIVAL,
+        is_arrival=attempt.kind is RequestKind.ARRIVAL,
         opens_at_once=_has_only_alerts(attempt),
         trainings_and_records=probe.trainings_and_records(attempt.deliveries),
         now=now,
         limits=bounds.wait_limits,
         jitter=jitter(),
     )
-    opened = breaker.mode is Mode.OPEN and state.breaker.mode is not Mode.OPEN
+    opened = breaker.mode is BreakerMode.OPEN and state.breaker.mode is not BreakerMode.OPEN
     return replace(state, breaker=breaker, concurrency=1 if opened else state.concurrency)
 
 
@@ -327,5 +327,5 @@ def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     This is not the case for half of a refused group, and for a single event that is `proven` to be at fault.
     """
     if len(attempt.deliveries) > 1:
-        return attempt.role is not Role.HALF
+        return attempt.kind is not RequestKind.HALF
     return not proven

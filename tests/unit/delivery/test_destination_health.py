@@ -10,8 +10,8 @@ from notifier.delivery.clocks import TryingClock
 from notifier.delivery.destination_health import DestinationHealth
 from notifier.delivery.health import shifted
 from notifier.delivery.policy.batching import BatchSize
-from notifier.delivery.policy.circuit_breaker import Mode
-from notifier.delivery.policy.decisions import Attempt, Bounds, Role
+from notifier.delivery.policy.circuit_breaker import BreakerMode
+from notifier.delivery.policy.decisions import Attempt, Bounds, RequestKind
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event
@@ -46,7 +46,7 @@ class Served:
         now = self.clock.monotonic()
         delivery = Delivery(Event(sequence, "evt_1", "completion.created", "acme", "1", 0, b"{}"), "hr")
         self.health.apply_outcome(
-            Attempt((delivery,), now, Role.NORMAL, None), outcome, trying_ms=self.trying.total_ms(), now=now
+            Attempt((delivery,), now, RequestKind.NORMAL, None), outcome, trying_ms=self.trying.total_ms(), now=now
         )
 
     def fail(self) -> None:
@@ -149,7 +149,7 @@ def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | No
 
 def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:
     served.health.restore(StartingState(Health(), LearnedLimits(rate=0.5), 0))
-    served.health.count_start(served.clock.monotonic())
+    served.health.note_request_start(served.clock.monotonic())
     assert served.health.state.rate.next_at == served.clock.monotonic() + 2.0
 
 
@@ -194,7 +194,7 @@ def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: 
     served.fail()
     served.health.apply_switch(Health())
     assert served.health.waits_until_ms() is None
-    assert served.health.state.breaker.mode is Mode.CLOSED
+    assert served.health.state.breaker.mode is BreakerMode.CLOSED
 
 
 def test_a_success_within_a_wait_that_was_asked_for_changes_nothing(served: Served) -> None:

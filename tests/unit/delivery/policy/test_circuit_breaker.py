@@ -12,7 +12,7 @@ from notifier.delivery.policy.circuit_breaker import (
     FAILURES_TO_OPEN,
     LONGEST_OPEN_SECONDS,
     Breaker,
-    Mode,
+    BreakerMode,
     WaitLimits,
     after_success,
     after_throttling,
@@ -46,7 +46,7 @@ def opened(scope: FailureScope = UNKNOWN, now: float = 10.0) -> Breaker:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN):
         breaker = failed(breaker, now, scope)
-    assert breaker.mode is Mode.OPEN
+    assert breaker.mode is BreakerMode.OPEN
     return breaker
 
 
@@ -57,22 +57,22 @@ def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) ->
         breaker = after_success(breaker, float(now)) if got_through else failed(breaker, float(now))
         in_row = 0 if got_through else in_row + 1
         if in_row < FAILURES_TO_OPEN:
-            assert breaker.mode is Mode.CLOSED
+            assert breaker.mode is BreakerMode.CLOSED
         if in_row == FAILURES_TO_OPEN:
             return
 
 
 @given(scopes)
 def test_one_failure_is_enough_where_it_decides_and_says_something_of_the_endpoint(scope: FailureScope) -> None:
-    assert failed(Breaker(), 1.0, scope, opens_at_once=True).mode is Mode.OPEN
-    assert failed(Breaker(), 1.0, scope, opens_at_once=True, may_be_endpoint=False).mode is Mode.CLOSED
+    assert failed(Breaker(), 1.0, scope, opens_at_once=True).mode is BreakerMode.OPEN
+    assert failed(Breaker(), 1.0, scope, opens_at_once=True, may_be_endpoint=False).mode is BreakerMode.CLOSED
 
 
 def test_what_says_nothing_new_of_the_endpoint_does_not_open_it() -> None:
     breaker = Breaker()
     for _ in range(100):
         breaker = failed(breaker, 1.0, may_be_endpoint=False)
-    assert breaker.mode is Mode.CLOSED
+    assert breaker.mode is BreakerMode.CLOSED
 
 
 @given(scopes, st.integers(1, 400), st.floats(0, 1))
@@ -91,13 +91,13 @@ def test_the_wait_grows_by_rounds_and_has_a_bound(scope: FailureScope, count: in
 
 @given(scopes)
 def test_the_first_success_closes_it(scope: FailureScope) -> None:
-    assert after_success(opened(scope), 20.0).mode is Mode.CLOSED
+    assert after_success(opened(scope), 20.0).mode is BreakerMode.CLOSED
 
 
 def test_what_was_asked_for_stands_though_others_get_through() -> None:
     paced = after_throttling(Breaker(), started=1.0, retry_after=60.0, now=1.0, limits=WaitLimits(), jitter=0.5)
     assert after_success(paced, 5.0) == replace(paced, last_success=5.0)
-    assert after_success(paced, 61.0).mode is Mode.CLOSED
+    assert after_success(paced, 61.0).mode is BreakerMode.CLOSED
 
 
 @pytest.mark.parametrize("wait", [21_601.0, 86_400.0])
@@ -140,5 +140,5 @@ def test_a_round_has_ever_more_probes_and_in_the_end_one(rounds: int, expected: 
 def test_where_order_is_strict_the_earliest_event_is_tried_alone_at_first() -> None:
     strict = WaitLimits(in_order=True)
     assert [probe_count(rounds, strict) for rounds in (0, 1, 2, 6)] == [1, 1, 4, 2]
-    assert failed(Breaker(), 1.0, limits=strict).mode is Mode.OPEN
-    assert failed(Breaker(), 1.0, EVENT, limits=strict).mode is Mode.CLOSED
+    assert failed(Breaker(), 1.0, limits=strict).mode is BreakerMode.OPEN
+    assert failed(Breaker(), 1.0, EVENT, limits=strict).mode is BreakerMode.CLOSED
