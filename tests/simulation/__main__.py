@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.simulation.hunting import ROWS, Hunt, first_find, hunt, hunt_on_cores
+from tests.simulation.hunting import PAST_FAULTS, Hunt, find_past_fault, hunt, hunt_on_cores
 from tests.simulation.plans import make_plan, read_plan, write_plan
 from tests.simulation.profiles import PROFILES
 from tests.simulation.shrinking import shrink
@@ -79,10 +79,10 @@ def _shrink(options: argparse.Namespace) -> int:
 
 def _table(options: argparse.Namespace) -> int:
     missed = 0
-    for row in ROWS:
+    for row in PAST_FAULTS:
         if options.rows and row.number not in options.rows:
             continue
-        find, worlds = first_find(row, options.seconds)
+        find, worlds = find_past_fault(row, options.seconds)
         where = f"not in {worlds} worlds" if find is None else f"{find.kind}, seed {find.seed}, {find.seconds:.1f} s"
         missed += find is None
         print(f"{row.number:4} {row.what:48} {row.profile:16} {where}", flush=True)
@@ -92,11 +92,11 @@ def _table(options: argparse.Namespace) -> int:
 def _switches(options: argparse.Namespace) -> int:
     missed = 0
     for switch in SWITCHES:
-        if not switch.is_there:
+        if not switch.has_target:
             missed += 1
             print(f"{switch.name:56} HAS NOTHING TO REPLACE: see tests/simulation/switches.py", flush=True)
             continue
-        with switch.off():
+        with switch.turned_off():
             found = hunt(switch.profiles, options.seconds, stop=True, clock=time.process_time)
         find = min(found.finds.values(), key=lambda find: find.seconds, default=None)
         missed += find is None
@@ -111,7 +111,7 @@ def _switches(options: argparse.Namespace) -> int:
 
 def _list(_options: argparse.Namespace) -> int:
     for name in PROFILES:
-        rows = [row.number for row in ROWS if row.profile == name]
+        rows = [row.number for row in PAST_FAULTS if row.profile == name]
         print(name + (f" (row {', '.join(rows)})" if rows else ""))
     return 0
 

@@ -14,11 +14,11 @@ from notifier.sandbox.records import Dialect, IdPair, Record, Version, format_re
 
 _DIALECT = Dialect()
 
-FIRST_TWIN = 100_000
+FIRST_DUPLICATE_ID = 100_000
 """Equal records are entered under ids from here on."""
 
 
-class Form(NamedTuple):
+class RecordState(NamedTuple):
     """What of a record stands in an event, as far as people here change it."""
 
     training_id: str
@@ -29,11 +29,11 @@ class Form(NamedTuple):
     has_attachments: bool | None
 
 
-class Moment(NamedTuple):
+class RecordChange(NamedTuple):
     """A change of one record: when (seconds from the beginning), to what (None: deleted), and its place (from 1)."""
 
     at: float
-    form: Form | None
+    state: RecordState | None
     place: int
     kind: str
 
@@ -50,7 +50,7 @@ class View:
     training_id: str | None = None
     has_attachments: bool | None = None
 
-    def shows(self, record: Record) -> bool:
+    def includes(self, record: Record) -> bool:
         """Tell whether a record is in view; a training is named as either version does."""
         return (
             self.user_id in (None, record.user)
@@ -74,9 +74,9 @@ def day_text(date_number: int) -> str:
     return f"{date_number // 10_000:04}-{date_number // 100 % 100:02}-{date_number % 100:02}"
 
 
-def form_of(record: Record) -> Form:
+def state_of(record: Record) -> RecordState:
     """Return what of a record stands in an event of v2."""
-    return Form(
+    return RecordState(
         str(record.training.v2),
         record.user,
         day_text(record.date_number),
@@ -86,11 +86,11 @@ def form_of(record: Record) -> Form:
     )
 
 
-def _key_of(record: Record) -> str:
+def _v2_key(record: Record) -> str:
     return str(record.id)
 
 
-def base_of(record: Record) -> str:
+def v1_key_prefix(record: Record) -> str:
     """Return what keys of v1 have in common that stand for equal records."""
     return key_without_id(record.user, record.training.v1, record.created)
 
@@ -101,7 +101,7 @@ class Account:
 
     now: Callable[[], float]
     records: dict[int, Record] = field(default_factory=dict)
-    histories: defaultdict[int, list[Moment]] = field(default_factory=lambda: defaultdict(list))
+    histories: defaultdict[int, list[RecordChange]] = field(default_factory=lambda: defaultdict(list))
     """Every record that ever was, by id: all its changes, the first one its entry."""
     bases: defaultdict[str, list[tuple[float, Dates]]] = field(default_factory=lambda: defaultdict(list))
     """The same for records without an id: by what their keys have in common, and since when which days stand there."""
@@ -110,8 +110,8 @@ class Account:
     _members: defaultdict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     _times: list[float] = field(default_factory=list)
     _lists: list[Sequence[Record]] = field(default_factory=list)
-    _counted: tuple[object, Counter[str]] | None = None
-    """What was counted last, and for which question: it is asked each minute, and most of them change nothing."""
+    _last_count: tuple[object, Counter[str]] | None = None
+    """The arguments and the result of the last count: it is repeated each minute, and mostly nothing has changed."""
     _json: dict[tuple[int, Version, tuple[str, ...], int], tuple[Record, bytes]] = field(default_factory=dict)
 
     @property
@@ -123,19 +123,19 @@ class Account:
         """Return the list as it was at a moment; before the first one, as it began."""
         return self._lists[max(0, bisect_right(self._times, seconds) - 1)]
 
-    def begin(self, records: Sequence[Record]) -> None:
+    def fill(self, records: Sequence[Record]) -> None:
         """Fill the account before anything else happens."""
         for record in records:
             self.records[record.id] = record
         self._commit(sorted(records, key=_order))
         for place, record in enumerate(self.list_now, 1):
-            self.histories[record.id].append(Moment(self.now(), form_of(record), place, "begin"))
-            self._members[base_of(record)][record.id] = day_text(record.date_number)
+            self.histories[record.id].append(RecordChange(self.now(), state_of(record), place, "begin"))
+            self._members[v1_key_prefix(record)][record.id] = day_text(record.date_number)
             self.next_id = max(self.next_id, record.id + 1)
         for base in self._members:
-            self._note_base(base)
+            self._record_base(base)
 
-    def put(self, record: Record, kind: str) -> None:
+    def enter_or_change(self, record: Record, kind: str) -> None:
         """Enter a record, or give one another form."""
         before = self.records.get(record.id)
         rows = [*self.list_now]
@@ -146,10 +146,10 @@ class Account:
         self._commit(rows)
         self.records[record.id] = record
         self.deleted.pop(record.id, None)
-        if record.id < FIRST_TWIN:
+        if record.id < FIRST_DUPLICATE_ID:
             self.next_id = max(self.next_id, record.id + 1)
-        self.histories[record.id].append(Moment(self.now(), form_of(record), place, kind))
-        self._move(record.id, before, record)
+        self.histories[record.id].append(RecordChange(self.now(), state_of(record), place, kind))
+        self._update_bases(record.id, before, record)
 
     def delete(self, record_id: int) -> None:
         """Delete a record."""
@@ -159,23 +159,23 @@ class Account:
         place = _place(rows, record) + 1
         del rows[place - 1]
         self._commit(rows)
-        self.histories[record_id].append(Moment(self.now(), None, place, "delete"))
-        self._move(record_id, record, None)
+        self.histories[record_id].append(RecordChange(self.now(), None, place, "delete"))
+        self._update_bases(record_id, record, None)
 
     def in_view(self, view: View) -> dict[int, Record]:
         """Return the records that a source can see."""
-        return {number: record for number, record in self.records.items() if view.shows(record)}
+        return {number: record for number, record in self.records.items() if view.includes(record)}
 
-    def entities(self, view: View, version: Version, ignored: frozenset[int]) -> Counter[str]:
+    def count_expected(self, view: View, version: Version, ignored: frozenset[int]) -> Counter[str]:
         """Count what a source should know: keys of v2, or what keys of v1 have in common."""
-        asked = (len(self._lists), view, version, ignored)
-        if self._counted is None or self._counted[0] != asked:
+        arguments = (len(self._lists), view, version, ignored)
+        if self._last_count is None or self._last_count[0] != arguments:
             seen = [record for number, record in self.in_view(view).items() if number not in ignored]
-            name = base_of if version is Version.V1 else _key_of
-            self._counted = asked, Counter(map(name, seen))
-        return self._counted[1]
+            name = v1_key_prefix if version is Version.V1 else _v2_key
+            self._last_count = arguments, Counter(map(name, seen))
+        return self._last_count[1]
 
-    def json_of(self, record: Record, version: Version, absent: tuple[str, ...] = (), id_shift: int = 0) -> bytes:
+    def record_json(self, record: Record, version: Version, absent: tuple[str, ...] = (), id_shift: int = 0) -> bytes:
         """Write a record as the API does, without some fields, or under another id."""
         key = (id(record), version, absent, id_shift)
         found = self._json.get(key)
@@ -189,19 +189,19 @@ class Account:
             found = self._json[key] = (record, orjson.dumps(fields))
         return found[1]
 
-    def _move(self, number: int, before: Record | None, after: Record | None) -> None:
+    def _update_bases(self, number: int, before: Record | None, after: Record | None) -> None:
         """Note what a change means for records without an id."""
         bases = []
         if before is not None:
-            bases.append(base_of(before))
+            bases.append(v1_key_prefix(before))
             self._members[bases[0]].pop(number, None)
         if after is not None:
-            bases.append(base_of(after))
+            bases.append(v1_key_prefix(after))
             self._members[bases[-1]][number] = day_text(after.date_number)
         for base in dict.fromkeys(bases):
-            self._note_base(base)
+            self._record_base(base)
 
-    def _note_base(self, base: str) -> None:
+    def _record_base(self, base: str) -> None:
         dates = tuple(sorted(self._members[base].values()))
         if not self.bases[base] or self.bases[base][-1][1] != dates:
             self.bases[base].append((self.now(), dates))

@@ -21,10 +21,10 @@ from tests.simulation.profiles import Profile
 _SLACK_SECONDS: Final = 40.0
 """For the time that requests take, and for the minute's fraction at which the observers look."""
 
-_SEARCHES_SECONDS: Final = 15 * 60.0
+_SEARCH_SECONDS: Final = 15 * 60.0
 """A difference is looked for at once, and again after 1, 2, 4 and 8 minutes."""
 
-_VOICE_SECONDS: Final = 10 * 60.0
+_UNREPORTED_SECONDS: Final = 10 * 60.0
 """So long may something be withheld or unexplained without a word."""
 
 _DISAGREEMENT_SECONDS: Final = 3600.0
@@ -43,22 +43,22 @@ class Bounds:
     end: float
 
     @classmethod
-    def of(cls, profile: Profile, records: int) -> "Bounds":
+    def for_profile(cls, profile: Profile, records: int) -> "Bounds":
         """Return the deadlines for a list of so many records."""
         pages = math.ceil(records / profile.large_page) + 3
         # Half of the budget: the other half is for polls and searches.
         duration = pages * 120 / profile.requests_per_minute
         head = 2 * profile.poll + _SLACK_SECONDS
         confirmed = head + profile.confirm_after + profile.poll + _SLACK_SECONDS
-        difference = _SEARCHES_SECONDS + confirmed + 2 * duration
+        difference = _SEARCH_SECONDS + confirmed + 2 * duration
         scan = profile.scan + 2 * duration + confirmed if profile.scans else difference
         end = 2 * scan + _SLACK_SECONDS if profile.scans else difference
         if profile.spells or profile.fates:
             end = max(end, _DISAGREEMENT_SECONDS + head)
-        return cls(head, confirmed, difference, scan, _VOICE_SECONDS + head, end)
+        return cls(head, confirmed, difference, scan, _UNREPORTED_SECONDS + head, end)
 
 
-def most_requests_at_rest(profile: Profile, records: int, seconds: float, settled_seconds: float) -> float:
+def max_requests_when_idle(profile: Profile, records: int, seconds: float, settled_seconds: float) -> float:
     """Return how many requests are enough where nothing changes: two a poll, and full scans.
 
     During the last `settled_seconds` of these seconds polls are rarer. The margin is so much smaller, so that one
@@ -70,7 +70,7 @@ def most_requests_at_rest(profile: Profile, records: int, seconds: float, settle
     return 2.2 * polls + (1 + margin) * (seconds / profile.scan + 1) * pages + 10 * margin
 
 
-def most_precise_at_rest(profile: Profile, records: int) -> int:
+def max_precise_questions_when_idle(profile: Profile, records: int) -> int:
     """Return how many records may be asked for one by one where nothing changes.
 
     Without ids, a scan asks about equal records wherever a page ends between them.
@@ -78,7 +78,7 @@ def most_precise_at_rest(profile: Profile, records: int) -> int:
     return 3 + (math.ceil(records / profile.large_page) if profile.api == "v1" else 0)
 
 
-def most_precise(gone: int, equal: int) -> int:
+def max_precise_questions(gone: int, equal: int) -> int:
     """Return how many records may be asked for one by one in an honest world, where so many left their place.
 
     A removal is asked about twice, by its person and by its place. So many `equal` ones without ids were entered: each
@@ -87,7 +87,7 @@ def most_precise(gone: int, equal: int) -> int:
     return 4 * gone + 12 * equal + 10
 
 
-def most_beside_polls(profile: Profile, records: int, changes: int, seconds: float) -> float:
+def max_requests_besides_polls(profile: Profile, records: int, changes: int, seconds: float) -> float:
     """Return how many requests are enough, beside the polls, in an honest world with so many changes.
 
     A change out of sight costs the logarithm of the pages, twice, and a handful; a removal a question and its second.

@@ -29,7 +29,7 @@ Settings = HttpSettings | SlackSettings
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PlannedEvent:
     """An event that is detected `at` so many seconds: about a record and a training, good or poisonous."""
 
     record: str
@@ -39,11 +39,11 @@ class News:
     kind: str = EventType.CREATED
 
 
-def http(**keys: Any) -> HttpSettings:
+def http_settings(**keys: Any) -> HttpSettings:
     return HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
 
 
-def chat(**keys: Any) -> SlackSettings:
+def slack_settings(**keys: Any) -> SlackSettings:
     return SlackSettings.model_validate({"type": "slack", "url": "https://127.0.0.1:9/services/x", **keys})
 
 
@@ -53,7 +53,7 @@ def is_poisonous(delivery: Delivery) -> bool:
 
 
 @dataclass
-class World:
+class DeliveryWorld:
     """A state file, a receiver, and the worker between them."""
 
     store: ThreadlessStore
@@ -78,7 +78,7 @@ class World:
         await self.stop()
         await self.start()
 
-    async def enter(self, news: Sequence[News]) -> None:
+    async def enter(self, news: Sequence[PlannedEvent]) -> None:
         """Write events, as a round of a source does."""
         deliveries = await self.store.run(_insert, news, LoopClock().now_ms())
         if self.worker is not None:
@@ -95,22 +95,22 @@ class World:
         return dict(await self.ask("SELECT state, count(*) FROM deliveries GROUP BY 1"))
 
 
-Acts = Callable[[World], Awaitable[None]]
+Script = Callable[[DeliveryWorld], Awaitable[None]]
 
 
 def simulate(
     receiver: SimulatedReceiver,
     settings: Settings,
-    news: Sequence[News] = (),
+    news: Sequence[PlannedEvent] = (),
     *,
     until: float = 4 * DAY,
     wanted: int | None = None,
-    acts: Acts | None = None,
+    script: Script | None = None,
     seed: int = 0,
 ) -> SimulatedReceiver:
     """Let events happen and be delivered until so many (default: all good ones) are told, or until that many seconds.
 
-    `acts` goes on beside it; the simulation ends when it has, too.
+    `script` goes on beside it; the simulation ends when it has, too.
     """
     if isinstance(settings, SlackSettings):
         receiver.grouping = Grouping(10, digest_above=settings.digest_above)
@@ -119,10 +119,10 @@ def simulate(
     missing = sum(it.good for it in news) if wanted is None else wanted
 
     async def perform() -> None:
-        async with _opened() as store:
-            world = World(store, receiver, settings, random.Random(seed), TokenBucket(settings.rate))
+        async with _open_store() as store:
+            world = DeliveryWorld(store, receiver, settings, random.Random(seed), TokenBucket(settings.rate))
             await world.start()
-            acting = None if acts is None else asyncio.create_task(_acted(acts, world))
+            script_task = None if script is None else asyncio.create_task(_run_script(script, world))
             for moment in sorted({it.at for it in news}):
                 await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))
                 await world.enter([it for it in news if it.at == moment])
@@ -131,11 +131,13 @@ def simulate(
                     not is_poisonous(it)
                     for it in {it.event.sequence: it for r in receiver.accepted for it in r.deliveries}.values()
                 )
-                if (good >= missing and (acting is None or acting.done())) or asyncio.get_running_loop().time() > until:
+                if (
+                    good >= missing and (script_task is None or script_task.done())
+                ) or asyncio.get_running_loop().time() > until:
                     break
-                await asyncio.sleep(_step(asyncio.get_running_loop().time()))
-            if acting is not None:
-                await acting
+                await asyncio.sleep(_check_interval(asyncio.get_running_loop().time()))
+            if script_task is not None:
+                await script_task
             if world.worker is not None:
                 await world.stop()
 
@@ -144,17 +146,17 @@ def simulate(
     return receiver
 
 
-def _step(now: float) -> float:
+def _check_interval(now: float) -> float:
     """Look often at first, and more seldom in simulations that last for days."""
     return min(60.0, max(0.5, now / 50))
 
 
-async def _acted(acts: Acts, world: World) -> None:
-    await acts(world)
+async def _run_script(script: Script, world: DeliveryWorld) -> None:
+    await script(world)
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[ThreadlessStore]:
+async def _open_store() -> AsyncIterator[ThreadlessStore]:
     with tempfile.TemporaryDirectory() as folder:
         store = ThreadlessStore(Path(folder) / "notifier.db")
         await store.open()
@@ -163,7 +165,7 @@ async def _opened() -> AsyncIterator[ThreadlessStore]:
         await store.close()
 
 
-def _insert(db: Database, news: Sequence[News], now_ms: int) -> list[Delivery]:
+def _insert(db: Database, news: Sequence[PlannedEvent], now_ms: int) -> list[Delivery]:
     """Write events without the records that they are about: hundreds of thousands are made here."""
     (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
     rows = []
@@ -182,6 +184,6 @@ def _insert(db: Database, news: Sequence[News], now_ms: int) -> list[Delivery]:
     ]
 
 
-def plain(count: int, **keys: Any) -> list[News]:
+def make_events(count: int, **keys: Any) -> list[PlannedEvent]:
     """Make so many events about different records of seven trainings."""
-    return [replace(News(str(number), training=f"t{number % 7}"), **keys) for number in range(1, count + 1)]
+    return [replace(PlannedEvent(str(number), training=f"t{number % 7}"), **keys) for number in range(1, count + 1)]

@@ -13,14 +13,14 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from notifier.http.exchange import Answer, IncomingAnswer
 from notifier.http.transport_errors import TransportError, TransportReason
 from tests.simulation.account import Account
-from tests.simulation.adversary import Adversary
+from tests.simulation.faulty_api import FaultyApi
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.people import Action
 from tests.simulation.plans import Fate, Plan
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRequest:
     """A request that was sent: when, for which page of how many records, and whether it was a precise question."""
 
     at: float
@@ -36,19 +36,19 @@ class SimulatedExchange:
         self,
         plan: Plan,
         account: Account,
-        adversary: Adversary,
+        api: FaultyApi,
         loop: SimulatedLoop,
-        act: Callable[[Action], None],
-        say: Callable[[str], None],
+        perform: Callable[[Action], None],
+        log: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._account = account
-        self._adversary = adversary
+        self._api = api
         self._loop = loop
-        self._act = act
-        self._say = say
+        self._perform = perform
+        self._log = log
         self.timeout_seconds = 30.0
-        self.sent: list[Sent] = []
+        self.sent: list[SentRequest] = []
         self.first_read_at: float | None = None
         """When the API read the first request that it answered with a page."""
 
@@ -56,26 +56,26 @@ class SimulatedExchange:
         number, asked_at = len(self.sent) + 1, self._loop.seconds
         page, limit = parameters.get("page", 1), parameters.get("limit", 0)
         precise = "user_id" in parameters and "training_id" in parameters
-        self.sent.append(Sent(asked_at, page, limit, precise))
+        self.sent.append(SentRequest(asked_at, page, limit, precise))
         name = f"  #{number} page {page} of {limit}{' precise' if precise else ''}"
-        fate = self._adversary.fate(number, asked_at)
+        fate = self._api.fate(number, asked_at)
         if fate.kind == "timeout" or fate.up + fate.down >= self.timeout_seconds:
             await asyncio.sleep(self.timeout_seconds)
-            self._say(f"{name}, asked at {asked_at:.2f}: timed out")
+            self._log(f"{name}, asked at {asked_at:.2f}: timed out")
             raise TransportError(TransportReason.TIMEOUT, "no whole answer in time")
         await asyncio.sleep(fate.up)
         if fate.kind == "lost":
-            self._say(f"{name}, asked at {asked_at:.2f}: lost")
+            self._log(f"{name}, asked at {asked_at:.2f}: lost")
             raise TransportError(TransportReason.CONNECTION_LOST, "the connection was closed")
         read_at = self._loop.seconds
-        reply = self._adversary.reply(method, parameters, fate, number, read_at)
+        reply = self._api.reply(method, parameters, fate, number, read_at)
         if self.first_read_at is None and reply.body.startswith(b'{"ok":true'):
             self.first_read_at = read_at
         share = self._plan.profile.ambush_scans if limit == self._plan.profile.large_page else self._plan.profile.ambush
         if share:
-            self._lie_in_ambush(number, share, fate, [record.id for record in reply.records])
+            self._schedule_change_during_answer(number, share, fate, [record.id for record in reply.records])
         await asyncio.sleep(fate.down)
-        self._say(f"{name}, asked at {asked_at:.2f}, read at {read_at:.2f}" + (f": {reply.note}" if reply.note else ""))
+        self._log(f"{name}, asked at {asked_at:.2f}, read at {read_at:.2f}" + (f": {reply.note}" if reply.note else ""))
         if fate.kind == "cut":
             raise TransportError(TransportReason.CONNECTION_LOST, "the answer was cut off")
         if len(reply.body) > limit_bytes:
@@ -88,7 +88,7 @@ class SimulatedExchange:
     ) -> AbstractAsyncContextManager[IncomingAnswer]:
         raise NotImplementedError("names are not simulated: the source's `names` is false")
 
-    def _lie_in_ambush(self, number: int, share: float, fate: Fate, shown: list[int]) -> None:
+    def _schedule_change_during_answer(self, number: int, share: float, fate: Fate, shown: list[int]) -> None:
         """Let somebody change a record while the page that shows it is on its way."""
         profile = self._plan.profile
         # Where fates are given, what was done on the way stands among the actions.
@@ -102,4 +102,4 @@ class SimulatedExchange:
         at = self._loop.seconds + chance.random() * max(fate.down, 0.2)
         names_record = kind not in ("enter", "backdate", "offline", "slow_clock", "restore")
         action = Action(at, kind, chance.random(), chance.random(), record if names_record else None)
-        self._loop.call_at_second(at, self._act, action)
+        self._loop.call_at_second(at, self._perform, action)

@@ -40,7 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Pair = tuple[str, str]
-Told = tuple[str, str]
+Announcement = tuple[str, str]
 """A key and the last day that was told."""
 
 _SOURCE: Final = "acme"
@@ -55,15 +55,15 @@ class KilledError(Exception):
     """The process was killed before a transaction."""
 
 
-class MortalStore(ThreadlessStore):
+class KillableStore(ThreadlessStore):
     """A state file whose process is killed before the transaction number `left` from now (None: never)."""
 
-    left: int | None = None
+    transactions_left: int | None = None
 
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
+        if self.transactions_left is not None:
+            self.transactions_left -= 1
+            if self.transactions_left < 0:
                 raise KilledError
         return await super().run(work, *args, **kwargs)
 
@@ -72,14 +72,14 @@ class MortalStore(ThreadlessStore):
 class ExpiryWorld:
     """An account of which everything is known, the rounds that watch it, and what they have told."""
 
-    store: MortalStore
+    store: KillableStore
     chance: random.Random
     clock: FakeClock = field(default_factory=FakeClock)
     present: dict[int, Record] = field(default_factory=dict)
     rules: dict[int, TrainingFacts] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
-    told: list[Event] = field(default_factory=list)
-    standing: dict[Told, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    announced: dict[Announcement, str] = field(default_factory=dict)
     """The last announcement of each key and last day that was not taken back."""
     revisions: dict[int, int] = field(default_factory=dict)
     follows_list: bool = False
@@ -139,11 +139,11 @@ class ExpiryWorld:
         await self.store.run(_mark_swept, self.settings)
         await self._learn_names()
         # From today on, ends are announced.
-        await self._look()
+        await self._run_rounds()
 
     # What happens in the account
 
-    async def act(self) -> None:
+    async def perform_random_action(self) -> None:
         """Let one thing happen by chance, and let the program notice it.
 
         If the program is killed before it could write that down, it has not happened.
@@ -242,61 +242,61 @@ class ExpiryWorld:
         """Let a day or several pass, the program look, things happen, and the program be killed meanwhile."""
         self.clock.advance(_DAY_SECONDS * self.chance.choice((1, 1, 1, 1, 1, 2, 20)))
         self.list_fails = self.chance.random() < 0.2
-        await self._mortal(self._look)
-        await self._look()
-        await self._take_in()
-        self._check_nothing_false()
-        self._check_nothing_missing()
-        told = len(self.told)
+        await self._run_killable(self._run_rounds)
+        await self._run_rounds()
+        await self._read_new_events()
+        self._check_announcements_are_true()
+        self._check_announcements_are_complete()
+        told = len(self.events)
         self.start()
-        await self._look()
-        await self._take_in()
-        assert len(self.told) == told, "a second round of the same day tells more"
+        await self._run_rounds()
+        await self._read_new_events()
+        assert len(self.events) == told, "a second round of the same day tells more"
         for _ in range(self.chance.choice((0, 0, 1, 2, 4))):
-            await self._mortal(self.act)
-            await self._mortal(self._look)
-        await self._look()
-        await self._take_in()
-        self._check_nothing_false()
+            await self._run_killable(self.perform_random_action)
+            await self._run_killable(self._run_rounds)
+        await self._run_rounds()
+        await self._read_new_events()
+        self._check_announcements_are_true()
 
-    async def _look(self) -> None:
+    async def _run_rounds(self) -> None:
         """Let the rounds look, and end what they have begun."""
         await self.rounds.run_due_rounds()
         await self.rounds.wait_for_readings()
         await self.rounds.run_due_rounds()
 
-    async def _mortal(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_killable(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something during which the process may be killed; it is started again."""
-        self.store.left = self.chance.randrange(12) if self.chance.random() < 0.2 else None
+        self.store.transactions_left = self.chance.randrange(12) if self.chance.random() < 0.2 else None
         try:
             await work()
         except KilledError:
             self.kills += 1
-            self.store.left = None
+            self.store.transactions_left = None
             await self.rounds.stop()
             self.start()
             await self._learn_names()
         finally:
-            self.store.left = None
+            self.store.transactions_left = None
 
-    async def _take_in(self) -> None:
+    async def _read_new_events(self) -> None:
         """Read the events that were written since the last look, and follow what they announce."""
-        last = self.told[-1].sequence if self.told else 0
+        last = self.events[-1].sequence if self.events else 0
         for event in await self.store.run(_events_after, last):
-            self.told.append(event)
+            self.events.append(event)
             data = orjson.loads(event.data)
             if event.type == EventType.RENEWED:
                 told = (event.subject, data["previous"]["valid_until"])
-                assert self.standing.pop(told, None), f"{told} was taken back and does not stand"
+                assert self.announced.pop(told, None), f"{told} was taken back and does not stand"
             elif event.type in _ENDS:
                 told = (event.subject, data["completion"]["valid_until"])
-                before = self.standing.get(told)
+                before = self.announced.get(told)
                 assert (before, event.type) in {
                     (None, EventType.EXPIRING),
                     (None, EventType.EXPIRED),
                     (EventType.EXPIRING, EventType.EXPIRED),
                 }, f"{told} was told as {event.type} after {before}"
-                self.standing[told] = event.type
+                self.announced[told] = event.type
 
     # What must hold
 
@@ -307,39 +307,39 @@ class ExpiryWorld:
             found[record.user, str(record.training.v2)] = record
         return found
 
-    def _check_nothing_false(self) -> None:
+    def _check_announcements_are_true(self) -> None:
         """Demand that nothing stays announced but the ends of the newest completions.
 
         What the list has said stays until it says something else.
         """
         keys = {str(record.id) for record in self.newest().values()}
-        assert not {key for key, _ in self.standing} - keys, "ends are announced of what is not the newest any more"
-        counts = Counter(key for key, _ in self.standing)
+        assert not {key for key, _ in self.announced} - keys, "ends are announced of what is not the newest any more"
+        counts = Counter(key for key, _ in self.announced)
         assert not [key for key, count in counts.items() if count > 1], "two ends of one completion are announced"
         if not self.follows_list:
-            true = {(str(record.id), self._own_until(record)) for record in self.newest().values()}
-            assert not self.standing.keys() - true, "ends are announced that are none any more"
+            true = {(str(record.id), self._record_end_date(record)) for record in self.newest().values()}
+            assert not self.announced.keys() - true, "ends are announced that are none any more"
 
-    def _check_nothing_missing(self) -> None:
+    def _check_announcements_are_complete(self) -> None:
         """Demand, right after a round, that each end is announced as what it is, but for people who have left."""
         for pair, record in self.newest().items():
-            until = self._until(pair, record)
-            if record.user in self.left or until is None or self._was_not_read(pair):
+            until = self._end_date(pair, record)
+            if record.user in self.left or until is None or self._is_unread(pair):
                 continue
-            stage = self._stage(date.fromisoformat(until), self.rules[record.training.v2])
-            said = self.standing.get((str(record.id), until))
+            stage = self._expected_announcement(date.fromisoformat(until), self.rules[record.training.v2])
+            said = self.announced.get((str(record.id), until))
             assert said == stage, f"{record.id} until {until} is {stage}, and told as {said}"
 
-    def _was_not_read(self, pair: Pair) -> bool:
+    def _is_unread(self, pair: Pair) -> bool:
         return self.follows_list and self.list_fails and pair[0] != user_id(0)
 
-    def _until(self, pair: Pair, record: Record) -> str | None:
+    def _end_date(self, pair: Pair, record: Record) -> str | None:
         listed = self.list_ends.get(pair)
         if self.follows_list and listed is not None and listed.completed_on == day_text(record.date_number):
             return listed.until
-        return self._own_until(record)
+        return self._record_end_date(record)
 
-    def _own_until(self, record: Record) -> str | None:
+    def _record_end_date(self, record: Record) -> str | None:
         if record.expiry is not None:
             return day_text(record.expiry)
         rule = self.rules[record.training.v2]
@@ -347,7 +347,7 @@ class ExpiryWorld:
             return None
         return months_later(day_text(record.date_number), rule.renewal_months)
 
-    def _stage(self, until: date, rule: TrainingFacts) -> str | None:
+    def _expected_announcement(self, until: date, rule: TrainingFacts) -> str | None:
         if until < self.since:
             return None
         if until < self.today:
@@ -387,19 +387,19 @@ def _deliveries(db: Database) -> list[int]:
     return [row[0] for row in db.execute("SELECT sequence FROM deliveries")]
 
 
-def play(seed: int, days: int = 120, *, follows_list: bool = False) -> ExpiryWorld:
+def run_story(seed: int, days: int = 120, *, follows_list: bool = False) -> ExpiryWorld:
     """Play the story of a seed; it checks itself after each of its days."""
 
     async def perform() -> ExpiryWorld:
         with tempfile.TemporaryDirectory() as folder:
-            store = MortalStore(Path(folder) / "notifier.db")
+            store = KillableStore(Path(folder) / "notifier.db")
             await store.open()
             world = ExpiryWorld(store, random.Random(seed), follows_list=follows_list)
             await world.begin()
             for _ in range(days):
                 await world.pass_day()
             rows = await store.run(_deliveries)
-            ids = {event.sequence for event in world.told if event.type in {*_ENDS, EventType.RENEWED}}
+            ids = {event.sequence for event in world.events if event.type in {*_ENDS, EventType.RENEWED}}
             assert set(rows) <= ids
             assert len(rows) == len(set(rows))
             await store.close()

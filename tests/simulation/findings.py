@@ -47,7 +47,7 @@ class Findings:
 
 
 @dataclass(slots=True)
-class Contact:
+class WatchState:
     """How the source is looked at: since when, and at what of it.
 
     `first_read_at` is when the API read the first request, `scanned_at` when the first full scan was over, `view_since`
@@ -61,7 +61,7 @@ class Contact:
     scanned_at: float | None = None
     hidden: set[int] = field(default_factory=set)
 
-    def note(self, record: Record) -> None:
+    def note_change(self, record: Record) -> None:
         """Take note of a record that somebody has changed."""
-        if not self.view.shows(record):
+        if not self.view.includes(record):
             self.hidden.add(record.id)

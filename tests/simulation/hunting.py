@@ -19,7 +19,7 @@ AMBUSH: Final = ("ambush", "ambush_edits", "ambush_moves", "ambush_behind")
 
 
 @dataclass(frozen=True, slots=True)
-class Find:
+class FirstViolation:
     """A kind of violation, where it was met first, and after how many seconds of looking for it."""
 
     kind: str
@@ -36,7 +36,7 @@ class Hunt:
     worlds: Counter[str] = field(default_factory=Counter)
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many worlds of each profile showed each kind."""
-    finds: dict[tuple[str, str], Find] = field(default_factory=dict)
+    finds: dict[tuple[str, str], FirstViolation] = field(default_factory=dict)
     simulated_seconds: float = 0.0
     requests: int = 0
 
@@ -47,7 +47,7 @@ class Hunt:
         self.requests += outcome.requests
         for violation in outcome.violations:
             key = (profile, violation.kind)
-            self.finds.setdefault(key, Find(violation.kind, profile, seed, seconds, violation.text))
+            self.finds.setdefault(key, FirstViolation(violation.kind, profile, seed, seconds, violation.text))
         for kind in outcome.kinds:
             self.violations[profile, kind] += 1
 
@@ -109,7 +109,7 @@ def _turns(profiles: Sequence[str], first_seed: int, stride: int) -> Iterator[tu
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PastFault:
     """A fault of the version before evidence was weighed: what it was, and the profile and the kinds that show it."""
 
     number: str
@@ -118,48 +118,56 @@ class Row:
     kinds: frozenset[str]
 
 
-def _row(number: str, what: str, profile: str, *kinds: str) -> Row:
+def _past_fault(number: str, what: str, profile: str, *kinds: str) -> PastFault:
     if profile not in PROFILES:
         raise ValueError(f"no profile {profile}")
-    return Row(number, what, profile, frozenset(kinds))
+    return PastFault(number, what, profile, frozenset(kinds))
 
 
-ROWS: Final = (
-    _row("1", "a slow page against a newer one", "ambush_edits", "safety/updated_old", "safety/created_again"),
-    _row("2", "a record moves during a scan", "ambush_moves", "safety/removed_false"),
-    _row("3", "a difference is taken to be for good", "ambush_behind", "voice/quiet", "liveness/late_missing"),
-    _row("4", "entered offline", "calm_offline", "liveness/silent"),
-    _row("5", "v1: equal entries over the end of a page", "v1_twins", "liveness/missing", "liveness/late_missing"),
-    _row("6", "more records of one person than fit one answer", "precise_pages", "liveness/ghost", "liveness/late"),
-    _row("7", "with `paging.total`, a pair that cancels out", "far_pairs_total", "liveness/late"),
-    _row("8", "a filter set on purpose", "view_filter", "cost/precise", "cost/rest"),
-    _row("9", "from v1 to v2", "view_api", "safety/created_again"),
-    _row("10", "a page lacks a record", "short_pages", "safety/removed_false"),
-    _row("11", "lists lack what the paging counts", "lacking", "safety/removed_false"),
-    _row("12", "all answers are minutes old", "old_answers", "safety/updated_old", "safety/removed_false"),
-    _row("13", "some answers are old", "replica_seconds", "safety/updated_old"),
-    _row("13b", "every second answer is hours old", "replica_hours", "safety/updated_old", "safety/removed_false"),
-    _row("14", "an empty list", "empty", "safety/removed_false"),
-    _row("15", "`paging.total` one too high", "total_high", "voice/quiet", "liveness/difference"),
-    _row("16", "page 1 for every page", "page_one", "voice/quiet", "liveness/late_missing"),
-    _row("17", "the first `Date` is a day ahead", "date_ahead", "liveness/silent"),
-    _row("18", "ties in any order", "ties", "liveness/ghost", "liveness/late_ghost", "cost/precise", "cost/rest"),
-    _row("19", "oldest first", "oldest_first", "voice/quiet", "liveness/late_missing"),
-    _row("19b", "pages are capped", "capped", "voice/quiet", "liveness/late_missing"),
-    _row("20", "`files` left out", "fields", "safety/updated_old", "safety/updated_false"),
-    _row("20b", "other ids", "renumbered", "safety/created_again", "safety/removed_false"),
-    _row("21", "unreadable records, and half a list", "half", "liveness/condition_late"),
-    _row("22", "an account in full use", "import_day", "voice/exhausted", "cost/changes", "liveness/difference"),
-    _row("23", "a deletion beside a move", "calm", "safety/removed_false"),
-    _row("24", "a search stops too early", "moves_and_deletions", "voice/quiet", "liveness/difference"),
-    _row("26", "our clock was ahead", "clock_ahead", "liveness/late", "liveness/ghost", "liveness/late_ghost"),
-    _row("27", "head polls are broken off", "head_only", "liveness/missing"),
-    _row("28", "four requests a minute", "tight", "voice/exhausted", "voice/quiet"),
+PAST_FAULTS: Final = (
+    _past_fault("1", "a slow page against a newer one", "ambush_edits", "safety/updated_old", "safety/created_again"),
+    _past_fault("2", "a record moves during a scan", "ambush_moves", "safety/removed_false"),
+    _past_fault("3", "a difference is taken to be for good", "ambush_behind", "voice/quiet", "liveness/late_missing"),
+    _past_fault("4", "entered offline", "calm_offline", "liveness/silent"),
+    _past_fault(
+        "5", "v1: equal entries over the end of a page", "v1_twins", "liveness/missing", "liveness/late_missing"
+    ),
+    _past_fault(
+        "6", "more records of one person than fit one answer", "precise_pages", "liveness/ghost", "liveness/late"
+    ),
+    _past_fault("7", "with `paging.total`, a pair that cancels out", "far_pairs_total", "liveness/late"),
+    _past_fault("8", "a filter set on purpose", "view_filter", "cost/precise", "cost/rest"),
+    _past_fault("9", "from v1 to v2", "view_api", "safety/created_again"),
+    _past_fault("10", "a page lacks a record", "short_pages", "safety/removed_false"),
+    _past_fault("11", "lists lack what the paging counts", "lacking", "safety/removed_false"),
+    _past_fault("12", "all answers are minutes old", "old_answers", "safety/updated_old", "safety/removed_false"),
+    _past_fault("13", "some answers are old", "replica_seconds", "safety/updated_old"),
+    _past_fault(
+        "13b", "every second answer is hours old", "replica_hours", "safety/updated_old", "safety/removed_false"
+    ),
+    _past_fault("14", "an empty list", "empty", "safety/removed_false"),
+    _past_fault("15", "`paging.total` one too high", "total_high", "voice/quiet", "liveness/difference"),
+    _past_fault("16", "page 1 for every page", "page_one", "voice/quiet", "liveness/late_missing"),
+    _past_fault("17", "the first `Date` is a day ahead", "date_ahead", "liveness/silent"),
+    _past_fault(
+        "18", "ties in any order", "ties", "liveness/ghost", "liveness/late_ghost", "cost/precise", "cost/rest"
+    ),
+    _past_fault("19", "oldest first", "oldest_first", "voice/quiet", "liveness/late_missing"),
+    _past_fault("19b", "pages are capped", "capped", "voice/quiet", "liveness/late_missing"),
+    _past_fault("20", "`files` left out", "fields", "safety/updated_old", "safety/updated_false"),
+    _past_fault("20b", "other ids", "renumbered", "safety/created_again", "safety/removed_false"),
+    _past_fault("21", "unreadable records, and half a list", "half", "liveness/condition_late"),
+    _past_fault("22", "an account in full use", "import_day", "voice/exhausted", "cost/changes", "liveness/difference"),
+    _past_fault("23", "a deletion beside a move", "calm", "safety/removed_false"),
+    _past_fault("24", "a search stops too early", "moves_and_deletions", "voice/quiet", "liveness/difference"),
+    _past_fault("26", "our clock was ahead", "clock_ahead", "liveness/late", "liveness/ghost", "liveness/late_ghost"),
+    _past_fault("27", "head polls are broken off", "head_only", "liveness/missing"),
+    _past_fault("28", "four requests a minute", "tight", "voice/exhausted", "voice/quiet"),
 )
 """The faults that were found before, by the numbers of the paper; 25 is a limit and no fault: see `far_pairs`."""
 
 
-def first_find(row: Row, seconds: float) -> tuple[Find | None, int]:
+def find_past_fault(row: PastFault, seconds: float) -> tuple[FirstViolation | None, int]:
     """Look for a fault until it is found; return where, and how many worlds that took."""
     found = hunt((row.profile,), seconds, kinds=row.kinds, stop=True, clock=time.process_time)
     met = [find for (_, kind), find in found.finds.items() if kind in row.kinds]

@@ -77,7 +77,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
         self.faults: list[BaseException] = []
         """What tasks died of that nobody awaited."""
         self.set_task_factory(self._make_task)
-        self.set_exception_handler(self._note_fault)
+        self.set_exception_handler(self._record_fault)
 
     def time(self) -> float:
         return self._now
@@ -128,7 +128,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
     ) -> asyncio.Future[T]:
         return NumberedTask(next(self._numbers), coroutine, loop=loop, **keywords)
 
-    def _note_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _record_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         fault = context.get("exception")
         if fault is not None and not isinstance(fault, asyncio.CancelledError):
             self.faults.append(fault)

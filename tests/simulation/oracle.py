@@ -13,20 +13,20 @@ from typing import Final
 
 from notifier.sandbox.records import Version
 from tests.simulation import bounds
-from tests.simulation.account import Account, Form, View
-from tests.simulation.adversary import ID_SHIFT, UNREADABLE
+from tests.simulation.account import Account, RecordState, View
 from tests.simulation.bounds import Bounds
-from tests.simulation.exchange import Sent
-from tests.simulation.findings import Contact, Findings, Violation
+from tests.simulation.exchange import SentRequest
+from tests.simulation.faulty_api import ID_SHIFT, UNREADABLE
+from tests.simulation.findings import Findings, Violation, WatchState
 from tests.simulation.loop import true_ms
 from tests.simulation.plans import Plan
-from tests.simulation.safety import FIRST_CONTACT_SECONDS, Safety, same
-from tests.simulation.subject import Belief, Memory, Subject, entity_of
+from tests.simulation.safety import FIRST_CONTACT_SECONDS, Safety, states_agree
+from tests.simulation.system_under_test import InMemoryStateFile, StoredRecord, SystemUnderTest, entity_of
 
 _MINUTE: Final = 60.0
 _NEARLY_ALL: Final = 0.9
 
-_LASTING: Final[Mapping[str, frozenset[str]]] = {
+_HABIT_CONDITIONS: Final[Mapping[str, frozenset[str]]] = {
     "count_high": frozenset({"count_unexplained"}),
     "total_high": frozenset({"count_unexplained"}),
     "ties": frozenset({"list_unsearchable"}),
@@ -37,7 +37,7 @@ _LASTING: Final[Mapping[str, frozenset[str]]] = {
 }
 """The conditions that rightly stay for as long as the API has a habit."""
 
-_SLOW_TO_END: Final = frozenset({"answers_disagree", "records_renumbered", "list_unsearchable"})
+_LATE_ENDING: Final = frozenset({"answers_disagree", "records_renumbered", "list_unsearchable"})
 """The conditions that may outlast their cause for a while."""
 
 _HELD: Final = frozenset({"removals_held", "arrivals_held", "changes_held"})
@@ -49,7 +49,7 @@ _EXHAUSTING: Final = frozenset({"budget_exhausted", "list_unsearchable"})
 _UNSEARCHABLE: Final = frozenset({"capped", "oldest_first", "ties"})
 """The habits of the API with which only scans find what is out of sight, as many as the budget allows."""
 
-_LIES: Final = frozenset({"old", "replica", "half", "empty", "count_off"})
+_WRONG_COUNT_SPELLS: Final = frozenset({"old", "replica", "half", "empty", "count_off"})
 """What the API does for a while that makes its count worthless."""
 
 _LEAVING: Final = frozenset({"delete", "move_date", "move_person", "move_both"})
@@ -61,10 +61,12 @@ _LONG_REMEMBERED: Final = frozenset({"records_renumbered"})
 class Oracle:
     """Watches one world. What it finds is handed to `report`, each kind of each record once."""
 
-    def __init__(self, plan: Plan, account: Account, memory: Memory, report: Callable[[Violation], None]) -> None:
+    def __init__(
+        self, plan: Plan, account: Account, state_file: InMemoryStateFile, report: Callable[[Violation], None]
+    ) -> None:
         self._profile = plan.profile
         self._account = account
-        self._memory = memory
+        self._state_file = state_file
         self._findings = Findings(account.now, report)
         self._fail = self._findings.fail
         self._spells = plan.spells
@@ -72,43 +74,43 @@ class Oracle:
         self._ignored = UNREADABLE if "unreadable" in self._habits else frozenset()
         self._deadlines: list[tuple[float, int, int]] = []
         self._wrong_since: dict[str, float] = {}
-        self._unsaid: defaultdict[str, float] = defaultdict(float)
-        self._evident: defaultdict[str, float] = defaultdict(float)
+        self._unreported_seconds: defaultdict[str, float] = defaultdict(float)
+        self._evident_seconds: defaultdict[str, float] = defaultdict(float)
         self._exhausted_since: float | None = None
         self._settled_at = 0.0
-        self.bounds = Bounds.of(plan.profile, len(plan.entries))
-        self.contact = Contact(Version(plan.profile.api))
-        self._safety = Safety(plan.profile, account, memory, self.contact, self._findings)
+        self.bounds = Bounds.for_profile(plan.profile, len(plan.entries))
+        self.contact = WatchState(Version(plan.profile.api))
+        self._safety = Safety(plan.profile, account, state_file, self.contact, self._findings)
 
     # What happens
 
-    def changed(self, number: int) -> None:
+    def note_change(self, number: int) -> None:
         """Take note that somebody has changed a record: in an honest world that has to be told in time."""
         if number in self._account.records:
-            self.contact.note(self._account.records[number])
+            self.contact.note_change(self._account.records[number])
         if not self._profile.is_honest or self.contact.version is Version.V1:
             return
         history = self._account.histories[number]
         moment = history[-1]
-        at_top = moment.form is not None and moment.place <= self._profile.page and moment.kind == "enter"
+        at_top = moment.state is not None and moment.place <= self._profile.page and moment.kind == "enter"
         out_of_sight = self.bounds.difference if self._profile.far_pairs else self.bounds.scan
         limit = self.bounds.head if at_top else out_of_sight
         if self.contact.scanned_at is not None and (at_top or self._profile.scans or self._profile.far_pairs):
             self._deadlines.append((moment.at + limit, number, len(history) - 1))
 
-    def load(self, view: View, version: Version) -> None:
+    def note_reload(self, view: View, version: Version) -> None:
         """Take note that the source asks for something else from now on."""
         if version is not self.contact.version:
-            self._safety.take_known_as_told()
+            self._safety.note_switch_to_v2()
         self.contact.view_since = self._account.now()
         self.contact.view, self.contact.version = view, version
 
-    def events_told(self) -> None:
+    def check_new_events(self) -> None:
         """Judge what was told since the last look."""
-        self._safety.look()
+        self._safety.check_new_events()
 
     @property
-    def last_told(self) -> int:
+    def last_sequence(self) -> int:
         """The number of the last event that was looked at."""
         return self._safety.sequence
 
@@ -119,23 +121,23 @@ class Oracle:
 
     # Voice, and liveness on the way
 
-    def minute(self, subject: Subject, sent: Sequence[Sent]) -> None:
+    def check_minute(self, system: SystemUnderTest, sent: Sequence[SentRequest]) -> None:
         """Look at how things stand, once a minute."""
-        self.events_told()
+        self.check_new_events()
         now = self._account.now()
-        for fault in self._memory.faults():
+        for fault in self._state_file.inconsistencies():
             self._fail("invariant", fault, fault)
-        if self.contact.scanned_at is None and self._memory.is_scanned():
+        if self.contact.scanned_at is None and self._state_file.is_scanned():
             self.contact.scanned_at = now
-        conditions = subject.conditions()
+        conditions = system.conditions()
         self._check_deadlines(now, conditions)
         self._check_exhaustion(now, sent, conditions)
-        self._check_withheld(subject, conditions)
-        if self.contact.scanned_at is None or not subject.is_well:
+        self._check_withheld(system, conditions)
+        if self.contact.scanned_at is None or not system.is_well:
             return
-        self._check_wrong(now, subject, conditions)
+        self._check_wrong(now, system, conditions)
 
-    def _check_wrong(self, now: float, subject: Subject, conditions: Mapping[str, str]) -> None:
+    def _check_wrong(self, now: float, system: SystemUnderTest, conditions: Mapping[str, str]) -> None:
         """Demand a word about each record that is wrong, and in an honest world that it be put right.
 
         That counts only the time in which the API's count gives it away: while all that is wrong leaves a difference in
@@ -146,12 +148,12 @@ class Oracle:
         missing, ghosts = self.differences()
         wrong = missing + ghosts
         self._wrong_since = {entity: self._wrong_since.get(entity, now) for entity in wrong}
-        for known in (self._unsaid, self._evident):
+        for known in (self._unreported_seconds, self._evident_seconds):
             for entity in [entity for entity in known if entity not in wrong]:
                 del known[entity]
-        if "no_paging" in self._habits or self._is_lied_to(now):
+        if "no_paging" in self._habits or self._is_count_wrong(now):
             return
-        noticed = {self._entity(withheld.key) for withheld in subject.withheld()}
+        noticed = {self._entity(withheld.key) for withheld in system.withheld()}
         unnoticed = [entity for entity in wrong if entity not in noticed]
         old = [entity for entity in unnoticed if now - self._wrong_since[entity] > self.bounds.confirmed]
         shown, lasting = (
@@ -163,27 +165,27 @@ class Oracle:
             if shown * direction <= 0 or lasting * direction <= 0:
                 continue
             if not conditions:
-                self._unsaid[entity] += _MINUTE
+                self._unreported_seconds[entity] += _MINUTE
             if not set(conditions) & _HELD:
-                self._evident[entity] += _MINUTE
-            if self._unsaid[entity] > self.bounds.voice:
+                self._evident_seconds[entity] += _MINUTE
+            if self._unreported_seconds[entity] > self.bounds.voice:
                 self._fail("voice/quiet", "", f"{entity} is not as believed for ten minutes, and nothing says so")
-            if self._profile.is_honest and self._evident[entity] > self.bounds.difference:
+            if self._profile.is_honest and self._evident_seconds[entity] > self.bounds.difference:
                 self._fail("liveness/difference", "", f"{entity} is not as believed, and the count says so in vain")
 
-    def _is_lied_to(self, now: float) -> bool:
+    def _is_count_wrong(self, now: float) -> bool:
         """Tell whether the API's count is not that of the account now."""
-        return any(spell.kind in _LIES and spell.begin <= now < spell.end for spell in self._spells)
+        return any(spell.kind in _WRONG_COUNT_SPELLS and spell.begin <= now < spell.end for spell in self._spells)
 
-    def _check_withheld(self, subject: Subject, conditions: Mapping[str, str]) -> None:
+    def _check_withheld(self, system: SystemUnderTest, conditions: Mapping[str, str]) -> None:
         if conditions or self._profile.clock_jumps:
             # Since when it is withheld is told by our wall clock, which says nothing where it jumps.
             return
-        for withheld in subject.withheld():
+        for withheld in system.withheld():
             if self._account.now() - withheld.since > self.bounds.voice + self._profile.confirm_after:
                 self._fail("voice/withheld", withheld.key, f"{withheld.key} is withheld ({withheld.reason}), unsaid")
 
-    def _check_exhaustion(self, now: float, sent: Sequence[Sent], conditions: Mapping[str, str]) -> None:
+    def _check_exhaustion(self, now: float, sent: Sequence[SentRequest], conditions: Mapping[str, str]) -> None:
         allowed = self._profile.requests_per_minute * _NEARLY_ALL
         last_minute = len(sent) - bisect_right(sent, now - _MINUTE, key=lambda request: request.at)
         if last_minute < allowed or set(conditions) & _EXHAUSTING:
@@ -205,33 +207,33 @@ class Oracle:
             history = self._account.histories[number]
             # A later change has its own deadline.
             if place == len(history) - 1 and str(number) not in self._findings.untrue:
-                moment, belief = history[place], self._memory.belief(str(number))
-                if not _agrees(belief, moment.form):
+                moment, stored = history[place], self._state_file.stored_record(str(number))
+                if not _agrees(stored, moment.state):
                     what = f"{moment.kind} {number} at {moment.at:.0f} s (place {moment.place})"
-                    self._fail("liveness/late", str(number), f"{what} is not told; known: {belief}")
+                    self._fail("liveness/late", str(number), f"{what} is not told; known: {stored}")
 
     # Liveness in the end
 
     def differences(self) -> tuple[Counter[str], Counter[str]]:
         """Return which records are missing, and which are believed to exist and do not."""
-        truth = self._account.entities(self.contact.view, self.contact.version, self._ignored)
-        belief = Counter(self._entity(key) for key in self._memory.known())
-        ghosts = belief - truth
+        truth = self._account.count_expected(self.contact.view, self.contact.version, self._ignored)
+        stored = Counter(self._entity(key) for key in self._state_file.known_keys())
+        ghosts = stored - truth
         if self.contact.view != View():
             for number, record in self._account.records.items():
-                if not self.contact.view.shows(record):
+                if not self.contact.view.includes(record):
                     del ghosts[str(number)]
-        return truth - belief, ghosts
+        return truth - stored, ghosts
 
-    def settled(self, conditions: Mapping[str, str]) -> None:
+    def check_settled(self, conditions: Mapping[str, str]) -> None:
         """Judge how things stand a while after everything has come to rest: no difference in numbers is left.
 
         A pair that cancelled out until lately, and came apart when one of it was found, has its time from then on.
         """
         self._settled_at = self._account.now()
-        self.events_told()
+        self.check_new_events()
         missing, ghosts = (
-            Counter({entity: n for entity, n in wrong.items() if self._evident[entity] > self.bounds.confirmed})
+            Counter({entity: n for entity, n in wrong.items() if self._evident_seconds[entity] > self.bounds.confirmed})
             for wrong in self.differences()
         )
         balance = missing.total() - ghosts.total() + ("count_high" in self._habits)
@@ -239,37 +241,43 @@ class Oracle:
             self._findings.fail_each("liveness/late_missing", missing, "is not known")
             self._findings.fail_each("liveness/late_ghost", ghosts, "was deleted and is still known")
         if not any(self.differences()):
-            self._check_left(conditions, self._lasting() | _SLOW_TO_END, "liveness/condition_late")
+            self._check_left(conditions, self._habit_conditions() | _LATE_ENDING, "liveness/condition_late")
 
-    def ended(self, subject: Subject) -> None:
+    def check_end(self, system: SystemUnderTest) -> None:
         """Judge how things stand in the end: all is known as it is, told, and no condition is left."""
-        self.events_told()
+        self.check_new_events()
         missing, ghosts = self.differences()
         self._findings.fail_each("liveness/missing", missing, "is not known")
         self._findings.fail_each("liveness/ghost", ghosts, "was deleted and is still known")
-        beliefs = self._memory.beliefs()
+        stored_records = self._state_file.stored_records()
         if self.contact.version is Version.V2:
-            self._check_forms(beliefs)
+            self._check_forms(stored_records)
         else:
             self._check_days()
-        self._check_left(subject.conditions(), self._lasting() | _LONG_REMEMBERED, "liveness/condition_left")
-        if self._profile.is_honest and self._memory.absorbed():
-            self._fail("voice/absorbed", "", f"a difference of {self._memory.absorbed()} is taken to be for good")
-        for withheld in subject.withheld():
+        self._check_left(system.conditions(), self._habit_conditions() | _LONG_REMEMBERED, "liveness/condition_left")
+        if self._profile.is_honest and self._state_file.accepted_count_offset():
+            self._fail(
+                "voice/absorbed",
+                "",
+                f"a difference of {self._state_file.accepted_count_offset()} is taken to be for good",
+            )
+        for withheld in system.withheld():
             self._fail("liveness/withheld", withheld.key, f"{withheld.key} is still withheld: {withheld.reason}")
 
-    def _check_forms(self, beliefs: Mapping[str, Belief]) -> None:
-        by_entity = {self._entity(key): belief for key, belief in beliefs.items()}
+    def _check_forms(self, stored_records: Mapping[str, StoredRecord]) -> None:
+        by_entity = {self._entity(key): stored for key, stored in stored_records.items()}
         for number, record in self._account.in_view(self.contact.view).items():
-            belief = by_entity.get(str(number))
-            if number in self._ignored or belief is None or belief.is_removed or str(number) in self._findings.untrue:
+            stored = by_entity.get(str(number))
+            if number in self._ignored or stored is None or stored.is_removed or str(number) in self._findings.untrue:
                 continue
             history = self._account.histories[number]
-            if not _agrees(belief, history[-1].form):
-                self._fail("liveness/stale", str(number), f"{number} is known as {belief.form}, is {history[-1].form}")
+            if not _agrees(stored, history[-1].state):
+                self._fail(
+                    "liveness/stale", str(number), f"{number} is known as {stored.state}, is {history[-1].state}"
+                )
             appeared = history[0].at
             if number not in self._safety.created | self.contact.hidden and self._is_news(appeared, record.created):
-                text = f"{number}, entered at {appeared:.0f} s, was never told ({belief.reason})"
+                text = f"{number}, entered at {appeared:.0f} s, was never told ({stored.reason})"
                 self._fail("liveness/silent", str(number), text)
 
     def _is_news(self, appeared: float, created_ms: int) -> bool:
@@ -290,7 +298,7 @@ class Oracle:
                 continue
             told = self._safety.told_v1[base]["created"] - self._safety.told_v1[base]["removed"]
             now = len(history[-1][1])
-            least = now - _most_until(history, self.contact.scanned_at)
+            least = now - _max_number_until(history, self.contact.scanned_at)
             most = max(0, now - _number_at(history, self.contact.first_read_at - FIRST_CONTACT_SECONDS))
             if not least <= told <= most:
                 self._fail(
@@ -303,7 +311,7 @@ class Oracle:
 
     # Cost
 
-    def cost(self, sent: Sequence[Sent], rest_at: float, restarts: Sequence[float]) -> None:
+    def check_cost(self, sent: Sequence[SentRequest], rest_at: float, restarts: Sequence[float]) -> None:
         """Judge what was asked for: in any minute, and while nothing happened."""
         now, limit = self._account.now(), self._profile.requests_per_minute
         times = [request.at for request in sent]
@@ -319,16 +327,16 @@ class Oracle:
             return
         settled = now - max(quiet_at, self._settled_at)
         precise = sum(request.is_precise for request in quiet)
-        if precise > bounds.most_precise_at_rest(self._profile, len(self._account.records)):
+        if precise > bounds.max_precise_questions_when_idle(self._profile, len(self._account.records)):
             self._fail("cost/precise", "", f"{precise} precise questions in {now - quiet_at:.0f} s of rest")
-        enough = bounds.most_requests_at_rest(self._profile, len(self._account.records), now - quiet_at, settled)
+        enough = bounds.max_requests_when_idle(self._profile, len(self._account.records), now - quiet_at, settled)
         if len(quiet) > enough and not self._habits & _UNSEARCHABLE:
             self._fail(
                 "cost/rest", "", f"{len(quiet)} requests in {now - quiet_at:.0f} s of rest, {enough:.0f} would do"
             )
-        self._cost_of_changes(sent, rest_at)
+        self._check_cost_of_changes(sent, rest_at)
 
-    def _cost_of_changes(self, sent: Sequence[Sent], rest_at: float) -> None:
+    def _check_cost_of_changes(self, sent: Sequence[SentRequest], rest_at: float) -> None:
         if not self._profile.is_honest:
             return
         changes = sum(len(history) - 1 for history in self._account.histories.values())
@@ -337,10 +345,10 @@ class Oracle:
         gone = sum(moment.kind in _LEAVING for moment in moments)
         equal = sum(moment.kind == "twin" for moment in moments)
         precise = sum(request.is_precise for request in sent)
-        if precise > bounds.most_precise(gone, equal):
+        if precise > bounds.max_precise_questions(gone, equal):
             self._fail("cost/precise", "", f"{precise} precise questions, where {gone} records left their place")
         polls = 2 * (rest_at / self._profile.poll + 1)
-        enough = polls + bounds.most_beside_polls(self._profile, len(self._account.records), changes, rest_at)
+        enough = polls + bounds.max_requests_besides_polls(self._profile, len(self._account.records), changes, rest_at)
         used = sum(request.at < rest_at for request in sent)
         if used > enough:
             self._fail("cost/changes", "", f"{used} requests for {changes} changes, {enough:.0f} would do")
@@ -350,17 +358,17 @@ class Oracle:
     def _entity(self, key: str) -> str:
         return entity_of(key) if key.startswith("v1-") else str(int(key) % ID_SHIFT)
 
-    def _lasting(self) -> frozenset[str]:
-        return frozenset().union(*(_LASTING.get(habit, frozenset()) for habit in self._habits))
+    def _habit_conditions(self) -> frozenset[str]:
+        return frozenset().union(*(_HABIT_CONDITIONS.get(habit, frozenset()) for habit in self._habits))
 
 
-def _agrees(belief: Belief | None, form: Form | None) -> bool:
+def _agrees(stored: StoredRecord | None, form: RecordState | None) -> bool:
     if form is None:
-        return belief is None or belief.is_removed
-    return belief is not None and not belief.is_removed and same(belief.form, form)
+        return stored is None or stored.is_removed
+    return stored is not None and not stored.is_removed and states_agree(stored.state, form)
 
 
-def _most_until(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
+def _max_number_until(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
     """Return how many equal records there were at most until a moment: so many may have been learned silently."""
     return max((len(days) for at, days in history if at <= seconds), default=0)
 

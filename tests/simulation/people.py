@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.sandbox.records import Record, date_number, day_of
-from tests.simulation.account import FIRST_TWIN, Account, training, user_id
+from tests.simulation.account import FIRST_DUPLICATE_ID, Account, training, user_id
 from tests.simulation.loop import true_ms
 
 _DAY_SECONDS: Final = 86_400.0
@@ -56,7 +56,7 @@ def perform(account: Account, population: Population, action: Action) -> Action 
         number = account.next_id if action.record is None else action.record
         if number in account.histories:
             return None
-        account.put(_ENTRIES[action.kind](number, account.now(), population, action.what), action.kind)
+        account.enter_or_change(_ENTRIES[action.kind](number, account.now(), population, action.what), action.kind)
         return replace(action, record=number)
     if action.kind == "restore":
         return _restore(account, action)
@@ -66,9 +66,9 @@ def perform(account: Account, population: Population, action: Action) -> Action 
     if action.kind == "delete":
         account.delete(record.id)
     elif action.kind == "twin":
-        account.put(replace(record, id=_free_twin(account, record.id)), action.kind)
+        account.enter_or_change(replace(record, id=_free_duplicate_id(account, record.id)), action.kind)
     else:
-        account.put(_CHANGES[action.kind](account, record, population, action), action.kind)
+        account.enter_or_change(_CHANGES[action.kind](account, record, population, action), action.kind)
     return replace(action, record=record.id)
 
 
@@ -79,10 +79,10 @@ def _chosen(account: Account, action: Action) -> Record | None:
     return records[int(action.where * len(records))] if records else None
 
 
-def _free_twin(account: Account, number: int) -> int:
+def _free_duplicate_id(account: Account, number: int) -> int:
     """Return an id that does not depend on what else was entered: a replay may leave that out."""
     while number in account.histories:
-        number += FIRST_TWIN
+        number += FIRST_DUPLICATE_ID
     return number
 
 
@@ -92,7 +92,7 @@ def _restore(account: Account, action: Action) -> Action | None:
         number = sorted(account.deleted)[int(action.what * len(account.deleted))]
     if number is None or number not in account.deleted:
         return None
-    account.put(account.deleted[number], action.kind)
+    account.enter_or_change(account.deleted[number], action.kind)
     return replace(action, record=number)
 
 
@@ -133,7 +133,7 @@ def _edit(_account: Account, record: Record, _population: Population, action: Ac
 
 def _edit_back(account: Account, record: Record, population: Population, action: Action) -> Record:
     """Give a record the notes that it had at first."""
-    first = account.histories[record.id][0].form
+    first = account.histories[record.id][0].state
     if first is None or first.notes == record.notes:
         return _edit(account, record, population, action)
     return replace(record, notes=first.notes or "")

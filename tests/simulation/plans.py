@@ -16,7 +16,7 @@ from tests.simulation.people import Action, Population, day_number
 from tests.simulation.profiles import PROFILES, Profile
 
 _FIRST_ID: Final = 1001
-_APART: Final = 2e-3
+_CROWD_INTERVAL_SECONDS: Final = 2e-3
 """Seconds between two actions of one crowd: timers of the same moment have no order of their own, and two records of
 one person and training that were entered in the same millisecond are equal to the API's clients."""
 
@@ -142,14 +142,17 @@ def _actions(profile: Profile, chance: random.Random) -> tuple[Action, ...]:
     now = 0.0
     while (now := now + chance.expovariate(profile.actions_an_hour / 3600)) < profile.active:
         for _ in range(chance.choice(profile.crowd)):
-            now += _APART
+            now += _CROWD_INTERVAL_SECONDS
             # Often near the top of the list, where most is changed.
             where = chance.random() ** chance.choice((1, 3))
             kind, what = chance.choices(kinds, weights)[0], chance.random()
             if kind == "pair":
                 # From the first tenth of the list to the last one: nearly all days lie between.
-                actions += [Action(now, "backdate", what=what / 10), Action(now + _APART, "delete", 0.9 + where / 10)]
-                now += _APART
+                actions += [
+                    Action(now, "backdate", what=what / 10),
+                    Action(now + _CROWD_INTERVAL_SECONDS, "delete", 0.9 + where / 10),
+                ]
+                now += _CROWD_INTERVAL_SECONDS
             else:
                 actions.append(Action(now, kind, where, what))
     return tuple(actions)
@@ -207,7 +210,7 @@ def read_plan(path: Path) -> Plan:
     )
 
 
-def ordinary(plan: Plan) -> Plan:
+def without_ordinary_fates(plan: Plan) -> Plan:
     """Leave out of a plan the requests of which nothing is worth noting."""
     fates = plan.fates or {}
     return replace(plan, fates={number: fate for number, fate in fates.items() if not fate.is_ordinary})

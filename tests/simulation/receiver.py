@@ -84,7 +84,7 @@ class SimulatedReceiver:
     requests: list[Request] = field(default_factory=list)
     active: int = 0
     _free_at: float = 0.0
-    _lately: deque[float] = field(default_factory=deque)
+    _accepted_last_minute: deque[float] = field(default_factory=deque)
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         began = _now()
@@ -114,15 +114,15 @@ class SimulatedReceiver:
         if any(map(self.poisonous, deliveries)):
             return self.latency, self.poison, False
         self._free_at = now + self.every
-        self._lately.append(now)
+        self._accepted_last_minute.append(now)
         seconds = self.latency + self.an_event * len(deliveries)
         return (seconds, DELIVERED, True) if seconds < self.timeout else (self.timeout, TIMED_OUT, True)
 
     def _wait(self, now: float) -> float:
-        while self._lately and self._lately[0] <= now - 60:
-            self._lately.popleft()
-        full = self.a_minute and len(self._lately) >= self.a_minute
-        return max(self._free_at - now, self._lately[0] + 60 - now if full else 0.0, 0.0)
+        while self._accepted_last_minute and self._accepted_last_minute[0] <= now - 60:
+            self._accepted_last_minute.popleft()
+        full = self.a_minute and len(self._accepted_last_minute) >= self.a_minute
+        return max(self._free_at - now, self._accepted_last_minute[0] + 60 - now if full else 0.0, 0.0)
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class SimulatedReceiver:
     def refused(self) -> list[Request]:
         return [request for request in self.requests if not request.taken]
 
-    def told(self) -> dict[int, float]:
+    def first_accepted_seconds(self) -> dict[int, float]:
         """Return when each event (by its number) was first taken in."""
         found: dict[int, float] = {}
         for request in self.accepted:
@@ -142,9 +142,9 @@ class SimulatedReceiver:
                 found.setdefault(sequence, request.ended)
         return found
 
-    def copies(self) -> int:
+    def count_duplicates(self) -> int:
         """Count the events that were taken in more than once."""
-        return sum(len(request.sequences) for request in self.accepted) - len(self.told())
+        return sum(len(request.sequences) for request in self.accepted) - len(self.first_accepted_seconds())
 
 
 def _now() -> float:

@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tests.simulation.account import Account, Form, Moment, base_of
-from tests.simulation.adversary import ID_SHIFT
-from tests.simulation.findings import Contact, Findings
+from tests.simulation.account import Account, RecordChange, RecordState, v1_key_prefix
+from tests.simulation.faulty_api import ID_SHIFT
+from tests.simulation.findings import Findings, WatchState
 from tests.simulation.profiles import Profile
-from tests.simulation.subject import Memory, Told, count_entities, entity_of
+from tests.simulation.system_under_test import InMemoryStateFile, ReportedEvent, count_entities, entity_of
 
 FIRST_CONTACT_SECONDS: Final = 10.0
 """The first contact may be taken to be so much earlier than it was."""
@@ -20,16 +20,16 @@ class Safety:
     """Follows what is told of each record, beside what truly happened to it."""
 
     def __init__(
-        self, profile: Profile, account: Account, memory: Memory, contact: Contact, findings: Findings
+        self, profile: Profile, account: Account, state_file: InMemoryStateFile, contact: WatchState, findings: Findings
     ) -> None:
         self._profile = profile
         self._account = account
-        self._memory = memory
+        self._state_file = state_file
         self._contact = contact
         self._findings = findings
         self._fail, self._fail_untrue = findings.fail, findings.fail_untrue
         self._told_at: dict[int, int] = {}
-        self._told_state: dict[int, Form | None] = {}
+        self._told_state: dict[int, RecordState | None] = {}
         self._position_v1: dict[str, int] = {}
         self._revisions: set[tuple[str, int]] = set()
         self.sequence = 0
@@ -40,17 +40,17 @@ class Safety:
         self.told_v1: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """How many events of each kind were told of records without an id."""
 
-    def take_known_as_told(self) -> None:
+    def note_switch_to_v2(self) -> None:
         """Take note that from now on keys are those of v2, and that what is known by others is known."""
-        known = count_entities(self._memory.known())
+        known = count_entities(self._state_file.known_keys())
         for number, record in self._account.records.items():
-            if known[base_of(record)]:
+            if known[v1_key_prefix(record)]:
                 self._told_at[number] = len(self._account.histories[number]) - 1
-                self._told_state[number] = self._account.histories[number][-1].form
+                self._told_state[number] = self._account.histories[number][-1].state
 
-    def look(self) -> None:
+    def check_new_events(self) -> None:
         """Judge what was told since the last look."""
-        told = self._memory.told_after(self.sequence)
+        told = self._state_file.events_after(self.sequence)
         for event in told:
             self.sequence = event.sequence
             self.events[event.kind] += 1
@@ -60,34 +60,36 @@ class Safety:
             if event.key.startswith("v1-"):
                 self.told_v1[entity_of(event.key)][event.kind] += 1
             else:
-                self._judge(event)
-            self._judge_net(event)
+                self._check_event(event)
+            self._check_net(event)
         without_id = [event for event in told if event.key.startswith("v1-")]
         for base in dict.fromkeys(entity_of(event.key) for event in without_id):
             removed = any(event.kind == "removed" and entity_of(event.key) == base for event in without_id)
-            self._judge_days(base, removed=removed)
+            self._check_days(base, removed=removed)
 
-    def _judge(self, event: Told) -> None:
+    def _check_event(self, event: ReportedEvent) -> None:
         number, key = int(event.key) % ID_SHIFT, str(int(event.key) % ID_SHIFT)
         if key in self._findings.untrue:
             return
-        history: Sequence[Moment] = self._account.histories.get(number, ())
+        history: Sequence[RecordChange] = self._account.histories.get(number, ())
         if not history:
             self._fail_untrue("safety/unknown", key, f"{event.kind} {event.key}, which never was")
             return
-        wanted = None if event.kind == "removed" else event.form
-        place = self._place_of(event.kind, wanted, number, history)
+        wanted = None if event.kind == "removed" else event.state
+        place = self._find_change(event.kind, wanted, number, history)
         if place is None or self._contradicts(event, number):
-            self._fail_untrue(self._name_of(event, number, wanted, history), key, _described(event, history))
+            self._fail_untrue(self._violation_kind(event, number, wanted, history), key, _describe(event, history))
             return
         if event.previous is not None and not _previous_is_true(event, history[: place + 1]):
-            text = f"before, it was said to be {dict(event.previous)}; {_described(event, history)}"
+            text = f"before, it was said to be {dict(event.previous)}; {_describe(event, history)}"
             self._fail_untrue("safety/previous", key, text)
         if event.kind == "created":
             self.created.add(number)
         self._told_at[number], self._told_state[number] = place, wanted
 
-    def _place_of(self, kind: str, wanted: Form | None, number: int, history: Sequence[Moment]) -> int | None:
+    def _find_change(
+        self, kind: str, wanted: RecordState | None, number: int, history: Sequence[RecordChange]
+    ) -> int | None:
         """Return which change of a record an event tells: the first one that it can be after what was told before.
 
         Changes may be left out, as when two follow each other between two looks. What is told as entered must have
@@ -97,19 +99,21 @@ class Safety:
         appeared = False
         for place in range(told_at + 1, len(history)):
             moment = history[place]
-            appears = moment.form is not None and (place == 0 or history[place - 1].form is None)
+            appears = moment.state is not None and (place == 0 or history[place - 1].state is None)
             appeared = appeared or (appears and not (place == 0 and self._is_history(number, moment)))
-            if same(wanted, moment.form) and (appeared or kind != "created"):
+            if states_agree(wanted, moment.state) and (appeared or kind != "created"):
                 return place
         return None
 
-    def _contradicts(self, event: Told, number: int) -> bool:
+    def _contradicts(self, event: ReportedEvent, number: int) -> bool:
         """Tell whether an event cannot follow what was told last of this record."""
         if number not in self._told_state:
             return False
         return (self._told_state[number] is None) != (event.kind == "created")
 
-    def _name_of(self, event: Told, number: int, wanted: Form | None, history: Sequence[Moment]) -> str:
+    def _violation_kind(
+        self, event: ReportedEvent, number: int, wanted: RecordState | None, history: Sequence[RecordChange]
+    ) -> str:
         match event.kind:
             case "removed":
                 return "safety/removed_false"
@@ -119,12 +123,12 @@ class Safety:
                 return "safety/created_again"
             case _ if self._told_state.get(number, wanted) is None:
                 return "safety/updated_gone"
-            case _ if any(same(wanted, moment.form) for moment in history):
+            case _ if any(states_agree(wanted, moment.state) for moment in history):
                 return "safety/updated_old"
             case _:
                 return "safety/updated_false"
 
-    def _is_history(self, number: int, first: Moment) -> bool:
+    def _is_history(self, number: int, first: RecordChange) -> bool:
         """Tell whether a record was there before anybody looked, or came where nobody looks."""
         if first.kind == "begin" or number in self._contact.hidden:
             return True
@@ -132,7 +136,7 @@ class Safety:
             self._contact.first_read_at is not None and first.at < self._contact.first_read_at - FIRST_CONTACT_SECONDS
         )
 
-    def _judge_days(self, base: str, *, removed: bool) -> None:
+    def _check_days(self, base: str, *, removed: bool) -> None:
         """Judge what was told of records without an id by what is believed since.
 
         What is believed to exist has existed, at one moment, beside all else that is; what is believed to be gone was
@@ -141,7 +145,7 @@ class Safety:
         if base in self._findings.untrue:
             return
         begin = self._position_v1.get(base, 0)
-        days, history = Counter(self._memory.days_of(base)), self._account.bases.get(base, [])
+        days, history = Counter(self._state_file.stored_days(base)), self._account.bases.get(base, [])
         truth = [Counter(days) for _, days in history]
         present = [place for place in range(begin, len(truth)) if days <= truth[place]]
         absent = [place for place in range(begin, len(truth)) if not removed or truth[place].total() <= days.total()]
@@ -152,7 +156,7 @@ class Safety:
                 "safety/v1_untrue", base, f"after it was told, {days} are believed; the truth was {truth}"
             )
 
-    def _judge_net(self, event: Told) -> None:
+    def _check_net(self, event: ReportedEvent) -> None:
         wanted = self._profile.only_net
         if (
             wanted is None
@@ -165,25 +169,28 @@ class Safety:
             self._fail("liveness/other_net", event.key, f"{event.kind} {event.key} was found by {event.net}")
 
 
-def same(told: Form | None, true: Form | None) -> bool:
+def states_agree(told: RecordState | None, true: RecordState | None) -> bool:
     """Tell whether two forms agree; where the API has left `files` out, nothing is known of attachments."""
     if told is None or true is None or told.has_attachments is not None:
         return told == true
     return told == true._replace(has_attachments=None)
 
 
-def _previous_is_true(event: Told, history: Sequence[Moment]) -> bool:
+def _previous_is_true(event: ReportedEvent, history: Sequence[RecordChange]) -> bool:
     """Tell whether a record was once as an update says that it was before."""
-    if not all(name in Form._fields for name in event.previous or ()):
+    if not all(name in RecordState._fields for name in event.previous or ()):
         return True
-    before = event.form._replace(**(event.previous or {}))
-    return any(same(before, moment.form) for moment in history)
+    before = event.state._replace(**(event.previous or {}))
+    return any(states_agree(before, moment.state) for moment in history)
 
 
-def _described(event: Told, history: Sequence[Moment]) -> str:
+def _describe(event: ReportedEvent, history: Sequence[RecordChange]) -> str:
     forms: list[Any] = [
-        (round(moment.at, 2), moment.form and (moment.form.user_id[-2:], moment.form.completed_on, moment.form.notes))
+        (
+            round(moment.at, 2),
+            moment.state and (moment.state.user_id[-2:], moment.state.completed_on, moment.state.notes),
+        )
         for moment in history
     ]
-    told = (event.form.user_id[-2:], event.form.completed_on, event.form.notes)
+    told = (event.state.user_id[-2:], event.state.completed_on, event.state.notes)
     return f"{event.kind} {event.key} as {told}; the truth: {forms}"

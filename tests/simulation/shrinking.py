@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.simulation.plans import Plan, ordinary
+from tests.simulation.plans import Plan, without_ordinary_fates
 from tests.simulation.world import run_plan
 
 _PARTS: Final = ("actions", "views", "kills", "jumps", "spells", "fates", "entries", "actions")
@@ -37,14 +37,14 @@ def shrink(plan: Plan, kind: str, seconds: float) -> Plan:
 
     if not fails(shrunk):
         raise NothingFoundError(f"written down, the plan does not show {kind} again")
-    if fails(plain := ordinary(shrunk)):
+    if fails(plain := without_ordinary_fates(shrunk)):
         shrunk = plain
     for part in _PARTS:
-        shrunk = _without_needless(shrunk, part, fails)
+        shrunk = _shrink_part(shrunk, part, fails)
     return replace(shrunk, kind=kind, note=violation.text)
 
 
-def _without_needless(plan: Plan, part: str, fails: Fails) -> Plan:
+def _shrink_part(plan: Plan, part: str, fails: Fails) -> Plan:
     """Leave out what is not needed of one part of a plan: by halves at first, one by one in the end."""
     items = _items(plan, part)
     if not items:

@@ -1,7 +1,7 @@
 """Turns single rules of the program off, to see whether the simulation notices.
 
 A switch names what it replaces as `module:attribute`, and by what. The twelve rules of detection have one each, at the
-least; one whose code is not there (`is_there` says so) is a fault of the switch.
+least; one whose code is not there (`has_target` says so) is a fault of the switch.
 """
 
 import importlib
@@ -29,16 +29,16 @@ class Switch:
     profiles: Sequence[str]
 
     @property
-    def is_there(self) -> bool:
+    def has_target(self) -> bool:
         """Whether there is anything to replace."""
-        return bool(self.patches) and all(_found(target) is not None for target, _ in self.patches)
+        return bool(self.patches) and all(_find_target(target) is not None for target, _ in self.patches)
 
     @contextmanager
-    def off(self) -> Iterator[None]:
+    def turned_off(self) -> Iterator[None]:
         """Run with the rule turned off."""
         with ExitStack() as stack:
             for target, replacement in self.patches:
-                found = _found(target)
+                found = _find_target(target)
                 if found is None:
                     raise LookupError(f"{self.name}: there is no {target}")
                 owner, attribute, value = found
@@ -46,7 +46,7 @@ class Switch:
             yield
 
 
-def _found(target: str) -> tuple[Any, str, Any] | None:
+def _find_target(target: str) -> tuple[Any, str, Any] | None:
     """Return the owner of `module:Class.attribute`, the attribute's name, and what is there; None for nothing."""
     module, _, path = target.partition(":")
     try:
@@ -64,7 +64,7 @@ def _always(value: Any) -> Replacement:
     return lambda _before: lambda *_arguments, **_keywords: value
 
 
-def _always_later(value: Any) -> Replacement:
+def _always_async(value: Any) -> Replacement:
     """The same for a coroutine function."""
 
     def replaced(_before: Any) -> Any:
@@ -76,14 +76,14 @@ def _always_later(value: Any) -> Replacement:
     return replaced
 
 
-def _twice_the_rate(_before: Any) -> Any:
+def _double_rate(_before: Any) -> Any:
     def for_rate(per_minute: float) -> Bucket:
         return Bucket(1 + per_minute / 10, 60 / (2 * per_minute))
 
     return staticmethod(for_rate)
 
 
-def _whenever_asked(before: Any) -> Any:
+def _ignore_request_time(before: Any) -> Any:
     """Weigh the records of an answer as if it had been asked for after everything that is known.
 
     What it shows of the past would wait for a second look (rule 5): that is left out, where no server lags.
@@ -95,22 +95,22 @@ def _whenever_asked(before: Any) -> Any:
     return evaluate_records
 
 
-def _unknown(_before: Any) -> Any:
+def _always_none_property(_before: Any) -> Any:
     return property(lambda _of: None)
 
 
-def _due_at_once(_before: Any) -> Any:
+def _all_looks_due(_before: Any) -> Any:
     return lambda looks: frozenset(looks.by_key)
 
 
-def _absorbed_at_once(_before: Any) -> Any:
+def _accept_whole_offset(_before: Any) -> Any:
     def accepted_offset(unexplained: int, _left_over: int | None, offset: int, **_keywords: bool) -> int:
         return offset + unexplained
 
     return accepted_offset
 
 
-def _by_moment_of_entry(before: Any) -> Any:
+def _classify_by_entry_time(before: Any) -> Any:
     """Take for history what was entered before the first contact, whenever it appears."""
 
     def classify_unknown(recorded_at: Any, baseline: Any) -> Any:
@@ -119,7 +119,7 @@ def _by_moment_of_entry(before: Any) -> Any:
     return classify_unknown
 
 
-def _asked_for_its_person_again(_before: Any) -> Any:
+def _ask_about_person_instead(_before: Any) -> Any:
     async def ask(absences: Any, look: Any) -> Any:
         return await absences._reader.ask_precise_question(
             Priority.CONFIRM, user_id=look.user_id, training_id=look.training_id, all_pages=True
@@ -128,14 +128,14 @@ def _asked_for_its_person_again(_before: Any) -> Any:
     return ask
 
 
-def _view_forgotten(_before: Any) -> Any:
+def _ignore_view(_before: Any) -> Any:
     return lambda db, source, _view, _now_ms: sources.read_or_create(db, source)
 
 
 _PLAIN: Final = (
     Switch(
         "budget: twice the rate",
-        [("notifier.kpa.rate_limiter:Bucket.for_rate", _twice_the_rate)],
+        [("notifier.kpa.rate_limiter:Bucket.for_rate", _double_rate)],
         ("import_day", "tight"),
     ),
     Switch(
@@ -145,7 +145,7 @@ _PLAIN: Final = (
     ),
     Switch(
         "removals are not asked for",
-        [("notifier.watch.detection.absences:Absences._suspects", _always_later([]))],
+        [("notifier.watch.detection.absences:Absences._suspects", _always_async([]))],
         ("calm", "count_only_deletes"),
     ),
 )
@@ -154,7 +154,7 @@ _PLAIN: Final = (
 _RULES: Final = (
     Switch(
         "rule 1: an answer speaks for the moment it was asked for",
-        [("notifier.watch.ingest_transaction:evaluate_records", _whenever_asked)],
+        [("notifier.watch.ingest_transaction:evaluate_records", _ignore_request_time)],
         ("ambush_edits", "latency", "slow_store"),
     ),
     Switch(
@@ -169,17 +169,17 @@ _RULES: Final = (
     ),
     Switch(
         "rule 3: the balance, never absorbed",
-        [("notifier.watch.detection.scan:accepted_offset", _absorbed_at_once)],
+        [("notifier.watch.detection.scan:accepted_offset", _accept_whole_offset)],
         ("everything", "lacking", "count_spell"),
     ),
     Switch(
         "rule 4: absence needs room in the balance",
-        [("notifier.watch.detection.balance:Balance.max_gone", _unknown)],
+        [("notifier.watch.detection.balance:Balance.max_gone", _always_none_property)],
         ("lacking", "short_pages", "calm"),
     ),
     Switch(
         "rule 4: absence needs a second look",
-        [("notifier.watch.second_looks:SecondLooks.due", _due_at_once)],
+        [("notifier.watch.second_looks:SecondLooks.due", _all_looks_due)],
         ("empty", "replica_seconds", "old_answers"),
     ),
     Switch(
@@ -191,13 +191,13 @@ _RULES: Final = (
         "rule 6: a record in motion is one record",
         [
             ("notifier.watch.detection.absences:SeenRecords.__contains__", _always(value=False)),
-            ("notifier.watch.detection.absences:Absences._ask_about_training", _asked_for_its_person_again),
+            ("notifier.watch.detection.absences:Absences._ask_about_training", _ask_about_person_instead),
         ],
         ("moves_beside_deletions", "ambush_moves"),
     ),
     Switch(
         "rule 7: news or history",
-        [("notifier.watch.detection.evidence:classify_unknown", _by_moment_of_entry)],
+        [("notifier.watch.detection.evidence:classify_unknown", _classify_by_entry_time)],
         ("calm_offline", "count_only"),
     ),
     Switch(
@@ -208,9 +208,7 @@ _RULES: Final = (
         ],
         ("half",),
     ),
-    Switch(
-        "rule 9: the view", [("notifier.watch.watcher:apply_view", _view_forgotten)], ("view_filter", "view_person")
-    ),
+    Switch("rule 9: the view", [("notifier.watch.watcher:apply_view", _ignore_view)], ("view_filter", "view_person")),
     Switch(
         "rule 10: the same record under another key",
         [("notifier.watch.ingest_transaction:_renumbered", _always([]))],
@@ -225,7 +223,7 @@ _RULES: Final = (
         "rule 12: a list that cannot be searched",
         [
             ("notifier.watch.background_tasks:BackgroundTasks._note_unsorted", _always(None)),
-            ("notifier.watch.detection.scan:ScanRunner._detect_page_cap", _always_later(value=False)),
+            ("notifier.watch.detection.scan:ScanRunner._detect_page_cap", _always_async(value=False)),
         ],
         ("ties", "oldest_first", "capped"),
     ),

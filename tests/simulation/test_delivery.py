@@ -16,7 +16,17 @@ import pytest
 
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
 from notifier.events import EventType
-from tests.simulation.delivery import HOUR, News, Settings, World, chat, http, is_poisonous, plain, simulate
+from tests.simulation.delivery import (
+    HOUR,
+    DeliveryWorld,
+    PlannedEvent,
+    Settings,
+    http_settings,
+    is_poisonous,
+    make_events,
+    simulate,
+    slack_settings,
+)
 from tests.simulation.receiver import (
     BROKEN,
     NOT_FOUND,
@@ -45,35 +55,35 @@ _TOLERANCE_SECONDS = 1.0
 """How long after the last look at the clock a request may begin."""
 
 
-def story(seed: int) -> None:
+def check_random_story(seed: int) -> None:
     """Make a receiver, settings and events by chance, restart now and then, and check what must hold."""
     chance = random.Random(seed)
-    receiver = _receiver(chance)
-    settings = _settings(chance)
-    news = _news(chance)
+    receiver = _random_receiver(chance)
+    settings = _random_settings(chance)
+    news = _random_events(chance)
 
-    async def restarts(world: World) -> None:
+    async def restarts(world: DeliveryWorld) -> None:
         for _ in range(chance.choice((0, 0, 1, 3))):
             await asyncio.sleep(chance.random() * HOUR)
             await world.stop(grace=chance.choice((0.0, 0.01, 1.0)))
             await asyncio.sleep(chance.random() * 60)
             await world.start()
 
-    simulate(receiver, settings, news, until=10 * DAY, acts=restarts, seed=seed)
-    told = receiver.told()
+    simulate(receiver, settings, news, until=10 * DAY, script=restarts, seed=seed)
+    told = receiver.first_accepted_seconds()
     good = {number for number, it in enumerate(news, 1) if it.good}
     assert good <= told.keys(), f"{len(good - told.keys())} good events were never told"
-    assert in_order_of_records(receiver), "an event came before an earlier one of its record"
-    assert asked_waits_are_kept(receiver), "a request came before the moment that the receiver had asked for"
-    assert quiet_hours_are_kept(receiver, settings, news), "an event that is not urgent was sent in the quiet hours"
-    assert slots_are_kept(receiver, settings, news), "an event that is not urgent was sent before its slot"
+    assert is_ordered_by_record(receiver), "an event came before an earlier one of its record"
+    assert respects_retry_after(receiver), "a request came before the moment that the receiver had asked for"
+    assert respects_quiet_hours(receiver, settings, news), "an event that is not urgent was sent in the quiet hours"
+    assert respects_schedule(receiver, settings, news), "an event that is not urgent was sent before its slot"
     quiet = sum(outage.end - outage.begin for outage in receiver.outages)
     bad = sum(not it.good for it in news)
     bound = 40 + quiet / 60 + 80 * (1 + len(receiver.outages)) + 40 * bad + (3 if receiver.says_when else 6) * len(news)
     assert len(receiver.refused) <= bound, f"{len(receiver.refused)} requests were refused"
 
 
-def _receiver(chance: random.Random) -> SimulatedReceiver:
+def _random_receiver(chance: random.Random) -> SimulatedReceiver:
     outages = []
     for _ in range(chance.choice((0, 0, 1, 2))):
         begin = chance.random() * 2 * HOUR
@@ -96,11 +106,11 @@ def _receiver(chance: random.Random) -> SimulatedReceiver:
     )
 
 
-def _settings(chance: random.Random) -> Settings:
+def _random_settings(chance: random.Random) -> Settings:
     if chance.random() < 0.3:
-        return chat(give_up_after="9d", **_times(chance))
-    times = _times(chance)
-    return http(
+        return slack_settings(give_up_after="9d", **_random_schedule(chance))
+    times = _random_schedule(chance)
+    return http_settings(
         batch_size=chance.choice((1, 1, 10, 100)),
         # One digest after the other: the configuration refuses more with a schedule.
         concurrency=1 if times else chance.choice((1, 2, 8)),
@@ -109,7 +119,7 @@ def _settings(chance: random.Random) -> Settings:
     )
 
 
-def _times(chance: random.Random) -> dict[str, Any]:
+def _random_schedule(chance: random.Random) -> dict[str, Any]:
     """Make a schedule, quiet hours, both, or neither; in UTC, so that the checks know no clock changes."""
     made: dict[str, Any] = {}
     if chance.random() < 0.2:
@@ -119,10 +129,10 @@ def _times(chance: random.Random) -> dict[str, Any]:
     return made | {"timezone": "UTC", "urgent": [EventType.REMOVED]} if made else {}
 
 
-def _news(chance: random.Random) -> list[News]:
+def _random_events(chance: random.Random) -> list[PlannedEvent]:
     """Make events: some edited, none of them an edit of a bad one, for that waits until it is given up."""
     share = chance.choice((0.0, 0.0, 0.02, 0.2))
-    made: list[News] = []
+    made: list[PlannedEvent] = []
     for number in range(chance.choice((30, 150, 300))):
         good = chance.random() >= share
         record = str(number)
@@ -131,12 +141,12 @@ def _news(chance: random.Random) -> list[News]:
             record = earlier.record if earlier.good else record
         kind = EventType.REMOVED if chance.random() < _URGENT_SHARE else EventType.CREATED
         made.append(
-            News(record, at=number * chance.choice((0.0, 1.0)), training=f"t{number % 5}", good=good, kind=kind)
+            PlannedEvent(record, at=number * chance.choice((0.0, 1.0)), training=f"t{number % 5}", good=good, kind=kind)
         )
     return sorted(made, key=lambda it: it.at)
 
 
-def in_order_of_records(receiver: SimulatedReceiver) -> bool:
+def is_ordered_by_record(receiver: SimulatedReceiver) -> bool:
     """Tell whether, of each record, no event was first taken in before an earlier one."""
     newest: dict[str, int] = {}
     seen: set[int] = set()
@@ -150,7 +160,7 @@ def in_order_of_records(receiver: SimulatedReceiver) -> bool:
     return True
 
 
-def asked_waits_are_kept(receiver: SimulatedReceiver) -> bool:
+def respects_retry_after(receiver: SimulatedReceiver) -> bool:
     """Tell whether no request began between the moment at which a wait was asked for and its end."""
     waits = [
         (request.ended, request.ended + request.outcome.retry_after)
@@ -170,23 +180,23 @@ def _time_of_day(seconds: float) -> float:
     return (STARTED_MS / 1000 + seconds) % DAY
 
 
-def _waits(request: Request, news: Sequence[News]) -> bool:
+def _may_wait(request: Request, news: Sequence[PlannedEvent]) -> bool:
     """Tell whether nothing in a request is urgent, or belongs to a record of which something urgent was told later."""
     subjects = set(request.subjects)
     first = min(request.sequences)
     return not any(it.kind == EventType.REMOVED and it.record in subjects for it in news[first - 1 :])
 
 
-def quiet_hours_are_kept(receiver: SimulatedReceiver, settings: Settings, news: Sequence[News]) -> bool:
+def respects_quiet_hours(receiver: SimulatedReceiver, settings: Settings, news: Sequence[PlannedEvent]) -> bool:
     """Tell whether no request began in the quiet hours that could wait."""
     if not settings.quiet_hours:
         return True
     begin, end = (hour * HOUR for hour in _QUIET)
-    moments = [_time_of_day(request.began) for request in receiver.requests if _waits(request, news)]
+    moments = [_time_of_day(request.began) for request in receiver.requests if _may_wait(request, news)]
     return not any(moment >= begin + _TOLERANCE_SECONDS or moment < end for moment in moments)
 
 
-def slots_are_kept(receiver: SimulatedReceiver, settings: Settings, news: Sequence[News]) -> bool:
+def respects_schedule(receiver: SimulatedReceiver, settings: Settings, news: Sequence[PlannedEvent]) -> bool:
     """Tell whether no event that could wait was sent between its entry and the next time of the schedule."""
     if settings.schedule == "immediately":
         return True
@@ -194,21 +204,21 @@ def slots_are_kept(receiver: SimulatedReceiver, settings: Settings, news: Sequen
     for request in receiver.requests:
         entered = min(news[number - 1].at for number in request.sequences)
         wait = (hour * HOUR - _time_of_day(entered)) % DAY
-        if request.began < entered + wait and _waits(request, news):
+        if request.began < entered + wait and _may_wait(request, news):
             return False
     return True
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_happens_everything_good_is_told_in_order_and_nobody_is_hammered(seed: int) -> None:
-    story(seed)
+    check_random_story(seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("outcome", [THROTTLED, UNAVAILABLE], ids=["429", "503"])
 def test_accepted_requests_are_no_more_than_full_groups_and_failures(outcome: Outcome, seed: int) -> None:
     receiver = SimulatedReceiver(random.Random(seed), flapping=0.3, flap=outcome, every=0.5)
-    simulate(receiver, http(batch_size=50, batch_wait="1ms"), plain(2000), seed=seed)
+    simulate(receiver, http_settings(batch_size=50, batch_wait="1ms"), make_events(2000), seed=seed)
     failures = sum(request.outcome.scope is not FailureScope.NONE for request in receiver.requests)
     assert len(receiver.accepted) <= math.ceil(2000 / 50) + failures
 
@@ -217,15 +227,18 @@ def test_accepted_requests_are_no_more_than_full_groups_and_failures(outcome: Ou
 def test_a_share_of_failures_by_chance_slows_the_drain_by_no_more_than_its_retries(share: float) -> None:
     def seconds(failing: float) -> float:
         receiver = SimulatedReceiver(random.Random(5), flapping=failing, flap=BROKEN)
-        return max(simulate(receiver, http(rate=5), plain(600)).told().values())
+        return max(simulate(receiver, http_settings(rate=5), make_events(600)).first_accepted_seconds().values())
 
     assert seconds(share) <= 2 / (1 - share) * seconds(0.0)
 
 
 @pytest.mark.parametrize("count", [4, 16, 64])
 def test_a_good_event_behind_bad_ones_is_few_probes_late(count: int) -> None:
-    news = [*(News(str(number), training="session", good=False) for number in range(count)), News("G", training="g")]
-    receiver = simulate(SimulatedReceiver(poisonous=is_poisonous), http(), news)
+    news = [
+        *(PlannedEvent(str(number), training="session", good=False) for number in range(count)),
+        PlannedEvent("G", training="g"),
+    ]
+    receiver = simulate(SimulatedReceiver(poisonous=is_poisonous), http_settings(), news)
     before = receiver.requests.index(receiver.accepted[0])
     assert before <= 5 + 8 + 4 * math.log2(count)
 
@@ -236,7 +249,7 @@ def main(seconds: float) -> None:
     failed = []
     while time.monotonic() < end:
         try:
-            story(seed)
+            check_random_story(seed)
         except AssertionError as error:
             failed.append(seed)
             sys.stdout.write(f"seed {seed}: {str(error).splitlines()[0] if str(error) else error!r}\n")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.simulation.expiry import play
+from tests.simulation.expiry import run_story
 
 FAILED: Sequence[int] = ()
 """Seeds of stories that have failed once."""
@@ -21,17 +21,17 @@ FAILED_BY_LIST: Sequence[int] = ()
 
 @pytest.mark.parametrize("seed", [*FAILED, *range(1, 4)])
 def test_every_end_is_told_once_and_taken_back_when_it_is_none_any_more(seed: int) -> None:
-    play(seed)
+    run_story(seed)
 
 
 @pytest.mark.parametrize("seed", [*FAILED_BY_LIST, *range(1, 4)])
 def test_so_it_is_where_the_account_has_a_list_of_ends_which_fails_at_times(seed: int) -> None:
-    play(seed, follows_list=True)
+    run_story(seed, follows_list=True)
 
 
 def test_the_stories_are_worth_reading() -> None:
-    world = play(1)
-    told = Counter(event.type.removeprefix("completion.") for event in world.told)
+    world = run_story(1)
+    told = Counter(event.type.removeprefix("completion.") for event in world.events)
     assert min(told[kind] for kind in ("created", "updated", "removed", "expiring", "expired", "renewed")) >= 5, told
     assert world.kills >= 5
 
@@ -41,7 +41,7 @@ def main(seconds: float) -> None:
     end, seed, failed = time.monotonic() + seconds, 1000, []
     while time.monotonic() < end:
         try:
-            play(seed, follows_list=seed % 2 == 0)
+            run_story(seed, follows_list=seed % 2 == 0)
         except AssertionError as error:
             failed.append(seed)
             sys.stdout.write(f"seed {seed}: {error}\n")

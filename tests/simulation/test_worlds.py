@@ -32,14 +32,14 @@ KNOWN = {
 """Profiles of which a fault is known and not mended."""
 
 
-def _looked_at() -> Iterator[object]:
+def _profiles_to_run() -> Iterator[object]:
     for name, profile in PROFILES.items():
         if SECONDS or profile not in KEPT:
             marks = [pytest.mark.xfail(reason=KNOWN[name], strict=False)] if name in KNOWN else []
             yield pytest.param(name, marks=marks)
 
 
-@pytest.mark.parametrize("name", [*_looked_at()])
+@pytest.mark.parametrize("name", [*_profiles_to_run()])
 def test_nothing_is_wrong_in_any_profile(name: str) -> None:
     found = hunt((name,), SECONDS or math.inf, first_seed=FIRST_SEED, stop=True, most_worlds=None if SECONDS else 1)
     print(f"{found.worlds.total()} worlds, {found.requests:,} requests")

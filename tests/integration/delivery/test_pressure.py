@@ -12,7 +12,17 @@ import pytest
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import EventType
 from notifier.store.tables.destinations import HealthState
-from tests.simulation.delivery import DAY, HOUR, News, World, chat, http, is_poisonous, plain, simulate
+from tests.simulation.delivery import (
+    DAY,
+    HOUR,
+    DeliveryWorld,
+    PlannedEvent,
+    http_settings,
+    is_poisonous,
+    make_events,
+    simulate,
+    slack_settings,
+)
 from tests.simulation.receiver import (
     BROKEN,
     NOT_FOUND,
@@ -36,17 +46,19 @@ def poisoned(outcome: Outcome = BROKEN) -> SimulatedReceiver:
     return SimulatedReceiver(poisonous=is_poisonous, poison=outcome)
 
 
-def session_of_bad(count: int, *, good_inside: bool = False) -> list[News]:
+def session_of_bad(count: int, *, good_inside: bool = False) -> list[PlannedEvent]:
     """Make a session of so many bad events with a good one, G, in the same second, and another, H, an hour later."""
     place = count // 2 if good_inside else count
-    session = [News(str(number), training="session", good=False) for number in range(count)]
-    session.insert(place, News("G", training="session" if good_inside else "other"))
-    return [*session, News("H", at=HOUR, training="session")]
+    session = [PlannedEvent(str(number), training="session", good=False) for number in range(count)]
+    session.insert(place, PlannedEvent("G", training="session" if good_inside else "other"))
+    return [*session, PlannedEvent("H", at=HOUR, training="session")]
 
 
-def lateness(receiver: SimulatedReceiver, news: Sequence[News]) -> dict[str, float]:
+def lateness(receiver: SimulatedReceiver, news: Sequence[PlannedEvent]) -> dict[str, float]:
     """Return by how many seconds each good event that was told came after its detection."""
-    return {news[number - 1].record: at - news[number - 1].at for number, at in receiver.told().items()}
+    return {
+        news[number - 1].record: at - news[number - 1].at for number, at in receiver.first_accepted_seconds().items()
+    }
 
 
 def sizes(requests: Sequence[Request]) -> list[int]:
@@ -70,32 +82,32 @@ def order_is_kept(receiver: SimulatedReceiver) -> bool:
 
 @pytest.mark.parametrize(("every", "refused"), [(1.1, 1), (30.0, 1)])
 def test_01_a_throttled_channel_gets_two_digests(every: float, refused: int) -> None:
-    receiver = simulate(SimulatedReceiver(every=every), chat(), plain(2000))
+    receiver = simulate(SimulatedReceiver(every=every), slack_settings(), make_events(2000))
     assert sizes(receiver.accepted) == [1000, 1000]
     assert len(receiver.refused) == refused
-    assert max(receiver.told().values()) < every + 2
+    assert max(receiver.first_accepted_seconds().values()) < every + 2
 
 
 def test_01_a_throttled_channel_that_does_not_say_when_gets_two_digests() -> None:
-    receiver = simulate(SimulatedReceiver(every=30.0, says_when=False), chat(), plain(2000))
+    receiver = simulate(SimulatedReceiver(every=30.0, says_when=False), slack_settings(), make_events(2000))
     assert sizes(receiver.accepted) == [1000, 1000]
     assert len(receiver.refused) <= 10
-    assert max(receiver.told().values()) < 60
+    assert max(receiver.first_accepted_seconds().values()) < 60
 
 
 def test_01_news_each_second_for_a_channel_of_two_messages_a_minute_is_not_far_behind() -> None:
-    news = [News(str(number), at=float(number)) for number in range(1800)]
-    receiver = simulate(SimulatedReceiver(every=30.0), chat(), news)
+    news = [PlannedEvent(str(number), at=float(number)) for number in range(1800)]
+    receiver = simulate(SimulatedReceiver(every=30.0), slack_settings(), news)
     assert len(receiver.accepted) <= 62
     assert len(receiver.refused) <= 15
     assert max(lateness(receiver, news).values()) < 90
 
 
 def test_02_what_takes_ten_requests_a_minute_gets_full_batches() -> None:
-    receiver = simulate(SimulatedReceiver(a_minute=10), http(batch_size=100), plain(20_000))
+    receiver = simulate(SimulatedReceiver(a_minute=10), http_settings(batch_size=100), make_events(20_000))
     assert sizes(receiver.accepted) == [100] * 200
     assert len(receiver.refused) <= 25
-    assert max(receiver.told().values()) < 25 * 60
+    assert max(receiver.first_accepted_seconds().values()) < 25 * 60
 
 
 # 3, 4: poison
@@ -105,7 +117,7 @@ def test_02_what_takes_ten_requests_a_minute_gets_full_batches() -> None:
 @pytest.mark.parametrize("outcome", [BROKEN, NOT_FOUND], ids=["500", "404"])
 def test_03_a_session_of_bad_events_delays_good_ones_by_seconds(count: int, outcome: Outcome) -> None:
     news = session_of_bad(count)
-    receiver = simulate(poisoned(outcome), http(), news)
+    receiver = simulate(poisoned(outcome), http_settings(), news)
     late = lateness(receiver, news)
     assert late["G"] < 5
     assert late["H"] < 5
@@ -113,33 +125,33 @@ def test_03_a_session_of_bad_events_delays_good_ones_by_seconds(count: int, outc
 
 def test_03_a_good_one_amid_forty_bad_ones_that_look_alike_is_found() -> None:
     news = session_of_bad(40, good_inside=True)
-    assert lateness(simulate(poisoned(), http(), news), news)["G"] < 60
+    assert lateness(simulate(poisoned(), http_settings(), news), news)["G"] < 60
 
 
 def test_03_a_good_one_amid_two_hundred_bad_ones_is_found_in_a_minute() -> None:
     news = session_of_bad(200, good_inside=True)
-    assert lateness(simulate(poisoned(), http(), news), news)["G"] < 60
+    assert lateness(simulate(poisoned(), http_settings(), news), news)["G"] < 60
 
 
 def test_03_with_a_concurrency_of_one_good_ones_wait_seconds_too() -> None:
     news = session_of_bad(40)
-    late = lateness(simulate(poisoned(), http(concurrency=1), news), news)
+    late = lateness(simulate(poisoned(), http_settings(concurrency=1), news), news)
     assert late["G"] < 60
     assert late["H"] < 5
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_04_one_bad_event_in_five_delays_no_other(concurrency: int) -> None:
-    news = [News(str(k), at=5.0 * k, training=f"t{k % 7}", good=k % 5 != 2) for k in range(720)]
-    receiver = simulate(poisoned(), http(concurrency=concurrency), news)
+    news = [PlannedEvent(str(k), at=5.0 * k, training=f"t{k % 7}", good=k % 5 != 2) for k in range(720)]
+    receiver = simulate(poisoned(), http_settings(concurrency=concurrency), news)
     assert max(lateness(receiver, news).values()) < 6
     assert len(receiver.accepted) == sum(it.good for it in news)
 
 
 def test_04_of_a_thousand_that_wait_the_good_ones_go_at_once() -> None:
     chance = random.Random(4)
-    news = [News(str(k), training=f"t{k % 7}", good=chance.random() > 0.2) for k in range(1000)]
-    assert max(simulate(poisoned(), http(), news).told().values()) < 16
+    news = [PlannedEvent(str(k), training=f"t{k % 7}", good=chance.random() > 0.2) for k in range(1000)]
+    assert max(simulate(poisoned(), http_settings(), news).first_accepted_seconds().values()) < 16
 
 
 # 5: chance
@@ -147,8 +159,8 @@ def test_04_of_a_thousand_that_wait_the_good_ones_go_at_once() -> None:
 
 @pytest.mark.parametrize(("share", "seconds"), [(0.1, 60), (0.3, 60), (0.5, 150)])
 def test_05_a_share_of_failures_is_the_retry_of_those_that_failed(share: float, seconds: float) -> None:
-    receiver = simulate(SimulatedReceiver(random.Random(5), flapping=share), http(), plain(2500))
-    assert max(receiver.told().values()) < seconds
+    receiver = simulate(SimulatedReceiver(random.Random(5), flapping=share), http_settings(), make_events(2500))
+    assert max(receiver.first_accepted_seconds().values()) < seconds
     assert len(receiver.requests) < 2500 / (1 - share) * 1.15
 
 
@@ -156,13 +168,13 @@ def test_05_a_share_of_failures_is_the_retry_of_those_that_failed(share: float, 
 
 
 def test_06_a_size_that_works_is_remembered() -> None:
-    receiver = simulate(SimulatedReceiver(an_event=0.05), http(batch_size=1000), plain(10_000))
-    assert receiver.copies() <= 2000
+    receiver = simulate(SimulatedReceiver(an_event=0.05), http_settings(batch_size=1000), make_events(10_000))
+    assert receiver.count_duplicates() <= 2000
     assert max(sizes([it for it in receiver.accepted[-20:] if it.outcome.reason is AttemptResult.DELIVERED])) == 250
 
 
 def test_06_after_413_the_size_that_works_is_remembered_and_tried_to_be_passed_ever_less_often() -> None:
-    receiver = simulate(SimulatedReceiver(limit=50), http(batch_size=100), plain(10_000))
+    receiver = simulate(SimulatedReceiver(limit=50), http_settings(batch_size=100), make_events(10_000))
     assert len(receiver.accepted) == 200
     assert len(receiver.refused) <= 4
 
@@ -170,15 +182,15 @@ def test_06_after_413_the_size_that_works_is_remembered_and_tried_to_be_passed_e
 @pytest.mark.parametrize(("bad", "accepted"), [(1, 11), (3, 31)])
 def test_07_an_invalid_record_in_a_digest_is_found_by_halving(bad: int, accepted: int) -> None:
     guilty = random.Random(7).sample(range(1000), bad)
-    news = [News(str(number), good=number not in guilty) for number in range(1000)]
-    receiver = simulate(poisoned(REFUSED), chat(), news)
+    news = [PlannedEvent(str(number), good=number not in guilty) for number in range(1000)]
+    receiver = simulate(poisoned(REFUSED), slack_settings(), news)
     assert len(receiver.accepted) <= accepted
-    assert len(receiver.told()) == 1000 - bad
+    assert len(receiver.first_accepted_seconds()) == 1000 - bad
 
 
 def test_08_the_innocent_of_a_refused_batch_go_before_all_that_came_later() -> None:
-    news = [News(str(number), good=number != 3) for number in range(400)]
-    receiver = simulate(poisoned(REFUSED), http(batch_size=100, concurrency=1), news)
+    news = [PlannedEvent(str(number), good=number != 3) for number in range(400)]
+    receiver = simulate(poisoned(REFUSED), http_settings(batch_size=100, concurrency=1), news)
     told = [sequence for request in receiver.accepted for sequence in request.sequences]
     assert told == [number for number in range(1, 401) if number != 4]
 
@@ -188,26 +200,26 @@ def test_08_the_innocent_of_a_refused_batch_go_before_all_that_came_later() -> N
 
 @pytest.mark.parametrize("outcome", [BROKEN, UNREACHABLE, UNAVAILABLE], ids=["500", "refused", "503"])
 def test_10_the_return_of_a_receiver_after_a_day_is_noticed_within_minutes(outcome: Outcome) -> None:
-    receiver = simulate(down(DAY, outcome), http(), plain(1000))
-    assert max(receiver.told().values()) < DAY + 6 * 60
+    receiver = simulate(down(DAY, outcome), http_settings(), make_events(1000))
+    assert max(receiver.first_accepted_seconds().values()) < DAY + 6 * 60
     assert len(receiver.refused) < 600
-    assert receiver.copies() == 0
+    assert receiver.count_duplicates() == 0
 
 
 def test_10_nothing_is_sent_before_the_moment_that_was_asked_for() -> None:
-    receiver = simulate(down(DAY, Outcome(AttemptResult.SERVER_ERROR, 503, 3600.0)), http(), plain(100))
+    receiver = simulate(down(DAY, Outcome(AttemptResult.SERVER_ERROR, 503, 3600.0)), http_settings(), make_events(100))
     assert len(receiver.refused) == 24
     gaps = [after.began - before.ended for before, after in zip(receiver.refused, receiver.refused[1:], strict=False)]
     assert min(gaps) >= 3600
 
 
 def test_10_after_an_outage_of_a_day_a_channel_gets_digests() -> None:
-    receiver = simulate(down(DAY, BROKEN), chat(), plain(2000))
+    receiver = simulate(down(DAY, BROKEN), slack_settings(), make_events(2000))
     assert sizes(receiver.accepted) == [1, 1000, 999]
 
 
 def test_10_a_sample_that_gets_through_ends_the_wait() -> None:
-    async def acts(world: World) -> None:
+    async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(1.0)
         assert world.worker is not None
         assert world.worker.waits_until_ms is not None
@@ -215,44 +227,50 @@ def test_10_a_sample_that_gets_through_ends_the_wait() -> None:
         assert (outcome.reason, waited) == (AttemptResult.DELIVERED, True)
 
     receiver = simulate(
-        down(0.5, Outcome(AttemptResult.SERVER_ERROR, 503, 20_000.0)), http(), plain(10), until=60.0, acts=acts
+        down(0.5, Outcome(AttemptResult.SERVER_ERROR, 503, 20_000.0)),
+        http_settings(),
+        make_events(10),
+        until=60.0,
+        script=acts,
     )
-    assert len(receiver.told()) == 10
-    assert max(receiver.told().values()) < 3
+    assert len(receiver.first_accepted_seconds()) == 10
+    assert max(receiver.first_accepted_seconds().values()) < 3
 
 
 # 14, 16, 17: waits and order
 
 
 def test_14_a_batch_waits_from_the_detection_on_whatever_is_restarted() -> None:
-    async def acts(world: World) -> None:
+    async def acts(world: DeliveryWorld) -> None:
         for _ in range(3):
             await asyncio.sleep(HOUR)
             await world.restart()
 
-    receiver = simulate(SimulatedReceiver(), http(batch_size=10, batch_wait="2h"), plain(3), until=DAY, acts=acts)
+    receiver = simulate(
+        SimulatedReceiver(), http_settings(batch_size=10, batch_wait="2h"), make_events(3), until=DAY, script=acts
+    )
     assert sizes(receiver.accepted) == [3]
-    assert 2 * HOUR <= max(receiver.told().values()) < 2 * HOUR + 2
+    assert 2 * HOUR <= max(receiver.first_accepted_seconds().values()) < 2 * HOUR + 2
 
 
 def test_16_once_the_last_event_was_given_up_nothing_is_to_be_tried_again() -> None:
     states: list[dict[str, int]] = []
 
-    async def acts(world: World) -> None:
+    async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(5 * DAY)
         states.append(await world.states())
         requests = len(world.receiver.requests)
         await asyncio.sleep(DAY)
         assert len(world.receiver.requests) == requests
 
-    simulate(down(30 * DAY, BROKEN), http(), plain(3), wanted=0, until=7 * DAY, acts=acts)
+    simulate(down(30 * DAY, BROKEN), http_settings(), make_events(3), wanted=0, until=7 * DAY, script=acts)
     assert states == [{"dead": 3}]
 
 
-def edits(count: int, apart: float) -> list[News]:
+def edits(count: int, apart: float) -> list[PlannedEvent]:
     """Make events of which each fifth is about the record before."""
     kinds = (EventType.CREATED, EventType.UPDATED)
-    return [News(str(k - (k % 5 == 4)), at=apart * k, kind=kinds[k % 5 == 4]) for k in range(count)]
+    return [PlannedEvent(str(k - (k % 5 == 4)), at=apart * k, kind=kinds[k % 5 == 4]) for k in range(count)]
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
@@ -261,30 +279,30 @@ def edits(count: int, apart: float) -> list[News]:
 def test_17_no_event_comes_before_an_earlier_one_of_its_record(
     concurrency: int, seconds: float, outcome: Outcome
 ) -> None:
-    receiver = simulate(down(seconds, outcome), http(concurrency=concurrency), edits(60, 0.5))
+    receiver = simulate(down(seconds, outcome), http_settings(concurrency=concurrency), edits(60, 0.5))
     assert order_is_kept(receiver)
-    assert len(receiver.told()) == 60
+    assert len(receiver.first_accepted_seconds()) == 60
 
 
 @pytest.mark.parametrize("seconds", [10.0, HOUR])
 @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNREACHABLE, THROTTLED], ids=["503", "refused", "429"])
 def test_17_with_a_concurrency_of_one_nothing_comes_before_anything_earlier(seconds: float, outcome: Outcome) -> None:
-    receiver = simulate(down(seconds, outcome), http(concurrency=1), edits(60, 0.5))
+    receiver = simulate(down(seconds, outcome), http_settings(concurrency=1), edits(60, 0.5))
     told = [sequence for request in receiver.accepted for sequence in request.sequences]
     assert told == sorted(told)
 
 
 def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dropped() -> None:
-    news = [News("1", good=False), News("1", at=1.0), News("2", at=2.0)]
+    news = [PlannedEvent("1", good=False), PlannedEvent("1", at=1.0), PlannedEvent("2", at=2.0)]
 
-    async def acts(world: World) -> None:
+    async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(HOUR)
         assert [it.subjects for it in world.receiver.accepted] == [("2",)]
         await world.store.run(lambda db: db.execute("DELETE FROM deliveries WHERE sequence = 1"))
         assert world.worker is not None
         world.worker.reload_queue()
 
-    receiver = simulate(poisoned(REFUSED), http(), news, until=2 * HOUR, acts=acts)
+    receiver = simulate(poisoned(REFUSED), http_settings(), news, until=2 * HOUR, script=acts)
     assert [it.sequences for it in receiver.accepted] == [(3,), (2,)]
 
 
@@ -292,7 +310,7 @@ def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dro
 
 
 def test_a_week_switched_off_gives_nothing_up() -> None:
-    async def acts(world: World) -> None:
+    async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(60.0)
         await world.stop()
         await asyncio.sleep(7 * DAY)
@@ -300,11 +318,13 @@ def test_a_week_switched_off_gives_nothing_up() -> None:
         await asyncio.sleep(HOUR)
         assert await world.states() == {"pending": 2}
 
-    simulate(down(30 * DAY, BROKEN), http(), plain(2), wanted=0, until=8 * DAY, acts=acts)
+    simulate(down(30 * DAY, BROKEN), http_settings(), make_events(2), wanted=0, until=8 * DAY, script=acts)
 
 
 def test_before_anything_is_given_up_come_as_many_attempts_as_an_hour_holds() -> None:
-    receiver = simulate(poisoned(REFUSED), http(give_up_after="3d"), [News("1", good=False)], wanted=1, until=5 * DAY)
+    receiver = simulate(
+        poisoned(REFUSED), http_settings(give_up_after="3d"), [PlannedEvent("1", good=False)], wanted=1, until=5 * DAY
+    )
     assert len(receiver.requests) >= 10
 
 
@@ -312,13 +332,15 @@ def test_before_anything_is_given_up_come_as_many_attempts_as_an_hour_holds() ->
 
 
 def test_what_was_learned_outlives_a_restart() -> None:
-    async def acts(world: World) -> None:
+    async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(20.0)
         await world.restart()
         assert world.worker is not None
         assert world.worker.learned.batch_limit == 50
         assert world.worker.health.state is HealthState.OK
-        await world.enter(plain(100))
+        await world.enter(make_events(100))
 
-    receiver = simulate(SimulatedReceiver(limit=50), http(batch_size=100), plain(200), wanted=300, acts=acts)
+    receiver = simulate(
+        SimulatedReceiver(limit=50), http_settings(batch_size=100), make_events(200), wanted=300, script=acts
+    )
     assert len(receiver.refused) == 1

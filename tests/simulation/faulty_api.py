@@ -18,8 +18,8 @@ UNREADABLE: Final = frozenset({1003, 1007})
 ID_SHIFT: Final = 1_000_000
 """By how much ids differ where the API numbers its records differently for a while."""
 
-_CAP: Final = 8
-_STALE_PART: Final = 0.8
+_MAX_PAGE_RECORDS: Final = 8
+_MAX_STALE_SHARE: Final = 0.8
 """A single stale answer lags by less than `confirm_after`: one that lags for longer may show twice what is over."""
 
 _REPLICA_SHARE: Final = 0.3
@@ -43,7 +43,7 @@ class Reply:
     note: str = ""
 
 
-class Adversary:
+class FaultyApi:
     """Decides what happens to each request, and writes the answers."""
 
     def __init__(self, plan: Plan, account: Account) -> None:
@@ -55,11 +55,11 @@ class Adversary:
 
     def fate(self, number: int, seconds: float) -> Fate:
         """Return what happens to a request: what the plan says, or where that leaves it open, what its seed says."""
-        fate = self._drawn(number, seconds) if self._plan.fates is None else self._plan.fates.get(number, Fate())
+        fate = self._draw_fate(number, seconds) if self._plan.fates is None else self._plan.fates.get(number, Fate())
         self.fates[number] = fate
         return fate
 
-    def _drawn(self, number: int, seconds: float) -> Fate:
+    def _draw_fate(self, number: int, seconds: float) -> Fate:
         profile, chance = self._plan.profile, random.Random(self._plan.seed * 1_000_003 + number)
         up, down, kind = 0.02 + 0.1 * chance.random(), 0.02 + 0.2 * chance.random(), ""
         if seconds < profile.active:
@@ -77,70 +77,74 @@ class Adversary:
     def reply(self, method: str, parameters: Mapping[str, Any], fate: Fate, number: int, seconds: float) -> Reply:
         """Answer a request that is read at a moment (seconds from the beginning)."""
         date_ms = true_ms(seconds) + (_DAY_MS if "date_ahead" in self._habits and number == 1 else 0)
-        if self._spell("rate_limited", seconds):
+        if self._active_spell("rate_limited", seconds):
             return Reply(_RATE_LIMITED, date_ms, note="rate limit exceeded")
-        if fate.kind == "error" or self._spell("down", seconds):
+        if fate.kind == "error" or self._active_spell("down", seconds):
             return Reply(_SERVER_ERROR, date_ms, note="server error")
         version = Version.V2 if method.endswith("v2.list") else Version.V1
-        as_of, notes = self._moment(parameters, fate, number, seconds)
-        rows = _wanted(self._account.list_at(as_of), parameters, version)
+        as_of, notes = self._answer_time(parameters, fate, number, seconds)
+        rows = _matching_records(self._account.list_at(as_of), parameters, version)
         if "oldest_first" in self._habits:
             rows.reverse()
         if "ties" in self._habits:
             shuffle = random.Random(self._plan.seed * 31 + number)
             rows.sort(key=lambda row: (-row.date_number, shuffle.random()))
-        rows, count = self._incomplete(rows, seconds, notes)
-        count += self._miscount(fate, seconds, notes)
-        limit = min(parameters.get("limit", 100), _CAP) if "capped" in self._habits else parameters.get("limit", 100)
-        page = self._page(parameters.get("page", 1), fate, seconds, notes)
-        chosen = _spoiled(rows, page, limit, fate, notes)
+        rows, count = self._visible_records(rows, seconds, notes)
+        count += self._count_offset(fate, seconds, notes)
+        limit = (
+            min(parameters.get("limit", 100), _MAX_PAGE_RECORDS)
+            if "capped" in self._habits
+            else parameters.get("limit", 100)
+        )
+        page = self._answered_page(parameters.get("page", 1), fate, seconds, notes)
+        chosen = _faulty_page(rows, page, limit, fate, notes)
         body = self._body(chosen, version, count, limit, seconds, notes)
         return Reply(body, date_ms, chosen, ", ".join(notes))
 
-    def _spell(self, kind: str, seconds: float) -> Spell | None:
+    def _active_spell(self, kind: str, seconds: float) -> Spell | None:
         return next(
             (each for each in self._plan.spells if each.kind == kind and each.begin <= seconds < each.end), None
         )
 
-    def _moment(
+    def _answer_time(
         self, parameters: Mapping[str, Any], fate: Fate, number: int, seconds: float
     ) -> tuple[float, list[str]]:
         """Return the moment as of which the API answers, and a note where that is not now."""
         profile = self._plan.profile
-        lag = fate.chance * _STALE_PART * profile.confirm_after if fate.kind == "stale" else 0.0
-        if spell := self._spell("old", seconds):
+        lag = fate.chance * _MAX_STALE_SHARE * profile.confirm_after if fate.kind == "stale" else 0.0
+        if spell := self._active_spell("old", seconds):
             lag = seconds - spell.begin + spell.chance * _LONGEST_OLD_SECONDS
-        spell = self._spell("replica", seconds)
+        spell = self._active_spell("replica", seconds)
         at_head = parameters.get("page", 1) == 1 and parameters.get("limit") == profile.page
         if spell and at_head and random.Random(self._plan.seed * 17 + number).random() < _REPLICA_SHARE:
             lag = 30 + spell.chance * _LONGEST_REPLICA_SECONDS
         return seconds - lag, [f"as of {lag:.0f} s ago"] if lag else []
 
-    def _incomplete(self, rows: list[Record], seconds: float, notes: list[str]) -> tuple[list[Record], int]:
+    def _visible_records(self, rows: list[Record], seconds: float, notes: list[str]) -> tuple[list[Record], int]:
         """Return what is left of the list, and how many records the API counts."""
-        if self._spell("empty", seconds):
+        if self._active_spell("empty", seconds):
             notes.append("an empty list")
             return [], 0
-        if self._spell("half", seconds):
+        if self._active_spell("half", seconds):
             notes.append("half of the list")
             rows = rows[: len(rows) // 2]
         count = len(rows)
-        if spell := self._spell("lacking", seconds):
+        if spell := self._active_spell("lacking", seconds):
             notes.append("lacks records that it counts")
             rows = [row for row in rows if (row.id * 7919 + int(spell.chance * 1e6)) % 7]
         return rows, count
 
-    def _miscount(self, fate: Fate, seconds: float, notes: list[str]) -> int:
+    def _count_offset(self, fate: Fate, seconds: float, notes: list[str]) -> int:
         off = 1 if "count_high" in self._habits else 0
         if fate.kind == "count_off":
             off += 1 if fate.chance < 0.5 else -1
-        if spell := self._spell("count_off", seconds):
+        if spell := self._active_spell("count_off", seconds):
             off += round(1 + 3 * spell.chance) * (1 if spell.chance > 0.3 else -1)
         if off:
             notes.append(f"count off by {off}")
         return off
 
-    def _page(self, page: int, fate: Fate, seconds: float, notes: list[str]) -> int:
+    def _answered_page(self, page: int, fate: Fate, seconds: float, notes: list[str]) -> int:
         at_first = "page_one_at_first" in self._habits and seconds < 1.2 * self._plan.profile.scan
         if (fate.kind == "page_one" or at_first) and page > 1:
             notes.append("page 1 instead")
@@ -151,10 +155,10 @@ class Adversary:
         self, rows: Sequence[Record], version: Version, count: int, limit: int, seconds: float, notes: list[str]
     ) -> bytes:
         absent: tuple[str, ...] = ()
-        if self._spell("no_files", seconds):
+        if self._active_spell("no_files", seconds):
             absent = ("files", "signature")
             notes.append("without `files`")
-        shift = ID_SHIFT if self._spell("renumbered", seconds) else 0
+        shift = ID_SHIFT if self._active_spell("renumbered", seconds) else 0
         if shift:
             notes.append("other ids")
         shown = [self._json(row, version, absent, shift) for row in rows]
@@ -167,14 +171,14 @@ class Adversary:
         return b'{"ok":true,"completedtrainings":[%b],"paging":%b}' % (b",".join(shown), orjson.dumps(paging))
 
     def _json(self, row: Record, version: Version, absent: tuple[str, ...], shift: int) -> bytes:
-        shown = self._account.json_of(row, version, absent, shift)
+        shown = self._account.record_json(row, version, absent, shift)
         if "unreadable" in self._habits and row.id in UNREADABLE:
             name = b"date_number" if version is Version.V2 else b"dateNumber"
             return shown.replace(b'"%b":%d' % (name, row.date_number), b'"%b":"x"' % name)
         return shown
 
 
-def _wanted(rows: Sequence[Record], parameters: Mapping[str, Any], version: Version) -> list[Record]:
+def _matching_records(rows: Sequence[Record], parameters: Mapping[str, Any], version: Version) -> list[Record]:
     """Return the records that a request asks for."""
     user, about, attached = (parameters.get(name) for name in ("user_id", "training_id", "has_attachments"))
     found = [*rows]
@@ -187,7 +191,7 @@ def _wanted(rows: Sequence[Record], parameters: Mapping[str, Any], version: Vers
     return found
 
 
-def _spoiled(rows: Sequence[Record], page: int, limit: int, fate: Fate, notes: list[str]) -> list[Record]:
+def _faulty_page(rows: Sequence[Record], page: int, limit: int, fate: Fate, notes: list[str]) -> list[Record]:
     """Return the records of a page, as the fate of its request has them."""
     begin = (page - 1) * limit
     if fate.kind == "shifted":

@@ -34,7 +34,7 @@ from notifier.watch.detection.holds import Direction
 from notifier.watch.patience import Patience
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Watcher
-from tests.simulation.account import Form
+from tests.simulation.account import RecordState
 from tests.simulation.exchange import SimulatedExchange
 from tests.simulation.loop import START_SECONDS, SimulatedClock, in_order
 from tests.simulation.profiles import Profile
@@ -45,7 +45,7 @@ _V1_KEY_LENGTH: Final = len("v1-") + 16
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedEvent:
     """An event that was told: `form` is what it says of the record, `previous` the old values that it names."""
 
     sequence: int
@@ -53,15 +53,15 @@ class Told:
     key: str
     revision: int
     net: str
-    form: Form
+    state: RecordState
     previous: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class StoredRecord:
     """What the store holds of a record."""
 
-    form: Form
+    state: RecordState
     is_removed: bool
     reason: str
 
@@ -80,8 +80,8 @@ def entity_of(key: str) -> str:
     return key[:_V1_KEY_LENGTH] if key.startswith("v1-") else key
 
 
-class Memory:
-    """A state file in memory, which outlives the stores that own it one after the other."""
+class InMemoryStateFile:
+    """A state file in memory. It outlives the stores that use it one after the other, as processes do a real file."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "notifier.db"
@@ -98,30 +98,30 @@ class Memory:
     def close(self) -> None:
         self._db.conn.close()
 
-    def told_after(self, sequence: int) -> list[Told]:
+    def events_after(self, sequence: int) -> list[ReportedEvent]:
         """Return the events after this one."""
         rows = self._rows(
             "SELECT sequence, type, subject, revision, net, data FROM events WHERE sequence > ? ORDER BY sequence",
             [sequence],
         )
-        return [_told(*row) for row in rows]
+        return [_reported_event(*row) for row in rows]
 
-    def known(self) -> list[str]:
+    def known_keys(self) -> list[str]:
         """Return the keys of the records that are believed to exist."""
         return [
             key for (key,) in self._rows("SELECT key FROM records WHERE removed_at IS NULL AND out_of_view = 0", [])
         ]
 
-    def belief(self, key: str) -> Belief | None:
+    def stored_record(self, key: str) -> StoredRecord | None:
         """Return what is known of a record."""
         rows = self._rows("SELECT key, removed_at, reason, record FROM records WHERE key = ?", [key])
-        return next((belief for _, belief in _beliefs(rows)), None)
+        return next((belief for _, belief in _stored_records(rows)), None)
 
-    def beliefs(self) -> dict[str, Belief]:
+    def stored_records(self) -> dict[str, StoredRecord]:
         """Return what is known of every record, by key."""
-        return dict(_beliefs(self._rows("SELECT key, removed_at, reason, record FROM records", [])))
+        return dict(_stored_records(self._rows("SELECT key, removed_at, reason, record FROM records", [])))
 
-    def days_of(self, base: str) -> tuple[str, ...]:
+    def stored_days(self, base: str) -> tuple[str, ...]:
         """Return the days of the records without an id that share this, sorted."""
         rows = self._rows(
             "SELECT completed_on FROM records WHERE removed_at IS NULL AND key >= ? AND key < ? || '.'", [base, base]
@@ -132,7 +132,7 @@ class Memory:
         """Tell whether a full scan has reached the end of the list once."""
         return bool(self._rows("SELECT 1 FROM sources WHERE swept_at IS NOT NULL", []))
 
-    def faults(self) -> list[str]:
+    def inconsistencies(self) -> list[str]:
         """Return what contradicts itself."""
         rows = self._rows(
             "SELECT s.records, (SELECT count(*) FROM records r WHERE r.source = s.name AND r.removed_at IS NULL"
@@ -142,7 +142,7 @@ class Memory:
         )
         return [f"the source says {said} records and holds {held}" for said, held in rows if said != held]
 
-    def absorbed(self) -> int:
+    def accepted_count_offset(self) -> int:
         """Return by how many records the API's count may differ for good, as the program believes."""
         rows = self._rows("SELECT count_offset FROM sources WHERE held = 0", [])
         return int(rows[0][0]) if rows else 0
@@ -151,14 +151,14 @@ class Memory:
         return self._db.conn.execute(sql, values).fetchall()
 
 
-class Subject:
+class SystemUnderTest:
     """The watching half of a daemon: one source, looked at in rounds, from one start of the process to its end."""
 
     def __init__(
         self,
         profile: Profile,
         loaded: Mapping[str, Any],
-        memory: Memory,
+        state_file: InMemoryStateFile,
         exchange: SimulatedExchange,
         clock: SimulatedClock,
         chance: Callable[[], float],
@@ -166,44 +166,44 @@ class Subject:
     ) -> None:
         self._profile = profile
         self._loaded = dict(loaded)
-        self._memory = memory
+        self._state_file = state_file
         self._exchange = exchange
         self._clock = clock
         self._chance = chance
         self._on_events = on_events
-        self._store = memory.new_store()
+        self._store = state_file.new_store()
         self._watcher: Watcher | None = None
         self._poll = profile.poll
 
     async def run(self) -> None:
         """Open the store, and look at the source, round after round, until cancelled."""
         await self._store.open()
-        self._watcher = self._make(self._settings())
+        self._watcher = self._build_watcher(self._settings())
         await self._watcher.start()
         loop = asyncio.get_running_loop()
         due = loop.time() + 0.3 * min(self._profile.poll, 60)
         while True:
             await asyncio.sleep(due - loop.time())
-            await self._round()
+            await self._poll_once()
             late = loop.time() - due
             due = due + self._poll if late < self._poll else loop.time() + self._poll
 
-    def rest(self) -> None:
+    def poll_less_often(self) -> None:
         """Look more rarely from now on: hours without a change would take most of a world's time."""
         self._poll = self._profile.poll_at_rest
 
-    async def load(self, changes: Mapping[str, Any]) -> None:
+    async def reload(self, changes: Mapping[str, Any]) -> None:
         """Take other settings, as a reload does."""
         self._loaded.update(changes)
         watcher = self._watcher
         if watcher is not None:
             await watcher.stop()
-        self._watcher = self._make(self._settings())
+        self._watcher = self._build_watcher(self._settings())
         await self._watcher.start()
 
-    async def kill(self, spared: set[asyncio.Task[Any]]) -> None:
+    async def kill(self, surviving_tasks: set[asyncio.Task[Any]]) -> None:
         """End as by kill -9: nothing that is under way is done, and the store has what it has."""
-        for task in in_order(asyncio.all_tasks() - spared):
+        for task in in_order(asyncio.all_tasks() - surviving_tasks):
             task.cancel()
         self._store._db = None
         await asyncio.sleep(0.01)
@@ -239,12 +239,12 @@ class Subject:
         await self._watcher.release(Direction(what), silently=False)
         return True
 
-    async def _round(self) -> None:
+    async def _poll_once(self) -> None:
         watcher = self._watcher
         if watcher is not None and (await watcher.poll()).is_done:
             await watcher.run_followups()
 
-    def _make(self, settings: Settings) -> Watcher:
+    def _build_watcher(self, settings: Settings) -> Watcher:
         return build_watcher(
             settings,
             SOURCE,
@@ -278,15 +278,15 @@ class Subject:
         table = {
             name: value for name, value in wanted.items() if name in SourceSettings.model_fields and value is not None
         }
-        return Settings.model_validate({"sources": {SOURCE: table}, "store": {"path": str(self._memory.path)}})
+        return Settings.model_validate({"sources": {SOURCE: table}, "store": {"path": str(self._state_file.path)}})
 
 
-class ScheduledSubject(Subject):
+class ScheduledSystemUnderTest(SystemUnderTest):
     """The same under the daemon's own `SourceRegistry` and schedule (APScheduler)."""
 
     _sources: SourceRegistry | None = None
 
-    def rest(self) -> None:
+    def poll_less_often(self) -> None:
         """Leave it to the schedule how often to look."""
 
     async def run(self) -> None:
@@ -298,18 +298,18 @@ class ScheduledSubject(Subject):
             self._clock,
             RunningConfiguration(self._settings()),
             lambda _events: self._on_events(),
-            lambda _round, _seconds: None,
+            lambda _poll_once, _seconds: None,
             lambda _source, _reason: None,
         )
-        await self._renew(Differences(added=(SOURCE,)))
+        await self._apply_settings(Differences(added=(SOURCE,)))
         schedule.start(_nothing)
         await asyncio.Event().wait()
 
-    async def load(self, changes: Mapping[str, Any]) -> None:
+    async def reload(self, changes: Mapping[str, Any]) -> None:
         self._loaded.update(changes)
-        await self._renew(Differences(changed=(SOURCE,)))
+        await self._apply_settings(Differences(changed=(SOURCE,)))
 
-    async def _renew(self, differences: Differences) -> None:
+    async def _apply_settings(self, differences: Differences) -> None:
         if self._sources is None:
             return
         patience = Patience(large_page=self._profile.large_page)
@@ -319,9 +319,9 @@ class ScheduledSubject(Subject):
         self._watcher = self._sources.watcher(SOURCE)
 
 
-def new_subject(profile: Profile) -> type[Subject]:
+def system_class(profile: Profile) -> type[SystemUnderTest]:
     """Return which kind of subject a profile wants."""
-    return ScheduledSubject if profile.scheduled else Subject
+    return ScheduledSystemUnderTest if profile.scheduled else SystemUnderTest
 
 
 def count_entities(keys: Sequence[str]) -> Counter[str]:
@@ -348,7 +348,7 @@ class _UnclosedDatabase(FileDatabase):
 
 
 def _new_connection() -> sqlite3.Connection:
-    """Open a new state file in memory, of an image: all steps of the schema would take longer than a simulated hour."""
+    """Open a new state file in memory, from an image, because creating the schema takes longer than a simulated hour."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     connection.deserialize(_image())
     for pragma in ("foreign_keys = ON", "temp_store = MEMORY", "synchronous = OFF", "journal_mode = MEMORY"):
@@ -366,21 +366,21 @@ def _image() -> bytes:
     return image
 
 
-def _told(sequence: int, kind: str, key: str, revision: int, net: str, data: str) -> Told:
+def _reported_event(sequence: int, kind: str, key: str, revision: int, net: str, data: str) -> ReportedEvent:
     document = orjson.loads(data)
     completion = document["completion"]
-    form = Form(*(completion[name] for name in Form._fields))
-    return Told(sequence, kind.rpartition(".")[2], key, revision, net, form, document["previous"])
+    form = RecordState(*(completion[name] for name in RecordState._fields))
+    return ReportedEvent(sequence, kind.rpartition(".")[2], key, revision, net, form, document["previous"])
 
 
-def _beliefs(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Belief]]:
+def _stored_records(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, StoredRecord]]:
     for key, removed_at, reason, record in rows:
         version = API_VERSIONS["v1" if key.startswith("v1-") else "v2"]
         completions, _ = version.parse([orjson.loads(record)])
         if completions:
-            yield key, Belief(_form(completions[0]), removed_at is not None, reason)
+            yield key, StoredRecord(_state(completions[0]), removed_at is not None, reason)
 
 
-def _form(completion: Completion) -> Form:
+def _state(completion: Completion) -> RecordState:
     content = completion.content()
-    return Form(*(content[name] for name in Form._fields))
+    return RecordState(*(content[name] for name in RecordState._fields))
