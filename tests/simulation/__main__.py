@@ -1,13 +1,13 @@
-"""The simulation by hand.
+"""Runs the simulation by hand.
 
 python -m tests.simulation list
-python -m tests.simulation run calm 2                     one world with its story
-python -m tests.simulation hunt 600 calm ambush           worlds of these profiles (default: all) for so many seconds
+python -m tests.simulation run calm 2                     run one world and print its story
+python -m tests.simulation hunt 600 calm ambush           run worlds of these profiles (default: all) for 600 seconds
 python -m tests.simulation shrink calm 2 safety/removed_false --keep row_23
 python -m tests.simulation replay tests/simulation/plans/row_23.json
-python -m tests.simulation table                          seconds until each fault of the past is found
-python -m tests.simulation switches                       the same for each rule turned off
-python -m tests.simulation trace calm 2                   a hash of the story, the same in every process
+python -m tests.simulation table                          print the seconds until each past fault is found
+python -m tests.simulation switches                       print them for each rule, turned off
+python -m tests.simulation trace calm 2                   print a hash of the story, the same in every process
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The account as it truly is: its records, every form that each ever had, and its list at every moment."""
+"""The account as it really is: its records, every state of each record, and the list at every time."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
@@ -15,11 +15,11 @@ from notifier.sandbox.records import Dialect, IdPair, Record, Version, format_re
 _DIALECT = Dialect()
 
 FIRST_DUPLICATE_ID = 100_000
-"""Equal records are entered under ids from here on."""
+"""The lowest id of a duplicate: a record that equals another one except for its id."""
 
 
 class RecordState(NamedTuple):
-    """What of a record stands in an event, as far as people here change it."""
+    """The fields of a record that events contain and that people change in the simulation."""
 
     training_id: str
     user_id: str
@@ -30,7 +30,7 @@ class RecordState(NamedTuple):
 
 
 class RecordChange(NamedTuple):
-    """A change of one record: when (seconds from the beginning), to what (None: deleted), and its place (from 1)."""
+    """A change of a record: its time (seconds since the start), the new state (None: deleted), the place (from 1)."""
 
     at: float
     state: RecordState | None
@@ -39,19 +39,19 @@ class RecordChange(NamedTuple):
 
 
 Dates = tuple[str, ...]
-"""The days of records that v1 cannot tell apart, sorted."""
+"""The sorted completion dates of records that v1 of the API cannot distinguish."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What of the account a source asks for."""
+    """The filters of a source: which records of the account it requests."""
 
     user_id: str | None = None
     training_id: str | None = None
     has_attachments: bool | None = None
 
     def includes(self, record: Record) -> bool:
-        """Tell whether a record is in view; a training is named as either version does."""
+        """Return whether a record passes the filters. `training_id` may be the id of either version."""
         return (
             self.user_id in (None, record.user)
             and self.training_id in (None, record.training.v1, str(record.training.v2))
@@ -60,22 +60,22 @@ class View:
 
 
 def user_id(number: int) -> str:
-    """Return the id of a person."""
+    """Return the id of the person with a number."""
     return f"5e580f0cb780600088{number:06x}"
 
 
 def training(number: int) -> IdPair:
-    """Return a training."""
+    """Return the ids of the training with a number."""
     return IdPair.from_number(1000 + number)
 
 
 def day_text(date_number: int) -> str:
-    """Write a day as an event does."""
+    """Return a day in the format of events, `yyyy-mm-dd`."""
     return f"{date_number // 10_000:04}-{date_number // 100 % 100:02}-{date_number % 100:02}"
 
 
 def state_of(record: Record) -> RecordState:
-    """Return what of a record stands in an event of v2."""
+    """Return the state of a record as events of a v2 source contain it."""
     return RecordState(
         str(record.training.v2),
         record.user,
@@ -91,20 +91,20 @@ def _v2_key(record: Record) -> str:
 
 
 def v1_key_prefix(record: Record) -> str:
-    """Return what keys of v1 have in common that stand for equal records."""
+    """Return the prefix that the v1 keys of equal records share."""
     return key_without_id(record.user, record.training.v1, record.created)
 
 
 @dataclass(slots=True)
 class Account:
-    """The records of one customer, who enters, changes, deletes and restores them."""
+    """The records of one customer, with all their earlier states."""
 
     now: Callable[[], float]
     records: dict[int, Record] = field(default_factory=dict)
     histories: defaultdict[int, list[RecordChange]] = field(default_factory=lambda: defaultdict(list))
-    """Every record that ever was, by id: all its changes, the first one its entry."""
+    """All changes of every record, by id. The first change of a record is its entry."""
     bases: defaultdict[str, list[tuple[float, Dates]]] = field(default_factory=lambda: defaultdict(list))
-    """The same for records without an id: by what their keys have in common, and since when which days stand there."""
+    """The changes of equal records, by the prefix of their v1 keys: each time, and the records' dates since then."""
     deleted: dict[int, Record] = field(default_factory=dict)
     next_id: int = 1001
     _members: defaultdict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
@@ -116,15 +116,15 @@ class Account:
 
     @property
     def list_now(self) -> Sequence[Record]:
-        """All records, newest first."""
+        """The present records, newest first."""
         return self._lists[-1]
 
     def list_at(self, seconds: float) -> Sequence[Record]:
-        """Return the list as it was at a moment; before the first one, as it began."""
+        """Return the list as it was at a time in seconds; before the start, the list at the start."""
         return self._lists[max(0, bisect_right(self._times, seconds) - 1)]
 
     def fill(self, records: Sequence[Record]) -> None:
-        """Fill the account before anything else happens."""
+        """Enter the records that exist at the start."""
         for record in records:
             self.records[record.id] = record
         self._commit(sorted(records, key=_order))
@@ -136,7 +136,7 @@ class Account:
             self._record_base(base)
 
     def enter_or_change(self, record: Record, kind: str) -> None:
-        """Enter a record, or give one another form."""
+        """Enter a new record, or replace the record with the same id."""
         before = self.records.get(record.id)
         rows = [*self.list_now]
         if before is not None:
@@ -163,11 +163,11 @@ class Account:
         self._update_bases(record_id, record, None)
 
     def in_view(self, view: View) -> dict[int, Record]:
-        """Return the records that a source can see."""
+        """Return the records that pass the filters of a source, by id."""
         return {number: record for number, record in self.records.items() if view.includes(record)}
 
     def count_expected(self, view: View, version: Version, ignored: frozenset[int]) -> Counter[str]:
-        """Count what a source should know: keys of v2, or what keys of v1 have in common."""
+        """Count the records that a source should know, by v2 id or by the prefix of the v1 key."""
         arguments = (len(self._lists), view, version, ignored)
         if self._last_count is None or self._last_count[0] != arguments:
             seen = [record for number, record in self.in_view(view).items() if number not in ignored]
@@ -176,7 +176,7 @@ class Account:
         return self._last_count[1]
 
     def record_json(self, record: Record, version: Version, absent: tuple[str, ...] = (), id_shift: int = 0) -> bytes:
-        """Write a record as the API does, without some fields, or under another id."""
+        """Return a record as JSON of the API, without the fields `absent`, and with its id increased by `id_shift`."""
         key = (id(record), version, absent, id_shift)
         found = self._json.get(key)
         if found is None:
@@ -185,12 +185,12 @@ class Account:
                 fields.pop(name, None)
             if id_shift and "id" in fields:
                 fields["id"] += id_shift
-            # With the record, so that no other one can get its address.
+            # The record is kept, so that no other record can get its address.
             found = self._json[key] = (record, orjson.dumps(fields))
         return found[1]
 
     def _update_bases(self, number: int, before: Record | None, after: Record | None) -> None:
-        """Note what a change means for records without an id."""
+        """Record a change in `bases`, where records are grouped by the prefix of their v1 keys."""
         bases = []
         if before is not None:
             bases.append(v1_key_prefix(before))
@@ -212,10 +212,10 @@ class Account:
 
 
 def _order(record: Record) -> tuple[int, int]:
-    """Return what the list is sorted by: newest first."""
+    """Return the sort key of a record; the newest record has the lowest key."""
     return -record.date_number, -record.id
 
 
 def _place(rows: Sequence[Record], record: Record) -> int:
-    """Return where in a list a record stands or belongs, from 0."""
+    """Return the index of a record in a list, or the index at which to insert it."""
     return bisect_left(rows, _order(record), key=_order)

@@ -1,15 +1,15 @@
-"""How late each kind of change may be told, and how many requests that may cost: the one place that says so.
+"""The limits that the oracle checks: how late a change may be reported, and how many requests are allowed.
 
-| change | found by | told at the latest |
+| change | found by | reported at the latest |
 |---|---|---|
-| entered among the newest of the list | head poll | two polls later |
-| anything that leaves the API's count other than the known records | count check | `difference` |
+| entered among the newest records of the list | head poll | two polls later |
+| any change after which the API's count differs from the known records | count check | `difference` |
 | an entry and a deletion at the same moment, far from each other (profile `far_pairs`) | spot checks | `difference` |
-| anything else: edits below the first page, an entry and a deletion that cancel out | full scan | `scan` |
-| a removal, a return, an earlier form | as above | `confirm_after` and one poll later than that (`confirmed`) |
-| anything, once nothing goes wrong any more | full scan | `end` |
+| any other: edits below the first page, an entry and a deletion that cancel out | full scan | `scan` |
+| a removal, a return, an earlier state | as above | `confirm_after` and one poll later (`confirmed`) |
+| any, once no more faults happen | full scan | `end` |
 
-Before the first full scan is over, nothing below the first page has a deadline but that scan.
+Before the first full scan has finished, changes below the first page have no other deadline than the end of that scan.
 """
 
 import math
@@ -19,21 +19,21 @@ from typing import Final
 from tests.simulation.profiles import Profile
 
 _SLACK_SECONDS: Final = 40.0
-"""For the time that requests take, and for the minute's fraction at which the observers look."""
+"""Added to deadlines for the duration of requests, and because the oracle checks only once a minute."""
 
 _SEARCH_SECONDS: Final = 15 * 60.0
-"""A difference is looked for at once, and again after 1, 2, 4 and 8 minutes."""
+"""The duration of all searches for a difference: at once, and again after 1, 2, 4 and 8 minutes."""
 
 _UNREPORTED_SECONDS: Final = 10 * 60.0
-"""So long may something be withheld or unexplained without a word."""
+"""How long a change may be withheld, or a difference unexplained, before a condition must say so."""
 
 _DISAGREEMENT_SECONDS: Final = 3600.0
-"""So long does the program remember that answers have disagreed."""
+"""How long the program remembers that answers disagreed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The deadlines of one profile, in seconds; `requests` and so on are numbers of requests."""
+    """The deadlines of one profile, in seconds."""
 
     head: float
     confirmed: float
@@ -44,9 +44,9 @@ class Bounds:
 
     @classmethod
     def for_profile(cls, profile: Profile, records: int) -> "Bounds":
-        """Return the deadlines for a list of so many records."""
+        """Return the deadlines of a profile for a list of `records` records."""
         pages = math.ceil(records / profile.large_page) + 3
-        # Half of the budget: the other half is for polls and searches.
+        # A scan gets half of the request budget; polls and searches need the other half.
         duration = pages * 120 / profile.requests_per_minute
         head = 2 * profile.poll + _SLACK_SECONDS
         confirmed = head + profile.confirm_after + profile.poll + _SLACK_SECONDS
@@ -59,10 +59,10 @@ class Bounds:
 
 
 def max_requests_when_idle(profile: Profile, records: int, seconds: float, settled_seconds: float) -> float:
-    """Return how many requests are enough where nothing changes: two a poll, and full scans.
+    """Return the most requests that are allowed in `seconds` without any change: two for each poll, and full scans.
 
-    During the last `settled_seconds` of these seconds polls are rarer. The margin is so much smaller, so that one
-    request too many in each poll is noticed all the same.
+    In the last `settled_seconds` of this time, polls are less frequent. The margin is small enough that one request too
+    many in each poll exceeds the limit.
     """
     pages = math.ceil(records / profile.large_page) + 3
     polls = (seconds - settled_seconds) / profile.poll + settled_seconds / profile.poll_at_rest
@@ -71,26 +71,27 @@ def max_requests_when_idle(profile: Profile, records: int, seconds: float, settl
 
 
 def max_precise_questions_when_idle(profile: Profile, records: int) -> int:
-    """Return how many records may be asked for one by one where nothing changes.
+    """Return the most precise questions that are allowed while nothing changes.
 
-    Without ids, a scan asks about equal records wherever a page ends between them.
+    In v1, where records have no ids, a scan asks one wherever a page ends between equal records.
     """
     return 3 + (math.ceil(records / profile.large_page) if profile.api == "v1" else 0)
 
 
 def max_precise_questions(gone: int, equal: int) -> int:
-    """Return how many records may be asked for one by one in an honest world, where so many left their place.
+    """Return the most precise questions that are allowed in a world without faults.
 
-    A removal is asked about twice, by its person and by its place. So many `equal` ones without ids were entered: each
-    is looked for by searches and scans, which ask wherever a page ends between equal ones.
+    `gone` is the number of records that left their place; each of them needs up to four questions. `equal` is the
+    number of duplicates that were entered; searches and scans ask about them where a page ends between equal records.
     """
     return 4 * gone + 12 * equal + 10
 
 
 def max_requests_besides_polls(profile: Profile, records: int, changes: int, seconds: float) -> float:
-    """Return how many requests are enough, beside the polls, in an honest world with so many changes.
+    """Return the most requests, without the polls, that are allowed in a world without faults for `changes` changes.
 
-    A change out of sight costs the logarithm of the pages, twice, and a handful; a removal a question and its second.
+    A change below the first page takes two searches, whose number of requests is the logarithm of the number of pages,
+    and a few further requests.
     """
     pages = math.ceil(records / profile.large_page) + 3
     scans = 2 * (seconds / profile.scan + 1) * pages

@@ -1,4 +1,4 @@
-"""The real worker and a real state file opposite a simulated receiver, in virtual time."""
+"""Runs the real worker, with a real state file and a simulated receiver, in virtual time."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ Settings = HttpSettings | SlackSettings
 
 @dataclass(frozen=True, slots=True)
 class PlannedEvent:
-    """An event that is detected `at` so many seconds: about a record and a training, good or poisonous."""
+    """An event that is detected `at` seconds after the start. The receiver cannot process it if `good` is false."""
 
     record: str
     at: float = 0.0
@@ -48,7 +48,7 @@ def slack_settings(**keys: Any) -> SlackSettings:
 
 
 def is_poisonous(delivery: Delivery) -> bool:
-    """Tell whether an event is one of those that the receiver cannot digest."""
+    """Return whether the receiver cannot process an event."""
     return b'"poison":true' in delivery.event.data
 
 
@@ -79,7 +79,7 @@ class DeliveryWorld:
         await self.start()
 
     async def enter(self, news: Sequence[PlannedEvent]) -> None:
-        """Write events, as a round of a source does."""
+        """Write events into the state file, and wake the worker, as a poll of a source does."""
         deliveries = await self.store.run(_insert, news, LoopClock().now_ms())
         if self.worker is not None:
             self.worker.hand_over(deliveries)
@@ -108,9 +108,9 @@ def simulate(
     script: Script | None = None,
     seed: int = 0,
 ) -> SimulatedReceiver:
-    """Let events happen and be delivered until so many (default: all good ones) are told, or until that many seconds.
+    """Write `news` at their times and deliver them, until `wanted` good events are delivered or `until` seconds passed.
 
-    `script` goes on beside it; the simulation ends when it has, too.
+    By default, all good events are wanted. `script` runs at the same time; the simulation does not end before it.
     """
     if isinstance(settings, SlackSettings):
         receiver.grouping = Grouping(10, digest_above=settings.digest_above)
@@ -147,7 +147,7 @@ def simulate(
 
 
 def _check_interval(now: float) -> float:
-    """Look often at first, and more seldom in simulations that last for days."""
+    """Return the seconds until the next check: short at first, and longer in simulations of several days."""
     return min(60.0, max(0.5, now / 50))
 
 
@@ -166,7 +166,7 @@ async def _open_store() -> AsyncIterator[ThreadlessStore]:
 
 
 def _insert(db: Database, news: Sequence[PlannedEvent], now_ms: int) -> list[Delivery]:
-    """Write events without the records that they are about: hundreds of thousands are made here."""
+    """Insert events without their records, which is faster: some tests need hundreds of thousands of events."""
     (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
     rows = []
     for number, it in enumerate(news, last + 1):
@@ -185,5 +185,5 @@ def _insert(db: Database, news: Sequence[PlannedEvent], now_ms: int) -> list[Del
 
 
 def make_events(count: int, **keys: Any) -> list[PlannedEvent]:
-    """Make so many events about different records of seven trainings."""
+    """Return `count` events about different records of seven trainings."""
     return [replace(PlannedEvent(str(number), training=f"t{number % 7}"), **keys) for number in range(1, count + 1)]

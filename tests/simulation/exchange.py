@@ -1,4 +1,4 @@
-"""What stands between the notifier's client and the simulated API: the time that a request takes, and its loss."""
+"""The network between the notifier's client and the simulated API: it delays and loses requests and answers."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ from tests.simulation.plans import Fate, Plan
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """A request that was sent: when, for which page of how many records, and whether it was a precise question."""
+    """A request that was sent: its time, its page and page size, and whether it was a precise question."""
 
     at: float
     page: int
@@ -30,7 +30,7 @@ class SentRequest:
 
 
 class SimulatedExchange:
-    """Exchanges with the simulated API. Every request is numbered; its fate goes by that number."""
+    """Sends requests to the simulated API. The number of a request decides its fate."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SimulatedExchange:
         self.timeout_seconds = 30.0
         self.sent: list[SentRequest] = []
         self.first_read_at: float | None = None
-        """When the API read the first request that it answered with a page."""
+        """The time (seconds) at which the API read the first request that it answered with a page."""
 
     async def __call__(self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int) -> Answer:
         number, asked_at = len(self.sent) + 1, self._loop.seconds
@@ -89,9 +89,9 @@ class SimulatedExchange:
         raise NotImplementedError("names are not simulated: the source's `names` is false")
 
     def _schedule_change_during_answer(self, number: int, share: float, fate: Fate, shown: list[int]) -> None:
-        """Let somebody change a record while the page that shows it is on its way."""
+        """With the probability `share`, schedule a change of a record while the answer that shows it is being sent."""
         profile = self._plan.profile
-        # Where fates are given, what was done on the way stands among the actions.
+        # A plan with fates is a replay, whose actions already contain these changes.
         if self._plan.fates is not None or not shown or self._loop.seconds >= profile.active:
             return
         chance = random.Random(self._plan.seed * 7_000_003 + number)

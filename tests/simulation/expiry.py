@@ -1,7 +1,7 @@
-"""Completions that run out: the real rounds and a real state file, days in an instant, and what must hold each day.
+"""Simulates the expiry of completions: the real expiry rounds and a real state file, in virtual time.
 
-A story is made by a seed. People enter, edit and delete completions and leave; trainings change their rule; the machine
-sleeps; the process is killed before any of its transactions.
+Each seed makes a story. People enter, edit and delete completions, and leave; trainings change their renewal rule; the
+machine sleeps; the process is killed before any of its transactions. Properties are checked after each day.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 Pair = tuple[str, str]
 Announcement = tuple[str, str]
-"""A key and the last day that was told."""
+"""A record's key, and the expiry date that was announced."""
 
 _SOURCE: Final = "acme"
 _PEOPLE: Final = 4
@@ -56,7 +56,7 @@ class KilledError(Exception):
 
 
 class KillableStore(ThreadlessStore):
-    """A state file whose process is killed before the transaction number `left` from now (None: never)."""
+    """A store whose process is killed after `transactions_left` more transactions (None: never)."""
 
     transactions_left: int | None = None
 
@@ -70,7 +70,7 @@ class KillableStore(ThreadlessStore):
 
 @dataclass
 class ExpiryWorld:
-    """An account of which everything is known, the rounds that watch it, and what they have told."""
+    """A simulated account, the expiry rounds that watch it, and the events that they have written."""
 
     store: KillableStore
     chance: random.Random
@@ -80,10 +80,10 @@ class ExpiryWorld:
     left: set[str] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
     announced: dict[Announcement, str] = field(default_factory=dict)
-    """The last announcement of each key and last day that was not taken back."""
+    """The type of the latest event for each announcement that no `renewed` event has revoked."""
     revisions: dict[int, int] = field(default_factory=dict)
     follows_list: bool = False
-    """Whether the dates of the account's own list come first."""
+    """Whether the dates of the employee status list take precedence over the records."""
     list_ends: dict[Pair, ListedEnd] = field(default_factory=dict)
     list_fails: bool = False
     kills: int = 0
@@ -112,7 +112,7 @@ class ExpiryWorld:
         return local_day(self.clock.now_ms())
 
     def start(self) -> None:
-        """Start a process."""
+        """Start the expiry rounds, as a new process does."""
         wanted = subscriptions_of(self.settings.destinations)
         self.rounds = ExpiryRounds(
             self.store,
@@ -125,7 +125,7 @@ class ExpiryWorld:
         )
 
     async def _list_page(self, number: int, _most: int) -> StatusPage:
-        """Return a person of the account's list; if the list fails, it does so after the first one."""
+        """Return a page of the employee status list, with one person. If the list fails, only the first page works."""
         await asyncio.sleep(0.01)
         if self.list_fails and number > 1:
             raise ApiError(ApiErrorReason.TIMEOUT, "no answer")
@@ -134,19 +134,19 @@ class ExpiryWorld:
         return StatusPage({user: ends}, is_last=number == _PEOPLE)
 
     async def begin(self) -> None:
-        """Make the state file of a source whose records and names have been read once."""
+        """Prepare the state file as after the first sweep and the first reading of names."""
         await self.store.run(sources.read_or_create, _SOURCE)
         await self.store.run(_mark_swept, self.settings)
         await self._learn_names()
-        # From today on, ends are announced.
+        # Expiry dates from today on are announced.
         await self._run_rounds()
 
     # What happens in the account
 
     async def perform_random_action(self) -> None:
-        """Let one thing happen by chance, and let the program notice it.
+        """Make a random change in the account, and write it into the state file.
 
-        If the program is killed before it could write that down, it has not happened.
+        If the process is killed before the change is written, the change is undone.
         """
         before = {**self.present}, {*self.left}, {**self.revisions}
         actions = [self._enter, self._enter, self._enter, self._edit, self._delete, self._leave]
@@ -204,12 +204,12 @@ class ExpiryWorld:
         return [self._change(EventType.REMOVED, record, NewsReason.GONE)]
 
     def _leave(self) -> list[Change]:
-        """Let somebody leave, or come back."""
+        """Let a random person leave, or come back."""
         self.left ^= {user_id(self.chance.randrange(_PEOPLE))}
         return []
 
     def _list(self) -> list[Change]:
-        """Let the account's list say something about a completion, or nothing any more."""
+        """Change random entries of the employee status list: set or remove their expiry dates."""
         for pair, record in self.newest().items():
             if self.chance.random() < 0.3:
                 self.list_ends.pop(pair, None)
@@ -239,7 +239,7 @@ class ExpiryWorld:
     # What the program does
 
     async def pass_day(self) -> None:
-        """Let a day or several pass, the program look, things happen, and the program be killed meanwhile."""
+        """Let one or more days pass, with random changes, expiry rounds and kills; then check the properties."""
         self.clock.advance(_DAY_SECONDS * self.chance.choice((1, 1, 1, 1, 1, 2, 20)))
         self.list_fails = self.chance.random() < 0.2
         await self._run_killable(self._run_rounds)
@@ -260,13 +260,13 @@ class ExpiryWorld:
         self._check_announcements_are_true()
 
     async def _run_rounds(self) -> None:
-        """Let the rounds look, and end what they have begun."""
+        """Run the due expiry rounds, and wait until they have finished."""
         await self.rounds.run_due_rounds()
         await self.rounds.wait_for_readings()
         await self.rounds.run_due_rounds()
 
     async def _run_killable(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something during which the process may be killed; it is started again."""
+        """Run `work`, in which the process may be killed. After a kill, start it again."""
         self.store.transactions_left = self.chance.randrange(12) if self.chance.random() < 0.2 else None
         try:
             await work()
@@ -280,7 +280,7 @@ class ExpiryWorld:
             self.store.transactions_left = None
 
     async def _read_new_events(self) -> None:
-        """Read the events that were written since the last look, and follow what they announce."""
+        """Read the new events, and update `announced` from them."""
         last = self.events[-1].sequence if self.events else 0
         for event in await self.store.run(_events_after, last):
             self.events.append(event)
@@ -301,16 +301,16 @@ class ExpiryWorld:
     # What must hold
 
     def newest(self) -> dict[Pair, Record]:
-        """Return the newest completion of every person and training."""
+        """Return the newest completion of each person and training."""
         found: dict[Pair, Record] = {}
         for record in sorted(self.present.values(), key=lambda it: (it.date_number, it.created, it.id)):
             found[record.user, str(record.training.v2)] = record
         return found
 
     def _check_announcements_are_true(self) -> None:
-        """Demand that nothing stays announced but the ends of the newest completions.
+        """Check that only expiry dates of the newest completions are announced, and only one for each.
 
-        What the list has said stays until it says something else.
+        With an employee status list, the date may be an earlier one of the list, until the list shows another date.
         """
         keys = {str(record.id) for record in self.newest().values()}
         assert not {key for key, _ in self.announced} - keys, "ends are announced of what is not the newest any more"
@@ -321,7 +321,7 @@ class ExpiryWorld:
             assert not self.announced.keys() - true, "ends are announced that are none any more"
 
     def _check_announcements_are_complete(self) -> None:
-        """Demand, right after a round, that each end is announced as what it is, but for people who have left."""
+        """Check, after a round, that each expiry date is announced correctly, except those of people who have left."""
         for pair, record in self.newest().items():
             until = self._end_date(pair, record)
             if record.user in self.left or until is None or self._is_unread(pair):
@@ -388,7 +388,7 @@ def _deliveries(db: Database) -> list[int]:
 
 
 def run_story(seed: int, days: int = 120, *, follows_list: bool = False) -> ExpiryWorld:
-    """Play the story of a seed; it checks itself after each of its days."""
+    """Run the story of a seed, and check its properties after each day."""
 
     async def perform() -> ExpiryWorld:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The API in front of the account, which obeys a plan in all that it does wrong."""
+"""The simulated API: it answers requests from the account, with the faults that the plan contains."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,19 @@ from tests.simulation.loop import true_ms
 from tests.simulation.plans import Fate, Plan, Spell
 
 UNREADABLE: Final = frozenset({1003, 1007})
-"""The records that nobody can read where the API has the habit `unreadable`."""
+"""The ids of the records that have an invalid date if the API has the habit `unreadable`."""
 
 ID_SHIFT: Final = 1_000_000
-"""By how much ids differ where the API numbers its records differently for a while."""
+"""The number that is added to all ids during the spell `renumbered`."""
 
 _MAX_PAGE_RECORDS: Final = 8
 _MAX_STALE_SHARE: Final = 0.8
-"""A single stale answer lags by less than `confirm_after`: one that lags for longer may show twice what is over."""
+"""The longest lag of a single stale answer, as a share of `confirm_after`. With a longer lag, a first answer and the
+second look could both show the same outdated state.
+"""
 
 _REPLICA_SHARE: Final = 0.3
-"""So many answers to head polls come from a replica that lags by hours: others in between tell the present form."""
+"""The share of head polls that a lagging replica answers. The other head polls get the present state."""
 
 _LONGEST_OLD_SECONDS: Final = 300.0
 _LONGEST_REPLICA_SECONDS: Final = 7200.0
@@ -35,7 +37,7 @@ _SERVER_ERROR: Final = b'{"ok":false,"error":"server_error"}'
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the API answers: the body, its clock, which records stand in it, and what is wrong with it, for people."""
+    """An answer of the API: its body, its `Date`, the records in it, and a note for people about its faults."""
 
     body: bytes
     date_ms: int
@@ -44,17 +46,17 @@ class Reply:
 
 
 class FaultyApi:
-    """Decides what happens to each request, and writes the answers."""
+    """Decides which faults each request has, and makes the answers."""
 
     def __init__(self, plan: Plan, account: Account) -> None:
         self._plan = plan
         self._account = account
         self._habits = frozenset(plan.profile.habits)
         self.fates: dict[int, Fate] = {}
-        """What has happened to each request so far, by its number."""
+        """The fates of all requests so far, by the number of the request."""
 
     def fate(self, number: int, seconds: float) -> Fate:
-        """Return what happens to a request: what the plan says, or where that leaves it open, what its seed says."""
+        """Return the fate of a request from the plan or, if the plan has no fates, from its seed."""
         fate = self._draw_fate(number, seconds) if self._plan.fates is None else self._plan.fates.get(number, Fate())
         self.fates[number] = fate
         return fate
@@ -75,7 +77,7 @@ class FaultyApi:
         return Fate(up, down, kind, chance.random())
 
     def reply(self, method: str, parameters: Mapping[str, Any], fate: Fate, number: int, seconds: float) -> Reply:
-        """Answer a request that is read at a moment (seconds from the beginning)."""
+        """Return the answer to a request that the API reads at `seconds` since the start."""
         date_ms = true_ms(seconds) + (_DAY_MS if "date_ahead" in self._habits and number == 1 else 0)
         if self._active_spell("rate_limited", seconds):
             return Reply(_RATE_LIMITED, date_ms, note="rate limit exceeded")
@@ -109,7 +111,7 @@ class FaultyApi:
     def _answer_time(
         self, parameters: Mapping[str, Any], fate: Fate, number: int, seconds: float
     ) -> tuple[float, list[str]]:
-        """Return the moment as of which the API answers, and a note where that is not now."""
+        """Return the time whose state the API answers with, and a note if this is not the present time."""
         profile = self._plan.profile
         lag = fate.chance * _MAX_STALE_SHARE * profile.confirm_after if fate.kind == "stale" else 0.0
         if spell := self._active_spell("old", seconds):
@@ -121,7 +123,7 @@ class FaultyApi:
         return seconds - lag, [f"as of {lag:.0f} s ago"] if lag else []
 
     def _visible_records(self, rows: list[Record], seconds: float, notes: list[str]) -> tuple[list[Record], int]:
-        """Return what is left of the list, and how many records the API counts."""
+        """Return the records that the API lists, and the number of records that it counts."""
         if self._active_spell("empty", seconds):
             notes.append("an empty list")
             return [], 0
@@ -179,7 +181,7 @@ class FaultyApi:
 
 
 def _matching_records(rows: Sequence[Record], parameters: Mapping[str, Any], version: Version) -> list[Record]:
-    """Return the records that a request asks for."""
+    """Return the records that pass the filters of a request."""
     user, about, attached = (parameters.get(name) for name in ("user_id", "training_id", "has_attachments"))
     found = [*rows]
     if user is not None:
@@ -192,7 +194,7 @@ def _matching_records(rows: Sequence[Record], parameters: Mapping[str, Any], ver
 
 
 def _faulty_page(rows: Sequence[Record], page: int, limit: int, fate: Fate, notes: list[str]) -> list[Record]:
-    """Return the records of a page, as the fate of its request has them."""
+    """Return the records of a page, with the faults in the fate of its request."""
     begin = (page - 1) * limit
     if fate.kind == "shifted":
         begin = max(0, begin + (1 if fate.chance < 0.5 else -1))

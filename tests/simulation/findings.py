@@ -1,4 +1,4 @@
-"""What a judge finds in a world, and what has to be known of the watching to judge it."""
+"""The violations that the oracle finds, and what it knows about how the source is watched."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.simulation.account import View
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What was wrong: its kind, when (seconds from the beginning), and what was seen."""
+    """A violation of a property: its kind, its time (seconds since the start), and a description."""
 
     kind: str
     at: float
@@ -18,28 +18,28 @@ class Violation:
 
 
 class Findings:
-    """Hands violations on, each kind of each record once."""
+    """Reports violations, each kind only once for each record."""
 
     def __init__(self, now: Callable[[], float], report: Callable[[Violation], None]) -> None:
         self._now = now
         self._report = report
         self._reported: set[tuple[str, str]] = set()
         self.untrue: set[str] = set()
-        """The entities of which something untrue was told: nothing more is concluded of them."""
+        """The entities about which an event was untrue. They are not checked any further."""
 
     def fail(self, kind: str, about: str, text: str) -> None:
-        """Report a violation; `about` is what it must not be reported of again."""
+        """Report a violation, unless this kind was already reported for `about`."""
         if (kind, about) not in self._reported:
             self._reported.add((kind, about))
             self._report(Violation(kind, self._now(), text))
 
     def fail_untrue(self, kind: str, entity: str, text: str) -> None:
-        """Report that something untrue was told."""
+        """Report that an event about an entity was untrue."""
         self.untrue.add(entity)
         self.fail(kind, entity, text)
 
     def fail_each(self, kind: str, entities: Counter[str], text: str) -> None:
-        """Report what is wrong with several entities, as one violation."""
+        """Report one violation for several entities."""
         wrong = [entity for entity in entities if entity not in self.untrue]
         if wrong:
             others = f" (and {len(wrong) - 1} others)" if len(wrong) > 1 else ""
@@ -48,10 +48,11 @@ class Findings:
 
 @dataclass(slots=True)
 class WatchState:
-    """How the source is looked at: since when, and at what of it.
+    """How the source is watched: with which version and filters, and since when.
 
-    `first_read_at` is when the API read the first request, `scanned_at` when the first full scan was over, `view_since`
-    when the view was last changed, all in seconds from the beginning. `hidden` are records that came out of view.
+    `first_read_at` is when the API read the first request, `scanned_at` when the first full scan had finished, and
+    `view_since` when the filters last changed, all in seconds since the start. `hidden` are the ids of the records that
+    were entered or changed while the filters excluded them.
     """
 
     version: Version
@@ -62,6 +63,6 @@ class WatchState:
     hidden: set[int] = field(default_factory=set)
 
     def note_change(self, record: Record) -> None:
-        """Take note of a record that somebody has changed."""
+        """Record that somebody has changed a record."""
         if not self.view.includes(record):
             self.hidden.add(record.id)

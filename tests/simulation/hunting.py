@@ -1,4 +1,4 @@
-"""Looks for violations in world after world, on several cores, and knows where each fault of the past was found."""
+"""Searches for violations in one world after another, on several cores; lists the past faults that it must find."""
 
 import time
 from collections import Counter
@@ -12,15 +12,15 @@ from tests.simulation.profiles import PROFILES
 from tests.simulation.world import Outcome, run_seed
 
 CALM: Final = ("calm", "calm_anybody", "calm_total", "calm_moves", "calm_pairs", "far_pairs", "scheduled")
-"""Profiles in which nothing goes wrong: people only."""
+"""The profiles without faults of the API, the network and the machine."""
 
 AMBUSH: Final = ("ambush", "ambush_edits", "ambush_moves", "ambush_behind")
-"""Profiles in dense time, in which somebody changes a record of a page that is on its way."""
+"""The profiles in which somebody changes a record while an answer that shows it is being sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstViolation:
-    """A kind of violation, where it was met first, and after how many seconds of looking for it."""
+    """The first violation of a kind: where it was found, and after how many seconds of the search."""
 
     kind: str
     profile: str
@@ -31,17 +31,17 @@ class FirstViolation:
 
 @dataclass(slots=True)
 class Hunt:
-    """What a hunt came to."""
+    """The results of a search for violations."""
 
     worlds: Counter[str] = field(default_factory=Counter)
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many worlds of each profile showed each kind."""
+    """The number of worlds with a violation, by profile and kind."""
     finds: dict[tuple[str, str], FirstViolation] = field(default_factory=dict)
     simulated_seconds: float = 0.0
     requests: int = 0
 
     def add(self, profile: str, seed: int, outcome: Outcome, seconds: float) -> None:
-        """Take note of one world."""
+        """Add the outcome of one world to the results."""
         self.worlds[profile] += 1
         self.simulated_seconds += outcome.seconds
         self.requests += outcome.requests
@@ -52,7 +52,7 @@ class Hunt:
             self.violations[profile, kind] += 1
 
     def merge(self, other: "Hunt") -> None:
-        """Take over what another core has found; of two first finds, the earlier one."""
+        """Add the results of another core. Of two first violations of a kind, keep the earlier one."""
         self.worlds += other.worlds
         self.violations += other.violations
         self.simulated_seconds += other.simulated_seconds
@@ -73,10 +73,10 @@ def hunt(
     most_worlds: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Hunt:
-    """Run worlds of these profiles in turn until the time is up; with `stop`, until a violation (of `kinds`) is met.
+    """Run worlds of these profiles in turn for a number of seconds, and return the results.
 
-    With `most_worlds` there are at most so many. By `time.process_time` only this process's own work counts, whatever
-    else the machine does.
+    With `stop`, the search ends at the first violation (of `kinds`, if given). `most_worlds` limits the number of
+    worlds. With `time.process_time` as the clock, only the work of this process counts.
     """
     begun = clock()
     found = Hunt()
@@ -91,7 +91,7 @@ def hunt(
 
 
 def hunt_on_cores(profiles: Sequence[str], seconds: float, cores: int, *, first_seed: int = 0) -> Hunt:
-    """Run worlds on several cores, each with seeds of its own."""
+    """Run worlds on several cores, each of which uses different seeds."""
     found = Hunt()
     with ProcessPoolExecutor(cores) as pool:
         parts = [
@@ -110,7 +110,7 @@ def _turns(profiles: Sequence[str], first_seed: int, stride: int) -> Iterator[tu
 
 @dataclass(frozen=True, slots=True)
 class PastFault:
-    """A fault of the version before evidence was weighed: what it was, and the profile and the kinds that show it."""
+    """A fault of an earlier version of the program: a description, and the profile and the violations that show it."""
 
     number: str
     what: str
@@ -164,11 +164,11 @@ PAST_FAULTS: Final = (
     _past_fault("27", "head polls are broken off", "head_only", "liveness/missing"),
     _past_fault("28", "four requests a minute", "tight", "voice/exhausted", "voice/quiet"),
 )
-"""The faults that were found before, by the numbers of the paper; 25 is a limit and no fault: see `far_pairs`."""
+"""The faults of earlier versions, by number. Number 25 is missing: it is a limit and no fault (see `far_pairs`)."""
 
 
 def find_past_fault(row: PastFault, seconds: float) -> tuple[FirstViolation | None, int]:
-    """Look for a fault until it is found; return where, and how many worlds that took."""
+    """Search for a past fault for at most `seconds`; return its first violation, and the number of worlds."""
     found = hunt((row.profile,), seconds, kinds=row.kinds, stop=True, clock=time.process_time)
     met = [find for (_, kind), find in found.finds.items() if kind in row.kinds]
     return min(met, key=lambda find: find.seconds, default=None), found.worlds.total()

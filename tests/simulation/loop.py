@@ -1,7 +1,7 @@
-"""An event loop without sockets, threads and waiting, and the clock of the machine that goes by it.
+"""A deterministic event loop in simulated time, without sockets and threads, and the clock that follows it.
 
-Where a loop would wait for its next timer, this one sets its time to that timer. Two runs of the same coroutines take
-the same course to the last callback: sets of tasks are walked in the order in which the tasks were made.
+Instead of waiting for the next timer, the loop sets its time to that timer. Two runs of the same coroutines call the
+same callbacks in the same order: sets of tasks are iterated in the order in which the tasks were created.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 START_SECONDS: Final = 1000.0
-"""The loop's time at the beginning of a simulation: not 0, where a moment never noted would look like a recent one."""
+"""The loop's time at the start of a simulation. At 0, a time that was never set would look recent."""
 
 _START_MS: Final = 1_764_547_200_000
-"""The wall clock at the beginning: 2025-12-01 00:00 UTC."""
+"""The wall clock at the start: 2025-12-01 00:00 UTC."""
 
 
 class DeadlockError(RuntimeError):
-    """Everything waits, and no timer is set."""
+    """All tasks wait, and no timer is set."""
 
 
 class NumberedTask(asyncio.Task[Any]):
-    """A task whose hash is its number: the order of a set of tasks would otherwise be that of their addresses."""
+    """A task whose hash is its number, so that the order of a set of tasks does not depend on addresses."""
 
     def __init__(
         self, number: int, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **keywords: Any
@@ -41,7 +41,7 @@ class NumberedTask(asyncio.Task[Any]):
 
 
 class _TimerSelector:
-    """Stands for a loop's selector: nothing is ever ready but the next timer."""
+    """Replaces the selector of the loop. No file is ever ready, so a wait ends at the next timer."""
 
     def __init__(self, loop: "SimulatedLoop") -> None:
         self._loop = loop
@@ -63,7 +63,7 @@ class _Timer(Protocol):
 
 @works_at_once
 class SimulatedLoop(base_events.BaseEventLoop):
-    """Runs coroutines in simulated time; work for a thread is done at once, and is known to be done `delay()` later."""
+    """Runs coroutines in simulated time. Work for a thread runs at once; its result arrives `delay()` seconds later."""
 
     _scheduled: list[_Timer]
 
@@ -75,7 +75,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
         self._delay = delay
         self._numbers = itertools.count()
         self.faults: list[BaseException] = []
-        """What tasks died of that nobody awaited."""
+        """The exceptions of tasks that nothing awaited."""
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._record_fault)
 
@@ -84,15 +84,15 @@ class SimulatedLoop(base_events.BaseEventLoop):
 
     @property
     def seconds(self) -> float:
-        """How long the simulation has run."""
+        """The seconds since the start of the simulation."""
         return self._now - START_SECONDS
 
     def call_at_second(self, seconds: float, callback: Callable[[*Ts], object], *arguments: *Ts) -> None:
-        """Call back so many seconds after the beginning."""
+        """Schedule a callback at a number of seconds after the start."""
         self.call_at(START_SECONDS + seconds, callback, *arguments)
 
     def advance_to_next_timer(self) -> None:
-        # Exactly: `now + (when - now)` is not always `when`, and a replay would differ from what was recorded.
+        # `now + (when - now)` is not always exactly `when`, and a replay would then differ from the recorded run.
         self._now = max(self._now, self._scheduled[0].when())
 
     def run_in_executor(
@@ -103,7 +103,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
         fault: BaseException | None = None
         try:
             result = work(*arguments)
-        except BaseException as error:  # noqa: BLE001  whoever awaits the future gets it
+        except BaseException as error:  # noqa: BLE001  set as the exception of the future
             fault = error
 
         def finish() -> None:
@@ -141,7 +141,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
 
 
 class SimulatedClock:
-    """The machine's clock: steady as the loop, and a wall clock that is `wall_error_seconds` wrong."""
+    """The clock of the machine: a correct monotonic clock, and a wall clock that is `wall_error_seconds` wrong."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self._loop = loop
@@ -155,10 +155,10 @@ class SimulatedClock:
 
 
 def true_ms(seconds: float) -> int:
-    """Return the true time, so many seconds after the beginning, in Unix milliseconds."""
+    """Return the true time in Unix milliseconds at a number of seconds after the start."""
     return _START_MS + round(seconds * 1000)
 
 
 def in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
-    """Return tasks in the order in which they were made."""
+    """Return tasks in the order in which they were created."""
     return sorted(tasks, key=hash)

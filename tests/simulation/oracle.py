@@ -1,9 +1,9 @@
-"""Judges what the program tells, believes, asks and says, by what is true.
+"""The oracle of the simulation: it compares events, stored records, requests and conditions with the true account.
 
-- Safety: every told event is true: what it says had happened in the account, once, under one id.
-- Liveness: what happened is told in time (`bounds`), and no condition is left in the end.
-- Cost: requests stay under the budget, and under what the changes are worth.
-- Voice: what is withheld or unexplained for more than ten minutes is said.
+- Safety: every event is true. The change that it reports happened in the account, and is reported once, under one id.
+- Liveness: each change is reported in time (`bounds`), and no condition remains at the end.
+- Cost: requests stay within the budget, and their number is in proportion to the changes.
+- Voice: a condition reports any change that is withheld, or difference that is unexplained, for more than ten minutes.
 """
 
 from bisect import bisect_right
@@ -35,31 +35,31 @@ _HABIT_CONDITIONS: Final[Mapping[str, frozenset[str]]] = {
     "no_paging": frozenset({"list_unsearchable"}),
     "unreadable": frozenset({"records_unreadable"}),
 }
-"""The conditions that rightly stay for as long as the API has a habit."""
+"""The conditions that are correct as long as the API has a habit, by habit."""
 
 _LATE_ENDING: Final = frozenset({"answers_disagree", "records_renumbered", "list_unsearchable"})
-"""The conditions that may outlast their cause for a while."""
+"""The conditions that may last a while longer than their cause."""
 
 _HELD: Final = frozenset({"removals_held", "arrivals_held", "changes_held"})
-"""The conditions under which something waits for an operator."""
+"""The conditions that say that changes are held until an operator decides."""
 
 _EXHAUSTING: Final = frozenset({"budget_exhausted", "list_unsearchable"})
-"""The conditions that say why the budget is used up."""
+"""The conditions that may explain a used-up budget of requests."""
 
 _UNSEARCHABLE: Final = frozenset({"capped", "oldest_first", "ties"})
-"""The habits of the API with which only scans find what is out of sight, as many as the budget allows."""
+"""The habits of the API with which only scans find changes below the first page."""
 
 _WRONG_COUNT_SPELLS: Final = frozenset({"old", "replica", "half", "empty", "count_off"})
-"""What the API does for a while that makes its count worthless."""
+"""The spells in which the API's count may be wrong."""
 
 _LEAVING: Final = frozenset({"delete", "move_date", "move_person", "move_both"})
-"""What makes a record leave the place at which it was known."""
+"""The actions after which a record is no longer at its known place in the list."""
 
 _LONG_REMEMBERED: Final = frozenset({"records_renumbered"})
 
 
 class Oracle:
-    """Watches one world. What it finds is handed to `report`, each kind of each record once."""
+    """Checks one world, and reports each kind of violation once for each record."""
 
     def __init__(
         self, plan: Plan, account: Account, state_file: InMemoryStateFile, report: Callable[[Violation], None]
@@ -82,10 +82,10 @@ class Oracle:
         self.contact = WatchState(Version(plan.profile.api))
         self._safety = Safety(plan.profile, account, state_file, self.contact, self._findings)
 
-    # What happens
+    # Notifications from the world
 
     def note_change(self, number: int) -> None:
-        """Take note that somebody has changed a record: in an honest world that has to be told in time."""
+        """Record that somebody has changed a record. In a world without faults, this sets a deadline for its event."""
         if number in self._account.records:
             self.contact.note_change(self._account.records[number])
         if not self._profile.is_honest or self.contact.version is Version.V1:
@@ -99,30 +99,30 @@ class Oracle:
             self._deadlines.append((moment.at + limit, number, len(history) - 1))
 
     def note_reload(self, view: View, version: Version) -> None:
-        """Take note that the source asks for something else from now on."""
+        """Record that the source now uses other filters or another version of the API."""
         if version is not self.contact.version:
             self._safety.note_switch_to_v2()
         self.contact.view_since = self._account.now()
         self.contact.view, self.contact.version = view, version
 
     def check_new_events(self) -> None:
-        """Judge what was told since the last look."""
+        """Check the events since the last call."""
         self._safety.check_new_events()
 
     @property
     def last_sequence(self) -> int:
-        """The number of the last event that was looked at."""
+        """The sequence number of the last event that was checked."""
         return self._safety.sequence
 
     @property
     def events(self) -> Counter[str]:
-        """How many events of each kind were told."""
+        """The number of events of each kind."""
         return self._safety.events
 
-    # Voice, and liveness on the way
+    # Checks of voice and liveness during the run
 
     def check_minute(self, system: SystemUnderTest, sent: Sequence[SentRequest]) -> None:
-        """Look at how things stand, once a minute."""
+        """Check the state of the system; the world calls this once a minute."""
         self.check_new_events()
         now = self._account.now()
         for fault in self._state_file.inconsistencies():
@@ -138,12 +138,11 @@ class Oracle:
         self._check_wrong(now, system, conditions)
 
     def _check_wrong(self, now: float, system: SystemUnderTest, conditions: Mapping[str, str]) -> None:
-        """Demand a word about each record that is wrong, and in an honest world that it be put right.
+        """Check that a condition reports each wrong record, and that it is corrected in time in a world without faults.
 
-        That counts only the time in which the API's count gives it away: while all that is wrong leaves a difference in
-        its direction, and so does what is wrong for longer than it takes to tell it. What waits for a second look is
-        noticed, so the program takes no difference from it. An entry and a deletion that cancel out, be it with what
-        has only just happened, are a scan's to find.
+        Only the time counts in which the API's count shows the fault: both all wrong records together, and those that
+        have been wrong for longer than `confirmed`, must leave a difference in the direction of this record. Records
+        that wait for a second look are left out. Only scans find an entry and a deletion that cancel out.
         """
         missing, ghosts = self.differences()
         wrong = missing + ghosts
@@ -174,12 +173,12 @@ class Oracle:
                 self._fail("liveness/difference", "", f"{entity} is not as believed, and the count says so in vain")
 
     def _is_count_wrong(self, now: float) -> bool:
-        """Tell whether the API's count is not that of the account now."""
+        """Return whether the API's count may differ from the present account."""
         return any(spell.kind in _WRONG_COUNT_SPELLS and spell.begin <= now < spell.end for spell in self._spells)
 
     def _check_withheld(self, system: SystemUnderTest, conditions: Mapping[str, str]) -> None:
         if conditions or self._profile.clock_jumps:
-            # Since when it is withheld is told by our wall clock, which says nothing where it jumps.
+            # The wall clock gives the time since when a change is withheld; this is useless if the clock jumps.
             return
         for withheld in system.withheld():
             if self._account.now() - withheld.since > self.bounds.voice + self._profile.confirm_after:
@@ -205,17 +204,17 @@ class Oracle:
         self._deadlines = [deadline for deadline in self._deadlines if deadline[0] > now]
         for _, number, place in due:
             history = self._account.histories[number]
-            # A later change has its own deadline.
+            # A later change of the record has its own deadline.
             if place == len(history) - 1 and str(number) not in self._findings.untrue:
                 moment, stored = history[place], self._state_file.stored_record(str(number))
                 if not _agrees(stored, moment.state):
                     what = f"{moment.kind} {number} at {moment.at:.0f} s (place {moment.place})"
                     self._fail("liveness/late", str(number), f"{what} is not told; known: {stored}")
 
-    # Liveness in the end
+    # Checks of liveness at the end
 
     def differences(self) -> tuple[Counter[str], Counter[str]]:
-        """Return which records are missing, and which are believed to exist and do not."""
+        """Return the records that the store lacks, and the records that it has although they do not exist."""
         truth = self._account.count_expected(self.contact.view, self.contact.version, self._ignored)
         stored = Counter(self._entity(key) for key in self._state_file.known_keys())
         ghosts = stored - truth
@@ -226,9 +225,9 @@ class Oracle:
         return truth - stored, ghosts
 
     def check_settled(self, conditions: Mapping[str, str]) -> None:
-        """Judge how things stand a while after everything has come to rest: no difference in numbers is left.
+        """Check, a while after the last change, that the numbers of records agree.
 
-        A pair that cancelled out until lately, and came apart when one of it was found, has its time from then on.
+        If an entry and a deletion cancelled out and one of them was found only recently, the other one has more time.
         """
         self._settled_at = self._account.now()
         self.check_new_events()
@@ -244,7 +243,7 @@ class Oracle:
             self._check_left(conditions, self._habit_conditions() | _LATE_ENDING, "liveness/condition_late")
 
     def check_end(self, system: SystemUnderTest) -> None:
-        """Judge how things stand in the end: all is known as it is, told, and no condition is left."""
+        """Check at the end that all records are stored as they are and reported, and that no condition remains."""
         self.check_new_events()
         missing, ghosts = self.differences()
         self._findings.fail_each("liveness/missing", missing, "is not known")
@@ -281,7 +280,7 @@ class Oracle:
                 self._fail("liveness/silent", str(number), text)
 
     def _is_news(self, appeared: float, created_ms: int) -> bool:
-        """Tell whether a record that appeared then has to be told as entered."""
+        """Return whether a record that appeared at a time must be reported as entered."""
         if self.contact.first_read_at is None or appeared <= self.contact.first_read_at:
             return False
         if self.contact.view_since and appeared <= self.contact.view_since + self.bounds.head:
@@ -290,7 +289,7 @@ class Oracle:
         return since_contact or (self.contact.scanned_at is not None and appeared > self.contact.scanned_at)
 
     def _check_days(self) -> None:
-        """Compare how many of equal records were told as entered with how many were."""
+        """Check that as many equal v1 records were reported as entered as were entered."""
         if self.contact.scanned_at is None or self.contact.first_read_at is None:
             return
         for base, history in self._account.bases.items():
@@ -312,12 +311,12 @@ class Oracle:
     # Cost
 
     def check_cost(self, sent: Sequence[SentRequest], rest_at: float, restarts: Sequence[float]) -> None:
-        """Judge what was asked for: in any minute, and while nothing happened."""
+        """Check the number of requests: in each minute, and in the time without changes."""
         now, limit = self._account.now(), self._profile.requests_per_minute
         times = [request.at for request in sent]
         for place, at in enumerate(times):
             in_minute = bisect_right(times, at + _MINUTE - 1e-6) - place
-            # A process that begins knows nothing of what the one before it has used.
+            # A new process does not know how many requests the process before it has used.
             begun = sum(at - 1 <= restart < at + _MINUTE for restart in restarts)
             if in_minute > limit * (1 + begun):
                 self._fail("cost/budget", "", f"{in_minute} requests in the minute from {at:.0f} s, {limit} allowed")
@@ -369,10 +368,10 @@ def _agrees(stored: StoredRecord | None, form: RecordState | None) -> bool:
 
 
 def _max_number_until(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
-    """Return how many equal records there were at most until a moment: so many may have been learned silently."""
+    """Return the largest number of equal records until a time: as many may have been stored without an event."""
     return max((len(days) for at, days in history if at <= seconds), default=0)
 
 
 def _number_at(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
-    """Return how many equal records there were at a moment."""
+    """Return the number of equal records at a time."""
     return next((len(days) for at, days in reversed(history) if at <= seconds), 0)

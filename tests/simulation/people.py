@@ -1,4 +1,4 @@
-"""What people do in the account: a list of timed actions, each of which can be written down and done again."""
+"""The actions of people in the account. Each action has a time, and can be stored in a plan and repeated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _DAY_SECONDS: Final = 86_400.0
 
 
 class Action(Struct, frozen=True):
-    """One thing that somebody does.
+    """One action of a person, `at` seconds after the start.
 
-    `at` is in seconds from the beginning. `where` (0..1) chooses a record by its place, unless `record` names it; it
-    names the id of what is entered, too. `what` (0..1) chooses everything else.
+    `record` is the id of the record that is changed or entered. If it is None, `where` (0 to 1) chooses a record by its
+    place in the list. `what` (0 to 1) chooses everything else.
     """
 
     at: float
@@ -30,28 +30,28 @@ class Action(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """How many people and trainings there are, and over how many days their records are spread."""
+    """The number of people and trainings, and the number of days over which the records are spread."""
 
     people: int
     trainings: int
     days: int
 
     def person(self, what: float) -> str:
-        """Choose a person."""
+        """Return the id of a person, chosen by `what` (0 to 1)."""
         return user_id(int(what * 1e6) % self.people)
 
     def day(self, now: float, what: float) -> int:
-        """Choose a day of the past."""
+        """Return a past day as the API writes it, chosen by `what` (0 to 1)."""
         return day_number(now - what * self.days * _DAY_SECONDS)
 
 
 def day_number(seconds: float) -> int:
-    """Return the day of a moment, as the API writes it."""
+    """Return the day at a time in seconds since the start, as the API writes it."""
     return date_number(day_of(true_ms(seconds)))
 
 
 def perform(account: Account, population: Population, action: Action) -> Action | None:
-    """Do it; return it with the record that it was done to, None where there was none to do it to."""
+    """Perform an action. Return it with the id of its record, or None if no record can be changed like this."""
     if action.kind in _ENTRIES:
         number = account.next_id if action.record is None else action.record
         if number in account.histories:
@@ -80,7 +80,7 @@ def _chosen(account: Account, action: Action) -> Record | None:
 
 
 def _free_duplicate_id(account: Account, number: int) -> int:
-    """Return an id that does not depend on what else was entered: a replay may leave that out."""
+    """Return an unused id for a duplicate. It does not depend on other entries, which a replay may leave out."""
     while number in account.histories:
         number += FIRST_DUPLICATE_ID
     return number
@@ -117,13 +117,13 @@ def _backdate(number: int, now: float, population: Population, what: float) -> R
 
 
 def _offline(number: int, now: float, population: Population, what: float) -> Record:
-    """Enter what a device without a connection had kept for up to two days."""
+    """Return a record that a device without a connection stored up to two days ago."""
     created = now - 60 - what * 2 * _DAY_SECONDS
     return _entry(number, population, what, created=created, day=day_number(created))
 
 
 def _slow_clock(number: int, now: float, population: Population, what: float) -> Record:
-    """Enter by the clock of another machine, which is up to three minutes slow."""
+    """Return a record that a machine with a clock up to three minutes slow enters."""
     return _entry(number, population, what, created=now - what * 180, day=day_number(now))
 
 
@@ -132,7 +132,7 @@ def _edit(_account: Account, record: Record, _population: Population, action: Ac
 
 
 def _edit_back(account: Account, record: Record, population: Population, action: Action) -> Record:
-    """Give a record the notes that it had at first."""
+    """Return a record with the notes that it had at first."""
     first = account.histories[record.id][0].state
     if first is None or first.notes == record.notes:
         return _edit(account, record, population, action)

@@ -1,4 +1,4 @@
-"""What happens in one world, drawn from a seed, or written down as it happened, so that it can happen again."""
+"""The plan of a world: all that happens in it, drawn from a seed or stored as a file for a replay."""
 
 import json
 import random
@@ -17,8 +17,9 @@ from tests.simulation.profiles import PROFILES, Profile
 
 _FIRST_ID: Final = 1001
 _CROWD_INTERVAL_SECONDS: Final = 2e-3
-"""Seconds between two actions of one crowd: timers of the same moment have no order of their own, and two records of
-one person and training that were entered in the same millisecond are equal to the API's clients."""
+"""The time between two actions of one crowd. Timers of the same time have no defined order, and clients of the API
+cannot distinguish two records of one person and training that were entered in the same millisecond.
+"""
 
 _SPELL_SECONDS: Final[Mapping[str, tuple[float, float]]] = {
     "old": (5.0, 15.0),
@@ -32,12 +33,15 @@ _SPELL_SECONDS: Final[Mapping[str, tuple[float, float]]] = {
     "rate_limited": (20.0, 200.0),
     "down": (60.0, 1200.0),
 }
-"""How long each spell lasts, from and to; a short one at least two polls."""
+"""The shortest and longest duration of each kind of spell. Each spell lasts at least two polls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What happens to one request: seconds on its way there and back, what goes wrong, and a number (0..1) for it."""
+    """The fate of one request: its fault, and the seconds until it arrives (`up`) and its answer arrives (`down`).
+
+    `kind` is the fault, empty for none; `chance` (0 to 1) chooses its details.
+    """
 
     up: float = 0.05
     down: float = 0.05
@@ -46,13 +50,13 @@ class Fate:
 
     @property
     def is_ordinary(self) -> bool:
-        """Whether nothing of it is worth noting."""
+        """Whether the request has no fault and is not slow."""
         return not self.kind and self.up + self.down <= 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """Something that the API does wrong for a while (seconds from the beginning), and a number (0..1) for it."""
+    """A temporary fault of the API, from `begin` to `end` (seconds since the start); `chance` chooses its details."""
 
     kind: str
     begin: float
@@ -62,7 +66,7 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record that is there at the beginning; ages in seconds."""
+    """A record that exists at the start. Ages are in seconds."""
 
     id: int
     person: int
@@ -71,7 +75,7 @@ class Entry:
     date_age: float
 
     def record(self) -> Record:
-        """Make the record."""
+        """Return the record."""
         return Record(
             id=self.id,
             user=user_id(self.person),
@@ -84,10 +88,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that happens in a world. Without `fates`, those of its requests are drawn from the seed on the way.
+    """All that happens in a world. If `fates` is None, the fates of requests are drawn from the seed during the run.
 
-    Times are in seconds from the beginning. `kind` is the violation that a kept plan once showed, `note` says what it
-    is about, and `open` that it still shows it.
+    Times are in seconds since the start. A stored plan has the violation that it showed (`kind`), a description of it
+    (`note`), and whether it still shows it (`open`).
     """
 
     seed: int
@@ -106,12 +110,12 @@ class Plan:
 
     @property
     def population(self) -> Population:
-        """Who and what there is to enter."""
+        """The people and trainings that new records can have."""
         return Population(self.profile.persons, self.profile.trainings, self.profile.days)
 
 
 def make_plan(name: str, seed: int) -> Plan:
-    """Draw a world of a profile, named in `PROFILES`."""
+    """Return the plan of a world, drawn from a profile in `PROFILES` and a seed."""
     profile = PROFILES[name]
     chance = random.Random(f"{name} {seed}")
     entries = _entries(profile, chance)
@@ -143,7 +147,7 @@ def _actions(profile: Profile, chance: random.Random) -> tuple[Action, ...]:
     while (now := now + chance.expovariate(profile.actions_an_hour / 3600)) < profile.active:
         for _ in range(chance.choice(profile.crowd)):
             now += _CROWD_INTERVAL_SECONDS
-            # Often near the top of the list, where most is changed.
+            # Often near the top of the list, where most changes happen.
             where = chance.random() ** chance.choice((1, 3))
             kind, what = chance.choices(kinds, weights)[0], chance.random()
             if kind == "pair":
@@ -173,7 +177,7 @@ def _spells(profile: Profile, chance: random.Random) -> tuple[Spell, ...]:
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Keep a plan as JSON, a line for each thing that happens."""
+    """Write a plan as JSON, with one line for each entry, action, spell and fate."""
     document = to_builtins(plan)
     lines = []
     for name, value in document.items():
@@ -189,7 +193,7 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan that was kept."""
+    """Read a plan that `write_plan` has written."""
     document = json.loads(path.read_text())
     profile: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document["profile"].items()
@@ -211,6 +215,6 @@ def read_plan(path: Path) -> Plan:
 
 
 def without_ordinary_fates(plan: Plan) -> Plan:
-    """Leave out of a plan the requests of which nothing is worth noting."""
+    """Return a plan without the fates of requests that have no fault and are not slow."""
     fates = plan.fates or {}
     return replace(plan, fates={number: fate for number, fate in fates.items() if not fate.is_ordinary})

@@ -1,6 +1,6 @@
-"""What kinds of worlds there are: who does how much, what the API does wrong, how often the notifier looks.
+"""The profiles of worlds: the actions of people, the faults of the API, and the settings of the notifier.
 
-A profile is plain data, so that a case that failed keeps it as it was.
+A profile is plain data, so that a stored plan contains its whole profile.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ STAYING: Final = {kind: weight for kind, weight in PEOPLE.items() if not kind.st
 class Profile:
     """One kind of world; times are in seconds, shares of requests from 0 to 1.
 
-    `people` gives each action its weight, `actions_an_hour` and `crowd` how many there are and how many at once.
-    `fates` are what may happen to single requests, by their share; `spells` what the API does wrong for a while;
-    `habits` what it always does. `ambush` is the share of answers on whose way somebody changes a record of theirs,
-    `ambush_scans` that of the large pages of scans and searches.
-    `views` are other settings of the source that are loaded one after the other. `only_net` is the one method that can
-    find anything, `far_pairs` says that every action enters one record and deletes another one, far from it.
+    `people` has the weight of each action, `actions_an_hour` the number of occasions, and `crowd` the possible numbers
+    of actions on one occasion. `fates` are the faults of single requests, with their shares; `spells` are temporary
+    faults of the API; `habits` are permanent ones. `ambush` is the share of answers during whose transmission somebody
+    changes a record in them; `ambush_scans` is the same for the large pages of scans and searches. `views` are settings
+    of the source that reloads change. `only_net` is the only detection method that can find a change. With `far_pairs`,
+    each action enters one record and deletes another record far away from it in the list.
     """
 
     people: Mapping[str, float] = field(default_factory=lambda: dict(PEOPLE))
@@ -77,18 +77,18 @@ class Profile:
 
     @property
     def is_honest(self) -> bool:
-        """Whether the API, the network and the machine do nothing wrong, so that each change has its deadline."""
+        """Whether the API, the network and the machine have no faults, so that each change has a deadline."""
         wrongs = (self.fates, self.spells, self.habits, self.kills, self.clock_jumps, self.views, self.wall_error)
         return not any(wrongs) and self.slow == 0 and self.ambush == self.ambush_scans == 0 and self.store_delay == 0
 
     @property
     def poll_at_rest(self) -> float:
-        """The time between two polls once it is settled that nothing happens any more."""
+        """The time between two polls after the last change of a world."""
         return self.poll if self.scheduled else 2 * self.poll
 
     @property
     def scans(self) -> bool:
-        """Whether there is a full scan after the first one."""
+        """Whether full scans are repeated after the first one."""
         return self.scan < _NEVER
 
 
@@ -101,7 +101,7 @@ DENSE: Final = replace(
     active=0.5 * _HOUR,
     actions_an_hour=120.0,
     confirm_after=20.0,
-    # So many edits of one field in so small an account would be held back.
+    # Otherwise the many edits of one field in this small account would be held back.
     settings={"hold_changes_above": 10_000},
 )
 
@@ -203,7 +203,7 @@ _WRONG: Final = {
     "count_spell": replace(CALM, spells=("count_off",)),
     "unreadable": replace(CALM, habits=("unreadable",)),
     "fields": replace(CALM, spells=("no_files",), actions_an_hour=4.0, people={"edit": 1, "move_date": 1, "delete": 1}),
-    # A record that is moved or comes back meanwhile is not recognised: a limit.
+    # A known limit: a record that is moved or restored during the spell is not recognised.
     "renumbered": replace(
         CALM,
         spells=("renumbered",),

@@ -1,6 +1,6 @@
-"""A simulated receiver: rate limits, poison, flapping, slowness, shrinking limits and outages, all by a seed.
+"""A simulated receiver with rate limits, events that it cannot process, random failures, slowness and outages.
 
-It stands where a destination type stands, knows nothing of the notifier but what it is sent, and notes every request.
+It takes the place of a destination in the worker, and records every request.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ TIMED_OUT = Outcome(AttemptResult.TIMEOUT)
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """From `begin` to `end` (seconds) every request is answered by `outcome`."""
+    """A time, from `begin` to `end` (seconds), in which every request has the outcome `outcome`."""
 
     begin: float
     end: float
@@ -35,8 +35,10 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it was met: when it began and ended (seconds), what was in it, how it was answered, and whether
-    the receiver has taken it in."""
+    """One request: when it began and ended (seconds), its deliveries, its outcome, and whether the receiver took it.
+
+    `active` is the number of requests in progress when it began, including itself.
+    """
 
     began: float
     ended: float
@@ -56,12 +58,12 @@ class Request:
 
 @dataclass
 class SimulatedReceiver:
-    """Answers as its fields say.
+    """Answers requests according to its fields.
 
-    It takes one request each `every` seconds, and `a_minute` in any minute (0: no limit), and `says_when` it takes the
-    next. Requests that carry what is `poisonous` are answered by `poison`, a share `flapping` of all by `flap`. One of
-    more than `limit` events is answered by `too_many`. Taking in costs `an_event` seconds for each. At `mended` seconds
-    all trouble is over.
+    It takes one request each `every` seconds, and at most `a_minute` in any minute (0: no limit). If `says_when`, its
+    refusals say when it takes the next request. A request with a `poisonous` delivery has the outcome `poison`, a share
+    `flapping` of all requests the outcome `flap`, and a request with more than `limit` events the outcome `too_many`.
+    Each event takes `an_event` seconds. After `mended` seconds, only `outages` cause failures.
     """
 
     chance: random.Random = field(default_factory=lambda: random.Random(0))
@@ -124,7 +126,7 @@ class SimulatedReceiver:
         full = self.a_minute and len(self._accepted_last_minute) >= self.a_minute
         return max(self._free_at - now, self._accepted_last_minute[0] + 60 - now if full else 0.0, 0.0)
 
-    # -- what came of it ------------------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------------
 
     @property
     def accepted(self) -> list[Request]:
@@ -135,7 +137,7 @@ class SimulatedReceiver:
         return [request for request in self.requests if not request.taken]
 
     def first_accepted_seconds(self) -> dict[int, float]:
-        """Return when each event (by its number) was first taken in."""
+        """Return the time at which each event was first accepted, by its sequence number."""
         found: dict[int, float] = {}
         for request in self.accepted:
             for sequence in request.sequences:
@@ -143,7 +145,7 @@ class SimulatedReceiver:
         return found
 
     def count_duplicates(self) -> int:
-        """Count the events that were taken in more than once."""
+        """Return the number of deliveries of events that had been accepted before."""
         return sum(len(request.sequences) for request in self.accepted) - len(self.first_accepted_seconds())
 
 

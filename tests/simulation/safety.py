@@ -1,4 +1,4 @@
-"""Safety: every event that is told is true. What it says had happened in the account, once, under one id."""
+"""Checks safety: every event is true. The change that it reports happened in the account, and is reported once."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from tests.simulation.profiles import Profile
 from tests.simulation.system_under_test import InMemoryStateFile, ReportedEvent, count_entities, entity_of
 
 FIRST_CONTACT_SECONDS: Final = 10.0
-"""The first contact may be taken to be so much earlier than it was."""
+"""How much earlier than in truth the program may place its first contact with the API."""
 
 _SETTLED_SECONDS: Final = 60.0
 
 
 class Safety:
-    """Follows what is told of each record, beside what truly happened to it."""
+    """Compares the events of each record with what really happened to the record."""
 
     def __init__(
         self, profile: Profile, account: Account, state_file: InMemoryStateFile, contact: WatchState, findings: Findings
@@ -33,15 +33,15 @@ class Safety:
         self._position_v1: dict[str, int] = {}
         self._revisions: set[tuple[str, int]] = set()
         self.sequence = 0
-        """The last event that was looked at."""
+        """The sequence number of the last event that was checked."""
         self.events: Counter[str] = Counter()
         self.created: set[int] = set()
-        """The records that were told as entered, by id."""
+        """The ids of the records that were reported as entered."""
         self.told_v1: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """How many events of each kind were told of records without an id."""
+        """The number of events of each kind about records without an id, by the prefix of their v1 keys."""
 
     def note_switch_to_v2(self) -> None:
-        """Take note that from now on keys are those of v2, and that what is known by others is known."""
+        """Record that keys are now those of v2, and that records stored under v1 keys count as reported."""
         known = count_entities(self._state_file.known_keys())
         for number, record in self._account.records.items():
             if known[v1_key_prefix(record)]:
@@ -49,7 +49,7 @@ class Safety:
                 self._told_state[number] = self._account.histories[number][-1].state
 
     def check_new_events(self) -> None:
-        """Judge what was told since the last look."""
+        """Check the events since the last call."""
         told = self._state_file.events_after(self.sequence)
         for event in told:
             self.sequence = event.sequence
@@ -90,10 +90,10 @@ class Safety:
     def _find_change(
         self, kind: str, wanted: RecordState | None, number: int, history: Sequence[RecordChange]
     ) -> int | None:
-        """Return which change of a record an event tells: the first one that it can be after what was told before.
+        """Return the index of the change that an event reports: the first possible one after the last reported change.
 
-        Changes may be left out, as when two follow each other between two looks. What is told as entered must have
-        appeared since, and not before the first contact.
+        Changes may be skipped, because two of them may happen between two polls. A record that is reported as entered
+        must have appeared since the last report, and not before the first contact.
         """
         told_at = self._told_at.get(number, -1 if kind == "created" else 0)
         appeared = False
@@ -106,7 +106,7 @@ class Safety:
         return None
 
     def _contradicts(self, event: ReportedEvent, number: int) -> bool:
-        """Tell whether an event cannot follow what was told last of this record."""
+        """Return whether an event cannot follow the last event of its record."""
         if number not in self._told_state:
             return False
         return (self._told_state[number] is None) != (event.kind == "created")
@@ -129,7 +129,7 @@ class Safety:
                 return "safety/updated_false"
 
     def _is_history(self, number: int, first: RecordChange) -> bool:
-        """Tell whether a record was there before anybody looked, or came where nobody looks."""
+        """Return whether a record existed before the first contact, or was entered while the filters excluded it."""
         if first.kind == "begin" or number in self._contact.hidden:
             return True
         return (
@@ -137,10 +137,10 @@ class Safety:
         )
 
     def _check_days(self, base: str, *, removed: bool) -> None:
-        """Judge what was told of records without an id by what is believed since.
+        """Check the events of equal v1 records by the stored records.
 
-        What is believed to exist has existed, at one moment, beside all else that is; what is believed to be gone was
-        gone at some moment.
+        At some time, all stored records must have existed together. If a removal was reported, the account must at some
+        time have had no more of them than are stored.
         """
         if base in self._findings.untrue:
             return
@@ -170,14 +170,14 @@ class Safety:
 
 
 def states_agree(told: RecordState | None, true: RecordState | None) -> bool:
-    """Tell whether two forms agree; where the API has left `files` out, nothing is known of attachments."""
+    """Return whether two states agree; attachments are ignored if the API left `files` out."""
     if told is None or true is None or told.has_attachments is not None:
         return told == true
     return told == true._replace(has_attachments=None)
 
 
 def _previous_is_true(event: ReportedEvent, history: Sequence[RecordChange]) -> bool:
-    """Tell whether a record was once as an update says that it was before."""
+    """Return whether a record ever had the earlier state that an update names."""
     if not all(name in RecordState._fields for name in event.previous or ()):
         return True
     before = event.state._replace(**(event.previous or {}))

@@ -1,4 +1,4 @@
-"""Makes of a case that failed the smallest one that still fails, as a plan that can be kept."""
+"""Shrinks a plan that shows a violation to a small plan that still shows it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,19 +9,19 @@ from tests.simulation.plans import Plan, without_ordinary_fates
 from tests.simulation.world import run_plan
 
 _PARTS: Final = ("actions", "views", "kills", "jumps", "spells", "fates", "entries", "actions")
-"""What is left out, in this order: actions are what people read."""
+"""The parts of a plan, in the order in which they are shrunk. Actions come twice, because people read them."""
 
 Fails = Callable[[Plan], bool]
 
 
 class NothingFoundError(Exception):
-    """The plan does not show the violation that it is to be shrunk for."""
+    """The plan does not show the violation for which it should be shrunk."""
 
 
 def shrink(plan: Plan, kind: str, seconds: float) -> Plan:
-    """Return a smaller plan that shows a violation of this kind, within so many seconds of work.
+    """Return a smaller plan that shows a violation of this kind, after at most `seconds` of work.
 
-    Raises NothingFoundError where the plan does not show it.
+    Raises NothingFoundError if the plan does not show the violation.
     """
     outcome = run_plan(plan, stop_at=kind)
     violation = outcome.first(kind)
@@ -45,7 +45,7 @@ def shrink(plan: Plan, kind: str, seconds: float) -> Plan:
 
 
 def _shrink_part(plan: Plan, part: str, fails: Fails) -> Plan:
-    """Leave out what is not needed of one part of a plan: by halves at first, one by one in the end."""
+    """Remove the items of one part of a plan that the violation does not need: first halves, then single items."""
     items = _items(plan, part)
     if not items:
         return plan

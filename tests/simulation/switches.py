@@ -1,7 +1,7 @@
-"""Turns single rules of the program off, to see whether the simulation notices.
+"""Turns single rules of the program off, to check that the simulation notices it.
 
-A switch names what it replaces as `module:attribute`, and by what. The twelve rules of detection have one each, at the
-least; one whose code is not there (`has_target` says so) is a fault of the switch.
+A switch names each attribute that it replaces (`module:attribute`), and the replacement. Each of the twelve rules of
+detection has at least one switch. A switch whose attribute does not exist (`has_target` is false) must be corrected.
 """
 
 import importlib
@@ -17,12 +17,12 @@ from notifier.kpa.rate_limiter import Bucket, Priority
 from notifier.store.tables import sources
 
 Replacement = Callable[[Any], Any]
-"""Makes of what is there what takes its place."""
+"""Returns the replacement of an attribute's value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One rule that can be turned off, and the profiles in which that should show first."""
+    """A rule that can be turned off, and the profiles that should show violations then, the likeliest first."""
 
     name: str
     patches: Sequence[tuple[str, Replacement]]
@@ -30,12 +30,12 @@ class Switch:
 
     @property
     def has_target(self) -> bool:
-        """Whether there is anything to replace."""
+        """Whether all attributes that the switch replaces exist."""
         return bool(self.patches) and all(_find_target(target) is not None for target, _ in self.patches)
 
     @contextmanager
     def turned_off(self) -> Iterator[None]:
-        """Run with the rule turned off."""
+        """Run the body of the `with` statement with the rule turned off."""
         with ExitStack() as stack:
             for target, replacement in self.patches:
                 found = _find_target(target)
@@ -47,7 +47,7 @@ class Switch:
 
 
 def _find_target(target: str) -> tuple[Any, str, Any] | None:
-    """Return the owner of `module:Class.attribute`, the attribute's name, and what is there; None for nothing."""
+    """Return the owner of `module:Class.attribute`, the attribute's name and its value; None if it does not exist."""
     module, _, path = target.partition(":")
     try:
         owner: Any = importlib.import_module(module)
@@ -60,12 +60,12 @@ def _find_target(target: str) -> tuple[Any, str, Any] | None:
 
 
 def _always(value: Any) -> Replacement:
-    """Replace a function by one that returns this whatever it is called with."""
+    """Replace a function by a function that always returns `value`."""
     return lambda _before: lambda *_arguments, **_keywords: value
 
 
 def _always_async(value: Any) -> Replacement:
-    """The same for a coroutine function."""
+    """Replace a coroutine function by a coroutine function that always returns `value`."""
 
     def replaced(_before: Any) -> Any:
         async def work(*_arguments: Any, **_keywords: Any) -> Any:
@@ -84,9 +84,9 @@ def _double_rate(_before: Any) -> Any:
 
 
 def _ignore_request_time(before: Any) -> Any:
-    """Weigh the records of an answer as if it had been asked for after everything that is known.
+    """Evaluate the records of an answer as if it had been requested after everything else that is known.
 
-    What it shows of the past would wait for a second look (rule 5): that is left out, where no server lags.
+    Earlier states of records would otherwise wait for a second look (rule 5), so this rule is turned off, too.
     """
 
     def evaluate_records(completions: Any, evidence: Any, circumstances: Any) -> Any:
@@ -111,7 +111,7 @@ def _accept_whole_offset(_before: Any) -> Any:
 
 
 def _classify_by_entry_time(before: Any) -> Any:
-    """Take for history what was entered before the first contact, whenever it appears."""
+    """Treat all records that were entered before the first contact as history, no matter when they appear."""
 
     def classify_unknown(recorded_at: Any, baseline: Any) -> Any:
         return before(recorded_at, replace(baseline, swept=False))
@@ -149,7 +149,7 @@ _PLAIN: Final = (
         ("calm", "count_only_deletes"),
     ),
 )
-"""What has nothing to do with evidence."""
+"""The switches that have nothing to do with evidence."""
 
 _RULES: Final = (
     Switch(

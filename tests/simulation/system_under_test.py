@@ -1,7 +1,7 @@
-"""The part of the program that is put to the test, and all that the simulation knows of its inside.
+"""The system under test: the real watcher and store of one source.
 
-The watcher and the store are the real ones. Everything that touches their interface stands here, so that a change of
-it is followed in one place.
+This module contains all code of the simulation that depends on their interfaces, so that a change of an interface
+affects only one place.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _V1_KEY_LENGTH: Final = len("v1-") + 16
 
 @dataclass(frozen=True, slots=True)
 class ReportedEvent:
-    """An event that was told: `form` is what it says of the record, `previous` the old values that it names."""
+    """An event that the program has written: `state` is the record in it, `previous` the old values of an update."""
 
     sequence: int
     kind: str
@@ -59,7 +59,7 @@ class ReportedEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """What the store holds of a record."""
+    """A record as the store has it."""
 
     state: RecordState
     is_removed: bool
@@ -68,7 +68,7 @@ class StoredRecord:
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """What the watcher has noticed and not told yet: which record, since when (seconds from the beginning), and why."""
+    """A change that waits for a second look: the record's key, since when (seconds since the start), and the reason."""
 
     key: str
     since: float
@@ -76,12 +76,12 @@ class Withheld:
 
 
 def entity_of(key: str) -> str:
-    """Return what of a key is compared with the account: the id of v2, or what equal records of v1 share."""
+    """Return the part of a key that is compared with the account: all of a v2 key, or the prefix of a v1 key."""
     return key[:_V1_KEY_LENGTH] if key.startswith("v1-") else key
 
 
 class InMemoryStateFile:
-    """A state file in memory. It outlives the stores that use it one after the other, as processes do a real file."""
+    """A state file in memory. It outlives the stores that use it, as a real file outlives processes."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "notifier.db"
@@ -92,14 +92,14 @@ class InMemoryStateFile:
         return self._path
 
     def new_store(self) -> FileStore:
-        """Return a store of this file, as a new process would open it."""
+        """Return a store that uses this file, as a new process does."""
         return FileStore(self._path, lambda _path: self._db)
 
     def close(self) -> None:
         self._db.conn.close()
 
     def events_after(self, sequence: int) -> list[ReportedEvent]:
-        """Return the events after this one."""
+        """Return the events after a sequence number."""
         rows = self._rows(
             "SELECT sequence, type, subject, revision, net, data FROM events WHERE sequence > ? ORDER BY sequence",
             [sequence],
@@ -107,33 +107,33 @@ class InMemoryStateFile:
         return [_reported_event(*row) for row in rows]
 
     def known_keys(self) -> list[str]:
-        """Return the keys of the records that are believed to exist."""
+        """Return the keys of the stored records that are neither removed nor excluded by the filters."""
         return [
             key for (key,) in self._rows("SELECT key FROM records WHERE removed_at IS NULL AND out_of_view = 0", [])
         ]
 
     def stored_record(self, key: str) -> StoredRecord | None:
-        """Return what is known of a record."""
+        """Return the stored record with a key; None if it is not stored."""
         rows = self._rows("SELECT key, removed_at, reason, record FROM records WHERE key = ?", [key])
         return next((belief for _, belief in _stored_records(rows)), None)
 
     def stored_records(self) -> dict[str, StoredRecord]:
-        """Return what is known of every record, by key."""
+        """Return all stored records, by key."""
         return dict(_stored_records(self._rows("SELECT key, removed_at, reason, record FROM records", [])))
 
     def stored_days(self, base: str) -> tuple[str, ...]:
-        """Return the days of the records without an id that share this, sorted."""
+        """Return the sorted completion dates of the stored v1 records whose keys have this prefix."""
         rows = self._rows(
             "SELECT completed_on FROM records WHERE removed_at IS NULL AND key >= ? AND key < ? || '.'", [base, base]
         )
         return tuple(sorted(day for (day,) in rows))
 
     def is_scanned(self) -> bool:
-        """Tell whether a full scan has reached the end of the list once."""
+        """Return whether a full scan has ever reached the end of the list."""
         return bool(self._rows("SELECT 1 FROM sources WHERE swept_at IS NOT NULL", []))
 
     def inconsistencies(self) -> list[str]:
-        """Return what contradicts itself."""
+        """Return a sentence for each contradiction within the stored data."""
         rows = self._rows(
             "SELECT s.records, (SELECT count(*) FROM records r WHERE r.source = s.name AND r.removed_at IS NULL"
             " AND r.out_of_view = 0)"
@@ -143,7 +143,7 @@ class InMemoryStateFile:
         return [f"the source says {said} records and holds {held}" for said, held in rows if said != held]
 
     def accepted_count_offset(self) -> int:
-        """Return by how many records the API's count may differ for good, as the program believes."""
+        """Return the lasting difference between the API's count and the records that the program has accepted."""
         rows = self._rows("SELECT count_offset FROM sources WHERE held = 0", [])
         return int(rows[0][0]) if rows else 0
 
@@ -152,7 +152,7 @@ class InMemoryStateFile:
 
 
 class SystemUnderTest:
-    """The watching half of a daemon: one source, looked at in rounds, from one start of the process to its end."""
+    """The watcher of one source, polled at its interval, from the start of a process to its end."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class SystemUnderTest:
         self._poll = profile.poll
 
     async def run(self) -> None:
-        """Open the store, and look at the source, round after round, until cancelled."""
+        """Open the store, and poll the source until cancelled."""
         await self._store.open()
         self._watcher = self._build_watcher(self._settings())
         await self._watcher.start()
@@ -189,11 +189,11 @@ class SystemUnderTest:
             due = due + self._poll if late < self._poll else loop.time() + self._poll
 
     def poll_less_often(self) -> None:
-        """Look more rarely from now on: hours without a change would take most of a world's time."""
+        """Poll less often from now on, because hours without a change would take most of the run's time."""
         self._poll = self._profile.poll_at_rest
 
     async def reload(self, changes: Mapping[str, Any]) -> None:
-        """Take other settings, as a reload does."""
+        """Apply other settings, as a reload does."""
         self._loaded.update(changes)
         watcher = self._watcher
         if watcher is not None:
@@ -202,7 +202,7 @@ class SystemUnderTest:
         await self._watcher.start()
 
     async def kill(self, surviving_tasks: set[asyncio.Task[Any]]) -> None:
-        """End as by kill -9: nothing that is under way is done, and the store has what it has."""
+        """End like a process after kill -9: cancel all tasks except `surviving_tasks`; stored data stays as it is."""
         for task in in_order(asyncio.all_tasks() - surviving_tasks):
             task.cancel()
         self._store._db = None
@@ -211,11 +211,11 @@ class SystemUnderTest:
 
     @property
     def is_well(self) -> bool:
-        """Whether the source says that all is well."""
+        """Whether the state of the source is OK."""
         return self._watcher is not None and self._watcher.state is SourceState.OK
 
     def conditions(self) -> dict[str, str]:
-        """Return what people are told to be wrong with the source: a sentence by the name of each condition."""
+        """Return the conditions of the source: a sentence by the name of each condition."""
         found = self._conditions(self._watcher) if self._watcher else ()
         return {condition.name.value: condition.summary for condition in found}
 
@@ -223,7 +223,7 @@ class SystemUnderTest:
         return source_rules.conditions(watcher.name, watcher.report(), (), self._clock.now_ms())
 
     def withheld(self) -> list[Withheld]:
-        """Return what was noticed and is not told yet."""
+        """Return the changes that wait for a second look."""
         looks = [] if self._watcher is None else self._watcher.second_looks.by_key.values()
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         return [
@@ -233,7 +233,7 @@ class SystemUnderTest:
         ]
 
     async def release(self, what: str) -> bool:
-        """Tell what is held (`removals`, `arrivals`, `changes`), as an operator does; False where that is not known."""
+        """Release held `removals`, `arrivals` or `changes`, as an operator does; return False without a watcher."""
         if self._watcher is None:
             return False
         await self._watcher.release(Direction(what), silently=False)
@@ -274,7 +274,7 @@ class SystemUnderTest:
             **profile.settings,
             **self._loaded,
         }
-        # Those that a version does not have are left out.
+        # Settings that an older version of the program does not have are left out.
         table = {
             name: value for name, value in wanted.items() if name in SourceSettings.model_fields and value is not None
         }
@@ -282,12 +282,12 @@ class SystemUnderTest:
 
 
 class ScheduledSystemUnderTest(SystemUnderTest):
-    """The same under the daemon's own `SourceRegistry` and schedule (APScheduler)."""
+    """The watcher of one source, polled by the daemon's own `SourceRegistry` and schedule (APScheduler)."""
 
     _sources: SourceRegistry | None = None
 
     def poll_less_often(self) -> None:
-        """Leave it to the schedule how often to look."""
+        """Do nothing, because the schedule decides how often to poll."""
 
     async def run(self) -> None:
         await self._store.open()
@@ -320,21 +320,21 @@ class ScheduledSystemUnderTest(SystemUnderTest):
 
 
 def system_class(profile: Profile) -> type[SystemUnderTest]:
-    """Return which kind of subject a profile wants."""
+    """Return the class of the system under test for a profile."""
     return ScheduledSystemUnderTest if profile.scheduled else SystemUnderTest
 
 
 def count_entities(keys: Sequence[str]) -> Counter[str]:
-    """Count the known records as the account's are counted."""
+    """Return the number of keys of each entity."""
     return Counter(map(entity_of, keys))
 
 
 _NO_SESSION: Final[Any] = None
-"""In place of a session that nobody uses where an exchange is given."""
+"""Passed in place of an HTTP session, which is not used if an exchange is given."""
 
 
 def _milliseconds(seconds: float) -> str:
-    """Write a duration as the configuration does."""
+    """Return a duration in the notation of the configuration."""
     return f"{round(seconds * 1000)}ms"
 
 
@@ -348,7 +348,7 @@ class _UnclosedDatabase(FileDatabase):
 
 
 def _new_connection() -> sqlite3.Connection:
-    """Open a new state file in memory, from an image, because creating the schema takes longer than a simulated hour."""
+    """Open a new state file in memory, from an image, as creating the schema would take too long."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     connection.deserialize(_image())
     for pragma in ("foreign_keys = ON", "temp_store = MEMORY", "synchronous = OFF", "journal_mode = MEMORY"):

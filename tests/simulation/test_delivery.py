@@ -1,6 +1,6 @@
-"""Properties of delivery under any mixture of trouble, each story made by a seed: the real worker, in virtual time.
+"""Properties of delivery under random faults: each seed makes a story for the real worker, in virtual time.
 
-By hand, for an hour: `python -m tests.simulation.test_delivery 3600`; seeds that fail are printed, and go into FAILED.
+By hand, for an hour: `python -m tests.simulation.test_delivery 3600`. It prints failing seeds; add them to FAILED.
 """
 
 import asyncio
@@ -43,20 +43,20 @@ from tests.simulation.receiver import (
 from tests.support.virtual_time import STARTED_MS
 
 FAILED: Sequence[int] = ()
-"""Seeds of stories that have failed once."""
+"""Seeds of stories that failed in the past."""
 
 SEEDS = (*FAILED, *range(1, 25))
 DAY = 86_400.0
 _DAILY_HOURS = (7, 18, 19, 23)
 _QUIET = (18, 4)
-"""From which hour to which one nothing is sent (UTC): the stories begin an hour before."""
+"""The first and last hour (UTC) of the quiet hours. The stories begin an hour before them."""
 _URGENT_SHARE = 0.1
 _TOLERANCE_SECONDS = 1.0
-"""How long after the last look at the clock a request may begin."""
+"""How late a request may begin after the worker has last read the clock."""
 
 
 def check_random_story(seed: int) -> None:
-    """Make a receiver, settings and events by chance, restart now and then, and check what must hold."""
+    """Deliver random events to a random receiver with random settings and restarts, and check all properties."""
     chance = random.Random(seed)
     receiver = _random_receiver(chance)
     settings = _random_settings(chance)
@@ -120,7 +120,7 @@ def _random_settings(chance: random.Random) -> Settings:
 
 
 def _random_schedule(chance: random.Random) -> dict[str, Any]:
-    """Make a schedule, quiet hours, both, or neither; in UTC, so that the checks know no clock changes."""
+    """Return random settings of a schedule, quiet hours, both or neither. UTC has no clock changes."""
     made: dict[str, Any] = {}
     if chance.random() < 0.2:
         made["schedule"] = f"daily {chance.choice(_DAILY_HOURS):02}:00"
@@ -130,7 +130,9 @@ def _random_schedule(chance: random.Random) -> dict[str, Any]:
 
 
 def _random_events(chance: random.Random) -> list[PlannedEvent]:
-    """Make events: some edited, none of them an edit of a bad one, for that waits until it is given up."""
+    """Return random events, some about the same record. An event never follows a bad event of its record, because it
+    would wait until the bad event is given up.
+    """
     share = chance.choice((0.0, 0.0, 0.02, 0.2))
     made: list[PlannedEvent] = []
     for number in range(chance.choice((30, 150, 300))):
@@ -147,7 +149,7 @@ def _random_events(chance: random.Random) -> list[PlannedEvent]:
 
 
 def is_ordered_by_record(receiver: SimulatedReceiver) -> bool:
-    """Tell whether, of each record, no event was first taken in before an earlier one."""
+    """Return whether the events of each record were first accepted in their order."""
     newest: dict[str, int] = {}
     seen: set[int] = set()
     for request in receiver.accepted:
@@ -161,7 +163,7 @@ def is_ordered_by_record(receiver: SimulatedReceiver) -> bool:
 
 
 def respects_retry_after(receiver: SimulatedReceiver) -> bool:
-    """Tell whether no request began between the moment at which a wait was asked for and its end."""
+    """Return whether no request began during a wait that the receiver had asked for."""
     waits = [
         (request.ended, request.ended + request.outcome.retry_after)
         for request in receiver.requests
@@ -176,19 +178,19 @@ def respects_retry_after(receiver: SimulatedReceiver) -> bool:
 
 
 def _time_of_day(seconds: float) -> float:
-    """Return the seconds since midnight (UTC) of a moment of the story."""
+    """Return the seconds since midnight (UTC) at a time of the story."""
     return (STARTED_MS / 1000 + seconds) % DAY
 
 
 def _may_wait(request: Request, news: Sequence[PlannedEvent]) -> bool:
-    """Tell whether nothing in a request is urgent, or belongs to a record of which something urgent was told later."""
+    """Return whether a request could wait: no event in it is urgent, and no later event of its records is urgent."""
     subjects = set(request.subjects)
     first = min(request.sequences)
     return not any(it.kind == EventType.REMOVED and it.record in subjects for it in news[first - 1 :])
 
 
 def respects_quiet_hours(receiver: SimulatedReceiver, settings: Settings, news: Sequence[PlannedEvent]) -> bool:
-    """Tell whether no request began in the quiet hours that could wait."""
+    """Return whether no request that could wait began in the quiet hours."""
     if not settings.quiet_hours:
         return True
     begin, end = (hour * HOUR for hour in _QUIET)
@@ -197,7 +199,7 @@ def respects_quiet_hours(receiver: SimulatedReceiver, settings: Settings, news: 
 
 
 def respects_schedule(receiver: SimulatedReceiver, settings: Settings, news: Sequence[PlannedEvent]) -> bool:
-    """Tell whether no event that could wait was sent between its entry and the next time of the schedule."""
+    """Return whether no event that could wait was sent before the next time of the schedule."""
     if settings.schedule == "immediately":
         return True
     hour = int(settings.schedule.removeprefix("daily ").partition(":")[0])
@@ -244,7 +246,7 @@ def test_a_good_event_behind_bad_ones_is_few_probes_late(count: int) -> None:
 
 
 def main(seconds: float) -> None:
-    """Play one story after another for so many seconds."""
+    """Run one story after another for a number of seconds."""
     end, seed = time.monotonic() + seconds, 1000
     failed = []
     while time.monotonic() < end:

@@ -1,6 +1,6 @@
-"""Properties of expiry under any course of events and kills, each story made by a seed.
+"""Properties of expiry under random events and kills: each seed makes a story.
 
-By hand, for an hour: `python -m tests.simulation.test_expiry 3600`; seeds that fail are printed, and go into FAILED.
+By hand, for an hour: `python -m tests.simulation.test_expiry 3600`. It prints the seeds that fail; add them to FAILED.
 """
 
 import sys
@@ -13,10 +13,10 @@ import pytest
 from tests.simulation.expiry import run_story
 
 FAILED: Sequence[int] = ()
-"""Seeds of stories that have failed once."""
+"""Seeds of stories that failed in the past."""
 
 FAILED_BY_LIST: Sequence[int] = ()
-"""The same, where the account's list of ends comes first."""
+"""Seeds of stories with an employee status list that failed in the past."""
 
 
 @pytest.mark.parametrize("seed", [*FAILED, *range(1, 4)])
@@ -37,7 +37,7 @@ def test_the_stories_are_worth_reading() -> None:
 
 
 def main(seconds: float) -> None:
-    """Play one story after another for so many seconds."""
+    """Run one story after another for a number of seconds."""
     end, seed, failed = time.monotonic() + seconds, 1000, []
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""The event loop of the simulation: time that is set, not waited for, and the same order in every process."""
+"""The event loop of the simulation: it sets the time instead of waiting, and has the same order in every process."""
 
 import asyncio
 import time

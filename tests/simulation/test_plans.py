@@ -1,4 +1,4 @@
-"""Cases that failed once, kept as concrete plans: what happened then happens again, whatever a seed means today."""
+"""Runs stored plans of worlds that failed in the past. A plan repeats its world even if seeds now give other worlds."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The rules that can be turned off by hand: `python -m tests.simulation switches`."""
+"""The switches that `python -m tests.simulation switches` turns off."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""The watcher and the store in simulated worlds, always the same ones.
+"""The watcher and the store in simulated worlds, the same worlds in each run.
 
-For longer by hand: `python -m tests.simulation`, or these tests with SIMULATION_SECONDS, so many for each profile.
+To search longer by hand: `python -m tests.simulation`, or these tests with SIMULATION_SECONDS for each profile.
 """
 
 import math
@@ -19,7 +19,7 @@ from tests.simulation.profiles import PROFILES
 SECONDS = float(os.environ.get("SIMULATION_SECONDS", "0"))
 
 KEPT = [read_plan(path).profile for path in Path(__file__).with_name("plans").glob("*.json")]
-"""The profiles of which a story is told already (`test_plans`)."""
+"""The profiles that `test_plans` already runs."""
 
 FIRST_SEED = 0
 
@@ -29,7 +29,7 @@ KNOWN = {
         " believed late, and nothing says so"
     )
 }
-"""Profiles of which a fault is known and not mended."""
+"""The profiles with a known fault that is not corrected."""
 
 
 def _profiles_to_run() -> Iterator[object]:

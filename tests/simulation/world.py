@@ -1,4 +1,4 @@
-"""One simulated world, from its first moment to the last: the account, the API, the program, and the judge."""
+"""Runs one simulated world from start to end: the account, the API, the system under test, and the oracle."""
 
 import asyncio
 import logging
@@ -24,10 +24,10 @@ from tests.simulation.system_under_test import InMemoryStateFile, SystemUnderTes
 
 _LATE_SECONDS: Final = 15 * 60.0
 _RELEASE_SECONDS: Final = 15 * 60.0
-"""So long after the last wrong answer an operator looks at what is held, and lets it go where it is true."""
+"""How long after the last fault the operator first releases held changes, and how often after that."""
 
 _DOWN_SECONDS: Final = 2.0
-"""From the end of a process to the beginning of the next one."""
+"""The time between the end of a process and the start of the next process."""
 
 _HELD: Final[Mapping[str, str]] = {
     "removals_held": "removals",
@@ -38,7 +38,7 @@ _HELD: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a world came to. `plan` is what happened in it, concretely: run again, the same happens again."""
+    """The outcome of a world. `plan` contains everything that happened, so that running it again repeats the world."""
 
     plan: Plan
     violations: tuple[Violation, ...]
@@ -58,7 +58,7 @@ class Outcome:
 
 
 class World:
-    """Runs one plan. With `stop_at`, it ends at the first violation of that kind."""
+    """Runs one plan. With `stop_at`, the run ends at the first violation of that kind."""
 
     def __init__(self, plan: Plan, folder: Path, *, with_story: bool, stop_at: str | None) -> None:
         self._plan = plan
@@ -189,7 +189,7 @@ class World:
         self._oracle.note_reload(view, Version(loaded.get("api") or profile.api))
 
     async def _release_what_is_held(self, rest_at: float) -> None:
-        """Let go what is held, as an operator does who has looked into the account and found that it is true."""
+        """Release held changes, as an operator does after finding them in the account."""
         await self._until(rest_at + _RELEASE_SECONDS)
         while True:
             for name, what in _HELD.items():
@@ -243,7 +243,7 @@ class World:
 
 
 def run_plan(plan: Plan, *, with_story: bool = False, stop_at: str | None = None) -> Outcome:
-    """Run a plan. Nothing is left of it afterwards: no task, no file, no connection."""
+    """Run a plan and return its outcome. No task, file or connection remains afterwards."""
     disabled, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
         with tempfile.TemporaryDirectory() as folder:
