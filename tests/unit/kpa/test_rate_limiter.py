@@ -577,6 +577,20 @@ def test_usage_tells_who_passed_in_the_last_minute_and_who_waits() -> None:
     run(main())
 
 
+def test_the_used_share_is_that_of_the_rate_that_is_allowed_now() -> None:
+    async def main() -> None:
+        budget = RateLimiter(20, LoopClock())
+        for _ in range(2):
+            await budget.wait_for_turn(Priority.HEAD)
+        assert budget.used_share() == pytest.approx(2 / 20)
+        budget.reduce_rate(0)
+        assert budget.used_share() == pytest.approx(2 / 10)
+        await asyncio.sleep(61)
+        assert budget.used_share() == 0
+
+    run(main())
+
+
 def test_sweeps_and_names_that_wait_are_not_starved() -> None:
     async def main() -> None:
         queue = users(per_minute=20)

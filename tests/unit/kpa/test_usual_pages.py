@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.events import fingerprints
+from notifier.kpa import usual_pages
 from notifier.kpa.errors import ApiError
 from notifier.kpa.responses import parse_json
-from notifier.kpa.usual_pages import UsualPage, parse, skim
-from notifier.kpa.versions import V1, V2, SkimmedRecords
+from notifier.kpa.usual_pages import NewestPage, UsualPage, parse, skim
+from notifier.kpa.versions import V1, V2, RecordFormat, SkimmedRecords
 from tests.support.api_records import RECORD_V1, RECORD_V2, records_of
 
 SECOND = RECORD_V2 | {"id": 1239}
@@ -108,6 +110,37 @@ def test_what_is_skimmed_is_what_is_parsed(records: list[Any]) -> None:
     for page in (skim(body, V2), parse(body, V2)):
         if page is not None:
             assert_as_parsed(page, body)
+
+
+def test_the_newest_page_is_read_again_only_if_its_bytes_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+
+    def counted(body: bytes, version: RecordFormat) -> UsualPage | None:
+        read.append(body)
+        return skim(body, version)
+
+    monkeypatch.setattr(usual_pages, "skim", counted)
+    newest, body, other = NewestPage(V2), body_of(RECORD_V2), body_of(SECOND, RECORD_V2)
+    for polled in (body, body, other, other, body):
+        page, before = newest.skim(polled), len(read)
+        assert page is not None
+        skimmed = skimmed_of(page)
+        assert (page.size, page.paging) == (len(skimmed.keys), {"last_page": 3})
+        assert skimmed.fingerprints == fingerprints(skimmed.raws)
+        assert_as_parsed(page, polled)
+        del read[before:]
+    assert read == [body, other, body]
+
+
+def test_an_answer_that_cannot_be_skimmed_does_not_replace_the_newest_page() -> None:
+    newest = NewestPage(V2)
+    assert newest.skim(body_of(RECORD_V2)) is not None
+    assert newest.skim(b"<html>") is None
+    assert newest.skim(body_of(RECORD_V2, RECORD_V2)) is None
+    page = newest.skim(body_of(RECORD_V2))
+    assert page is not None
+    assert_as_parsed(page, body_of(RECORD_V2))
+    assert NewestPage(V1).skim(body_of(RECORD_V1)) is None
 
 
 def test_escaped_characters_are_stored_in_one_spelling() -> None:
