@@ -370,7 +370,7 @@ async def own_latency(singles: int) -> list[float]:
     url = api.stdout.readline().strip()
     try:
         with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
-            return await latency.measure(api, url, f"http://127.0.0.1:{port}", singles, Path(folder))
+            return await latency.measure_notifier(api, url, f"http://127.0.0.1:{port}", singles, Path(folder))
     finally:
         api.communicate()
 
