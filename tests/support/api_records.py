@@ -1,4 +1,4 @@
-"""Records as either version of the API sends them, usual and odd ones."""
+"""Records in the formats of both API versions: usual ones, and random ones for property tests."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ RECORD_V1 = {
 
 
 def example(version: RecordFormat) -> dict[str, Any]:
-    """Return a usual record of a version."""
+    """Return a usual record in the format of an API version."""
     return RECORD_V2 if version is V2 else RECORD_V1
 
 
@@ -49,7 +49,7 @@ plausible_values: st.SearchStrategy[Any] = (
 
 
 def records_of(version: RecordFormat) -> st.SearchStrategy[Any]:
-    """Draw anything that an answer may hold in the place of a record, often a record with some odd values."""
+    """Return a strategy for values in the place of a record: any JSON, and records with some odd values."""
     names = sorted(example(version))
     damaged = st.dictionaries(st.sampled_from(names), json_values | plausible_values, max_size=4)
     return json_values | damaged | damaged.map(lambda damage: example(version) | damage)

@@ -9,7 +9,7 @@ from notifier.config.errors import ConfigError, Problem
 
 @dataclass
 class Written:
-    """The configuration as it stands in the file now."""
+    """A configuration file whose settings a test can change."""
 
     settings: Settings
     wrong: bool = False
@@ -21,7 +21,7 @@ class Written:
         return self.settings
 
     def change(self, **tables: Any) -> None:
-        """Replace tables (`sources`, `destinations`, ...) by these, as they stand in TOML."""
+        """Replace these tables (`sources`, `destinations`, ...); values are as in TOML."""
         values = {
             "store": {"path": str(self.settings.store.path)},
             "http": {"listen": ""},
@@ -33,7 +33,7 @@ class Written:
 
 
 def dumped(settings: Settings) -> dict[str, Any]:
-    """Return what was set, secrets in the clear."""
+    """Return the settings that were set explicitly, with secrets as plain text."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

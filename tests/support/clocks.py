@@ -1,4 +1,4 @@
-"""The clocks that tests put in the place of the machine's: one moved by hand, one that can be set, one of a loop."""
+"""Clocks that replace the machine's clock in tests."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from notifier.clock import SystemClock
 
 @dataclass(slots=True)
 class FakeClock:
-    """Both of the clock's times, moved by hand only; it starts at 2026-11-21T17:00:00.123Z."""
+    """A clock that only a test moves. It starts at 2026-11-21T17:00:00.123Z."""
 
     ms: int = 1_795_280_400_123
     seconds: float = 1_000.0
@@ -26,13 +26,13 @@ class FakeClock:
         self.seconds += seconds
 
     def set_wall_clock(self, seconds: float) -> None:
-        """Set the wall clock forward, or back (negative), while no time passes."""
+        """Set the wall clock forward, or back (negative). The monotonic clock does not change."""
         self.ms += round(seconds * 1000)
 
 
 @dataclass(slots=True)
 class SettableClock:
-    """The real time, with a wall clock that can be set, on a machine that can be put to sleep for an instant."""
+    """The real time, but a test can set the wall clock, and can let the machine sleep."""
 
     offset_ms: int = 0
     slept: float = 0.0
@@ -48,13 +48,13 @@ class SettableClock:
         self.offset_ms += round(seconds * 1000)
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass during which the event loop's timers stand still."""
+        """Move both clocks forward, as if the machine had slept; the event loop's timers do not notice."""
         self.offset_ms += round(seconds * 1000)
         self.slept += seconds
 
 
 class LapsingClock:
-    """The loop's time, as the program's clock; it begins now."""
+    """A clock that begins at the real time, and then follows the time of an event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""The command line with a configuration and a state file of its own, and what it talks to."""
+"""Runs commands with their own configuration and state file, and serves an API and a receiver for them."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a command said, and the exit code it ended with."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str
@@ -94,7 +94,7 @@ class Home:
     def configure(
         self, api: str = "http://127.0.0.1:9/v1", *, hr: str = "http://127.0.0.1:9/hook", more: str = ""
     ) -> None:
-        """Write a configuration with one source, acme, and one destination, hr; `more` begins inside the latter."""
+        """Write a configuration with the source acme and the destination hr; `more` continues the table of hr."""
         self.config.write_text(
             f"""
 [store]
@@ -115,18 +115,18 @@ url = "{hr}"
         self.config.chmod(0o600)
 
     def lock_holder(self) -> int:
-        """Return the process that holds the state file."""
+        """Return the id of the process that holds the state file."""
         return int(self.state_file.with_name("notifier.db.lock").read_text())
 
     async def call(self, *arguments: str) -> Said:
-        """Run a command within this process, in a thread; a traceback fails the test."""
+        """Run a command in a thread of this process. An unexpected exception fails the test."""
         return await asyncio.to_thread(call, "--config", str(self.config), *arguments)
 
     @contextmanager
     def started(
         self, *arguments: str, stdout: int = subprocess.PIPE, stdin: bool = False
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start the real program; at the end of the block, at the latest, it is killed."""
+        """Start the real program; kill it at the end of the block if it still runs."""
         command = [sys.executable, "-m", "notifier", *arguments, "--config", str(self.config)]
         with subprocess.Popen(
             command,
@@ -142,13 +142,13 @@ url = "{hr}"
                 process.kill()
 
     async def run(self, *arguments: str) -> Said:
-        """Run the real program to its end."""
+        """Run the real program, and wait for its end."""
         with self.started(*arguments) as process:
             out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
         return Said(process.returncode, out, err)
 
     def on_terminal(self, *arguments: str) -> Said:
-        """Run the real program on a terminal; `out` is all that the terminal got."""
+        """Run the real program on a pseudo-terminal; `out` of the result is everything that the terminal showed."""
         leader, follower = pty.openpty()
         try:
             with self.started(*arguments, stdout=follower) as process:
@@ -161,7 +161,7 @@ url = "{hr}"
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[subprocess.Popen[str]]:
-        """Run the daemon until the end of the block; it answers on its socket and has polled once."""
+        """Run the daemon until the end of the block. The block begins when the daemon has polled once."""
         new_state_file(self.state_file)
         with self.started("run") as process:
             await until(self._has_polled)
@@ -169,7 +169,7 @@ url = "{hr}"
             await self.end(process)
 
     async def end(self, process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
-        """End a process by a signal; return what it said on the side."""
+        """End a process with a signal; return its output on standard error."""
         process.send_signal(number)
         _, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
         return err
@@ -179,13 +179,13 @@ url = "{hr}"
             return False
         said = await self.call("status", "--json")
         document = said.documents[0] if said.out else None
-        # What the state file remembers is no daemon's word: one that still starts leaves it to others to open the file.
+        # While a daemon starts, the command reads the state file instead; such a status has no start time.
         if document is None or document["started_at"] is None:
             return False
         return bool(document["sources"]["acme"]["state"] != "starting")
 
     async def remember(self, *names: str, to: tuple[str, ...] = ("hr",)) -> None:
-        """Write one event for each person's name into the state file, to be delivered to each destination."""
+        """Write one event for each person into the state file, with a delivery to each destination in `to`."""
         store = FileStore(new_state_file(self.state_file))
         await store.open()
         try:
@@ -195,7 +195,7 @@ url = "{hr}"
 
 
 async def deliveries(home: Home) -> list[dict[str, Any]]:
-    """Return what `deliveries --json` shows."""
+    """Return the output of `deliveries --json`."""
     return (await home.call("deliveries", "--json")).documents
 
 
@@ -205,7 +205,7 @@ async def states(home: Home) -> list[str]:
 
 
 def call(*arguments: str) -> Said:
-    """Run a command within this process; a traceback fails the test."""
+    """Run a command in this process. An unexpected exception fails the test."""
     with _logging_kept():
         result = CliRunner().invoke(program, arguments, prog_name="notifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -215,7 +215,7 @@ def call(*arguments: str) -> Said:
 
 @contextmanager
 def _logging_kept() -> Iterator[None]:
-    """Give the log back as it was: commands set it up for a process of their own."""
+    """Restore the logging configuration at the end of the block, because commands change it."""
     root = logging.getLogger()
     handlers, levels = (
         root.handlers[:],
@@ -261,7 +261,7 @@ def _change(key: str, person: str) -> Change:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """A folder with a configuration that names nobody who answers."""
+    """A folder with a configuration whose source and destination do not answer."""
     this = Home(tmp_path)
     this.configure()
     return this
@@ -269,7 +269,7 @@ def home(tmp_path: Path) -> Home:
 
 @dataclass(slots=True)
 class Api:
-    """The simulated API that a test can reach into."""
+    """The simulated API: its account, which tests can change, and its URL."""
 
     account: Account
     url: str = ""
@@ -285,7 +285,7 @@ async def api() -> AsyncIterator[Api]:
 
 @dataclass(slots=True)
 class Receiver:
-    """An endpoint that answers as it is told and keeps what it got."""
+    """An endpoint that keeps the bodies of requests, and answers with the status and the text that a test sets."""
 
     url: str = ""
     status: int = 200

@@ -1,4 +1,4 @@
-"""The destination types that people read, each with an address that it takes."""
+"""The destination types for people: the class of their settings, and a valid URL for each."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Completions, as a test needs them."""
+"""Creates completions for tests."""
 
 from typing import Any, Final
 
@@ -23,5 +23,5 @@ _USUAL: Final = {
 
 
 def completion(key: str = "1238", raw: bytes | None = None, **fields: Any) -> Completion:
-    """Return a usual completion, except for these `fields`; its JSON holds the key unless `raw` is given."""
+    """Return a completion with default values, which `fields` replace. Its JSON is `raw`, or contains only the key."""
     return Completion(key=key, raw=orjson.dumps({"id": key}) if raw is None else raw, **(_USUAL | fields))

@@ -1,4 +1,4 @@
-"""What a Containerfile says, as far as the tests compare it with the program."""
+"""Parses the Containerfile, so that tests can compare it with the program."""
 
 import json
 import re
@@ -25,38 +25,38 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What stands between one FROM and the next."""
+    """A build stage: a FROM instruction and the instructions until the next FROM."""
 
     base: str
     instructions: list[Instruction] = field(default_factory=list)
 
     def all(self, name: str) -> list[Instruction]:
-        """Return the instructions of a name."""
+        """Return all instructions with this name."""
         return [one for one in self.instructions if one.name == name]
 
     def only(self, name: str) -> Instruction:
-        """Return the only instruction of a name."""
+        """Return the instruction with this name; there must be exactly one."""
         (one,) = self.all(name)
         return one
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that it sets."""
+        """The environment variables that the stage sets."""
         return dict(word.split("=", 1) for one in self.all("ENV") for word in one.words)
 
     @property
     def command(self) -> list[str]:
-        """What a container runs unless it is told otherwise."""
+        """The command that a container runs by default."""
         return [*self.only("ENTRYPOINT").words, *self.only("CMD").words]
 
     @property
     def health_command(self) -> list[str]:
-        """What tells whether it works."""
+        """The command of the health check."""
         return Instruction("CMD", self.only("HEALTHCHECK").text.partition("CMD ")[2]).words
 
     @property
     def user(self) -> tuple[int, int]:
-        """The numbers of the user and the group that it runs as."""
+        """The numeric ids of the user and the group that a container runs as."""
         user, _, group = self.only("USER").text.partition(":")
         return int(user), int(group)
 

@@ -1,4 +1,4 @@
-"""What is around a daemon in tests: an account, a receiver, and a wall clock that can be set."""
+"""Helpers for tests of a daemon: an account, a receiver, and a wall clock that can be set."""
 
 import asyncio
 import time
@@ -25,14 +25,14 @@ from tests.support.waiting import DEADLINE, until
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
-    """A clock whose jumps are noticed quickly."""
+    """A clock that can be set; the daemon notices a jump within 0.1 seconds."""
     monkeypatch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", 0.1)
     return SettableClock()
 
 
 @dataclass
 class World:
-    """What is around a daemon: an account that can hang or fail, and a receiver that can."""
+    """An account and a receiver for a daemon. Both can be made to hang or fail."""
 
     folder: Path
     account: Account = field(default_factory=lambda: build_account(20))
@@ -91,7 +91,7 @@ class World:
         )
 
     def complete(self) -> str:
-        """Enter one more completion, and return its key."""
+        """Add a completion to the account, and return its key."""
         training = self.account.trainings[0].ids
         return str(self.account.add(user=self.account.users[0]["id"], training=training).id)
 
@@ -106,7 +106,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def run(world: World) -> AsyncIterator[Any]:
-    """Start a daemon, and stop it at the end."""
+    """Return a function that starts a daemon; all daemons are stopped at the end of the test."""
     daemons: list[Daemon] = []
 
     async def start(
@@ -131,7 +131,7 @@ async def ready(daemon: Daemon) -> None:
 
 
 async def status_when(daemon: Daemon, destination: str, key: str, value: object) -> Any:
-    """Wait until the status says so of a destination."""
+    """Wait until a key of a destination's status has this value; return the whole status."""
     end = time.monotonic() + DEADLINE
     while True:
         status: Any = await daemon.operations.status()
@@ -142,7 +142,7 @@ async def status_when(daemon: Daemon, destination: str, key: str, value: object)
 
 
 async def until_swept(daemon: Daemon) -> None:
-    """Wait until each source's first sweep is done."""
+    """Wait until the first sweep of each source has finished."""
     end = time.monotonic() + DEADLINE
     while not all(
         source["sweep"] and source["sweep"]["finished_at"]
@@ -154,7 +154,7 @@ async def until_swept(daemon: Daemon) -> None:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Daemon]:
-    """Run a daemon."""
+    """Run a daemon until the end of the block."""
     new_state_file(settings.store.path)
     daemon = Daemon(settings)
     await daemon.start()

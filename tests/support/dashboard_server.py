@@ -1,4 +1,4 @@
-"""A real daemon that serves the dashboard, with an account and receivers around it, and a real browser."""
+"""A real daemon that serves the dashboard, with an account and receivers, and a real browser."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ from tests.support.servers import serving
 from tests.support.waiting import DEADLINE
 
 CHROMIUM: Final = shutil.which("chromium")
-"""Debian's browser; the one that Playwright would download is another."""
+"""The browser from Debian's package, instead of the one that Playwright would download."""
 
 _FLAGS: Final = (
     "--no-sandbox",
@@ -35,7 +35,7 @@ _FLAGS: Final = (
 
 @dataclass
 class Receiver:
-    """A webhook receiver that answers as it is told to."""
+    """A webhook receiver that answers with the status `status` and the text `says`."""
 
     status: int = 200
     says: str = "ok"
@@ -48,7 +48,7 @@ class Receiver:
 
 @dataclass
 class DashboardServer:
-    """A daemon, and what is around it; receivers by the names of their destinations."""
+    """A daemon with an account and receivers; `receivers` maps names of destinations to receivers."""
 
     folder: Path
     account: Account = field(default_factory=lambda: build_account(20))
@@ -77,10 +77,10 @@ class DashboardServer:
         self._resources.push_async_callback(self.daemon.stop)
 
     async def settled(self) -> None:
-        """Wait until the account is known: what is entered from now on is news."""
+        """Wait for the end of the first sweep; completions that are added later are news."""
         assert self.daemon is not None
         end = time.monotonic() + DEADLINE
-        # A sweep that has reached the end is a whole one once the count agrees with it.
+        # A sweep counts as complete when the number of records agrees with it.
         while b"notifier_source_last_sweep_timestamp_seconds{" not in await self.daemon.operations.metrics():
             assert time.monotonic() < end
             await asyncio.sleep(0.02)
@@ -89,12 +89,12 @@ class DashboardServer:
         await self._resources.aclose()
 
     def complete(self, **fields: Any) -> str:
-        """Enter one more completion, and return its key."""
+        """Add a completion to the account, and return its key."""
         training = self.account.trainings[0].ids
         return str(self.account.add(user=self.account.users[0]["id"], training=training, **fields).id)
 
     def grow(self, records: int) -> None:
-        """Enter plausible completions."""
+        """Add this many plausible completions to the account."""
         Growth(self.account, seed=len(self.account)).grow(records)
 
     def _settings(self, api: str, hooks: str) -> Settings:
@@ -118,7 +118,7 @@ class DashboardServer:
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
-    """Start the browser. Where it is not installed this is an error: see `CHROMIUM`."""
+    """Run the browser until the end of the block. If it is not installed, this fails."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*_FLAGS])
         try:

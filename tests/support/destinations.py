@@ -1,4 +1,4 @@
-"""A scripted peer for destinations to talk to, its certificates, and events to deliver."""
+"""A scripted receiver for tests of destinations, its certificates, and events to deliver."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it arrived."""
+    """A request that the receiver got."""
 
     path: str
     headers: CIMultiDictProxy[str]
@@ -35,14 +35,14 @@ class Received:
 
 @dataclass(slots=True)
 class Receiver:
-    """A local peer that notes every request and answers as its script says."""
+    """A local server that records every request; `script` makes the answer (None: status 200, body `ok`)."""
 
     url: str
     received: list[Received] = field(default_factory=list)
     script: Script | None = None
 
     def answers(self, status: int, body: bytes = b"", **headers: str) -> None:
-        """Answer every request alike; `_` in a header's name stands for `-`."""
+        """Give the same answer to every request. `_` in a header's name stands for `-`."""
         named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
 
         async def script(_: web.Request) -> web.StreamResponse:
@@ -78,7 +78,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Files of a certificate that vouches for itself, and may be taken for an authority."""
+    """The files of a self-signed certificate, which can also serve as a certificate authority."""
 
     certificate: Path
     key: Path
@@ -100,19 +100,19 @@ def _self_signed(folder: Path, name: str) -> CertificateFiles:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
-    """Self-signed, for 127.0.0.1, in the name of `test`."""
+    """A self-signed certificate for 127.0.0.1 with the name `test`."""
     return _self_signed(tmp_path_factory.mktemp("certificates"), "test")
 
 
 @pytest.fixture(scope="session")
 def renewed_certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
-    """Another pair for 127.0.0.1, in the name of `renewed`."""
+    """A second self-signed certificate for 127.0.0.1, with the name `renewed`."""
     return _self_signed(tmp_path_factory.mktemp("renewed-certificates"), "renewed")
 
 
 @pytest.fixture
 async def tls_receiver(certificates: CertificateFiles) -> AsyncIterator[Receiver]:
-    """A peer that shows the self-signed certificate."""
+    """A receiver that uses TLS with the certificate of `certificates`."""
     scripted, runner = await _serve(certificates.server_context)
     yield scripted
     await runner.cleanup()
@@ -122,7 +122,7 @@ async def tls_receiver(certificates: CertificateFiles) -> AsyncIterator[Receiver
 async def strict_receiver(
     certificates: CertificateFiles, renewed_certificates: CertificateFiles
 ) -> AsyncIterator[Receiver]:
-    """A peer that shows the self-signed certificate, and wants to be shown it or the renewed one."""
+    """A receiver like `tls_receiver` that requires a client certificate: the self-signed one or the renewed one."""
     context = certificates.server_context
     context.load_verify_locations(certificates.certificate)
     context.load_verify_locations(renewed_certificates.certificate)
@@ -134,7 +134,7 @@ async def strict_receiver(
 
 @pytest.fixture(params=["by inner parts of aiohttp", "by its client"])
 def way_to_post(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let destinations post as with the aiohttp that is known, and as with one that is not."""
+    """Run the test twice: destinations post through inner parts of aiohttp, and through its public client."""
     monkeypatch.setattr("notifier.http.poster.internals_match", lambda: "inner" in request.param)
 
 
@@ -149,14 +149,14 @@ MakeEvent = Callable[..., Event]
 
 def _event(sequence: int, kind: str, subject: str, data: Any) -> Event:
     identifier = base64.b32encode(sequence.to_bytes(16, "big")).decode().lower()[:26]
-    # The standard library writes what others refuse, lone surrogates for one.
+    # The standard library also accepts text that other JSON libraries refuse, such as lone surrogates.
     written = json.dumps(data, separators=(",", ":")).encode()
     return Event(sequence, f"evt_{identifier}", kind, "acme", subject, NOW_MS, written)
 
 
 @pytest.fixture(scope="session")
 def make_event() -> MakeEvent:
-    """Make an event of David Ball's completion, with other fields where the test says so."""
+    """Return a function that creates an event about a completion; keyword arguments replace the completion's fields."""
 
     def make(
         sequence: int = 42, kind: str = EventType.CREATED, previous: dict[str, Any] | None = None, **fields: Any
@@ -184,7 +184,7 @@ def make_event() -> MakeEvent:
 
 @pytest.fixture(scope="session")
 def make_alert() -> MakeEvent:
-    """Make an alert."""
+    """Return a function that creates an alert; keyword arguments replace fields of its data."""
 
     def make(sequence: int = 7, **fields: Any) -> Event:
         data = {
@@ -201,7 +201,7 @@ def make_alert() -> MakeEvent:
 
 @pytest.fixture(scope="session")
 def deliveries() -> Callable[..., list[Delivery]]:
-    """Put events on their way."""
+    """Return a function that creates deliveries of events."""
 
     def put(*events: Event) -> list[Delivery]:
         return [Delivery(event, "there") for event in events]

@@ -1,7 +1,7 @@
-"""One account, its API, the daemon that watches it, and the receiver that is told: all real but for the time.
+"""An account, its API, a daemon that watches it, and a receiver of its events, in virtual time.
 
-The daemon, the sandbox and the receiver talk HTTP over the loopback, and the state file is a file. Time passes only
-where everybody waits, so that settings are those of a real installation: a poll a minute, second looks after five.
+The daemon, the sandbox and the receiver use HTTP over loopback, and the state file is a real file. Time passes only
+when all tasks wait, so the settings can be those of a real installation: polls every minute, second looks after five.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ DAY = 86_400.0
 HEAD_PAGE = 100
 
 REMOVAL = 8.0
-"""Minutes within which a removal is told that the count shows: a poll, a search, five minutes, a poll; and a spare."""
+"""Minutes until the event about a removal that a count check finds: two polls, a search, five minutes and a reserve."""
 
 _WHOLE_SCAN = 3 * HOUR
 _STEP = 1.0
@@ -47,9 +47,9 @@ _STEP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for completions as it arrived: when (the loop's seconds), and what it asked for.
+    """A request for completions: the time (in the loop's seconds), the page and the limit.
 
-    It is precise where it asks for the records of a person or a training that the source's own filter does not name.
+    `precise` means that it asks for the records of one person, or of a training other than the source's filter.
     """
 
     at: float
@@ -59,12 +59,12 @@ class Asked:
 
     @property
     def is_head(self) -> bool:
-        """Whether it is the first page of a head poll."""
+        """Whether the request is for the first page of a head poll."""
         return self.page == 1 and self.limit == HEAD_PAGE and not self.precise
 
 
 class MachineClock(LapsingClock):
-    """The clock of the daemon's machine, which can be set."""
+    """The clock of the daemon's machine. A test can set it by changing `set_by_ms`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -75,7 +75,7 @@ class MachineClock(LapsingClock):
 
 
 class World:
-    """What is around the daemon: `events` as they were received, `told_at` the loop's seconds of each."""
+    """The daemon with its account and receiver. `events` were received; `told_at` are their times in loop seconds."""
 
     def __init__(self, folder: Path) -> None:
         loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ class World:
 
     @property
     def control(self) -> SandboxControl:
-        """What begins and ends faults."""
+        """The control of the simulated API, which starts and ends faults."""
         assert self._control is not None
         return self._control
 
@@ -121,7 +121,7 @@ class World:
     # Beginning and ending
 
     async def serve(self) -> None:
-        """Serve the account as it is now, and the receiver."""
+        """Start the servers of the account and of the receiver."""
         loop = asyncio.get_running_loop()
         app = make_app(self.account, rate_limit=None, clock=loop.time, middlewares=[self._between()])
         self._control = app[CONTROL]
@@ -135,10 +135,10 @@ class World:
     async def open(
         self, account: Account | int, *faults: str, patience: Mapping[str, Any] | None = None, **keys: Any
     ) -> None:
-        """Watch an account, or a made-up one of so many records, until the first scan is over.
+        """Watch an account until the first scan is finished. A number stands for a made-up account of that size.
 
-        `faults` are there from the beginning; `patience` are fields of the daemon's, where they are to be others;
-        `keys` are those of the source's settings.
+        `faults` are active from the beginning. `patience` replaces fields of the daemon's `Patience`.
+        `keys` are settings of the source.
         """
         await self.begin(account, *faults, patience=patience, **keys)
         await self.scanned()
@@ -146,7 +146,7 @@ class World:
     async def begin(
         self, account: Account | int, *faults: str, patience: Mapping[str, Any] | None = None, **keys: Any
     ) -> None:
-        """Begin to watch an account, and do not wait for the first scan."""
+        """Start to watch an account like `open`, but without waiting for the first scan."""
         if isinstance(account, int):
             account = synthetic_account(account, now_ms=self.true_clock.now_ms)
         self.account = account
@@ -158,7 +158,7 @@ class World:
         await self.start()
 
     async def start(self) -> None:
-        """Start a daemon on the state file that there is."""
+        """Start a daemon with the existing state file."""
         self._settings = self._new_settings()
         new_state_file(self._settings.store.path)
         with daemon_options(self._patience) as options:
@@ -172,7 +172,7 @@ class World:
         await self.start()
 
     async def reload(self, **keys: Any) -> None:
-        """Change keys of the source's settings while the daemon runs."""
+        """Change settings of the source while the daemon runs."""
         self._keys |= keys
         answer = await self.daemon.reload()
         assert answer.ok, answer.body
@@ -180,29 +180,29 @@ class World:
     # Time
 
     async def minutes(self, minutes: float) -> None:
-        """Let time pass."""
+        """Let this many minutes pass."""
         await asyncio.sleep(minutes * MINUTE)
 
     async def seconds(self, seconds: float) -> None:
-        """Let a little time pass."""
+        """Let this many seconds pass."""
         await asyncio.sleep(seconds)
 
     async def poll(self) -> None:
-        """Poll by hand."""
+        """Let the daemon poll now."""
         await self.daemon.operations.poll("acme")
 
     async def sweep(self) -> None:
-        """Ask for a full scan, and wait until it is over."""
+        """Request a full scan, and wait for its end."""
         await self.begin_sweep()
         await self.scanned()
 
     async def begin_sweep(self) -> None:
-        """Ask for a full scan."""
+        """Request a full scan."""
         answer = await self.daemon.operations.sweep("acme")
         assert answer.ok, answer.body
 
     async def scanned(self) -> None:
-        """Wait until no scan is under way, and one has been finished."""
+        """Wait until a scan has finished and no other is running."""
         end = self.now + _WHOLE_SCAN
         while not (sweep := (await self.source())["sweep"]) or sweep["running"] or not sweep["finished_at"]:
             assert self.now < end, f"the scan did not end: {sweep}"
@@ -217,57 +217,57 @@ class World:
 
     @property
     def told(self) -> list[str]:
-        """The events so far, as `created 1500`, in their order."""
+        """The events so far, in order, in the form `created 1500`."""
         return [f"{event['type'].removeprefix('completion.')} {event['subject']}" for event in self.events]
 
     @property
     def told_types(self) -> Counter[str]:
-        """How many events of each type."""
+        """The number of events so far by type."""
         return Counter(event["type"].removeprefix("completion.") for event in self.events)
 
     async def told_after(self, minutes: float) -> list[str]:
-        """Return the events once so many minutes have passed: what is told too much is told by then as well."""
+        """Let this many minutes pass, then return the events so far. The minutes reveal superfluous events."""
         await self.minutes(minutes)
         return self.told
 
     async def conditions(self) -> set[str]:
-        """Return the names of what is wrong now."""
-        # Conditions are looked at once a minute.
+        """Return the names of the active conditions."""
+        # The daemon evaluates conditions once a minute.
         await self.minutes(1)
         return {condition["condition"] for condition in (await self.daemon.operations.status())["conditions"]}
 
     async def conditions_until(self, condition: str, minutes: float) -> set[str]:
-        """Wait for a condition at most so long, and return all of that moment."""
+        """Wait up to `minutes` for a condition; return the names of all active conditions."""
         end = self.now + minutes * MINUTE
         while condition not in (seen := await self.conditions()) and self.now < end:
             pass
         return seen
 
     async def source(self) -> Any:
-        """Return what the status says of the source."""
+        """Return the source's part of the daemon's status."""
         return (await self.daemon.operations.status())["sources"]["acme"]
 
     async def known(self) -> int:
-        """Return how many records are known to exist."""
+        """Return the number of records that the daemon knows to exist."""
         records: int = (await self.source())["records"]
         return records
 
     def mark(self) -> int:
-        """Return what `asked_since` begins to count from."""
+        """Return the number of requests so far, for `asked_since` and `questions_since`."""
         return len(self.asked)
 
     def asked_since(self, mark: int) -> list[Asked]:
-        """Return the requests for completions since a mark, without the first pages of head polls."""
+        """Return the requests for completions after a mark, without the first pages of head polls."""
         return [asked for asked in self.asked[mark:] if not asked.is_head]
 
     def questions_since(self, mark: int) -> int:
-        """Count the precise questions since a mark."""
+        """Return the number of precise questions after a mark."""
         return sum(asked.precise for asked in self.asked[mark:])
 
     # What people do
 
     async def release(self, what: str, *, silently: bool = False) -> None:
-        """Release what is held, over the daemon's own socket."""
+        """Release held records through the daemon's socket."""
         assert self._settings is not None
         connector = aiohttp.UnixConnector(str(socket_path(self._settings.store.path)))
         url = "http://localhost/v1/sources/acme/release"
@@ -278,23 +278,23 @@ class World:
             assert response.status == 200, await response.text()
 
     def at(self, place: int) -> Record:
-        """Return the record at a place of the list, from 1 on."""
+        """Return the record at a position of the account's list; the first position is 1."""
         return [*self.account.records()][place - 1]
 
     def enter(self, *, like: Record | None = None, **fields: Any) -> Record:
-        """Enter a completion of today, or of the day of another one; `fields` say what else is special about it."""
+        """Add a completion with the date of today, or with that of `like`; `fields` replace further default values."""
         if like is not None:
             fields["date_number"] = like.date_number
         (record,) = self.control.edits.enter()
         return self.account.edit(record.id, **fields) if fields else record
 
     def edit(self, record: Record, **fields: Any) -> str:
-        """Correct a record; return the event that it should lead to."""
+        """Change a record; return the expected event."""
         self.account.edit(record.id, **(fields or {"notes": "corrected"}))
         return f"updated {record.id}"
 
     def delete(self, record: Record) -> str:
-        """Delete a record; return the event that it should lead to."""
+        """Delete a record; return the expected event."""
         self.account.remove(record.id)
         return f"removed {record.id}"
 
@@ -333,7 +333,7 @@ class World:
         return note
 
     async def _dated(self, _request: web.Request, response: web.StreamResponse) -> None:
-        # Time passes faster here than where the server looks.
+        # The server would send the real time in the header Date; virtual time passes faster.
         response.headers["Date"] = formatdate(self.true_clock.now_ms() / 1000, usegmt=True)
 
     async def _receive(self, request: web.Request) -> web.Response:
@@ -347,8 +347,8 @@ class World:
 
 @contextmanager
 def daemon_options(patience: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what else a daemon is made with to have this patience: fields of `notifier.watch.patience.Patience`."""
-    # Polls are a minute apart, and a daemon that looks at itself more often takes as much time as they do.
+    """Yield arguments for `Daemon` that replace these fields of `notifier.watch.patience.Patience`."""
+    # Polls are a minute apart. More frequent checks of the daemon's own state would take as much time as the polls.
     with ExitStack() as patches:
         for name in ("EVALUATE_EVERY_SECONDS", "ACTIVITY_EVERY_SECONDS", "EVERY_SECONDS"):
             patches.enter_context(patch(f"notifier.daemon.daemon.{name}", MINUTE))
@@ -356,12 +356,12 @@ def daemon_options(patience: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def created(*records: Record) -> list[str]:
-    """Return the events that tell of new records."""
+    """Return the expected events for new records."""
     return [f"created {record.id}" for record in records]
 
 
 def daily_account(records: int, clock: LapsingClock) -> Account:
-    """Make an account with one record a day, up to yesterday: the place of each is known beforehand."""
+    """Create an account with one record a day until yesterday, so that each record's position is known."""
     like = synthetic_account(1, now_ms=clock.now_ms)
     account = Account(users=like.users, trainings=like.trainings, now_ms=clock.now_ms)
     now = clock.now_ms()
@@ -379,7 +379,7 @@ def daily_account(records: int, clock: LapsingClock) -> Account:
 
 
 def alike(account: Account, records: int, **fields: Any) -> list[Record]:
-    """Enter records of one person, training and day, one a minute, a year ago; `fields` say otherwise."""
+    """Add records of one person, training and day, a year ago, a minute apart; `fields` replace these values."""
     day = day_of(account.now_ms()) - timedelta(days=365)
     defaults = {
         "user": account.users[1]["id"],

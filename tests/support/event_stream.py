@@ -1,4 +1,4 @@
-"""Events for the feed's tests, and a reader of its stream as the standard describes one."""
+"""Creates events for tests of the feed, and reads its stream according to the standard of server-sent events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def detect(interface: "Interface", numbers: Sequence[int], source: str = "acme") -> list[int]:
-    """Write an event for each of these records, as a page of a poll does; return the events' numbers."""
+    """Write an event for each of these records, as a poll does; return the sequences of the events."""
     await interface.store.run(sources.read_or_create, source)
     findings = Findings(source, source, changes=news(range(numbers[0], numbers[-1] + 1)))
     events = await interface.store.run(records.write, findings, (), 1_795_280_400_123)
@@ -37,7 +37,7 @@ class Sent:
 
 @dataclass
 class Listener:
-    """Reads a stream; its comments and `retry` are kept apart from its events, which alone end with an empty line."""
+    """Reads a stream of events. Comments and `retry` lines are not events; only an event ends with an empty line."""
 
     response: aiohttp.ClientResponse
     comments: int = 0
@@ -57,7 +57,7 @@ class Listener:
                 assert name not in fields, "one line of data for each event"
                 fields[name] = value
             else:
-                # Of an empty line without data before it some clients make an event without data.
+                # Some clients take an empty line without data before it for an event without data.
                 assert "data" in fields
                 sent = Sent(fields["id"], orjson.loads(fields["data"]), set(fields))
                 self.received.append(sent)
@@ -65,7 +65,7 @@ class Listener:
                 yield sent
 
     async def next(self, count: int) -> list[Sent]:
-        """Return what comes next; fail when it does not come."""
+        """Return the next `count` events; fail if they do not come in time."""
         found: list[Sent] = []
         async with asyncio.timeout(20):
             async for sent in self:
@@ -75,14 +75,14 @@ class Listener:
         return found
 
     async def to_the_end(self) -> list[Sent]:
-        """Return all that comes until the connection is closed."""
+        """Return all events until the end of the stream."""
         async with asyncio.timeout(20):
             return [sent async for sent in self]
 
 
 @asynccontextmanager
 async def listening(interface: "Interface", query: str = "", last: str | None = None) -> AsyncIterator[Listener]:
-    """Follow the stream; there is nobody else to be told from what moment on."""
+    """Open the stream of events; `last` is the id of the last event that the client knows."""
     headers = {} if last is None else {"Last-Event-ID": last}
     url = f"{interface.url}/v1/events/stream{query}"
     limits = aiohttp.ClientTimeout(total=None, sock_connect=10)

@@ -1,4 +1,4 @@
-"""The daily rounds about ends of completions, over the store of a watched source."""
+"""Runs the daily expiry rounds on the store of a watched source."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ ENDS = ["completion.expiring", "completion.expired", "completion.renewed"]
 
 
 class Calendar:
-    """The rounds of one station, that may be started again at any time."""
+    """The expiry rounds of one watched source; they can be restarted at any time."""
 
     def __init__(self, station: "Station") -> None:
         self.station = station
@@ -36,7 +36,7 @@ class Calendar:
         )
 
     async def look(self) -> None:
-        """Let the source be polled, and then the rounds look."""
+        """Poll the source, then run an expiry round."""
         before = len(self.station.events)
         await self.station.round()
         await self.station.settle()
@@ -56,7 +56,7 @@ class Calendar:
 
 
 async def names_are_stored(station: "Station") -> None:
-    """Wait until the lists of people and of trainings are fetched and stored."""
+    """Wait until the names of people and trainings are fetched and stored."""
     deadline = time.monotonic() + DEADLINE
     while await station.query("SELECT count(*) FROM names_fetched") != [(2,)]:
         assert time.monotonic() < deadline, "waited in vain for the names"
@@ -68,7 +68,7 @@ def number(day: date) -> int:
 
 
 def enter(calendar: Calendar, *, person: int = 0, training: int = 0, ago: int = 0, left: int | None = None) -> "Record":
-    """Enter a completion of so many days ago, that is valid for so many days more (None: by its training's rule)."""
+    """Add a completion from `ago` days ago that is valid for `left` more days (None: by its training's rule)."""
     station, today = calendar.station, calendar.today()
     (record,) = station.enter(
         user=station.account.users[person]["id"],

@@ -1,6 +1,6 @@
-"""The parts of the documentation that are generated: `python -m tests.support.generated_docs` writes them again.
+"""Generates parts of the documentation: `python -m tests.support.generated_docs` writes them again.
 
-The reference of the commands comes from the program's own help, the reference of the settings from their JSON Schema.
+The reference of the commands is made from the program's help, the reference of the settings from the JSON Schema.
 """
 
 import json
@@ -29,12 +29,12 @@ def references() -> Mapping[str, str]:
 
 
 def on_page(page: str) -> str:
-    """Return the generated part that a page has on the disk."""
+    """Return the generated part of a page, as it is in the file."""
     return (PAGES / page).read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].strip("\n")
 
 
 def write() -> None:
-    """Write the generated part of each page again, and leave the rest of the page as it is."""
+    """Replace the generated part of each page, and leave the rest of the page unchanged."""
     for page, part in references().items():
         before, _, rest = (PAGES / page).read_text(encoding="utf-8").partition(BEGIN)
         text = f"{before}{BEGIN}\n{part}\n{END}{rest.partition(END)[2]}"
@@ -52,7 +52,7 @@ def _commands() -> Iterator[str]:
 
 
 def contexts(context: click.Context) -> Iterator[click.Context]:
-    """Yield the context of each command of a group, and of the commands of those."""
+    """Yield the contexts of all commands of a group, including commands of nested groups."""
     group = context.command
     if isinstance(group, click.Group):
         for name in group.list_commands(context):
@@ -95,7 +95,7 @@ def _settings(configuration: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _destinations(types: Mapping[str, Any]) -> Iterator[str]:
-    """Write one table of keys for each set of types that share them, the keys of all types first."""
+    """Yield a table of keys for each set of destination types that share keys; the keys of all types come first."""
     having: dict[tuple[str, ...], list[str]] = {}
     for type_, described in types.items():
         for row in _rows(described):
@@ -121,7 +121,7 @@ def _rows(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _resolved(described: Any, definitions: Mapping[str, Any]) -> Any:
-    """Return a description with the definitions in it that it refers to; what stands beside a reference wins."""
+    """Replace the references in a JSON Schema by their definitions. Keys beside a reference override the definition."""
     if isinstance(described, list):
         return [_resolved(part, definitions) for part in described]
     if not isinstance(described, dict):
@@ -139,7 +139,7 @@ def _default(described: Mapping[str, Any]) -> str:
 
 
 def _type(described: Mapping[str, Any]) -> str:
-    """Return what may be written as a value, in a few words."""
+    """Describe the allowed values of a setting in a few words."""
     match described:
         case {"anyOf": list(ways)}:
             return " or ".join(dict.fromkeys(_type(way) for way in ways))

@@ -1,4 +1,4 @@
-"""A real daemon with its surroundings, in a thread of its own: for clients that wait for their answers."""
+"""A real daemon with account and receiver in its own thread, for clients that block."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from tests.support.daemon import World, status_when, until_swept
 
 @contextmanager
 def live_daemon(folder: Path) -> Iterator[str]:
-    """Yield the address of a daemon that knows 22 records, and has delivered two events."""
+    """Run a daemon that knows 22 records and has delivered two events; yield its URL."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A daemon, an account and a receiver on one loop whose time leaps: as many rounds as one likes, with figures."""
+"""A daemon, an account and a receiver in virtual time, which run for many rounds while figures are measured."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ EDITS_AN_HOUR = 6
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the daemon's process has and holds after so many rounds; sizes in bytes."""
+    """The measured figures of the daemon's process after a number of rounds; sizes in bytes."""
 
     rounds: int
     events: int
@@ -45,7 +45,7 @@ class Figures:
 
 @dataclass
 class Soak:
-    """The world around the daemon: an account whose records are edited, and a receiver that fails now and then."""
+    """A soak test: a daemon, an account whose records are edited, and a receiver that sometimes fails."""
 
     folder: Path
     loop: TimeLapse
@@ -55,7 +55,7 @@ class Soak:
     rounds: int = 0
 
     async def run(self, rounds: int, samples: int, note: Callable[[Figures], None]) -> None:
-        """Let so many rounds pass, and hand on the figures at so many moments."""
+        """Run the daemon for `rounds` rounds; pass figures to `note` at `samples` evenly spaced times."""
         async with AsyncExitStack() as resources:
             api = await resources.enter_async_context(serve(make_app(self.account, rate_limit=None)))
             hooks = web.Application(middlewares=[])
@@ -88,11 +88,11 @@ class Soak:
     async def _receive(self, request: web.Request) -> web.Response:
         self.received += 1
         await request.read()
-        # A receiver that fails now and then: attempts, retries and conditions are part of a life.
+        # The receiver sometimes fails, so that retries and conditions occur, too.
         return web.Response(status=503 if self.received % 50 == 0 else 200, text="ok")
 
     async def _live(self) -> None:
-        """Edit some of the newest records each hour: events without end, while there are no more records."""
+        """Edit some of the newest records each hour, so that there are events although the account does not grow."""
         for hour in itertools.count(1):
             await asyncio.sleep(3600.0)
             for record in self.account.page(Version.V2, limit=EDITS_AN_HOUR).records:
@@ -122,7 +122,7 @@ def _resident() -> int:
 
 @contextmanager
 def rare_looks() -> Iterator[None]:
-    """Let the daemon look rarer at clocks and conditions, which takes most of the time that rounds leave."""
+    """Let the daemon check clocks and conditions less often, because these checks would take most of the time."""
     with (
         patch("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 10 * INTERVAL),
         patch("notifier.daemon.daemon.ACTIVITY_EVERY_SECONDS", 10 * INTERVAL),
@@ -133,7 +133,7 @@ def rare_looks() -> Iterator[None]:
 
 
 def soak(folder: Path, rounds: int, samples: int, note: Callable[[Figures], None], **options: Any) -> Soak:
-    """Let a daemon live in a folder for so many rounds."""
+    """Run a soak test in a folder for this number of rounds."""
     loop = TimeLapse()
     this = Soak(folder, loop, **options)
     try:

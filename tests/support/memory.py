@@ -1,4 +1,4 @@
-"""How much memory this process uses, and what makes it use more."""
+"""Measures this process's memory, and makes a store use much memory."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ def resident_bytes() -> int:
 
 
 def fill(db: Database, megabytes: int) -> None:
-    """Write large rows into the store."""
+    """Write large rows into a store: this many megabytes in all."""
     for number in range(megabytes * 50):
         db.execute(
             "INSERT OR REPLACE INTO people (source, id, name, employee_number) VALUES ('acme', ?, ?, NULL)",

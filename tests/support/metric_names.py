@@ -1,4 +1,4 @@
-"""The metrics that the rules and the dashboard may speak of: those of /metrics, with their labels."""
+"""The metrics of /metrics with their labels; alert rules and dashboards may use only these."""
 
 from pathlib import Path
 from typing import Final
@@ -54,7 +54,7 @@ METRICS: Final[dict[str, frozenset[str]]] = {
         "notifier_process_max_fds": "",
     }.items()
 }
-"""Each metric's own labels, by its name; a histogram's series end in _bucket, _sum and _count beside."""
+"""The labels of each metric, by name. The series of a histogram have the suffixes _bucket, _sum and _count."""
 
 HISTOGRAMS: Final = frozenset(
     {"notifier_poll_duration_seconds", "notifier_attempt_duration_seconds", "notifier_delivery_latency_seconds"}

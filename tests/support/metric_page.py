@@ -1,4 +1,4 @@
-"""The page of metrics, read as Prometheus reads it."""
+"""Parses the page of metrics like Prometheus."""
 
 from collections import defaultdict
 
@@ -8,7 +8,7 @@ Series = dict[str, dict[frozenset[str], float]]
 
 
 def read(page: bytes) -> Series:
-    """Read a page: each series by its name and its labels, written `name=value`."""
+    """Return the values on a page by metric name and labels; a label is written `name=value`."""
     series: Series = defaultdict(dict)
     for family in text_string_to_metric_families(page.decode()):
         for sample in family.samples:

@@ -1,8 +1,8 @@
-"""A process that fetches a source's names into a state file, and says what that took: `names_process.py URL FILE`.
+"""A script that fetches a source's names into a state file and measures the cost: `names_process.py URL FILE`.
 
-It writes one JSON object: `people`, how many there are in the state file at last; `grown`, by how many MiB the process
-had grown at most; `held`, for how many seconds the event loop kept a task waiting at most that wanted a turn; and
-`seconds`, how long all of it took.
+It prints a JSON object: `people`, the number of people in the state file at the end; `grown`, the most MiB by which the
+process has grown; `held`, the longest time in seconds for which the event loop was blocked; and `seconds`, the duration
+of the whole fetch.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ TICK = 0.005
 
 
 def mebibytes(field: str) -> float:
-    """Return one of the process's own sizes: VmRSS is what it holds now, VmHWM what it has held at most."""
+    """Return a memory size of this process: `VmRSS` is the present size, `VmHWM` the largest so far."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024
 
 
 async def tick(held: list[float]) -> None:
-    """Note how much the process has worked from each turn to the next: other processes' work is not counted."""
+    """Append the process's CPU time between two turns of the event loop to `held`, again and again."""
     while True:
         before = time.process_time()
         await asyncio.sleep(TICK)
@@ -46,7 +46,7 @@ async def main(url: str, path: Path) -> None:
         settings = SourceSettings.model_validate({"base_url": url, "token": "sandbox", "timeout": "110s"})
         client = Client(HttpExchange(session, settings), settings, RateLimiter(1000, clock))
         book = NameCache("acme", settings, client, store, clock)
-        # Whatever the program is made of is looked at once, not in the middle of what is measured.
+        # Existing objects are excluded from garbage collection, which would disturb the measurement.
         gc.freeze()
         before, began = mebibytes("VmRSS"), time.monotonic()
         ticking = asyncio.create_task(tick(held))

@@ -1,4 +1,4 @@
-"""Programs that a test needs and a machine may lack."""
+"""Finds programs that a test needs and that may not be installed."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import pytest
 
 
 def needed(program: str, package: str) -> str:
-    """Return where a program is; skip the test where it is not, unless nothing may be skipped."""
+    """Return the path of a program. If it is missing, skip the test, or fail if TESTS_MUST_NOT_SKIP is set."""
     found = shutil.which(program)
     if found is None:
         skip = f"there is no {program} here: it is in Debian's package {package}"

@@ -1,4 +1,4 @@
-"""A machine of its own as far as the network goes: a namespace with a cable to this machine, which can be cut."""
+"""Network namespaces, each connected to this machine by a pair of virtual network cards that tests can cut."""
 
 import contextlib
 import ctypes
@@ -17,7 +17,7 @@ from tests.support.needed_programs import needed
 
 @dataclass(frozen=True, slots=True)
 class Cable:
-    """A pair of virtual network cards; `here` and `there` are the addresses at its ends."""
+    """A pair of virtual network cards. `here` is the address on this machine, `there` that in the namespace."""
 
     namespace: str
     card: str
@@ -25,15 +25,15 @@ class Cable:
     there: str
 
     def pull_out(self) -> None:
-        """Take the link down, as seen from the namespace."""
+        """Take the namespace's network card down."""
         _ip("-n", self.namespace, "link", "set", self.card, "down")
 
     def put_in(self) -> None:
-        """Bring the link up again."""
+        """Bring the namespace's network card up again."""
         _ip("-n", self.namespace, "link", "set", self.card, "up")
 
     def lose_requests(self) -> None:
-        """Drop all packets that the namespace sends; those to it still arrive."""
+        """Drop all packets from the namespace; packets to the namespace still arrive."""
         self._filter("-A", "OUTPUT", "-o")
 
     def deliver_requests(self) -> None:
@@ -41,7 +41,7 @@ class Cable:
         self._filter("-D", "OUTPUT", "-o")
 
     def lose_answers(self) -> None:
-        """Drop all packets to the namespace; those that it sends still arrive."""
+        """Drop all packets to the namespace; packets from the namespace still arrive."""
         self._filter("-A", "INPUT", "-i")
 
     def deliver_answers(self) -> None:
@@ -62,11 +62,11 @@ class Namespace:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """The words before a command that is to run in it."""
+        """The beginning of a command line that runs a command in the namespace."""
         return ("ip", "netns", "exec", self.name)
 
     def listener(self, port: int) -> socket.socket:
-        """Return a socket of this process that listens on the namespace's loopback, whatever becomes of the cable."""
+        """Return a socket of this process that listens on the namespace's loopback, which works without the cable."""
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(self._listener, port).result()
 
@@ -84,12 +84,12 @@ CUTS: tuple[Cut, ...] = (
     ("requests", Cable.lose_requests, Cable.deliver_requests),
     ("answers", Cable.lose_answers, Cable.deliver_answers),
 )
-"""The ways to cut a cable, each with its name and its repair."""
+"""The ways to cut a cable: name, function that cuts it, function that repairs it."""
 
 
 @contextlib.contextmanager
 def namespaces(names: tuple[str, ...]) -> Iterator[list[Namespace]]:
-    """Make namespaces that reach this machine, but not each other; skip the test where that takes more rights."""
+    """Create namespaces that can reach this machine, but not each other; skip the test if that is not permitted."""
     needed("ip", "iproute2")
     needed("iptables", "iptables")
     if os.geteuid() != 0:
@@ -105,7 +105,7 @@ def _namespace(number: int, label: str, at_the_end: contextlib.ExitStack) -> Nam
     run = os.getpid() % 512
     name = f"cut{os.getpid()}{label}"
     _ip("netns", "add", name)
-    # The cards end with the namespace, once the last process in it has.
+    # The system removes the cards with the namespace, after its last process has ended.
     at_the_end.callback(_ip, "netns", "del", name)
     _ip("-n", name, "link", "set", "lo", "up")
     network = f"198.{18 + run // 256}.{run % 256}"

@@ -11,9 +11,9 @@ from notifier.store.store import Store
 
 
 def new_state_file(path: Path) -> Path:
-    """Put a state file without rows there, unless there is a file.
+    """Create a state file without rows at `path`, unless there is a file.
 
-    It is a copy, since making the tables takes 60 milliseconds of processor time.
+    The file is a copy, because creating the tables takes 60 milliseconds of processor time.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
@@ -23,7 +23,7 @@ def new_state_file(path: Path) -> Path:
 
 
 async def forgo_the_disk(store: Store) -> None:
-    """Let an open store not wait until the disk has what it writes, which is half of a test's time.
+    """Let an open store not wait for the disk after each write, which would take half of a test's time.
 
     Only a power cut would show the difference.
     """

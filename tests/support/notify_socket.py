@@ -1,4 +1,4 @@
-"""The service manager's end of the socket that a service tells its state to."""
+"""The service manager's end of the socket over which a service reports its state (sd_notify)."""
 
 import socket
 from contextlib import suppress
@@ -14,7 +14,7 @@ class NotifySocket:
         self._socket.setblocking(False)
 
     def heard(self) -> list[str]:
-        """Return what has arrived since the last time."""
+        """Return the messages that have arrived since the last call."""
         messages = []
         with suppress(BlockingIOError):
             while True:

@@ -1,4 +1,4 @@
-"""Another user of the machine, made for a test, and folders that both can reach."""
+"""Creates another user of the machine for a test, and folders that both users can read."""
 
 import os
 import shutil
@@ -23,27 +23,27 @@ NAME = "notifier-test"
 
 @dataclass(frozen=True, slots=True)
 class OtherUser:
-    """A user of the machine who is not root."""
+    """A user of the machine other than root."""
 
     name: str
     uid: int
     gid: int
     program: tuple[str, ...] = ()
-    """What runs the program, for this user and for root who becomes this user."""
+    """The command line that runs the program as this user."""
 
     def command(self, *command: str) -> list[str]:
-        """Return the command line with which root runs a command as this user."""
+        """Return the command line for root that runs `command` as this user."""
         return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups", *command]
 
     def owns(self, *paths: Path) -> None:
-        """Give paths to this user."""
+        """Make this user the owner of these paths."""
         for path in paths:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 @contextmanager
 def other_user() -> Iterator[OtherUser]:
-    """Make a user; skip the test where that cannot be done."""
+    """Create a user until the end of the block; skip the test if that is not possible."""
     if os.geteuid() != 0:
         pytest.skip("only root can make another user")
     if shutil.which("useradd") is None or shutil.which("setpriv") is None:
@@ -63,7 +63,7 @@ def other_user() -> Iterator[OtherUser]:
 
 @contextmanager
 def shared_folder() -> Iterator[Path]:
-    """Make a folder that everybody can look into, unlike pytest's own."""
+    """Create a folder that all users can read, unlike pytest's temporary folders."""
     folder = Path(tempfile.mkdtemp(prefix="notifier-test-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
@@ -73,7 +73,7 @@ def shared_folder() -> Iterator[Path]:
 
 
 def run(command: Sequence[str], folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command in `folder`, and wait for its end."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFIER_")}
     return subprocess.run(
         command, cwd=folder, env={**plain, **environ}, text=True, capture_output=True, timeout=60, check=False
@@ -81,9 +81,9 @@ def run(command: Sequence[str], folder: Path, **environ: str) -> subprocess.Comp
 
 
 def _interpreters(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Yield ways to start Python with the installed packages: the tests' own one may be in root's home.
+    """Yield command lines that start Python with the installed packages. The tests' interpreter may be in root's home.
 
-    The last ones copy the packages into a folder.
+    The last command lines use copies of the packages in `folder`.
     """
     yield (sys.executable,)
     system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
@@ -95,7 +95,7 @@ def _interpreters(folder: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _copy_packages(folder: Path) -> None:
-    """Copy the program and the libraries it needs."""
+    """Copy the program and its libraries into `folder`."""
     shutil.copytree(Path(notifier.__file__).parent, folder / "notifier")
     wanted, known = ["completion-notifier"], set[str]()
     while wanted:
@@ -114,7 +114,7 @@ def _copy_packages(folder: Path) -> None:
 
 
 def _can_run(user: OtherUser, interpreter: Sequence[str]) -> bool:
-    """Return whether a user can read the library of the interpreter that root starts, and all packages."""
+    """Return whether the user can read the standard library of this interpreter and import all packages."""
     try:
         library = _said(*interpreter, "-c", "import os; print(os.__file__)").strip()
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""A private PgBouncer in front of a server."""
+"""Runs PgBouncer, a connection pooler, in front of a PostgreSQL server."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from tests.support.postgres_server import PostgresServer
 
 @contextlib.contextmanager
 def pooled(server: PostgresServer, mode: str) -> Iterator[str]:
-    """Run a pooler in this mode, and return the address of the server's database through it."""
+    """Run PgBouncer in this pool mode; yield the URL of the server's database through it."""
     program = needed("pgbouncer", "pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="pool-"))
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""Ports of this machine on which a program that is started later can listen."""
+"""Finds free TCP ports for programs that are started later."""
 
 import random
 import socket
@@ -12,9 +12,9 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on, and that the system gives to no connection on its own.
+    """Return a port that no program listens on, outside the range for outgoing connections.
 
-    A port of the range for outgoing connections could be taken before the program that is meant to listen there does.
+    The system could give a port of that range to a connection before the program listens.
     """
     while True:
         port = _chance.randrange(_LOWEST, _first_of_connections())

@@ -1,4 +1,4 @@
-"""A private PostgreSQL server, which a test may start, stop, kill and pause."""
+"""A PostgreSQL server for tests, which can be started, stopped, killed and paused."""
 
 import contextlib
 import os
@@ -31,12 +31,12 @@ PROGRAMS = _programs()
 
 
 class PostgresServer:
-    """A cluster in a temporary folder, reached by a socket there, and by TCP on loopback."""
+    """A PostgreSQL cluster in a temporary folder. It listens on a Unix socket in that folder, and on TCP (loopback)."""
 
     def __init__(
         self, *, durable: bool = False, addresses: Sequence[str] = (), primary: "PostgresServer | None" = None
     ) -> None:
-        """Make and start a cluster: an empty one, or a replica of `primary`. It also listens on `addresses`."""
+        """Create and start a cluster: a replica of `primary`, or an empty one. It also listens on `addresses`."""
         if PROGRAMS is None:
             skip = "there is no PostgreSQL server here: it is in Debian's package postgresql"
             assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
@@ -59,7 +59,7 @@ class PostgresServer:
             rules = ("-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
             self._run("initdb", "-D", self._data, *rules)
             with (self._data / "pg_hba.conf").open("a") as file:
-                # A network of four addresses, of which this machine has one.
+                # The network has four addresses; this machine has one of them.
                 file.writelines(f"host all all {address}/30 trust\n" for address in addresses)
         else:
             how = ("-R", "-X", "stream", "-c", "fast", "--no-sync")
@@ -67,16 +67,16 @@ class PostgresServer:
         self.start()
 
     def url(self, **parameters: str) -> str:
-        """Return the address of the database `postgres` over the socket."""
+        """Return the URL of the database `postgres` over the Unix socket."""
         more = "".join(f"&{name}={value}" for name, value in parameters.items())
         return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}{more}"
 
     def tcp_url(self, user: str = "postgres", database: str = "postgres") -> str:
-        """Return the address of a database over loopback."""
+        """Return the URL of a database over TCP."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def tcp_url_of_both(self, other: "PostgresServer") -> str:
-        """Return the address of the database `postgres` on this server or the other, whichever takes writes."""
+        """Return the URL of the database `postgres` with the TCP addresses of this server and of `other`."""
         return f"postgresql://postgres@127.0.0.1:{self.port},127.0.0.1:{other.port}/postgres"
 
     def location(self, schema: str) -> Location:
@@ -98,7 +98,7 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def asking_for_passwords(self) -> Iterator[None]:
-        """Ask everyone who comes over TCP for a password."""
+        """Require a password over TCP until the end of the block."""
         rules = self._data / "pg_hba.conf"
         before = rules.read_text()
         try:
@@ -110,7 +110,7 @@ class PostgresServer:
             self.execute("SELECT pg_reload_conf()")
 
     def pids(self) -> list[int]:
-        """Return the server's processes, the parent first."""
+        """Return the ids of the server's processes, the parent's first."""
         parent = int((self._data / "postmaster.pid").read_text().splitlines()[0])
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return [parent, *map(int, children)]
@@ -126,7 +126,7 @@ class PostgresServer:
             return cursor.fetchall() if cursor.description else []
 
     def end_session(self, pid: int) -> None:
-        """End a session, and wait until the server has done so."""
+        """End a session, and wait until it is gone."""
         self.execute("SELECT pg_terminate_backend(%s)", pid)
         deadline = time.monotonic() + 10
         while self.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid):

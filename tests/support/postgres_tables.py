@@ -1,4 +1,4 @@
-"""The tables of a store in PostgreSQL, for tests that need them by the hundred."""
+"""Empty tables of a store in PostgreSQL, for hundreds of short tests."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _NUMBERED = re.compile(r"CREATE TABLE (\w+) \(\s+(\w+) BIGINT GENERATED")
 
 
 class EmptyTables:
-    """Lends schemas with empty tables; a transaction that is undone empties them again, which takes a millisecond."""
+    """Lends schemas with empty tables. A rollback empties a schema's tables afterwards, which takes a millisecond."""
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the simulated API, a receiver, and the real program as a process."""
+"""Helpers for end-to-end tests: the simulated API, a receiver, and the real program as a process."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
 
 @dataclass
 class Receiver:
-    """A webhook receiver and a Slack channel: verifies every signature and keeps everything that arrives."""
+    """A webhook receiver and a Slack channel. It verifies every signature, and keeps everything that arrives."""
 
     url: str = ""
     status: int = 200
@@ -87,7 +87,7 @@ async def served(account: Account, *middlewares: Any) -> AsyncIterator[str]:
 
 
 class Program:
-    """`notifier run` with a configuration of its own; started, killed and started again at will."""
+    """`notifier run` with its own configuration; a test can start, kill and restart it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,7 +97,7 @@ class Program:
 
     @property
     def environment(self) -> dict[str, str] | None:
-        """The environment of its processes; None if it is that of the tests."""
+        """The environment of the program's processes; None for the environment of the tests."""
         return None
 
     def configure(self, api: str, receiver: str, *, source: str = "", destination: str = "", more: str = "") -> None:
@@ -139,7 +139,7 @@ retry_max = "1s"
         )
 
     def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command and do not wait for its end."""
+        """Start a command, without waiting for its end."""
         command = [sys.executable, "-m", "notifier", "--config", str(self.config), *arguments]
         return subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder, env=self.environment
@@ -161,11 +161,11 @@ retry_max = "1s"
         self.process.wait()
 
     async def stop(self) -> float:
-        """End it as an operator would; return the seconds it took, once it has left with 0."""
+        """Stop the daemon with SIGTERM, check that it exits with 0, and return how many seconds that took."""
         assert self.process is not None
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        # In a thread: it ends sooner while what it waits for is answered by this loop.
+        # In a thread, because the program may wait for answers from servers on this loop.
         assert await asyncio.to_thread(self.process.wait, 10) == 0, self.said()
         return time.monotonic() - started
 
@@ -173,7 +173,7 @@ retry_max = "1s"
         return self.log.read_text() if self.log.exists() else ""
 
     def status(self) -> dict[str, Any]:
-        """What the daemon says of itself, asked as `notifier status` asks it; without one, what that command prints."""
+        """Return the daemon's status; if no daemon runs, the status that `notifier status` prints."""
         answer = daemon_client.request(self.folder / "notifier.db", "GET", "/v1/status")
         if answer is not None:
             return answer.body
@@ -181,11 +181,11 @@ retry_max = "1s"
         return status
 
     async def until_status(self, is_so: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until the status is as it should be."""
+        """Wait until the status meets a condition."""
         await until(lambda: is_so(self.status()), pause=0.05)
 
     def documents(self, *arguments: str) -> list[dict[str, Any]]:
         answer = self.command(*arguments)
-        # `status` ends with 1 while anything fails, and says it all the same.
+        # `status` exits with 1 if something fails, but still prints the status.
         assert answer.returncode == 0 or (arguments[0] == "status" and answer.stdout), answer.stderr
         return [orjson.loads(line) for line in answer.stdout.splitlines()]

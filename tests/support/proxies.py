@@ -19,10 +19,10 @@ AUTHORIZATION: Final = f"Basic {b64encode(f'someone:{PASSWORD}'.encode()).decode
 
 @dataclass
 class ForwardProxy:
-    """A proxy that notes the head of each request to it.
+    """A proxy that records the head of each request to it.
 
-    `hosts` says where the names are that it knows; others are addresses. It refuses each request with `refuses`, unless
-    that is None. With `hangs` it never answers. With `wants` it wants that header `Proxy-Authorization`.
+    `hosts` maps host names to addresses. With `refuses`, the proxy answers each request with these bytes. With `hangs`,
+    it never answers. With `wants`, requests need this value in the header `Proxy-Authorization`.
     """
 
     url: str = ""
@@ -34,12 +34,12 @@ class ForwardProxy:
 
     @property
     def address(self) -> str:
-        """Its host and port."""
+        """The proxy's host and port."""
         return urlsplit(self.url).netloc
 
     @property
     def url_with_credentials(self) -> str:
-        """Its URL with the user name and the password that `AUTHORIZATION` is made of."""
+        """The proxy's URL with the user name and the password of `AUTHORIZATION`."""
         return self.url.replace("://", f"://{CREDENTIALS}@")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,7 +108,7 @@ async def forward_proxy() -> AsyncIterator[ForwardProxy]:
 
 @pytest.fixture
 def no_proxy_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the variables of the surroundings."""
+    """Delete the environment variables that name proxies."""
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

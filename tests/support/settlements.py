@@ -1,4 +1,4 @@
-"""Settlements as the tests of the store write them."""
+"""Creates settlements for tests of the store."""
 
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement

@@ -1,4 +1,4 @@
-"""A real worker and a real state file opposite a simulated endpoint, in virtual time: what days of trouble come to."""
+"""A real worker and a real store with a simulated endpoint, in virtual time, for tests of days of failures."""
 
 import asyncio
 import itertools
@@ -32,8 +32,8 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request at the endpoint: when it began and was answered (seconds), with which records, how, and beside how
-    many others."""
+    """A request to the endpoint: begin and answer (seconds), the keys of its records, its outcome, and the number of
+    requests at that time."""
 
     began: float
     answered: float
@@ -47,7 +47,7 @@ Answer = Callable[[Sequence[str]], Outcome]
 
 @dataclass
 class SimulatedEndpoint:
-    """A destination that answers as it is told to, a moment later."""
+    """A destination that returns the outcome of the function `answer` after LATENCY seconds."""
 
     answer: Answer
     grouping: Grouping = field(default_factory=Grouping)
@@ -74,7 +74,7 @@ class SimulatedEndpoint:
 
 @dataclass
 class SimulatedDelivery:
-    """A worker that delivers what is entered, from a state file to a simulated endpoint."""
+    """A worker that delivers events from a store to a simulated endpoint."""
 
     store: ThreadlessStore
     endpoint: SimulatedEndpoint
@@ -98,7 +98,7 @@ class SimulatedDelivery:
         return self._worker
 
     async def start(self) -> None:
-        """Let a new worker begin, as after a restart."""
+        """Start a new worker, as after a restart of the daemon."""
         self._worker = Worker(self.endpoint, self.settings, self.store, LoopClock(), self.jitter)
         await self._worker.start()
 
@@ -108,7 +108,7 @@ class SimulatedDelivery:
         self._worker = None
 
     async def restart_after(self, seconds: float) -> None:
-        """Let time pass, and put a new worker in the old one's place."""
+        """Let time pass, then stop the worker and start a new one."""
         await asyncio.sleep(seconds)
         await self.stop()
         await self.start()
@@ -133,7 +133,7 @@ def simulate(
     jitters: Iterable[float] = (0.5,),
     **keys: Any,
 ) -> SimulatedEndpoint:
-    """Let `story` happen to a worker in virtual time, and return the endpoint with all the requests that it got."""
+    """Run `story` with a worker in virtual time, and return the endpoint with all requests that it got."""
     settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
     wait = settings.batch_wait if settings.batch_size > 1 else 0.0
     endpoint = SimulatedEndpoint(answer, Grouping(settings.batch_size, wait))

@@ -10,14 +10,14 @@ from aiohttp import web
 from tests.support.workers import Arrival
 
 BURST = 25
-"""Messages that Slack's bucket holds, as measured in the field."""
+"""The most messages at once before Slack answers 429, as measured with real channels."""
 
 KEY = re.compile(r"#([0-9]+)\b")
 
 
 @dataclass(slots=True)
 class Channel:
-    """A channel that answers as Slack does: a leaking bucket of messages, and limits on each."""
+    """A channel that answers like Slack: it limits the rate of messages (leaky bucket) and the size of each message."""
 
     leak: float
     level: float = 0.0
@@ -27,7 +27,7 @@ class Channel:
     at: list[float] = field(default_factory=list)
 
     async def answer(self, arrival: Arrival, _request: web.Request) -> web.StreamResponse:
-        """Take a message, or refuse it in Slack's words."""
+        """Accept a message, or refuse it with an error code of Slack."""
         if self.at:
             self.level = max(0.0, self.level - (arrival.at - self.at[-1]) * self.leak)
         self.at.append(arrival.at)
@@ -45,12 +45,12 @@ class Channel:
 
     @property
     def keys(self) -> list[int]:
-        """The records' keys of all messages, as often as they were told."""
+        """The record keys in all messages, sorted, with repetitions."""
         return sorted(int(key) for text in self.texts for key in KEY.findall(text))
 
 
 def wrong(message: Any) -> str | None:
-    """Say in Slack's words what is wrong with a message."""
+    """Return Slack's error code for a message; None if the message is valid."""
     if not isinstance(message, dict) or not message.get("text"):
         return "no_text"
     blocks = message["blocks"]
@@ -60,7 +60,7 @@ def wrong(message: Any) -> str | None:
 
 
 def texts(value: Any) -> list[str]:
-    """Return all text, at any depth."""
+    """Return the text of all text elements, at any depth."""
     match value:
         case {"type": "text", "text": str(text)}:
             return [text]

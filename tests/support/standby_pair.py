@@ -1,4 +1,4 @@
-"""Two daemons on one store in PostgreSQL: one holds it, the other stands by."""
+"""Daemons that share a store in PostgreSQL: one holds the store, the other is the standby."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.support.program import SECRET, Program
 
 
 class Member(Program):
-    """`notifier run` on a machine of its own, as far as its files go."""
+    """`notifier run` with its own folder for all files, as if on its own machine."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -66,7 +66,7 @@ retry_max = "1s"
 
     @property
     def holds(self) -> bool:
-        """Whether it works, as its own metrics say; a process that cannot be asked does not."""
+        """Whether the daemon holds the store, according to its metrics; False if they cannot be read."""
         return self._holds() == "1.0"
 
     @property
@@ -98,7 +98,7 @@ retry_max = "1s"
         return None if answer is None else answer.body
 
     def errors(self) -> list[dict[str, Any]]:
-        """Return what it has logged at the level of errors, and above."""
+        """Return the daemon's log entries of the levels error and critical."""
         lines = [orjson.loads(line) for line in self.said().splitlines() if line.startswith("{")]
         return [line for line in lines if line["level"] in ("error", "critical")]
 

@@ -1,4 +1,4 @@
-"""A machine under a real systemd: PID 1 of namespaces of its own, with this program installed in /opt/notifier."""
+"""A real systemd that runs as PID 1 in its own namespaces, with this program installed in /opt/notifier."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ _NAMESPACES = ("--pid", "--fork", "--mount", "--mount-proc", "--uts", "--ipc", "
 
 
 def why_no_machine() -> str | None:
-    """Say why systemd cannot be booted here; None when it can."""
+    """Return why systemd cannot be booted on this machine; None if it can."""
     if os.geteuid() != 0:
         return "booting systemd in namespaces takes root"
     if not SYSTEMD.exists() or shutil.which("unshare") is None or shutil.which("nsenter") is None:
@@ -30,10 +30,10 @@ def why_no_machine() -> str | None:
 
 
 class Machine:
-    """Boots systemd, and does things on that machine as root."""
+    """A booted systemd; commands run in its namespaces as root."""
 
     def __init__(self, log: Path) -> None:
-        """Boot it, noting down in `log` what systemd complains of."""
+        """Boot systemd; its error messages go to the file `log`."""
         self._log = log
         self._cgroup = f"notifier-tests-{os.getpid()}"
         python = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -54,11 +54,11 @@ class Machine:
 
     @property
     def complaints(self) -> str:
-        """What systemd itself has complained of."""
+        """The error messages of systemd itself."""
         return self._log.read_text()
 
     def halt(self) -> None:
-        """End everything on it at once."""
+        """Kill systemd and all its processes."""
         if self._init:
             os.kill(self._init, signal.SIGKILL)
         self._unshare.kill()
@@ -68,7 +68,7 @@ class Machine:
                 _remove_cgroup(Path(folder))
 
     def run(self, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command there, as root, and wait for it."""
+        """Run a command in the namespaces as root, and wait for its end; `given` is its input."""
         return subprocess.run(
             ["nsenter", "--target", str(self._init), "--mount", "--pid", "--uts", "--ipc", *command],
             input=given,
@@ -81,13 +81,13 @@ class Machine:
         )
 
     def do(self, *command: str, given: str = "") -> str:
-        """Run a command there that must succeed, and return what it printed."""
+        """Run a command that must succeed, and return its output."""
         done = self.run(*command, given=given)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file there, in a folder that is made when it is missing."""
+        """Write a file in the namespaces; create its folder if necessary."""
         folder = path.rpartition("/")[0]
         self.do("sh", "-c", f"mkdir -p '{folder}' && cat > '{path}' && chmod {mode:o} '{path}'", given=text)
 
@@ -104,32 +104,32 @@ class Machine:
 
 
 class Service:
-    """One service on that machine."""
+    """One service of a `Machine`."""
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
         self.name = name
 
     def drop_in(self, text: str) -> None:
-        """Change its unit."""
+        """Change the service's unit by a drop-in file."""
         self.machine.write(f"/etc/systemd/system/{self.name}.service.d/test.conf", text)
         self.machine.do("systemctl", "daemon-reload")
 
     def show(self, key: str) -> str:
-        """Return one property, as `systemctl show` names it."""
+        """Return a property of the service, by its name in `systemctl show`."""
         return self.machine.do("systemctl", "show", "--value", "--property", key, self.name).strip()
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """The service's log."""
         return self.machine.do("journalctl", "--no-pager", "--output", "cat", "--unit", self.name)
 
     async def systemctl(self, *verb: str) -> subprocess.CompletedProcess[str]:
-        """Let systemd do something with it, while the event loop goes on to answer it."""
+        """Run a command of systemctl for the service in a thread, so that the event loop can answer the service."""
         return await asyncio.to_thread(self.machine.run, "systemctl", *verb, self.name)
 
     async def until(self, is_so: Callable[[], bool], deadline: float = DEADLINE) -> None:
-        """Wait for a condition; fail with the service's log when it does not come true."""
+        """Wait for a condition; fail with the service's log if it does not come true in time."""
         end = time.monotonic() + deadline
         while not await asyncio.to_thread(is_so):
             assert time.monotonic() < end, f"{self.name}: what was waited for did not happen\n{self.log[-4000:]}"
@@ -147,7 +147,7 @@ def _remove_cgroup(folder: Path) -> None:
         try:
             folder.rmdir()
         except OSError:
-            # What was killed needs a moment to be gone.
+            # Killed processes need a moment to disappear.
             if time.monotonic() > end:
                 return
             time.sleep(0.02)

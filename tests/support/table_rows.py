@@ -1,4 +1,4 @@
-"""Reads whole tables of a store, whichever engine it is in."""
+"""Reads whole tables of a store, from SQLite or PostgreSQL."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,11 @@ STORE_TABLES = sorted(
     {name for file in _STEPS.glob("*.sql") for name in re.findall(r"CREATE TABLE (\w+)", file.read_text())}
     - {"holders"}
 )
-"""The tables that a store has on both engines."""
+"""The tables that a store has in both database engines."""
 
 
 def table_rows(db: Database, table: str, *, as_read: bool = False) -> list[dict[str, Any]]:
-    """Return all rows of a table, by column name, in order; `as_read`: in the order in which a view has them."""
+    """Return all rows of a table by column name, sorted; with `as_read`, in the order in which a view returns them."""
     cursor: Any = db.execute(f"SELECT * FROM {table}")
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

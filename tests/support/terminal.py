@@ -1,4 +1,4 @@
-"""The real program on a terminal: what it shows is read, answers are typed, keys are pressed."""
+"""Runs the real program on a pseudo-terminal: reads what it shows, and types answers."""
 
 import fcntl
 import os
@@ -22,29 +22,29 @@ _AS_ITS_TERMINAL = (
 
 
 class Terminal:
-    """The terminal of one program."""
+    """The pseudo-terminal of one program."""
 
     def __init__(self, leader: int, process: "subprocess.Popen[bytes]") -> None:
         self._leader = leader
         self._process = process
         self.screen = ""
-        """All that the terminal has shown."""
+        """Everything that the terminal has shown."""
         self._read = 0
 
     def see(self, text: str) -> None:
-        """Wait until the terminal shows a text, behind what was seen before."""
+        """Wait until the terminal shows a text after the text of the previous call."""
         end = time.monotonic() + DEADLINE
         while text not in self.screen[self._read :]:
             assert self._look(end), f"never shown: {text!r}; instead: {self.screen[self._read :]!r}"
         self._read = self.screen.index(text, self._read) + len(text)
 
     def answer(self, question: str, typed: str) -> None:
-        """Wait for a question and type a line."""
+        """Wait for a question, and type a line as the answer."""
         self.see(question)
         self.type(f"{typed}\n")
 
     def type(self, keys: str) -> None:
-        """Press keys."""
+        """Type these characters."""
         os.write(self._leader, keys.encode())
 
     def leave(self) -> int:
@@ -66,7 +66,7 @@ class Terminal:
 
 @contextmanager
 def at_terminal(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -> Iterator[Terminal]:
-    """Run the real program on a terminal of its own, as wide as 100 columns."""
+    """Run the real program on a pseudo-terminal of 100 columns."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-c", _AS_ITS_TERMINAL, sys.executable, "-m", "notifier", *arguments]

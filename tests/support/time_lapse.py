@@ -1,4 +1,4 @@
-"""Months in minutes with everything real but the time: sockets and files, on a loop that waits for nothing."""
+"""An event loop in virtual time for tests with real sockets and files: months pass in minutes."""
 
 import asyncio
 import selectors
@@ -15,7 +15,7 @@ _PATIENCE = 0.05
 
 
 class _Leaping(selectors.DefaultSelector):
-    """Adds to the time what would have been a wait, unless a thread is at work: then it really waits."""
+    """A selector that adds each timeout to the virtual time. It really waits only while a thread works."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class _Leaping(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.threads:
             return super().select(_PATIENCE if timeout is None else min(timeout, _PATIENCE))
-        # What was sent over the loopback has arrived: whoever is on this loop has something to do at once.
+        # Data sent over the loopback interface has already arrived, so its receiver on this loop is ready now.
         ready = super().select(0)
         if not ready:
             assert timeout is not None, "everybody waits, and nothing is to happen"
@@ -35,10 +35,10 @@ class _Leaping(selectors.DefaultSelector):
 
 @works_at_once
 class TimeLapse(asyncio.SelectorEventLoop):
-    """An event loop in which time passes only where everybody waits, and no thread is at work.
+    """An event loop in virtual time, which passes only when all tasks wait and no thread works.
 
-    Both sides of each connection have to be on it. What is meant for a thread is done at once on the loop's own: to
-    wake a thread and be woken by it, a hundred thousand times in a test, takes longer than the work.
+    Both ends of each connection have to be on this loop. Work for an executor is done at once on the loop's thread:
+    switching threads a hundred thousand times in a test takes longer than the work.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class TimeLapse(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        """Do the work at once. Work that is done by asking what this loop serves needs `beside`."""
+        """Call `func` at once on this thread. A function that sends requests to this loop needs `beside` instead."""
         if executor is not None:
             # A connection to a file belongs to one thread, so that it has to be closed on this one, too.
             setattr(executor, "submit", _done)  # noqa: B010  mypy forbids to assign to a method
@@ -61,7 +61,7 @@ class TimeLapse(asyncio.SelectorEventLoop):
         return future
 
     async def run_on_thread(self, func: Callable[..., T], *args: Any) -> T:
-        """Call a function on another thread, and serve this loop meanwhile."""
+        """Call a function on another thread, while this loop continues to run."""
         self._leaping.threads += 1
         try:
             return await super().run_in_executor(None, func, *args)
@@ -75,20 +75,20 @@ class TimeLapse(asyncio.SelectorEventLoop):
         self._leaping.threads -= 1
 
     def end(self) -> None:
-        """Let its threads end, and close it."""
+        """Wait for the threads, and close the loop."""
         self.run_until_complete(self.shutdown_default_executor())
         self.close()
 
 
 async def beside(func: Callable[..., T], *args: Any) -> T:
-    """Call a function that may ask what is served on the running loop."""
+    """Call a function on another thread; it may send requests to servers on the running loop."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TimeLapse)
     return await loop.run_on_thread(func, *args)
 
 
 def _done(func: Callable[..., T], *args: Any) -> Future[T]:
-    """Do the work of an executor here and now."""
+    """Call a function at once, and return its result as a finished future."""
     work: Future[T] = Future()
     try:
         work.set_result(func(*args))

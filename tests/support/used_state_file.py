@@ -1,4 +1,4 @@
-"""A state file with a past, to be damaged; and the promise, as it can be checked of whatever becomes of it."""
+"""A state file with data, which tests damage, and a check of the guarantees that hold after its recovery."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ HR = [Subscription("hr", frozenset({"completion.created", "completion.updated", 
 
 
 def completion(number: int) -> Completion:
-    """Make a record: the first ones were entered before the first meeting, the others evenly since."""
+    """Return a record. Records of HISTORY were entered before the first poll, those of NEWS at intervals since."""
     entered = (
         MET - HOUR * (1 + number) if number in HISTORY else MET + (number - HISTORY.stop) * (NOW - MET) // len(NEWS)
     )
@@ -53,14 +53,14 @@ def created(number: int) -> Change:
 
 
 def live(path: Path) -> None:
-    """Make a state file with a past: history, news that was delivered, dead or still waits, and a parked receiver."""
+    """Create a state file with history, delivered, dead and pending deliveries, and a disabled destination."""
     with closing(open_database(path)) as db:
         fill(db)
         write_essentials(path, db)
 
 
 def fill(db: Database) -> None:
-    """Write that past into a new state file."""
+    """Write the data of `live` into a new state file."""
     with db.atomic():
         sources.read_or_create(db, "acme")
         sources.update(db, "acme", met_at_ms=MET)
@@ -136,7 +136,7 @@ def waiting(db: Database, state: str = "pending") -> set[str]:
 def read_everything_again(
     db: Database, more: tuple[int, ...] = (), subscriptions: Sequence[Subscription] = HR
 ) -> set[str]:
-    """Do what polls and a sweep do, with the rules that tell news from history; return the ids of what is told."""
+    """Read all records as polls and a sweep do; return the ids of the events that are created."""
     told: set[str] = set()
     numbers = [*more, *reversed(NEWS), *HISTORY]
     for start in range(0, len(numbers), 500):
@@ -153,7 +153,7 @@ def read_everything_again(
 
 
 def check_the_promise(db: Database) -> None:
-    """Nothing undelivered is lost, nothing that was delivered is told again, numbers grow, what is new is news."""
+    """Check that no delivery is lost, no event is created twice, sequences grow, and new records are news."""
     assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     assert waiting(db) >= ids(PENDING)
@@ -193,7 +193,7 @@ def empty(place: Place) -> None:
 
 @pytest.fixture(scope="session")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a state file that has a past."""
+    """A folder with the state file that `live` creates."""
     folder = tmp_path_factory.mktemp("lived")
     live(folder / "notifier.db")
     return folder

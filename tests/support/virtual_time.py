@@ -1,4 +1,4 @@
-"""Days in an instant: an event loop whose clock leaps to what comes next, and a state file without a thread."""
+"""Virtual time: an event loop whose clock jumps to the next timer, and a store that works without a thread."""
 
 import asyncio
 import selectors
@@ -13,16 +13,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 STARTED_MS = 1_795_280_400_000
-"""2026-11-21T17:00:00Z: what the wall clock shows when the loop's shows 0."""
+"""The wall clock at the loop's time 0: 2026-11-21T17:00:00Z."""
 
 STORE_LATENCY = 0.003
 
 _LEAST_STEP = 1e-6
-"""Seconds that everything takes; less could be lost in the rounding after days, and time would stand still."""
+"""The shortest step of the clock, in seconds. After days, a shorter step could be lost in rounding."""
 
 
 class _Leaping(selectors.DefaultSelector):
-    """Waits for nothing: what would have been a wait is added to the time."""
+    """A selector that never waits; it adds each timeout to the virtual time instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _Leaping(selectors.DefaultSelector):
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop in which time passes only where everybody waits."""
+    """An event loop in virtual time, which passes only when all tasks wait."""
 
     def __init__(self) -> None:
         self._leaping = _Leaping()
@@ -49,7 +49,7 @@ class LeapingLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """The running loop's time, as the program's clock."""
+    """A clock of the program that shows the running loop's time."""
 
     def now_ms(self) -> int:
         return STARTED_MS + round(self.monotonic() * 1000)
@@ -59,7 +59,7 @@ class LoopClock:
 
 
 class ThreadlessStore(FileStore):
-    """The store, its work done on the loop's own thread: a clock that leaps does not wait for another one."""
+    """A store that works on the event loop's thread, because virtual time does not wait for other threads."""
 
     async def open(self) -> None:
         new_state_file(self.path)

@@ -1,4 +1,4 @@
-"""Waiting, in real time, for what is to happen."""
+"""Waits, in real time, for conditions."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ DEADLINE = 30.0
 
 
 async def until(is_so: Callable[[], bool], deadline: float = DEADLINE, *, pause: float = 0.02) -> None:
-    """Wait for a condition, looking every `pause` seconds; fail when it has not come true within `deadline` seconds."""
+    """Check a condition every `pause` seconds until it is true; fail after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not is_so():
         assert time.monotonic() < end, "what was waited for did not happen"

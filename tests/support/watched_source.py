@@ -1,4 +1,4 @@
-"""A source under watch: a simulated account, its API with faults on demand, a state file, watchers that come and go."""
+"""A watched source: a simulated account, its API with faults on demand, a state file, and a watcher."""
 
 import asyncio
 import itertools
@@ -40,28 +40,28 @@ PATIENCE = 10.0
 MOST_ROUNDS = 10
 
 Answer = Callable[[], Awaitable[web.StreamResponse | None]]
-"""What a request is answered with in the API's place; None lets it through after all."""
+"""A function that returns an answer instead of the API's; None lets the API answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it arrived: the last part of the method's name, and what of the list was asked for."""
+    """A request to the API: the last part of the method's name, and the requested page of the list."""
 
     method: str
     page: int | None
     limit: int | None
     precise: bool = False
-    """Whether only the records of a person are asked for."""
+    """Whether the request is limited to the records of one person."""
 
     @property
     def counts(self) -> bool:
-        """Whether it is the one-record page of a count check."""
+        """Whether the request is that of a count check: a page of one record."""
         return self.limit == 1
 
 
 @dataclass
 class Upstream:
-    """The API between the account and the watcher, where a test may interfere with single requests."""
+    """A layer between the API and the watcher, where a test can replace the answers to single requests."""
 
     asked: list[Asked] = field(default_factory=list)
     interfere: Callable[[Asked], Awaitable[web.StreamResponse | None]] | None = None
@@ -81,20 +81,20 @@ class Upstream:
         return answer or await handler(request)
 
     def hang_up(self) -> None:
-        """Answer nobody any more, so that the server need not wait for those a test has held up."""
+        """Cancel the requests that a test has delayed, so that the server does not wait for them."""
         for task in self.under_way:
             task.cancel()
 
     def pages(self) -> list[tuple[int | None, int | None]]:
-        """Tell which pages of the list of completions were asked for, number and limit, without counts."""
+        """Return number and limit of each requested page of the list of completions, without count checks."""
         return [(page, limit) for page, limit in self.requests() if limit != 1]
 
     def requests(self) -> list[tuple[int | None, int | None]]:
-        """Tell what of the list of completions was asked for, number and limit, counts by one-record pages too."""
+        """Return number and limit of each requested page of the list of completions, including count checks."""
         return [(asked.page, asked.limit) for asked in self.asked if asked.method.startswith("completedtrainings")]
 
     def fail(self, numbers: Iterable[int], answer: Answer, *, method: str = "completedtrainings") -> None:
-        """Give another answer to these requests, counted from 1 from now on; those that only count are left out."""
+        """Replace the answers to these requests, numbered from 1 from now on; count checks are not numbered."""
         chosen = frozenset(numbers)
         count = itertools.count(1)
 
@@ -107,7 +107,7 @@ class Upstream:
 
 
 def refuse(identifier: str) -> Answer:
-    """Answer with one of the API's own errors."""
+    """Return an answer function that gives an error of the API."""
 
     async def answer() -> web.StreamResponse:
         return web.json_response({"ok": False, "error": identifier})
@@ -116,7 +116,7 @@ def refuse(identifier: str) -> Answer:
 
 
 async def bad_gateway() -> web.StreamResponse:
-    """Answer as a proxy does whose server is away."""
+    """Answer like a proxy that cannot reach its server."""
     return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
 
 
@@ -126,7 +126,7 @@ async def cut_off() -> web.StreamResponse:
 
 
 class Station:
-    """One source, acme, from its account to the state file; a watcher at a time looks after it."""
+    """The source `acme`, from its account to the state file, with one watcher at a time."""
 
     large_page = Patience().large_page
 
@@ -156,11 +156,11 @@ class Station:
         return self._watcher
 
     def conditions(self) -> tuple[Condition, ...]:
-        """Return what people must be told of the source."""
+        """Return the active conditions of the source."""
         return tuple(source_rules.conditions("acme", self.watcher.report(), (), self.clock.now_ms()))
 
     async def open(self, records: int | None = None, **keys: Any) -> Watcher:
-        """Serve the account, with `records` in it, and begin to watch it with these keys of the source's settings."""
+        """Serve an account of `records` records, and start a watcher; `keys` are settings of the source."""
         if records is not None:
             self.account = synthetic_account(records, now_ms=self.clock.now_ms)
         app = make_app(
@@ -183,7 +183,7 @@ class Station:
         await forgo_the_disk(self.store)
 
     async def begin(self) -> Watcher:
-        """Put a new watcher to work."""
+        """Create and start a new watcher."""
         assert self._session is not None
         defaults = {
             "api": self.version,
@@ -214,7 +214,7 @@ class Station:
         return self._watcher
 
     async def restart(self, **keys: Any) -> Watcher:
-        """Stop everything but the API, and begin again on the same file."""
+        """Stop everything except the API, and start again with the same state file; `keys` are changed settings."""
         await self.close()
         self.store = FileStore(self._folder / "notifier.db")
         await self._open_store()
@@ -222,7 +222,7 @@ class Station:
         return await self.begin()
 
     async def kill(self, **keys: Any) -> Watcher:
-        """Begin again on the same file, as after a SIGKILL: the watcher stores nothing at its end."""
+        """Start again with the same state file, as after a SIGKILL: the old watcher stores nothing at its end."""
         self._watcher = None
         return await self.restart(**keys)
 
@@ -233,14 +233,14 @@ class Station:
         await self.store.close()
 
     async def round(self) -> Round:
-        """Do what the daemon does at every interval, and wait for all that it begins."""
+        """Poll once as the daemon does at every interval, and wait until the follow-up work is done."""
         done = await self.watcher.poll()
         await self.watcher.run_followups()
         await self.quiet()
         return done
 
     async def settle(self) -> None:
-        """Do rounds, a little more than `confirm_after` apart, until nothing waits for a second look."""
+        """Repeat rounds, a little more than `confirm_after` apart, until no record waits for a second look."""
         # A search rests for some seconds after the one before.
         self.clock.advance(60)
         for _ in range(MOST_ROUNDS):
@@ -265,7 +265,7 @@ class Station:
             await asyncio.sleep(0.002)
 
     def enter(self, count: int = 1, **fields: Any) -> list[Record]:
-        """Enter so many completions now, one a millisecond; they are of today unless `fields` say otherwise."""
+        """Add `count` completions to the account, a millisecond apart. `fields` replace the default values."""
         people = [person["id"] for person in self.account.users]
         trainings = [training.ids for training in self.account.trainings]
         entered = []
@@ -276,7 +276,7 @@ class Station:
         return entered
 
     def told(self) -> list[str]:
-        """Return what the events so far are about, in order."""
+        """Return the subjects of the events so far, in order."""
         return [event.subject for event in self.events]
 
     def told_types(self) -> Counter[str]:
@@ -284,11 +284,11 @@ class Station:
 
     @property
     def day(self) -> str:
-        """The API's name of the completion day."""
+        """The API's name for the field with the completion day."""
         return "date_number" if self.version == "v2" else "dateNumber"
 
     def key(self, record: Record) -> str:
-        """Return the key of a record, which must have no equal."""
+        """Return the key of a record. The account must have no identical record."""
         if self.version == "v2":
             return str(record.id)
         return key_without_id(record.user, record.training.v1, record.created)
@@ -303,7 +303,7 @@ class Station:
         return await self.store.run(lambda db: db.execute(sql).fetchall())
 
     async def check_the_books(self) -> None:
-        """Every event was heard of once and has a delivery for each destination; what exists is counted right."""
+        """Check that each event was passed on once and has its deliveries, and that the count of records is right."""
         written = [row[0] for row in await self.query("SELECT id FROM events ORDER BY sequence")]
         assert [event.id for event in self.events] == written
         assert len(set(written)) == len(written)
@@ -314,7 +314,7 @@ class Station:
         assert (await self.memory()).records == existing[0][0]
 
     async def limit_pages(self, pages: int) -> None:
-        """Let the disk be full beyond so many pages of the file."""
+        """Simulate a full disk: the state file cannot grow beyond this number of pages."""
         await self.store.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
 
 
@@ -338,14 +338,14 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, clock: "FakeClock", r
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Let sweeps read fifty records at a time, so that a small account has many pages."""
+    """Reduce the pages of sweeps to 50 records, so that a small account has many pages."""
     monkeypatch.setattr(Station, "large_page", 50)
     return 50
 
 
 @pytest.fixture(scope="session")
 def faults() -> dict[str, Answer]:
-    """Ways in which a request fails that waiting helps against."""
+    """Temporary failures of a request, by name."""
     return {"server_error": refuse("server_error"), "bad_gateway": bad_gateway, "cut_off": cut_off}
 
 

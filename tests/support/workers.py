@@ -1,4 +1,4 @@
-"""What the tests of the worker share: a real state file, real receivers, and workers between them."""
+"""Helpers for tests of the worker: a real state file, real receivers, and workers."""
 
 import asyncio
 import time
@@ -31,12 +31,12 @@ from tests.support.waiting import DEADLINE
 
 EVENTS = frozenset(EventType)
 HASTY = {"retry_first": "100ms", "retry_max": "400ms", "timeout": "5s"}
-"""Settings under which a test need not wait for long."""
+"""Destination settings with short waits, so that tests are fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request as it arrived: when (monotonic seconds), with what, and as one of how many under way."""
+    """A request that a receiver got. `at` is in monotonic seconds; `active` counts the requests at that time."""
 
     at: float
     message_id: str
@@ -45,13 +45,13 @@ class Arrival:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of the events in it."""
+        """The ids of the events in the request."""
         events = self.body if isinstance(self.body, list) else [self.body]
         return [event["id"] for event in events]
 
     @property
     def subjects(self) -> list[str]:
-        """The keys of the records in it."""
+        """The keys of the records in the request."""
         events = self.body if isinstance(self.body, list) else [self.body]
         return [event["subject"] for event in events]
 
@@ -60,7 +60,7 @@ Answer = Callable[[Arrival, web.Request], Awaitable[web.StreamResponse]]
 
 
 def answering(status: int, **headers: str) -> Answer:
-    """Answer every request alike; `_` in a header's name stands for `-`."""
+    """Return an answer function that gives every request the same answer. `_` in a header's name stands for `-`."""
 
     async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -70,7 +70,7 @@ def answering(status: int, **headers: str) -> Answer:
 
 
 def refusing(status: int, *subjects: str) -> Answer:
-    """Answer with `status` to whatever carries one of these records, with 200 to all else."""
+    """Return an answer function: `status` for requests that carry one of these records, 200 for other requests."""
 
     async def answer(arrival: Arrival, _request: web.Request) -> web.StreamResponse:
         return web.Response(status=status if set(subjects) & set(arrival.subjects) else 200)
@@ -80,7 +80,7 @@ def refusing(status: int, *subjects: str) -> Answer:
 
 @dataclass(slots=True)
 class Receiver:
-    """A real local endpoint that notes what arrives and answers as it is told."""
+    """A real local endpoint that records the requests and answers with the function `answer`."""
 
     url: str = ""
     answer: Answer = field(default_factory=lambda: answering(200))
@@ -89,12 +89,12 @@ class Receiver:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of all events that arrived, as often as they did."""
+        """The ids of all events that arrived, with repetitions."""
         return [identifier for arrival in self.arrivals for identifier in arrival.ids]
 
     @property
     def subjects(self) -> list[str]:
-        """The keys of all records that arrived, as often as they did."""
+        """The keys of all records that arrived, with repetitions."""
         return [subject for arrival in self.arrivals for subject in arrival.subjects]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -121,7 +121,7 @@ async def receiving() -> AsyncIterator[Receiver]:
 
 @dataclass
 class Rig:
-    """A state file, and workers that deliver what is entered into it."""
+    """A state file, and workers that deliver the events in it."""
 
     path: Path
     clock: SettableClock = field(default_factory=SettableClock)
@@ -139,7 +139,7 @@ class Rig:
         await self._stack.aclose()
 
     async def receiver(self) -> Receiver:
-        """Open a receiver for as long as this rig stands."""
+        """Open a receiver; it is closed together with this rig."""
         return await self._stack.enter_async_context(receiving())
 
     async def enter(self, *keys: str, to: Sequence[str] = ("hr",)) -> WrittenEvents:
@@ -150,22 +150,22 @@ class Rig:
         return await self.store.run(write_findings, findings, subscriptions, self.clock.now_ms())
 
     def http(self, url: str, name: str = "hr", **keys: Any) -> Worker:
-        """Make a worker for an endpoint."""
+        """Create a worker for a destination of type `http`."""
         settings = HttpSettings.model_validate({"type": "http", "url": url, **HASTY, **keys})
         return self.worker(build(name, settings, self.session, self.clock), settings)
 
     def slack(self, url: str, **keys: Any) -> Worker:
-        """Make a worker for a Slack channel."""
+        """Create a worker for a destination of type `slack`."""
         settings = SlackSettings.model_validate({"type": "slack", "url": url, **HASTY, **keys})
         return self.worker(build("hr", settings, self.session, self.clock), settings)
 
     def worker(self, destination: Destination, settings: HttpSettings | SlackSettings) -> Worker:
-        """Make a worker for a destination; its waits are as long as they can be."""
+        """Create a worker for a destination. The jitter is fixed, so that each wait has its maximum length."""
         return Worker(destination, settings, self.store, self.clock, lambda: 0.999)
 
     @asynccontextmanager
     async def running(self, worker: Worker) -> AsyncIterator[Worker]:
-        """Let a worker work, and stop it at the end."""
+        """Start a worker, and stop it at the end of the block."""
         await worker.start()
         try:
             yield worker
@@ -185,7 +185,7 @@ class Rig:
         return dict(await self.ask("SELECT state, count(*) FROM deliveries GROUP BY 1"))
 
     async def settled(self, deadline: float = DEADLINE) -> None:
-        """Wait until nothing is pending any more."""
+        """Wait until no delivery is pending."""
         end = time.monotonic() + deadline
         while "pending" in await self.states():
             assert time.monotonic() < end, f"still {await self.states()}"
@@ -193,5 +193,5 @@ class Rig:
 
 
 def keys(count: int, begin: int = 1) -> list[str]:
-    """Name so many records, from `begin` on."""
+    """Return `count` record keys: consecutive numbers from `begin`."""
     return [str(number) for number in range(begin, begin + count)]

@@ -1,4 +1,4 @@
-"""Events, and peers for destinations to talk to."""
+"""Fixtures: events, and receivers for destinations."""
 
 from tests.support.command_line import home
 from tests.support.destinations import (

@@ -1,4 +1,4 @@
-"""Where the destination type `aws` finds its credentials, and what it does when they end."""
+"""The destination type `aws` finds credentials, and replaces refused ones."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ TAKEN = json.dumps({"Successful": [{"Id": "0", "MessageId": "m"}], "Failed": []}
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let botocore find nothing but what a test gives it."""
+    """Hide all AWS credentials of this machine, so that botocore finds only those of a test."""
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "DEFAULT_PROFILE"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -30,16 +30,16 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class Queue:
-    """A queue that takes requests signed with any key but the refused ones, and the role of a container beside it."""
+    """A simulated SQS queue, which refuses the keys in `refused`, and a source of a container role's credentials."""
 
     def __init__(self, receiver: Receiver) -> None:
         self.url = receiver.url
         self.keys: list[str] = []
-        """The keys of the requests, in order."""
+        """The access keys of the requests, in order."""
         self.tokens: list[str | None] = []
         self.refused: set[str] = set()
         self.roles: list[str] = []
-        """The keys that the role will have, in order."""
+        """The access keys that the role will return, in order."""
         receiver.script = self.answer
 
     async def answer(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What every message broker must do, whatever it speaks: one more type is one more entry in KINDS."""
+"""The conformance suite for message brokers, whatever their protocols. A new type needs a new entry in KINDS."""
 
 import asyncio
 import json
@@ -43,11 +43,11 @@ SETTINGS: TypeAdapter[AnySettings] = TypeAdapter(AnySettings)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of broker: how it runs, where the default destination puts an event, and what a confirmation says.
+    """A type of broker: how it runs, the topic or queue of the default destination, and a pattern of confirmations.
 
-    `missing` are keys that name a target that does not exist, and `forbidden` those of one that the user may not write.
-    `impatient` are the seconds of an attempt that is to time out. `connections` are the most that twenty attempts at
-    the same time may need.
+    `missing` are settings with a target that does not exist; `forbidden` has a target to which the user may not write.
+    `impatient` is the time limit in seconds of attempts that must time out. `connections` is the most connections that
+    twenty simultaneous attempts may use.
     """
 
     running: Callable[[Path, CertificateFiles], AbstractContextManager[Any]]
@@ -61,7 +61,7 @@ class Kind:
 
 
 SHARED: Mapping[str, Callable[[Moto], Moto]] = {"aws-topic": Moto.topic, "aws-bus": Moto.bus}
-"""The kinds that use the broker of `aws`."""
+"""The kinds that use the server of the kind `aws`."""
 
 KINDS = {
     "aws": Kind(
@@ -107,7 +107,7 @@ KINDS = {
 
 @pytest.fixture(scope="session")
 def brokers(tmp_path_factory: pytest.TempPathFactory, certificates: CertificateFiles) -> Iterator[Callable[[str], Any]]:
-    """Start each broker where it is needed first."""
+    """Return a function that returns a running broker, and starts it at its first use."""
     running: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
 
     def of(name: str) -> Any:
@@ -141,7 +141,7 @@ def broker(name: str, brokers: Callable[[str], Any]) -> Broker:
 
 @pytest.fixture
 def port(broker: Any) -> int:
-    """The port of the broker, for a way to it."""
+    """The port of the broker, for `way_to`."""
     return int(broker.port)
 
 
@@ -162,7 +162,7 @@ Make = Callable[..., Destination]
 
 @pytest.fixture
 async def make(session: aiohttp.ClientSession) -> AsyncIterator[Make]:
-    """Make destinations with these keys; they are closed at the end."""
+    """Return a function that creates destinations with these settings; all are closed at the end of the test."""
     made: list[Destination] = []
 
     def make(keys: Mapping[str, Any], **more: Any) -> Destination:

@@ -1,6 +1,6 @@
-"""What every destination type must do, whatever it speaks: one more type is one more entry in KINDS.
+"""The conformance suite for destination types, whatever their protocols. A new type needs a new entry in KINDS.
 
-What a library hides that speaks for a destination (`Kind.hidden`), it cannot tell: see HIDDEN.
+A library that sends for a destination may hide details of answers (`Kind.hidden`): see HIDDEN.
 """
 
 import asyncio
@@ -37,15 +37,15 @@ HIDDEN = {
     "detail": "the library's words, not the peer's",
     "statuses": "all it makes of them is success or not, so that a few of each class are tried",
 }
-"""What is other when a library speaks for a destination. All else holds for it as for the others."""
+"""The exceptions for destinations for which a library sends. All other rules hold for them, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A destination type: how it is configured, how its peers say yes, and which statuses mean something else.
+    """A destination type: its configuration, its receivers' answer to a success, and its special statuses.
 
-    `needs_body` where a yes has a body that says so. `schemes` are what its URLs have for http and https, `hidden`
-    says that HIDDEN applies, and `impatient` is what an attempt may take where a test waits for its end.
+    With `needs_body`, a success is recognised by its body. `schemes` stand for http and https in the type's URLs.
+    With `hidden`, the exceptions in HIDDEN apply. `impatient` is the time limit of attempts that must time out.
     """
 
     settings: type[DestinationSettings]
@@ -62,7 +62,7 @@ class Kind:
         return f"{self.schemes[scheme == 'https']}://{rest}{PATH}"
 
     def sees(self, outcome: Outcome) -> Outcome:
-        """Say what becomes of an outcome that is told in full, as far as words and waits do not matter."""
+        """Return the expected form of an outcome for this kind, without the parts that a library hides."""
         open_to_all = outcome.reason in {AttemptResult.DELIVERED, AttemptResult.TIMEOUT}
         reason = outcome.reason if open_to_all or not self.hidden else AttemptResult.SERVICE_FAILED
         return Outcome(reason, None if self.hidden else outcome.status)
@@ -88,7 +88,7 @@ POSTED = {
     for name, kind in KINDS.items()
     for way in ([""] if kind.hidden else [" by inner parts of aiohttp", " by its client"])
 }
-"""Each kind with the aiohttp that is known, and with one that is not; what a library posts knows no such difference."""
+"""Each kind with each of its ways of posting: inner parts of aiohttp, aiohttp's client, or a library."""
 STATUSES = {
     **dict.fromkeys((200, 201, 204), AttemptResult.DELIVERED),
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308), AttemptResult.REDIRECTED),
@@ -102,7 +102,7 @@ STATUSES = {
 
 
 def cases(every: Iterable[Any], *, hidden: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """Combine the kinds with `every` case, those of which a library hides most with fewer of them."""
+    """Combine the kinds with `every` case; kinds with a library are combined with fewer cases."""
     return [(name, case) for name, (kind, _) in POSTED.items() for case in (hidden if kind.hidden else every)]
 
 
@@ -135,7 +135,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kin
 
 @pytest.fixture
 def make(kind: Kind, session: aiohttp.ClientSession, clock: "FakeClock") -> Make:
-    """Make a destination of this kind at a base URL."""
+    """Return a function that creates a destination of this kind for a base URL."""
 
     def made(base: str, timeout: float = 20.0) -> Destination:
         keys = {**kind.keys, "url": kind.url(base), "timeout": f"{timeout * 1000:.0f}ms"}
@@ -265,7 +265,7 @@ async def test_a_compressed_bomb_does_not_go_off(
 
 @asynccontextmanager
 async def saying(answer: bytes, step: int = 10_000) -> AsyncIterator[str]:
-    """Serve fixed bytes that no HTTP server would write, so many at a time; yield the base URL."""
+    """Serve fixed bytes that no HTTP server would send, in pieces of a given size; yield the base URL."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

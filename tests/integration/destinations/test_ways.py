@@ -1,4 +1,4 @@
-"""Destinations behind proxies, and receivers whose authority only the configuration knows."""
+"""Destinations behind proxies, and receivers with certificates of an authority from the configuration."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ def send(
     make_event: MakeEvent,
     deliveries: Callable[..., list[Delivery]],
 ) -> Send:
-    """Make a destination with these keys, and send an event there."""
+    """Create a destination with these settings, and send an event to it."""
 
     async def made(**keys: Any) -> Outcome:
         pool = ApprisePool(keep_seconds=0.0)

@@ -1,4 +1,4 @@
-"""What the brokers of the tests share: what one has stored, a process, a free port, and a way to it that can be cut."""
+"""What the brokers for tests share: stored messages, server processes, and TCP proxies that tests can cut."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ STARTS_WITHIN_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message that a broker gives to consumers: its id, where it lies, its body, and what keeps its order."""
+    """A message as a consumer gets it. `where` is its topic or queue; messages with equal `order` stay in order."""
 
     id: str
     where: str
@@ -34,19 +34,19 @@ class Stored:
 
 
 class Broker(Protocol):
-    """A broker of the tests."""
+    """A running broker for tests."""
 
     def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
-        """Return the settings of a destination there; `port` is that of a way to it."""
+        """Return the settings of a destination for this broker; `port` is that of a `Way` to the broker."""
         ...
 
     async def stored(self, count: int) -> Sequence[Stored]:
-        """Return the next messages that consumers get, in order; waits until there are so many."""
+        """Wait for at least `count` messages, and return the next messages that a consumer gets, in order."""
         ...
 
 
 def answers(port: int) -> bool:
-    """Return whether something listens on a port."""
+    """Return whether a program listens on a port."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -54,7 +54,7 @@ def answers(port: int) -> bool:
 
 @dataclass(slots=True)
 class Process:
-    """A program that runs until it is stopped, in a process group of its own."""
+    """A program that runs in its own process group until it is stopped."""
 
     command: Sequence[str | Path]
     log: Path
@@ -62,7 +62,7 @@ class Process:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, is_ready: Callable[[], bool]) -> None:
-        """Start it, and wait until it is ready."""
+        """Start the program, and wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*map(str, self.command)],
@@ -79,13 +79,13 @@ class Process:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the whole group."""
+        """Send a signal to all processes of the group."""
         assert self.process is not None
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
-        """Kill the whole group."""
+        """Kill all processes of the group."""
         if self.process is not None:
             self.signal(signal.SIGKILL)
             self.process.wait(10)
@@ -93,15 +93,15 @@ class Process:
 
 @dataclass(slots=True)
 class Way:
-    """A TCP way to a broker: what it sends can be held back, and all connections can be cut."""
+    """A TCP proxy in front of a broker. A test can hold back the broker's answers, and cut all connections."""
 
     port: int = 0
     is_silent: bool = False
-    """Whether what the broker answers is held back."""
+    """Whether the broker's answers are held back."""
     to_broker: int = 0
-    """How many bytes have gone to the broker."""
+    """The number of bytes sent to the broker."""
     connections: int = 0
-    """How many connections were made."""
+    """The number of connections made so far."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
@@ -112,14 +112,14 @@ class Way:
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Admit = Callable[[Streams, Streams], Awaitable[None]]
-"""Speaks with a client and the broker before what they send is forwarded."""
+"""A function that exchanges data with a client and a broker, before the proxy forwards data between them."""
 
 
 @asynccontextmanager
 async def way_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None = None) -> AsyncIterator[Way]:
-    """Open a way to a port of this machine. Where the answers name that port, as Kafka's do, they name the way's.
+    """Run a TCP proxy for a port of this machine. In answers that name that port, such as Kafka's, it is replaced.
 
-    With `tls`, clients speak TLS, which ends here.
+    With `tls`, clients use TLS to the proxy, and the proxy forwards plain data.
     """
     way = Way()
     tasks: set[asyncio.Task[None]] = set()
@@ -166,7 +166,7 @@ async def way_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit |
 
 @contextmanager
 def gate_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None = None) -> Iterator[int]:
-    """Open a way like `way_to` in a thread, for several tests; yield its port."""
+    """Run a proxy like `way_to` in a thread, so that several tests can share it; yield its port."""
     opened: Future[tuple[int, Callable[[], object]]] = Future()
 
     async def serve() -> None:
@@ -175,7 +175,7 @@ def gate_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None
         async with way_to(port, tls=tls, admit=admit) as way:
             opened.set_result((way.port, over))
             await is_over.wait()
-        # The connections that were cut are closed in a later turn of the loop.
+        # The event loop closes the cut connections in a later turn.
         await asyncio.sleep(0.05)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))

@@ -1,6 +1,6 @@
-"""The cluster for tests that the Kafka library contains, in a process of its own.
+"""Runs the mock cluster of the Kafka library in a separate process.
 
-It has neither TLS nor logins; gates before it have.
+The mock cluster supports neither TLS nor logins; proxies in front of it do.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class MockKafka:
 
     port: int
     login_port: int
-    """The port of a gate that wants the user's login."""
+    """The port of a proxy that requires the user's login."""
     tls_port: int
     tls_login_port: int
     read: dict[int, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class MockKafka:
             )
         consumer.close()
         assert len(found) >= count, f"{len(found)} of {count} messages"
-        # Partitions are read in any order; the sort keeps the order within each.
+        # Partitions are read in any order; the sort is stable within each partition.
         return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -97,7 +97,7 @@ _API_VERSIONS, _HANDSHAKE, _AUTHENTICATE = 18, 17, 36
 
 
 async def _log_in(client: Streams, broker: Streams) -> None:
-    """Speak as much of Kafka's protocol as a login with a password takes."""
+    """Speak the part of Kafka's protocol that a login with a password needs."""
     credentials = f"\0{USER}\0{PASSWORD}".encode()
     while True:
         size, key, version, number = struct.unpack(">ihhi", await client[0].readexactly(12))
@@ -119,7 +119,7 @@ async def _log_in(client: Streams, broker: Streams) -> None:
 
 
 async def _versions(broker: Streams) -> bytes:
-    """Return what the cluster understands, and the requests of a login."""
+    """Return an answer with the API versions of the cluster and, in addition, those of the login requests."""
     broker[1].write(struct.pack(">ihhih", 10, _API_VERSIONS, 0, 0, -1))
     (size,) = struct.unpack(">i", await broker[0].readexactly(4))
     said = await broker[0].readexactly(size)

@@ -1,4 +1,4 @@
-"""Mosquitto, with a port for TLS, one user, and topics that the user may not write."""
+"""Runs Mosquitto, an MQTT broker, with a port for TLS and a user who may write only some topics."""
 
 import asyncio
 import getpass
@@ -61,7 +61,7 @@ class Mosquitto:
 
 @contextmanager
 def mosquitto(folder: Path, certificates: CertificateFiles) -> Iterator[Mosquitto]:
-    """Run Mosquitto, and read all messages in it."""
+    """Run Mosquitto, and a client that receives all messages."""
     program = needed("mosquitto", "mosquitto")
     broker = Mosquitto(free_port(), free_port())
     for name, password in ((USER, PASSWORD), ("reader", "reader")):
@@ -112,5 +112,5 @@ def _reading(broker: Mosquitto) -> Iterator[None]:
     finally:
         client.disconnect()
         client.loop_stop()
-        # Without this cycle, the client is deleted here, and closes its sockets.
+        # This breaks a reference cycle, so that the client is deleted here and closes its sockets.
         client.on_message = client.on_subscribe = None

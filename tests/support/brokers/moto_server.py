@@ -1,4 +1,4 @@
-"""moto, which serves SQS, SNS and EventBridge."""
+"""Runs moto, a simulation of AWS, with SQS, SNS and EventBridge."""
 
 import asyncio
 import json
@@ -27,15 +27,15 @@ _REFUSAL = b'{"__type":"com.amazon.coral.service#InvalidClientTokenId","message"
 
 @dataclass(slots=True)
 class Moto:
-    """A running moto."""
+    """A running moto server."""
 
     port: int
     refusing_port: int
     tls_port: int
     arn: str = QUEUE
-    """Where the default destination publishes."""
+    """The ARN to which the default destination publishes."""
     queue: str = "training"
-    """The queue that gets what is published there."""
+    """The name of the queue that gets messages published to `arn`."""
 
     def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
         password = keys.pop("password", "secret-access-key")
@@ -45,7 +45,7 @@ class Moto:
         return {"type": "aws", "arn": self.arn, "endpoint_url": url, **login} | keys
 
     def client(self, service: str) -> Any:
-        """Return the vendor's client."""
+        """Return boto3's client for a service."""
         login = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
         return boto3.client(service, region_name=REGION, endpoint_url=f"http://127.0.0.1:{self.port}", **login)
 
@@ -53,7 +53,7 @@ class Moto:
         return await asyncio.to_thread(self.in_queue, self.queue, count)
 
     def in_queue(self, name: str, count: int) -> Sequence[Stored]:
-        """Take at least `count` messages from a queue."""
+        """Wait for at least `count` messages in a queue, and take all of them."""
         sqs = self.client("sqs")
         url = f"http://127.0.0.1:{self.port}/{ACCOUNT}/{name}"
         found: list[Stored] = []
@@ -73,7 +73,7 @@ class Moto:
         return found
 
     def prepare(self) -> None:
-        """Make the queues, the topic and the bus."""
+        """Create the queues, the topic and the bus."""
         sqs, sns = self.client("sqs"), self.client("sns")
         sqs.create_queue(QueueName="training")
         sqs.create_queue(QueueName="training.fifo", Attributes={"FifoQueue": "true"})
@@ -90,16 +90,16 @@ class Moto:
         events.put_targets(Rule="all", EventBusName="training", Targets=[target])
 
     def topic(self) -> "Moto":
-        """Return the same moto with the topic as its default target."""
+        """Return the same server with the topic as the default target."""
         return replace(self, arn=TOPIC, queue=_OF_TOPIC)
 
     def bus(self) -> "Moto":
-        """Return the same moto with the bus as its default target."""
+        """Return the same server with the bus as the default target."""
         return replace(self, arn=BUS, queue=_OF_BUS)
 
 
 def _detail(event: str) -> tuple[bytes, str]:
-    """Return the detail of an event of the bus, and its id."""
+    """Return the body and the id of the notifier's event in an EventBridge event."""
     detail = json.loads(event)["detail"]
     return json.dumps(detail, ensure_ascii=False, separators=(",", ":")).encode(), detail["id"]
 
@@ -115,7 +115,7 @@ async def _refuse(client: Streams, _broker: Streams) -> None:
 
 @contextmanager
 def moto_server(folder: Path, certificates: CertificateFiles) -> Iterator[Moto]:
-    """Run moto."""
+    """Run a moto server with queues, a topic and a bus."""
     port = free_port()
     environ = {"MOTO_ACCOUNT_ID": ACCOUNT}
     process = Process(

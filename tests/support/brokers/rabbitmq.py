@@ -1,4 +1,4 @@
-"""RabbitMQ, with a port for TLS, and a small limit of a message."""
+"""Runs RabbitMQ with a port for TLS and a low size limit for messages."""
 
 import asyncio
 import os
@@ -42,7 +42,7 @@ class Rabbit:
     port: int
     tls_port: int
     erlang: dict[str, str] = field(default_factory=dict)
-    """The environment of its programs."""
+    """The environment variables for RabbitMQ's programs."""
 
     def control(self, *words: str) -> None:
         """Run `rabbitmqctl`, which takes some seconds."""
@@ -82,7 +82,7 @@ class Rabbit:
         return found
 
     async def prepare(self) -> None:
-        """Make the queue."""
+        """Create the queue."""
         connection = await aio_pika.connect(f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/")
         async with connection:
             channel = await connection.channel()
@@ -94,7 +94,7 @@ class Rabbit:
 def rabbitmq(folder: Path, certificates: CertificateFiles) -> Iterator[Rabbit]:
     """Run RabbitMQ, which takes some seconds to start."""
     needed("rabbitmq-server", "rabbitmq-server")
-    # Debian's program changes to another user, for whom the session's folder is closed.
+    # Debian's wrapper changes to another user, who cannot read the test's folder.
     program = _PROGRAMS / "rabbitmq-server"
     broker = Rabbit(free_port(), free_port())
     (folder / "rabbitmq.conf").write_text(
@@ -124,7 +124,7 @@ def rabbitmq(folder: Path, certificates: CertificateFiles) -> Iterator[Rabbit]:
         "ERL_EPMD_PORT": str(free_port()),
     }
     broker.erlang |= erlang
-    # Erlang's name server would go on as a daemon; as a process of its own it ends with the broker.
+    # RabbitMQ would start Erlang's name server as a daemon that stays. As a separate process it ends with the broker.
     names = Process(["epmd", "-port", erlang["ERL_EPMD_PORT"]], folder / "names", erlang)
     process = Process([program], folder / "output", erlang)
     try:

@@ -1,4 +1,4 @@
-"""Events, and peers for destinations to talk to."""
+"""Fixtures: events, and receivers for destinations."""
 
 from tests.support.destinations import (
     certificates,

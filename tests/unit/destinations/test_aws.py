@@ -1,4 +1,4 @@
-"""Answers of AWS."""
+"""Reading the answers of AWS, and building requests to AWS."""
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy

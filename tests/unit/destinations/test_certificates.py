@@ -1,4 +1,4 @@
-"""Certificates of one's own change on disk while the daemon runs; nobody has to restart it for that."""
+"""Certificate files that change on disk are used without a restart of the daemon."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("way_to_post")
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where the settings say that the certificates are."""
+    """The configured paths of the certificate files."""
 
     authority: Path
     client: Path

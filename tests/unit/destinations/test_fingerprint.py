@@ -1,4 +1,4 @@
-"""A destination's health belongs to an address and its credentials."""
+"""Fingerprints change with a destination's address or credentials, and with nothing else."""
 
 from pathlib import Path
 from typing import Any

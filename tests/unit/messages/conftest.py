@@ -1,4 +1,4 @@
-"""Events and deliveries to write messages of."""
+"""Fixtures: events and deliveries for messages."""
 
 from tests.support.destinations import deliveries, make_alert, make_event, session
 

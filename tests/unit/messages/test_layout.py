@@ -18,7 +18,7 @@ SHIPPED = Templates(None, print)
 
 
 def drawn(events: list[Event], *, digest: bool = False) -> str:
-    """Draw a message that has room for everything: `*bold*`, `code`, bullets; nested ones further in."""
+    """Return a message as lines, without any size limit: `*bold*`, `code`, and bullets, indented if nested."""
     layout = lay_out(events, SHIPPED, digest=digest, fits=lambda _: True)
     bullets = {None: "", 0: "• ", 1: "  • "}
     return "\n".join(bullets[row.depth] + _drawn_line(row.line) for row in layout)

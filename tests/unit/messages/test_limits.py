@@ -1,4 +1,4 @@
-"""What holds for any input, at each service that people read: its limits are kept, and every event is shown."""
+"""Property tests for each service: a message is within the service's limits, and shows every event."""
 
 import string
 from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NotingTemplates(Templates):
-    """The shipped templates, which note the last one used: of a digest it is that of the digest."""
+    """The shipped templates. They record the last template that was rendered: in a digest, it is that of the digest."""
 
     last: Template | None = None
 
@@ -36,19 +36,19 @@ class NotingTemplates(Templates):
 
 SHIPPED = NotingTemplates(None, print)
 INVISIBLE = str.maketrans("", "", "\u2060\u2068\u2069")
-"""What is put around or into names: isolates of their direction, and joiners that disarm them."""
+"""The invisible characters that are added to names: marks that isolate right-to-left text, and word joiners."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A destination type: what tells that a layout fits there, and what checks and reads the message it becomes."""
+    """A destination type: its size check, and a function that validates a message and returns its text."""
 
     fits: Fits
     read: Callable[[Layout], str]
 
 
 def read_slack(layout: Layout) -> str:
-    """Check what Slack demands of any message, and return all text of its blocks."""
+    """Check the rules of Slack for a message, and return all text of its blocks."""
     content = orjson.loads(slack.request_body(layout))
     assert 0 < len(content["text"]) <= 5 * 4000
     assert not set("<>") & set(content["text"])
@@ -67,7 +67,7 @@ def read_slack(layout: Layout) -> str:
 
 
 def read_teams(layout: Layout) -> str:
-    """Check what Teams demands of any message, and return all text of its card."""
+    """Check the rules of Teams for a message, and return all text of its card."""
     body = teams.request_body(layout)
     assert len(body) <= 28_000 / 2
     (attachment,) = orjson.loads(body)["attachments"]
@@ -79,7 +79,7 @@ def read_teams(layout: Layout) -> str:
 
 
 def read_apprise(layout: Layout) -> str:
-    """Check that a message is short enough for any service, and return all its text."""
+    """Check that a message is within the limit of all apprise services, and return all its text."""
     title, body = apprise.title_and_body(layout)
     assert body
     assert len(title) + len(body) <= 1900
@@ -100,7 +100,7 @@ def service(request: pytest.FixtureRequest) -> Service:
 
 
 def said(service: Service, events: list[Event], templates: Templates = SHIPPED, *, digest: bool = False) -> str:
-    """Return all text of the message that events become, once it has been checked."""
+    """Check the message about these events, and return all its text."""
     text = service.read(lay_out(events, templates, digest=digest, fits=service.fits))
     text.encode()
     assert not any((char < " " and char != "\n") or "\x7f" <= char <= "\x9f" for char in text)
@@ -109,12 +109,12 @@ def said(service: Service, events: list[Event], templates: Templates = SHIPPED, 
 
 
 def is_digest() -> bool:
-    """Tell whether the last message counts its events instead of showing each."""
+    """Return whether the last message was a digest."""
     return SHIPPED.last is Template.DIGEST
 
 
 def check_each_is_shown(text: str, events: list[Event]) -> None:
-    """Check that each event is in a line of its own: who, and which record; of a notice, which condition."""
+    """Check that each event has its own line with the person and the key, or, for an alert, with the condition."""
     lines = [line.translate(INVISIBLE) for line in text.split("\n")]
     for event in events:
         if event.type == EventType.ALERT:
@@ -127,7 +127,7 @@ def check_each_is_shown(text: str, events: list[Event]) -> None:
 
 
 def shortened(word: str) -> str:
-    """Return what is shown of a name however short it is cut."""
+    """Return the part of a name that is shown even with the lowest limit for names."""
     return word.translate(INVISIBLE).removesuffix("…")
 
 
@@ -136,7 +136,7 @@ ANY_TEXT = (
     | st.sampled_from(["😀" * 400, '"\\' * 300, "שלום " * 90, "@" * 300, "\ud800" * 300, "x" * 9000])
     | st.none()
 )
-"""Any code points, lone surrogates included, and much of what takes most room."""
+"""Text of any code points, including lone surrogates, and text that takes much room in a message."""
 
 NAMES = st.text(string.ascii_letters + " '-éßøאش", min_size=1, max_size=30).filter(lambda name: name.split())
 TEXT_FIELDS = ("training_id", "training_title", "user_id", "user_name", "instructor_id", "instructor_name", "notes")

@@ -1,4 +1,4 @@
-"""What all destinations that people read have in common, whatever their service."""
+"""Behaviour that all destinations for people share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ Deliveries = Callable[..., list[Delivery]]
 
 @pytest.fixture(params=TYPES)
 def make(request: pytest.FixtureRequest, session: aiohttp.ClientSession, clock: "FakeClock") -> Make:
-    """Make a destination of each of the types."""
+    """Return a function that creates a destination; each test runs with every type for people."""
     table, url = TYPES[request.param]
 
     def made(**keys: Any) -> Any:
@@ -36,7 +36,7 @@ def make(request: pytest.FixtureRequest, session: aiohttp.ClientSession, clock: 
 
 
 async def shown(destination: Any, deliveries: list[Delivery]) -> list[tuple[str, ...]]:
-    """Return the lines of the messages that deliveries become."""
+    """Return the lines of the messages for these deliveries."""
     groups = group_into_requests(deliveries, destination, 1.0)
     assert isinstance(destination, SupportsPreview)
     return [(await destination.preview(group)).lines async for group in groups]

@@ -1,4 +1,4 @@
-"""Text that people typed, made fit to be shown."""
+"""Text that people have typed is made safe to show."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Users' own templates: what they can say, what they cannot do, and how they are found wrong before they are used."""
+"""Users' own templates: their variables, their limits, and the check of the templates before they are used."""
 
 import os
 import re
@@ -25,7 +25,7 @@ SHIPPED = Path(__file__).parents[3] / "notifier" / "messages" / "shipped" / "en"
 
 
 def wrong(folder: Path, name: str = "slack") -> list[str]:
-    """Return what is wrong with the templates of a folder, for a destination of a type."""
+    """Return the problems of the templates in a folder, for a destination of type `name`."""
     table, url = TYPES[name]
     settings = table.model_validate({"type": name, "url": url, "templates": str(folder)})
     found = list(problems({"hr": settings}, lambda one: destination_type(one).fits))
@@ -34,7 +34,7 @@ def wrong(folder: Path, name: str = "slack") -> list[str]:
 
 
 def said(templates: Templates, *events: Event, room: int = 9999) -> list[str]:
-    """Return the rows of a message of so many characters at most."""
+    """Return the rows of a message about these events, of at most `room` characters."""
     layout = lay_out(events, templates, digest=False, fits=lambda rows: sum(len(row.text) for row in rows) <= room)
     return [row.text for row in layout]
 

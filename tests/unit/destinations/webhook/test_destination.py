@@ -151,7 +151,7 @@ async def test_a_client_certificate_is_shown(
 
 @asynccontextmanager
 async def demanding(certificates: "CertificateFiles") -> AsyncIterator[str]:
-    """Run OpenSSL's own server, which tells a client without a certificate so; yield its URL."""
+    """Run OpenSSL's test server, which answers a client without a certificate with a TLS alert; yield its URL."""
     command = "openssl s_server -accept 127.0.0.1:0 -Verify 1 -verify_return_error -www"
     files = {"-cert": certificates.certificate, "-key": certificates.key, "-CAfile": certificates.certificate}
     options = [str(part) for option in files.items() for part in option]
@@ -178,7 +178,7 @@ async def test_a_peer_that_wants_a_client_certificate_is_named(
 
 @pytest.fixture
 def files(tmp_path: Path, certificates: "CertificateFiles") -> Path:
-    """A folder with files that go together badly."""
+    """A folder with certificate and key files that do not belong together."""
     (tmp_path / "text").write_text("no certificate")
     (tmp_path / "certificate").write_bytes(certificates.certificate.read_bytes())
     commands = {

@@ -27,7 +27,7 @@ EXAMPLE = Event(
     time_ms=NOW_MS,
     data=b'{"completion": {"key":"1238"}, "previous":null,"record":{"id":1238,"\\ud83d":1.50}}',
 )
-"""Its `data` has spaces, a number's trailing zero and half a character, none of which may be touched."""
+"""An event whose `data` has spaces, a number with a trailing zero and half a character; none of these may change."""
 
 CLOUDEVENT = (
     b'{"specversion":"1.0","id":"evt_abcdefghijklmnopqrstuvwxyz","source":"/sources/acme",'
@@ -105,7 +105,7 @@ def test_notices_are_as_the_schema_says(make_alert: "MakeEvent") -> None:
 
 
 PREVIOUS_SCHEMA = Path(__file__).parent / "event_schema_1.0.json"
-"""The schema of version 1.0, to which receivers may have been written."""
+"""The schema of version 1.0. There may be receivers that check events against it."""
 
 KNOWN = Names(
     {"5e58": "David Ball"},

@@ -1,4 +1,4 @@
-"""CloudEvents' validation of webhooks, with a receiver that allows, limits, or does not."""
+"""CloudEvents' validation of webhooks, with receivers that give permission, limit the rate, or refuse."""
 
 from collections.abc import Callable
 from typing import Any
@@ -53,7 +53,7 @@ def send(
 
 
 def allowing(receiver: Receiver, **allowed: str) -> list[web.Request]:
-    """Let the receiver answer OPTIONS with these headers; return the requests that it gets."""
+    """Let the receiver answer OPTIONS with these headers; return a list to which its requests will be added."""
     requests: list[web.Request] = []
 
     async def script(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""A receiver's look at a request: genuine or not, and why."""
+"""Verifying the signature of a request, as a receiver does."""
 
 import base64
 from collections.abc import Mapping
