@@ -61,7 +61,7 @@ def as_command_error(*errors: type[Exception]) -> Iterator[None]:
 def report_internal_error(fault: Exception) -> None:
     """Report an unexpected exception in the log, or on standard error if logging is not set up.
 
-    If the exception is a failed write of the output, for example to a full disk, report that instead.
+    A failed write of the output, for example to a full disk, is reported as such and not as an internal error.
     """
     if isinstance(fault, OSError) and fault.errno in _OUTPUT_ERRNOS and fault.filename is None:
         click.echo(f"Error: the output cannot be written: {fault.strerror}", err=True)

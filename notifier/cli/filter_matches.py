@@ -70,7 +70,10 @@ class FilterMatches(Struct, frozen=True):
 
 
 def count_matches(settings: Settings, directories: Mapping[str, Directory]) -> list[FilterMatches]:
-    """Count the matches of each destination. `directories` has the lists of each source that answered, by source."""
+    """Count what each destination's filters match. `directories` has the lists of each source, by source name.
+
+    A source that did not answer is missing in `directories`.
+    """
     return [
         _count_matches_of(
             name, destination, [directories.get(source, Directory()) for source in _sources(destination, settings)]

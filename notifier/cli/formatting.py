@@ -23,7 +23,7 @@ def terminal_safe(text: str) -> str:
 
 
 def terminal_safe_json(line: str) -> str:
-    """Return a line of JSON with characters that control a terminal escaped."""
+    """Escape the characters in a line of JSON that could control a terminal."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 

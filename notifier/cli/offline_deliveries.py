@@ -140,8 +140,7 @@ def replay_offline(settings: Settings, request: Replay, show_progress: Callable[
 
     With `request.dry_run`, only counts the events. Ctrl-C ends the replay for good. If this process is killed, the next
     daemon continues the replay. `show_progress` is called with the number of deliveries in the queue and the total.
-    The daemon pauses between portions to let new events pass; without a daemon there are no new events, and no pauses.
-    Raises CommandError.
+    Unlike the daemon, this makes no pauses between portions, because no new events are waiting. Raises CommandError.
     """
 
     async def requeue_deliveries() -> "PlanDocument":

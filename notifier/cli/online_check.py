@@ -92,7 +92,7 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
 
 
 def raise_on_problems(probes: "Sequence[ProbeResult]") -> None:
-    """Raise CommandError, with all problems, if a probe found problems."""
+    """Raise CommandError, which lists all problems, if a probe found any."""
     troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
     if troubles:
         raise CommandError(f"{format_count(len(troubles), 'request')} failed online:", *troubles)

@@ -142,7 +142,7 @@ def _clock_problems(served_at_ms: int | None) -> list[str]:
 
 
 async def _add_names(client: Client, settings: SourceSettings, result: ProbeResult) -> ProbeResult:
-    """Read the lists of names that the daemon reads too, and return `result` with the lists added."""
+    """Read the same lists of names as the daemon, and return `result` with the lists added."""
     lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
         "people": client.people(),
         "trainings": client.trainings(),

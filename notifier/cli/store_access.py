@@ -67,7 +67,7 @@ class FollowedStore:
         self._file_id = None if path is None else _file_identity(path)
 
     def current(self) -> tuple[Database, bool]:
-        """Return the database to read, and whether it differs from the result of the previous call."""
+        """Return the database to read, and whether this call has opened a new file."""
         found = None if self._path is None else _file_identity(self._path)
         if self._path is None or found is None or found == self._file_id:
             return self._db, False
@@ -89,7 +89,10 @@ class FollowedStore:
 
 @contextmanager
 def follow_store(location: StoreSettings | Path) -> Iterator[FollowedStore]:
-    """Open the store read-only, for repeated reading even if the state file is replaced. Raises CommandError."""
+    """Open the store read-only. If the state file is replaced, reading continues with the new file.
+
+    Raises CommandError.
+    """
     file = location.path if isinstance(location, StoreSettings) else location
     path = None if isinstance(location, StoreSettings) and uses_postgres(location) else file
     with open_store_read_only(location) as db, closing(FollowedStore(path, db)) as followed:

@@ -142,7 +142,7 @@ templates = "/etc/notifier/words"
         assert "did it on a read-only file system" in str(receiver.slack)
         healthy = await asyncio.to_thread(container.run, *IMAGE.health_command)
         assert (healthy.returncode, healthy.stdout) == (0, "The daemon works.\n")
-        # Root's home folder, the program and the configuration cannot be written to.
+        # No folder is writable, except the volume for the state.
         tried = await asyncio.to_thread(
             container.run, "sh", "-c", "for d in / /tmp /run /etc/notifier /opt/notifier; do touch $d/x; done"
         )

@@ -438,7 +438,7 @@ async def test_with_nohup_it_outlives_its_terminal(program: Program) -> None:
         assert not has_ended(pid)
 
 
-# The package, replaced under it
+# The package is replaced while the daemon runs
 
 
 async def test_messages_go_on_when_the_package_is_gone_and_the_configuration_is_read_again(

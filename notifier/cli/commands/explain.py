@@ -129,7 +129,7 @@ def _name_with_id(name: str | None, identifier: str) -> str:
 
 
 def _history_rows(record_history: RecordHistory, subscribed: Sequence[Subscription], now_ms: int) -> list[Row]:
-    """Return rows about the past in chronological order, then a row for each delivery that is not delivered."""
+    """Return rows about the past in chronological order, then a row for each pending or dead delivery."""
     past: list[tuple[int, Row]] = []
     undelivered: list[Row] = []
     for event in record_history.events:

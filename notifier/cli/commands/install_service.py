@@ -163,7 +163,7 @@ def _install(paths: ServicePaths, program: Path, text: str, root: Path, *, now: 
 
 
 def _start(paths: ServicePaths, *, restarts: bool) -> None:
-    """Enable and start the service or, with `restarts`, restart it. Raises SystemctlError."""
+    """Enable the service, then start it or, with `restarts`, restart it. Raises SystemctlError."""
     systemctl.run_systemctl("enable", paths.service)
     systemctl.run_systemctl("restart" if restarts else "start", paths.service)
     echo(f"{paths.service}: running, now and after every boot")

@@ -166,7 +166,7 @@ def _find_replay(progress: Mapping[str, Any], number: int) -> Mapping[str, Any]:
 
 
 def _read_progress(store: StoreSettings | Path) -> Mapping[str, Any]:
-    """Return the object of `GET /v1/replay` from the daemon or, if none runs, from the store."""
+    """Return the object of `GET /v1/replay` from the daemon or, if no daemon is running, from the store."""
     path = store if isinstance(store, Path) else store.path
     answer = daemon_client.request(path, "GET", "/v1/replay")
     if answer is not None:

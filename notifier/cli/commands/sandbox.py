@@ -31,7 +31,7 @@ class FaultType(click.ParamType[str]):
     name = "fault"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text unchanged if it is a valid fault, else fail like click's own types."""
+        """Return the text unchanged if it is a valid fault. Raises BadParameter, like click's own types."""
         try:
             parse_fault(str(value))
         except NotationError as error:

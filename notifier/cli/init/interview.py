@@ -1,4 +1,4 @@
-"""Asks the questions for a first configuration that the command's options leave open."""
+"""Asks the questions of `notifier init` that are not answered by options."""
 
 import secrets
 import sys
@@ -21,7 +21,7 @@ FindProblem = Callable[[str], str | None]
 
 
 class Interview:
-    """Asks the questions that the command's options leave open, and collects all answers."""
+    """Collects the answers of `notifier init`: from options or, if an option is missing, from the user."""
 
     def __init__(self, given: Mapping[str, Any], secrets_dir: Path | None) -> None:
         self._given = given
@@ -53,7 +53,7 @@ class Interview:
         return self._answers
 
     def wants_online_check(self) -> bool:
-        """Return whether to try the token; ask the user if no option decides it."""
+        """Return whether to try the token; ask the user if neither --check nor --no-check is given."""
         if not self._answers.token:
             return False
         wanted: bool | None = self._given["online"]

@@ -34,7 +34,7 @@ def parse_file(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text())
 
 
-# Somebody at a terminal
+# A user at a terminal
 
 
 async def test_a_person_is_asked_and_asked_again_and_the_token_is_tried(tmp_path: Path, api: "Api") -> None:

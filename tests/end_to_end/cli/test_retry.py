@@ -1,4 +1,4 @@
-"""`notifier retry` beside a running daemon."""
+"""`notifier retry` with a running daemon."""
 
 from typing import TYPE_CHECKING
 
