@@ -85,6 +85,8 @@ class FaultInjector:
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
+            # A bytecode file that is written during a scenario would be among the traced calls.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
 
     def close(self) -> None:
