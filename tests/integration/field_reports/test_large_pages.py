@@ -16,7 +16,7 @@ LIMIT = 256 * 1024
 
 @pytest.fixture(autouse=True)
 def _small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_PAGE_LIMIT", LIMIT)
+    monkeypatch.setattr(client, "_PAGE_LIMIT_BYTES", LIMIT)
 
 
 def sign(world: "World", signature_bytes: int, **chosen: Any) -> None:
