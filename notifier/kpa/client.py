@@ -289,7 +289,7 @@ class Client:
 
     @contextmanager
     def _reporting_rate_limit(self) -> Iterator[None]:
-        """Report to the rate limiter that an answer says the rate limit is exceeded; re-raise every ApiError."""
+        """Tell the rate limiter if the block raises ApiError `rate_limit_exceeded`; every ApiError is raised again."""
         try:
             yield
         except ApiError as failure:

@@ -192,7 +192,7 @@ def _training(training: Entry) -> ListedTraining | None:
 
 
 def _ids(value: object) -> list[str]:
-    """Return one id or a list of ids as texts, each once; entries that are no ids are left out."""
+    """Return one id or a list of ids as texts, each once; values that are not ids are left out."""
     given = value if isinstance(value, list) else [value]
     found = (_as_line(one) for one in given[:_MOST_IDS])
     return [*dict.fromkeys(id_ for id_ in found if id_ and len(id_) <= _LONGEST_ID and "\0" not in id_)]
@@ -251,7 +251,7 @@ class _EventFilter:
         return complete
 
     def _begin(self, kind: str) -> Entry | list[Entry] | None:
-        """Return the container for an object or a list that begins; None if its content is to be skipped."""
+        """Return the container for an object or a list that begins; None if its content is skipped."""
         if len(self._open) >= _MOST_LEVELS:
             raise ValueError("nested too deeply")
         if not self._open:

@@ -27,8 +27,8 @@ HEADS_IN_A_ROW: Final = 6
 """The number of head polls in a row after which a request of another kind passes, if one waits.
 
 The bucket refills at nineteen twentieths of the rate. With six of seven requests, head polls get more than four fifths
-of the rate. So other requests never delay the head polls of a configuration
-that needs at most four fifths of the rate for them. Such a configuration is accepted without a warning.
+of the rate. So other requests never delay the head polls of a configuration that needs at most four fifths of the rate
+for them. Such a configuration is accepted without a warning.
 """
 
 
@@ -66,7 +66,10 @@ class Allowance(Struct, frozen=True):
 
     @property
     def floor(self) -> float:
-        """The lowest rate: a sixteenth of the configured one, but at least one a minute if that many are configured."""
+        """The lowest rate: a sixteenth of the configured rate, but at least one request a minute.
+
+        If less than one a minute is configured, it is the configured rate.
+        """
         return min(self.configured, max(self.configured * _LOWEST_SHARE, _LOWEST_RATE))
 
     def rate_at(self, now: float) -> float:

@@ -1,6 +1,6 @@
 """Keys for the records of the API's v1, which have no ids.
 
-A key is derived from the person, the training and the time of entry. Several records may have the same three, for
+A key is derived from the person, the training and the time of entry. Several records may agree in all of these, for
 example after an import. They are called *equal*, share the *base* of their keys, and are numbered from the second one
 on. Records of later answers are matched with the known ones by their JSON. If that does not decide, a request for all
 records of that person and training shows how many there are.
@@ -76,8 +76,8 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
     """Assign keys to equal records, which share one base and come in order. Pure.
 
     `known` are the known records of that base. `complete` means that `equals` are all equal records that the API has.
-    In that case, a record that matches no known one is taken for a known record that has changed. If no unmatched known
-    record is left, it is new.
+    In that case, a record that matches no known one is taken for a known record that has changed. It counts as new only
+    if no unmatched known record is left.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -115,7 +115,8 @@ def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on the page before or after this one. Pure.
 
     Equal records are usually neighbours in the list. If several of them are at an end of the page, only a precise
-    question shows how to number them. A single one may also have an equal on the next page, but nothing shows that.
+    question shows how to number them. A single record at an end may also have an equal record on the next page, but
+    this page does not show that.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -2,7 +2,6 @@
 
 import asyncio
 from array import array
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
@@ -20,10 +19,9 @@ from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection import renumbering
 from notifier.watch.detection.balance import count_bounds
-from notifier.watch.detection.bisection import Day, day_of
 from notifier.watch.detection.evidence import AnswerContext, has_new_records, removal_change
 from notifier.watch.detection.news import Baseline, NewsReason
-from notifier.watch.detection.unreadable import UnreadableRecords, to_left_out
+from notifier.watch.detection.unreadable import UnreadableRecordLog, to_unreadable_records
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest_transaction import (
     IngestRequest,
@@ -66,21 +64,6 @@ class IngestResult(Struct, frozen=True):
         """Return the number of records that became known with this answer."""
         return len(self.learned) + sum(change.type is EventType.CREATED for change in self.changes)
 
-    def moved(self) -> Counter[Day]:
-        """Return the change of the number of known records by this answer, for each completion date."""
-        moved = Counter(day_of(learned.completion.completed_on) for learned in self.learned)
-        for change in self.changes:
-            day = day_of(change.completion.completed_on)
-            match change.type:
-                case EventType.CREATED:
-                    moved[day] += 1
-                case EventType.REMOVED:
-                    moved[day] -= 1
-                case EventType.UPDATED if change.previous is not None:
-                    moved[day] += 1
-                    moved[day_of(change.previous.completed_on)] -= 1
-        return moved
-
 
 class _Answer(Struct, frozen=True):
     """The parts of an answer that are examined and written; `IngestRequest` explains the fields."""
@@ -91,7 +74,7 @@ class _Answer(Struct, frozen=True):
     absent: Collection[str] = ()
     max_gone: int | None = None
     most_records: int | None = None
-    precise: bool = False
+    is_precise: bool = False
     skimmed: SkimmedRecords | None = None
 
     def keys(self) -> list[str]:
@@ -126,8 +109,8 @@ class PageIngester:
         """Initialize with the collaborators.
 
         `subscriptions` returns the current subscriptions. `on_events` gets all new events. If the events come from an
-        answer, `on_deliveries` gets them first, with their first deliveries. `v1_records` determines the keys of
-        records without ids; None if the API version has ids.
+        answer, `on_deliveries` is called first, with the events and their first deliveries. `v1_records` determines the
+        keys of records without ids; None if the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]
@@ -136,7 +119,7 @@ class PageIngester:
         self._subscriptions = subscriptions
         self._on_events = on_events
         self._on_deliveries = on_deliveries
-        self._unreadable = UnreadableRecords(context.name)
+        self._unreadable = UnreadableRecordLog(context.name)
         # Two answers of a source must not look up and write the same key at the same time.
         self._turn = asyncio.Lock()
         self._past = PastAnswers(context, looks)
@@ -153,7 +136,7 @@ class PageIngester:
 
     @property
     def existing_changed_at(self) -> float:
-        """The latest request (monotonic seconds) whose answer has changed the number of known records."""
+        """When the latest request was sent whose answer has changed the number of known records (monotonic seconds)."""
         return self._past.existing_changed_at
 
     async def ingest(self, page: Page, detected_by: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
@@ -192,7 +175,7 @@ class PageIngester:
                 if answer.has_unidentified_record or not answer.is_whole
                 else tuple(key for key in suspects if key not in present)
             )
-            whole = _Answer(completions, answer.bad, answer.asked_at, absent=absent, max_gone=max_gone, precise=True)
+            whole = _Answer(completions, answer.bad, answer.asked_at, absent=absent, max_gone=max_gone, is_precise=True)
             return await self._ingest(whole, detected_by, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
@@ -310,12 +293,12 @@ class PageIngester:
         return IngestRequest(
             self._version,
             answer.completions,
-            to_left_out(answer.bad),
+            to_unreadable_records(answer.bad),
             answer.absent,
             answer.max_gone,
             answer.most_records,
             memory,
-            self._past.evidence(answer.asked_at, answer.keys(), precise=answer.precise),
+            self._past.evidence(answer.asked_at, answer.keys(), is_precise=answer.is_precise),
             AnswerContext(
                 context.name,
                 context.settings.namespace(context.name),
@@ -328,7 +311,7 @@ class PageIngester:
             metadata,
             self._subscriptions(),
             self._names is not None,
-            answer.precise,
+            answer.is_precise,
             None if metadata.end is None else context.health.success_to_store(metadata.end.longest_outage_seconds),
             answer.skimmed,
             context.settings.shown_person_fields(),

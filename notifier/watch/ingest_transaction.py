@@ -64,8 +64,8 @@ class RoundEnd(Struct, frozen=True):
     """Describes the success of a round, which ends with this page unless the next page may have new records.
 
     `is_certain` means that there is nothing more to read, whatever this page contains. If the last success is more than
-    `longest_outage_seconds` ago, a gap is recorded. `probe_fraction` (0 to 1) chooses the day at whose place in the
-    list a probe is sent after the round; None for no probe.
+    `longest_outage_seconds` ago, a gap is recorded. `probe_fraction` (0 to 1) chooses the day for a probe after the
+    round; None for no probe.
     """
 
     is_certain: bool
@@ -79,15 +79,15 @@ class IngestRequest(Struct, frozen=True):
     If the answer was only `skimmed`, its records are not among the `completions`: they are compared with the stored
     ones first, and only those that have changed are parsed.
 
-    `left_out` are the answer's unreadable records. `absent` are keys of known records that a precise answer lacks. At
-    most `max_gone` of these records can be gone (None: any number). `most_records` is the most records that the API can
-    have according to this answer, None if unknown. `success` is stored if the round ends with this answer.
-    `person_fields` are the facts about people that events show.
+    `unreadable` are the answer's unreadable records. `absent` are keys of known records that a precise answer lacks. At
+    most `max_gone` of these records can be gone (None: any number). `most_records` is the largest number of records
+    that the API can have according to this answer, None if unknown. `success` is stored if the round ends with this
+    answer. `person_fields` are the facts about people that events show.
     """
 
     version: RecordFormat
     completions: Sequence[Completion]
-    left_out: Sequence[UnreadableRecord]
+    unreadable: Sequence[UnreadableRecord]
     absent: Collection[str]
     max_gone: int | None
     most_records: int | None
@@ -96,8 +96,8 @@ class IngestRequest(Struct, frozen=True):
     context: AnswerContext
     metadata: PageMetadata
     subscriptions: Sequence[Subscription]
-    announces: bool
-    precise: bool
+    shows_names: bool
+    is_precise: bool
     success: RoundSuccess | None = None
     skimmed: SkimmedRecords | None = None
     person_fields: frozenset[PersonField] = frozenset()
@@ -200,7 +200,7 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     findings = replace(_evaluate(db, request, completions, lookup.known, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
-    if request.announces and (told := findings.changes_with_event()):
+    if request.shows_names and (told := findings.changes_with_event()):
         names = stored_names(db, source, (change.completion for change in told), request.person_fields)
         if names is None:
             return EvaluatedAnswer(undecided, findings, lookup, None)
@@ -231,15 +231,15 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
             del shown[key]
         unchanged = record_lookups.unchanged_ids(db, source, shown)
     keys = [] if len(unchanged) == len(request.keys) else [key for key in request.keys if key not in unchanged]
-    keys += [record.key for record in request.left_out if record.has_key]
+    keys += [record.key for record in request.unreadable if record.has_key]
     keys += request.absent
     return Lookup(unchanged, record_lookups.known_records(db, source, keys) if keys else {})
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:
-    """Return the keys of unreadable records in the answer that waited for the second look at their removal."""
+    """Return the keys of the answer's unreadable records whose removal waited for a second look."""
     looks = request.evidence.looks
-    keys = (record.key for record in request.left_out if record.key in looks)
+    keys = (record.key for record in request.unreadable if record.key in looks)
     return [key for key in keys if looks[key].kind is LookKind.REMOVAL]
 
 
@@ -301,7 +301,7 @@ def _renumbered(
     expects = view is not None and view.renumbers
     if not unknown or memory.met_at_ms is None:
         return []
-    if not (expects or request.precise or may_be_renumbered(len(unknown), memory, request.most_records, now_ms)):
+    if not (expects or request.is_precise or may_be_renumbered(len(unknown), memory, request.most_records, now_ms)):
         return []
     alike = record_lookups.similar_records(db, request.context.source, unknown)
     present = {*request.keys}
@@ -332,9 +332,9 @@ def write_evaluated(
     """
     source, metadata = request.context.source, request.metadata
     keys = [*request.keys]
-    recounted = _count_left_out(db, request, lookup.known)
+    recounted = _count_unreadable(db, request, lookup.known)
     # A known record in the answer exists, even if it is unreadable.
-    keys += [record.key for record in request.left_out if record.has_key and record.key in lookup.known]
+    keys += [record.key for record in request.unreadable if record.has_key and record.key in lookup.known]
     if not findings:
         ids = lookup.ids(keys)
         if metadata.swept is not None:
@@ -369,17 +369,17 @@ def _write_success(db: Database, source: str, success: RoundSuccess) -> None:
     )
 
 
-def _count_left_out(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
+def _count_unreadable(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
     """Update the count of unreadable records from an answer; return whether the count has changed."""
     source = request.context.source
     recounted = False
     if request.memory.unreadable:
         recounted = left_out.delete_readable(db, source, request.keys)
     # A precise question may return records outside the source's own view.
-    if request.left_out and not request.precise:
+    if request.unreadable and not request.is_precise:
         exist = {key for key, memory in known.items() if not memory.removed and not memory.out_of_view}
         swept = request.context.detected_by is DetectedBy.SWEEP
-        recounted = left_out.count_unreadable(db, source, request.left_out, exist, swept=swept) or recounted
+        recounted = left_out.count_unreadable(db, source, request.unreadable, exist, swept=swept) or recounted
     return recounted
 
 

@@ -36,7 +36,7 @@ class PastAnswers:
         self._has_recalled = False
         self._recent = RecentChanges()
         self.existing_changed_at = float("-inf")
-        """The latest request (monotonic seconds) whose answer has changed the number of known records."""
+        """When the latest request was sent whose answer has changed the number of known records (monotonic seconds)."""
 
     async def recall(self) -> None:
         """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
@@ -58,17 +58,17 @@ class PastAnswers:
         """Reset the numbers of arrivals and changes in the sweep, which are compared with the hold limits."""
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
-    def evidence(self, asked_at: float, keys: Sequence[str], *, precise: bool) -> Evidence:
+    def evidence(self, asked_at: float, keys: Sequence[str], *, is_precise: bool) -> Evidence:
         """Return the evidence for judging an answer that was requested at `asked_at` and concerns these `keys`.
 
-        `precise` means that it is the complete answer to a question about a person or a training.
+        `is_precise` means that it is the complete answer to a question about a person or a training.
         """
         return Evidence(
             known={},
             looks=self._looks.by_key,
             # Only a precise question counts as a second look: a server that lags would send the same outdated page
             # again.
-            due=self._looks.due() if precise else frozenset(),
+            due=self._looks.due() if is_precise else frozenset(),
             changed_at=self._recent.changed_after(asked_at, keys),
             held_changes=self._held_changes,
             unreadable=self._unreadable_keys,

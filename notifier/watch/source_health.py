@@ -344,7 +344,7 @@ class SourceHealth:
         self._extend_silence(seconds, binding=False)
 
     def _already_fails_for(self, reason: str) -> bool:
-        """Return whether the source already fails for this reason, which was logged then."""
+        """Return whether the source already fails for this reason, so that the reason was logged before."""
         troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         return troubled and self._memory.error is not None and self._memory.error.reason == reason
 

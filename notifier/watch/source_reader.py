@@ -240,7 +240,7 @@ class SourceReader:
                 seconds = asyncio.get_running_loop().time() - asked_at
                 if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE and limit == 1:
                     return too_large_record_page(number, asked_at, seconds), 0
-                await self._require_smaller(failure, number, limit, fetch)
+                await self._check_smaller_pages_can_help(failure, number, limit, fetch)
             else:
                 self._timed_out.discard(limit)
                 self._too_large.discard(limit)
@@ -257,7 +257,7 @@ class SourceReader:
                 break
         return join_parts(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
 
-    async def _require_smaller(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
+    async def _check_smaller_pages_can_help(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
         """Record that a page of `limit` records failed; raise the failure if smaller pages cannot help."""
         if failure.reason not in _TOO_MUCH or limit == 1:
             raise failure

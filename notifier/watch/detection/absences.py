@@ -181,7 +181,7 @@ class Absences:
     async def _read_again(
         self, suspects: list[RemovalCandidate], max_gone: int, detected_by: DetectedBy, priority: Priority
     ) -> list[RemovalCandidate]:
-        """Read the pages again on which the missing records should be; return the records that are still missing.
+        """Read the pages again that should contain the missing records; return the records that are still missing.
 
         This is done if more than `max_gone` records are missing.
         """

@@ -124,13 +124,17 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
 
 
 class SearchTiming(Struct):
-    """Decides when to search: at once for a new difference, then after waits of `first` to `longest` seconds."""
+    """Decides when to search for the cause of a count difference.
 
-    first: float
-    longest: float
+    A new difference is searched for at once. Between two searches that find nothing, there is a wait, which grows from
+    `first_wait_seconds` to `longest_wait_seconds`.
+    """
+
+    first_wait_seconds: float
+    longest_wait_seconds: float
     _difference: int = 0
     _not_before: float = 0.0
-    _wait: float = 0.0
+    _wait_seconds: float = 0.0
     _rest_until: float = 0.0
 
     def is_due(self, difference: int, now: float) -> bool:
@@ -138,35 +142,43 @@ class SearchTiming(Struct):
         if difference == 0:
             return False
         if difference != self._difference:
-            # The difference has changed, so the wait is shortened to `first` seconds at most. It is not skipped: a
+            # The difference has changed, so the wait is shortened to `first_wait_seconds` at most. It is not skipped: a
             # difference that keeps changing must not cause a search each time.
-            self._wait = 0.0
-            self._not_before = min(self._not_before, now + self.first) if self._difference else 0.0
+            self._wait_seconds = 0.0
+            self._not_before = min(self._not_before, now + self.first_wait_seconds) if self._difference else 0.0
             self._difference = difference
         return now >= max(self._not_before, self._rest_until)
 
     def note_search_end(self, now: float, *, found: bool, rest_seconds: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next search begins after `rest_seconds` at the earliest, and after a wait. The wait is `first` seconds after
-        a search that found nothing, and twice as long after each further one, up to `longest`. There is no wait after a
-        search that found something.
+        The next search begins after `rest_seconds` at the earliest, and after a wait. The wait is `first_wait_seconds`
+        after a search that found nothing, and twice as long after each further one, up to `longest_wait_seconds`. There
+        is no wait after a search that found something.
         """
-        self._wait = 0.0 if found else min(self.longest, max(self.first, 2 * self._wait))
-        self._not_before, self._rest_until = now + self._wait, now + rest_seconds
+        self._wait_seconds = (
+            0.0 if found else min(self.longest_wait_seconds, max(self.first_wait_seconds, 2 * self._wait_seconds))
+        )
+        self._not_before, self._rest_until = now + self._wait_seconds, now + rest_seconds
 
     def clear(self) -> None:
         """Forget the difference and its wait, because the count is explained."""
-        self._difference, self._not_before, self._wait = 0, 0.0, 0.0
+        self._difference, self._not_before, self._wait_seconds = 0, 0.0, 0.0
 
 
 def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
-    """Return whether the last sweep is long enough ago for another one: `seconds_a_page` for each of its `pages`."""
+    """Return whether another sweep may start `since_last_seconds` after the last one.
+
+    The wait between the two is `seconds_a_page` for each of the last sweep's `pages`.
+    """
     return since_last_seconds >= pages * seconds_a_page
 
 
 class _Sample(Struct, frozen=True):
-    """A count difference at one moment, and how many records requests other than head polls had found by then."""
+    """A count difference at one moment.
+
+    `found` is the number of records that were found by then, except by head polls.
+    """
 
     at_ms: int
     difference: int
@@ -183,7 +195,7 @@ class UnexplainedAge(Struct):
     _samples: deque[_Sample] = field(default_factory=deque)
 
     def note(self, difference: int, found: int, now_ms: int) -> int | None:
-        """Return since when (Unix ms) the difference has been unexplained; None if it is 0.
+        """Return since when (Unix ms) the difference has been unexplained; None if the difference is 0.
 
         `found` is the total number of records found so far by requests other than head polls: new ones if the API
         counts more than are known, missing ones if it counts fewer.

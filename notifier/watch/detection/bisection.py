@@ -174,9 +174,9 @@ class Bisection:
                 yield Range(newer, older, after - before, first, max(first, last // self._size + 1))
 
     def _expected_above(self, day: Day, at_ms: int | None) -> int:
-        """Return how many known records were above the place where a day begins when its page was sent.
+        """Return how many known records that are newer than `day` were in the list at the moment `at_ms`.
 
-        Records that were entered later may be known by now, but were not in the list yet; they are not counted.
+        Records that were entered later are not counted, even if they are known by now.
         """
         later = 0
         if at_ms is not None:

@@ -46,7 +46,7 @@ class Evidence(Struct, frozen=True):
 
 
 class HoldState(Struct, frozen=True):
-    """The changes that are held back now, and the numbers of arrivals and changes that the limits are compared with."""
+    """The limits for holding changes back, what is held back now, and the numbers to compare with the limits."""
 
     limits: HoldLimits
     counted_arrivals: int = 0

@@ -22,7 +22,8 @@ class Direction(StrEnum):
 def hold_limit(above: float, known: int, few: int) -> int:
     """Return how many changes may be announced at once; if there are more, they are held back.
 
-    `above` is that number or, if below 1, a share of the `known` records. The result is at least `few`.
+    `above` is the configured limit: a number of changes or, if below 1, a share of the `known` records. The result is
+    at least `few`.
     """
     return max(few, int(above * known) if above < 1 else int(above))
 

@@ -65,7 +65,7 @@ class Baseline(Struct, frozen=True):
 def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsReason, bool]:
     """Return why an unknown record is news or history, and whether to announce it.
 
-    `recorded_at` is its time of entry in Unix milliseconds, None if it has none.
+    `recorded_at` is the record's time of entry in Unix milliseconds, None if it has none.
     """
     contact_ms = baseline.first_contact_ms
     if baseline.told_until_ms is not None and _was_read(recorded_at, baseline.told_until_ms, swept=baseline.swept):

@@ -46,7 +46,7 @@ def find_adoptions(
     expected: bool,
     any_match: bool = False,
 ) -> list[Adoption]:
-    """Return the unknown records that match a known one, with its old key; each known record is matched only once.
+    """Return an adoption for each unknown record that matches a known one; each known record is matched only once.
 
     `alike` maps an unknown record's key to the keys and trainings of known records with the same person, time of entry
     and date. Known records whose keys are `present` in the same answer are never matched. `expected` means that the API

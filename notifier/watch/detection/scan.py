@@ -184,7 +184,7 @@ class ScanRunner:
                     ahead.cancel()
 
     async def _fetch(self, number: int, sweep: Sweep) -> Page:
-        """Fetch a page, several times if it is incomplete; if it stays so, mark the sweep as incomplete."""
+        """Fetch a page, several times if it is incomplete; if it stays incomplete, mark the sweep as incomplete."""
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)

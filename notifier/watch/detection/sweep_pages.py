@@ -13,7 +13,7 @@ UNANSWERED_SECONDS: Final = 0.5
 
 
 class SweepPageLimiter:
-    """The pages that the sweeps of all sources have requested, or have read but not written yet.
+    """Limits the pages that the sweeps of all sources have requested, or have read but not written yet.
 
     The store is slower than many sources together. Without a limit, pages would wait for it in memory, and the process
     would keep that memory for ever.

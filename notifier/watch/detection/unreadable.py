@@ -15,7 +15,7 @@ _MOST_REPORTS = 100
 """Maximum number of records that are named in the log; after a change of the API, all may be unreadable."""
 
 
-class UnreadableRecords:
+class UnreadableRecordLog:
     """Logs the unreadable records and fields of one source, and remembers those already logged."""
 
     def __init__(self, source: str) -> None:
@@ -55,7 +55,7 @@ class UnreadableRecords:
                 )
 
 
-def to_left_out(bad: Iterable[InvalidRecord]) -> list[UnreadableRecord]:
+def to_unreadable_records(bad: Iterable[InvalidRecord]) -> list[UnreadableRecord]:
     """Return the unreadable records of an answer as the store counts them; repeated records are left out."""
     return [
         UnreadableRecord(one.key or _substitute_key(one), one.field_name, one.problem)

@@ -54,7 +54,7 @@ class View(Struct, frozen=True):
 
     @property
     def filters(self) -> tuple[str | None, str | None, bool | None]:
-        """The filters of the list: training id, user id, and whether a record has attachments; None: no such filter."""
+        """The filters of the list: training id, user id, and whether a record has attachments; None means no filter."""
         return self.training_id, self.user_id, self.has_attachments
 
 

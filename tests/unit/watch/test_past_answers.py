@@ -49,7 +49,7 @@ class Source:
 
     def changed(self, asked_at: float, *keys: str) -> dict[str, float]:
         """Return which of these records a later answer has changed than the one requested at that moment."""
-        return dict(self.past.evidence(asked_at, keys, precise=False).changed_at)
+        return dict(self.past.evidence(asked_at, keys, is_precise=False).changed_at)
 
     def hold_state(self, net: DetectedBy = DetectedBy.HEAD, **memory: Any) -> HoldState:
         return self.past.hold_state(SourceMemory(**memory), net)
@@ -183,21 +183,21 @@ def test_second_looks_are_due_for_precise_answers_only(source: Source, clock: Fa
     source.note(looks=[look("1"), look("2")])
     clock.advance(SETTINGS.confirm_after)
     source.note(ended_looks=["2"])
-    assert source.past.evidence(1.0, ["1"], precise=True).due == {"1"}
-    assert source.past.evidence(1.0, ["1"], precise=False).due == frozenset()
-    assert set(source.past.evidence(1.0, ["1"], precise=False).looks) == {"1"}
+    assert source.past.evidence(1.0, ["1"], is_precise=True).due == {"1"}
+    assert source.past.evidence(1.0, ["1"], is_precise=False).due == frozenset()
+    assert set(source.past.evidence(1.0, ["1"], is_precise=False).looks) == {"1"}
 
 
 async def test_held_back_changes_are_known_until_they_end_and_after_a_restart(source: Source, store: FileStore) -> None:
     held = Findings("acme", "acme", held_changes=[HeldChange("1", "notes"), HeldChange("2", "notes")])
     source.past.note(held, 100.0, DetectedBy.HEAD)
     source.note(ended_changes=["1"])
-    assert source.past.evidence(1.0, [], precise=False).held_changes == {"2"}
+    assert source.past.evidence(1.0, [], is_precise=False).held_changes == {"2"}
 
     await store.run(records.write, held, [], 1)
     again = source.past_after_restart()
     await again.recall()
-    assert again.evidence(1.0, [], precise=False).held_changes == {"1", "2"}
+    assert again.evidence(1.0, [], is_precise=False).held_changes == {"1", "2"}
 
 
 async def test_the_store_is_read_once_since_memory_is_newer_afterwards(source: Source, store: FileStore) -> None:
@@ -206,7 +206,7 @@ async def test_the_store_is_read_once_since_memory_is_newer_afterwards(source: S
     await source.past.recall()
     source.note(ended_changes=["1"])
     await source.past.recall()
-    assert source.past.evidence(1.0, [], precise=False).held_changes == set()
+    assert source.past.evidence(1.0, [], is_precise=False).held_changes == set()
 
 
 async def test_unreadable_records_of_the_first_sweep_are_known_after_a_restart(source: Source) -> None:
@@ -216,10 +216,10 @@ async def test_unreadable_records_of_the_first_sweep_are_known_after_a_restart(s
         InvalidRecord("2", "an id that stood there before", is_repeated=True),
     ]
     await source.past.note_unreadable(bad)
-    assert source.past.evidence(1.0, [], precise=False).unreadable == {"1"}
+    assert source.past.evidence(1.0, [], is_precise=False).unreadable == {"1"}
     again = source.past_after_restart()
     await again.recall()
-    assert again.evidence(1.0, [], precise=False).unreadable == {"1"}
+    assert again.evidence(1.0, [], is_precise=False).unreadable == {"1"}
 
 
 async def test_a_record_unreadable_after_the_first_sweep_is_news_when_it_becomes_readable(source: Source) -> None:
@@ -228,4 +228,4 @@ async def test_a_record_unreadable_after_the_first_sweep_is_news_when_it_becomes
     again = source.past_after_restart()
     await again.recall()
     for past in (source.past, again):
-        assert past.evidence(1.0, [], precise=False).unreadable == set()
+        assert past.evidence(1.0, [], is_precise=False).unreadable == set()
