@@ -111,8 +111,8 @@ def is_behind(
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    A destination that is disabled is not behind. Neither is one that is reported as failing, now or soon, because a
-    problem is reported only once.
+    A disabled destination is not behind. A destination that is reported as failing, or will be within a minute, is not
+    behind either, because a problem is reported only once.
     """
     if due is None or serving.health.state is HealthState.DISABLED:
         return False

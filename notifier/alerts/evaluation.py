@@ -53,7 +53,7 @@ class Evaluation(Struct, frozen=True):
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return why alerts (`alerts`) or evaluations (`evaluation`) do not work, by these words; empty if both work."""
+    """Return sentences about undelivered `alerts` and a stale `evaluation`, by these keys; empty if all is well."""
     if evaluation is None:
         return {}
     found = {}

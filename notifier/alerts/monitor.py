@@ -1,4 +1,4 @@
-"""Evaluates the conditions at each call, and stores the alerts about them."""
+"""Evaluates the conditions, and stores their changes and the alerts about them."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -47,7 +47,7 @@ class AlertMonitor:
         """Initialize with the destination of alerts ("" for none) and callbacks.
 
         `find_conditions` returns the conditions that hold now. Its argument has the keys of the conditions that fire
-        already, also since before a restart, because these may have another threshold. If it raises StoreError,
+        already, including those from before a restart, because their thresholds may differ. If it raises StoreError,
         nothing changes until the next evaluation.
 
         `on_events` is called with the alerts that were written, and `on_withdrawn` with each destination whose waiting

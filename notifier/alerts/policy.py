@@ -95,9 +95,10 @@ def find_handovers(
     alerts_to: str,
     configured_destinations: Collection[str],
 ) -> tuple[Handover, ...]:
-    """Return a handover for each former destination of alerts: the conditions that it was told of and that still fire.
+    """Return a handover for each former destination of alerts.
 
-    `changes` is the result of `find_changes` for `stored`. A former destination gets one last alert, which names the
+    It contains the conditions that were reported to that destination and still fire. `changes` is the result of
+    `find_changes` for `stored`. A former destination gets one last alert, which names the
     new destination `alerts_to`.
     """
     over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
@@ -139,7 +140,7 @@ def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destin
 
 
 def _recipient(alerts_to: str, subject: str) -> str | None:
-    """Return the destination for alerts about a subject; None if alerts have no destination or are about it."""
+    """Return the destination for alerts about a subject; None if there is none, or the subject is that destination."""
     return alerts_to if alerts_to and subject not in (destination_subject(alerts_to), ALERTS) else None
 
 
@@ -229,7 +230,7 @@ def _update_unseen(
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
-    """Return for how many milliseconds a condition must not be seen before it ends."""
+    """Return after how many milliseconds without being seen a condition ends."""
     if condition.returns and condition.ends_after_ms:
         return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
     return condition.ends_after_ms

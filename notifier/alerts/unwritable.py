@@ -41,7 +41,7 @@ class UnwritableStore:
     ) -> None:
         """Initialize with the destination of alerts ("" for none).
 
-        `send` makes one attempt to deliver an event that is not stored to a destination.
+        `send` makes one attempt to send an event to a destination; the event need not be stored.
         """
         self._store = store
         self._clock = clock

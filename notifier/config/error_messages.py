@@ -80,7 +80,7 @@ class _Place(Struct, frozen=True):
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
     """Yield a problem for each error that pydantic found. No problem repeats a value.
 
-    pydantic has validated the merged values of `layers`, of which the first is the strongest. If a variable or a
+    pydantic has validated the merged values of `layers`. The first layer is the strongest. If a variable or a
     credential file sets a wrong value, the problem names that variable or file.
     """
     for details in error.errors(include_url=False):
@@ -97,9 +97,9 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 
 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
-    """Return the place of an error whose location pydantic describes as `loc`.
+    """Return the place of an error; `loc` is the location that pydantic gives.
 
-    pydantic adds to the keys: the `type` of a table after the key of a union, and `[key]` if a key itself is wrong.
+    `loc` contains more than keys: the `type` of each table that is a member of a union, and `[key]` after a wrong key.
     """
     kind: Any = Settings
     table: Any = None

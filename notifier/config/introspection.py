@@ -13,7 +13,7 @@ TYPE_KEY = "type"
 
 
 def union_members(kind: Any) -> Iterator[Any]:
-    """Yield the members of a union, or any other type itself, both without `Annotated`."""
+    """Yield the members of a union type. For any other type, yield the type itself. `Annotated` is removed."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from union_members(get_args(kind)[0])
@@ -25,7 +25,7 @@ def union_members(kind: Any) -> Iterator[Any]:
 
 
 def table_classes(kind: Any) -> list[type[BaseTable]]:
-    """Return the table classes among the members of a type. Of several, a table's key `type` selects one."""
+    """Return the table classes among the members of a type. If there are several, the key `type` selects one."""
     return [option for option in union_members(kind) if isinstance(option, type) and issubclass(option, BaseTable)]
 
 

@@ -182,7 +182,8 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
 def credential_keys(directory: Path) -> tuple[str, ...]:
     """Return the dotted keys that the credential files in a directory set.
 
-    Files that set no key are left out, and an unreadable directory has none; `read_credentials` reports both.
+    Files that set no key are left out. The result is empty for an unreadable directory. `read_credentials` reports
+    both problems.
     """
     keys = []
     with suppress(OSError):

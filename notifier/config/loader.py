@@ -126,7 +126,7 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    Commands use it that only need to reach the daemon and may lack some of the daemon's inputs: systemd passes no
+    This is for commands that only need to reach the daemon, and may lack inputs that the daemon has: systemd passes no
     credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those
     of `load`. Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is invalid.
     """
@@ -153,7 +153,7 @@ def keys_from_systemd(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 def _readable_values(
     path: Path | None, environ: Mapping[str, str], secrets_dir: Path | None, cwd: Path | None
 ) -> dict[str, Any]:
-    """Return the merged values of all inputs that can be read. Raises ConfigError as `_read` does."""
+    """Return the merged values of all inputs. Raises ConfigError if the main file is unreadable or not trusted."""
     cwd = working_directory() if cwd is None else cwd
     file = find_file(path, environ=environ, cwd=cwd)
     credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)

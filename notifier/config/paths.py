@@ -32,7 +32,7 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
 
 
 def _may_exist(file: Path) -> bool:
-    """Return whether a file exists. Return True if this is uncertain, because reading the file then reports why."""
+    """Return whether a file exists. If this is unknown, return True: reading the file then reports the error."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -34,9 +34,10 @@ def why_untrusted(path: Path) -> str | None:
 def why_untrusted_credentials_folder(folder: Path) -> str | None:
     """Return why a folder of credential files is not trusted; None if it is trusted or does not exist.
 
-    A trusted folder that other users can write to is sticky, like /tmp: they can then create files in it, but neither
-    remove nor replace files of others. `why_untrusted_credential_file` checks each file. Kubernetes mounts a secret as
-    a sticky folder: a tmpfs of root with the mode 1777 (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
+    Other users may write to a trusted folder only if it is sticky, like /tmp: in a sticky folder, users can create
+    files, but neither remove nor replace files of others. `why_untrusted_credential_file` checks each file. Kubernetes
+    mounts a secret as a sticky folder: a tmpfs of root with the mode 1777
+    (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
     try:
         is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
@@ -51,8 +52,8 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
 
-    In a folder that other users can write to, they could create a symbolic or hard link to a file of root's, named like
-    a key. There, the file or link itself must belong to this user or to root, and a file must have no second hard link.
+    If other users can write to the folder, they could create a link to any file of root's, with the name of a key. The
+    file or link itself must therefore belong to this user or to root, and a file must have no second hard link.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()

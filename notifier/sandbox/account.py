@@ -30,7 +30,7 @@ class Filters(Struct, frozen=True):
 
 
 class AccountPage(Struct, frozen=True):
-    """One page of a list: `records` as JSON values, and the list's last page (at least 1) and number of records."""
+    """One page of a list. `last_page` is the number of its last page (at least 1), `total` its number of records."""
 
     records: list[dict[str, Any]]
     last_page: int

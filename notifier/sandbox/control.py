@@ -60,7 +60,7 @@ class Scope(Struct, frozen=True):
 class ActiveEffect(Struct):
     """An active fault or a waiting edit.
 
-    `matched` is the number of requests that matched its scope, `selected` the number of those that it applied to.
+    `matched` counts the requests that matched its scope. `selected` counts the matched requests that it was applied to.
     """
 
     id: int
@@ -135,7 +135,7 @@ class SandboxControl:
         written = parse_notation(text)
         kind = EDIT_KINDS.get(written.name)
         if kind is None:
-            raise NotationError(f"there is no edit `{written.name}`; there are {', '.join(EDIT_KINDS)}")
+            raise NotationError(f"there is no edit `{written.name}`; the edits are {', '.join(EDIT_KINDS)}")
         written.allow_only([*kind.parameters, *_SCOPE_KEYS])
         waits = {key: value for key, value in written.parameters.items() if key in _SCOPE_KEYS}
         if not waits:
@@ -181,7 +181,7 @@ def parse_fault(text: str) -> tuple[Fault, Scope]:
     written = parse_notation(text)
     kind = FAULT_KINDS.get(written.name)
     if kind is None:
-        raise NotationError(f"there is no fault `{written.name}`; there are {', '.join(FAULT_KINDS)}")
+        raise NotationError(f"there is no fault `{written.name}`; the faults are {', '.join(FAULT_KINDS)}")
     written.allow_only(_SCOPE_KEYS)
     return kind.parse(written.value), parse_scope(written.parameters)
 
@@ -190,7 +190,7 @@ def parse_scope(parameters: Mapping[str, str]) -> Scope:
     """Parse the parameters that limit a fault or an edit to certain requests. Raises NotationError."""
     for key in parameters:
         if key not in _SCOPE_KEYS:
-            raise NotationError(f"there is no `{key}`; there are {', '.join(_SCOPE_KEYS)}")
+            raise NotationError(f"there is no parameter `{key}`; the parameters are {', '.join(_SCOPE_KEYS)}")
     return Scope(**dict(_SCOPE_KEYS[key](value) for key, value in parameters.items()))
 
 

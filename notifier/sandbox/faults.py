@@ -23,7 +23,7 @@ class RequestPurpose(StrEnum):
 
 
 class ApiRequest(Struct, frozen=True):
-    """One request to the API. `page`, `limit` and `filters` are used for lists; `number` counts all requests."""
+    """One request to the API. `page`, `limit` and `filters` are used for lists; `number` is its serial number."""
 
     method: str
     page: int = 1
@@ -92,7 +92,7 @@ class ListFault(Fault):
         return 0
 
     def change_request(self, request: ApiRequest) -> ApiRequest:
-        """Return the request that is answered instead, for example with another page or limit."""
+        """Return the request that the API answers in place of `request`, for example with another page."""
         return request
 
     def change_page(self, records: list[Record]) -> list[Record]:
@@ -244,7 +244,7 @@ class OldestFirst(Struct, ListFault, frozen=True):
 
 
 class ShuffledTies(Struct, ListFault, frozen=True):
-    """Records with the same date are in another order at each request."""
+    """Records with the same date are in a different order at each request."""
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Shuffle records with the same date, differently for each request."""

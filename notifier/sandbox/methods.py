@@ -104,7 +104,7 @@ def _read_object(value: Any) -> dict[str, Any]:
 
 
 def build_request(method: str, parameters: Mapping[str, Any], number: int) -> ApiRequest:
-    """Build a request from its parsed parameters; `number` counts all requests."""
+    """Build a request from its parsed parameters; `number` is its serial number."""
     filters = Filters(
         training=parameters.get("training_id"),
         user=parameters.get("user_id"),

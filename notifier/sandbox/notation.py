@@ -26,7 +26,7 @@ class ParsedNotation(Struct, frozen=True):
         allowed = [*known]
         for key in self.parameters:
             if key not in allowed:
-                raise NotationError(f"`{self.name}` has no `{key}`; there are {', '.join(allowed)}")
+                raise NotationError(f"`{self.name}` has no `{key}`; its parameters are {', '.join(allowed)}")
 
 
 def parse_notation(text: str) -> ParsedNotation:

@@ -21,7 +21,7 @@ def newest_entry_first(record: Record) -> int:
 
 
 def shuffled_ties(seed: int) -> Order:
-    """Return a function for sort keys: by completion date, and in an order that depends on `seed` among equal dates."""
+    """Return a sort key function: by completion date and, among equal dates, in a random order given by `seed`."""
 
     def place(record: Record) -> int:
         return record.date_number << _TIE_BITS | scramble(record.id + seed * 0x9E3779B97F4A7C15)
@@ -63,7 +63,7 @@ class SortedRecords:
         insort(self._records, record, key=self._order)
 
     def add_many(self, records: Sequence[Record]) -> None:
-        """Insert records at their places, in a way that is fast for few records and for many."""
+        """Insert records at their places. This is fast for few and for many records."""
         if len(records) < len(self) * _RESORT_SHARE:
             for record in records:
                 self.add(record)

@@ -6,7 +6,7 @@ python -m tests.simulation hunt 600 calm ambush           run worlds of these pr
 python -m tests.simulation shrink calm 2 safety/removed_false --keep row_23
 python -m tests.simulation replay tests/simulation/plans/row_23.json
 python -m tests.simulation table                          print the seconds until each past fault is found
-python -m tests.simulation switches                       print them for each rule, turned off
+python -m tests.simulation switches                       print the seconds until each turned-off rule is noticed
 python -m tests.simulation trace calm 2                   print a hash of the story, the same in every process
 """
 

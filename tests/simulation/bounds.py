@@ -73,7 +73,7 @@ def max_requests_when_idle(profile: Profile, records: int, seconds: float, settl
 def max_precise_questions_when_idle(profile: Profile, records: int) -> int:
     """Return the most precise questions that are allowed while nothing changes.
 
-    In v1, where records have no ids, a scan asks one wherever a page ends between equal records.
+    In v1, where records have no ids, a scan asks a precise question wherever a page ends between equal records.
     """
     return 3 + (math.ceil(records / profile.large_page) if profile.api == "v1" else 0)
 
@@ -88,10 +88,10 @@ def max_precise_questions(gone: int, equal: int) -> int:
 
 
 def max_requests_besides_polls(profile: Profile, records: int, changes: int, seconds: float) -> float:
-    """Return the most requests, without the polls, that are allowed in a world without faults for `changes` changes.
+    """Return the most requests besides polls that are allowed for `changes` changes in a world without faults.
 
-    A change below the first page takes two searches, whose number of requests is the logarithm of the number of pages,
-    and a few further requests.
+    Each change may take two searches, each with the logarithm of the number of pages as its number of requests, and
+    eight further requests. Full scans are added.
     """
     pages = math.ceil(records / profile.large_page) + 3
     scans = 2 * (seconds / profile.scan + 1) * pages

@@ -310,7 +310,7 @@ class ExpiryWorld:
     def _check_announcements_are_true(self) -> None:
         """Check that only expiry dates of the newest completions are announced, and only one for each.
 
-        With an employee status list, the date may be an earlier one of the list, until the list shows another date.
+        With an employee status list, a date may be outdated, because it holds until the list shows another date.
         """
         keys = {str(record.id) for record in self.newest().values()}
         assert not {key for key, _ in self.announced} - keys, "ends are announced of what is not the newest any more"

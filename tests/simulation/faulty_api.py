@@ -111,7 +111,7 @@ class FaultyApi:
     def _answer_time(
         self, parameters: Mapping[str, Any], fate: Fate, number: int, seconds: float
     ) -> tuple[float, list[str]]:
-        """Return the time whose state the API answers with, and a note if this is not the present time."""
+        """Return the time of the state that the answer shows, and a note if it is not the present."""
         profile = self._plan.profile
         lag = fate.chance * _MAX_STALE_SHARE * profile.confirm_after if fate.kind == "stale" else 0.0
         if spell := self._active_spell("old", seconds):

@@ -138,7 +138,7 @@ class Oracle:
         self._check_wrong(now, system, conditions)
 
     def _check_wrong(self, now: float, system: SystemUnderTest, conditions: Mapping[str, str]) -> None:
-        """Check that a condition reports each wrong record, and that it is corrected in time in a world without faults.
+        """Check that a condition reports wrong records and, in a world without faults, that they are corrected in time.
 
         Only the time counts in which the API's count shows the fault: both all wrong records together, and those that
         have been wrong for longer than `confirmed`, must leave a difference in the direction of this record. Records
@@ -243,7 +243,7 @@ class Oracle:
             self._check_left(conditions, self._habit_conditions() | _LATE_ENDING, "liveness/condition_late")
 
     def check_end(self, system: SystemUnderTest) -> None:
-        """Check at the end that all records are stored as they are and reported, and that no condition remains."""
+        """Check at the end that the store agrees with the account, all is reported, and no condition remains."""
         self.check_new_events()
         missing, ghosts = self.differences()
         self._findings.fail_each("liveness/missing", missing, "is not known")
@@ -289,7 +289,7 @@ class Oracle:
         return since_contact or (self.contact.scanned_at is not None and appeared > self.contact.scanned_at)
 
     def _check_days(self) -> None:
-        """Check that as many equal v1 records were reported as entered as were entered."""
+        """Check that the number of equal v1 records that were reported as entered is correct."""
         if self.contact.scanned_at is None or self.contact.first_read_at is None:
             return
         for base, history in self._account.bases.items():

@@ -51,7 +51,7 @@ def day_number(seconds: float) -> int:
 
 
 def perform(account: Account, population: Population, action: Action) -> Action | None:
-    """Perform an action. Return it with the id of its record, or None if no record can be changed like this."""
+    """Perform an action, and return it with the id of its record; None if there is no record for it."""
     if action.kind in _ENTRIES:
         number = account.next_id if action.record is None else action.record
         if number in account.histories:
@@ -123,7 +123,7 @@ def _offline(number: int, now: float, population: Population, what: float) -> Re
 
 
 def _slow_clock(number: int, now: float, population: Population, what: float) -> Record:
-    """Return a record that a machine with a clock up to three minutes slow enters."""
+    """Return a record entered on a machine whose clock is up to three minutes slow."""
     return _entry(number, population, what, created=now - what * 180, day=day_number(now))
 
 

@@ -34,10 +34,11 @@ class Profile:
 
     `people` has the weight of each action, `actions_an_hour` the number of occasions, and `crowd` the possible numbers
     of actions on one occasion. `fates` are the faults of single requests, with their shares; `spells` are temporary
-    faults of the API; `habits` are permanent ones. `ambush` is the share of answers during whose transmission somebody
-    changes a record in them; `ambush_scans` is the same for the large pages of scans and searches. `views` are settings
-    of the source that reloads change. `only_net` is the only detection method that can find a change. With `far_pairs`,
-    each action enters one record and deletes another record far away from it in the list.
+    faults of the API; `habits` are permanent ones. `ambush` is the share of answers with an ambush: somebody changes a
+    record in the answer while it is being sent. `ambush_scans` is this share for the large pages of scans and searches.
+    `views` are settings of the source that are loaded one after the other. `only_net` is the only detection method that
+    can find a change. With `far_pairs`, each action enters one record and deletes another record that is far away from
+    it in the list.
     """
 
     people: Mapping[str, float] = field(default_factory=lambda: dict(PEOPLE))

@@ -140,7 +140,7 @@ class Safety:
         """Check the events of equal v1 records by the stored records.
 
         At some time, all stored records must have existed together. If a removal was reported, the account must at some
-        time have had no more of them than are stored.
+        time have had at most as many equal records as are stored.
         """
         if base in self._findings.untrue:
             return
