@@ -31,7 +31,7 @@ disk or a database that hangs without an error causes only few repeated deliveri
 """
 
 _TRY_AGAIN_SECONDS = 1.0
-"""Seconds before a failed write is tried again."""
+"""Seconds between a failed write and the next one."""
 
 
 class OutcomeWriter:

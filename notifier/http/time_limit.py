@@ -21,7 +21,7 @@ class TimeLimit:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, timeout: asyncio.Timeout) -> float:
-        """Start the time of a block; return its deadline, in the event loop's seconds."""
+        """Register a block that begins now; return its deadline, in the event loop's seconds."""
         loop = asyncio.get_running_loop()
         ends_at = self._ends_at[timeout] = loop.time() + self._seconds
         if self._timer is None:
@@ -29,7 +29,7 @@ class TimeLimit:
         return ends_at
 
     def end(self, timeout: asyncio.Timeout) -> None:
-        """Stop the time of a block; must be called within the block."""
+        """Remove a block that is about to end; must be called within the block."""
         self._ends_at.pop(timeout, None)
 
     def _expire_overdue(self) -> None:

@@ -93,7 +93,10 @@ def raise_if_proxy_refused(status: int, address: URL, proxy: Proxy | None) -> No
 
 
 def as_transport_error(error: Exception, timeout: float, proxy: Proxy | None = None) -> TransportError:
-    """Return the error for an exchange that aiohttp aborted with `error`; `proxy` was used for it (None: none)."""
+    """Return the error for an exchange that aiohttp aborted with `error`.
+
+    `proxy` is the proxy that the exchange used (None: none).
+    """
     failure = _classify(error, timeout, proxy)
     return TransportError(failure.reason, failure.message, through_proxy=proxy is not None)
 

@@ -48,7 +48,10 @@ class BreakerMode(StrEnum):
 
 
 class WaitLimits(Struct, frozen=True):
-    """The first and the longest wait before an endpoint is tried again; `in_order`: events are strictly in order."""
+    """The first and the longest wait before an endpoint is tried again.
+
+    `in_order`: events are sent strictly in order, which changes the number of probes.
+    """
 
     first_seconds: float = _FIRST_SECONDS
     longest_seconds: float = LONGEST_OPEN_SECONDS

@@ -211,7 +211,7 @@ def without_wait(state: ReceiverState, bounds: Bounds) -> ReceiverState:
 
 
 def after_sample(state: ReceiverState, now: float) -> ReceiverState:
-    """Return the state after a sample event was delivered."""
+    """Return the state after a sample event was delivered: the breaker is closed."""
     return replace(state, breaker=Breaker(last_success=now), concurrency=1)
 
 
