@@ -57,7 +57,7 @@ changes = st.builds(
 )
 
 
-def said(change: Change, names: Names | None = None) -> dict[str, Any]:
+def data_of(change: Change, names: Names | None = None) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(event_data(change, names or Names()))
     return data
 
@@ -120,7 +120,7 @@ def test_the_same_events_and_only_they_make_the_same_batch(these: list[str], tho
 
 def test_data_has_the_shape_of_the_contract() -> None:
     names = Names({DAVID: "David Ball"}, {LADDERS: "Ladder Safety"})
-    assert said(CREATED, names) == {
+    assert data_of(CREATED, names) == {
         "completion": {
             "key": "1238",
             "training_id": LADDERS,
@@ -154,22 +154,22 @@ def test_the_record_stands_in_it_as_the_api_returned_it() -> None:
 
 def test_names_that_are_not_known_are_null() -> None:
     taught = replace(COMPLETION, instructor_id="5e580f0cb780600088bd2c99")
-    completion = said(replace(CREATED, completion=taught), Names({}, {"1047": "Another"}))["completion"]
+    completion = data_of(replace(CREATED, completion=taught), Names({}, {"1047": "Another"}))["completion"]
     assert (completion["user_name"], completion["instructor_name"], completion["training_title"]) == (None, None, None)
 
 
 def test_an_instructor_has_a_persons_name() -> None:
     taught = replace(COMPLETION, instructor_id=DAVID)
-    assert said(replace(CREATED, completion=taught), Names({DAVID: "David Ball"}))["completion"]["instructor_name"] == (
-        "David Ball"
-    )
+    assert data_of(replace(CREATED, completion=taught), Names({DAVID: "David Ball"}))["completion"][
+        "instructor_name"
+    ] == ("David Ball")
 
 
 @given(completions, completions)
 def test_previous_holds_the_changed_fields_with_their_old_values_and_no_others(
     old: Completion, new: Completion
 ) -> None:
-    data = said(Change(EventType.UPDATED, new, 2, DetectedBy.SWEEP, "content_changed", old))
+    data = data_of(Change(EventType.UPDATED, new, 2, DetectedBy.SWEEP, "content_changed", old))
     before, now = old.content(), new.content()
     assert data["previous"] == {name: before[name] for name in CONTENT_FIELDS if before[name] != now[name]}
     assert set(data["previous"]) <= set(data["completion"])

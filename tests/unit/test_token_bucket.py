@@ -15,8 +15,8 @@ rates = st.floats(0.01, 1000.0)
 pauses = st.lists(st.one_of(st.just(0.0), st.floats(0.0, 5.0), st.floats(0.0, 500.0)), min_size=1, max_size=80)
 
 
-def requests(pace: TokenBucket, wishes: list[float]) -> list[float]:
-    """Return when requests start that are wished for at these moments, each as soon as it may."""
+def start_times(pace: TokenBucket, wishes: list[float]) -> list[float]:
+    """Return when requests start that are wanted at the moments `wishes`, each as soon as it may."""
     started: list[float] = []
     for wish in wishes:
         now = max(wish, started[-1] if started else wish)
@@ -29,7 +29,7 @@ def requests(pace: TokenBucket, wishes: list[float]) -> list[float]:
 
 @given(rates, pauses)
 def test_no_window_holds_more_requests_than_the_rate_and_one_burst(rate: float, waits: list[float]) -> None:
-    started = requests(TokenBucket(rate), [STARTED_AT + wish for wish in accumulate(waits)])
+    started = start_times(TokenBucket(rate), [STARTED_AT + wish for wish in accumulate(waits)])
     burst = max(1.0, rate)
     for first, begin in enumerate(started):
         for last in range(first, len(started)):
@@ -57,5 +57,5 @@ def test_a_rate_of_zero_is_no_limit(moments: list[float]) -> None:
 def test_one_seconds_worth_may_go_at_once_also_after_a_long_silence(rate: float, burst: int) -> None:
     pace = TokenBucket(rate)
     for now in (STARTED_AT, STARTED_AT + 3600):
-        assert requests(pace, [now] * burst) == [now] * burst
+        assert start_times(pace, [now] * burst) == [now] * burst
         assert pace.seconds_to_wait(now) == pytest.approx(1 / rate)

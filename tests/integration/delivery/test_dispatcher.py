@@ -33,7 +33,7 @@ async def test_new_events_are_sent_without_reading_them_from_the_store(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
     for key in keys(3):
-        await caught_up(dispatcher)
+        await wait_until_all_read(dispatcher)
         written = await rig.enter(key)
         dispatcher.hand_over(written.events, written.deliveries)
         await rig.settled()
@@ -43,7 +43,7 @@ async def test_new_events_are_sent_without_reading_them_from_the_store(
 async def test_a_new_event_does_not_overtake_one_that_was_stored_before_it(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
-    await caught_up(dispatcher)
+    await wait_until_all_read(dispatcher)
     await rig.enter("1")
     later = await rig.enter("2")
     dispatcher.hand_over(later.events, later.deliveries)
@@ -70,15 +70,15 @@ async def test_new_events_are_read_from_the_store_while_others_wait_for_their_ne
 
 
 async def test_a_disabled_destination_takes_no_new_events(rig: Rig, dispatcher: Dispatcher) -> None:
-    await caught_up(dispatcher)
+    await wait_until_all_read(dispatcher)
     await dispatcher.set_enabled("hr", enabled=False)
     written = await rig.enter("1")
     dispatcher.hand_over(written.events, written.deliveries)
     assert not dispatcher._workers["hr"]._queue.claimed
 
 
-async def caught_up(dispatcher: Dispatcher) -> None:
-    """Wait until the worker has read everything that waits."""
+async def wait_until_all_read(dispatcher: Dispatcher) -> None:
+    """Wait until the worker has read all waiting deliveries."""
     await until(lambda: dispatcher._workers["hr"]._reader.has_read_all)
 
 
@@ -122,7 +122,7 @@ class Latency:
         return self.median <= 1.5 * other.median + 0.02 and self.percentile_95 <= 1.5 * other.percentile_95 + 0.02
 
 
-async def latency_at(receiver: Receiver, rig: Rig, urls: dict[str, str], begin: int) -> Latency:
+async def measure_latency(receiver: Receiver, rig: Rig, urls: dict[str, str], begin: int) -> Latency:
     """Deliver a hundred events to all of `urls`, with the default settings, and measure at `receiver`."""
     settings = {name: HttpSettings.model_validate({"type": "http", "url": url}) for name, url in urls.items()}
     dispatcher = Dispatcher(settings, rig.store, rig.clock)
@@ -148,9 +148,9 @@ async def test_a_healthy_destination_is_as_fast_beside_a_dead_and_a_poisoned_one
     for number in range(tries):
         begin = 1 + 1000 * number
         poisoned.answer = refusing(500, str(begin + 110))
-        alone = await latency_at(receiver, rig, {"healthy": receiver.url}, begin)
+        alone = await measure_latency(receiver, rig, {"healthy": receiver.url}, begin)
         urls = {"healthy": receiver.url, "dead": "http://127.0.0.1:9/", "poisoned": poisoned.url}
-        beside = await latency_at(receiver, rig, urls, begin + 100)
+        beside = await measure_latency(receiver, rig, urls, begin + 100)
         if beside.is_like(alone):
             break
     assert beside.is_like(alone), (alone, beside)

@@ -17,11 +17,11 @@ REFUSED = Outcome(AttemptResult.REFUSED, 400, detail="no such employee")
 OK = Outcome(AttemptResult.DELIVERED, 200)
 
 
-def lines(caplog: pytest.LogCaptureFixture, at_least: int = logging.INFO) -> list[tuple[str, str]]:
+def log_lines(caplog: pytest.LogCaptureFixture, at_least: int = logging.INFO) -> list[tuple[str, str]]:
     return [(record.levelname.lower(), record.getMessage()) for record in caplog.records if record.levelno >= at_least]
 
 
-async def ten_events(delivery: SimulatedDelivery, days: float) -> None:
+async def enter_ten_events(delivery: SimulatedDelivery, days: float) -> None:
     await delivery.enter(*map(str, range(10)))
     await asyncio.sleep(days * DAY)
 
@@ -32,9 +32,9 @@ def test_a_receiver_that_is_down_for_hundreds_of_attempts_is_told_of_once(caplog
     def answer(_subjects: Sequence[str]) -> Outcome:
         return DOWN if now() < 3 * DAY else OK
 
-    endpoint = simulate(answer, partial(ten_events, days=4), give_up_after="60d", retry_max="1h", concurrency=8)
+    endpoint = simulate(answer, partial(enter_ten_events, days=4), give_up_after="60d", retry_max="1h", concurrency=8)
     assert len(endpoint.requests) > 500
-    assert lines(caplog) == [
+    assert log_lines(caplog) == [
         ("warning", "destination fails; its events wait and are tried again"),
         ("warning", "destination works again"),
     ]
@@ -42,18 +42,18 @@ def test_a_receiver_that_is_down_for_hundreds_of_attempts_is_told_of_once(caplog
 
 def test_at_debug_level_every_attempt_is_there(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "notifier")
-    endpoint = simulate(lambda _subjects: DOWN, partial(ten_events, days=1), give_up_after="60d", retry_max="6h")
-    failed = [line for line in lines(caplog, logging.DEBUG) if line == ("debug", "attempt failed")]
+    endpoint = simulate(lambda _subjects: DOWN, partial(enter_ten_events, days=1), give_up_after="60d", retry_max="6h")
+    failed = [line for line in log_lines(caplog, logging.DEBUG) if line == ("debug", "attempt failed")]
     assert len(failed) == len(endpoint.requests) > 100
 
 
 def test_each_delivery_that_is_given_up_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "notifier")
-    simulate(lambda _subjects: BROKEN, partial(ten_events, days=5), give_up_after="1d", retry_max="1h")
+    simulate(lambda _subjects: BROKEN, partial(enter_ten_events, days=5), give_up_after="1d", retry_max="1h")
     given_up = [record for record in caplog.records if record.getMessage() == "delivery given up"]
     assert len({vars(record)["event"] for record in given_up}) == 10
     assert {record.levelname for record in given_up} == {"ERROR"}
-    assert len(lines(caplog)) == 11
+    assert len(log_lines(caplog)) == 11
 
 
 def test_an_event_that_is_refused_is_told_of_when_it_first_is_and_when_it_is_given_up(
@@ -64,9 +64,9 @@ def test_an_event_that_is_refused_is_told_of_when_it_first_is_and_when_it_is_giv
     def answer(subjects: Sequence[str]) -> Outcome:
         return REFUSED if "3" in subjects else OK
 
-    endpoint = simulate(answer, partial(ten_events, days=5), give_up_after="3d", retry_max="1h")
+    endpoint = simulate(answer, partial(enter_ten_events, days=5), give_up_after="3d", retry_max="1h")
     assert len(endpoint.attempts_at("3")) > 50
-    assert lines(caplog) == [("info", "attempt failed"), ("error", "delivery given up")]
+    assert log_lines(caplog) == [("info", "attempt failed"), ("error", "delivery given up")]
     assert {vars(record)["decision"] for record in caplog.records} == {"retry_later", "give_up"}
 
 

@@ -33,11 +33,11 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 DELIVERED, DOWN = Outcome(AttemptResult.DELIVERED, 200), Outcome(AttemptResult.SERVER_ERROR, 500)
 
 
-def at(text: str) -> int:
+def moment_of(text: str) -> int:
     return round(datetime.fromisoformat(text).replace(tzinfo=CHICAGO).timestamp() * 1000)
 
 
-def local(ms: int) -> str:
+def local_time(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, CHICAGO):%m-%d %H:%M}"
 
 
@@ -84,7 +84,7 @@ class Channel:
         # The worker would take an error in here for a fault of the event.
         self.mixed |= len({it.slot_ms for it in deliveries}) > 1
         taken = outcome is DELIVERED
-        self.messages.append(Message(local(self.clock.now_ms()), records, is_digest, taken))
+        self.messages.append(Message(local_time(self.clock.now_ms()), records, is_digest, taken))
         return outcome
 
     async def count_fitting(self, deliveries: Sequence[Delivery]) -> int:
@@ -108,7 +108,7 @@ class World:
 
     async def start(self, **changed: Any) -> None:
         if changed:
-            self.settings = made(**changed)
+            self.settings = make_settings(**changed)
         self.worker = Worker(self.channel, self.settings, self.store, self.clock, lambda: 0.5)
         await self.worker.start()
 
@@ -130,14 +130,14 @@ class World:
         self.worker = None
 
     async def enter(self, *records: str, kind: str = EventType.CREATED) -> None:
-        await self.store.run(insert, records, kind, self.clock.now_ms())
+        await self.store.run(insert_events, records, kind, self.clock.now_ms())
         self.entered += len(records)
         if self.worker is not None:
             self.worker.wake()
 
     async def until(self, text: str) -> None:
         """Let time pass until a moment of this year."""
-        seconds = (at(text) - self.clock.now_ms()) / 1000
+        seconds = (moment_of(text) - self.clock.now_ms()) / 1000
         await asyncio.sleep(max(0.0, seconds))
 
     async def sleep_machine(self, seconds: float) -> None:
@@ -149,10 +149,10 @@ class World:
     async def waiting(self) -> tuple[int, str | None]:
         """Return how many events wait for the schedule, and until when, as the status shows it."""
         memory = (await self.store.run(destinations.read_all))["hr"]
-        return memory.scheduled, None if memory.scheduled_for_ms is None else local(memory.scheduled_for_ms)
+        return memory.scheduled, None if memory.scheduled_for_ms is None else local_time(memory.scheduled_for_ms)
 
 
-def insert(db: Database, records: Sequence[str], kind: str, now_ms: int) -> None:
+def insert_events(db: Database, records: Sequence[str], kind: str, now_ms: int) -> None:
     (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
     for number, record in enumerate(records, last + 1):
         data = orjson.dumps({"completion": {"key": record, "training_id": "t", "user_id": record}}).decode()
@@ -164,7 +164,7 @@ def insert(db: Database, records: Sequence[str], kind: str, now_ms: int) -> None
         db.execute("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [number])
 
 
-def made(**keys: Any) -> SlackSettings | HttpSettings:
+def make_settings(**keys: Any) -> SlackSettings | HttpSettings:
     kind = keys.pop("type", "slack")
     wanted = {"type": kind, "url": "https://127.0.0.1:9/x", "timezone": "America/Chicago", "rate": 0, **keys}
     return (SlackSettings if kind == "slack" else HttpSettings).model_validate(wanted)
@@ -174,8 +174,8 @@ Story = Callable[[World], Awaitable[None]]
 
 
 def play(story: Story, began: str, **keys: Any) -> World:
-    settings = made(**keys)
-    clock = MachineClock(at(began))
+    settings = make_settings(**keys)
+    clock = MachineClock(moment_of(began))
     grouping = (
         Grouping(10, digest_above=settings.digest_above)
         if isinstance(settings, SlackSettings)
@@ -441,7 +441,7 @@ def test_the_list_of_deliveries_says_until_when_each_waits() -> None:
         await world.enter("2", kind=EventType.REMOVED)
         await asyncio.sleep(1.0)
         found = await world.store.run(history.latest_deliveries, DeliveryFilter(), 10)
-        until = [None if it.scheduled_ms is None else local(it.scheduled_ms) for it in found]
+        until = [None if it.scheduled_ms is None else local_time(it.scheduled_ms) for it in found]
         assert until == ["06-02 08:00", None]
         assert found[0].next_attempt_ms == found[0].scheduled_ms
 
@@ -460,7 +460,7 @@ def test_nothing_is_behind_or_given_up_because_it_waits() -> None:
         now_ms = world.clock.now_ms()
         due = await world.store.run(destinations.due_events, "hr", now_ms=now_ms, horizon_ms=now_ms + 1, late_ms=60_000)
         assert due is not None
-        assert local(due.since_ms) == "06-08 08:00"
+        assert local_time(due.since_ms) == "06-08 08:00"
 
     play(story, "2026-06-01T12:00", schedule="weekly mon 08:00")
 

@@ -19,20 +19,21 @@ HASTE = 10
 MINUTE = 60.0
 
 
-def made(key: int, people: int) -> Completion:
-    """Make a completion of a person of its own; after each thirty singles comes a group session of so many people."""
+def make_completion(key: int, people: int) -> Completion:
+    """Return a completion of its own person; after every thirty singles comes a group session of `people` persons."""
     session, place = divmod(key - 1, 30 + people)
     group = f"{session}" if place >= 30 else None
     training = f"{session}" if group else f"{key % 7}"
     return replace(completion(f"{key}"), user_id=f"p{key}", training_id=training, group_training_id=group)
 
 
-async def enter(rig: Rig, count: int, people: int = 40) -> None:
-    """Write so many completions into the state file at once, with names of all kinds and lengths."""
+async def enter_completions(rig: Rig, count: int, people: int = 40) -> None:
+    """Write `count` completions into the state file at once, with names of all kinds and lengths."""
     shapes = ("Ann Lee", "😀" * 150, "אבי לוי", '<!channel> *x* & "\\' * 20, "x" * 400, "Zoë")
     names = {f"p{key}": f"{key} {shapes[key % len(shapes)]}" for key in range(1, count + 1)}
     changes = [
-        Change(EventType.CREATED, made(key, people), 1, DetectedBy.HEAD, "entered_since") for key in range(1, count + 1)
+        Change(EventType.CREATED, make_completion(key, people), 1, DetectedBy.HEAD, "entered_since")
+        for key in range(1, count + 1)
     ]
     findings = Findings("acme", "acme", changes=changes, names=Names(names, {"0": "Crane " * 60, "1": "Ladder"}))
     await rig.store.run(write, findings, [Subscription("hr", EVENTS)], rig.clock.now_ms())
@@ -44,7 +45,7 @@ async def test_five_hundred_at_once_are_all_told_within_a_minute_and_none_is_ref
 ) -> None:
     receiver, channel = await rig.receiver(), Channel(leak=HASTE)
     receiver.answer = channel.answer
-    await enter(rig, 500, people)
+    await enter_completions(rig, 500, people)
     began = time.monotonic()
     async with rig.running(rig.slack(receiver.url, rate=HASTE, digest_above=600)):
         await rig.settled()
@@ -62,7 +63,7 @@ async def test_five_hundred_at_once_are_all_told_within_a_minute_and_none_is_ref
 async def test_five_hundred_at_once_become_one_digest_that_counts_them_all(rig: Rig) -> None:
     receiver, channel = await rig.receiver(), Channel(leak=1)
     receiver.answer = channel.answer
-    await enter(rig, 500)
+    await enter_completions(rig, 500)
     async with rig.running(rig.slack(receiver.url)):
         await rig.settled()
     assert channel.refused == []
@@ -76,7 +77,7 @@ async def test_five_hundred_at_once_become_one_digest_that_counts_them_all(rig: 
 async def test_a_channel_that_others_have_filled_refuses_once_and_then_gets_everything(rig: Rig) -> None:
     receiver, channel = await rig.receiver(), Channel(leak=1, level=BURST)
     receiver.answer = channel.answer
-    await enter(rig, 25)
+    await enter_completions(rig, 25)
     async with rig.running(rig.slack(receiver.url)):
         await rig.settled()
     assert channel.refused == [(429, "rate_limited")]

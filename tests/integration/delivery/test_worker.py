@@ -15,8 +15,8 @@ from tests.support.waiting import until
 from tests.support.workers import Answer, Arrival, Receiver, Rig, answering, keys
 
 
-def slowly(seconds: float, at_once: int = 0) -> Answer:
-    """Answer after so many seconds, the first `at_once` requests at once: with each the concurrency rises by one."""
+def answer_slowly(seconds: float, at_once: int = 0) -> Answer:
+    """Answer after `seconds`, but the first `at_once` requests at once: each of them raises the concurrency by one."""
     first = iter(range(at_once))
 
     async def answer(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
@@ -47,7 +47,7 @@ async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
 
 
 async def test_the_next_deliveries_are_read_while_requests_are_under_way(rig: Rig, receiver: Receiver) -> None:
-    receiver.answer = slowly(600.0, at_once=7)
+    receiver.answer = answer_slowly(600.0, at_once=7)
     await rig.enter(*keys(2500))
     async with rig.running(rig.http(receiver.url, batch_size=100, concurrency=8, timeout="60s")) as worker:
         await until(lambda: receiver.active == 8 and len(worker._queue.ready) >= 800)
@@ -73,7 +73,7 @@ async def test_with_a_concurrency_of_one_the_order_is_kept(rig: Rig, receiver: R
 
 
 async def test_no_more_requests_are_under_way_than_the_concurrency_allows(rig: Rig, receiver: Receiver) -> None:
-    receiver.answer = slowly(0.02)
+    receiver.answer = answer_slowly(0.02)
     await rig.enter(*keys(30))
     async with rig.running(rig.http(receiver.url, concurrency=4)):
         await rig.settled()
@@ -124,7 +124,7 @@ async def test_a_few_events_share_messages_of_ten_lines(rig: Rig, receiver: Rece
 
 
 async def test_a_new_worker_goes_on_where_the_last_one_stopped(rig: Rig, receiver: Receiver) -> None:
-    receiver.answer = slowly(0.02)
+    receiver.answer = answer_slowly(0.02)
     await rig.enter(*keys(100))
     for begun in (20, 60, 100):
         async with rig.running(rig.http(receiver.url)):
@@ -137,7 +137,7 @@ async def test_a_new_worker_goes_on_where_the_last_one_stopped(rig: Rig, receive
 
 
 async def test_stopping_lets_slow_requests_finish_within_the_grace(rig: Rig, receiver: Receiver) -> None:
-    receiver.answer = slowly(0.4, at_once=4)
+    receiver.answer = answer_slowly(0.4, at_once=4)
     await rig.enter(*keys(50))
     worker = rig.http(receiver.url, concurrency=5)
     await worker.start()
@@ -150,7 +150,7 @@ async def test_stopping_lets_slow_requests_finish_within_the_grace(rig: Rig, rec
 async def test_stopping_cuts_off_what_hangs_and_the_next_run_sends_it_under_the_same_id(
     rig: Rig, receiver: Receiver
 ) -> None:
-    receiver.answer = slowly(60, at_once=2)
+    receiver.answer = answer_slowly(60, at_once=2)
     await rig.enter(*keys(20))
     worker = rig.http(receiver.url, concurrency=3)
     await worker.start()
@@ -171,7 +171,7 @@ async def test_stopping_loses_no_outcome_though_the_store_is_busy(rig: Rig, rece
     def be_busy(_db: Database) -> None:
         time.sleep(0.3)
 
-    receiver.answer = slowly(0.1, at_once=7)
+    receiver.answer = answer_slowly(0.1, at_once=7)
     await rig.enter(*keys(15))
     worker = rig.http(receiver.url)
     await worker.start()

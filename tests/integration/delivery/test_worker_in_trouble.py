@@ -29,8 +29,8 @@ CLOSED = "http://127.0.0.1:9/"
 """Where nobody listens."""
 
 
-async def until_tried(rig: Rig, times: int) -> None:
-    """Wait until so many attempts have been made in all."""
+async def wait_for_attempts(rig: Rig, times: int) -> None:
+    """Wait until `times` attempts have been made in total."""
     async with asyncio.timeout(DEADLINE):
         while (await rig.ask("SELECT count(*) FROM attempts"))[0][0] < times:
             await asyncio.sleep(0.01)
@@ -75,11 +75,11 @@ async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_
     receiver.answer = answering(404)
     await rig.enter("1")
     async with rig.running(rig.http(receiver.url, retry_first="3s", retry_max="3s")) as worker:
-        await until_tried(rig, 1)
+        await wait_for_attempts(rig, 1)
         assert worker.health.state is HealthState.OK
         await raise_alert(rig)
         worker.wake()
-        await until_tried(rig, 2)
+        await wait_for_attempts(rig, 2)
         assert (worker.health.state, worker.health.reason) == (HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED)
         assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) == "refused, HTTP 404"
         receiver.answer = answering(200)
@@ -92,7 +92,7 @@ async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Ri
     receiver.answer = refusing(422, "sources/acme-0")
     await raise_alert(rig)
     async with rig.running(rig.http(receiver.url)) as worker:
-        await until_tried(rig, 1)
+        await wait_for_attempts(rig, 1)
         await until(lambda: worker.health.state is HealthState.RETRYING)
         for number in range(2, 6):
             await rig.enter(str(number))
@@ -101,7 +101,7 @@ async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Ri
                 await asyncio.sleep(0.01)
         tried = receiver.subjects.count("sources/acme-0")
         await until(lambda: receiver.subjects.count("sources/acme-0") > tried)
-        await until_tried(rig, len(receiver.arrivals))
+        await wait_for_attempts(rig, len(receiver.arrivals))
         assert worker.health.state is HealthState.OK
         assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) == "refused, HTTP 422"
 
@@ -226,7 +226,7 @@ async def test_after_a_long_outage_a_backlog_still_becomes_a_digest(rig: Rig, re
 async def test_what_a_long_outage_was_probed_with_goes_out_in_full_batches(rig: Rig, receiver: Receiver) -> None:
     await rig.enter(*keys(41))
     async with rig.running(rig.http(CLOSED, batch_size=20, batch_wait="10ms", retry_first="10ms", retry_max="20ms")):
-        await until_tried(rig, 30)
+        await wait_for_attempts(rig, 30)
     async with rig.running(rig.http(receiver.url, batch_size=20, batch_wait="10ms")):
         await rig.settled()
     assert [len(arrival.ids) for arrival in receiver.arrivals] == [20, 20, 1]
@@ -359,7 +359,7 @@ async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
     assert "an internal error" in caplog.text
 
 
-def failing_once(work: Callable[..., Any]) -> Callable[..., Any]:
+def fail_once(work: Callable[..., Any]) -> Callable[..., Any]:
     faults = iter([True])
 
     def faulty(*arguments: Any, **keywords: Any) -> Any:
@@ -373,7 +373,7 @@ def failing_once(work: Callable[..., Any]) -> Callable[..., Any]:
 async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "read_due", failing_once(outbox.read_due))
+    monkeypatch.setattr(outbox, "read_due", fail_once(outbox.read_due))
     monkeypatch.setattr(queue_reader, "FAULT_PAUSE_SECONDS", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):
@@ -385,7 +385,7 @@ async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
 async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(decisions, "after_attempt", failing_once(decisions.after_attempt))
+    monkeypatch.setattr(decisions, "after_attempt", fail_once(decisions.after_attempt))
     monkeypatch.setattr(worker_module, "FAULT_PAUSE_SECONDS", 0.05)
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url)):

@@ -23,20 +23,20 @@ def delivery(sequence: int, *, again: bool = False) -> Delivery:
     return Delivery(Event(sequence, f"evt_{sequence}", "t", "acme", "1", NOW_MS - sequence, b"{}"), "hr", again=again)
 
 
-def settled(deliveries: list[Delivery], decided: list[RetryDecision]) -> list[Settlement]:
+def settle(deliveries: list[Delivery], decided: list[RetryDecision]) -> list[Settlement]:
     outcome = Outcome(AttemptResult.DELIVERED, 200)
     return settlements_of(deliveries, decided, outcome, milliseconds=7, trying_ms=50, now_ms=NOW_MS)
 
 
 def test_what_was_sent_again_on_request_does_not_count_for_the_latency() -> None:
-    (all_of_them,) = settled([delivery(1), delivery(2, again=True), delivery(3)], [DONE] * 3)
+    (all_of_them,) = settle([delivery(1), delivery(2, again=True), delivery(3)], [DONE] * 3)
     assert all_of_them.sequences == (1, 2, 3)
     assert all_of_them.detected_ms == (NOW_MS - 1, NOW_MS - 3)
     assert (all_of_them.attempted_ms, all_of_them.milliseconds) == (NOW_MS - 7, 7)
 
 
 def test_each_fate_has_its_own_deliveries() -> None:
-    done, later = settled([delivery(1), delivery(2), delivery(3, again=True)], [DONE, LATER, DONE])
+    done, later = settle([delivery(1), delivery(2), delivery(3, again=True)], [DONE, LATER, DONE])
     assert (done.sequences, done.state, done.detected_ms) == ((1, 3), DeliveryState.DELIVERED, (NOW_MS - 1,))
     assert (later.sequences, later.state, later.next_attempt_ms) == ((2,), DeliveryState.PENDING, NOW_MS + 60_000)
 
@@ -58,7 +58,7 @@ async def test_nothing_more_is_sent_while_an_outcome_waits_for_too_long(monkeypa
     writer = OutcomeWriter("hr", store, lambda batch: written.append(len(batch)))
     writer.start()
     assert not writer.is_blocked
-    writer.add(settled([delivery(1)], [DONE]))
+    writer.add(settle([delivery(1)], [DONE]))
     assert not writer.is_blocked
     await until(lambda: writer.is_blocked)
     store.goes_on.set()

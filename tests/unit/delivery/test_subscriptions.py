@@ -25,14 +25,14 @@ def event(type_: str, source: str, training_id: str = "1", user_id: str = "1") -
     return Event(1, "evt_a", type_, source, "7", 0, data)
 
 
-def named(filters: Sequence[Subscription]) -> list[Subscription]:
+def with_names(filters: Sequence[Subscription]) -> list[Subscription]:
     return [
         Subscription(str(number), it.events, it.sources, it.training_ids, it.user_ids)
         for number, it in enumerate(filters)
     ]
 
 
-@given(st.lists(KINDS, min_size=1, max_size=4), FILTERS.map(named))
+@given(st.lists(KINDS, min_size=1, max_size=4), FILTERS.map(with_names))
 def test_concerned_leaves_out_no_destination_that_gets_an_event(
     kinds: Sequence[tuple[str, str, str, str]], filters: Sequence[Subscription]
 ) -> None:
@@ -41,7 +41,7 @@ def test_concerned_leaves_out_no_destination_that_gets_an_event(
     assert {it.destination for it in filters if any(it.admits(*kind) for kind in kinds)} <= {*found}
 
 
-@given(KINDS, FILTERS.map(named))
+@given(KINDS, FILTERS.map(with_names))
 def test_concerned_by_one_event_are_exactly_those_that_get_it(
     kind: tuple[str, str, str, str], filters: Sequence[Subscription]
 ) -> None:

@@ -71,7 +71,7 @@ async def server() -> AsyncIterator[TwoAddresses]:
         yield this
 
 
-async def keep_asking(resolver: ChangingResolver, server: TwoAddresses, asked: asyncio.Event) -> None:
+async def send_requests(resolver: ChangingResolver, server: TwoAddresses, asked: asyncio.Event) -> None:
     async with new_session(resolver) as session:
         while True:
             answer = await send(session, "POST", f"http://peer.test:{server.port}/", b"x", RequestOptions({}, 5.0, 10))
@@ -86,7 +86,7 @@ async def test_a_busy_connection_does_not_stay_with_the_old_address(
     monkeypatch.setattr("notifier.http.connector.CONNECTION_LIFE_SECONDS", 0.3)
     monkeypatch.setattr("notifier.http.connector.NAME_CACHE_SECONDS", 0)
     resolver, asked = ChangingResolver(), asyncio.Event()
-    asking = asyncio.create_task(keep_asking(resolver, server, asked))
+    asking = asyncio.create_task(send_requests(resolver, server, asked))
     await asked.wait()
     resolver.address = NEW
     await until(lambda: server.came[NEW] >= 5)
@@ -100,7 +100,7 @@ async def test_a_busy_connection_does_not_stay_with_the_old_address(
 
 async def test_a_young_connection_is_used_again_and_the_name_is_not_asked_for_each_time(server: TwoAddresses) -> None:
     resolver, asked = ChangingResolver(), asyncio.Event()
-    asking = asyncio.create_task(keep_asking(resolver, server, asked))
+    asking = asyncio.create_task(send_requests(resolver, server, asked))
     await until(lambda: server.came[OLD] >= 20)
     asking.cancel()
     await asyncio.wait([asking])

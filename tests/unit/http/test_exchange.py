@@ -38,7 +38,7 @@ async def session(resources: AsyncExitStack) -> aiohttp.ClientSession:
 
 @pytest.fixture
 def listening(resources: AsyncExitStack) -> Callable[[Peer], Awaitable[str]]:
-    """Start a peer that speaks as it likes; return its base URL."""
+    """Start a raw TCP peer; return its base URL."""
 
     async def start(peer: Peer) -> str:
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +58,7 @@ def listening(resources: AsyncExitStack) -> Callable[[Peer], Awaitable[str]]:
 
 @pytest.fixture
 def serving(resources: AsyncExitStack) -> Callable[..., Awaitable[str]]:
-    """Serve one handler by a real HTTP server; return its base URL."""
+    """Serve one handler with a real HTTP server; return its base URL."""
 
     async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
         app = web.Application(client_max_size=2**27)
@@ -80,7 +80,7 @@ async def exchange(
     )
 
 
-async def failure(session: aiohttp.ClientSession, url: str, body: bytes = b"{}") -> TransportError:
+async def failed_exchange(session: aiohttp.ClientSession, url: str, body: bytes = b"{}") -> TransportError:
     with pytest.raises(TransportError) as raised:
         await exchange(session, url, body)
     assert SECRET not in str(raised.value)
@@ -88,7 +88,7 @@ async def failure(session: aiohttp.ClientSession, url: str, body: bytes = b"{}")
     return raised.value
 
 
-def speaking(answer: bytes, *, then_stay: float = 0.0) -> Peer:
+def peer_answering(answer: bytes, *, then_stay: float = 0.0) -> Peer:
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -115,11 +115,11 @@ def speaking(answer: bytes, *, then_stay: float = 0.0) -> Peer:
 async def test_what_is_no_http_is_named(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
 ) -> None:
-    assert (await failure(session, await listening(speaking(answer)))).reason is reason
+    assert (await failed_exchange(session, await listening(peer_answering(answer)))).reason is reason
 
 
-def noting(requests: list[bytes]) -> Peer:
-    """Take note of what is sent, and say yes."""
+def recording_peer(requests: list[bytes]) -> Peer:
+    """Record what is sent, and answer 2xx."""
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append(await reader.readuntil(b"\r\n\r\n"))
@@ -141,9 +141,11 @@ ROOMY = {
 async def test_there_is_room_for_what_proxies_add(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], fields: bytes
 ) -> None:
-    url = await listening(speaking(HEAD + fields + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", then_stay=0.1))
+    url = await listening(
+        peer_answering(HEAD + fields + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", then_stay=0.1)
+    )
     assert (await exchange(session, url)).body == b"ok"
-    assert await stream_all(session, url) == b"ok"
+    assert await read_stream(session, url) == b"ok"
 
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -163,7 +165,7 @@ CHUNKED = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no
 async def test_there_is_room_for_what_honest_peers_send_beside_a_body(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes
 ) -> None:
-    assert (await exchange(session, await listening(speaking(answer, then_stay=0.1)))).body == b"ok"
+    assert (await exchange(session, await listening(peer_answering(answer, then_stay=0.1)))).body == b"ok"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ async def test_what_a_peer_sends_for_ever_beside_a_body_is_cut_off_and_stalls_no
                 sent += len(piece)
                 await writer.drain()
 
-    wrong = await failure(session, await listening(peer))
+    wrong = await failed_exchange(session, await listening(peer))
     assert wrong.reason is TransportReason.PROTOCOL_BROKEN
     assert wrong.message.startswith(message)
     assert sent < 20_000_000
@@ -242,7 +244,7 @@ async def test_what_a_peer_sends_for_ever_beside_a_body_is_cut_off_and_stalls_no
 async def test_what_was_wrong_with_an_answer_is_said(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, message: str
 ) -> None:
-    error = await failure(session, await listening(speaking(answer, then_stay=0.1)))
+    error = await failed_exchange(session, await listening(peer_answering(answer, then_stay=0.1)))
     assert (error.reason, error.message) == (TransportReason.PROTOCOL_BROKEN, message)
 
 
@@ -261,13 +263,13 @@ async def test_what_was_wrong_with_an_answer_is_said(
 async def test_an_address_that_leads_nowhere_is_named(
     session: aiohttp.ClientSession, url: str, reason: TransportReason
 ) -> None:
-    assert (await failure(session, url)).reason is reason
+    assert (await failed_exchange(session, url)).reason is reason
 
 
 async def test_a_name_that_is_too_long_is_named_whichever_part_of_the_system_says_so(
     session: aiohttp.ClientSession,
 ) -> None:
-    said = (await failure(session, "http://" + "x" * 300 + ".example")).reason
+    said = (await failed_exchange(session, "http://" + "x" * 300 + ".example")).reason
     assert said in (TransportReason.PROTOCOL_BROKEN, TransportReason.NAME_NOT_RESOLVED)
 
 
@@ -285,7 +287,7 @@ async def test_an_address_goes_out_as_it_is_written(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], path: str
 ) -> None:
     requests: list[bytes] = []
-    url = await listening(noting(requests))
+    url = await listening(recording_peer(requests))
     await send(session, "POST", url + path, b"{}", RequestOptions({}, 2.0, 10))
     async with stream(session, url + path, b"{}", RequestOptions({}, 2.0, 10)):
         pass
@@ -305,7 +307,7 @@ async def test_what_cannot_stand_in_a_request_is_encoded(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], written: str, sent: bytes
 ) -> None:
     requests: list[bytes] = []
-    url = await listening(noting(requests))
+    url = await listening(recording_peer(requests))
     await send(session, "POST", url + written, b"{}", RequestOptions({}, 2.0, 10))
     assert requests[0].split(b" ")[1] == sent
 
@@ -323,7 +325,7 @@ async def test_user_and_password_are_sent_in_utf_8(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], written: str, pair: str
 ) -> None:
     requests: list[bytes] = []
-    url = (await listening(noting(requests))).replace("://", f"://{written}@")
+    url = (await listening(recording_peer(requests))).replace("://", f"://{written}@")
     await send(session, "POST", f"{url}/x", b"{}", RequestOptions({}, 2.0, 10))
     (line,) = (line for line in requests[0].split(b"\r\n") if line.startswith(b"Authorization: "))
     assert base64.b64decode(line.removeprefix(b"Authorization: Basic ")).decode() == pair
@@ -355,7 +357,7 @@ async def test_tls_to_a_peer_that_speaks_none_is_named(
         await writer.drain()
 
     url = (await listening(plain)).replace("http:", "https:")
-    error = await failure(session, url)
+    error = await failed_exchange(session, url)
     assert error.reason is TransportReason.PROTOCOL_BROKEN
     assert error.message.startswith("the peer does not speak TLS at this port")
 
@@ -369,7 +371,7 @@ async def test_a_certificate_for_another_name_is_rejected_in_openssls_words(
     subprocess.run([*command.split(), *names], check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    server = await asyncio.start_server(speaking(HEAD), "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(peer_answering(HEAD), "127.0.0.1", 0, ssl=context)
     resources.callback(server.close)
     trusting = ssl.create_default_context(cafile=certificate)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -434,7 +436,7 @@ async def test_a_body_is_read_whole_cut_or_refused_by_its_length(
     if size <= 1000:
         assert (await exchange(session, url)).body == b"x" * size
     else:
-        assert (await failure(session, url)).reason is TransportReason.ANSWER_TOO_LARGE
+        assert (await failed_exchange(session, url)).reason is TransportReason.ANSWER_TOO_LARGE
 
 
 @pytest.mark.parametrize("truncate", [False, True])
@@ -506,7 +508,7 @@ async def test_a_kept_connection_that_the_peer_has_closed_since_is_a_lost_one_an
 
     url = await listening(once_and_then_never)
     assert (await exchange(session, url)).status == 200
-    assert (await failure(session, url)).reason is TransportReason.CONNECTION_LOST
+    assert (await failed_exchange(session, url)).reason is TransportReason.CONNECTION_LOST
     assert len(requests) == 2
     assert (await exchange(session, url)).status == 200
 
@@ -533,14 +535,14 @@ async def test_many_exchanges_do_not_wait_for_each_other(
 async def test_an_exchange_that_is_cut_off_is_no_failure_of_the_peer(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:
-    task = asyncio.create_task(exchange(session, await listening(speaking(b"", then_stay=1))))
+    task = asyncio.create_task(exchange(session, await listening(peer_answering(b"", then_stay=1))))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def stream_all(
+async def read_stream(
     session: aiohttp.ClientSession, url: str, *, timeout: float = 2.0, limit: int = 10**6, pause: float = 0.0
 ) -> bytes:
     body = b""
@@ -580,10 +582,10 @@ async def test_a_body_in_pieces_is_counted_as_it_is_after_decompression(
         return web.Response(body=gzip.compress(b"x" * size), headers={"Content-Encoding": "gzip"})
 
     url = await serving(handler)
-    assert await stream_all(session, url, limit=size) == b"x" * size
+    assert await read_stream(session, url, limit=size) == b"x" * size
     if size:
         with pytest.raises(TransportError) as raised:
-            await stream_all(session, url, limit=size - 1)
+            await read_stream(session, url, limit=size - 1)
         assert raised.value.reason is TransportReason.ANSWER_TOO_LARGE
 
 
@@ -608,9 +610,9 @@ async def test_a_redirect_in_pieces_is_an_answer(
 async def test_what_breaks_before_or_within_a_body_in_pieces_is_named(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
 ) -> None:
-    url = await listening(speaking(answer))
+    url = await listening(peer_answering(answer))
     with pytest.raises(TransportError) as raised:
-        await stream_all(session, url)
+        await read_stream(session, url)
     assert raised.value.reason is reason
     assert SECRET not in str(raised.value)
 
@@ -627,7 +629,7 @@ async def test_one_timeout_covers_a_body_in_pieces_though_some_are_always_at_han
     url = await serving(handler)
     began = time.monotonic()
     with pytest.raises(TransportError) as raised:
-        await stream_all(session, url, timeout=0.3, limit=10**12, pause=0.01)
+        await read_stream(session, url, timeout=0.3, limit=10**12, pause=0.01)
     assert raised.value.reason is TransportReason.TIMEOUT
     assert time.monotonic() - began < 10
 
@@ -649,11 +651,11 @@ async def test_a_connection_is_kept_after_a_whole_body_and_closed_after_half_of_
 
     url = await serving(handler)
     for _ in range(2):
-        await stream_all(session, url)
+        await read_stream(session, url)
     assert len(connections) == 1
     with pytest.raises(ValueError, match="the reader's own"):
         await give_up()
     assert session.connector is not None
     assert not session.connector._acquired
-    await stream_all(session, url)
+    await read_stream(session, url)
     assert len(connections) == 2

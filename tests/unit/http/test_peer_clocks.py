@@ -19,7 +19,7 @@ class StoppedClock(SettableClock):
         return 1_795_280_400_000 + self.offset_ms
 
 
-def heard(*offsets: float) -> PeerClocks:
+def clocks_with_offsets(*offsets: float) -> PeerClocks:
     clocks = PeerClocks(StoppedClock())
     for number, offset in enumerate(offsets):
         clocks.record(str(number), clocks.clock.now_ms() + round(offset * 1000))
@@ -27,7 +27,7 @@ def heard(*offsets: float) -> PeerClocks:
 
 
 def test_nobody_has_told_the_time() -> None:
-    clocks = heard()
+    clocks = clocks_with_offsets()
     clocks.record("api", None)
     assert clocks.offset_seconds() is None
     assert list(clock_conditions(clocks, ())) == []
@@ -36,17 +36,17 @@ def test_nobody_has_told_the_time() -> None:
 @given(st.floats(-1e6, 1e6))
 def test_it_is_told_from_two_minutes_on_and_over_below_one(offset: float) -> None:
     assert (
-        bool(list(clock_conditions(heard(offset), ()))) is (abs(offset) >= CLOCK_OFF_SECONDS)
+        bool(list(clock_conditions(clocks_with_offsets(offset), ()))) is (abs(offset) >= CLOCK_OFF_SECONDS)
         or abs(abs(offset) - CLOCK_OFF_SECONDS) < 1
     )
     assert (
-        bool(list(clock_conditions(heard(offset), {KEY}))) is (abs(offset) >= CLOCK_RIGHT_SECONDS)
+        bool(list(clock_conditions(clocks_with_offsets(offset), {KEY}))) is (abs(offset) >= CLOCK_RIGHT_SECONDS)
         or abs(abs(offset) - CLOCK_RIGHT_SECONDS) < 1
     )
 
 
 def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
-    assert list(clock_conditions(heard(0.0, 0.3, 86_400.0), ())) == []
+    assert list(clock_conditions(clocks_with_offsets(0.0, 0.3, 86_400.0), ())) == []
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
     ],
 )
 def test_it_says_by_how_much(offsets: tuple[float, ...], words: str) -> None:
-    (condition,) = clock_conditions(heard(*offsets), ())
+    (condition,) = clock_conditions(clocks_with_offsets(*offsets), ())
     assert condition.summary.startswith(words)
 
 
 def test_what_was_said_long_ago_counts_no_more() -> None:
-    clocks = heard(86_400.0)
+    clocks = clocks_with_offsets(86_400.0)
     clock = clocks.clock
     assert isinstance(clock, SettableClock)
     clock.slept += 3601

@@ -71,7 +71,7 @@ class SlowPeer(Peer):
 
 
 @asynccontextmanager
-async def listening(peer: Peer) -> AsyncIterator[None]:
+async def listen(peer: Peer) -> AsyncIterator[None]:
     server = await asyncio.start_server(peer.converse, "127.0.0.1", 0)
     peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield
@@ -81,7 +81,7 @@ async def listening(peer: Peer) -> AsyncIterator[None]:
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     made = Peer()
-    async with listening(made):
+    async with listen(made):
         yield made
 
 
@@ -112,7 +112,7 @@ def client_posts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return posted
 
 
-def fields(head: bytes) -> tuple[bytes, list[bytes]]:
+def parse_head(head: bytes) -> tuple[bytes, list[bytes]]:
     first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     return first, sorted(name.lower() + b":" + value for name, _, value in (line.partition(b":") for line in lines))
 
@@ -150,7 +150,7 @@ async def test_both_ways_send_the_same(
         (200, {"Content-Length": "2"}, b"ok")
     ] * 2
     assert peer.bodies == [body] * 2
-    one, other = map(fields, peer.heads)
+    one, other = map(parse_head, peer.heads)
     assert one == other
     assert peer.connections == 1
 
@@ -194,7 +194,7 @@ async def test_a_connection_whose_peer_answers_before_it_has_read_all_is_not_use
     session: aiohttp.ClientSession,
 ) -> None:
     peer = SlowPeer()
-    async with listening(peer):
+    async with listen(peer):
         poster = new_poster(session, peer.url)
         answers = [await poster.post(HUGE, OWN), await poster.post(b"{}", OWN)]
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"ok")] * 2
@@ -210,7 +210,7 @@ async def test_an_exchange_that_is_cut_off_closes_its_connection_and_leaves_noth
     session: aiohttp.ClientSession, size: int
 ) -> None:
     peer = SlowPeer(answer=b"")
-    async with listening(peer):
+    async with listen(peer):
         task = asyncio.create_task(new_poster(session, peer.url).post(HUGE[:size], OWN))
         await until(lambda: peer.heads != [])
         task.cancel()

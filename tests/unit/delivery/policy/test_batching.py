@@ -92,7 +92,7 @@ def test_at_the_usual_rate_only_the_setting_makes_a_digest() -> None:
     assert len(batch(waiting(500), Grouping(10, digest_above=1000), rate=1.0).deliveries) == 10
 
 
-def sessions(*names: str | None) -> list[Delivery]:
+def deliveries_of_sessions(*names: str | None) -> list[Delivery]:
     return [Delivery(replace(event(number), type=name or ""), "there") for number, name in enumerate(names, 1)]
 
 
@@ -113,7 +113,7 @@ BY_SESSION = Grouping(10, digest_above=100, group_key=lambda event: event.type o
     ],
 )
 def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: list[int]) -> None:
-    left = sessions(*queue)
+    left = deliveries_of_sessions(*queue)
     counts = []
     while left:
         counts.append(len(batch(left, BY_SESSION).deliveries))

@@ -24,7 +24,7 @@ ENDPOINT, UNKNOWN, EVENT = FailureScope.ENDPOINT, FailureScope.UNKNOWN, FailureS
 scopes = st.sampled_from([ENDPOINT, UNKNOWN, EVENT])
 
 
-def failed(breaker: Breaker, now: float, scope: FailureScope = UNKNOWN, **keys: Any) -> Breaker:
+def after_failure(breaker: Breaker, now: float, scope: FailureScope = UNKNOWN, **keys: Any) -> Breaker:
     return circuit_breaker.after_failure(
         breaker,
         scope,
@@ -42,10 +42,10 @@ def failed(breaker: Breaker, now: float, scope: FailureScope = UNKNOWN, **keys: 
     )
 
 
-def opened(scope: FailureScope = UNKNOWN, now: float = 10.0) -> Breaker:
+def open_breaker(scope: FailureScope = UNKNOWN, now: float = 10.0) -> Breaker:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN):
-        breaker = failed(breaker, now, scope)
+        breaker = after_failure(breaker, now, scope)
     assert breaker.mode is BreakerMode.OPEN
     return breaker
 
@@ -54,7 +54,7 @@ def opened(scope: FailureScope = UNKNOWN, now: float = 10.0) -> Breaker:
 def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) -> None:
     breaker, in_row = Breaker(), 0
     for now, got_through in enumerate(outcomes):
-        breaker = after_success(breaker, float(now)) if got_through else failed(breaker, float(now))
+        breaker = after_success(breaker, float(now)) if got_through else after_failure(breaker, float(now))
         in_row = 0 if got_through else in_row + 1
         if in_row < FAILURES_TO_OPEN:
             assert breaker.mode is BreakerMode.CLOSED
@@ -64,24 +64,24 @@ def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) ->
 
 @given(scopes)
 def test_one_failure_is_enough_where_it_decides_and_says_something_of_the_endpoint(scope: FailureScope) -> None:
-    assert failed(Breaker(), 1.0, scope, opens_at_once=True).mode is BreakerMode.OPEN
-    assert failed(Breaker(), 1.0, scope, opens_at_once=True, may_be_endpoint=False).mode is BreakerMode.CLOSED
+    assert after_failure(Breaker(), 1.0, scope, opens_at_once=True).mode is BreakerMode.OPEN
+    assert after_failure(Breaker(), 1.0, scope, opens_at_once=True, may_be_endpoint=False).mode is BreakerMode.CLOSED
 
 
 def test_what_says_nothing_new_of_the_endpoint_does_not_open_it() -> None:
     breaker = Breaker()
     for _ in range(100):
-        breaker = failed(breaker, 1.0, may_be_endpoint=False)
+        breaker = after_failure(breaker, 1.0, may_be_endpoint=False)
     assert breaker.mode is BreakerMode.CLOSED
 
 
 @given(scopes, st.integers(1, 400), st.floats(0, 1))
 def test_the_wait_grows_by_rounds_and_has_a_bound(scope: FailureScope, count: int, jitter: float) -> None:
-    breaker, now, requests = opened(scope), 10.0, 0
+    breaker, now, requests = open_breaker(scope), 10.0, 0
     for _ in range(count):
         now = max(now, breaker.wait_until)
         before = breaker
-        breaker = failed(breaker, now, scope, jitter=jitter)
+        breaker = after_failure(breaker, now, scope, jitter=jitter)
         requests += 1
         assert breaker.wait_until - now <= LONGEST_OPEN_SECONDS
         assert breaker.rounds in (before.rounds, before.rounds + 1)
@@ -91,7 +91,7 @@ def test_the_wait_grows_by_rounds_and_has_a_bound(scope: FailureScope, count: in
 
 @given(scopes)
 def test_the_first_success_closes_it(scope: FailureScope) -> None:
-    assert after_success(opened(scope), 20.0).mode is BreakerMode.CLOSED
+    assert after_success(open_breaker(scope), 20.0).mode is BreakerMode.CLOSED
 
 
 def test_what_was_asked_for_stands_though_others_get_through() -> None:
@@ -114,7 +114,7 @@ def test_no_answer_shortens_a_wait_that_was_asked_for(first: float, second: floa
     again = after_throttling(paced, started=0.5, retry_after=second, now=1.1, limits=WaitLimits(), jitter=0.5)
     assert again.wait_until >= max(1.0 + first, 1.1 + second)
     for _ in range(FAILURES_TO_OPEN):
-        again = failed(again, 1.2, scope, started=0.5)
+        again = after_failure(again, 1.2, scope, started=0.5)
     assert again.wait_until >= 1.0 + first
 
 
@@ -128,8 +128,8 @@ def test_who_asks_for_nothing_again_and_again_waits_all_the_same() -> None:
 
 
 def test_a_new_arrival_makes_nobody_wait_longer() -> None:
-    breaker = opened()
-    assert failed(breaker, 10.5, is_arrival=True).wait_until == breaker.wait_until
+    breaker = open_breaker()
+    assert after_failure(breaker, 10.5, is_arrival=True).wait_until == breaker.wait_until
 
 
 @pytest.mark.parametrize(("rounds", "expected"), [(0, 1), (1, 2), (5, 32), (6, 1), (100, 1)])
@@ -140,5 +140,5 @@ def test_a_round_has_ever_more_probes_and_in_the_end_one(rounds: int, expected: 
 def test_where_order_is_strict_the_earliest_event_is_tried_alone_at_first() -> None:
     strict = WaitLimits(in_order=True)
     assert [probe_count(rounds, strict) for rounds in (0, 1, 2, 6)] == [1, 1, 4, 2]
-    assert failed(Breaker(), 1.0, limits=strict).mode is BreakerMode.OPEN
-    assert failed(Breaker(), 1.0, EVENT, limits=strict).mode is BreakerMode.CLOSED
+    assert after_failure(Breaker(), 1.0, limits=strict).mode is BreakerMode.OPEN
+    assert after_failure(Breaker(), 1.0, EVENT, limits=strict).mode is BreakerMode.CLOSED

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from notifier.delivery.policy.rate import AdaptiveRate, after_start, after_success, after_throttling
 
 
-def taken(rate: AdaptiveRate, count: int, most: float = inf) -> AdaptiveRate:
+def after_successes(rate: AdaptiveRate, count: int, most: float = inf) -> AdaptiveRate:
     for _ in range(count):
         rate = after_success(rate, most)
     return rate
 
 
 def test_a_burst_and_the_wait_after_it_tell_what_is_taken() -> None:
-    rate = taken(after_start(AdaptiveRate(), 100.0), 10)
+    rate = after_successes(after_start(AdaptiveRate(), 100.0), 10)
     rate = after_throttling(rate, started=100.6, until=160.0, now=100.6)
     assert rate.per_second == pytest.approx(0.95 * 10 / 59.4)
 
 
 def test_a_burst_of_refusals_lowers_it_once() -> None:
-    rate = taken(after_start(AdaptiveRate(), 100.0), 10)
+    rate = after_successes(after_start(AdaptiveRate(), 100.0), 10)
     rate = after_throttling(rate, started=100.5, until=110.0, now=100.6)
     assert after_throttling(rate, started=100.5, until=110.0, now=100.7).per_second == rate.per_second
 
@@ -36,7 +36,7 @@ def test_an_outage_lowers_nothing() -> None:
 
 @given(st.floats(0.01, 100.0), st.integers(1, 500))
 def test_it_rises_with_success_and_not_above_what_is_allowed(begin: float, successes: int) -> None:
-    rate = taken(AdaptiveRate(per_second=begin), successes, most=50.0)
+    rate = after_successes(AdaptiveRate(per_second=begin), successes, most=50.0)
     assert min(begin, 50.0) <= rate.per_second <= 50.0
 
 
@@ -48,7 +48,7 @@ def test_whatever_is_refused_it_never_falls_below_one_request_in_twice_the_longe
     longest = 0.05
     for passed, successes, wait in refusals:
         now += passed
-        rate = taken(rate, successes)
+        rate = after_successes(rate, successes)
         rate = after_throttling(rate, started=now, until=now + wait, now=now)
         longest = max(longest, wait)
         assert rate.per_second >= 0.499 / longest or rate.per_second == 10.0

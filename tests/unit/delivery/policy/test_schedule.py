@@ -36,28 +36,28 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
-def made(**keys: Any) -> Timetable:
+def make_timetable(**keys: Any) -> Timetable:
     settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **keys})
     found = timetable_of(settings)
     assert found is not None
     return found
 
 
-def at(text: str, zone: str = "America/Chicago") -> int:
+def moment_of(text: str, zone: str = "America/Chicago") -> int:
     """Return the moment that a clock with an offset shows, or the first that a wall clock shows."""
     moment = datetime.fromisoformat(text)
     return round((moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).timestamp() * 1000)
 
 
-def shown(moment_ms: int | None, zone: str = "America/Chicago") -> str | None:
+def local_time(moment_ms: int | None, zone: str = "America/Chicago") -> str | None:
     return None if moment_ms is None else f"{datetime.fromtimestamp(moment_ms / 1000, ZoneInfo(zone)):%m-%d %H:%M%z}"
 
 
-def following(table: Timetable, after_ms: int, count: int, zone: str = "America/Chicago") -> list[str | None]:
+def next_slots(table: Timetable, after_ms: int, count: int, zone: str = "America/Chicago") -> list[str | None]:
     found = []
     for _ in range(count):
         after_ms = table.next_slot_ms(after_ms)
-        found.append(shown(after_ms, zone))
+        found.append(local_time(after_ms, zone))
     return found
 
 
@@ -67,23 +67,31 @@ def test_without_a_schedule_there_is_no_timetable() -> None:
 
 
 def test_a_time_that_the_clock_skips_comes_when_the_clock_changes() -> None:
-    table = made(schedule="daily 02:30", timezone="America/Chicago")
-    assert following(table, at("2026-03-07T00:00"), 3) == ["03-07 02:30-0600", "03-08 03:00-0500", "03-09 02:30-0500"]
+    table = make_timetable(schedule="daily 02:30", timezone="America/Chicago")
+    assert next_slots(table, moment_of("2026-03-07T00:00"), 3) == [
+        "03-07 02:30-0600",
+        "03-08 03:00-0500",
+        "03-09 02:30-0500",
+    ]
 
 
 def test_a_time_that_the_clock_repeats_comes_once() -> None:
-    table = made(schedule="daily 01:30", timezone="America/Chicago")
-    assert following(table, at("2026-10-31T00:00"), 3) == ["10-31 01:30-0500", "11-01 01:30-0500", "11-02 01:30-0600"]
-    within_the_second = at("2026-11-01T01:15-06:00")
-    assert shown(table.next_slot_ms(within_the_second)) == "11-02 01:30-0600"
+    table = make_timetable(schedule="daily 01:30", timezone="America/Chicago")
+    assert next_slots(table, moment_of("2026-10-31T00:00"), 3) == [
+        "10-31 01:30-0500",
+        "11-01 01:30-0500",
+        "11-02 01:30-0600",
+    ]
+    within_the_second = moment_of("2026-11-01T01:15-06:00")
+    assert local_time(table.next_slot_ms(within_the_second)) == "11-02 01:30-0600"
 
 
 def test_a_slot_in_a_quiet_time_comes_at_its_end() -> None:
-    table = made(
+    table = make_timetable(
         schedule="daily 22:00", quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago"
     )
-    friday = at("2026-11-27T12:00")
-    assert following(table, friday, 2) == ["11-30 06:00-0600", "12-01 06:00-0600"]
+    friday = moment_of("2026-11-27T12:00")
+    assert next_slots(table, friday, 2) == ["11-30 06:00-0600", "12-01 06:00-0600"]
 
 
 @pytest.mark.parametrize(
@@ -96,32 +104,32 @@ def test_a_slot_in_a_quiet_time_comes_at_its_end() -> None:
     ],
 )
 def test_in_an_hour_that_is_repeated_its_end_counts_for_quiet_hours(moment: str, early: bool, late: bool) -> None:
-    assert made(quiet_hours="00:30-01:30", timezone="America/Chicago").is_quiet(at(moment)) is early
-    assert made(quiet_hours="01:30-05:00", timezone="America/Chicago").is_quiet(at(moment)) is late
+    assert make_timetable(quiet_hours="00:30-01:30", timezone="America/Chicago").is_quiet(moment_of(moment)) is early
+    assert make_timetable(quiet_hours="01:30-05:00", timezone="America/Chicago").is_quiet(moment_of(moment)) is late
 
 
 def test_quiet_days_join_the_quiet_hours_around_them() -> None:
-    table = made(quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago")
-    gate = table.gate_at(at("2026-11-27T06:00"), at("2026-11-27T20:00"))
-    assert (gate.slot_ms, shown(gate.closed_until_ms), gate.is_open) == (None, "11-30 06:00-0600", False)
-    after = table.gate_at(at("2026-11-27T06:00"), at("2026-11-30T06:00"))
-    assert (shown(after.slot_ms), after.closed_until_ms, after.is_open) == ("11-30 06:00-0600", None, True)
-    assert shown(after.changes_ms) == "11-30 20:00-0600"
+    table = make_timetable(quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago")
+    gate = table.gate_at(moment_of("2026-11-27T06:00"), moment_of("2026-11-27T20:00"))
+    assert (gate.slot_ms, local_time(gate.closed_until_ms), gate.is_open) == (None, "11-30 06:00-0600", False)
+    after = table.gate_at(moment_of("2026-11-27T06:00"), moment_of("2026-11-30T06:00"))
+    assert (local_time(after.slot_ms), after.closed_until_ms, after.is_open) == ("11-30 06:00-0600", None, True)
+    assert local_time(after.changes_ms) == "11-30 20:00-0600"
 
 
 def test_a_schedule_is_closed_until_its_next_slot_and_open_to_what_has_one() -> None:
-    table = made(schedule="daily 08:00", timezone="America/Chicago", urgent=["completion.removed"])
-    gate = table.gate_at(at("2026-11-21T08:00"), at("2026-11-21T12:00"))
-    assert (gate.slot_ms, shown(gate.closed_until_ms), gate.held_until_ms) == (None, "11-22 08:00-0600", None)
+    table = make_timetable(schedule="daily 08:00", timezone="America/Chicago", urgent=["completion.removed"])
+    gate = table.gate_at(moment_of("2026-11-21T08:00"), moment_of("2026-11-21T12:00"))
+    assert (gate.slot_ms, local_time(gate.closed_until_ms), gate.held_until_ms) == (None, "11-22 08:00-0600", None)
     assert gate.urgent == {"completion.removed"}
-    missed = table.gate_at(at("2026-11-21T08:00"), at("2026-11-24T12:00"))
-    assert (shown(missed.slot_ms), shown(missed.closed_until_ms)) == ("11-22 08:00-0600", "11-25 08:00-0600")
+    missed = table.gate_at(moment_of("2026-11-21T08:00"), moment_of("2026-11-24T12:00"))
+    assert (local_time(missed.slot_ms), local_time(missed.closed_until_ms)) == ("11-22 08:00-0600", "11-25 08:00-0600")
 
 
 def test_a_slot_that_was_served_does_not_come_again_when_the_clock_is_set_back() -> None:
-    table = made(schedule="daily 08:00", timezone="America/Chicago")
-    gate = table.gate_at(at("2026-11-21T08:00"), at("2026-11-21T07:55"))
-    assert (gate.slot_ms, shown(gate.closed_until_ms)) == (None, "11-22 08:00-0600")
+    table = make_timetable(schedule="daily 08:00", timezone="America/Chicago")
+    gate = table.gate_at(moment_of("2026-11-21T08:00"), moment_of("2026-11-21T07:55"))
+    assert (gate.slot_ms, local_time(gate.closed_until_ms)) == (None, "11-22 08:00-0600")
 
 
 @given(moment=moments, zone=zones)
@@ -138,7 +146,7 @@ def test_the_wall_clock_never_goes_back_and_a_moment_is_the_first_that_shows_its
 @given(moment=moments, zone=zones, schedule=schedules)
 def test_every_time_of_the_schedule_has_one_slot_between_any_two_moments(moment: int, zone: str, schedule: str) -> None:
     """Compare with every minute that the wall clock shows, looked at one by one."""
-    table = made(schedule=schedule, timezone=zone)
+    table = make_timetable(schedule=schedule, timezone=zone)
     end, slots, after = moment + DAY, [], moment
     while (after := table.next_slot_ms(after)) <= end:
         slots.append(after)
@@ -159,7 +167,7 @@ def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours:
     keys = {"schedule": schedule, "quiet_hours": hours, "quiet_days": free, "timezone": zone}
     if schedule == "immediately" and not hours and not free:
         return
-    table, now = made(**keys), moment + DAY
+    table, now = make_timetable(**keys), moment + DAY
     gate = table.gate_at(moment, now)
     assert gate.slot_ms is None or moment < gate.slot_ms <= now
     assert gate.changes_ms is not None
@@ -180,8 +188,8 @@ def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours:
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_year_of_daily_slots_has_one_for_each_day(zone: str) -> None:
-    table = made(schedule="daily 02:30", timezone=zone)
-    after, found = at("2026-01-01T00:00", zone), []
+    table = make_timetable(schedule="daily 02:30", timezone=zone)
+    after, found = moment_of("2026-01-01T00:00", zone), []
     for _ in range(365):
         after = table.next_slot_ms(after)
         found.append(datetime.fromtimestamp(after / 1000, ZoneInfo(zone)).date())
