@@ -137,8 +137,8 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 def months_later(day: str, months: int) -> str | None:
     """Return the day that is `months` months after `day` (both `YYYY-MM-DD`).
 
-    If that month is too short, the result is its last day. It is None if an argument is invalid, or after the year
-    9999.
+    If that month has no such day, the result is its last day. For an invalid argument, or beyond the year 9999, it is
+    None.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

@@ -259,7 +259,7 @@ class Worker:
         self.reload_queue()
 
     def after_sleep(self, slept: float) -> None:
-        """Exclude the `slept` seconds from the time of trying, and read the waiting deliveries again."""
+        """Do not count the `slept` seconds as time of trying, and read the waiting deliveries again."""
         self._trying_clock.exclude(slept)
         self.reload_queue()
 

@@ -73,7 +73,7 @@ class ExpiringConnection(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, each head by itself; refuse answers that exceed the limits."""
+        """Parse received bytes, one head at a time; refuse answers that exceed the limits."""
         while self._awaits_head and data and not self._is_refused:
             size = self._count_head_bytes(data)
             self._head_bytes += size

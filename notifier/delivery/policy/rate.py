@@ -52,7 +52,7 @@ def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
 
 
 def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
-    """Return the rate after the receiver objected to a request that began at `started`; its wait ends at `until`.
+    """Return the rate after the receiver objected to a request that began at `started`; the wait ends at `until`.
 
     The rate is lowered to what the receiver accepted, once per burst. If the receiver accepted nothing since the last
     objection, this is an outage, and the rate stays. The rate never falls below one request per twice the longest

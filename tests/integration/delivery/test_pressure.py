@@ -36,13 +36,13 @@ from tests.simulation.receiver import (
 )
 
 
-def receiver_down_for(seconds: float, outcome: Outcome, **keys: object) -> SimulatedReceiver:
-    """Return a receiver that is down for the first `seconds`."""
+def down(seconds: float, outcome: Outcome, **keys: object) -> SimulatedReceiver:
+    """Make a receiver that is down at first."""
     return SimulatedReceiver(outages=[Outage(0.0, seconds, outcome)], **keys)  # type: ignore[arg-type]
 
 
-def receiver_refusing_bad_events(outcome: Outcome = BROKEN) -> SimulatedReceiver:
-    """Return a receiver that refuses bad events."""
+def poisoned(outcome: Outcome = BROKEN) -> SimulatedReceiver:
+    """Make a receiver that cannot digest poisonous events."""
     return SimulatedReceiver(poisonous=is_poisonous, poison=outcome)
 
 
@@ -61,12 +61,12 @@ def lateness(receiver: SimulatedReceiver, news: Sequence[PlannedEvent]) -> dict[
     }
 
 
-def request_sizes(requests: Sequence[Request]) -> list[int]:
+def sizes(requests: Sequence[Request]) -> list[int]:
     return [len(request.deliveries) for request in requests]
 
 
-def is_in_order(receiver: SimulatedReceiver) -> bool:
-    """Return whether no event was accepted before an earlier one of its record."""
+def order_is_kept(receiver: SimulatedReceiver) -> bool:
+    """Tell whether no event was taken in before an earlier one of its record."""
     newest: dict[str, int] = {}
     for request in receiver.accepted:
         for delivery in request.deliveries:
@@ -100,7 +100,7 @@ def test_01_news_each_second_for_a_channel_of_two_messages_a_minute_is_not_far_b
     receiver = simulate(SimulatedReceiver(every=30.0), slack_settings(), news)
     assert len(receiver.accepted) <= 62
     assert len(receiver.refused) <= 15
-    assert max(delays_by_record(receiver, news).values()) < 90
+    assert max(lateness(receiver, news).values()) < 90
 
 
 def test_02_what_takes_ten_requests_a_minute_gets_full_batches() -> None:
