@@ -89,8 +89,8 @@ def _ignore_request_time(before: Any) -> Any:
     Earlier states of records would otherwise wait for a second look (rule 5), so this rule is turned off, too.
     """
 
-    def evaluate_records(completions: Any, evidence: Any, circumstances: Any) -> Any:
-        return before(completions, replace(evidence, changed_at={}, earlier_forms={}), circumstances)
+    def evaluate_records(completions: Any, evidence: Any, context: Any) -> Any:
+        return before(completions, replace(evidence, changed_at={}, earlier_forms={}), context)
 
     return evaluate_records
 

@@ -145,8 +145,8 @@ def read_everything_again(
         baseline = Baseline(memory.met_at_ms, memory.swept_at_ms is not None, FirstRun.SILENT, memory.told_until_ms)
         known = record_lookups.known_records(db, "acme", [it.key for it in page])
         holds = HoldState(HoldLimits(len(numbers), len(numbers)))
-        circumstances = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, NOW + 2 * HOUR, baseline, holds)
-        findings = evaluate_records(page, Evidence(known), circumstances)
+        context = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, NOW + 2 * HOUR, baseline, holds)
+        findings = evaluate_records(page, Evidence(known), context)
         with db.atomic():
             told |= {event.id for event in records.write(db, findings, subscriptions, NOW + 2 * HOUR)}
     return told

@@ -48,8 +48,8 @@ def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> boo
 class ExaminationResult(Struct, frozen=True):
     """The result of examining missing records.
 
-    `events` is the number of events written, `held` that of removals held back, `left` that of records left to the next
-    sweep.
+    `events` is the number of events written, `held` is how many removals are held back, and `left` is how many records
+    are left to the next sweep.
     """
 
     events: int = 0

@@ -244,8 +244,8 @@ def see(db: Database, notes: str | None, now_ms: int) -> list[Event]:
         if known is None and notes is not None:
             baseline = Baseline(memory.met_at_ms, True, FirstRun.SILENT, memory.told_until_ms)
             holds = HoldState(HoldLimits(100, 100))
-            weighed = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, now_ms, baseline, holds)
-            return records.write(db, evaluate_records([with_notes(notes)], Evidence({}), weighed), HR, now_ms)
+            context = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, now_ms, baseline, holds)
+            return records.write(db, evaluate_records([with_notes(notes)], Evidence({}), context), HR, now_ms)
         assert known is not None
         last = last_known(db)
         if notes is None:

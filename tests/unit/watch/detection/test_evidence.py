@@ -256,7 +256,7 @@ holds = st.builds(
 
 
 @given(cases, baselines, holds, st.sampled_from(DetectedBy))
-def test_weigh_every_record_has_at_most_one_fate(
+def test_evaluate_records_every_record_has_at_most_one_fate(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
     fates = case.fates(evaluate_records(case.completions, case.evidence, context(baseline, held, net)))
@@ -274,7 +274,7 @@ def test_weigh_every_record_has_at_most_one_fate(
 
 
 @given(cases, baselines, holds, st.sampled_from(DetectedBy))
-def test_weigh_a_change_follows_the_known_revision(
+def test_evaluate_records_a_change_follows_the_known_revision(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
     for change in evaluate_records(case.completions, case.evidence, context(baseline, held, net)).changes:
@@ -286,13 +286,15 @@ def test_weigh_a_change_follows_the_known_revision(
 
 
 @given(cases, baselines, holds)
-def test_weigh_stale_answer_changes_nothing(case: Case, baseline: Baseline, held: HoldState) -> None:
+def test_evaluate_records_stale_answer_changes_nothing(case: Case, baseline: Baseline, held: HoldState) -> None:
     stale = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED + 0.001))
     assert nothing(evaluate_records(case.completions, stale, context(baseline, held)))
 
 
 @given(cases, baselines)
-def test_weigh_answer_asked_for_at_the_moment_of_the_last_change_counts(case: Case, baseline: Baseline) -> None:
+def test_evaluate_records_answer_asked_for_at_the_moment_of_the_last_change_counts(
+    case: Case, baseline: Baseline
+) -> None:
     same_moment = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED))
     fresh = replace(case.evidence, changed_at={})
     given_ = context(baseline)
@@ -300,7 +302,7 @@ def test_weigh_answer_asked_for_at_the_moment_of_the_last_change_counts(case: Ca
 
 
 @given(cases, baselines)
-def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: Baseline) -> None:
+def test_evaluate_records_the_same_answer_again_tells_nothing_twice(case: Case, baseline: Baseline) -> None:
     """What was told, learned or taken over is known afterwards, as the store writes it down."""
     given_ = context(baseline)
     first = evaluate_records(case.completions, case.evidence, given_)
@@ -329,7 +331,7 @@ def test_weigh_the_same_answer_again_tells_nothing_twice(case: Case, baseline: B
 
 
 @given(around, st.sampled_from(LOOKS))
-def test_weigh_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits: str) -> None:
+def test_evaluate_records_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits: str) -> None:
     case = Case([(recorded_at, "new_form", waits, False)])
     findings = evaluate_records(case.completions, case.evidence, context())
     (change,) = findings.changes
@@ -343,7 +345,9 @@ def test_weigh_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits:
     [("none", False, True), ("interrupted", False, True), ("waiting", False, False), ("due", True, False)],
 )
 @pytest.mark.parametrize("state", ["earlier_form", "removed"])
-def test_weigh_earlier_form_and_return_wait_for_a_second_look(state: str, waits: str, told: bool, begins: bool) -> None:
+def test_evaluate_records_earlier_form_and_return_wait_for_a_second_look(
+    state: str, waits: str, told: bool, begins: bool
+) -> None:
     case = Case([(MET, state, waits, False)])
     findings = evaluate_records(case.completions, case.evidence, context())
     assert len(findings.changes) == told
@@ -351,7 +355,7 @@ def test_weigh_earlier_form_and_return_wait_for_a_second_look(state: str, waits:
     assert list(findings.ended_looks) == ["0"] * told
 
 
-def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
+def test_evaluate_records_another_earlier_form_begins_the_wait_again() -> None:
     case = Case([(MET, "earlier_form", "due", False)])
     other = look(LookKind.EARLIER_FORM, case.completions[0], form=12345, flips=2, flipped_ms=5)
     findings = evaluate_records(case.completions, replace(case.evidence, looks={"0": other}), context())
@@ -360,7 +364,7 @@ def test_weigh_another_earlier_form_begins_the_wait_again() -> None:
     assert (waiting.form, waiting.since_ms, waiting.flips) == (case.completions[0].content_fingerprint(), NOW, 2)
 
 
-def test_weigh_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
+def test_evaluate_records_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
     one = completion()
     waiting = look(LookKind.EARLIER_FORM, one, form=1)
     findings = evaluate_records([one], Evidence({"1": known(one)}, looks={"1": waiting}, due={"1"}), context())
@@ -368,26 +372,26 @@ def test_weigh_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
 
 
 @given(cases)
-def test_weigh_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -> None:
+def test_evaluate_records_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -> None:
     findings = evaluate_records(case.completions, case.evidence, context())
     for key, waiting in case.evidence.looks.items():
         if waiting.kind is LookKind.REMOVAL and case.rows[key][1] != "unknown" and not case.rows[key][3]:
             assert key in findings.ended_looks
 
 
-def test_weigh_a_record_out_of_view_that_is_seen_is_in_view_again() -> None:
+def test_evaluate_records_a_record_out_of_view_that_is_seen_is_in_view_again() -> None:
     one = completion()
     findings = evaluate_records([one], Evidence({"1": known(one, out_of_view=True)}), context())
     assert findings == Findings("acme", "space", in_view=("1",))
 
 
-def test_weigh_a_held_arrival_that_is_edited_is_still_held_under_its_new_form() -> None:
+def test_evaluate_records_a_held_arrival_that_is_edited_is_still_held_under_its_new_form() -> None:
     before, after = completion(notes="before"), completion(notes="after")
     evidence = Evidence({"1": known(before, held=True)}, contents={"1": before})
     assert evaluate_records([after], evidence, context()) == Findings("acme", "space", refreshed=(after,))
 
 
-def test_weigh_a_record_of_an_answer_without_a_field_is_not_learned_in_its_form() -> None:
+def test_evaluate_records_a_record_of_an_answer_without_a_field_is_not_learned_in_its_form() -> None:
     one = completion()
     evidence = Evidence({"1": known(one)}, contents={"1": one}, lacks_fields=True)
     assert nothing(evaluate_records([one], evidence, context()))
@@ -395,7 +399,9 @@ def test_weigh_a_record_of_an_answer_without_a_field_is_not_learned_in_its_form(
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
-def test_weigh_arrivals_beyond_the_limit_are_held_and_news_is_not(arrivals: int, counted: int, limit: int) -> None:
+def test_evaluate_records_arrivals_beyond_the_limit_are_held_and_news_is_not(
+    arrivals: int, counted: int, limit: int
+) -> None:
     answer = [completion(str(number), MET - 1) for number in range(arrivals)]
     news = completion("news", MET + 1)
     findings = evaluate_records(
@@ -408,7 +414,7 @@ def test_weigh_arrivals_beyond_the_limit_are_held_and_news_is_not(arrivals: int,
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), st.sampled_from([None, Release.TELL, Release.LEARN]))
-def test_weigh_changes_of_one_field_beyond_the_limit_are_held(
+def test_evaluate_records_changes_of_one_field_beyond_the_limit_are_held(
     changes: int, counted: int, limit: int, release: Release | None
 ) -> None:
     before = [completion(str(number), notes="before") for number in range(changes)]
@@ -443,7 +449,7 @@ rooms = st.none() | st.integers(0, 12)
 
 
 @given(suspected, rooms)
-def test_weigh_absences_never_more_removals_than_room(states: list[tuple[str, bool]], max_gone: int | None) -> None:
+def test_evaluate_absences_never_more_removals_than_room(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
     findings = evaluate_absences(absent, max_gone, evidence, context())
     gone = len(findings.changes) + len(findings.dropped)
@@ -452,7 +458,7 @@ def test_weigh_absences_never_more_removals_than_room(states: list[tuple[str, bo
 
 
 @given(suspected, rooms)
-def test_weigh_absences_only_what_is_due_is_told(states: list[tuple[str, bool]], max_gone: int | None) -> None:
+def test_evaluate_absences_only_what_is_due_is_told(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
     findings = evaluate_absences(absent, max_gone, evidence, context())
     told = [change.completion.key for change in findings.changes]
@@ -464,14 +470,14 @@ def test_weigh_absences_only_what_is_due_is_told(states: list[tuple[str, bool]],
 
 
 @given(suspected)
-def test_weigh_absences_a_first_absence_begins_to_wait(states: list[tuple[str, bool]]) -> None:
+def test_evaluate_absences_a_first_absence_begins_to_wait(states: list[tuple[str, bool]]) -> None:
     absent, evidence = suspects(states)
     begun = {waiting.key for waiting in evaluate_absences(absent, None, evidence, context()).looks if waiting.since_ms}
     assert begun == {str(number) for number, (state, due) in enumerate(states) if state != "removed" and not due}
 
 
 @given(suspected)
-def test_weigh_absences_without_room_nothing_begins_to_wait(states: list[tuple[str, bool]]) -> None:
+def test_evaluate_absences_without_room_nothing_begins_to_wait(states: list[tuple[str, bool]]) -> None:
     absent, evidence = suspects(states)
     findings = evaluate_absences(absent, 0, evidence, context())
     assert findings.changes == ()
@@ -480,7 +486,7 @@ def test_weigh_absences_without_room_nothing_begins_to_wait(states: list[tuple[s
 
 
 @given(suspected, rooms)
-def test_weigh_absences_an_answer_older_than_what_is_known_proves_nothing(
+def test_evaluate_absences_an_answer_older_than_what_is_known_proves_nothing(
     states: list[tuple[str, bool]], max_gone: int | None
 ) -> None:
     absent, evidence = suspects(states)
@@ -489,14 +495,14 @@ def test_weigh_absences_an_answer_older_than_what_is_known_proves_nothing(
 
 
 @given(suspected, rooms)
-def test_weigh_absences_a_wait_that_is_not_over_is_left_alone(
+def test_evaluate_absences_a_wait_that_is_not_over_is_left_alone(
     states: list[tuple[str, bool]], max_gone: int | None
 ) -> None:
     absent, evidence = suspects([("known", True) for _ in states])
     assert nothing(evaluate_absences(absent, max_gone, replace(evidence, due=set()), context()))
 
 
-def test_weigh_absences_a_return_that_is_absent_again_is_interrupted() -> None:
+def test_evaluate_absences_a_return_that_is_absent_again_is_interrupted() -> None:
     one = completion()
     waiting = look(LookKind.RETURN, one)
     evidence = Evidence({"1": known(one, removed=True)}, looks={"1": waiting})

@@ -26,7 +26,7 @@ def test_hold_limit_is_never_less_than_few(above: float, known: int, few: int) -
 
 
 @given(numbers, numbers, numbers)
-def test_holds_arrivals_beyond_the_limit_or_beside_held_ones(arrivals: int, counted: int, limit: int) -> None:
+def test_must_hold_arrivals_beyond_the_limit_or_beside_held_ones(arrivals: int, counted: int, limit: int) -> None:
     assert must_hold_arrivals(arrivals, counted, limit, held_already=False) is (
         arrivals > 0 and arrivals + counted > limit
     )
@@ -69,12 +69,14 @@ def test_tally_adds_up_what_answers_brought() -> None:
         (1000, 1000, 1.0, False),
     ],
 )
-def test_held_back_more_than_few_and_more_than_the_share(suspects: int, known: int, share: float, held: bool) -> None:
+def test_exceeds_hold_limit_more_than_few_and_more_than_the_share(
+    suspects: int, known: int, share: float, held: bool
+) -> None:
     assert exceeds_hold_limit(suspects, known, share, 20) is held
 
 
 @given(numbers, numbers, st.floats(0, 1))
-def test_held_back_what_is_held_would_be_too_if_it_were_more(suspects: int, known: int, share: float) -> None:
+def test_exceeds_hold_limit_what_is_held_would_be_too_if_it_were_more(suspects: int, known: int, share: float) -> None:
     if exceeds_hold_limit(suspects, known, share, 20):
         assert exceeds_hold_limit(suspects + 1, known, share, 20)
         assert suspects > 20
