@@ -104,7 +104,7 @@ def program() -> None:
 
 
 def main() -> int:
-    """Run the command that this process's arguments name, and return the exit code."""
+    """Run the command in this process's arguments, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         # Without this, a character that the terminal's encoding lacks would end the program.
         if isinstance(stream, io.TextIOWrapper):

@@ -16,7 +16,7 @@ COLUMNS: Final = (Column("destination"), Column("trainings", align_right=True), 
 
 
 class Directory(Struct, frozen=True):
-    """A source's training titles by training id, and facts about people by user id; None if a list was not read."""
+    """The training titles (by training id) and facts about people (by user id) of a source; None means: not read."""
 
     trainings: Mapping[str, str] | None = None
     people: Mapping[str, PersonFacts] | None = None
@@ -34,9 +34,10 @@ class MatchCount(Struct, frozen=True):
 
 
 class FilterMatches(Struct, frozen=True):
-    """What a destination's filters match in the lists of its sources; None if a source's list was not read.
+    """What a destination's filters match in the lists of its sources.
 
-    `unmatched` has an entry for each pattern that matches nothing: the filter's key and the pattern.
+    `trainings` is None if a source's list of trainings was not read; `people` likewise. `unmatched` has an entry for
+    each pattern that matches nothing: the filter's key and the pattern.
     """
 
     destination: str

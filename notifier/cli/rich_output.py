@@ -29,7 +29,7 @@ _STYLES: Final = {
 
 
 def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], *, show_titles: bool) -> None:
-    """Print rows as a table, with `show_titles` below the titles of the columns.
+    """Print rows as a table; with `show_titles`, print the titles of the columns first.
 
     A row wider than the terminal is not cut; the terminal wraps it.
     """

@@ -1,4 +1,4 @@
-"""The holder cannot reach the database, only everything else: the standby takes over, and nothing is lost.
+"""The holder loses its connection to the database, but to nothing else: the standby takes over, and no event is lost.
 
 This is harder than the failure of a machine, because the holder could continue to send what the standby sends too.
 """

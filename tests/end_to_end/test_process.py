@@ -62,11 +62,11 @@ def command_line(program: Program, *arguments: str) -> list[str]:
 
 @contextmanager
 def running_program(
-    program: Program, *arguments: str, said: int, printed: int = subprocess.DEVNULL
+    program: Program, *arguments: str, stderr: int, stdout: int = subprocess.DEVNULL
 ) -> Iterator[Process]:
-    """Run the program, by default the daemon; `said` is its standard error, `printed` its standard output."""
+    """Run the program, by default the daemon; `stderr` and `stdout` are file descriptors."""
     line = command_line(program, *(arguments or ("run",)))
-    with subprocess.Popen(line, cwd=program.folder, stdout=printed, stderr=said) as process:
+    with subprocess.Popen(line, cwd=program.folder, stdout=stdout, stderr=stderr) as process:
         try:
             yield process
         finally:
@@ -123,7 +123,7 @@ def full_pipe() -> Iterator[int]:
 async def test_a_log_that_nobody_reads_stops_nothing(
     program: Program, account: Account, receiver: Receiver, arguments: tuple[str, ...]
 ) -> None:
-    with full_pipe() as pipe, running_program(program, *arguments, said=pipe) as process:
+    with full_pipe() as pipe, running_program(program, *arguments, stderr=pipe) as process:
         await wait_until_up(program)
         await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
         Growth(account).grow(240)
@@ -188,7 +188,7 @@ async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
         port = free.getsockname()[1]
     text = program.config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"\ntoken = "{TOKEN}"')
     program.config.write_text(text)
-    with unread_pipe() as (pipe, read_all), running_program(program, *arguments, said=pipe) as process:
+    with unread_pipe() as (pipe, read_all), running_program(program, *arguments, stderr=pipe) as process:
         await wait_until_up(program)
         await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")
         flooding = asyncio.create_task(flood(port))
@@ -212,14 +212,14 @@ async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
 
 async def test_a_daemon_that_cannot_start_ends_though_nobody_reads_why(program: Program) -> None:
     program.folder.joinpath("notifier.db").write_bytes(b"what is this?" * 1000)
-    with full_pipe() as pipe, running_program(program, said=pipe) as process:
+    with full_pipe() as pipe, running_program(program, stderr=pipe) as process:
         assert await asyncio.to_thread(process.wait, 10) == 1
 
 
 async def test_a_log_whose_reader_is_gone_is_no_failure(program: Program, account: Account, receiver: Receiver) -> None:
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
-    with running_program(program, said=writing_end, printed=writing_end) as process:
+    with running_program(program, stderr=writing_end, stdout=writing_end) as process:
         os.close(writing_end)
         await wait_until_up(program)
         await program.until_status(lambda it: it["sources"]["acme"]["state"] == "ok")

@@ -206,7 +206,7 @@ def _default_count(kind: SampleKind, settings: Destination) -> int:
 async def _previews(
     settings: Settings, name: str, events: Sequence[Event], *, is_digest: bool
 ) -> list[tuple[int, Preview]]:
-    """Return the requests that would be sent if these events were waiting, each after its number of events.
+    """Return the number of events and a preview for each request that would be sent if these events were waiting.
 
     With `is_digest`, the events wait for the next slot of the destination's schedule, if it has one.
     """

@@ -125,7 +125,7 @@ class Interview:
     def _option_or_answer(
         self, key: str, question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False
     ) -> str:
-        """Return the value of an option or, if it is missing, the user's answer. Raises UsageError if it is invalid."""
+        """Return the value of an option or, without the option, the user's answer. Raises UsageError if invalid."""
         given: str | None = self._given[key]
         if given is None and self._is_interactive:
             return ask(question, find_problem, default=default, hidden=hidden)

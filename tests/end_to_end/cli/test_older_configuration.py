@@ -27,7 +27,7 @@ async def request_daemon(home: "Home", verb: str, path: str) -> dict[str, Any]:
 async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printed_words_work(
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
-    """The URL of a revoked webhook was replaced in the configuration, which the daemon has not loaded yet."""
+    """The URL of a revoked webhook was replaced in the configuration, but the daemon has not loaded the change yet."""
     home.configure(api.url, hr=f"{receiver.url}?revoked")
     receiver.status = 410
     await home.remember("Jorge Miller")
