@@ -14,7 +14,7 @@ from notifier.store.errors import StoreError
 from notifier.store.file.store import FileStore
 from notifier.store.store import Store
 from notifier.store.tables import activity, erasure, records_by_person, request_log, retention, rollups
-from notifier.store.tables.retention import FIRST, DetectionPosition
+from notifier.store.tables.retention import BEFORE_ALL, DetectionPosition
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Housekeeping:
         forgotten = 0
         try:
             before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)
-            place: DetectionPosition | None = FIRST
+            place: DetectionPosition | None = BEFORE_ALL
             while place is not None:
                 done = await self._store.run(retention.delete_old_events, before_ms, place)
                 forgotten, place = forgotten + done.events, done.place

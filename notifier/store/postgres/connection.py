@@ -29,7 +29,7 @@ _KEEPALIVE: Final = {
 """Settings of libpq; with these, the connection counts as lost after 11 seconds without an answer from the server."""
 
 _SESSION: Final = (
-    # The same limits for the server, so that it ends the session of a machine that is gone, which releases the lock.
+    # With the same limits, the server ends the session of a machine that is gone. That releases the lock.
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 2",
     "SET tcp_keepalives_count = 3",

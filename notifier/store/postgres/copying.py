@@ -131,7 +131,7 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
 
 @contextmanager
 def _temporary_copy(source: Path, progress: Progress) -> Iterator[tuple[FileDatabase, Copy]]:
-    """Provide a checked copy of a state file, with the tables of this version."""
+    """Provide a checked copy of a state file, with its tables migrated to this version."""
     with _temporary_file() as fresh:
         copy = copy_and_check(source, fresh, lambda _, total: progress(0, max(1, total)), refuse_newer=True)
         with closing(open_database(fresh)) as db:

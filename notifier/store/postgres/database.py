@@ -40,7 +40,7 @@ def mark_turn(connection: Connection, turn: str) -> None:
 
 @lru_cache(maxsize=512)
 def translate(sql: str) -> str:
-    """Return an SQLite statement with PostgreSQL's placeholders, and PostgreSQL's spelling of a few words. Pure."""
+    """Convert an SQLite statement to PostgreSQL's placeholders and its spelling of a few words. Pure."""
     sql = sql.replace("%", "%%")
     # With an array, PostgreSQL searches the index for each value. With IN and without statistics, as in a new table, it
     # would compare each row with each value.
@@ -205,7 +205,7 @@ def to_postgres_value(value: Any, *, has_json: bool = False) -> Any:
 
 
 def _without_unstorable(value: Any) -> Any:
-    """Replace the characters that PostgreSQL cannot store in all texts of a JSON value."""
+    """In all texts of a JSON value, replace the characters that PostgreSQL cannot store."""
     if isinstance(value, str):
         return _UNSTORABLE.sub(_REPLACEMENT, value)
     if isinstance(value, list):

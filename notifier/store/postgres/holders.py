@@ -1,8 +1,8 @@
 """The holder of a store in PostgreSQL: the only process that uses the store, with its lock and its row in `holders`.
 
 The lock decides which process is the holder. It is an advisory lock of the writing session, so it ends with that
-session, however the process ends. The table is for people, and for a holder that reconnects: the row with the highest
-epoch describes the latest holder.
+session, however the process ends. The table `holders` is for people, and for a holder that reconnects: the row with the
+highest epoch describes the latest holder.
 """
 
 import logging

@@ -88,7 +88,7 @@ class DeadDelivery(Struct, frozen=True):
 
 
 def read_counts(db: Database, now_ms: int, zone: tzinfo | None = None) -> DashboardCounts:
-    """Return the counts up to now; days begin as in `zone` or, if it is None, as in this machine's time zone."""
+    """Return the dashboard's counts up to now; days begin at midnight in `zone` (None: this machine's time zone)."""
     begins = _days(now_ms, zone)
     latencies = _latencies(db, now_ms)
     return DashboardCounts(

@@ -95,9 +95,10 @@ def read_page(
 def numbers_before(
     db: Database, chosen: EventLogFilter, before: int | None, limit: int, *, max_examined: int = EXAMINED_AT_ONCE
 ) -> tuple[list[int], int | None]:
-    """Return the numbers of a page's events, newest first, and the `before` of the next page (None: no more).
+    """Return the numbers of one page's events, newest first, and the value of `before` for the next page.
 
     The page has up to `limit` events that match the filter and have a number below `before` (None: no upper limit).
+    The second value is None if there is no next page.
     """
     if not (can_be_stored(chosen.person) and can_be_stored(chosen.training)):
         return [], None
@@ -150,7 +151,7 @@ def _choose_candidates(
 ) -> _Candidates:
     """Choose about `max_examined` events to examine, with the most selective index."""
     if people is not None and (keys := _keys_of(db, people)) is not None:
-        return _numbered(
+        return _candidates_of_rows(
             db.execute(
                 "SELECT sequence FROM events WHERE subject IN (SELECT value FROM json_each(?)) AND sequence < ?"
                 " AND sequence > ? ORDER BY sequence DESC LIMIT ?",
@@ -160,7 +161,7 @@ def _choose_candidates(
             bottom,
         )
     if chosen.state in (DeliveryState.PENDING, DeliveryState.DEAD):
-        return _unfinished(db, chosen, top, bottom, max_examined)
+        return _unfinished_candidates(db, chosen, top, bottom, max_examined)
     floor = db.execute(
         "SELECT sequence FROM events WHERE sequence < ? AND sequence > ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
         [top, bottom, max_examined],
@@ -168,19 +169,21 @@ def _choose_candidates(
     return _Candidates(bottom if floor is None else floor[0])
 
 
-def _numbered(rows: Sequence[tuple[int]], max_examined: int, bottom: int) -> _Candidates:
+def _candidates_of_rows(rows: Sequence[tuple[int]], max_examined: int, bottom: int) -> _Candidates:
     """Return the first `max_examined` of the descending `rows`; the floor is the next number, or else `bottom`."""
     return _Candidates(
         rows[max_examined][0] if len(rows) > max_examined else bottom, [number for (number,) in rows[:max_examined]]
     )
 
 
-def _unfinished(db: Database, chosen: EventLogFilter, top: int, bottom: int, max_examined: int) -> _Candidates:
+def _unfinished_candidates(
+    db: Database, chosen: EventLogFilter, top: int, bottom: int, max_examined: int
+) -> _Candidates:
     """Choose events to examine among those with a delivery in the filter's state, which must be pending or dead."""
     names = [chosen.destination] if chosen.destination else unfinished_destinations(db)
     share = max(1, max_examined // max(1, len(names)))
     parts = [
-        _numbered(
+        _candidates_of_rows(
             db.execute(
                 "SELECT sequence FROM deliveries WHERE destination = ? AND state = ? AND state <> 'delivered'"
                 " AND sequence < ? AND sequence > ? ORDER BY sequence DESC LIMIT ?",

@@ -47,7 +47,7 @@ def highest_sequence(db: Database) -> int:
 def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_bytes: int) -> EventPage:
     """Return a page of requested events among the next EXAMINED_AT_ONCE events after number `after`.
 
-    The page ends after `limit` events, or after the event whose data makes it reach `most_bytes`.
+    The page ends after `limit` events, or as soon as the data of its events has `most_bytes` bytes.
     """
     looked_at, last = _events_to_examine(db, after)
     rows = db.execute(

@@ -119,9 +119,9 @@ def newest_attempt(db: Database) -> int:
 
 
 def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
-    """Return the present state of requested deliveries that were tried in the next `limit` attempts after `attempt`.
+    """Return the requested deliveries, in their present state, that the attempts after number `attempt` have tried.
 
-    The second value is the number of the attempt after which to continue.
+    At most `limit` attempts are examined. The second value is the number of the attempt after which to continue.
     """
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]

@@ -52,7 +52,7 @@ _FIRST_EVENT_COLUMNS: Final = (
 
 
 class EssentialsState(StrEnum):
-    """The result of reading the essentials: none exist, or they were read, are unreadable, or of a newer version."""
+    """What a reader of the essentials found: none, readable ones, unreadable ones, or ones of a newer version."""
 
     NONE = "none"
     READ = "read"

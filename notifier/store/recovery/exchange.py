@@ -107,7 +107,7 @@ def replace_state_file(
         give_to_state_file_owner(path, fresh)
         sync(fresh)
         if kept_path is not None:
-            # This may fail on a failing disk, which may be the reason for the exchange. Without it, the file's time may
+            # Syncing may fail on a failing disk, which may be the reason for the exchange. The file's time may then
             # differ after a power cut, so that the exchange is repeated.
             with contextlib.suppress(OSError):
                 sync(path)
@@ -171,7 +171,7 @@ def _kept_path(path: Path, word: str, now_ms: int) -> Path:
 
 
 def _write_header(fresh: Path, header: Header) -> None:
-    """Write the header into the new file, whose content is on the disk; from then on the file is valid."""
+    """Write the header into the new file, whose content is already on the disk. The header makes the file valid."""
     old = header.replaces
     with closing(FileDatabase(sqlite3.connect(fresh, isolation_level=None))) as db:
         use_write_ahead_log(db, fresh)

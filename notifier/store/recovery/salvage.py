@@ -164,7 +164,7 @@ class SalvageReader:
         return found if isinstance(found, int) else 0
 
     def _blocks_by_key(self) -> Iterator[list[Row]]:
-        """Yield rows from the beginning; if that fails, also from the end backwards until that fails."""
+        """Yield the rows in order of the key; if reading fails, also yield rows from the end, until it fails again."""
         seen: set[Row] = set()
         for direction in ("ASC", "DESC"):
             order = ", ".join(f"{column} {direction}" for column in self._table.key)

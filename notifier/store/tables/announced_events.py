@@ -128,7 +128,7 @@ _ANY_ROW: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT 1
 
 
 def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedEvents:
-    """Return the announced and owed events of these records of a source; most files have none."""
+    """Return the announced and owed events of a source's records with these keys; most stores have none."""
     if not db.execute(_ANY_ROW).fetchone()[0]:
         return AnnouncedEvents(source)
     owed = db.execute(

@@ -32,7 +32,7 @@ class DatePosition(Struct, frozen=True):
     id: int
 
 
-FIRST = DatePosition(None, -1)
+BEFORE_ALL = DatePosition(None, -1)
 """The position before all records."""
 
 
@@ -64,7 +64,7 @@ def random_day_boundary(db: Database, source: str, chance: float) -> DayBoundary
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return how many records after a day are added (negative: lost) if all waiting changes are confirmed."""
+    """Return how many records after a day are added (negative: lost) if all unconfirmed changes are confirmed."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"

@@ -62,10 +62,10 @@ def index_hint(db: Database) -> str | None:
 
 
 def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str, Occasion]:
-    """Return, by key, whether these completions are the first ones or renewals, where that is certain.
+    """Return, by record key, whether a completion is the person's first one of its training, or a renewal.
 
-    `changes` are those that are about to be written; all other records of the same answer are in the store already.
-    Until a sweep has read the whole list, nothing is certain.
+    Uncertain completions are left out. Until a sweep has read the whole list, every completion is uncertain. `changes`
+    are about to be written; all other records of the same answer are in the store already.
     """
     if not changes or (by := index_hint(db)) is None:
         return {}
@@ -96,7 +96,7 @@ def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str,
 def _present_records(
     db: Database, source: str, pairs: Collection[Pair], by: str
 ) -> Iterator[tuple[Pair, str, str | None]]:
-    """Yield the pair, the key and the day of each present record of these pairs."""
+    """Yield (pair, key, completion date) for each present record of these pairs of a person and a training."""
     rows = db.execute(
         f"WITH wanted AS MATERIALIZED ({_PAIRS.on(db)})"
         f" SELECT r.user_id, r.training_id, r.key, r.completed_on FROM wanted w CROSS JOIN records r {by}"

@@ -1,7 +1,7 @@
 """The stored replays: what was requested and planned, and the progress for each destination.
 
 The progress is stored in the transaction that puts deliveries back into the queue. So a replay puts no event back twice
-and leaves none out, whenever the process is killed.
+and leaves none out, even if the process is killed.
 """
 
 from collections.abc import Collection
@@ -95,7 +95,7 @@ class ReplayRunningError(Exception):
 def start(db: Database, past: ReplayRange, plan: ReplayPlan, now_ms: int) -> int:
     """Store a replay as requested and planned, and return its number. Raises ReplayRunningError.
 
-    A replay with nothing to send ends at once. Of the earlier replays, those that run and the latest one are kept.
+    A replay with nothing to send ends at once. Earlier replays are deleted, except running ones and the latest one.
     """
     refuse_if_running(db, [name for name, planned in plan.deliveries.items() if planned])
     db.execute("DELETE FROM replays WHERE id < (SELECT max(id) FROM replays) AND state <> 'running'")
@@ -140,7 +140,7 @@ def advance(
 
 
 def end_removed_part(db: Database, number: int, destination: str, now_ms: int) -> None:
-    """End the part for a destination that is no longer configured."""
+    """End the part of a replay for a destination that is no longer configured."""
     _end_parts(db, number, ReplayState.REMOVED, [destination])
     _end_if_finished(db, number, now_ms)
 

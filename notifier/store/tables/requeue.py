@@ -281,7 +281,7 @@ def queue_replay_step(
 
 
 def next_detected_ms(db: Database, sequence: int) -> int | None:
-    """Return when the first event after this number was detected (Unix ms); None if there is none."""
+    """Return when the first event after number `sequence` was detected (Unix ms); None if there is none."""
     row = db.execute(
         "SELECT detected_at FROM events WHERE sequence > ? ORDER BY sequence LIMIT 1", [sequence]
     ).fetchone()
@@ -309,7 +309,7 @@ def count_due(db: Database, destination: str, now_ms: int, enough: int) -> int:
 
 
 def _events_to_replay(db: Database, past: ReplayRange, subscription: Subscription, after: int, last: int) -> list[int]:
-    """Return the numbers of the past events after `after` and up to `last` that a destination gets again.
+    """Return the numbers of the events between `after` (exclusive) and `last` that a replay sends to a destination.
 
     Events that already wait for this destination, or were delivered since the range was requested, are left out.
     """

@@ -19,7 +19,7 @@ class DetectionPosition(NamedTuple):
     sequence: int
 
 
-FIRST = DetectionPosition(-1, -1)
+BEFORE_ALL = DetectionPosition(-1, -1)
 """The position before all events."""
 
 
@@ -30,12 +30,11 @@ class RetentionStep(Struct, frozen=True):
     place: DetectionPosition | None
 
 
-def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = FIRST) -> RetentionStep:
+def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = BEFORE_ALL) -> RetentionStep:
     """Examine the next CHUNK events detected before `before_ms`; delete those that are not needed any more.
 
-    The first one examined is the next after the position `behind`. Deliveries and attempts of deleted events are
-    deleted, too. An event is needed while one of its deliveries is pending or dead, and while a running replay has not
-    reached it.
+    The examination begins after the position `behind`. Deliveries and attempts of deleted events are deleted, too. An
+    event is needed while one of its deliveries is pending or dead, and while a running replay has not reached it.
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"

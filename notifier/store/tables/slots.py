@@ -52,11 +52,11 @@ class Gate(Struct, frozen=True):
 
 
 GateFunction = Callable[[int], Gate]
-"""A function that returns the present gate; its argument is the moment (Unix ms) from which slots are counted."""
+"""A function that returns the present gate; slots before its argument (Unix ms) do not count."""
 
 
 def store_schedule(db: Database, destination: str, schedule: str, now_ms: int) -> None:
-    """Store the settings that a destination's slots depend on ("": none); if they have changed, count slots from now.
+    """Store a destination's schedule and quiet times as a text ("": none); after a change, earlier slots do not count.
 
     The destination must be in the table `destinations`.
     """
@@ -68,7 +68,7 @@ def store_schedule(db: Database, destination: str, schedule: str, now_ms: int) -
 
 
 def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: int) -> Gate:
-    """Assign the slot that has come, if any, to the deliveries that wait for it; store and return the gate."""
+    """Store and return a destination's gate; if a slot has come, assign it to the deliveries that wait for a slot."""
     from_ms, *stored = db.execute(
         "SELECT coalesce(slots_from, ?), closed_until, held_until, urgent FROM destinations WHERE name = ?",
         [now_ms, destination],

@@ -141,13 +141,13 @@ def _from_row(row: tuple[Any, ...]) -> SourceMemory:
 
 
 def write(db: Database, name: str, /, **values: str | int | None) -> None:
-    """Store some of a source's values, by their names in SourceMemory."""
+    """Store the given fields of a source's SourceMemory."""
     assignments = ", ".join(f"{_COLUMN_OF.get(field, field)} = ?" for field in values)
     db.execute(f"UPDATE sources SET {assignments} WHERE name = ?", [*values.values(), name])
 
 
 def update(db: Database, name: str, /, **values: str | int | None) -> SourceMemory:
-    """Store some of a source's values, and return all of them."""
+    """Store the given fields of a source's SourceMemory, and return all fields."""
     write(db, name, **values)
     return read_or_create(db, name)
 

@@ -31,7 +31,7 @@ class Sweep(Struct, frozen=True):
 
     @property
     def progress(self) -> float:
-        """The progress, from 0 to 1."""
+        """The part of the list that was read, from 0 to 1."""
         if self.finished_ms is not None:
             return 1.0
         return min((self.next_page - 1) / self.last_page, 1.0) if self.last_page else 0.0

@@ -304,7 +304,7 @@ class ScanRunner:
             for ids in pages:
                 seen.add(array("q", ids))
         missing: list[int] = []
-        place: records_by_date.DatePosition | None = records_by_date.FIRST
+        place: records_by_date.DatePosition | None = records_by_date.BEFORE_ALL
         first_new = sweep.first_new_id
         while place is not None:
             known, place = await self._context.store.run(

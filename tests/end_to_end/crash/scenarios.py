@@ -135,7 +135,7 @@ def do_daily_work(folder: Path) -> None:
 def prune_and_vacuum(folder: Path) -> None:
     """Delete old data, and return free pages to the file system."""
     with open_state(folder) as db:
-        place: retention.DetectionPosition | None = retention.FIRST
+        place: retention.DetectionPosition | None = retention.BEFORE_ALL
         while place is not None:
             with db.atomic():
                 place = retention.delete_old_events(db, NOW - 24 * HOUR, place).place

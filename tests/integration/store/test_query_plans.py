@@ -169,7 +169,7 @@ BOUNDED: dict[str, Work] = {
     "sweeps.advance": lambda db, _: sweeps.advance(db, SweptPage(1, 3, 9, 1, 0, True), changes=1, ids=b""),
     "days.ids_of": lambda db, size: records_by_date.ids_of(db, "acme", keys(size)),
     "days.suspects": lambda db, size: records_by_date.removal_candidates(db, range(size - 100, size)),
-    "days.ids_after": lambda db, _: records_by_date.ids_after(db, "acme", records_by_date.FIRST, 100),
+    "days.ids_after": lambda db, _: records_by_date.ids_after(db, "acme", records_by_date.BEFORE_ALL, 100),
     "days.ids_between": lambda db, size: records_by_date.ids_between(
         db, "acme", completion(size - 99).completed_on, completion(size - 1).completed_on or ""
     ),

@@ -14,7 +14,7 @@ from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.tables import records, records_by_date, sources, view
 from notifier.store.tables.records import Findings, SilentRecord
-from notifier.store.tables.records_by_date import FIRST, DatePosition, RemovalCandidate
+from notifier.store.tables.records_by_date import BEFORE_ALL, DatePosition, RemovalCandidate
 
 if TYPE_CHECKING:
     from notifier.events import Completion
@@ -94,7 +94,7 @@ def test_piece_by_piece_every_record_is_returned_once_in_the_order_of_dates(
     with new_database() as db:
         expected = existing(fill.write(db, rows))
         returned: list[int] = []
-        place: DatePosition | None = FIRST
+        place: DatePosition | None = BEFORE_ALL
         while place is not None:
             ids, following = records_by_date.ids_after(db, "acme", place, limit)
             assert len(ids) <= limit
@@ -107,7 +107,7 @@ def test_piece_by_piece_every_record_is_returned_once_in_the_order_of_dates(
 def test_dateless_records_come_first_and_ties_go_on_behind_the_end_of_a_piece(db: Database, fill: Fill) -> None:
     known = fill.write(db, [(date, "acme", False) for date in (TODAY, None, TODAY, "2019-07-04", TODAY, None)])
     today, dateless = [known[index].id for index in (0, 2, 4)], [known[1].id, known[5].id]
-    ids, place = records_by_date.ids_after(db, "acme", FIRST, 2)
+    ids, place = records_by_date.ids_after(db, "acme", BEFORE_ALL, 2)
     assert (sorted(ids), place) == (dateless, DatePosition(None, dateless[1]))
     assert place is not None
     ids, place = records_by_date.ids_after(db, "acme", place, 2)
@@ -187,7 +187,7 @@ def test_what_the_source_does_not_ask_for_now_is_no_suspect(
     "ask",
     [
         pytest.param(lambda db: records_by_date.count_by_day(db, "acme"), id="counts"),
-        pytest.param(lambda db: records_by_date.ids_after(db, "acme", FIRST, 10), id="dateless"),
+        pytest.param(lambda db: records_by_date.ids_after(db, "acme", BEFORE_ALL, 10), id="dateless"),
         pytest.param(lambda db: records_by_date.ids_after(db, "acme", DatePosition("2019-07-04", 3), 10), id="dated"),
         pytest.param(lambda db: records_by_date.ids_between(db, "acme", None, TODAY), id="between"),
     ],

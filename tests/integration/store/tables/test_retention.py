@@ -111,7 +111,7 @@ def pragma(db: Database, name: str) -> int:
 async def forget_all(store: FileStore) -> list[int]:
     """Forget bit by bit; return how many events each bit was."""
     bits: list[int] = []
-    place: retention.DetectionPosition | None = retention.FIRST
+    place: retention.DetectionPosition | None = retention.BEFORE_ALL
     while place is not None:
         done = await store.run(retention.delete_old_events, BOUND, place)
         bits.append(done.events)
