@@ -102,7 +102,7 @@ def final_stream() -> TextIO | None:
 
 
 class RepeatFilter(logging.Filter):
-    """Suppresses lines of a kind that repeats too often. The next written line of that kind has their number.
+    """Suppresses lines of a kind that repeats too often, and adds their number to the next line of that kind.
 
     Two lines are of the same kind if the same statement logs them at the same level, and all `extra` fields in
     `_FACTS_OF_KIND`, such as source and reason, are equal. Debug lines and lines about one event or record are never

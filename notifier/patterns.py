@@ -83,7 +83,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def is_person_id(pattern: str) -> bool:
-    """Return whether a pattern is the id of one person, not for example an employee number."""
+    """Return whether a pattern is the id of a person. Unlike an employee number, this id is always known."""
     return _PERSON_ID.fullmatch(pattern.removeprefix(EXCLUDES)) is not None
 
 

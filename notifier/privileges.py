@@ -44,8 +44,8 @@ def is_root() -> bool:
 def owner_to_become(file: Path) -> Owner | None:
     """Return the user that root should become before it uses `file` and the files beside it; None to stay root.
 
-    This is the owner of the file's folder or, if that folder does not exist, of the nearest existing folder above. If
-    that folder belongs to root but other users can write to it, it is the owner of the file. Returns None if this
+    The user is the owner of the file's folder or, if that folder does not exist, of the nearest existing folder above.
+    If root owns the folder but other users can write to it, the user is the owner of the file. Returns None if this
     process is not root.
     """
     if not is_root():
@@ -66,8 +66,8 @@ def become(owner: Owner, file: Path) -> None:
     """Become this user for the rest of the process, to use `file` and the files beside it. Raises OSError.
 
     The user may have no access to a folder above the file, as in the folder where systemd keeps the state of services
-    with dynamic users. The process then keeps one capability of root, with which it can read all files and pass all
-    folders, but not write.
+    with dynamic users. The process then keeps one capability of root, which lets it read all files and pass through all
+    folders, but not change them.
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)
@@ -84,7 +84,7 @@ def become(owner: Owner, file: Path) -> None:
 def acting_as(owner: Owner, *, pass_closed_folders: bool = False) -> Iterator[None]:
     """Act as this user within the context, then as root again.
 
-    With `pass_closed_folders`, the process can read all files and pass all folders, but not write.
+    With `pass_closed_folders`, the process can also read all files and pass through all folders.
     """
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
     _set_groups(owner)

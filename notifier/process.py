@@ -35,7 +35,7 @@ def pause_garbage_collection() -> None:
 
 
 def resume_garbage_collection() -> None:
-    """Resume automatic garbage collection if it is paused. It will ignore all objects that exist now."""
+    """Resume automatic garbage collection if it is paused; objects that exist now are never examined."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -42,7 +42,7 @@ def hide_remembered(text: str) -> str:
 
 
 def hide_partial_secret(text: str, *secrets: str) -> str:
-    """Return text without the beginning of a secret at its end, for text that may have been cut within a secret."""
+    """Remove the beginning of a secret from the end of a text; for text that may have been cut within a secret."""
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))

@@ -30,5 +30,5 @@ def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: boo
     settings = settings or read_settings(global_options)
     log.setup(global_options.log_level(), "text")
     health, waited = set_enabled_offline(settings, destination, enabled=enabled)
-    # `Unfollowed` is empty, because without a daemon no older configuration is in use.
+    # `UnloadedChanges` is empty, because without a daemon no older configuration is in use.
     return switched_document(destination, health, UnloadedChanges(), waited=waited)

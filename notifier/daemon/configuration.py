@@ -40,8 +40,8 @@ class SettingsSource(Struct, frozen=True):
 class RunningConfiguration:
     """The configuration that is in force. All parts of the daemon read it here, and a reload replaces it.
 
-    During a reload, `subscriptions` may lack destinations that `settings` contains: new events must not go to a
-    destination that is being stopped or has not been started yet.
+    During a reload, `subscriptions` can differ from `settings`: new events must not go to a destination that is being
+    stopped or has not been started yet.
     """
 
     def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The `Daemon` class: it creates all parts, starts them in order, and stops them in reverse order."""
+"""The `Daemon` class, which starts all parts of the daemon in order, and stops them in reverse order."""
 
 import asyncio
 import logging
@@ -78,7 +78,7 @@ _STORE_RETRY_SECONDS = 5.0
 
 
 class Daemon:
-    """All parts that run for one configuration and one store."""
+    """Creates, starts and stops all parts of the daemon, for one configuration and one store."""
 
     def __init__(
         self,
@@ -316,7 +316,7 @@ class Daemon:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration again and apply it. An invalid configuration changes nothing; the result says why."""
+        """Read the configuration again and apply it. If it is invalid, change nothing, and return the error."""
         if self._session is None or self._heartbeat is None:
             raise RuntimeError("cannot reload: the daemon is not running")
         return await self._reloader.reload(self._session, self._heartbeat)

@@ -99,7 +99,7 @@ class FileUpkeep:
             self._urgent_write = asyncio.create_task(self._write_urgently(), name="essentials")
 
     async def stop(self) -> None:
-        """Cancel a scheduled urgent write. The caller then writes the recovery snapshot one last time."""
+        """Cancel a scheduled urgent write. The caller must then write the recovery snapshot one last time."""
         if self._urgent_write is not None:
             self._urgent_write.cancel()
             await asyncio.wait([self._urgent_write])

@@ -106,7 +106,7 @@ class FilterChecker:
         self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def check(self) -> None:
-        """Check each filter once, as soon as its names are fetched. After an error, the next call tries again."""
+        """Check each new filter whose sources have fetched their names. After an error, the next call tries again."""
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
         self._checked &= frozenset(filters)

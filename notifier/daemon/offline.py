@@ -41,7 +41,7 @@ async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 async def write_essentials(store: Store) -> None:
-    """Write the recovery snapshot beside the state file; a database has none. Raises StoreError, OSError."""
+    """Write the recovery snapshot beside a state file; do nothing for a database. Raises StoreError, OSError."""
     if isinstance(store, FileStore):
         content = await store.run(snapshot.take_snapshot, SystemClock().now_ms())
         await asyncio.to_thread(essentials.write, store.path, content)

@@ -190,7 +190,7 @@ class Operations:
         return done
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration again and apply it. An invalid configuration changes nothing; the result says why."""
+        """Read the configuration again and apply it. If it is invalid, change nothing, and return the error."""
         return await self._reload()
 
     def job_stats(self) -> list[JobStats]:
@@ -198,7 +198,10 @@ class Operations:
         return self._schedule.job_stats()
 
     def sources_in_first_round(self) -> list[str]:
-        """Return the sources whose first round is due or still within the time limit of one request."""
+        """Return the sources whose first round is not over.
+
+        A round that has lasted for the time limit of one request counts as over.
+        """
         return self._sources.in_first_round()
 
     async def summary(self) -> str:

@@ -78,7 +78,7 @@ class Reloader:
     async def reload(
         self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        """Read the configuration again and apply it. An invalid configuration changes nothing; the result says why."""
+        """Read the configuration again and apply it. If it is invalid, change nothing, and return the error."""
         # The lock lets the next reload begin only after systemd was notified of the end of this reload.
         async with self._reload_lock:
             with self._manager.reloading():

@@ -79,9 +79,9 @@ async def _serve_from_database(
     reload_requested: asyncio.Event,
     sockets: Sequence[socket.socket],
 ) -> None:
-    """Until stopped, stand by for the store in the database, then run the daemon until the store is lost.
+    """Repeat until stopped: wait for the store in the database, then run the daemon until it loses the store.
 
-    Raises StoreError for a loss after which standing by is useless.
+    Raises StoreError if the daemon loses the store for a reason outside _STANDBY_REASONS.
     """
     configuration = RunningConfiguration(settings, source)
     while not stopped.done():
@@ -142,7 +142,10 @@ async def _stand_by(
 async def _run_until_stopped(
     daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task[Any], reload_requested: asyncio.Event
 ) -> StoreError | None:
-    """Wait until a running daemon is stopped or loses its store, and stop it. Return the error of a lost store."""
+    """Wait until the process is stopped or the daemon loses its store, then stop the daemon.
+
+    Return the error of a lost store, otherwise None.
+    """
     background = [
         asyncio.create_task(_reload_on_request(daemon, reload_requested), name="reload"),
         asyncio.create_task(Watchdog(daemon.operations, manager).run(), name="supervision"),

@@ -74,7 +74,7 @@ class IntervalFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships n
         self.interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the last run plus the interval or, if that time has passed, `now` plus the interval."""
+        """Return the time one interval after the last run or, if that time has passed, one interval after `now`."""
         if previous_fire_time is not None and timedelta(0) <= now - previous_fire_time < self.interval:
             following: datetime = previous_fire_time + self.interval
             return following

@@ -139,7 +139,10 @@ class SourceRegistry:
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
     def in_first_round(self) -> list[str]:
-        """Return the sources whose first round is due or still within the time limit of one request."""
+        """Return the sources whose first round is not over.
+
+        A round that has lasted for the time limit of one request counts as over.
+        """
         now = self._clock.monotonic()
         return [
             pulse.name
@@ -173,7 +176,7 @@ class SourceRegistry:
             watcher.wake(slept)
 
     def unready(self) -> dict[str, str]:
-        """Return why sources are not ready, by name; ready sources are omitted."""
+        """Return the names of the sources that are not ready, each with the reason."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
 
     def conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:

@@ -35,7 +35,7 @@ class StandbyReloader:
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and use it, but keep the location of the store.
 
-        An invalid configuration changes nothing; the result says why.
+        If the configuration is invalid, change nothing, and return the error.
         """
         async with self._reload_lock:
             with self._manager.reloading():

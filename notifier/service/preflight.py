@@ -35,7 +35,10 @@ _MOST_SENTENCES: Final = 5
 
 
 def installed_program(argv0: str) -> Path | None:
-    """Return the real path of the program `notifier`, which was called as `argv0`; None if it is not installed."""
+    """Return the real path of the installed program `notifier`; None if it is not installed.
+
+    `argv0` is the path by which the running program was called.
+    """
     called = Path(argv0)
     # For `python -m notifier`, look in the folder where the interpreter installs programs.
     for program in (called, Path(sysconfig.get_path("scripts")) / _PROGRAM):
@@ -45,7 +48,7 @@ def installed_program(argv0: str) -> Path | None:
 
 
 def required_files(program: Path) -> tuple[Path, ...]:
-    """Return files that must be readable to run the program: itself, the interpreter, its library and this package."""
+    """Return the files that a user must be able to read to run `program`, such as the interpreter and this package."""
     return (program, Path(sys.executable).resolve(), Path(os.__file__), Path(notifier.__file__))
 
 

@@ -73,7 +73,7 @@ def unit_text(
 ) -> str:
     """Return the text of a unit that runs `program` (an absolute path) under this version of systemd.
 
-    `in_a_home`: the program, or a file that it needs, is in a home directory.
+    `in_home_folder` says whether the program, or a file that it needs, is in a home folder.
     """
     # All instances share one unit file, in which systemd replaces %i with the name of the instance.
     unit_names = names if names.instance is None else ServicePaths("%i")

@@ -147,7 +147,7 @@ def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]
 
 
 def _install(paths: ServicePaths, program: Path, text: str, root: Path, *, now: bool) -> None:
-    """Write the files of the service; with `now`, start it. Raises PlacingError, SystemctlError, CommandError."""
+    """Write the files of the service; with `now`, start it. Raises InstallError, SystemctlError, CommandError."""
     done: list[InstalledPath] = []
     for placed in install_files(paths, text, root):
         echo(f"{terminal_safe(str(placed.path))}: {placed.result.value}")

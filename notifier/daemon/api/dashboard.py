@@ -20,7 +20,7 @@ _MOST_DEAD_DELIVERIES: Final = 5
 
 
 class DashboardReader:
-    """Reads the dashboard's figures from the store; counts are cached for KEPT_SECONDS."""
+    """Reads the figures of the dashboard from the store; counts are cached for CACHE_SECONDS."""
 
     def __init__(self, reader: StoreReader, clock: Clock) -> None:
         self._reader = reader

@@ -216,7 +216,10 @@ class Deliveries:
         )
 
     def _destination_names(self, destination: str | None) -> tuple[str, ...]:
-        """Return a tuple with this name, or with all destinations' names for None. Raises UnknownNameError."""
+        """Return a tuple with only `destination`; if it is None, return the names of all destinations.
+
+        Raises UnknownNameError.
+        """
         known = tuple(self._settings.destinations)
         if destination is None:
             return known
@@ -260,7 +263,7 @@ def destination_document(destination: str, health: Health | None, unloaded: Unlo
 
 
 def disabled_sentence(destination: str, health: Health) -> str:
-    """Return a sentence with the reason and the consequences of a destination's being disabled."""
+    """Return a sentence that says why a destination is disabled, and what happens to its events."""
     return (
         f"{destination} is disabled (reason: {health.reason}): only tests are sent to it, and its events are kept"
         f" until `notifier enable {destination}`"

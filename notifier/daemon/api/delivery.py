@@ -1,4 +1,4 @@
-"""The JSON object of one delivery, as in all responses of the HTTP interface and outputs of commands."""
+"""The JSON object of one delivery, used by all responses of the HTTP interface and all commands."""
 
 from typing import TYPE_CHECKING
 

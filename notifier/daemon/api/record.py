@@ -133,7 +133,7 @@ def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
 
 
 def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, UnsentReason]:
-    """Return why an event is not sent to a destination, by name of each destination that does not get it. Pure."""
+    """Return the names of the destinations to which an event is not sent, each with the reason. Pure."""
     sent_to = {life.delivery.destination for life in event.deliveries}
     return {
         it.destination: UnsentReason(
@@ -226,7 +226,7 @@ def _detection(detected: RecordHistory | EventHistory) -> "FoundDocument":
 
 
 def _delivery_document(history: DeliveryHistory) -> "DeliveryLifeDocument":
-    """Return the JSON object of a delivery, and the list of its attempts."""
+    """Return a delivery as a JSON object that includes its attempts."""
     return {
         **delivery_document(history.delivery),
         "attempt_log": [_attempt_document(attempt) for attempt in history.attempts],

@@ -38,7 +38,7 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 
 
 def deleted_before_ms(settings: Settings, replay_range: ReplayRange, now_ms: int) -> int | None:
-    """Return the time (Unix ms) before which events may be deleted already; None if the range begins later. Pure."""
+    """Return the time (Unix ms) before which events may have been deleted; None if the range begins later. Pure."""
     bound_ms = now_ms - round(settings.store.retention * 1000)
     return bound_ms if replay_range.since_ms < bound_ms else None
 
@@ -66,7 +66,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
 
 def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
-    """Return one replay as a JSON object. A new replay whose `since` is this `goes_on_since` would continue it."""
+    """Return a replay as a JSON object. To continue this replay, begin a new replay with `goes_on_since` as `since`."""
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)
     return {
@@ -97,7 +97,7 @@ def _target_document(db: Database, target: ReplayTarget, now_ms: int) -> "Replay
 
 
 def _pause_reason(db: Database, target: ReplayTarget, now_ms: int) -> str | None:
-    """Return why a replay queues no more deliveries for a destination now, as a sentence; None if it does not wait."""
+    """Return a sentence that says why a replay waits before it queues more deliveries; None if it does not wait."""
     if target.state is not ReplayState.RUNNING:
         return None
     name = target.destination

@@ -48,7 +48,7 @@ class StoredStatus(Struct, frozen=True):
 
 
 def read_stored_status(db: Database, holding: Collection[str]) -> StoredStatus:
-    """Read the data of the status from the store; `holding` are the sources to read examples of held records for."""
+    """Read the data of the status from the store, with examples of held records of the sources in `holding`."""
     return StoredStatus(
         destinations.read_all(db),
         replays.running(db),

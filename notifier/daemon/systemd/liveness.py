@@ -66,7 +66,7 @@ class Observation(Struct, frozen=True):
 
 
 def all_parts(jobs: Iterable[JobStats], store_answers: int, tolerance_seconds: float) -> tuple[Part, ...]:
-    """Return all parts of the daemon; `tolerance_seconds` is added to the allowed time of each part.
+    """Return all parts of the daemon; `tolerance_seconds` is included in the `allowed_seconds` of each part.
 
     `store_answers` is the number of queries that the store's thread has answered.
     """

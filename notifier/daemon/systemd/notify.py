@@ -30,7 +30,7 @@ class SystemdNotifier:
     def __init__(self, address: str | None = None, watchdog_seconds: float | None = None) -> None:
         """Initialize with the address of systemd's socket (abstract if it begins with `@`).
 
-        `watchdog_seconds` is the time limit of systemd's watchdog, None if systemd expects no `reset_watchdog`.
+        `watchdog_seconds` is the time limit of systemd's watchdog, None if there is no watchdog.
         """
         self._address = address
         self.watchdog_seconds = watchdog_seconds if address else None
@@ -47,7 +47,7 @@ class SystemdNotifier:
 
     @property
     def is_enabled(self) -> bool:
-        """Whether messages are sent, because systemd provides a socket."""
+        """Whether systemd provides a socket to send messages to."""
         return self._address is not None
 
     def report_ready(self) -> None:
@@ -97,7 +97,10 @@ class SystemdNotifier:
             del self._unsent[0]
 
     def _queue_message(self, message: str, *, instead_of: str = "") -> None:
-        """Send a message after all unsent messages; drop unsent messages that begin with `instead_of`."""
+        """Send a message after the messages that are still unsent.
+
+        Unsent messages that begin with `instead_of` are dropped, unless it is empty.
+        """
         if self._address is not None:
             if instead_of:
                 self._unsent = [other for other in self._unsent if not other.startswith(instead_of)]

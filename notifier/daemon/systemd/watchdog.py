@@ -44,7 +44,10 @@ class SupervisedDaemon(Protocol):
         ...
 
     def sources_in_first_round(self) -> Sequence[str]:
-        """Return the sources whose first round is due or still within the time limit of one request."""
+        """Return the sources whose first round is not over.
+
+        A round that has lasted for the time limit of one request counts as over.
+        """
         ...
 
     async def summary(self) -> str:
