@@ -57,11 +57,11 @@ class ConditionCollector:
         self._dispatcher = dispatcher
         self._housekeeping = housekeeping
         self._peer_clocks = peer_clocks
-        self._state = state
+        self._daemon_state = state
 
     async def collect(self, firing: Collection[ConditionKey]) -> EvaluationFindings:
         """Return the current conditions; `firing` are the conditions of the last evaluation. Raises StoreError."""
-        state = self._state()
+        state = self._daemon_state()
         reports = await self._dispatcher.destination_reports(destination_rules.FAILING_FOR_SECONDS)
         since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
         unclean_runs = await self._store.run(starts.count_unclean, since_ms, state.started_ms)
@@ -93,7 +93,7 @@ class ConditionCollector:
 
     async def orphans(self) -> list[Orphan]:
         """Return the destinations that are no longer configured but have waiting deliveries. Raises StoreError."""
-        return await self._store.run(orphans, self._state().destinations)
+        return await self._store.run(orphans, self._daemon_state().destinations)
 
     async def _rebuild_conditions(self) -> list[Condition]:
         rebuild = await self._store.run(compare.latest_comparison)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def _ignore_settings(_settings: Settings) -> None:
-    """Do nothing; this is the default of `SettingsSource.on_applied`."""
+    """Do nothing; this is the default of `ReloadHooks.on_applied`."""
 
 
-class SettingsSource(Struct, frozen=True):
+class ReloadHooks(Struct, frozen=True):
     """Functions that a reload of the configuration calls.
 
     `read` reads the settings from disk, or raises ConfigError; it is called in a thread. `on_applied` is called with
@@ -44,13 +44,13 @@ class RunningConfiguration:
     stopped or has not been started yet.
     """
 
-    def __init__(self, settings: Settings, source: SettingsSource | None = None) -> None:
+    def __init__(self, settings: Settings, reload_hooks: ReloadHooks | None = None) -> None:
         self.settings = settings
         self.settings_at_start = settings
         """The settings when the process started. The store and the HTTP interface use them until the next start."""
         self.subscriptions: Sequence[Subscription] = subscriptions_of(settings.destinations)
         """The filters of all destinations, which decide where an event is sent."""
-        self.source = source or SettingsSource(lambda: settings)
+        self.reload_hooks = reload_hooks or ReloadHooks(lambda: settings)
         self.reload_problem: str | None = None
         """Why the last reload failed; None if it succeeded or if there was no reload."""
 

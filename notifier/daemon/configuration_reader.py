@@ -5,7 +5,7 @@ import threading
 from typing import Final
 
 from notifier.config import ConfigError, Settings
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.own_thread import run_in_thread
 
 READ_SECONDS: Final = 30.0
@@ -22,9 +22,9 @@ class ConfigurationReadError(Exception):
 class ConfigurationReader:
     """Reads the configuration, each time in a new thread."""
 
-    def __init__(self, source: SettingsSource) -> None:
+    def __init__(self, reload_hooks: ReloadHooks) -> None:
         """Initialize with the functions that read the configuration."""
-        self._source = source
+        self._reload_hooks = reload_hooks
         self._unfinished_reads: list[threading.Event] = []
 
     async def read(self) -> Settings:
@@ -33,7 +33,7 @@ class ConfigurationReader:
             return await self._read_in_time()
         except ConfigError as error:
             raise ConfigurationReadError(
-                f"the configuration is wrong, and nothing was changed: {error}{self._source.credentials_hint()}"
+                f"the configuration is wrong, and nothing was changed: {error}{self._reload_hooks.credentials_hint()}"
             ) from error
 
     async def _read_in_time(self) -> Settings:
@@ -47,7 +47,7 @@ class ConfigurationReader:
 
         def read() -> Settings:
             try:
-                return self._source.read()
+                return self._reload_hooks.read()
             finally:
                 ended.set()
 

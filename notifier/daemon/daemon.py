@@ -17,10 +17,10 @@ from notifier.alerts.unwritable import UnwritableStore
 from notifier.clock import Clock, SystemClock
 from notifier.config import Settings
 from notifier.daemon.activity import ACTIVITY_EVERY_SECONDS, ACTIVITY_JOB, ActivityLog
-from notifier.daemon.api.deliveries import Deliveries
+from notifier.daemon.api.deliveries import DeliveryOperations
 from notifier.daemon.api.metrics import MetricsCollector
 from notifier.daemon.condition_collector import ConditionCollector, DaemonState
-from notifier.daemon.configuration import Differences, RunningConfiguration, SettingsSource
+from notifier.daemon.configuration import Differences, ReloadHooks, RunningConfiguration
 from notifier.daemon.filter_check import FILTER_CHECK_JOB, FilterChecker
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.maintenance import ESSENTIALS_JOB, RETENTION_EVERY_SECONDS, RETENTION_JOB, Housekeeping
@@ -84,7 +84,7 @@ class Daemon:
         self,
         settings: Settings,
         clock: Clock | None = None,
-        settings_source: SettingsSource | None = None,
+        reload_hooks: ReloadHooks | None = None,
         manager: SystemdNotifier | None = None,
         *,
         patience: Patience = PATIENCE,
@@ -99,7 +99,7 @@ class Daemon:
         opens the state file. `configuration_problem` is the reason why a reload before this start failed.
         """
         self._handed_over = handed_over
-        self._configuration = RunningConfiguration(settings, settings_source)
+        self._configuration = RunningConfiguration(settings, reload_hooks)
         self._configuration.reload_problem = configuration_problem
         self._clock = clock or SystemClock()
         self._manager = manager or SystemdNotifier()
@@ -119,7 +119,9 @@ class Daemon:
             self._schedule.detect_sleep,
             lambda: message_context(self.settings),
         )
-        self.deliveries = Deliveries(self._store, self._reader, self._dispatcher, self._clock, self._configuration)
+        self.deliveries = DeliveryOperations(
+            self._store, self._reader, self._dispatcher, self._clock, self._configuration
+        )
         self.feed = Feed(self._reader, lambda: self.settings.sources)
         self._sources = SourceRegistry(
             self._schedule,

@@ -8,7 +8,7 @@ from notifier.alerts.evaluation import Evaluation, readiness_problems
 from notifier.clock import Clock
 from notifier.daemon.activity import ActivityLog
 from notifier.daemon.api.dashboard import DashboardReader
-from notifier.daemon.api.deliveries import Deliveries
+from notifier.daemon.api.deliveries import DeliveryOperations
 from notifier.daemon.api.status import (
     destination_status,
     evaluation_status,
@@ -34,7 +34,7 @@ from notifier.web.daemon_api import ActionResult, DashboardFigures
 if TYPE_CHECKING:
     from notifier.daemon.api.delivery_detail import DeliveryInspector
     from notifier.daemon.api.event_log import EventLogReader
-    from notifier.daemon.api.place_detail import PlaceReader
+    from notifier.daemon.api.source_and_destination import SourceAndDestinationReader
     from notifier.store.queries.search import FoundRecords
     from notifier.web.response_models.records import (
         PersonForgottenDocument,
@@ -57,7 +57,7 @@ class Operations:
         configuration: RunningConfiguration,
         sources: SourceRegistry,
         dispatcher: Dispatcher,
-        deliveries: Deliveries,
+        deliveries: DeliveryOperations,
         activity: ActivityLog,
         housekeeping: Housekeeping,
         schedule: Schedule,
@@ -136,12 +136,12 @@ class Operations:
         return await self._reader.run(search.find, text)
 
     @cached_property
-    def details(self) -> "PlaceReader":
+    def details(self) -> "SourceAndDestinationReader":
         """Reads the details of a source or a destination for the dashboard."""
         # Imported here and below, because the dashboard is rarely open.
-        from notifier.daemon.api.place_detail import PlaceReader  # noqa: PLC0415
+        from notifier.daemon.api.source_and_destination import SourceAndDestinationReader  # noqa: PLC0415
 
-        return PlaceReader(self._reader, self._clock, self._configuration, self._activity)
+        return SourceAndDestinationReader(self._reader, self._clock, self._configuration, self._activity)
 
     @cached_property
     def delivery_inspection(self) -> "DeliveryInspector":

@@ -8,7 +8,7 @@ from notifier.alerts import destination_rules
 from notifier.alerts.monitor import AlertMonitor
 from notifier.alerts.unwritable import UnwritableStore
 from notifier.config import Settings
-from notifier.daemon.api.deliveries import Deliveries
+from notifier.daemon.api.deliveries import DeliveryOperations
 from notifier.daemon.condition_collector import ConditionCollector
 from notifier.daemon.configuration import (
     Changes,
@@ -50,7 +50,7 @@ class Reloader:
         configuration: RunningConfiguration,
         sources: SourceRegistry,
         dispatcher: Dispatcher,
-        deliveries: Deliveries,
+        deliveries: DeliveryOperations,
         counts: Counters,
         alert_monitor: AlertMonitor,
         unwritable: UnwritableStore,
@@ -68,7 +68,7 @@ class Reloader:
         self._conditions = conditions
         self._manager = manager
         self._reload_lock = asyncio.Lock()
-        self._reader = ConfigurationReader(configuration.source)
+        self._reader = ConfigurationReader(configuration.reload_hooks)
         self.apply_lock = asyncio.Lock()
         """Held while a new configuration is applied, when some parts of the daemon are being replaced.
 
@@ -91,7 +91,7 @@ class Reloader:
     async def _read_and_apply(
         self, session: "aiohttp.ClientSession", heartbeat: Heartbeat
     ) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
-        source = self._configuration.source
+        hooks = self._configuration.reload_hooks
         try:
             settings = await self._reader.read()
             async with self.apply_lock:
@@ -108,7 +108,7 @@ class Reloader:
             pending_keys = keys_pending_restart(self._configuration.settings_at_start, settings)
             self._configuration.reload_problem = None
             _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(pending_keys)})
-            document = reload_document(changes, pending_keys, source.credential_keys or (), unmatched)
+            document = reload_document(changes, pending_keys, hooks.credential_keys or (), unmatched)
             return ActionResult(ok=True, body=document)
         self._configuration.reload_problem = message
         async with self.apply_lock:
@@ -142,6 +142,6 @@ class Reloader:
         self._alert_monitor.set_alert_destination(settings.alerts.destination)
         self._unwritable.set_alert_destination(settings.alerts.destination)
         await self._alert_monitor.evaluate()
-        configuration.source.on_applied(settings)
+        configuration.reload_hooks.on_applied(settings)
         configuration.settings = settings
         destination_rules.report_orphans(await self._conditions.orphans())

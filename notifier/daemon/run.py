@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notifier.clock import SystemClock
 from notifier.config import Settings
-from notifier.daemon.configuration import RunningConfiguration, SettingsSource, with_store_location_of
+from notifier.daemon.configuration import ReloadHooks, RunningConfiguration, with_store_location_of
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.descriptors import raise_descriptor_limit
 from notifier.daemon.signals import daemon_signals
@@ -41,7 +41,7 @@ class StoppedDuringStart(Exception):  # noqa: N818 - no error
     """
 
 
-async def serve(settings: Settings, configuration: SettingsSource) -> None:
+async def serve(settings: Settings, reload_hooks: ReloadHooks) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
     With a store in a database, the process stands by while another process holds the store. If the daemon later loses
@@ -60,20 +60,20 @@ async def serve(settings: Settings, configuration: SettingsSource) -> None:
         sockets = take_systemd_sockets(os.environ)
         try:
             if not uses_postgres(settings.store):
-                daemon = Daemon(settings, settings_source=configuration, manager=manager, handed_over=sockets)
+                daemon = Daemon(settings, reload_hooks=reload_hooks, manager=manager, handed_over=sockets)
                 await _start(daemon, manager, stopped)
                 store_error = await _run_until_stopped(daemon, manager, stopped, signals.reload)
                 if store_error is not None:
                     raise store_error
             else:
-                await _serve_from_database(settings, configuration, manager, stopped, signals.reload, sockets)
+                await _serve_from_database(settings, reload_hooks, manager, stopped, signals.reload, sockets)
         finally:
             await _cancel(stopped)
 
 
 async def _serve_from_database(
     settings: Settings,
-    source: SettingsSource,
+    reload_hooks: ReloadHooks,
     manager: SystemdNotifier,
     stopped: asyncio.Task[Any],
     reload_requested: asyncio.Event,
@@ -83,7 +83,7 @@ async def _serve_from_database(
 
     Raises StoreError if the daemon loses the store for a reason outside _STANDBY_REASONS.
     """
-    configuration = RunningConfiguration(settings, source)
+    configuration = RunningConfiguration(settings, reload_hooks)
     while not stopped.done():
         store = make_postgres_store(settings.store, SystemClock().now_ms)
         try:
@@ -91,7 +91,7 @@ async def _serve_from_database(
                 return
             daemon = Daemon(
                 configuration.settings,
-                settings_source=source,
+                reload_hooks=reload_hooks,
                 manager=manager,
                 handed_over=[listener.dup() for listener in sockets],
                 store=store,

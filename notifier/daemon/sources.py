@@ -104,7 +104,7 @@ class SourceRegistry:
         """
         for name in (*differences.removed, *differences.changed):
             await self._stop_watching(name)
-        for place, name in enumerate(differences.added_and_changed):
+        for index, name in enumerate(differences.added_and_changed):
             await self._stop_watching(name)
             watcher = build_watcher(
                 settings,
@@ -131,7 +131,7 @@ class SourceRegistry:
                 answer_seconds=source.timeout,
                 progress=partial(self._progress, watcher),
                 # If a reload adds one source, its first poll is at once; the first polls of many are spread.
-                index=place,
+                index=index,
             )
 
     async def stop(self) -> None:

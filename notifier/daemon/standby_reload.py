@@ -29,7 +29,7 @@ class StandbyReloader:
         """Initialize with the configuration and with the connection to systemd (`manager`)."""
         self._configuration = configuration
         self._manager = manager
-        self._reader = ConfigurationReader(configuration.source)
+        self._reader = ConfigurationReader(configuration.reload_hooks)
         self._reload_lock = asyncio.Lock()
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
@@ -54,10 +54,10 @@ class StandbyReloader:
         document = reload_document(
             changes_between(configuration.settings, settings),
             pending_keys,
-            configuration.source.credential_keys or (),
+            configuration.reload_hooks.credential_keys or (),
             {},
         )
-        configuration.source.on_applied(settings)
+        configuration.reload_hooks.on_applied(settings)
         configuration.settings, configuration.reload_problem = settings, None
         _log.info("the configuration was read again", extra={"left_to_restart": ", ".join(pending_keys)})
         message = "this process stands by, and uses the new configuration when it takes over"

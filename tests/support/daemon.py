@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from notifier.config import Settings
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.sandbox import Account, build_account, make_app, serve
 from tests.support.clocks import SettableClock
@@ -112,7 +112,7 @@ async def run(world: World) -> AsyncIterator[Any]:
     async def start(
         settings: Settings | None = None,
         clock: SettableClock | None = None,
-        configuration: SettingsSource | None = None,
+        configuration: ReloadHooks | None = None,
     ) -> Daemon:
         settings = settings or world.settings()
         new_state_file(settings.store.path)

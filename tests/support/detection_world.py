@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler
 from msgspec.structs import replace
 
 from notifier.config import Settings
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app, serve, synthetic_account
@@ -162,7 +162,7 @@ class World:
         self._settings = self._new_settings()
         new_state_file(self._settings.store.path)
         with daemon_options(self._patience) as options:
-            self._daemon = Daemon(self._settings, self.clock, SettingsSource(self._new_settings), **options)
+            self._daemon = Daemon(self._settings, self.clock, ReloadHooks(self._new_settings), **options)
             await self._daemon.start()
         await forgo_the_disk(self._daemon._store)
 

@@ -26,7 +26,7 @@ FORMATTERS = [TextFormatter(colours=False), TextFormatter(colours=True), Journal
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def record(
+def make_record(
     message: str, *args: object, exc_info: ExcInfo | None = None, level: int = 30, **facts: Any
 ) -> logging.LogRecord:
     made = logging.LogRecord("notifier.delivery.worker", level, __file__, 1, message, args, exc_info)
@@ -35,7 +35,7 @@ def record(
     return made
 
 
-def raised(error: Exception) -> ExcInfo:
+def exception_info(error: Exception) -> ExcInfo:
     try:
         raise error
     except type(error) as caught:
@@ -48,7 +48,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
+def restore_logging() -> Iterator[None]:
     names = (None, "notifier", "apscheduler")
     handlers, levels = logging.getLogger().handlers[:], [logging.getLogger(name).level for name in names]
     yield
@@ -57,7 +57,7 @@ def logging_as_it_was() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
 
 
-def logged(log_format: str, level: str = "info", stream: io.StringIO | None = None, **environ: str) -> str:
+def log_line(log_format: str, level: str = "info", stream: io.StringIO | None = None, **environ: str) -> str:
     """Set up a log, write a line to it, and return what came out."""
     stream = stream or io.StringIO()
     setup(level, log_format, stream, environ)
@@ -69,12 +69,14 @@ def logged(log_format: str, level: str = "info", stream: io.StringIO | None = No
 
 
 def test_people_read_a_line_of_text() -> None:
-    line = TextFormatter(colours=False).format(record("destination fails", destination="hr", reason="timeout"))
+    line = TextFormatter(colours=False).format(make_record("destination fails", destination="hr", reason="timeout"))
     assert re.fullmatch(r"\d\d:\d\d:\d\d warning  destination fails  destination=hr reason=timeout", line)
 
 
 def test_the_journal_reads_a_priority_on_every_line() -> None:
-    text = JournalFormatter().format(record("a fault", level=40, exc_info=raised(ValueError("one\ntwo\u2028three"))))
+    text = JournalFormatter().format(
+        make_record("a fault", level=40, exc_info=exception_info(ValueError("one\ntwo\u2028three")))
+    )
     lines = text.splitlines()
     assert lines[0] == "<3>a fault"
     assert len(lines) >= 4
@@ -84,12 +86,12 @@ def test_the_journal_reads_a_priority_on_every_line() -> None:
 
 @pytest.mark.parametrize(("level", "priority"), [(10, 7), (20, 6), (30, 4), (40, 3), (50, 2), (35, 6)])
 def test_levels_have_the_journals_priorities(level: int, priority: int) -> None:
-    assert JournalFormatter().format(record("x", level=level)) == f"<{priority}>x"
+    assert JournalFormatter().format(make_record("x", level=level)) == f"<{priority}>x"
 
 
 def test_programs_read_a_json_object() -> None:
     entry = json.loads(
-        JsonFormatter().format(record("%s fails", "hr", status=500, reason="timeout", ratio=0.5, ok=True))
+        JsonFormatter().format(make_record("%s fails", "hr", status=500, reason="timeout", ratio=0.5, ok=True))
     )
     assert entry == {
         "time": "2026-11-21T17:00:00.123Z",
@@ -103,13 +105,15 @@ def test_programs_read_a_json_object() -> None:
 
 
 def test_a_json_entry_with_a_trace_is_one_line() -> None:
-    text = JsonFormatter().format(record("a fault", exc_info=raised(ValueError("one\ntwo"))))
+    text = JsonFormatter().format(make_record("a fault", exc_info=exception_info(ValueError("one\ntwo"))))
     assert "\n" not in text
     assert json.loads(text)["trace"].splitlines()[-2:] == ["ValueError: one", "two"]
 
 
 def test_text_shows_a_trace_below_its_line() -> None:
-    lines = TextFormatter(colours=False).format(record("a fault", exc_info=raised(KeyError("x")))).splitlines()
+    lines = (
+        TextFormatter(colours=False).format(make_record("a fault", exc_info=exception_info(KeyError("x")))).splitlines()
+    )
     assert lines[0].endswith("a fault")
     assert lines[1] == "Traceback (most recent call last):"
     assert lines[-1] == "KeyError: 'x'"
@@ -117,15 +121,15 @@ def test_text_shows_a_trace_below_its_line() -> None:
 
 def test_a_message_of_several_lines_becomes_one() -> None:
     for formatter in FORMATTERS[:3]:
-        assert formatter.format(record("one\ntwo\r\nthree", reason="a\nb")).count("\n") == 0
+        assert formatter.format(make_record("one\ntwo\r\nthree", reason="a\nb")).count("\n") == 0
 
 
 def test_what_is_empty_is_left_out_and_what_is_nothing_is_told() -> None:
-    assert extra_fields(record("x", status=None, detail="", events=0, ok=False)) == {"events": 0, "ok": False}
+    assert extra_fields(make_record("x", status=None, detail="", events=0, ok=False)) == {"events": 0, "ok": False}
 
 
 def test_a_fact_of_several_words_is_quoted() -> None:
-    line = TextFormatter(colours=False).format(record("x", detail="no route to host"))
+    line = TextFormatter(colours=False).format(make_record("x", detail="no route to host"))
     assert line.endswith("  detail='no route to host'")
 
 
@@ -143,13 +147,13 @@ def test_a_fact_of_several_words_is_quoted() -> None:
         {"detail": ValueError(HOOK)},
         {"detail": SecretStr(SECRET)},
         {"detail": HOOK.encode()},
-        {"exc_info": raised(ValueError(f"no answer from {HOOK}"))},
+        {"exc_info": exception_info(ValueError(f"no answer from {HOOK}"))},
         {"detail": f"Authorization: Bearer {SECRET}"},
         {"detail": f"whsec_{SECRET}"},
     ],
 )
 def test_no_secret_gets_into_the_log(formatter: logging.Formatter, facts: Mapping[str, Any]) -> None:
-    text = formatter.format(record("asked %s", HOOK, **facts))
+    text = formatter.format(make_record("asked %s", HOOK, **facts))
     assert SECRET not in text
     assert "hooks.example.com" in text
 
@@ -158,7 +162,7 @@ def test_no_secret_gets_into_the_log(formatter: logging.Formatter, facts: Mappin
 def test_whatever_is_logged_makes_one_line_that_can_be_written(
     message: str, fact: str, formatter: logging.Formatter
 ) -> None:
-    text = formatter.format(record("%s", message, detail=fact))
+    text = formatter.format(make_record("%s", message, detail=fact))
     assert "\n" not in text
     text.encode()
     assert not any(ord(character) < 32 for character in text.replace("\x1b[33m", "").replace("\x1b[0m", ""))
@@ -166,7 +170,7 @@ def test_whatever_is_logged_makes_one_line_that_can_be_written(
 
 def test_stray_bytes_of_a_file_name_do_not_cost_the_line() -> None:
     for formatter in FORMATTERS:
-        text = formatter.format(record("state file %s is damaged", b"caf\xe9.db".decode(errors="surrogateescape")))
+        text = formatter.format(make_record("state file %s is damaged", b"caf\xe9.db".decode(errors="surrogateescape")))
         assert "udce9.db is damaged" in text
         text.encode()
 
@@ -175,16 +179,16 @@ def test_stray_bytes_of_a_file_name_do_not_cost_the_line() -> None:
 
 
 def test_on_a_terminal_levels_are_coloured_unless_colours_are_not_wanted() -> None:
-    assert "\x1b[33mwarning" in logged("auto", stream=Terminal())
-    assert "\x1b" not in logged("auto", stream=Terminal(), NO_COLOR="1")
-    assert "\x1b" not in logged("auto")
+    assert "\x1b[33mwarning" in log_line("auto", stream=Terminal())
+    assert "\x1b" not in log_line("auto", stream=Terminal(), NO_COLOR="1")
+    assert "\x1b" not in log_line("auto")
 
 
 def test_the_format_is_found_out_where_it_is_not_said() -> None:
-    assert logged("auto", JOURNAL_STREAM="8:1") == "<4>destination fails  destination=hr status=500\n"
-    assert logged("auto", stream=Terminal(), JOURNAL_STREAM="8:1")[2] == ":"
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning", logged("text", JOURNAL_STREAM="8:1"))
-    assert json.loads(logged("json", JOURNAL_STREAM="8:1"))["destination"] == "hr"
+    assert log_line("auto", JOURNAL_STREAM="8:1") == "<4>destination fails  destination=hr status=500\n"
+    assert log_line("auto", stream=Terminal(), JOURNAL_STREAM="8:1")[2] == ":"
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning", log_line("text", JOURNAL_STREAM="8:1"))
+    assert json.loads(log_line("json", JOURNAL_STREAM="8:1"))["destination"] == "hr"
 
 
 def test_the_level_counts_for_the_program_and_others_only_warn() -> None:
@@ -198,14 +202,14 @@ def test_the_level_counts_for_the_program_and_others_only_warn() -> None:
 
 
 def test_less_than_the_level_is_not_logged() -> None:
-    assert logged("text", level="error") == ""
-    assert logged("text", level="warning") != ""
+    assert log_line("text", level="error") == ""
+    assert log_line("text", level="warning") != ""
 
 
 def test_setting_up_twice_does_not_write_twice() -> None:
     first = io.StringIO()
     setup("info", "text", first, {})
-    assert logged("text").count("destination fails") == 1
+    assert log_line("text").count("destination fails") == 1
     assert first.getvalue() == ""
 
 
@@ -235,7 +239,7 @@ def test_a_log_that_cannot_be_written_shows_nothing_elsewhere(capfd: pytest.Capt
 
 @given(st.text())
 def test_a_json_entry_controls_no_terminal_and_says_the_same(text: str) -> None:
-    line = JsonFormatter().format(record("it said %s", text, said=f"\x1b[31m\x9b31m\u202e{text}"))
+    line = JsonFormatter().format(make_record("it said %s", text, said=f"\x1b[31m\x9b31m\u202e{text}"))
     assert line.isprintable()
     assert json.loads(line)["said"].startswith("\x1b[31m\x9b31m\u202e")
 
@@ -244,8 +248,10 @@ def test_a_json_entry_controls_no_terminal_and_says_the_same(text: str) -> None:
 def test_configured_secrets_are_hidden_wherever_they_stand(formatter: logging.Formatter) -> None:
     remember_secrets(["token-of-the-account"])
     try:
-        fault = raised(ValueError("token-of-the-account is wrong"))
-        line = formatter.format(record("%s", "token-of-the-account", said="(token-of-the-account)", exc_info=fault))
+        fault = exception_info(ValueError("token-of-the-account is wrong"))
+        line = formatter.format(
+            make_record("%s", "token-of-the-account", said="(token-of-the-account)", exc_info=fault)
+        )
     finally:
         redact._remembered.clear()
     assert "of-the-account" not in line

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from notifier.patterns import Patterns, admits_nothing, is_person_id, matches_any
 
 
-def fits(pattern: str, text: str) -> bool:
+def matches_slowly(pattern: str, text: str) -> bool:
     """Match one pattern without `!`, letter by letter."""
     if not pattern:
         return not text
     if pattern[0] == "*":
-        return fits(pattern[1:], text) or (bool(text) and fits(pattern, text[1:]))
-    return bool(text) and pattern[0] in ("?", text[0]) and fits(pattern[1:], text[1:])
+        return matches_slowly(pattern[1:], text) or (bool(text) and matches_slowly(pattern, text[1:]))
+    return bool(text) and pattern[0] in ("?", text[0]) and matches_slowly(pattern[1:], text[1:])
 
 
 letters = st.text("abAB[]!.", max_size=4)
@@ -31,7 +31,7 @@ def test_a_list_rejects_what_is_excluded_and_what_no_pattern_wants(
     excluded = [pattern[1:] for pattern in written if pattern.startswith("!")]
 
     def any_fits(patterns: list[str]) -> bool:
-        return any(fits(pattern.lower(), text.lower()) for pattern in patterns for text in texts)
+        return any(matches_slowly(pattern.lower(), text.lower()) for pattern in patterns for text in texts)
 
     expected = any_fits(excluded) or (bool(wanted) and is_complete and not any_fits(wanted))
     assert Patterns.of(written).rejects(texts, is_complete=is_complete) is expected
@@ -56,7 +56,11 @@ def test_what_is_not_known_matters_to_some_lists(written: list[str], texts: list
 
 @given(globs, letters)
 def test_one_pattern_matches_with_and_without_its_mark(pattern: str, text: str) -> None:
-    assert matches_any(pattern, [text]) is matches_any(f"!{pattern}", [text]) is fits(pattern.lower(), text.lower())
+    assert (
+        matches_any(pattern, [text])
+        is matches_any(f"!{pattern}", [text])
+        is matches_slowly(pattern.lower(), text.lower())
+    )
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_long_text_takes_no_long_time() -> None:
 
 
 @pytest.fixture
-def configured() -> Iterator[str]:
+def configured_secret() -> Iterator[str]:
     """A secret of the configuration."""
     secret = 'S/3cr"et+of/the-configuration'
     remember_secrets([secret, "short"])
@@ -136,11 +136,16 @@ def configured() -> Iterator[str]:
     redaction._remembered.clear()
 
 
-def test_a_configured_secret_is_hidden_in_every_form(configured: str) -> None:
-    forms = (configured, json.dumps(configured), json.dumps(configured).replace("/", "\\/"), quote(configured, safe=""))
+def test_a_configured_secret_is_hidden_in_every_form(configured_secret: str) -> None:
+    forms = (
+        configured_secret,
+        json.dumps(configured_secret),
+        json.dumps(configured_secret).replace("/", "\\/"),
+        quote(configured_secret, safe=""),
+    )
     for form in forms:
         assert redact(f"it said {form.strip(chr(34))} and no more") == "it said [secret] and no more"
-        assert hide_remembered(f"/path https://host/x {configured}") == "/path https://host/x [secret]"
+        assert hide_remembered(f"/path https://host/x {configured_secret}") == "/path https://host/x [secret]"
     assert redact("a short word") == "a short word"
 
 
@@ -157,7 +162,7 @@ def test_the_longest_part_of_a_secret_that_repeats_itself_is_hidden(end: str, sh
     assert hide_partial_secret(f"refused: {end}", "abababcd") == f"refused: {shown}"
 
 
-def test_the_end_of_an_ordinary_text_stays(configured: str) -> None:
+def test_the_end_of_an_ordinary_text_stays(configured_secret: str) -> None:
     assert hide_partial_secret("nothing was cut S/3") == "nothing was cut S/3"
     assert hide_partial_secret("nothing was cut S/3c") == "nothing was cut [secret]"
-    assert configured
+    assert configured_secret

@@ -16,7 +16,7 @@ from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.config import Settings, keys_from_systemd
 from notifier.config.proxies import describe_proxies
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.other_daemons import warn_of_other_daemons
 from notifier.daemon.run import STOP_SECONDS, StoppedDuringStart, serve
 from notifier.store.errors import StoreError
@@ -34,7 +34,7 @@ def run(global_options: GlobalOptions) -> None:
     reload` it reads its configuration again.
     """
     settings = read_settings(global_options)
-    configuration = SettingsSource(
+    configuration = ReloadHooks(
         partial(load_settings, global_options),
         partial(_set_up_log, global_options),
         None if global_options.secrets_dir else keys_from_systemd(os.environ),

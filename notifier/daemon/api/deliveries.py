@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Deliveries:
+class DeliveryOperations:
     """Carries out operators' requests about deliveries and destinations of a running daemon."""
 
     def __init__(
@@ -205,7 +205,7 @@ class Deliveries:
     async def _unloaded_changes(self, destination: str) -> UnloadedChanges:
         """Return the changes of a destination in the configuration file that the daemon has not loaded yet."""
         try:
-            settings = await asyncio.to_thread(self._configuration.source.read)
+            settings = await asyncio.to_thread(self._configuration.reload_hooks.read)
         except ConfigError:
             message = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
             return UnloadedChanges(message=message)

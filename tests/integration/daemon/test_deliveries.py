@@ -19,7 +19,7 @@ from tests.support.waiting import DEADLINE, until
 LONG_AGO = 1_000_000_000_000
 
 
-class Interface:
+class DaemonRig:
     """A daemon that watches nobody who answers, and a receiver that it tells."""
 
     daemon: Daemon
@@ -37,10 +37,10 @@ class Interface:
         async with self.session.request(method, f"http://localhost{path}", **more) as response:
             return response.status, await response.json()
 
-    async def shows(self, path: str, is_so: Callable[[Any], bool]) -> Any:
+    async def wait_for_answer(self, path: str, is_wanted: Callable[[Any], bool]) -> Any:
         """Wait until what is answered there is as wanted, and return it."""
         end = time.monotonic() + DEADLINE
-        while not is_so(body := (await self.ask("GET", path))[1]):
+        while not is_wanted(body := (await self.ask("GET", path))[1]):
             assert time.monotonic() < end, f"still {body}"
         return body
 
@@ -69,8 +69,8 @@ class Interface:
 
 
 @pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[Interface]:
-    this = Interface()
+async def rig(tmp_path: Path) -> AsyncIterator[DaemonRig]:
+    this = DaemonRig()
     app = web.Application()
     app.router.add_post("/hook", this.hook)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -98,19 +98,19 @@ async def there(tmp_path: Path) -> AsyncIterator[Interface]:
     await runner.cleanup()
 
 
-async def test_a_replay_sends_past_events_to_whom_they_are_for(there: Interface) -> None:
-    await there.write_events("evt_a", "evt_b")
-    status, nothing = await there.ask("GET", "/v1/replay")
+async def test_a_replay_sends_past_events_to_whom_they_are_for(rig: DaemonRig) -> None:
+    await rig.write_events("evt_a", "evt_b")
+    status, nothing = await rig.ask("GET", "/v1/replay")
     assert (status, nothing["state"], nothing["id"], nothing["queued"]) == (200, None, None, 0)
     wish = {"since": "2001-01-01", "until": "2002-01-01"}
-    status, planned = await there.ask("POST", "/v1/replay", json={**wish, "dry_run": True})
+    status, planned = await rig.ask("POST", "/v1/replay", json={**wish, "dry_run": True})
     assert (status, planned["events"], planned["destinations"]) == (200, 2, {"hr": 2, "quiet": 0})
     assert planned["forgotten_before"] is not None
-    assert there.got == []
-    status, begun = await there.ask("POST", "/v1/replay", json=wish)
+    assert rig.got == []
+    status, begun = await rig.ask("POST", "/v1/replay", json=wish)
     assert (status, begun["id"], begun["destinations"]) == (200, 1, {"hr": 2, "quiet": 0})
-    await until(lambda: sorted(there.got) == ["evt_a", "evt_b"])
-    progress = await there.shows("/v1/replay", lambda it: it["state"] != "running")
+    await until(lambda: sorted(rig.got) == ["evt_a", "evt_b"])
+    progress = await rig.wait_for_answer("/v1/replay", lambda it: it["state"] != "running")
     assert progress.pop("begun_at") <= progress.pop("ended_at")
     assert progress == {
         "id": 1,
@@ -128,47 +128,47 @@ async def test_a_replay_sends_past_events_to_whom_they_are_for(there: Interface)
         "others": [],
         "previous": None,
     }
-    assert (await there.ask("POST", "/v1/replay/stop"))[1]["state"] == "done"
+    assert (await rig.ask("POST", "/v1/replay/stop"))[1]["state"] == "done"
 
 
-async def test_a_replay_is_told_of_and_goes_on_after_a_restart(there: Interface) -> None:
-    await there.ask("POST", "/v1/destinations/hr/disable")
-    await there.write_events(*(f"evt_{number:04}" for number in range(700)))
+async def test_a_replay_is_told_of_and_goes_on_after_a_restart(rig: DaemonRig) -> None:
+    await rig.ask("POST", "/v1/destinations/hr/disable")
+    await rig.write_events(*(f"evt_{number:04}" for number in range(700)))
     wish = {"since": "2001-01-01", "until": "2002-01-01", "source": "acme"}
-    assert (await there.ask("POST", "/v1/replay", json={**wish, "type": "completion.removed"}))[1]["id"] == 1
-    assert (await there.ask("POST", "/v1/replay", json=wish))[1]["id"] == 2
+    assert (await rig.ask("POST", "/v1/replay", json={**wish, "type": "completion.removed"}))[1]["id"] == 1
+    assert (await rig.ask("POST", "/v1/replay", json=wish))[1]["id"] == 2
 
     def half_way(body: Any) -> bool:
         return (body["id"], body["state"], body["queued"]) == (2, "running", 500)
 
-    before = await there.shows("/v1/replay", half_way)
+    before = await rig.wait_for_answer("/v1/replay", half_way)
     waits = "`hr` is disabled; `notifier enable hr` enables it"
     assert before["destinations"] == {"hr": {"state": "running", "deliveries": 700, "queued": 500, "waits": waits}}
     assert (before["previous"]["id"], before["previous"]["state"], before["previous"]["deliveries"]) == (1, "done", 0)
-    await there.restart()
-    assert await there.shows("/v1/replay", half_way) == before
-    status, refused = await there.ask("POST", "/v1/replay", json=wish)
+    await rig.restart()
+    assert await rig.wait_for_answer("/v1/replay", half_way) == before
+    status, refused = await rig.ask("POST", "/v1/replay", json=wish)
     assert (status, "under way already" in refused["message"]) == (409, True)
-    await there.ask("POST", "/v1/destinations/hr/enable")
-    after = await there.shows("/v1/replay", lambda it: it["state"] == "done")
+    await rig.ask("POST", "/v1/destinations/hr/enable")
+    after = await rig.wait_for_answer("/v1/replay", lambda it: it["state"] == "done")
     assert (after["queued"], after["previous"]["id"]) == (700, 1)
-    await until(lambda: sorted(there.got) == [f"evt_{number:04}" for number in range(700)])
+    await until(lambda: sorted(rig.got) == [f"evt_{number:04}" for number in range(700)])
 
 
-async def test_a_replay_that_is_stopped_says_from_when_another_would_go_on(there: Interface) -> None:
-    await there.ask("POST", "/v1/destinations/hr/disable")
-    await there.write_events(*(f"evt_{number:04}" for number in range(501)))
-    number = (await there.ask("POST", "/v1/replay", json={"since": "2001-01-01", "until": "2002-01-01"}))[1]["id"]
-    await there.shows("/v1/replay", lambda it: it["queued"] == 500)
-    assert (await there.ask("POST", "/v1/replay/stop", json={"id": number + 1}))[1]["state"] == "running"
-    stopped = (await there.ask("POST", "/v1/replay/stop", json={"id": number}))[1]
+async def test_a_replay_that_is_stopped_says_from_when_another_would_go_on(rig: DaemonRig) -> None:
+    await rig.ask("POST", "/v1/destinations/hr/disable")
+    await rig.write_events(*(f"evt_{number:04}" for number in range(501)))
+    number = (await rig.ask("POST", "/v1/replay", json={"since": "2001-01-01", "until": "2002-01-01"}))[1]["id"]
+    await rig.wait_for_answer("/v1/replay", lambda it: it["queued"] == 500)
+    assert (await rig.ask("POST", "/v1/replay/stop", json={"id": number + 1}))[1]["state"] == "running"
+    stopped = (await rig.ask("POST", "/v1/replay/stop", json={"id": number}))[1]
     assert (stopped["state"], stopped["waits_for"]) == ("stopped", ["hr"])
     assert stopped["goes_on_since"] == "2001-09-09T01:46:40.000Z"
-    await there.restart()
-    assert (await there.ask("GET", "/v1/replay"))[1] == stopped
+    await rig.restart()
+    assert (await rig.ask("GET", "/v1/replay"))[1] == stopped
 
 
-async def test_who_is_unknown_is_said_to_be(there: Interface) -> None:
+async def test_who_is_unknown_is_said_to_be(rig: DaemonRig) -> None:
     for path, body in (
         ("/v1/replay", {"since": "2001-01-01", "destination": "hrr"}),
         ("/v1/replay", {"since": "2001-01-01", "source": "acmee"}),
@@ -176,15 +176,15 @@ async def test_who_is_unknown_is_said_to_be(there: Interface) -> None:
         ("/v1/destinations/hrr/enable", {}),
         ("/v1/destinations/hrr/test", {}),
     ):
-        status, answer = await there.ask("POST", path, json=body)
+        status, answer = await rig.ask("POST", path, json=body)
         assert (status, answer["error"]["reason"]) == (404, "unknown_name")
-    assert (await there.ask("GET", "/v1/deliveries?destination=hrr"))[0] == 404
-    status, answer = await there.ask("POST", "/v1/deliveries/retry", json={"event_ids": ["evt_x"]})
+    assert (await rig.ask("GET", "/v1/deliveries?destination=hrr"))[0] == 404
+    status, answer = await rig.ask("POST", "/v1/deliveries/retry", json={"event_ids": ["evt_x"]})
     assert (status, answer["error"]["reason"]) == (404, "unknown_event")
 
 
-async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(there: Interface) -> None:
-    assert (await there.ask("POST", "/v1/destinations/hr/disable"))[1] == {
+async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(rig: DaemonRig) -> None:
+    assert (await rig.ask("POST", "/v1/destinations/hr/disable"))[1] == {
         "destination": "hr",
         "state": "disabled",
         "reason": "operator",
@@ -192,32 +192,32 @@ async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(ther
         "unfollowed": [],
         "message": "",
     }
-    await there.write_events("evt_a", "evt_b")
-    await there.ask("POST", "/v1/replay", json={"since": "2001-01-01", "destination": "hr"})
+    await rig.write_events("evt_a", "evt_b")
+    await rig.ask("POST", "/v1/replay", json={"since": "2001-01-01", "destination": "hr"})
 
     async def listed(query: str) -> tuple[list[str], str]:
-        _, body = await there.ask("GET", f"/v1/deliveries?{query}")
+        _, body = await rig.ask("GET", f"/v1/deliveries?{query}")
         return [delivery["event"] for delivery in body["deliveries"]], body["next"]
 
-    await there.shows("/v1/deliveries?state=pending", lambda it: len(it["deliveries"]) == 2)
+    await rig.wait_for_answer("/v1/deliveries?state=pending", lambda it: len(it["deliveries"]) == 2)
     assert await listed("limit=1") == (["evt_a"], "1,hr")
     assert await listed("limit=1&after=1,hr") == (["evt_b"], "2,hr")
     assert await listed("after=2,hr") == ([], "2,hr")
-    await there.give_up(1)
+    await rig.give_up(1)
     assert await listed("state=dead&destination=hr") == (["evt_a"], "1,hr")
-    assert await there.ask("POST", "/v1/deliveries/retry") == (
+    assert await rig.ask("POST", "/v1/deliveries/retry") == (
         200,
         {"deliveries": 1, "destinations": {"hr": 1}, "waited": [], "message": ""},
     )
-    assert there.got == []
-    await there.ask("POST", "/v1/destinations/hr/enable")
-    await until(lambda: sorted(there.got) == ["evt_a", "evt_b"])
+    assert rig.got == []
+    await rig.ask("POST", "/v1/destinations/hr/enable")
+    await until(lambda: sorted(rig.got) == ["evt_a", "evt_b"])
 
 
-async def test_a_test_sends_a_sample_that_nobody_remembers(there: Interface) -> None:
-    there.status = 503
-    status, answer = await there.ask("POST", "/v1/destinations/quiet/test")
+async def test_a_test_sends_a_sample_that_nobody_remembers(rig: DaemonRig) -> None:
+    rig.status = 503
+    status, answer = await rig.ask("POST", "/v1/destinations/quiet/test")
     assert (status, answer["result"], answer["status"]) == (200, "server_error", 503)
-    assert there.got == [answer["event"]]
-    assert (await there.ask("GET", "/v1/status"))[1]["destinations"]["quiet"]["state"] == "untried"
-    assert await there.daemon._store.run(requeue.newest_event_number) == 0
+    assert rig.got == [answer["event"]]
+    assert (await rig.ask("GET", "/v1/status"))[1]["destinations"]["quiet"]["state"] == "untried"
+    assert await rig.daemon._store.run(requeue.newest_event_number) == 0

@@ -30,7 +30,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "a-token-of-the-receiver"
 
 
-async def one_told(
+async def wait_for_attempt(
     world: "World", daemon: Daemon, attempts: int = 1, key: str | None = None
 ) -> tuple[str, DeliveryDetail]:
     """Wait for the delivery of a completion (by default, a new one) to be attempted; return the event and detail."""
@@ -49,7 +49,7 @@ def _delivery_of(db: Database, key: str) -> Any:
     ).fetchone()
 
 
-async def known(daemon: Daemon) -> None:
+async def wait_for_sweep(daemon: Daemon) -> None:
     async with asyncio.timeout(20):
         while b"notifier_source_last_sweep_timestamp_seconds{" not in await daemon.operations.metrics():
             await asyncio.sleep(0.02)
@@ -61,8 +61,8 @@ async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any
     world.receiver_says = {"X-Request": "r-17", "Set-Cookie": f"session={TOKEN}", "X-Echo": f"Bearer {TOKEN}"}
     settings = world.settings(secret=SECRET, headers=headers, batch_size=batch_size, batch_wait="10ms")
     daemon = await run(settings)
-    await known(daemon)
-    event_id, detail = await one_told(world, daemon)
+    await wait_for_sweep(daemon)
+    event_id, detail = await wait_for_attempt(world, daemon)
     (attempt,) = detail.stored.attempts
     assert attempt.logged is not None
     sent = attempt.logged.request
@@ -92,8 +92,8 @@ async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any
 
 async def test_what_has_changed_since_is_not_taken_for_what_was_sent(world: "World", run: Any) -> None:
     daemon = await run()
-    await known(daemon)
-    event_id, _ = await one_told(world, daemon)
+    await wait_for_sweep(daemon)
+    event_id, _ = await wait_for_attempt(world, daemon)
     await daemon._store.run(
         lambda db: db.execute("UPDATE events SET data = replace(data, 'user_name', 'was_name')").rowcount
     )
@@ -110,8 +110,8 @@ async def test_what_has_changed_since_is_not_taken_for_what_was_sent(world: "Wor
 async def test_an_attempt_without_an_answer_is_logged_too(world: "World", run: Any) -> None:
     settings = world.settings(url="http://127.0.0.1:9/")
     daemon = await run(settings)
-    await known(daemon)
-    _, detail = await one_told(world, daemon)
+    await wait_for_sweep(daemon)
+    _, detail = await wait_for_attempt(world, daemon)
     logged = detail.stored.latest_logged
     assert logged is not None
     assert (logged.request.answer_headers, logged.request.answer_body) == (None, "")
@@ -119,8 +119,8 @@ async def test_an_attempt_without_an_answer_is_logged_too(world: "World", run: A
 
 async def test_of_a_forgotten_person_nothing_stays_in_the_log(world: "World", run: Any) -> None:
     daemon = await run()
-    await known(daemon)
-    event_id, _ = await one_told(world, daemon)
+    await wait_for_sweep(daemon)
+    event_id, _ = await wait_for_attempt(world, daemon)
     assert await daemon._reader.run(_logged) == 1
     user = str(world.account.users[0]["id"])
     await people.erase(daemon._store, user, dry_run=False, by="test")
@@ -136,8 +136,8 @@ def _logged(db: Database) -> int:
 
 async def test_unknown_names_are_errors(world: "World", run: Any) -> None:
     daemon = await run()
-    await known(daemon)
-    event_id, _ = await one_told(world, daemon)
+    await wait_for_sweep(daemon)
+    event_id, _ = await wait_for_attempt(world, daemon)
     with pytest.raises(UnknownNameError, match="there is hr"):
         await daemon.operations.delivery_inspection.detail(event_id, "gate")
     with pytest.raises(UnknownEventError):
@@ -149,10 +149,10 @@ async def test_a_digest_is_made_again_as_the_digest_that_it_was(
 ) -> None:
     settings = world.settings(type="teams", schedule="weekly mon 08:00", timezone="UTC", events=["completion.created"])
     daemon = await run(settings, clock)
-    await known(daemon)
+    await wait_for_sweep(daemon)
     keys = [world.complete(), world.complete()]
     await status_when(daemon, "hr", "scheduled", 2)
-    event_id, _ = await one_told(world, daemon, attempts=0, key=keys[0])
+    event_id, _ = await wait_for_attempt(world, daemon, attempts=0, key=keys[0])
     clock.sleep(7 * 86_400)
     await status_when(daemon, "hr", "delivered", 2)
     sent = (await daemon.operations.delivery_inspection.detail(event_id, "hr")).request
@@ -161,7 +161,7 @@ async def test_a_digest_is_made_again_as_the_digest_that_it_was(
     assert len(sent.lines) > 1
     # Sent again by itself it is an ordinary message.
     await daemon.deliveries.retry(RetrySelection(DeliveryState.DELIVERED, (event_id,)))
-    await one_told(world, daemon, key=keys[0])
+    await wait_for_attempt(world, daemon, key=keys[0])
     again = (await daemon.operations.delivery_inspection.detail(event_id, "hr")).request
     assert again is not None
     assert again.is_as_sent

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from tests.support.daemon import ready, status_when, until_swept
 from tests.support.metric_names import HISTOGRAMS, METRICS
 from tests.support.metric_page import only, read
@@ -110,7 +110,7 @@ async def test_what_a_reload_takes_away_is_counted_no_more(world: "World", run: 
     settings = world.settings(sources=2)
     other = settings.destinations["hr"]
     written = settings.model_copy(update={"destinations": {"hr": other, "payroll": other}})
-    daemon: Daemon = await run(written, None, SettingsSource(lambda: written))
+    daemon: Daemon = await run(written, None, ReloadHooks(lambda: written))
     await until_swept(daemon)
     world.complete()
     await status_when(daemon, "payroll", "delivered", 2)

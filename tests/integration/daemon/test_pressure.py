@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.web.requests import Replay
@@ -28,7 +28,7 @@ async def status_when(daemon: Daemon, so: Callable[[StatusDocument], bool]) -> S
     return status
 
 
-async def told_to_wait(world: World, daemon: Daemon) -> str:
+async def complete_while_receiver_waits(world: World, daemon: Daemon) -> str:
     """Let the receiver ask for an hour's wait at a new completion, and return the record's key."""
     world.receiver_answers, world.receiver_says = 503, HOUR
     key = world.complete()
@@ -44,9 +44,9 @@ def subjects(world: World) -> list[str]:
 
 async def test_09_another_address_gets_at_once_what_waited_for_the_old_one(world: World, run: Any) -> None:
     written = Written(world.settings())
-    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
-    key = await told_to_wait(world, daemon)
+    key = await complete_while_receiver_waits(world, daemon)
     written.change(
         destinations={"hr": dumped(written.settings)["destinations"]["hr"] | {"url": f"{world.receiver}?new"}}
     )
@@ -60,7 +60,7 @@ async def test_09_another_address_gets_at_once_what_waited_for_the_old_one(world
 async def test_10_who_says_that_it_works_ends_the_wait(world: World, run: Any, way: str) -> None:
     daemon = await run()
     await ready(daemon)
-    key = await told_to_wait(world, daemon)
+    key = await complete_while_receiver_waits(world, daemon)
     match way:
         case "test":
             answer = await daemon.deliveries.test("hr")
@@ -129,7 +129,7 @@ async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning
 
 async def test_15_while_requests_are_waited_for_a_changed_destination_is_there(world: World, run: Any) -> None:
     written = Written(world.settings())
-    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
     world.receiver_takes = 1.5
     world.complete()
@@ -146,7 +146,7 @@ async def test_15_while_requests_are_waited_for_a_changed_destination_is_there(w
 
 async def test_20_reloads_give_nobody_more_requests(world: World, run: Any) -> None:
     written = Written(world.settings(rate=1.0, concurrency=1))
-    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
     for _ in range(10):
         world.complete()
@@ -164,7 +164,7 @@ async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_
     world: World, run: Any
 ) -> None:
     written = Written(world.settings())
-    daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
     await daemon.deliveries.set_enabled("hr", enabled=False)
     for _ in range(2):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition, ConditionName
 from notifier.config import Settings
-from notifier.daemon.configuration import Differences, SettingsSource, keys_pending_restart
+from notifier.daemon.configuration import Differences, ReloadHooks, keys_pending_restart
 from notifier.daemon.daemon import Daemon
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready, status_when, until_swept
@@ -39,7 +39,7 @@ def written(world: World) -> Written:
 
 @pytest.fixture
 async def daemon(written: Written, run: Any) -> Daemon:
-    started: Daemon = await run(written.settings, None, SettingsSource(written.read, written.followed.append))
+    started: Daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await until_swept(started)
     return started
 
@@ -206,7 +206,7 @@ def test_what_is_open_already_is_left_to_the_next_start(written: Written) -> Non
     assert keys_pending_restart(before, written.settings) == ("store.path", "http")
 
 
-class Hanging:
+class HangingConfiguration:
     """A configuration in a file system that does not answer while `answers` is not set."""
 
     def __init__(self, written: Written) -> None:
@@ -221,20 +221,20 @@ class Hanging:
 
 
 @pytest.fixture
-def hanging(written: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+def hanging_configuration(written: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[HangingConfiguration]:
     monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.3)
-    found = Hanging(written)
+    found = HangingConfiguration(written)
     yield found
     found.answers.set()
 
 
 async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_reload(
-    written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
+    written: Written, hanging_configuration: HangingConfiguration, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
-    daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
+    daemon: Daemon = await run(written.settings, None, ReloadHooks(hanging_configuration.read))
     reload = asyncio.create_task(daemon.reload())
-    await until(lambda: hanging.asked == 1)
+    await until(lambda: hanging_configuration.asked == 1)
     before = daemon.evaluation
     await until(lambda: daemon.evaluation != before)
     assert not reload.done()
@@ -243,20 +243,20 @@ async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_r
     assert "could not be read, and nothing was changed: it took longer than 0.3 seconds" in answer.body["message"]
     assert daemon.evaluation is not None
     assert any("configuration_broken" in str(it.key) for it in daemon.evaluation.firing)
-    hanging.answers.set()
+    hanging_configuration.answers.set()
     assert (await daemon.reload()).ok
 
 
 async def test_readings_that_do_not_end_are_bounded(
-    written: Written, hanging: Hanging, run: Any, monkeypatch: pytest.MonkeyPatch
+    written: Written, hanging_configuration: HangingConfiguration, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.01)
     monkeypatch.setattr("notifier.daemon.configuration_reader.MOST_HANGING_READS", 2)
-    daemon: Daemon = await run(written.settings, None, SettingsSource(hanging.read))
+    daemon: Daemon = await run(written.settings, None, ReloadHooks(hanging_configuration.read))
     answers: list[Any] = [await daemon.reload() for _ in range(4)]
     assert ["2 earlier readings" in answer.body["message"] for answer in answers] == [False, False, True, True]
-    assert hanging.asked == 2
+    assert hanging_configuration.asked == 2
     monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 5)
-    hanging.answers.set()
+    hanging_configuration.answers.set()
     await until(lambda: not any(thread.name == "reload" for thread in threading.enumerate()))
     assert (await daemon.reload()).ok

@@ -45,7 +45,7 @@ class Rounds:
         return sum(begun > moment for begun in self.began)
 
 
-class Jumps:
+class JumpCounter:
     """Counts how often the schedule says that the clock has jumped."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Jumps:
         self.count += 1
 
 
-def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def program_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return what the program itself has logged; the scheduler's own log goes nowhere when it runs."""
     return [record for record in caplog.records if record.name.startswith("notifier.")]
 
@@ -68,11 +68,11 @@ async def schedule(clock: SettableClock) -> AsyncIterator[Schedule]:
 
 
 @pytest.fixture
-def jumps() -> Jumps:
-    return Jumps()
+def jumps() -> JumpCounter:
+    return JumpCounter()
 
 
-async def test_every_source_keeps_its_own_interval_without_drift(schedule: Schedule, jumps: Jumps) -> None:
+async def test_every_source_keeps_its_own_interval_without_drift(schedule: Schedule, jumps: JumpCounter) -> None:
     planned: dict[float, list[datetime]] = {0.1: [], 0.25: []}
 
     async def work(interval: float) -> None:
@@ -92,7 +92,7 @@ async def test_every_source_keeps_its_own_interval_without_drift(schedule: Sched
     assert jumps.count == 0
 
 
-async def test_sources_do_not_all_begin_at_once(schedule: Schedule, jumps: Jumps) -> None:
+async def test_sources_do_not_all_begin_at_once(schedule: Schedule, jumps: JumpCounter) -> None:
     for number in range(6):
         schedule.add(f"source-{number}", 60.0, Rounds().round)
     schedule.start(jumps)
@@ -103,18 +103,18 @@ async def test_sources_do_not_all_begin_at_once(schedule: Schedule, jumps: Jumps
 
 
 async def test_a_round_that_takes_longer_than_its_interval_is_not_doubled(
-    schedule: Schedule, jumps: Jumps, caplog: pytest.LogCaptureFixture
+    schedule: Schedule, jumps: JumpCounter, caplog: pytest.LogCaptureFixture
 ) -> None:
     rounds = Rounds(seconds=0.25)
     schedule.add("slow", 0.1, rounds.round)
     schedule.start(jumps)
     await until(lambda: len(rounds.began) == 4)
     assert rounds.most == 1
-    assert ours(caplog) == []
+    assert program_records(caplog) == []
 
 
 async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
-    schedule: Schedule, jumps: Jumps, caplog: pytest.LogCaptureFixture
+    schedule: Schedule, jumps: JumpCounter, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = 0
 
@@ -126,7 +126,7 @@ async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
     schedule.add("faulty", 0.1, fail)
     schedule.start(jumps)
     await until(lambda: attempts == 3)
-    faults = ours(caplog)
+    faults = program_records(caplog)
     assert [(fault.getMessage(), fault.levelno) for fault in faults[:2]] == [
         ("a job failed with an internal error", logging.ERROR)
     ] * 2
@@ -134,7 +134,7 @@ async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
 
 
 async def test_nothing_begins_after_the_end_and_a_round_that_is_cut_off_is_no_fault(
-    schedule: Schedule, jumps: Jumps, caplog: pytest.LogCaptureFixture
+    schedule: Schedule, jumps: JumpCounter, caplog: pytest.LogCaptureFixture
 ) -> None:
     long, short = Rounds(seconds=60.0), Rounds()
     schedule.add("long", 60.0, long.round)
@@ -146,12 +146,12 @@ async def test_nothing_begins_after_the_end_and_a_round_that_is_cut_off_is_no_fa
     ended = len(short.began)
     await asyncio.sleep(0.2)
     assert len(short.began) == ended
-    assert ours(caplog) == []
+    assert program_records(caplog) == []
 
 
 @pytest.mark.parametrize("seconds", [-DAY, DAY, -3600.0, 365 * DAY])
 async def test_a_clock_that_jumps_neither_stalls_rounds_nor_doubles_them(
-    schedule: Schedule, jumps: Jumps, clock: SettableClock, caplog: pytest.LogCaptureFixture, seconds: float
+    schedule: Schedule, jumps: JumpCounter, clock: SettableClock, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     rounds = Rounds(seconds=0.02)
     schedule.add("acme", 0.3, rounds.round)
@@ -163,11 +163,11 @@ async def test_a_clock_that_jumps_neither_stalls_rounds_nor_doubles_them(
     assert time.monotonic() - jumped >= 0.85
     assert rounds.most == 1
     assert jumps.count == 1
-    assert [vars(record)["seconds"] for record in ours(caplog)] == [pytest.approx(seconds, abs=0.5)]
+    assert [vars(record)["seconds"] for record in program_records(caplog)] == [pytest.approx(seconds, abs=0.5)]
 
 
 async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
-    schedule: Schedule, jumps: Jumps, clock: SettableClock, caplog: pytest.LogCaptureFixture
+    schedule: Schedule, jumps: JumpCounter, clock: SettableClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
     hourly, daily, woken = Rounds(), Rounds(), asyncio.Event()
@@ -189,12 +189,12 @@ async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
     assert (len(hourly.began), len(daily.began)) == (2, 1)
     assert 0 < (schedule.next_run_ms("hourly") or 0) - clock.now_ms() <= 3_600_000
     assert jumps.count == 0
-    slept = [vars(record)["seconds"] for record in ours(caplog)]
+    slept = [vars(record)["seconds"] for record in program_records(caplog)]
     assert slept == [pytest.approx(60.0, abs=0.5), pytest.approx(8 * 3600.0, abs=0.5)]
 
 
 async def test_a_clock_that_is_set_by_a_moment_only_makes_no_fuss(
-    schedule: Schedule, jumps: Jumps, clock: SettableClock
+    schedule: Schedule, jumps: JumpCounter, clock: SettableClock
 ) -> None:
     rounds = Rounds()
     schedule.add("acme", 0.1, rounds.round)
@@ -231,7 +231,7 @@ def test_any_number_of_sources_is_spread_evenly(count: int) -> None:
     assert max(gaps) < 2.7 / count
 
 
-async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: Jumps) -> None:
+async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: JumpCounter) -> None:
     goes_on = asyncio.Event()
     steps = 0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from notifier.config import ConfigError, Settings
 from notifier.config.errors import Problem
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready
 from tests.support.waiting import DEADLINE, until
@@ -35,7 +35,7 @@ async def test_the_summary_names_who_is_in_trouble_and_counts_what_waits(world: 
 
 async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None:
     written = Written(world.settings())
-    daemon = await run(written.settings, None, SettingsSource(written.read, credential_keys=("sources.acme-1.token",)))
+    daemon = await run(written.settings, None, ReloadHooks(written.read, credential_keys=("sources.acme-1.token",)))
     done = await daemon.reload()
     written.wrong = True
     refused = await daemon.reload()
@@ -48,5 +48,5 @@ async def test_without_systemd_nothing_is_said_of_it(run: Any) -> None:
     def read() -> Settings:
         raise ConfigError([Problem("sources", "are missing")])
 
-    daemon = await run(None, None, SettingsSource(read))
+    daemon = await run(None, None, ReloadHooks(read))
     assert "systemd" not in (await daemon.reload()).body["message"]

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from notifier.alerts.monitor import AlertMonitor
 from notifier.config import Settings
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.store.database import Database
 from notifier.store.errors import StoreReason
@@ -27,7 +27,7 @@ LONG = 0.4
 
 
 @dataclass
-class Told:
+class NoticeReceiver:
     """A destination for notices, what it was told, and how often the daemon has looked for something to tell."""
 
     url: str = ""
@@ -44,13 +44,13 @@ class Told:
     def of_the_store(self) -> list[str]:
         return [it["state"] for it in self.notices if it["condition"] == "store_unwritable"]
 
-    def words(self) -> list[tuple[str, str, str]]:
+    def summaries(self) -> list[tuple[str, str, str]]:
         return [(notice["condition"], notice["subject"], notice["state"]) for notice in self.notices]
 
 
 @pytest.fixture
-async def told(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
-    around = Told()
+async def notice_receiver(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NoticeReceiver]:
+    around = NoticeReceiver()
     evaluate = AlertMonitor.evaluate
 
     async def looked(monitor: AlertMonitor) -> None:
@@ -80,53 +80,53 @@ async def written(settings: Settings, write: Callable[[Database], object]) -> No
     await store.close()
 
 
-def with_notices(world: "World", told: Told, **more: Any) -> Settings:
+def settings_with_notices(world: "World", notice_receiver: NoticeReceiver, **more: Any) -> Settings:
     document = world.settings(**more).model_dump(mode="python")
     document["sources"]["acme-1"]["token"] = "sandbox"
     document["destinations"]["hr"]["url"] = world.receiver
-    document["destinations"]["safety"] = {"type": "http", "url": told.url, "events": []}
+    document["destinations"]["safety"] = {"type": "http", "url": notice_receiver.url, "events": []}
     document["alerts"] = {"destination": "safety"}
     return Settings.model_validate(document)
 
 
-async def looked_a_few_times(told: Told) -> None:
-    enough = told.looks + 5
-    await until(lambda: told.looks >= enough)
+async def wait_for_evaluations(notice_receiver: NoticeReceiver) -> None:
+    enough = notice_receiver.looks + 5
+    await until(lambda: notice_receiver.looks >= enough)
 
 
-async def fires(daemon: Daemon) -> list[str]:
+async def firing_conditions(daemon: Daemon) -> list[str]:
     return [condition["condition"] for condition in (await daemon.operations.status())["conditions"]]
 
 
 async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destination_and_taken_back_once(
-    world: "World", told: Told
+    world: "World", notice_receiver: NoticeReceiver
 ) -> None:
-    settings = with_notices(world, told)
+    settings = settings_with_notices(world, notice_receiver)
     world.receiver_answers = 503
     firing = ("destination_failing", "destinations/hr", "firing")
     async with running(settings) as daemon:
         await until(lambda: not daemon.operations.unready())
         key = world.complete()
-        await until(lambda: told.words() == [firing])
-        await looked_a_few_times(told)
-    assert told.notices[0]["summary"].endswith(
+        await until(lambda: notice_receiver.summaries() == [firing])
+        await wait_for_evaluations(notice_receiver)
+    assert notice_receiver.notices[0]["summary"].endswith(
         "once it works, `notifier retry --state pending --destination hr` tries at once; 1 event waits"
     )
     async with running(settings) as daemon:
-        await looked_a_few_times(told)
-        assert (told.words(), await fires(daemon)) == ([firing], ["destination_failing"])
+        await wait_for_evaluations(notice_receiver)
+        assert (notice_receiver.summaries(), await firing_conditions(daemon)) == ([firing], ["destination_failing"])
         world.receiver_answers = 200
-        await until(lambda: len(told.notices) == 2)
-        await looked_a_few_times(told)
-    assert told.words() == [firing, ("destination_failing", "destinations/hr", "resolved")]
+        await until(lambda: len(notice_receiver.notices) == 2)
+        await wait_for_evaluations(notice_receiver)
+    assert notice_receiver.summaries() == [firing, ("destination_failing", "destinations/hr", "resolved")]
     assert {event["subject"] for event in world.received} == {key}
 
 
 async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the_stop_in_between(
-    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", 30.0)
-    settings = with_notices(world, told, retry_first="10m", retry_max="10m")
+    settings = settings_with_notices(world, notice_receiver, retry_first="10m", retry_max="10m")
     world.receiver_answers = 503
     async with running(settings) as daemon:
         await until(lambda: not daemon.operations.unready())
@@ -134,40 +134,44 @@ async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the
         await until(lambda: daemon._dispatcher.health()["hr"].state is HealthState.RETRYING)
     await written(settings, lambda db: db.execute("UPDATE deliveries SET first_attempt_at = 1"))
     async with running(settings) as daemon:
-        await looked_a_few_times(told)
-        assert await fires(daemon) == []
+        await wait_for_evaluations(notice_receiver)
+        assert await firing_conditions(daemon) == []
 
 
-async def test_a_destination_of_notices_is_told_nothing_of_itself(world: "World", told: Told) -> None:
-    settings = with_notices(world, told)
+async def test_a_destination_of_notices_is_told_nothing_of_itself(
+    world: "World", notice_receiver: NoticeReceiver
+) -> None:
+    settings = settings_with_notices(world, notice_receiver)
     settings = settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"destination": "hr"})})
     world.receiver_answers = 503
     async with running(settings) as daemon:
         await until(lambda: not daemon.operations.unready())
         world.complete()
-        while "destination_failing" not in await fires(daemon):
-            await looked_a_few_times(told)
+        while "destination_failing" not in await firing_conditions(daemon):
+            await wait_for_evaluations(notice_receiver)
         world.receiver_answers = 200
-        while await fires(daemon):
-            await looked_a_few_times(told)
+        while await firing_conditions(daemon):
+            await wait_for_evaluations(notice_receiver)
     assert {event["type"] for event in world.received} == {"completion.created"}
 
 
-async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(world: "World", told: Told) -> None:
-    settings = with_notices(world, told)
+async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(
+    world: "World", notice_receiver: NoticeReceiver
+) -> None:
+    settings = settings_with_notices(world, notice_receiver)
     firing = ("source_failing", "sources/acme-1", "firing")
     async with running(settings) as daemon:
         await until(lambda: not daemon.operations.unready())
         world.api_answers = 503
-        await until(lambda: told.words() == [firing])
+        await until(lambda: notice_receiver.summaries() == [firing])
     async with running(settings) as daemon:
-        await looked_a_few_times(told)
-        assert (told.words(), await fires(daemon)) == ([firing], ["source_failing"])
+        await wait_for_evaluations(notice_receiver)
+        assert (notice_receiver.summaries(), await firing_conditions(daemon)) == ([firing], ["source_failing"])
         world.api_answers = 200
-        await until(lambda: len(told.notices) == 2)
-        await looked_a_few_times(told)
-    assert told.words() == [firing, ("source_failing", "sources/acme-1", "resolved")]
-    assert "the answer did not have HTTP status 200" in told.notices[0]["summary"]
+        await until(lambda: len(notice_receiver.notices) == 2)
+        await wait_for_evaluations(notice_receiver)
+    assert notice_receiver.summaries() == [firing, ("source_failing", "sources/acme-1", "resolved")]
+    assert "the answer did not have HTTP status 200" in notice_receiver.notices[0]["summary"]
 
 
 @pytest.mark.parametrize(
@@ -178,9 +182,9 @@ async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(w
     ],
 )
 async def test_what_the_state_file_remembers_of_a_destination_is_told(
-    world: "World", told: Told, write: Callable[[Database], object], word: str
+    world: "World", notice_receiver: NoticeReceiver, write: Callable[[Database], object], word: str
 ) -> None:
-    settings = with_notices(world, told)
+    settings = settings_with_notices(world, notice_receiver)
     world.receiver_answers = 422
     async with running(settings) as daemon:
         await until(lambda: not daemon.operations.unready())
@@ -188,22 +192,22 @@ async def test_what_the_state_file_remembers_of_a_destination_is_told(
         await until(lambda: len(world.received) == 1)
     await written(settings, write)
     async with running(settings):
-        await until(lambda: told.words() == [(word, "destinations/hr", "firing")])
+        await until(lambda: notice_receiver.summaries() == [(word, "destinations/hr", "firing")])
 
 
 async def test_a_disk_that_is_nearly_full_is_told_and_nothing_is_over_before_there_is_twice_the_room(
-    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = {"free": 10}
     monkeypatch.setattr("notifier.alerts.disk_rules.MIN_FREE_BYTES", 11)
     monkeypatch.setattr("notifier.alerts.disk_rules.shutil.disk_usage", lambda _: Usage(10**6, disk["free"]))
-    async with running(with_notices(world, told)):
-        await until(lambda: told.words() == [("disk_nearly_full", "store", "firing")])
+    async with running(settings_with_notices(world, notice_receiver)):
+        await until(lambda: notice_receiver.summaries() == [("disk_nearly_full", "store", "firing")])
         disk["free"] = 21
-        await looked_a_few_times(told)
-        assert len(told.notices) == 1
+        await wait_for_evaluations(notice_receiver)
+        assert len(notice_receiver.notices) == 1
         disk["free"] = 22
-        await until(lambda: len(told.notices) == 2)
+        await until(lambda: len(notice_receiver.notices) == 2)
 
 
 @dataclass
@@ -213,9 +217,9 @@ class Usage:
 
 
 async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it_unready(
-    world: "World", told: Told
+    world: "World", notice_receiver: NoticeReceiver
 ) -> None:
-    async with running(with_notices(world, told)) as daemon:
+    async with running(settings_with_notices(world, notice_receiver)) as daemon:
         await until(lambda: not daemon.operations.unready())
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
         # A poll that finds nothing new writes only every 30 seconds.
@@ -227,50 +231,50 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
 
 
 async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_is_told_once(
-    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
-    async with running(with_notices(world, told)) as daemon:
+    async with running(settings_with_notices(world, notice_receiver)) as daemon:
         await until(lambda: not daemon.operations.unready())
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
-        await until(lambda: told.of_the_store() == ["firing"])
-        assert "it is read-only: make the file and its folder writable" in told.notices[0]["summary"]
-        await looked_a_few_times(told)
+        await until(lambda: notice_receiver.of_the_store() == ["firing"])
+        assert "it is read-only: make the file and its folder writable" in notice_receiver.notices[0]["summary"]
+        await wait_for_evaluations(notice_receiver)
         status = await daemon.operations.status()
         assert "store_unwritable" in [it["condition"] for it in status["conditions"]]
         assert (
             b'notifier_condition{condition="store_unwritable",subject="store"} 1' in await daemon.operations.metrics()
         )
         await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
-        await until(lambda: told.of_the_store() == ["firing", "resolved"])
+        await until(lambda: notice_receiver.of_the_store() == ["firing", "resolved"])
         await until(lambda: not daemon.operations.unready())
-        await looked_a_few_times(told)
+        await wait_for_evaluations(notice_receiver)
         assert (await daemon.operations.status())["conditions"] == []
-    assert told.of_the_store() == ["firing", "resolved"]
-    assert len(told.ids) == len({*told.ids})
+    assert notice_receiver.of_the_store() == ["firing", "resolved"]
+    assert len(notice_receiver.ids) == len({*notice_receiver.ids})
 
 
 async def test_essentials_that_cannot_be_kept_for_long_are_told(
-    world: "World", told: Told, monkeypatch: pytest.MonkeyPatch
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.file_upkeep.ESSENTIALS_PATIENCE_SECONDS", LONG)
-    settings = with_notices(world, told)
+    settings = settings_with_notices(world, notice_receiver)
     in_the_way = settings.store.path.with_name(f"{settings.store.path.name}.essentials.new")
     in_the_way.mkdir()
     async with running(settings) as daemon:
-        await until(lambda: told.words() == [("essentials_not_kept", "store", "firing")])
-        assert "Is a directory" in told.notices[0]["summary"]
+        await until(lambda: notice_receiver.summaries() == [("essentials_not_kept", "store", "firing")])
+        assert "Is a directory" in notice_receiver.notices[0]["summary"]
         in_the_way.rmdir()
         world.complete()
-        await until(lambda: len(told.notices) == 2)
-        assert await fires(daemon) == []
+        await until(lambda: len(notice_receiver.notices) == 2)
+        assert await firing_conditions(daemon) == []
 
 
 @pytest.mark.parametrize("part", ["", "-wal"])
 async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_has_all_of_it(
-    world: "World", told: Told, part: str
+    world: "World", notice_receiver: NoticeReceiver, part: str
 ) -> None:
-    settings = with_notices(world, told)
+    settings = settings_with_notices(world, notice_receiver)
     path = settings.store.path
     world.receiver_answers = 503
     async with running(settings) as daemon:
@@ -283,28 +287,30 @@ async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_
     world.receiver_answers = 200
     async with running(settings):
         await until(lambda: len(world.received) > 0)
-        await looked_a_few_times(told)
+        await wait_for_evaluations(notice_receiver)
     # Nothing was lost, so that there is nothing to be told of.
-    assert [word for word, *_ in told.words() if word.startswith("state_")] == []
+    assert [word for word, *_ in notice_receiver.summaries() if word.startswith("state_")] == []
 
 
-async def test_a_reload_takes_nothing_back(world: "World", told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reload_takes_nothing_back(
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.DRAIN_SECONDS", 0.5)
-    now = with_notices(world, told)
+    now = settings_with_notices(world, notice_receiver)
     world.receiver_answers = 503
-    daemon = Daemon(now, settings_source=SettingsSource(lambda: with_notices(world, told, timeout="20s")))
+    daemon = Daemon(now, reload_hooks=ReloadHooks(lambda: settings_with_notices(world, notice_receiver, timeout="20s")))
     await daemon.start()
     try:
         await until(lambda: not daemon.operations.unready())
         world.complete()
-        await until(lambda: len(told.notices) == 1)
+        await until(lambda: len(notice_receiver.notices) == 1)
         # The old worker has a request under way, and is waited for before there is a new one.
         world.receiver_takes = 30.0
         tried = len(world.received)
         await until(lambda: len(world.received) > tried)
         assert (await daemon.reload()).ok
-        await looked_a_few_times(told)
-        assert await fires(daemon) == ["destination_failing"]
+        await wait_for_evaluations(notice_receiver)
+        assert await firing_conditions(daemon) == ["destination_failing"]
     finally:
         await daemon.stop()
-    assert told.words() == [("destination_failing", "destinations/hr", "firing")]
+    assert notice_receiver.summaries() == [("destination_failing", "destinations/hr", "firing")]

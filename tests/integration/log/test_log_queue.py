@@ -62,7 +62,7 @@ def pipe() -> Iterator[Pipe]:
     this.close()
 
 
-def flood(pipe: Pipe, message: str, level: int = logging.INFO) -> int:
+def overfill(pipe: Pipe, message: str, level: int = logging.INFO) -> int:
     """Log more than the queue takes; return how many lines that were."""
     lines = 2 * QUEUE_BYTES // (len(message) + 60)
     for number in range(lines):
@@ -72,7 +72,7 @@ def flood(pipe: Pipe, message: str, level: int = logging.INFO) -> int:
 
 def test_a_reader_that_hangs_holds_nobody_up_and_what_is_left_out_is_counted(pipe: Pipe) -> None:
     started = time.monotonic()
-    lines = flood(pipe, "something happened")
+    lines = overfill(pipe, "something happened")
     assert time.monotonic() - started < 20
     entries = pipe.read(until="were left out")
     (count,) = [entry for entry in entries if entry["message"] == "lines of the log were left out"]
@@ -86,7 +86,7 @@ def test_a_reader_that_hangs_holds_nobody_up_and_what_is_left_out_is_counted(pip
 
 
 def test_a_count_comes_before_the_next_line_where_lines_are_missing(pipe: Pipe) -> None:
-    flood(pipe, "something happened")
+    overfill(pipe, "something happened")
     while pipe.handler._waiting_bytes() > 10_000:
         os.read(pipe.reading_end, 65536)
     pipe.log("the next one")
@@ -96,13 +96,13 @@ def test_a_count_comes_before_the_next_line_where_lines_are_missing(pipe: Pipe) 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING])
 def test_lower_lines_push_out_no_errors(pipe: Pipe, level: int) -> None:
-    flood(pipe, "something happened", level)
+    overfill(pipe, "something happened", level)
     pipe.log("it fails", logging.ERROR)
     assert "it fails" in [entry["message"] for entry in pipe.read(until="were left out")]
 
 
 def test_errors_that_are_left_out_are_counted_apart(pipe: Pipe) -> None:
-    lines = flood(pipe, "it fails", logging.ERROR)
+    lines = overfill(pipe, "it fails", logging.ERROR)
     *written, count = pipe.read(until="were left out")
     assert count["errors"] == count["left_out"] == lines - len(written)
 
@@ -117,7 +117,7 @@ def test_the_more_a_line_matters_the_fuller_the_queue_may_be(level: int, waiting
 
 
 def test_flushing_waits_for_a_reader_but_not_for_long(pipe: Pipe) -> None:
-    flood(pipe, "something happened")
+    overfill(pipe, "something happened")
     started = time.monotonic()
     pipe.handler.flush()
     assert 0.5 < time.monotonic() - started < 10

@@ -23,7 +23,7 @@ from aiohttp.typedefs import Handler
 
 from notifier.cli.commands.status import is_failing
 from notifier.config import Settings, load
-from notifier.daemon.configuration import SettingsSource
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, SandboxControl, make_app, serve, synthetic_account
@@ -174,7 +174,7 @@ class Site:
         """Start a daemon on the state file that there is."""
         self.write()
         new_state_file(self.folder / "notifier.db")
-        self._daemon = Daemon(self.settings(), self.clock, SettingsSource(self.settings))
+        self._daemon = Daemon(self.settings(), self.clock, ReloadHooks(self.settings))
         await self._daemon.start()
         await forgo_the_disk(self._daemon._store)
 

@@ -23,7 +23,7 @@ ACME = ActivitySubject(ActivityKind.SOURCE, "acme")
 HR = ActivitySubject(ActivityKind.DESTINATION, "hr")
 
 
-class Around:
+class ActivityRig:
     """An activity log, and what is around it."""
 
     def __init__(self, store: FileStore) -> None:
@@ -41,74 +41,74 @@ class Around:
 
 
 @pytest.fixture
-async def around(tmp_path: "Path") -> "AsyncIterator[Around]":
+async def rig(tmp_path: "Path") -> "AsyncIterator[ActivityRig]":
     store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
-    yield Around(store)
+    yield ActivityRig(store)
     await store.close()
 
 
-async def test_only_changes_of_state_are_recorded_over_restarts_too(around: Around) -> None:
-    await around.log.save_changes()
-    await around.log.save_changes()
-    around.states = {ACME: ("ok", None), HR: ("retrying", "timeout")}
-    await around.log.save_changes()
-    log = around.started_again()
+async def test_only_changes_of_state_are_recorded_over_restarts_too(rig: ActivityRig) -> None:
+    await rig.log.save_changes()
+    await rig.log.save_changes()
+    rig.states = {ACME: ("ok", None), HR: ("retrying", "timeout")}
+    await rig.log.save_changes()
+    log = rig.started_again()
     await log.save_changes()
-    around.states = {ACME: ("ok", None), HR: ("retrying", "refused")}
+    rig.states = {ACME: ("ok", None), HR: ("retrying", "refused")}
     await log.save_changes()
-    assert await around.history(ACME) == [("ok", None), ("starting", None)]
-    assert await around.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("untried", None)]
+    assert await rig.history(ACME) == [("ok", None), ("starting", None)]
+    assert await rig.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("untried", None)]
 
 
-async def test_a_destination_is_only_ok_after_something_was_sent_there(around: Around) -> None:
-    await around.log.save_changes()
-    await around.started_again().save_changes()
-    assert await around.history(HR) == [("untried", None)]
+async def test_a_destination_is_only_ok_after_something_was_sent_there(rig: ActivityRig) -> None:
+    await rig.log.save_changes()
+    await rig.started_again().save_changes()
+    assert await rig.history(HR) == [("untried", None)]
     settlement = Settlement((1,), "hr", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", 0, 15, 0)
-    around.log.count_attempt((), [settlement])
-    await around.log.save_changes()
-    assert await around.history(HR) == [("ok", None), ("untried", None)]
+    rig.log.count_attempt((), [settlement])
+    await rig.log.save_changes()
+    assert await rig.history(HR) == [("ok", None), ("untried", None)]
     # Over a restart, the store says so.
-    await around.store.run(lambda db: db.execute("INSERT INTO destinations (name, delivered) VALUES ('hr', 1)"))
-    await around.started_again().save_changes()
-    assert len(await around.history(HR)) == 2
+    await rig.store.run(lambda db: db.execute("INSERT INTO destinations (name, delivered) VALUES ('hr', 1)"))
+    await rig.started_again().save_changes()
+    assert len(await rig.history(HR)) == 2
 
 
-async def test_requests_are_written_once_a_minute_and_at_the_end(around: Around) -> None:
-    quarter = around.clock.now_ms() // QUARTER_MS
-    around.log.count_request("acme", 0.25, failed=False)
-    around.log.count_request("acme", 1.0, failed=True)
+async def test_requests_are_written_once_a_minute_and_at_the_end(rig: ActivityRig) -> None:
+    quarter = rig.clock.now_ms() // QUARTER_MS
+    rig.log.count_request("acme", 0.25, failed=False)
+    rig.log.count_request("acme", 1.0, failed=True)
     counted = {quarter: RequestCount(2, 1, 1250, 1000)}
-    await around.log.save_changes()
-    assert around.log.unwritten_counts(ACME) == counted
-    assert await around.store.run(activity.request_counts, ACME, 0) == {}
-    around.clock.advance(WRITE_EVERY_SECONDS)
-    await around.log.save_changes()
-    assert around.log.unwritten_counts(ACME) == {}
-    assert await around.store.run(activity.request_counts, ACME, 0) == counted
+    await rig.log.save_changes()
+    assert rig.log.unwritten_counts(ACME) == counted
+    assert await rig.store.run(activity.request_counts, ACME, 0) == {}
+    rig.clock.advance(WRITE_EVERY_SECONDS)
+    await rig.log.save_changes()
+    assert rig.log.unwritten_counts(ACME) == {}
+    assert await rig.store.run(activity.request_counts, ACME, 0) == counted
     settlement = Settlement((1, 2), "hr", DeliveryState.PENDING, "retry_later", "timeout", None, "", 0, 15_000, 0)
-    around.log.count_attempt((), [settlement])
-    await around.log.stop()
-    (stored,) = (await around.store.run(activity.request_counts, HR, 0)).values()
+    rig.log.count_attempt((), [settlement])
+    await rig.log.stop()
+    (stored,) = (await rig.store.run(activity.request_counts, HR, 0)).values()
     assert stored == RequestCount(1, 1, 15_000, 15_000)
 
 
 async def test_nothing_is_lost_while_the_store_cannot_be_written(
-    around: Around, monkeypatch: pytest.MonkeyPatch
+    rig: ActivityRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise StoreError(StoreReason.DISK_FULL, "the disk is full")
 
-    around.log.count_request("acme", 0.5, failed=False)
-    around.clock.advance(WRITE_EVERY_SECONDS)
+    rig.log.count_request("acme", 0.5, failed=False)
+    rig.clock.advance(WRITE_EVERY_SECONDS)
     with monkeypatch.context() as broken:
-        broken.setattr(around.store, "run", fail)
-        await around.log.save_changes()
-        await around.log.stop()
-    around.log.count_request("acme", 0.5, failed=False)
-    await around.log.save_changes()
-    await around.log.stop()
-    (stored,) = (await around.store.run(activity.request_counts, ACME, 0)).values()
+        broken.setattr(rig.store, "run", fail)
+        await rig.log.save_changes()
+        await rig.log.stop()
+    rig.log.count_request("acme", 0.5, failed=False)
+    await rig.log.save_changes()
+    await rig.log.stop()
+    (stored,) = (await rig.store.run(activity.request_counts, ACME, 0)).values()
     assert stored.requests == 2
-    assert await around.history(ACME) == [("starting", None)]
+    assert await rig.history(ACME) == [("starting", None)]

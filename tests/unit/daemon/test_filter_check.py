@@ -40,7 +40,7 @@ def settings(destination: dict[str, Any], **source: Any) -> Settings:
     )
 
 
-async def fetch(
+async def store_names(
     store: FileStore, source: str, *, people: tuple[str, ...] = (), trainings: tuple[str, ...] = ()
 ) -> None:
     await store.run(names.store_people, source, [PersonName(id_, id_, None) for id_ in people])
@@ -49,24 +49,24 @@ async def fetch(
         await store.run(names.store_fetch, source, listed, MS, "ok")
 
 
-async def record(store: FileStore, key: str, user_id: str) -> None:
+async def store_record(store: FileStore, key: str, user_id: str) -> None:
     completion = Completion(key, "7", user_id, "2026-01-01", None, MS, None, None, "", False, b"{}")
     change = Change(EventType.CREATED, completion, 1, DetectedBy.HEAD, "entered_since_first_meeting")
     await store.run(write, Findings("acme", "acme", changes=[change]), [], MS)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def warned_ids(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(vars(it)["key"], vars(it)["id"]) for it in caplog.records if it.levelno == logging.WARNING]
 
 
 async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
     configured = settings({"training_ids": ["7", "8"], "user_ids": ["u", "v", "w"]}, user_id="x", training_id="8")
-    await fetch(store, "acme", people=("u",), trainings=("7",))
-    await fetch(store, "beta", people=("v",))
+    await store_names(store, "acme", people=("u",), trainings=("7",))
+    await store_names(store, "beta", people=("v",))
     check = FilterChecker(store, RunningConfiguration(configured))
     for _ in range(2):
         await check.check()
-    assert said(caplog) == [
+    assert warned_ids(caplog) == [
         ("sources.acme.training_id", "8"),
         ("sources.acme.user_id", "x"),
         ("destinations.hr.training_ids", "8"),
@@ -79,22 +79,22 @@ async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
 ) -> None:
     check = FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u"]})))
     await check.check()
-    await fetch(store, "acme")
+    await store_names(store, "acme")
     await store.run(names.store_fetch, "beta", NameList.PEOPLE, MS, "token_permission")
     await check.check()
-    assert said(caplog) == []
-    await fetch(store, "beta")
+    assert warned_ids(caplog) == []
+    await store_names(store, "beta")
     await check.check()
-    assert said(caplog) == [("destinations.hr.user_ids", "u")]
+    assert warned_ids(caplog) == [("destinations.hr.user_ids", "u")]
 
 
 async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await fetch(store, "acme")
-    await fetch(store, "beta", people=("u",))
+    await store_names(store, "acme")
+    await store_names(store, "beta", people=("u",))
     await FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u"], "sources": ["acme"]}))).check()
-    assert said(caplog) == [("destinations.hr.user_ids", "u")]
+    assert warned_ids(caplog) == [("destinations.hr.user_ids", "u")]
 
 
 async def test_who_stands_in_a_record_is_known_however_far_down(
@@ -102,24 +102,24 @@ async def test_who_stands_in_a_record_is_known_however_far_down(
 ) -> None:
     monkeypatch.setattr(known_ids, "EXAMINED_AT_ONCE", 2)
     for number in range(5):
-        await record(store, str(number), f"u{number}")
-    await fetch(store, "acme")
-    await fetch(store, "beta")
+        await store_record(store, str(number), f"u{number}")
+    await store_names(store, "acme")
+    await store_names(store, "beta")
     await FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u0", "u4", "u5"]}))).check()
-    assert said(caplog) == [("destinations.hr.user_ids", "u5")]
+    assert warned_ids(caplog) == [("destinations.hr.user_ids", "u5")]
 
 
 async def test_a_filter_that_is_configured_anew_is_judged_anew(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await fetch(store, "acme")
-    await fetch(store, "beta")
+    await store_names(store, "acme")
+    await store_names(store, "beta")
     configuration = RunningConfiguration(settings({"user_ids": ["u"]}))
     check = FilterChecker(store, configuration)
     await check.check()
     configuration.settings = settings({"user_ids": ["v"]})
     await check.check()
-    assert said(caplog) == [("destinations.hr.user_ids", "u"), ("destinations.hr.user_ids", "v")]
+    assert warned_ids(caplog) == [("destinations.hr.user_ids", "u"), ("destinations.hr.user_ids", "v")]
 
 
 def test_without_names_nothing_can_be_judged() -> None:
@@ -144,7 +144,7 @@ async def test_each_pattern_that_matches_nothing_is_warned_of_once(
         person_fields=["employee_number", "job_title", "field_office_ids"],
     )
     check = FilterChecker(store, RunningConfiguration(configured))
-    await fetch(store, "acme")
+    await store_names(store, "acme")
     facts: dict[str, Any] = {"employee_number": "E1", "job_title_id": "j1", "field_office_ids": ["f1"]}
     await store.run(names.store_people, "acme", [PersonName("u", "Ann", "E1", facts)])
     await store.run(names.store_trainings, "acme", [("7", "Ladder Safety")])

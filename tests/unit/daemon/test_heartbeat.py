@@ -13,7 +13,7 @@ from tests.support.waiting import until
 __all__ = ["forward_proxy", "no_proxy_variables", "receiver", "session"]
 
 
-async def beaten(heartbeat: Heartbeat) -> str | None:
+async def fetch_once(heartbeat: Heartbeat) -> str | None:
     """Fetch once, and return the problem."""
     heartbeat.beat()
     await until(lambda: heartbeat._fetching is not None and heartbeat._fetching.done())
@@ -31,10 +31,10 @@ async def test_it_goes_through_the_proxy_and_says_that_it_is_refused_there(
     forward_proxy.hosts["beat.invalid"] = ("127.0.0.1", int(receiver.url.rpartition(":")[2]))
     monkeypatch.setenv("HTTP_PROXY", forward_proxy.url_with_credentials)
     heartbeat = Heartbeat(SecretStr("http://beat.invalid/alive"), session, SystemClock())
-    assert await beaten(heartbeat) is None
+    assert await fetch_once(heartbeat) is None
     assert [request.path for request in receiver.received] == ["/alive"]
     forward_proxy.wants = "something else"
-    problem = await beaten(heartbeat)
+    problem = await fetch_once(heartbeat)
     assert problem is not None
     assert problem.startswith(f"the proxy {forward_proxy.address} refused: 407")
     assert PASSWORD not in problem

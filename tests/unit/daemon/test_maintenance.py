@@ -45,7 +45,7 @@ def housekeeping(store: FileStore, clock: FakeClock) -> Housekeeping:
     return Housekeeping(store, clock, RunningConfiguration(settings))
 
 
-def written(store: FileStore) -> int:
+def snapshot_written_ms(store: FileStore) -> int:
     """Return when the essentials were written."""
     read = essentials.read(store.path).snapshot
     assert read is not None
@@ -56,22 +56,22 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
     housekeeping: Housekeeping, store: FileStore, clock: FakeClock
 ) -> None:
     await housekeeping.maintain_store()
-    first = written(store)
+    first = snapshot_written_ms(store)
     clock.advance(ESSENTIALS_EVERY_SECONDS - 1)
     await housekeeping.maintain_store()
-    assert written(store) == first
+    assert snapshot_written_ms(store) == first
     clock.advance(2)
     await housekeeping.maintain_store()
-    assert written(store) == clock.now_ms()
+    assert snapshot_written_ms(store) == clock.now_ms()
     clock.advance(1)
     await store.run(sources.read_or_create, "globex")
     await store.run(partial(sources.update, met_at_ms=2_000), "globex")
     await housekeeping.maintain_store()
-    assert written(store) == clock.now_ms()
+    assert snapshot_written_ms(store) == clock.now_ms()
     assert sibling_path(store.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600
 
 
-def tell(db: Database, number: int, type_: EventType, state: str) -> None:
+def insert_event(db: Database, number: int, type_: EventType, state: str) -> None:
     row = (number, f"evt_{number}", type_, "acme", "7", number, "", "", 0, "{}")
     db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     db.execute("INSERT INTO deliveries (sequence, destination, state) VALUES (?, 'hr', ?)", [number, state])
@@ -98,13 +98,13 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
 ) -> None:
     monkeypatch.setattr("notifier.daemon.file_upkeep.URGENT_AFTER_SECONDS", 0.01)
     await housekeeping.maintain_store()
-    first = written(store)
+    first = snapshot_written_ms(store)
     clock.advance(1)
-    await store.run(tell, 1, type_, state)
+    await store.run(insert_event, 1, type_, state)
     housekeeping.schedule_urgent_write([Event(1, "evt_1", type_, "acme", "7", 0, b"{}")])
     if housekeeping.upkeep is not None and housekeeping.upkeep._urgent_write is not None:
         await housekeeping.upkeep._urgent_write
-    assert (written(store) > first) is is_written
+    assert (snapshot_written_ms(store) > first) is is_written
 
 
 async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, store: FileStore) -> None:

@@ -14,23 +14,23 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
-def handlers_as_they_were() -> Iterator[None]:
+def restore_handlers() -> Iterator[None]:
     earlier = {number: signal.getsignal(number) for number in NUMBERS}
     yield
     for number, handler in earlier.items():
         signal.signal(number, handler)
 
 
-def mine(number: int, _frame: object) -> None:
+def other_handler(number: int, _frame: object) -> None:
     raise AssertionError(number)
 
 
-async def heard(event: asyncio.Event) -> None:
+async def wait_for(event: asyncio.Event) -> None:
     async with asyncio.timeout(5):
         await event.wait()
 
 
-@pytest.mark.parametrize("before", [mine, signal.SIG_IGN, signal.SIG_DFL])
+@pytest.mark.parametrize("before", [other_handler, signal.SIG_IGN, signal.SIG_DFL])
 async def test_the_handlers_that_were_there_come_back(before: signal.Handlers) -> None:
     for number in NUMBERS:
         signal.signal(number, before)
@@ -46,7 +46,7 @@ async def test_the_handlers_that_were_there_come_back(before: signal.Handlers) -
 async def test_what_ends_a_program_asks_the_daemon_to_stop(number: signal.Signals) -> None:
     with daemon_signals() as signals:
         os.kill(os.getpid(), number)
-        await heard(signals.stop)
+        await wait_for(signals.stop)
         assert not signals.reload.is_set()
 
 
@@ -54,7 +54,7 @@ async def test_without_a_terminal_sighup_asks_for_a_reload(monkeypatch: pytest.M
     monkeypatch.setattr("notifier.process.has_terminal", lambda: False)
     with daemon_signals() as signals:
         os.kill(os.getpid(), signal.SIGHUP)
-        await heard(signals.reload)
+        await wait_for(signals.reload)
         assert not signals.stop.is_set()
 
 
@@ -64,7 +64,7 @@ async def test_on_a_terminal_sighup_stops_when_that_is_gone(monkeypatch: pytest.
     with daemon_signals() as signals:
         monkeypatch.setattr("notifier.daemon.signals.has_terminal", lambda: not is_gone)
         os.kill(os.getpid(), signal.SIGHUP)
-        await heard(signals.stop if is_gone else signals.reload)
+        await wait_for(signals.stop if is_gone else signals.reload)
         assert signals.stop.is_set() is is_gone
 
 
@@ -74,4 +74,4 @@ async def test_one_that_came_during_the_start_counts_as_well() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
     assert pending.has_arrived
     with daemon_signals() as signals:
-        await heard(signals.reload)
+        await wait_for(signals.reload)

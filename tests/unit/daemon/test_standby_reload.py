@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from notifier.config import Settings
-from notifier.daemon.configuration import RunningConfiguration, SettingsSource
+from notifier.daemon.configuration import ReloadHooks, RunningConfiguration
 from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.systemd.notify import SystemdNotifier
 from tests.support.changing_configuration import Written
@@ -22,7 +22,7 @@ def written() -> Written:
 
 @pytest.fixture
 def configuration(written: Written) -> RunningConfiguration:
-    return RunningConfiguration(written.settings, SettingsSource(written.read, written.followed.append))
+    return RunningConfiguration(written.settings, ReloadHooks(written.read, written.followed.append))
 
 
 async def reload(configuration: RunningConfiguration) -> dict[str, Any]:

@@ -14,7 +14,7 @@ TEXT = (ROOT / "systemd" / "requirements.txt").read_text(encoding="utf-8")
 PINNED = {name: Version(version) for name, version, _ in PIN.findall(TEXT)}
 
 
-def needed() -> list[Requirement]:
+def required_libraries() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [Requirement(line) for line in project["dependencies"]]
 
@@ -25,7 +25,7 @@ def test_every_library_is_pinned_with_hashes() -> None:
 
 
 def test_every_dependency_is_in_a_version_that_is_allowed() -> None:
-    assert [str(one) for one in needed() if PINNED[canonicalize_name(one.name)] not in one.specifier] == []
+    assert [str(one) for one in required_libraries() if PINNED[canonicalize_name(one.name)] not in one.specifier] == []
 
 
 def test_the_versions_are_those_that_are_tried() -> None:
@@ -37,6 +37,9 @@ def test_the_versions_are_those_that_are_tried() -> None:
 
 
 def test_no_version_with_a_known_hole_is_allowed() -> None:
-    lowest = {one.name: min(Version(it.version) for it in one.specifier if it.operator == ">=") for one in needed()}
+    lowest = {
+        one.name: min(Version(it.version) for it in one.specifier if it.operator == ">=")
+        for one in required_libraries()
+    }
     assert lowest["jinja2"] >= Version("3.1.6")
     assert lowest["aiohttp"] >= Version("3.14")

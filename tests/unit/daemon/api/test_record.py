@@ -61,7 +61,7 @@ LIFE = RecordHistory(
 )
 
 
-def weighed(completion: Completion, baseline: Baseline, net: DetectedBy, *, arrivals: int = 200) -> Findings:
+def evaluate(completion: Completion, baseline: Baseline, net: DetectedBy, *, arrivals: int = 200) -> Findings:
     holds = HoldState(HoldLimits(arrivals, 200))
     return evaluate_records([completion], Evidence({}), AnswerContext("acme", "acme", net, 0.0, MET, baseline, holds))
 
@@ -103,7 +103,7 @@ def test_the_sentences_agree_with_the_verdicts_on_what_is_history(
     arrivals: int,
 ) -> None:
     baseline = Baseline(met, swept, first_run, view_since_ms=view_since)
-    findings = weighed(completion(recorded), baseline, DetectedBy.HEAD, arrivals=arrivals)
+    findings = evaluate(completion(recorded), baseline, DetectedBy.HEAD, arrivals=arrivals)
     assert all(learned.reason in HISTORY_SENTENCES for learned in (*findings.learned, *findings.held))
     assert all(change.reason in NEWS_SENTENCES for change in findings.changes)
     assert len(findings.learned) + len(findings.held) + len(findings.changes) == 1
@@ -236,7 +236,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
         for source in ("acme", "beta"):
             await store.run(sources.read_or_create, source)
         baseline = Baseline(MET, swept=True, first_run=FirstRun.SILENT)
-        findings = weighed(completion(MET + 1), baseline, DetectedBy.COUNT)
+        findings = evaluate(completion(MET + 1), baseline, DetectedBy.COUNT)
         # Filters by what nobody has read yet: the event is sent all the same.
         wants = [
             Subscription(

@@ -21,12 +21,12 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotifyS
     this.close()
 
 
-def manager(listener: NotifySocket, **environ: str) -> SystemdNotifier:
+def notifier_for(listener: NotifySocket, **environ: str) -> SystemdNotifier:
     return SystemdNotifier.from_environment({"NOTIFY_SOCKET": listener.address, **environ}, PID)
 
 
 def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
-    told = manager(listener)
+    told = notifier_for(listener)
     told.extend_timeout(30)
     told.report_status("3 sources ok")
     told.report_ready()
@@ -42,7 +42,7 @@ def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
 
 
 def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: NotifySocket) -> None:
-    told = manager(listener)
+    told = notifier_for(listener)
     told.report_ready()
     with pytest.raises(KeyError), told.reloading():
         raise KeyError
@@ -54,13 +54,13 @@ def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: Noti
 
 
 def test_a_reload_during_the_start_does_not_pass_for_its_end(listener: NotifySocket) -> None:
-    with manager(listener).reloading():
+    with notifier_for(listener).reloading():
         pass
     assert listener.heard() == []
 
 
 def test_the_same_status_is_told_once_and_always_as_one_line(listener: NotifySocket) -> None:
-    told = manager(listener)
+    told = notifier_for(listener)
     for sentence in ("ok", "ok", "a\nREADY=1", "ok"):
         told.report_status(sentence)
     assert listener.heard() == ["STATUS=ok", "STATUS=a READY=1", "STATUS=ok"]
@@ -108,7 +108,7 @@ def until_full(told: SystemdNotifier, listener: NotifySocket) -> int:
 
 
 def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_waits(listener: NotifySocket) -> None:
-    told = manager(listener)
+    told = notifier_for(listener)
     taken = until_full(told, listener)
     told.report_ready()
     told.reset_watchdog()
@@ -119,7 +119,7 @@ def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_wa
 
 
 def test_a_systemd_that_is_gone_is_told_of_once(listener: NotifySocket, caplog: pytest.LogCaptureFixture) -> None:
-    told = manager(listener)
+    told = notifier_for(listener)
     listener.close()
     if not listener.address.startswith("@"):
         Path(listener.address).unlink()

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 WATCHDOG = 0.15
 
 
-class Patient:
+class FakeDaemon:
     """A daemon, as far as it is supervised."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Patient:
         return self.sentence
 
 
-class Heard:
+class SentMessages:
     """Everything that has been heard."""
 
     def __init__(self, listener: NotifySocket) -> None:
@@ -67,11 +67,11 @@ class Heard:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
+def fake_daemon(monkeypatch: pytest.MonkeyPatch) -> FakeDaemon:
     monkeypatch.setattr(liveness, "LEAST_TOLERANCE_SECONDS", WATCHDOG)
     monkeypatch.setattr(liveness, "LONG_TRANSACTION_SECONDS", 0.2)
     monkeypatch.setattr(watchdog, "_READY_CHECK_SECONDS", 0.01)
-    return Patient()
+    return FakeDaemon()
 
 
 @pytest.fixture
@@ -82,84 +82,86 @@ def listener(tmp_path: Path) -> Iterator[NotifySocket]:
 
 
 @pytest.fixture
-async def heard(listener: NotifySocket, patient: Patient) -> AsyncIterator[Heard]:
+async def sent(listener: NotifySocket, fake_daemon: FakeDaemon) -> AsyncIterator[SentMessages]:
     """Supervise the patient."""
     manager = SystemdNotifier(listener.address, WATCHDOG)
-    supervising = asyncio.create_task(Watchdog(patient, manager).run())
-    yield Heard(listener)
+    supervising = asyncio.create_task(Watchdog(fake_daemon, manager).run())
+    yield SentMessages(listener)
     supervising.cancel()
     await asyncio.wait([supervising])
 
 
-async def test_ready_is_said_when_every_source_was_attempted_and_not_before(patient: Patient, heard: Heard) -> None:
-    await until(lambda: "STATUS=starting: waiting for the first round of acme" in heard)
+async def test_ready_is_said_when_every_source_was_attempted_and_not_before(
+    fake_daemon: FakeDaemon, sent: SentMessages
+) -> None:
+    await until(lambda: "STATUS=starting: waiting for the first round of acme" in sent)
     # The minute over which first rounds are spread, one request's time, and a minute more.
-    assert "EXTEND_TIMEOUT_USEC=150000000" in heard
+    assert "EXTEND_TIMEOUT_USEC=150000000" in sent
     await asyncio.sleep(0.1)
-    assert "READY=1" not in heard
-    patient.waits_for = []
-    await until(lambda: "READY=1" in heard and "WATCHDOG=1" in heard and "STATUS=1 source ok" in heard)
+    assert "READY=1" not in sent
+    fake_daemon.waits_for = []
+    await until(lambda: "READY=1" in sent and "WATCHDOG=1" in sent and "STATUS=1 source ok" in sent)
 
 
 async def test_a_stuck_schedule_starves_the_watchdog_and_is_named(
-    patient: Patient, heard: Heard, caplog: pytest.LogCaptureFixture
+    fake_daemon: FakeDaemon, sent: SentMessages, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patient.waits_for = []
-    await until(lambda: "WATCHDOG=1" in heard)
-    patient.runs = False
-    await until(lambda: "STATUS=hanging, waiting for a restart: acme" in heard)
-    heard.clear()
+    fake_daemon.waits_for = []
+    await until(lambda: "WATCHDOG=1" in sent)
+    fake_daemon.runs = False
+    await until(lambda: "STATUS=hanging, waiting for a restart: acme" in sent)
+    sent.clear()
     await asyncio.sleep(2 * WATCHDOG)
-    assert "WATCHDOG=1" not in heard
+    assert "WATCHDOG=1" not in sent
     (critical,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
     assert vars(critical)["part"] == "acme"
 
-    patient.runs = True
-    await until(lambda: "WATCHDOG=1" in heard and "STATUS=1 source ok" in heard)
+    fake_daemon.runs = True
+    await until(lambda: "WATCHDOG=1" in sent and "STATUS=1 source ok" in sent)
 
 
 async def test_a_stuck_store_starves_the_watchdog_though_the_loop_and_the_schedule_live(
-    patient: Patient, heard: Heard
+    fake_daemon: FakeDaemon, sent: SentMessages
 ) -> None:
-    patient.waits_for = []
-    await until(lambda: "WATCHDOG=1" in heard)
-    patient.answers.clear()
-    await until(lambda: f"STATUS=hanging, waiting for a restart: {STORE}" in heard)
-    patient.answers.set()
-    heard.clear()
-    await until(lambda: "WATCHDOG=1" in heard)
+    fake_daemon.waits_for = []
+    await until(lambda: "WATCHDOG=1" in sent)
+    fake_daemon.answers.clear()
+    await until(lambda: f"STATUS=hanging, waiting for a restart: {STORE}" in sent)
+    fake_daemon.answers.set()
+    sent.clear()
+    await until(lambda: "WATCHDOG=1" in sent)
 
 
-async def test_an_error_of_the_store_is_an_answer_and_told(patient: Patient, heard: Heard) -> None:
-    patient.waits_for = []
-    patient.fails = True
-    await until(lambda: "STATUS=the disk is full" in heard)
-    heard.clear()
-    await until(lambda: "WATCHDOG=1" in heard)
+async def test_an_error_of_the_store_is_an_answer_and_told(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
+    fake_daemon.waits_for = []
+    fake_daemon.fails = True
+    await until(lambda: "STATUS=the disk is full" in sent)
+    sent.clear()
+    await until(lambda: "WATCHDOG=1" in sent)
 
 
-async def test_the_status_is_told_when_it_changes_only(patient: Patient, heard: Heard) -> None:
-    patient.waits_for = []
-    await until(lambda: "STATUS=1 source ok" in heard)
+async def test_the_status_is_told_when_it_changes_only(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
+    fake_daemon.waits_for = []
+    await until(lambda: "STATUS=1 source ok" in sent)
     await asyncio.sleep(3 * WATCHDOG)
-    assert "STATUS=1 source ok" in heard
-    assert heard.messages.count("STATUS=1 source ok") == 1
-    patient.sentence = "1 source failing (acme)"
-    await until(lambda: "STATUS=1 source failing (acme)" in heard)
+    assert "STATUS=1 source ok" in sent
+    assert sent.messages.count("STATUS=1 source ok") == 1
+    fake_daemon.sentence = "1 source failing (acme)"
+    await until(lambda: "STATUS=1 source failing (acme)" in sent)
 
 
 async def test_without_systemd_what_hangs_is_reported_all_the_same(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch
+    fake_daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source's first round is not waited for: it may be what hangs."""
     monkeypatch.setattr(watchdog, "_DEFAULT_TOLERANCE_SECONDS", WATCHDOG)
-    supervising = asyncio.create_task(Watchdog(patient, SystemdNotifier()).run())
-    await until(lambda: patient.stats.ended_runs > 2)
-    assert patient.hanging is None
-    patient.runs = False
-    await until(lambda: patient.hanging == ["acme"])
-    patient.runs = True
-    await until(lambda: patient.hanging == [])
+    supervising = asyncio.create_task(Watchdog(fake_daemon, SystemdNotifier()).run())
+    await until(lambda: fake_daemon.stats.ended_runs > 2)
+    assert fake_daemon.hanging is None
+    fake_daemon.runs = False
+    await until(lambda: fake_daemon.hanging == ["acme"])
+    fake_daemon.runs = True
+    await until(lambda: fake_daemon.hanging == [])
     supervising.cancel()
     await asyncio.wait([supervising])
 
@@ -173,12 +175,12 @@ async def test_more_time_is_asked_for_as_long_as_the_start_takes(
     listener: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "_EXTEND_EVERY_SECONDS", 0.02)
-    heard = Heard(listener)
+    sent = SentMessages(listener)
     with extend_start_timeout(SystemdNotifier(listener.address)):
-        assert "EXTEND_TIMEOUT_USEC=30000000" not in heard
-        await until(lambda: "EXTEND_TIMEOUT_USEC=30000000" in heard)
-        heard.clear()
-        await until(lambda: "EXTEND_TIMEOUT_USEC=30000000" in heard)
-    heard.clear()
+        assert "EXTEND_TIMEOUT_USEC=30000000" not in sent
+        await until(lambda: "EXTEND_TIMEOUT_USEC=30000000" in sent)
+        sent.clear()
+        await until(lambda: "EXTEND_TIMEOUT_USEC=30000000" in sent)
+    sent.clear()
     await asyncio.sleep(0.1)
-    assert heard.messages == []
+    assert sent.messages == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.daemon.api.place_detail import HOURS, by_hour
+from notifier.daemon.api.source_and_destination import HOURS, hourly_counts
 from notifier.daemon.api.status import destination_status, source_status
 from notifier.store.tables.activity import RequestCount, StateChange
 from notifier.store.tables.destinations import DestinationMemory, Health, HealthState, LastError
@@ -114,7 +114,7 @@ def test_bars_fit_into_their_chart_and_all_that_is_there_is_seen(hours: list[Req
 
 @given(st.dictionaries(st.integers(0, 200), COUNTS), st.integers(96, 200))
 def test_each_quarter_is_in_its_hour(counts: dict[int, RequestCount], last: int) -> None:
-    hours = by_hour(counts, counts, last)
+    hours = hourly_counts(counts, counts, last)
     assert len(hours) == HOURS
     within = [count for quarter, count in counts.items() if last - 4 * HOURS < quarter <= last]
     assert sum(hour.requests for hour in hours) == 2 * sum(count.requests for count in within)

@@ -20,23 +20,23 @@ from notifier.web.daemon_api import DestinationDetail, SourceDetail, UnknownName
 HOURS: Final = 24
 _QUARTERS: Final = HOURS * HOUR_MS // QUARTER_MS
 _PER_HOUR: Final = HOUR_MS // QUARTER_MS
-_STATES: Final = 20
-_EVENTS: Final = 10
+_MOST_STATES: Final = 20
+_MOST_EVENTS: Final = 10
 
-_Stored = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]
+_StoredData = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]
 
 
-class PlaceReader:
+class SourceAndDestinationReader:
     """Reads the data of the dashboard's page about one source or destination."""
 
     def __init__(
-        self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, log: ActivityLog
+        self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, activity: ActivityLog
     ) -> None:
         """Initialize with the store's reader, the configuration, and `log`, which has the counts not stored yet."""
         self._reader = reader
         self._clock = clock
         self._configuration = configuration
-        self._log = log
+        self._activity = activity
 
     async def source(self, name: str) -> SourceDetail:
         """Return the data of a source's page. Raises UnknownNameError, StoreError."""
@@ -66,14 +66,14 @@ class PlaceReader:
         )
 
     async def _stored(
-        self, subject: ActivitySubject, chosen: EventLogFilter
+        self, subject: ActivitySubject, event_filter: EventLogFilter
     ) -> tuple[Sequence[RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]:
         last = self._clock.now_ms() // QUARTER_MS
-        counts, states, events = await self._reader.run(_read, subject, last - _QUARTERS + 1, chosen)
-        return by_hour(counts, self._log.unwritten_counts(subject), last), states, events
+        counts, states, events = await self._reader.run(_read, subject, last - _QUARTERS + 1, event_filter)
+        return hourly_counts(counts, self._activity.unwritten_counts(subject), last), states, events
 
 
-def by_hour(
+def hourly_counts(
     stored: Mapping[int, RequestCount], unwritten: Mapping[int, RequestCount], last: int
 ) -> Sequence[RequestCount]:
     """Return the counts of requests for each of the last 24 hours, oldest first. Pure.
@@ -83,13 +83,13 @@ def by_hour(
     hours = [RequestCount() for _ in range(HOURS)]
     for counts in (stored, unwritten):
         for quarter, count in counts.items():
-            place = HOURS - 1 - (last - quarter) // _PER_HOUR
-            if 0 <= place < HOURS:
-                hours[place] += count
+            index = HOURS - 1 - (last - quarter) // _PER_HOUR
+            if 0 <= index < HOURS:
+                hours[index] += count
     return hours
 
 
-def _read(db: Database, subject: ActivitySubject, quarter: int, chosen: EventLogFilter) -> _Stored:
+def _read(db: Database, subject: ActivitySubject, quarter: int, event_filter: EventLogFilter) -> _StoredData:
     counts = activity.request_counts(db, subject, quarter)
-    states = activity.latest_changes(db, subject, _STATES)
-    return counts, states, event_log.read_page(db, chosen, None, _EVENTS).events
+    states = activity.latest_changes(db, subject, _MOST_STATES)
+    return counts, states, event_log.read_page(db, event_filter, None, _MOST_EVENTS).events
