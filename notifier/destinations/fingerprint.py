@@ -19,9 +19,9 @@ _DIGEST_BYTES = 8
 
 
 def destination_identity(settings: DestinationSettings) -> bytes:
-    """Return a destination's type, address and credentials as JSON. The stored health of a destination belongs to them.
+    """Return a destination's type, address and credentials as JSON. If they change, the stored health is outdated.
 
-    Of a certificate file, the JSON contains the time and the size, so this function reads file metadata.
+    For each certificate file, the JSON contains the path, the time and the size, which are read from the disk.
     """
     values = [_to_json_value(getattr(settings, key)) for key in settings.identity]
     newer = ((key, _to_json_value(getattr(settings, key))) for key in settings.identity_if_set)

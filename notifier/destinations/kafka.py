@@ -259,7 +259,7 @@ class _ProducerThread:
             self._ended.set_result(None)
 
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
-        """Note a connection error as the cause for unconfirmed messages. If the error is final, drop the messages.
+        """Store a connection error, as the reason that messages are not confirmed. After a final error, drop them.
 
         After a final error, the next attempt gets a new producer, because this producer would report the same error
         only after a while.

@@ -1,4 +1,4 @@
-"""Maps each type of destination settings to its destination class."""
+"""Creates destinations from their settings."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never

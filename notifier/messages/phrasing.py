@@ -1,4 +1,4 @@
-"""How one destination's messages write values: the language, the time zone and the links."""
+"""Writes the values in one destination's messages: the language, the time zone and the links."""
 
 import re
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def message_context(settings: Settings) -> MessageContext:
 
 
 class Phrasing(Struct, frozen=True):
-    """How one destination's messages write values.
+    """The language, the time zone and the links of one destination's messages.
 
     `events_url` is the address of a page that lists the destination's events ("" for none). `link_pattern` is a pattern
     for the addresses of records ("" for none). With `names_source`, messages name the source of an event.

@@ -21,7 +21,7 @@ from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.token_bucket import TokenBucket
 from tests.simulation.receiver import SimulatedReceiver
-from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
+from tests.support.virtual_time import LoopClock, ThreadlessStore, VirtualTimeLoop
 
 HOUR = 3600.0
 DAY = 86_400.0
@@ -141,7 +141,7 @@ def simulate(
             if world.worker is not None:
                 await world.stop()
 
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(perform())
     return receiver
 

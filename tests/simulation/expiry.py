@@ -34,7 +34,7 @@ from notifier.watch.expiry_rounds import ExpiryRounds, local_day
 from notifier.watch.name_cache import wanted_facts
 from tests.simulation.account import day_text, training, user_id
 from tests.support.clocks import FakeClock
-from tests.support.virtual_time import LeapingLoop, ThreadlessStore
+from tests.support.virtual_time import ThreadlessStore, VirtualTimeLoop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -405,5 +405,5 @@ def run_story(seed: int, days: int = 120, *, follows_list: bool = False) -> Expi
             await store.close()
             return world
 
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(perform())

@@ -57,7 +57,7 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandOutput:
     """The output of a command, and its exit code."""
 
     code: int
@@ -118,7 +118,7 @@ url = "{hr}"
         """Return the id of the process that holds the state file."""
         return int(self.state_file.with_name("notifier.db.lock").read_text())
 
-    async def call(self, *arguments: str) -> Said:
+    async def call(self, *arguments: str) -> CommandOutput:
         """Run a command in a thread of this process. An unexpected exception fails the test."""
         return await asyncio.to_thread(call, "--config", str(self.config), *arguments)
 
@@ -141,13 +141,13 @@ url = "{hr}"
             finally:
                 process.kill()
 
-    async def run(self, *arguments: str) -> Said:
+    async def run(self, *arguments: str) -> CommandOutput:
         """Run the real program, and wait for its end."""
         with self.started(*arguments) as process:
             out, err = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
-        return Said(process.returncode, out, err)
+        return CommandOutput(process.returncode, out, err)
 
-    def on_terminal(self, *arguments: str) -> Said:
+    def on_terminal(self, *arguments: str) -> CommandOutput:
         """Run the real program on a pseudo-terminal; `out` of the result is everything that the terminal showed."""
         leader, follower = pty.openpty()
         try:
@@ -157,7 +157,7 @@ url = "{hr}"
                 _, err = process.communicate(timeout=DEADLINE)
         finally:
             os.close(leader)
-        return Said(process.returncode, out.decode(), err)
+        return CommandOutput(process.returncode, out.decode(), err)
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[subprocess.Popen[str]]:
@@ -189,7 +189,7 @@ url = "{hr}"
         store = FileStore(new_state_file(self.state_file))
         await store.open()
         try:
-            await store.run(_tell, names, to)
+            await store.run(_write_events, names, to)
         finally:
             await store.close()
 
@@ -204,17 +204,17 @@ async def states(home: Home) -> list[str]:
     return [delivery["state"] for delivery in await deliveries(home)]
 
 
-def call(*arguments: str) -> Said:
+def call(*arguments: str) -> CommandOutput:
     """Run a command in this process. An unexpected exception fails the test."""
-    with _logging_kept():
+    with _restored_logging():
         result = CliRunner().invoke(program, arguments, prog_name="notifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Said(result.exit_code, result.stdout, result.stderr)
+    return CommandOutput(result.exit_code, result.stdout, result.stderr)
 
 
 @contextmanager
-def _logging_kept() -> Iterator[None]:
+def _restored_logging() -> Iterator[None]:
     """Restore the logging configuration at the end of the block, because commands change it."""
     root = logging.getLogger()
     handlers, levels = (
@@ -239,7 +239,7 @@ def _read_all(descriptor: int) -> Iterator[bytes]:
             yield piece
 
 
-def _tell(db: Any, names: tuple[str, ...], to: tuple[str, ...]) -> None:
+def _write_events(db: Any, names: tuple[str, ...], to: tuple[str, ...]) -> None:
     sources.read_or_create(db, "acme")
     first = db.execute("SELECT count(*) FROM records").fetchone()[0]
     people = {f"person-{first + index}": name for index, name in enumerate(names)}

@@ -29,7 +29,7 @@ from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app,
 from notifier.sandbox.records import date_number, day_of
 from notifier.watch.patience import PATIENCE
 from tests.support.clocks import LapsingClock
-from tests.support.new_state_file import forgo_the_disk, new_state_file
+from tests.support.new_state_file import disable_fsync, new_state_file
 from tests.support.servers import serving
 
 MINUTE = 60.0
@@ -164,7 +164,7 @@ class World:
         with daemon_options(self._patience) as options:
             self._daemon = Daemon(self._settings, self.clock, ReloadHooks(self._new_settings), **options)
             await self._daemon.start()
-        await forgo_the_disk(self._daemon._store)
+        await disable_fsync(self._daemon._store)
 
     async def restart(self) -> None:
         """Stop the daemon and start another one."""
@@ -236,7 +236,7 @@ class World:
         await self.minutes(1)
         return {condition["condition"] for condition in (await self.daemon.operations.status())["conditions"]}
 
-    async def conditions_until(self, condition: str, minutes: float) -> set[str]:
+    async def wait_for_condition(self, condition: str, minutes: float) -> set[str]:
         """Wait up to `minutes` for a condition; return the names of all active conditions."""
         end = self.now + minutes * MINUTE
         while condition not in (seen := await self.conditions()) and self.now < end:

@@ -18,7 +18,7 @@ from notifier.sandbox import Account, build_account, make_app, serve
 from notifier.sandbox.records import Version
 from notifier.web.response_models.status import StatusDocument
 from tests.support.clocks import LapsingClock
-from tests.support.new_state_file import forgo_the_disk
+from tests.support.new_state_file import disable_fsync
 from tests.support.servers import serving
 from tests.support.time_lapse import TimeLapse
 
@@ -64,9 +64,9 @@ class Soak:
             receiver = f"{url}/"
             daemon = Daemon(self._settings(api, receiver), LapsingClock(self.loop))
             await daemon.start()
-            await forgo_the_disk(daemon._store)
+            await disable_fsync(daemon._store)
             resources.push_async_callback(daemon.stop)
-            growing = asyncio.create_task(self._live())
+            growing = asyncio.create_task(self._edit_hourly())
             resources.callback(growing.cancel)
             for sample in range(1, samples + 1):
                 await asyncio.sleep(sample * rounds / samples * INTERVAL - self.loop.time())
@@ -91,7 +91,7 @@ class Soak:
         # The receiver sometimes fails, so that retries and conditions occur, too.
         return web.Response(status=503 if self.received % 50 == 0 else 200, text="ok")
 
-    async def _live(self) -> None:
+    async def _edit_hourly(self) -> None:
         """Edit some of the newest records each hour, so that there are events although the account does not grow."""
         for hour in itertools.count(1):
             await asyncio.sleep(3600.0)
@@ -121,7 +121,7 @@ def _resident() -> int:
 
 
 @contextmanager
-def rare_looks() -> Iterator[None]:
+def infrequent_checks() -> Iterator[None]:
     """Let the daemon check clocks and conditions less often, because these checks would take most of the time."""
     with (
         patch("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 10 * INTERVAL),
@@ -137,7 +137,7 @@ def soak(folder: Path, rounds: int, samples: int, note: Callable[[Figures], None
     loop = TimeLapse()
     this = Soak(folder, loop, **options)
     try:
-        with rare_looks():
+        with infrequent_checks():
             loop.run_until_complete(this.run(rounds, samples, note))
     finally:
         loop.end()

@@ -1,4 +1,4 @@
-"""Parses the page of metrics like Prometheus."""
+"""Parses the page of metrics with the parser of prometheus_client."""
 
 from collections import defaultdict
 

@@ -24,28 +24,28 @@ class Cable:
     here: str
     there: str
 
-    def pull_out(self) -> None:
+    def disconnect(self) -> None:
         """Take the namespace's network card down."""
         _ip("-n", self.namespace, "link", "set", self.card, "down")
 
-    def put_in(self) -> None:
+    def reconnect(self) -> None:
         """Bring the namespace's network card up again."""
         _ip("-n", self.namespace, "link", "set", self.card, "up")
 
-    def lose_requests(self) -> None:
+    def drop_requests(self) -> None:
         """Drop all packets from the namespace; packets to the namespace still arrive."""
         self._filter("-A", "OUTPUT", "-o")
 
     def deliver_requests(self) -> None:
-        """End `lose_requests`."""
+        """End `drop_requests`."""
         self._filter("-D", "OUTPUT", "-o")
 
-    def lose_answers(self) -> None:
+    def drop_answers(self) -> None:
         """Drop all packets to the namespace; packets from the namespace still arrive."""
         self._filter("-A", "INPUT", "-i")
 
     def deliver_answers(self) -> None:
-        """End `lose_answers`."""
+        """End `drop_answers`."""
         self._filter("-D", "INPUT", "-i")
 
     def _filter(self, change: str, chain: str, direction: str) -> None:
@@ -80,9 +80,9 @@ class Namespace:
 
 Cut = tuple[str, Callable[[Cable], None], Callable[[Cable], None]]
 CUTS: tuple[Cut, ...] = (
-    ("link", Cable.pull_out, Cable.put_in),
-    ("requests", Cable.lose_requests, Cable.deliver_requests),
-    ("answers", Cable.lose_answers, Cable.deliver_answers),
+    ("link", Cable.disconnect, Cable.reconnect),
+    ("requests", Cable.drop_requests, Cable.deliver_requests),
+    ("answers", Cable.drop_answers, Cable.deliver_answers),
 )
 """The ways to cut a cable: name, function that cuts it, function that repairs it."""
 

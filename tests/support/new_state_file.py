@@ -22,8 +22,8 @@ def new_state_file(path: Path) -> Path:
     return path
 
 
-async def forgo_the_disk(store: Store) -> None:
-    """Let an open store not wait for the disk after each write, which would take half of a test's time.
+async def disable_fsync(store: Store) -> None:
+    """Turn off waiting for the disk in an open store, because it would take half of a test's time.
 
     Only a power cut would show the difference.
     """

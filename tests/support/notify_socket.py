@@ -5,7 +5,7 @@ from contextlib import suppress
 
 
 class NotifySocket:
-    """systemd's end of the socket."""
+    """A Unix socket that receives a service's messages, in place of systemd."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -13,7 +13,7 @@ class NotifySocket:
         self._socket.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
         self._socket.setblocking(False)
 
-    def heard(self) -> list[str]:
+    def received(self) -> list[str]:
         """Return the messages that have arrived since the last call."""
         messages = []
         with suppress(BlockingIOError):

@@ -53,7 +53,7 @@ def other_user() -> Iterator[OtherUser]:
     try:
         user = OtherUser(name, int(_said("id", "-u", name)), int(_said("id", "-g", name)))
         with shared_folder() as packages:
-            interpreter = next(filter(partial(_can_run, user), _interpreters(packages)), None)
+            interpreter = next(filter(partial(_is_usable, user), _interpreters(packages)), None)
             if interpreter is None:
                 pytest.skip("another user can run neither this Python nor the system's")
             yield replace(user, program=(*interpreter, "-m", "notifier"))
@@ -113,7 +113,7 @@ def _copy_packages(folder: Path) -> None:
                 shutil.copyfile(file.locate(), target)
 
 
-def _can_run(user: OtherUser, interpreter: Sequence[str]) -> bool:
+def _is_usable(user: OtherUser, interpreter: Sequence[str]) -> bool:
     """Return whether the user can read the standard library of this interpreter and import all packages."""
     try:
         library = _said(*interpreter, "-c", "import os; print(os.__file__)").strip()

@@ -44,10 +44,10 @@ class PostgresServer:
         self.programs = PROGRAMS
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         # The server refuses to run as root.
-        self._as: dict[str, Any] = {}
+        self._run_as: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
-            self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            self._run_as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -97,7 +97,7 @@ class PostgresServer:
         self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
 
     @contextlib.contextmanager
-    def asking_for_passwords(self) -> Iterator[None]:
+    def requiring_passwords(self) -> Iterator[None]:
         """Require a password over TCP until the end of the block."""
         rules = self._data / "pg_hba.conf"
         before = rules.read_text()
@@ -147,7 +147,7 @@ class PostgresServer:
             stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
             cwd="/",
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-            **self._as,
+            **self._run_as,
         )
 
 

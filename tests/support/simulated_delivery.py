@@ -20,7 +20,7 @@ from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.records import Findings, write_findings
 from tests.support.completions import completion
-from tests.support.virtual_time import LeapingLoop, LoopClock, ThreadlessStore
+from tests.support.virtual_time import LoopClock, ThreadlessStore, VirtualTimeLoop
 
 NAME = "hr"
 LATENCY = 0.05
@@ -146,7 +146,7 @@ def simulate(
             await story(delivery)
             await delivery.stop()
 
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(perform())
     return endpoint
 

@@ -36,9 +36,9 @@ class Channel:
             wait = (self.level + 1 - BURST) / self.leak
             return web.Response(status=429, text="rate_limited", headers={"Retry-After": f"{wait + 0.01:.2f}"})
         self.level += 1
-        if word := wrong(arrival.body):
-            self.refused.append((400, word))
-            return web.Response(status=400, text=word)
+        if error_code := error_code_for(arrival.body):
+            self.refused.append((400, error_code))
+            return web.Response(status=400, text=error_code)
         self.texts.append("\n".join(texts(arrival.body["blocks"])))
         self.sizes.append(len(orjson.dumps(arrival.body["blocks"])))
         return web.Response(text="ok")
@@ -49,7 +49,7 @@ class Channel:
         return sorted(int(key) for text in self.texts for key in KEY.findall(text))
 
 
-def wrong(message: Any) -> str | None:
+def error_code_for(message: Any) -> str | None:
     """Return Slack's error code for a message; None if the message is valid."""
     if not isinstance(message, dict) or not message.get("text"):
         return "no_text"

@@ -19,7 +19,7 @@ DEADLINE = 30.0
 _NAMESPACES = ("--pid", "--fork", "--mount", "--mount-proc", "--uts", "--ipc", "--kill-child")
 
 
-def why_no_machine() -> str | None:
+def missing_requirement() -> str | None:
     """Return why systemd cannot be booted on this machine; None if it can."""
     if os.geteuid() != 0:
         return "booting systemd in namespaces takes root"

@@ -14,7 +14,7 @@ _LEAST_STEP = 1e-6
 _PATIENCE = 0.05
 
 
-class _Leaping(selectors.DefaultSelector):
+class _InstantSelector(selectors.DefaultSelector):
     """A selector that adds each timeout to the virtual time. It really waits only while a thread works."""
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class TimeLapse(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        self._leaping = _Leaping()
-        super().__init__(self._leaping)
+        self._instant_selector = _InstantSelector()
+        super().__init__(self._instant_selector)
 
     def time(self) -> float:
-        return self._leaping.now
+        return self._instant_selector.now
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., T], *args: Any
@@ -54,25 +54,25 @@ class TimeLapse(asyncio.SelectorEventLoop):
         """Call `func` at once on this thread. A function that sends requests to this loop needs `beside` instead."""
         if executor is not None:
             # A connection to a file belongs to one thread, so that it has to be closed on this one, too.
-            setattr(executor, "submit", _done)  # noqa: B010  mypy forbids to assign to a method
-        work = _done(func, *args)
+            setattr(executor, "submit", _finished_future)  # noqa: B010  mypy forbids to assign to a method
+        work = _finished_future(func, *args)
         future: asyncio.Future[T] = self.create_future()
-        self.call_soon(_hand_on, work, future)
+        self.call_soon(_copy_result, work, future)
         return future
 
     async def run_on_thread(self, func: Callable[..., T], *args: Any) -> T:
         """Call a function on another thread, while this loop continues to run."""
-        self._leaping.threads += 1
+        self._instant_selector.threads += 1
         try:
             return await super().run_in_executor(None, func, *args)
         finally:
-            self._leaping.threads -= 1
+            self._instant_selector.threads -= 1
 
     async def shutdown_default_executor(self) -> None:
         # A thread waits for the threads, and nothing else is to happen meanwhile.
-        self._leaping.threads += 1
+        self._instant_selector.threads += 1
         await super().shutdown_default_executor()
-        self._leaping.threads -= 1
+        self._instant_selector.threads -= 1
 
     def end(self) -> None:
         """Wait for the threads, and close the loop."""
@@ -87,7 +87,7 @@ async def beside(func: Callable[..., T], *args: Any) -> T:
     return await loop.run_on_thread(func, *args)
 
 
-def _done(func: Callable[..., T], *args: Any) -> Future[T]:
+def _finished_future(func: Callable[..., T], *args: Any) -> Future[T]:
     """Call a function at once, and return its result as a finished future."""
     work: Future[T] = Future()
     try:
@@ -97,7 +97,7 @@ def _done(func: Callable[..., T], *args: Any) -> Future[T]:
     return work
 
 
-def _hand_on(work: Future[T], future: asyncio.Future[T]) -> None:
+def _copy_result(work: Future[T], future: asyncio.Future[T]) -> None:
     if future.cancelled():
         return
     if (error := work.exception()) is not None:

@@ -133,9 +133,7 @@ def waiting(db: Database, state: str = "pending") -> set[str]:
     return {id_ for (id_,) in rows}
 
 
-def read_everything_again(
-    db: Database, more: tuple[int, ...] = (), subscriptions: Sequence[Subscription] = HR
-) -> set[str]:
+def read_all_records(db: Database, more: tuple[int, ...] = (), subscriptions: Sequence[Subscription] = HR) -> set[str]:
     """Read all records as polls and a sweep do; return the ids of the events that are created."""
     told: set[str] = set()
     numbers = [*more, *reversed(NEWS), *HISTORY]
@@ -152,7 +150,7 @@ def read_everything_again(
     return told
 
 
-def check_the_promise(db: Database) -> None:
+def check_guarantees(db: Database) -> None:
     """Check that no delivery is lost, no event is created twice, sequences grow, and new records are news."""
     assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -163,14 +161,14 @@ def check_the_promise(db: Database) -> None:
     newest = db.execute("SELECT max(sequence) FROM events").fetchone()[0]
     assert newest == len(NEWS)
     new = NEWS.stop + 40
-    assert read_everything_again(db, more=(new,)) == ids(range(new, new + 1))
+    assert read_all_records(db, more=(new,)) == ids(range(new, new + 1))
     assert db.execute("SELECT max(sequence) FROM events").fetchone()[0] > newest
     known = db.execute("SELECT count(*), count(DISTINCT key) FROM records WHERE removed_at IS NULL").fetchone()
     assert known == (len(HISTORY) + len(NEWS) + 1,) * 2
     assert sources.read_or_create(db, "acme").records == known[0]
 
 
-def root_of(table: str) -> Callable[[Place], None]:
+def zero_root_page(table: str) -> Callable[[Place], None]:
     def scribble(place: Place) -> None:
         with closing(sqlite3.connect(place.path)) as db:
             (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()

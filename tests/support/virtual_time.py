@@ -21,7 +21,7 @@ _LEAST_STEP = 1e-6
 """The shortest step of the clock, in seconds. After days, a shorter step could be lost in rounding."""
 
 
-class _Leaping(selectors.DefaultSelector):
+class _InstantSelector(selectors.DefaultSelector):
     """A selector that never waits; it adds each timeout to the virtual time instead."""
 
     def __init__(self) -> None:
@@ -37,15 +37,15 @@ class _Leaping(selectors.DefaultSelector):
         return ready
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time, which passes only when all tasks wait."""
 
     def __init__(self) -> None:
-        self._leaping = _Leaping()
-        super().__init__(self._leaping)
+        self._instant_selector = _InstantSelector()
+        super().__init__(self._instant_selector)
 
     def time(self) -> float:
-        return self._leaping.now
+        return self._instant_selector.now
 
 
 class LoopClock:

@@ -29,7 +29,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.tables.sources import SourceMemory, read_or_create
 from notifier.watch.patience import Patience
 from notifier.watch.watcher import Round, Watcher
-from tests.support.new_state_file import forgo_the_disk, new_state_file
+from tests.support.new_state_file import disable_fsync, new_state_file
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -80,7 +80,7 @@ class Upstream:
         self.under_way.discard(task)
         return answer or await handler(request)
 
-    def hang_up(self) -> None:
+    def cancel_delayed_requests(self) -> None:
         """Cancel the requests that a test has delayed, so that the server does not wait for them."""
         for task in self.under_way:
             task.cancel()
@@ -171,7 +171,7 @@ class Station:
         )
         self.tokens = app[TOKENS]
         self._url = await self._resources.enter_async_context(serve(app))
-        self._resources.callback(self.upstream.hang_up)
+        self._resources.callback(self.upstream.cancel_delayed_requests)
         self._session = await self._resources.enter_async_context(aiohttp.ClientSession())
         self.keys = keys
         await self._open_store()
@@ -180,7 +180,7 @@ class Station:
 
     async def _open_store(self) -> None:
         await self.store.open()
-        await forgo_the_disk(self.store)
+        await disable_fsync(self.store)
 
     async def begin(self) -> Watcher:
         """Create and start a new watcher."""
@@ -302,7 +302,7 @@ class Station:
     async def query(self, sql: str) -> list[tuple[Any, ...]]:
         return await self.store.run(lambda db: db.execute(sql).fetchall())
 
-    async def check_the_books(self) -> None:
+    async def check_consistency(self) -> None:
         """Check that each event was passed on once and has its deliveries, and that the count of records is right."""
         written = [row[0] for row in await self.query("SELECT id FROM events ORDER BY sequence")]
         assert [event.id for event in self.events] == written

@@ -30,7 +30,7 @@ from tests.support.servers import serving
 from tests.support.waiting import DEADLINE
 
 EVENTS = frozenset(EventType)
-HASTY = {"retry_first": "100ms", "retry_max": "400ms", "timeout": "5s"}
+SHORT_WAITS = {"retry_first": "100ms", "retry_max": "400ms", "timeout": "5s"}
 """Destination settings with short waits, so that tests are fast."""
 
 
@@ -151,12 +151,12 @@ class Rig:
 
     def http(self, url: str, name: str = "hr", **keys: Any) -> Worker:
         """Create a worker for a destination of type `http`."""
-        settings = HttpSettings.model_validate({"type": "http", "url": url, **HASTY, **keys})
+        settings = HttpSettings.model_validate({"type": "http", "url": url, **SHORT_WAITS, **keys})
         return self.worker(build(name, settings, self.session, self.clock), settings)
 
     def slack(self, url: str, **keys: Any) -> Worker:
         """Create a worker for a destination of type `slack`."""
-        settings = SlackSettings.model_validate({"type": "slack", "url": url, **HASTY, **keys})
+        settings = SlackSettings.model_validate({"type": "slack", "url": url, **SHORT_WAITS, **keys})
         return self.worker(build("hr", settings, self.session, self.clock), settings)
 
     def worker(self, destination: Destination, settings: HttpSettings | SlackSettings) -> Worker:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.cli.app import COMMANDS
-from tests.support.command_line import READS_CONFIGURATION, Said, call
+from tests.support.command_line import READS_CONFIGURATION, CommandOutput, call
 
 if TYPE_CHECKING:
     from tests.support.command_line import Api, Home
@@ -84,7 +84,7 @@ REQUIRED_ARGUMENTS = {
 }
 
 
-def is_error_sentence(said: Said) -> bool:
+def is_error_sentence(said: CommandOutput) -> bool:
     lines = said.err.splitlines()
     return (
         said.code in {1, 2, 78}
@@ -128,7 +128,7 @@ async def test_stray_bytes_for_the_real_program_beside_its_daemon_are_told(home:
     async with home.daemon():
         for arguments in (("explain", b"\xff"), ("retry", b"\xff"), ("replay", "--since", b"\xff")):
             done = await asyncio.to_thread(_run, *program, *arguments)
-            assert is_error_sentence(Said(done.returncode, done.stdout, done.stderr)), done
+            assert is_error_sentence(CommandOutput(done.returncode, done.stdout, done.stderr)), done
 
 
 def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from notifier.sandbox import documented_account, make_app, serve
 from tests.support.command_line import until
 
 if TYPE_CHECKING:
-    from tests.support.command_line import Api, Home, Said
+    from tests.support.command_line import Api, CommandOutput, Home
 
 COMMANDS = (
     ("status",),
@@ -52,7 +52,7 @@ async def test_every_command_ends_and_says_that_the_daemon_does_not_answer(home:
             process.send_signal(signal.SIGCONT)
 
 
-async def _run_timed(home: "Home", *command: str) -> "tuple[Said, float]":
+async def _run_timed(home: "Home", *command: str) -> "tuple[CommandOutput, float]":
     began = time.monotonic()
     return await home.run(*command), time.monotonic() - began
 

@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from notifier.config import load
-from tests.support.command_line import Said, call
+from tests.support.command_line import CommandOutput, call
 from tests.support.terminal import Terminal, at_terminal
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SLACK = "https://hooks.slack.com/services/T0/B0/secretPart"
 HTTP = "https://hr.example.com/hooks/training"
 
 
-def run_init(*arguments: str) -> Said:
+def run_init(*arguments: str) -> CommandOutput:
     """Run `notifier init` without a terminal, so that it cannot ask questions."""
     return call("init", *arguments)
 

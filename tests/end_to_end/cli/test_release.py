@@ -11,7 +11,7 @@ from tests.support.command_line import until
 
 if TYPE_CHECKING:
     from notifier.sandbox import Account
-    from tests.support.command_line import Api, Home, Said
+    from tests.support.command_line import Api, CommandOutput, Home
 
 RECORD_COUNT = 30
 LONG_AGO = 1_400_000_000_000
@@ -125,7 +125,7 @@ async def test_the_daemon_does_it_and_the_log_says_who_has_asked(home: "Home", a
 
 @pytest.mark.parametrize("runs", [False, True])
 async def test_where_nothing_is_held_back_that_is_said(home: "Home", *, runs: bool) -> None:
-    async def release() -> "Said":
+    async def release() -> "CommandOutput":
         return await home.call("release", "acme", "removals")
 
     if runs:

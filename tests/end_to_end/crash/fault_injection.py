@@ -38,7 +38,7 @@ from tests.support.used_state_file import (
     NOW,
     PENDING,
     ids,
-    read_everything_again,
+    read_all_records,
     waiting,
 )
 
@@ -196,7 +196,7 @@ def check_earlier_data(scenario: str, db: Database) -> None:
     assert late <= ids(LATE_RECORDS)
     found = set(LATE_RECORDS) | {NEWS.stop + 40} if scenario == "normal work" else {NEWS.stop + 40}
     expected = {id_ for number in found for id_ in ids(range(number, number + 1))} - late
-    assert read_everything_again(db, more=tuple(sorted(found))) == expected
+    assert read_all_records(db, more=tuple(sorted(found))) == expected
 
 
 def main() -> None:

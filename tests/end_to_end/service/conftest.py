@@ -11,12 +11,12 @@ from aiohttp.typedefs import Handler
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
 from tests.support.program import SECRET, Receiver, receiving, served
-from tests.support.systemd_machine import Machine, Service, why_no_machine
+from tests.support.systemd_machine import Machine, Service, missing_requirement
 
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    skip = why_no_machine()
+    skip = missing_requirement()
     if skip is not None:
         assert "TESTS_MUST_NOT_SKIP" not in os.environ, skip
         pytest.skip(skip)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from notifier.daemon.scheduler import Schedule
-from tests.support.virtual_time import LeapingLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 DAY = 86_400.0
 YEAR = 365 * DAY
@@ -25,7 +25,7 @@ LOOK = 120.0
 
 
 @pytest.fixture(autouse=True)
-def rare_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def infrequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.daemon.scheduler.CLOCK_CHECK_SECONDS", LOOK)
 
 
@@ -124,7 +124,7 @@ async def year(clock: MachineClock, schedule: Schedule, luck: random.Random) -> 
 
 @pytest.mark.usefixtures("berlin")
 def test_a_year_has_its_number_of_rounds_none_missed_and_none_doubled() -> None:
-    loop = LeapingLoop()
+    loop = VirtualTimeLoop()
     clock = MachineClock()
     acme, slow = Rounds(clock), Rounds(clock, takes=600.0)
 
@@ -151,7 +151,7 @@ def test_a_year_has_its_number_of_rounds_none_missed_and_none_doubled() -> None:
 @pytest.mark.parametrize("change", ["2026-03-29", "2026-10-25"])
 def test_the_night_in_which_the_clocks_are_changed_is_like_any_other(change: str) -> None:
     noon = datetime.fromisoformat(f"{change}T00:00").replace(tzinfo=ZoneInfo("Europe/Berlin"))
-    loop = LeapingLoop()
+    loop = VirtualTimeLoop()
     clock = MachineClock(set_by_ms=round(noon.astimezone(UTC).timestamp() * 1000) - NEW_YEAR_MS)
     rounds = Rounds(clock)
 

@@ -14,7 +14,7 @@ from notifier.delivery.subscriptions import subscription_of
 from notifier.store.database import Database
 from notifier.store.tables.destinations import HealthState
 from tests.support.waiting import until
-from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
+from tests.support.workers import SHORT_WAITS, Arrival, Receiver, Rig, answering, keys, refusing
 
 HOUR = 3600.0
 
@@ -22,7 +22,7 @@ HOUR = 3600.0
 @pytest.fixture
 async def dispatcher(rig: Rig, receiver: Receiver) -> AsyncIterator[Dispatcher]:
     """Deliver to one destination, hr."""
-    settings = HttpSettings.model_validate({"type": "http", "url": receiver.url, **HASTY})
+    settings = HttpSettings.model_validate({"type": "http", "url": receiver.url, **SHORT_WAITS})
     delivering = Dispatcher({"hr": settings}, rig.store, rig.clock)
     await delivering.start(rig.session)
     yield delivering
@@ -91,7 +91,9 @@ async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: 
 
     hanging.answer = hang
     urls = {"healthy": receiver.url, "hanging": hanging.url, "dead": "http://127.0.0.1:9/"}
-    settings = {name: HttpSettings.model_validate({"type": "http", "url": url, **HASTY}) for name, url in urls.items()}
+    settings = {
+        name: HttpSettings.model_validate({"type": "http", "url": url, **SHORT_WAITS}) for name, url in urls.items()
+    }
     dispatcher = Dispatcher(settings, rig.store, rig.clock)
     await dispatcher.start(rig.session)
     entered: dict[str, float] = {}

@@ -26,7 +26,7 @@ from notifier.store.queries.history import DeliveryFilter
 from notifier.store.tables import destinations, outbox, requeue, sources
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.requeue import RetrySelection
-from tests.support.virtual_time import LeapingLoop, ThreadlessStore
+from tests.support.virtual_time import ThreadlessStore, VirtualTimeLoop
 
 CHICAGO = ZoneInfo("America/Chicago")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -196,7 +196,7 @@ def play(story: Story, began: str, **keys: Any) -> World:
             assert not world.channel.mixed
             return world
 
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(perform())
 
 

@@ -22,7 +22,7 @@ from notifier.store.tables.conditions import ConditionChange, ConditionState, St
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import Delivery
 from tests.support.waiting import DEADLINE, until
-from tests.support.workers import HASTY, Arrival, Receiver, Rig, answering, keys, refusing
+from tests.support.workers import SHORT_WAITS, Arrival, Receiver, Rig, answering, keys, refusing
 
 DAY = 86_400.0
 CLOSED = "http://127.0.0.1:9/"
@@ -348,7 +348,7 @@ async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     faulty = Faulty("3")
-    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **HASTY})
+    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **SHORT_WAITS})
     await rig.enter(*keys(10))
     async with rig.running(rig.worker(faulty, settings)) as worker:
         await until(lambda: faulty.sent.count("3") == 3)

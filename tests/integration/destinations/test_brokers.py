@@ -27,7 +27,7 @@ from notifier.destinations.webhook import envelope
 from notifier.events import Event
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.request_log import digest
-from tests.support.brokers.common import PASSWORD, WRONG_PASSWORD, Broker, way_to
+from tests.support.brokers.common import PASSWORD, WRONG_PASSWORD, Broker, tcp_proxy_to
 from tests.support.brokers.mock_kafka import MockKafka, mock_kafka
 from tests.support.brokers.mosquitto import mosquitto
 from tests.support.brokers.moto_server import BUS, FIFO_QUEUE, QUEUE, TOPIC, Moto, moto_server
@@ -36,7 +36,7 @@ from tests.support.command_line import Home
 from tests.support.destinations import CertificateFiles, MakeEvent
 from tests.support.ports import free_port
 from tests.support.waiting import until
-from tests.support.workers import HASTY, Rig
+from tests.support.workers import SHORT_WAITS, Rig
 
 SETTINGS: TypeAdapter[AnySettings] = TypeAdapter(AnySettings)
 
@@ -141,7 +141,7 @@ def broker(name: str, brokers: Callable[[str], Any]) -> Broker:
 
 @pytest.fixture
 def port(broker: Any) -> int:
-    """The port of the broker, for `way_to`."""
+    """The port of the broker, for `tcp_proxy_to`."""
     return int(broker.port)
 
 
@@ -175,13 +175,13 @@ async def make(session: aiohttp.ClientSession) -> AsyncIterator[Make]:
         await close(destination)
 
 
-def on_their_way(*events: Event) -> list[Delivery]:
+def deliveries_of(*events: Event) -> list[Delivery]:
     return [Delivery(event, "there") for event in events]
 
 
 async def test_an_event_is_stored_under_its_id(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     event = make_event(notes="a & b = <\u00fc>")
-    outcome = await make(broker.keys()).send(on_their_way(event))
+    outcome = await make(broker.keys()).send(deliveries_of(event))
     assert outcome.reason is AttemptResult.DELIVERED
     assert re.search(kind.confirmation, outcome.detail)
     (message,) = await broker.stored(1)
@@ -200,7 +200,7 @@ async def test_a_batch_is_one_message_for_each_event_in_the_order_of_each_record
     broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     events = [make_event(number, key=f"record-{number % 3}") for number in range(100, 112)]
-    outcome = await make(broker.keys(batch_size=100)).send(on_their_way(*events))
+    outcome = await make(broker.keys(batch_size=100)).send(deliveries_of(*events))
     assert outcome.reason is AttemptResult.DELIVERED
     messages = await broker.stored(12)
     assert sorted(message.id for message in messages) == sorted(ids(events))
@@ -215,10 +215,10 @@ async def test_an_attempt_is_logged_with_what_was_sent_and_what_was_answered(
 ) -> None:
     destination = make(broker.keys(batch_size=10))
     events = [make_event(150), make_event(151, key="bad", notes="x" * kind.largest_bytes)]
-    outcome = await destination.send(on_their_way(*events))
+    outcome = await destination.send(deliveries_of(*events))
     assert outcome.request is not None
     assert isinstance(destination, SupportsPreview)
-    logged, previewed = outcome.request(), await destination.preview(on_their_way(*events))
+    logged, previewed = outcome.request(), await destination.preview(deliveries_of(*events))
     assert logged.headers == tuple(previewed.headers.items())
     assert kind.where in dict(logged.headers).values()
     assert (logged.body_bytes, logged.body_digest) == (len(previewed.body), digest(previewed.body))
@@ -228,7 +228,7 @@ async def test_an_attempt_is_logged_with_what_was_sent_and_what_was_answered(
     assert answers[events[1].id] == outcome.detail
     assert PASSWORD not in f"{logged}"
     await broker.stored(1)
-    nobody = await make(broker.keys(port=free_port()), timeout="2s").send(on_their_way(events[0]))
+    nobody = await make(broker.keys(port=free_port()), timeout="2s").send(deliveries_of(events[0]))
     assert nobody.request is not None
     assert nobody.request().answer_headers is None
 
@@ -237,16 +237,16 @@ async def test_attempts_at_the_same_time_share_a_connection(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
     events = [make_event(number) for number in range(200, 220)]
-    async with way_to(port) as way:
-        destination = make(broker.keys(port=way.port))
-        outcomes = await asyncio.gather(*(destination.send(on_their_way(event)) for event in events))
+    async with tcp_proxy_to(port) as proxy:
+        destination = make(broker.keys(port=proxy.port))
+        outcomes = await asyncio.gather(*(destination.send(deliveries_of(event)) for event in events))
         assert {outcome.reason for outcome in outcomes} == {AttemptResult.DELIVERED}
-        assert way.connections <= kind.connections
+        assert proxy.connections <= kind.connections
     assert {message.id for message in await broker.stored(20)} == set(ids(events))
 
 
 async def test_a_refused_login_is_named_without_the_password(broker: Broker, make: Make, make_event: MakeEvent) -> None:
-    outcome = await make(broker.keys(password=WRONG_PASSWORD)).send(on_their_way(make_event()))
+    outcome = await make(broker.keys(password=WRONG_PASSWORD)).send(deliveries_of(make_event()))
     assert (outcome.reason, outcome.scope) == (AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT)
     assert outcome.detail
     assert WRONG_PASSWORD not in outcome.detail
@@ -256,13 +256,13 @@ async def test_a_missing_right_is_named(kind: Kind, broker: Broker, make: Make, 
     if not kind.forbidden:
         return
     destination = make(broker.keys(**kind.forbidden))
-    outcome = await destination.send(on_their_way(make_event()))
+    outcome = await destination.send(deliveries_of(make_event()))
     assert (outcome.reason, outcome.scope) == (AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT)
 
 
 async def test_a_missing_target_is_named(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     for keys in kind.missing:
-        outcome = await make(broker.keys(**keys)).send(on_their_way(make_event()))
+        outcome = await make(broker.keys(**keys)).send(deliveries_of(make_event()))
         assert (outcome.reason, outcome.scope) == (AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT), keys
         assert outcome.detail
 
@@ -271,9 +271,9 @@ async def test_a_message_that_is_too_large_is_refused_and_the_next_is_stored(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     destination, event = make(broker.keys()), make_event(300)
-    outcome = await destination.send(on_their_way(make_event(301, notes="x" * kind.largest_bytes)))
+    outcome = await destination.send(deliveries_of(make_event(301, notes="x" * kind.largest_bytes)))
     assert (outcome.reason, outcome.scope) == (AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT), outcome.detail
-    assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
+    assert (await destination.send(deliveries_of(event))).reason is AttemptResult.DELIVERED
     (message,) = await broker.stored(1)
     assert message.id == event.id
 
@@ -285,11 +285,11 @@ async def test_what_is_stored_of_a_refused_batch_is_not_published_again(
     after_bad = make_event(314, key="bad")
     events = [*good[:2], make_event(313, key="bad", notes="x" * kind.largest_bytes), after_bad, good[2]]
     destination = make(broker.keys(batch_size=10))
-    outcome = await destination.send(on_their_way(*events))
+    outcome = await destination.send(deliveries_of(*events))
     assert (outcome.reason, outcome.scope) == (AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT), outcome.detail
     # The policy halves the batch, as often as it takes; the later event of the refused record goes last.
     for event in [*good, after_bad]:
-        assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
+        assert (await destination.send(deliveries_of(event))).reason is AttemptResult.DELIVERED
     messages = await broker.stored(4)
     assert sorted(message.id for message in messages) == sorted(ids([*good, after_bad]))
     assert messages[-1].id == after_bad.id
@@ -300,7 +300,7 @@ async def test_an_event_that_is_requested_again_is_published_again(
 ) -> None:
     event, destination = make_event(320), make(broker.keys())
     for again in (False, True):
-        (delivery,) = on_their_way(event)
+        (delivery,) = deliveries_of(event)
         outcome = await destination.send([replace(delivery, again=again)])
         assert outcome.reason is AttemptResult.DELIVERED
     assert [message.id for message in await broker.stored(2)] == [event.id, event.id]
@@ -309,16 +309,16 @@ async def test_an_event_that_is_requested_again_is_published_again(
 async def test_a_silent_broker_times_out_and_is_used_again_when_it_answers(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
-    async with way_to(port) as way:
-        destination = make(broker.keys(port=way.port), timeout=f"{kind.impatient * 1000:.0f}ms")
-        assert (await destination.send(on_their_way(make_event(400)))).reason is AttemptResult.DELIVERED
-        way.is_silent = True
+    async with tcp_proxy_to(port) as proxy:
+        destination = make(broker.keys(port=proxy.port), timeout=f"{kind.impatient * 1000:.0f}ms")
+        assert (await destination.send(deliveries_of(make_event(400)))).reason is AttemptResult.DELIVERED
+        proxy.holds_answers = True
         begun = time.monotonic()
-        outcome = await destination.send(on_their_way(make_event(401)))
+        outcome = await destination.send(deliveries_of(make_event(401)))
         assert (outcome.reason, outcome.scope) == (AttemptResult.TIMEOUT, FailureScope.UNKNOWN)
         assert time.monotonic() - begun < kind.impatient + 2
-        way.is_silent = False
-        assert (await destination.send(on_their_way(make_event(402)))).reason is AttemptResult.DELIVERED
+        proxy.holds_answers = False
+        assert (await destination.send(deliveries_of(make_event(402)))).reason is AttemptResult.DELIVERED
     received: list[str] = []
     while not received or received[-1] != make_event(402).id:
         received += [message.id for message in await broker.stored(1)]
@@ -328,19 +328,21 @@ async def test_a_silent_broker_times_out_and_is_used_again_when_it_answers(
 async def test_a_broker_that_is_killed_before_it_confirms_has_not_stored_anything(
     broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
-    async with way_to(port) as way:
-        destination = make(broker.keys(port=way.port))
-        assert (await destination.send(on_their_way(make_event(410)))).reason is AttemptResult.DELIVERED
-        way.is_silent = True
-        before = way.to_broker
-        attempt = asyncio.create_task(destination.send(on_their_way(make_event(411))))
-        await until(lambda: way.to_broker > before + len(envelope.single(make_event(411), HttpFormat.CLOUDEVENTS).body))
-        way.cut()
+    async with tcp_proxy_to(port) as proxy:
+        destination = make(broker.keys(port=proxy.port))
+        assert (await destination.send(deliveries_of(make_event(410)))).reason is AttemptResult.DELIVERED
+        proxy.holds_answers = True
+        before = proxy.to_broker
+        attempt = asyncio.create_task(destination.send(deliveries_of(make_event(411))))
+        await until(
+            lambda: proxy.to_broker > before + len(envelope.single(make_event(411), HttpFormat.CLOUDEVENTS).body)
+        )
+        proxy.cut()
         outcome = await attempt
         assert outcome.reason is AttemptResult.CONNECTION_LOST
         assert outcome.scope is FailureScope.UNKNOWN
-        way.is_silent = False
-        assert (await destination.send(on_their_way(make_event(411)))).reason is AttemptResult.DELIVERED
+        proxy.holds_answers = False
+        assert (await destination.send(deliveries_of(make_event(411)))).reason is AttemptResult.DELIVERED
     received = [message.id for message in await broker.stored(2)]
     while received[-1] != make_event(411).id:
         received += [message.id for message in await broker.stored(1)]
@@ -349,12 +351,12 @@ async def test_a_broker_that_is_killed_before_it_confirms_has_not_stored_anythin
 async def test_a_connection_that_breaks_while_nothing_is_sent_is_made_again(
     broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
-    async with way_to(port) as way:
-        destination = make(broker.keys(port=way.port))
-        assert (await destination.send(on_their_way(make_event(420)))).reason is AttemptResult.DELIVERED
-        way.cut()
+    async with tcp_proxy_to(port) as proxy:
+        destination = make(broker.keys(port=proxy.port))
+        assert (await destination.send(deliveries_of(make_event(420)))).reason is AttemptResult.DELIVERED
+        proxy.cut()
         await asyncio.sleep(0.05)
-        assert (await destination.send(on_their_way(make_event(421)))).reason is AttemptResult.DELIVERED
+        assert (await destination.send(deliveries_of(make_event(421)))).reason is AttemptResult.DELIVERED
     wanted = ids([make_event(420), make_event(421)])
     received: list[str] = []
     while not received or received[-1] != wanted[-1]:
@@ -366,7 +368,7 @@ async def test_a_connection_that_breaks_while_nothing_is_sent_is_made_again(
 async def test_a_refused_connection_is_named_each_time(broker: Broker, make: Make, make_event: MakeEvent) -> None:
     destination = make(broker.keys(port=free_port()), timeout="2s")
     for _ in range(2):
-        outcome = await destination.send(on_their_way(make_event()))
+        outcome = await destination.send(deliveries_of(make_event()))
         assert (outcome.reason, outcome.detail) == (AttemptResult.CONNECT_FAILED, "no connection: Connection refused")
 
 
@@ -382,7 +384,7 @@ async def test_a_peer_that_speaks_something_else_is_a_failure(
 
     async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
         destination = make(broker.keys(port=server.sockets[0].getsockname()[1]), timeout="1s")
-        outcome = await destination.send(on_their_way(make_event()))
+        outcome = await destination.send(deliveries_of(make_event()))
     assert outcome.reason in {
         *(AttemptResult.CONNECTION_LOST, AttemptResult.PROTOCOL_BROKEN, AttemptResult.TIMEOUT),
         *(AttemptResult.ANSWER_UNEXPECTED, AttemptResult.REFUSED),
@@ -392,7 +394,7 @@ async def test_a_peer_that_speaks_something_else_is_a_failure(
 
 async def test_a_name_that_leads_nowhere_is_named(broker: Broker, make: Make, make_event: MakeEvent) -> None:
     keys = {key: value.replace("127.0.0.1", "nowhere.invalid") for key, value in broker.keys().items() if value}
-    outcome = await make(keys, timeout="2s").send(on_their_way(make_event()))
+    outcome = await make(keys, timeout="2s").send(deliveries_of(make_event()))
     assert outcome.reason is AttemptResult.NAME_NOT_RESOLVED
     assert "resolve" in outcome.detail
 
@@ -406,11 +408,11 @@ async def test_only_a_trusted_certificate_is_accepted(
 ) -> None:
     keys = broker.keys(tls=True)
     for wrong in ({}, {"ca_file": str(renewed_certificates.certificate)}):
-        outcome = await make(keys, timeout="3s", **wrong).send(on_their_way(make_event(430)))
+        outcome = await make(keys, timeout="3s", **wrong).send(deliveries_of(make_event(430)))
         assert (outcome.reason, outcome.scope) == (AttemptResult.CERTIFICATE_REJECTED, FailureScope.ENDPOINT)
         assert "certificate" in outcome.detail
     trusting = make(keys, ca_file=str(certificates.certificate))
-    assert (await trusting.send(on_their_way(make_event(431)))).reason is AttemptResult.DELIVERED
+    assert (await trusting.send(deliveries_of(make_event(431)))).reason is AttemptResult.DELIVERED
     assert [message.id for message in await broker.stored(1)] == [make_event(431).id]
 
 
@@ -421,10 +423,10 @@ async def test_a_login_in_kafka_is_accepted_with_and_without_tls(
     kafka: MockKafka = brokers("kafka")
     ca_file = str(certificates.certificate) if tls else ""
     destination = make(kafka.keys(tls=tls, password=PASSWORD, ca_file=ca_file))
-    assert (await destination.send(on_their_way(make_event(435)))).reason is AttemptResult.DELIVERED
+    assert (await destination.send(deliveries_of(make_event(435)))).reason is AttemptResult.DELIVERED
     assert [message.id for message in await kafka.stored(1)] == [make_event(435).id]
     refused = make(kafka.keys(tls=tls, password=WRONG_PASSWORD, ca_file=ca_file))
-    assert (await refused.send(on_their_way(make_event(436)))).reason is AttemptResult.ACCESS_REFUSED
+    assert (await refused.send(deliveries_of(make_event(436)))).reason is AttemptResult.ACCESS_REFUSED
 
 
 async def test_an_unusable_certificate_file_is_named(
@@ -432,7 +434,7 @@ async def test_an_unusable_certificate_file_is_named(
 ) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("no certificate")
-    outcome = await make(broker.keys(tls=True), ca_file=str(file)).send(on_their_way(make_event()))
+    outcome = await make(broker.keys(tls=True), ca_file=str(file)).send(deliveries_of(make_event()))
     assert outcome.reason is AttemptResult.CERTIFICATE_REJECTED
     assert str(file) in outcome.detail
 
@@ -443,7 +445,7 @@ async def test_a_closed_destination_leaves_no_thread_and_can_be_used_again(
     before = threading.active_count()
     destination = make(broker.keys())
     for number in (440, 441):
-        assert (await destination.send(on_their_way(make_event(number)))).reason is AttemptResult.DELIVERED
+        assert (await destination.send(deliveries_of(make_event(number)))).reason is AttemptResult.DELIVERED
         await close(destination)
         await until(lambda: threading.active_count() <= before)
     await broker.stored(2)
@@ -454,10 +456,10 @@ async def test_a_preview_shows_the_message_without_a_connection_or_a_secret(
 ) -> None:
     destination = make(broker.keys(batch_size=2, port=free_port()))
     assert isinstance(destination, SupportsPreview)
-    one = await destination.preview(on_their_way(make_event()))
+    one = await destination.preview(deliveries_of(make_event()))
     assert one.body == envelope.single(make_event(), HttpFormat.CLOUDEVENTS).body
     assert kind.where in one.headers.values()
-    two = await destination.preview(on_their_way(make_event(1), make_event(2)))
+    two = await destination.preview(deliveries_of(make_event(1), make_event(2)))
     assert [event["id"] for event in json.loads(two.body)] == ids([make_event(1), make_event(2)])
     assert PASSWORD not in f"{one} {two}"
 
@@ -466,8 +468,8 @@ async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_
     kind: Kind, broker: Broker, make_event: MakeEvent, rig: Rig, port: int
 ) -> None:
     del make_event
-    async with way_to(port) as way:
-        settings = SETTINGS.validate_python({**broker.keys(port=way.port), **HASTY})
+    async with tcp_proxy_to(port) as proxy:
+        settings = SETTINGS.validate_python({**broker.keys(port=proxy.port), **SHORT_WAITS})
         dispatcher = Dispatcher({"hr": settings}, rig.store, rig.clock)
         await dispatcher.start(rig.session)
         for number, keys in enumerate((["1", "2"], ["3"])):
@@ -475,11 +477,11 @@ async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_
             dispatcher.wake()
             await rig.settled()
             if number == 0:
-                tuned = SETTINGS.validate_python({**broker.keys(port=way.port), **HASTY, "concurrency": 1})
+                tuned = SETTINGS.validate_python({**broker.keys(port=proxy.port), **SHORT_WAITS, "concurrency": 1})
                 await dispatcher.apply_settings({"hr": tuned}, rig.session, changed=["hr"], grace=1.0)
         await dispatcher.stop(1.0)
-        await until(lambda: all(writer.is_closing() for writer in way.writers))
-        assert way.connections >= 2
+        await until(lambda: all(writer.is_closing() for writer in proxy.writers))
+        assert proxy.connections >= 2
     messages = await broker.stored(3)
     assert [json.loads(message.body)["subject"] for message in messages] == ["1", "2", "3"]
     assert await rig.states() == {"delivered": 3}
@@ -512,7 +514,7 @@ async def test_a_fifo_queue_keeps_the_order_of_each_record(
 ) -> None:
     moto: Moto = brokers("aws")
     events = [make_event(number, key=f"record-{number % 2}") for number in range(500, 525)]
-    outcome = await make(moto.keys(arn=FIFO_QUEUE, batch_size=100)).send(on_their_way(*events))
+    outcome = await make(moto.keys(arn=FIFO_QUEUE, batch_size=100)).send(deliveries_of(*events))
     assert outcome.reason is AttemptResult.DELIVERED
     found = await asyncio.to_thread(moto.in_queue, "training.fifo", 25)
     for record in range(2):
@@ -525,14 +527,14 @@ async def test_a_blocked_broker_is_named_and_stores_each_event_once_when_it_goes
 ) -> None:
     before, first, second, other = (make_event(number, key=f"key-{number % 2}") for number in (600, 601, 603, 604))
     destination = make(rabbit.keys(), timeout="500ms")
-    assert (await destination.send(on_their_way(before))).reason is AttemptResult.DELIVERED
-    settings = SETTINGS.validate_python({**rabbit.keys(), **HASTY, "timeout": "500ms"})
+    assert (await destination.send(deliveries_of(before))).reason is AttemptResult.DELIVERED
+    settings = SETTINGS.validate_python({**rabbit.keys(), **SHORT_WAITS, "timeout": "500ms"})
     dispatcher = Dispatcher({"hr": settings}, rig.store, rig.clock)
     await dispatcher.start(rig.session)
     await asyncio.to_thread(rabbit.control, "set_vm_memory_high_watermark", "0")
     try:
         for event in (first, second, other, first):
-            outcome = await destination.send(on_their_way(event))
+            outcome = await destination.send(deliveries_of(event))
             assert (outcome.reason, outcome.scope) == (AttemptResult.THROTTLED, FailureScope.PACE), outcome.detail
             assert "broker blocked" in outcome.detail
         await rig.enter("1", "2")
@@ -543,7 +545,7 @@ async def test_a_blocked_broker_is_named_and_stores_each_event_once_when_it_goes
     finally:
         await asyncio.to_thread(rabbit.control, "set_vm_memory_high_watermark", "absolute", "1GB")
     for event in (second, first, other):
-        assert (await destination.send(on_their_way(event))).reason is AttemptResult.DELIVERED
+        assert (await destination.send(deliveries_of(event))).reason is AttemptResult.DELIVERED
     await rig.settled()
     await dispatcher.stop(1.0)
     stored = [json.loads(message.body) for message in await rabbit.stored(6)]

@@ -1,4 +1,4 @@
-"""Destinations behind proxies, and receivers with certificates of an authority from the configuration."""
+"""Destinations send through proxies, and to receivers whose certificate authority is configured."""
 
 from collections.abc import Callable
 from typing import Any

@@ -57,7 +57,7 @@ async def test_changes_that_are_released_are_learned_or_told(world: World, *, si
 async def test_list_without_500_for_one_scan_is_over_at_the_next_poll_whatever_is_unreadable(world: World) -> None:
     await world.open(5000, "unreadable:5")
     fault = world.control.begin("hidden:500")
-    assert "removals_held" in await world.conditions_until("removals_held", 15)
+    assert "removals_held" in await world.wait_for_condition("removals_held", 15)
     await world.scanned()
     mark = world.mark()
     world.control.end(fault)
@@ -72,7 +72,7 @@ async def test_removals_that_are_released_are_learned_or_told(world: World, *, s
     await world.open(3000)
     removed = [world.delete(record) for record in [*world.account.records()][500:700]]
     await world.sweep()
-    assert "removals_held" in await world.conditions_until("removals_held", REMOVAL)
+    assert "removals_held" in await world.wait_for_condition("removals_held", REMOVAL)
     assert world.told == []
     await world.release("removals", silently=silently)
     assert sorted(await world.told_after(REMOVAL)) == ([] if silently else sorted(removed))
@@ -85,7 +85,7 @@ async def test_import_of_old_records_is_held_and_released(world: World, *, silen
     await world.open(3000)
     world.control.edits.enter(300, held_days_ago=400, entered_days_ago=400)
     await world.minutes(15)
-    assert "arrivals_held" in await world.conditions_until("arrivals_held", 10)
+    assert "arrivals_held" in await world.wait_for_condition("arrivals_held", 10)
     # A search may come upon a few of them first: so few alone are told.
     early = len(world.told)
     assert early < FEW

@@ -34,7 +34,7 @@ async def test_head_that_is_stale_for_four_minutes_tells_nothing(world: World) -
 async def test_head_that_is_stale_at_every_other_poll_tells_nothing_and_is_a_condition(world: World) -> None:
     expected = await settle(world)
     world.control.begin("stale:2h,limit=100,every=2,for=30m")
-    seen = await world.conditions_until("answers_disagree", 25)
+    seen = await world.wait_for_condition("answers_disagree", 25)
     assert world.told == expected
     assert "answers_disagree" in seen
     assert await world.told_after(100) == expected

@@ -34,7 +34,7 @@ async def test_source_that_changes_from_v1_to_v2_tells_nothing_twice(world: Worl
     assert len(await world.told_after(3)) == told
     await world.reload(api="v2")
     await world.sweep()
-    assert "records_renumbered" in await world.conditions_until("records_renumbered", 10)
+    assert "records_renumbered" in await world.wait_for_condition("records_renumbered", 10)
     await world.minutes(30)
     assert len(world.told) == told
     assert await world.known() == records + told
@@ -52,7 +52,7 @@ async def test_records_under_other_ids_are_the_same_records(world: World) -> Non
     world.control.begin("renumbered")
     await world.minutes(3)
     await world.sweep()
-    assert "records_renumbered" in await world.conditions_until("records_renumbered", 30)
+    assert "records_renumbered" in await world.wait_for_condition("records_renumbered", 30)
     assert len(world.told) == 60
     entered = world.enter()
     assert (await world.told_after(10))[60:] == [f"created {entered.id + 1_000_000}"]

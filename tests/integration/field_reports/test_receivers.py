@@ -21,7 +21,7 @@ async def test_a_receiver_that_refuses_every_event_is_failing_whatever_it_says(w
     await world.open(50)
     world.answer = lambda: web.Response(status=status)
     records = [world.enter() for _ in range(8)]
-    assert "destination_failing" in await world.conditions_until("destination_failing", 25)
+    assert "destination_failing" in await world.wait_for_condition("destination_failing", 25)
     world.answer = web.Response
     assert sorted(await world.told_after(70)) == sorted(f"created {record.id}" for record in records)
     assert await world.conditions() == set()

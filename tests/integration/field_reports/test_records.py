@@ -161,7 +161,7 @@ async def test_a_record_under_another_key_does_not_forget_what_a_field_held(worl
     world.control.begin("renumbered")
     await world.minutes(3)
     await world.sweep()
-    assert "records_renumbered" in await world.conditions_until("records_renumbered", 10)
+    assert "records_renumbered" in await world.wait_for_condition("records_renumbered", 10)
     world.account.edit(record.id, overrides=None)
     await world.sweep()
     assert await world.told_after(2) == [f"updated {record.id}"]

@@ -90,7 +90,7 @@ async def test_going_from_version_1_to_2_tells_nothing_again_and_leaves_no_ghost
     assert len(await world.told_after(3)) == told
     await world.reload(api="v2")
     await world.sweep()
-    assert "records_renumbered" in await world.conditions_until("records_renumbered", 10)
+    assert "records_renumbered" in await world.wait_for_condition("records_renumbered", 10)
     assert len(await world.told_after(5)) == told
     recognised = [
         it

@@ -30,8 +30,8 @@ from notifier.sandbox import CONTROL, SandboxControl, make_app, serve, synthetic
 from notifier.store.file.store import FileStore
 from tests.integration.truth.prometheus import Prometheus
 from tests.support.clocks import LapsingClock
-from tests.support.command_line import Said, call
-from tests.support.new_state_file import forgo_the_disk, new_state_file
+from tests.support.command_line import CommandOutput, call
+from tests.support.new_state_file import disable_fsync, new_state_file
 from tests.support.servers import serving
 from tests.support.time_lapse import beside
 
@@ -176,7 +176,7 @@ class Site:
         new_state_file(self.folder / "notifier.db")
         self._daemon = Daemon(self.settings(), self.clock, ReloadHooks(self.settings))
         await self._daemon.start()
-        await forgo_the_disk(self._daemon._store)
+        await disable_fsync(self._daemon._store)
 
     async def stop(self) -> None:
         await self.daemon.stop()
@@ -210,7 +210,7 @@ class Site:
     def settings(self) -> Settings:
         return load(self.config)
 
-    async def types(self, *arguments: str, code: int | None = 0) -> Said:
+    async def types(self, *arguments: str, code: int | None = 0) -> CommandOutput:
         """Run a command as people do."""
         said = await beside(call, "--config", str(self.config), *arguments)
         assert code is None or said.code == code, said

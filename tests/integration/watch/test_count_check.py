@@ -63,7 +63,7 @@ async def test_an_entry_and_a_deletion_that_leave_the_count_as_it_was_are_found_
         [(either.key(new), "completion.created", "count"), (either.key(gone), "completion.removed", "count")]
     )
     assert len(await either.query("SELECT id FROM sweeps")) == 1
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")

@@ -53,7 +53,7 @@ async def test_what_could_not_be_written_is_told_when_it_can(either: "Station") 
     assert (await either.watcher.poll()).result is RoundResult.DONE
     assert either.watcher.state is SourceState.OK
     assert sorted(either.told()) == sorted(either.keys_of(new))
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 async def test_the_first_meeting_stands_though_what_follows_it_fails(either: "Station") -> None:
@@ -78,12 +78,12 @@ async def test_wherever_in_a_bulk_the_disk_fills_up_nothing_is_lost(station: "St
     await station.limit_pages(pages + room)
     new = station.enter(130, notes=NOTES)
     assert (await station.watcher.poll()).result is RoundResult.FAILED
-    await station.check_the_books()
+    await station.check_consistency()
     await station.limit_pages(PLENTY)
     await station.restart()
     await station.watcher.poll()
     assert sorted(station.told()) == sorted(station.keys_of(new))
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 @pytest.mark.parametrize("room", [0, 4, 12])

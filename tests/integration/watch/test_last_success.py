@@ -103,7 +103,7 @@ async def test_after_a_kill_what_was_entered_before_and_after_the_last_success_i
         await poll_later(either)
     assert sorted(either.told()) == sorted(either.keys_of([*before, *after]))
     assert either.conditions() == ()
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.parametrize("killed", [True, False])

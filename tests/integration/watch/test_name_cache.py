@@ -202,7 +202,7 @@ async def test_names_that_cannot_be_written_down_do_no_harm(station: "Station") 
     station.clock.advance(60)
     await station.watcher.poll()
     assert len(station.events) == 1
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 async def test_names_are_fetched_before_the_first_sweep(station: "Station", small_pages: int) -> None:

@@ -41,7 +41,7 @@ async def test_a_head_poll_that_breaks_off_goes_on_at_the_next_one(
     assert len(station.events) < 170
     assert (await station.watcher.poll()).result is RoundResult.DONE
     assert sorted(station.told()) == sorted(station.keys_of(new))
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 @pytest.mark.parametrize(("failing", "api"), [(2, "v1"), (3, "v2"), (4, "v1")])
@@ -57,7 +57,7 @@ async def test_a_head_poll_that_breaks_off_goes_on_after_a_restart(
     await station.restart()
     await station.watcher.poll()
     assert sorted(station.told()) == sorted(station.keys_of(new))
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 @pytest.mark.parametrize("killed_at", [2, 3, 4, 5])
@@ -140,7 +140,7 @@ async def test_a_sweep_that_breaks_off_goes_on_where_it_was(
     assert [page for page, limit in station.upstream.pages() if limit == 50] == list(range(failing, 6))
     assert station.told() == station.keys_of(new)
     assert (await station.memory()).swept_at_ms is not None
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 async def test_a_failing_sweep_is_left_alone_for_a_minute_while_polls_go_on(

@@ -41,7 +41,7 @@ async def test_five_thousand_existing_records_are_silence_and_three_new_ones_thr
     assert either.told_types() == {"completion.created": 3}
     await either.round()
     assert len(either.events) == 3
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_a_round_whose_success_cannot_be_stored_tells_nothing_and_the_next
     station.clock.advance(60)
     await station.round()
     assert station.told() == station.keys_of(new)
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 async def test_a_page_of_unreadable_records_is_no_success(station: "Station") -> None:
@@ -132,7 +132,7 @@ async def test_twenty_five_hundred_at_once_are_each_told_once_in_five_requests(e
     assert either.upstream.pages() == [(1, 100), (1, 1000), (2, 1000), (3, 1000), (4, 1000)]
     assert sorted(either.told()) == sorted(either.keys_of(new))
     await either.round()
-    await either.check_the_books()
+    await either.check_consistency()
     assert len(either.events) == 2500
 
 
@@ -148,7 +148,7 @@ async def test_the_head_is_followed_to_known_ground_whatever_its_page(station: "
     first = [] if page_size == 50 else [(1, page_size)]
     assert station.upstream.requests() == [*first, *large, (ANY, 1)]
     assert sorted(station.told()) == sorted(station.keys_of(new))
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 async def test_the_head_is_not_read_beyond_the_end_of_the_list(either: "Station") -> None:
@@ -180,7 +180,7 @@ async def test_notify_announces_everything_once(either: "Station") -> None:
     new = either.enter()
     await either.round()
     assert either.told()[230:] == either.keys_of(new)
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -230,7 +230,7 @@ async def test_what_happened_while_the_notifier_was_down_is_told(either: "Statio
     await either.restart()
     await either.round()
     assert sorted(either.told()) == sorted(either.keys_of([*recent, *hidden]))
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 async def test_a_rebuilt_state_file_tells_under_the_same_ids(station: "Station") -> None:
@@ -270,7 +270,7 @@ async def test_an_edit_on_a_page_that_is_read_is_told_with_what_was_before(eithe
     assert event.subject == either.key(record)
     assert previous(event) == {"expires_on": "2027-12-31", "instructor_id": None}
     assert (await either.round()).events == 0
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -296,7 +296,7 @@ async def test_an_edit_back_and_forth_is_told_each_time_under_a_new_id(either: "
         await either.round()
         await either.settle()
     assert len({event.id for event in either.events}) == len(either.events) == 5
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ async def test_a_bad_record_is_told_once_it_can_be_read(either: "Station") -> No
     either.account.edit(late.id, overrides=None)
     await either.round()
     assert either.told()[2:] == [either.key(late)]
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 async def test_a_record_that_becomes_unreadable_is_neither_gone_nor_new_afterwards(either: "Station") -> None:
@@ -428,7 +428,7 @@ async def test_a_record_without_a_moment_of_entry_is_news_once_the_list_was_read
         either.enter(user=newcomer, overrides={"created": Override.ABSENT})
     await either.round()
     assert [json.loads(event.data)["completion"]["user_id"] for event in either.events] == newcomers[::-1]
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 def entered_alike(station: "Station", count: int, **fields: Any) -> list["Record"]:
@@ -452,4 +452,4 @@ async def test_equal_records_of_version_1_are_told_apart_by_their_number(either:
     either.clock.advance(86_400)
     await either.round()
     assert len(either.events) == 3
-    await either.check_the_books()
+    await either.check_consistency()

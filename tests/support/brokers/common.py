@@ -37,7 +37,7 @@ class Broker(Protocol):
     """A running broker for tests."""
 
     def keys(self, *, port: int | None = None, tls: bool = False, **keys: Any) -> dict[str, Any]:
-        """Return the settings of a destination for this broker; `port` is that of a `Way` to the broker."""
+        """Return the settings of a destination for this broker; `port` is that of a `TcpProxy` to the broker."""
         ...
 
     async def stored(self, count: int) -> Sequence[Stored]:
@@ -92,11 +92,11 @@ class Process:
 
 
 @dataclass(slots=True)
-class Way:
+class TcpProxy:
     """A TCP proxy in front of a broker. A test can hold back the broker's answers, and cut all connections."""
 
     port: int = 0
-    is_silent: bool = False
+    holds_answers: bool = False
     """Whether the broker's answers are held back."""
     to_broker: int = 0
     """The number of bytes sent to the broker."""
@@ -111,40 +111,42 @@ class Way:
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Admit = Callable[[Streams, Streams], Awaitable[None]]
+Handshake = Callable[[Streams, Streams], Awaitable[None]]
 """A function that exchanges data with a client and a broker, before the proxy forwards data between them."""
 
 
 @asynccontextmanager
-async def way_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None = None) -> AsyncIterator[Way]:
+async def tcp_proxy_to(
+    port: int, *, tls: ssl.SSLContext | None = None, handshake: Handshake | None = None
+) -> AsyncIterator[TcpProxy]:
     """Run a TCP proxy for a port of this machine. In answers that name that port, such as Kafka's, it is replaced.
 
     With `tls`, clients use TLS to the proxy, and the proxy forwards plain data.
     """
-    way = Way()
+    proxy = TcpProxy()
     tasks: set[asyncio.Task[None]] = set()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with suppress(OSError):
             while data := await reader.read(2**16):
-                while is_answer and way.is_silent:
+                while is_answer and proxy.holds_answers:
                     await asyncio.sleep(0.01)
                 if is_answer:
                     data = data.replace(
-                        b"127.0.0.1" + port.to_bytes(4, "big"), b"127.0.0.1" + way.port.to_bytes(4, "big")
+                        b"127.0.0.1" + port.to_bytes(4, "big"), b"127.0.0.1" + proxy.port.to_bytes(4, "big")
                     )
-                way.to_broker += 0 if is_answer else len(data)
+                proxy.to_broker += 0 if is_answer else len(data)
                 writer.write(data)
                 await writer.drain()
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        way.connections += 1
+        proxy.connections += 1
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        way.writers |= {writer, back}
-        if admit is not None:
+        proxy.writers |= {writer, back}
+        if handshake is not None:
             try:
-                await admit((reader, writer), (there, back))
+                await handshake((reader, writer), (there, back))
             except (OSError, EOFError):
                 writer.close()
                 back.close()
@@ -153,27 +155,29 @@ async def way_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit |
             tasks.add(asyncio.create_task(task))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    way.port = server.sockets[0].getsockname()[1]
+    proxy.port = server.sockets[0].getsockname()[1]
     try:
-        yield way
+        yield proxy
     finally:
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        way.cut()
+        proxy.cut()
 
 
 @contextmanager
-def gate_to(port: int, *, tls: ssl.SSLContext | None = None, admit: Admit | None = None) -> Iterator[int]:
-    """Run a proxy like `way_to` in a thread, so that several tests can share it; yield its port."""
+def shared_tcp_proxy_to(
+    port: int, *, tls: ssl.SSLContext | None = None, handshake: Handshake | None = None
+) -> Iterator[int]:
+    """Run a proxy like `tcp_proxy_to` in a thread, so that several tests can share it; yield its port."""
     opened: Future[tuple[int, Callable[[], object]]] = Future()
 
     async def serve() -> None:
         is_over = asyncio.Event()
         over = partial(asyncio.get_running_loop().call_soon_threadsafe, is_over.set)
-        async with way_to(port, tls=tls, admit=admit) as way:
-            opened.set_result((way.port, over))
+        async with tcp_proxy_to(port, tls=tls, handshake=handshake) as proxy:
+            opened.set_result((proxy.port, over))
             await is_over.wait()
         # The event loop closes the cut connections in a later turn.
         await asyncio.sleep(0.05)

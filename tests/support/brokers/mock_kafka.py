@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.support.brokers.common import PASSWORD, USER, Process, Stored, Streams, gate_to
+from tests.support.brokers.common import PASSWORD, USER, Process, Stored, Streams, shared_tcp_proxy_to
 from tests.support.destinations import CertificateFiles
 
 TOPIC = "training"
@@ -84,9 +84,9 @@ def mock_kafka(folder: Path, certificates: CertificateFiles) -> Iterator[MockKaf
         process.start(told.exists)
         port, tls = int(told.read_text()), certificates.server_context
         with (
-            gate_to(port, admit=_log_in) as login_port,
-            gate_to(port, tls=tls) as tls_port,
-            gate_to(port, tls=tls, admit=_log_in) as tls_login_port,
+            shared_tcp_proxy_to(port, handshake=_log_in) as login_port,
+            shared_tcp_proxy_to(port, tls=tls) as tls_port,
+            shared_tcp_proxy_to(port, tls=tls, handshake=_log_in) as tls_login_port,
         ):
             yield MockKafka(port, login_port, tls_port, tls_login_port)
     finally:

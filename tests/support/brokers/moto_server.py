@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 
-from tests.support.brokers.common import Process, Stored, Streams, answers, gate_to
+from tests.support.brokers.common import Process, Stored, Streams, answers, shared_tcp_proxy_to
 from tests.support.destinations import CertificateFiles
 from tests.support.ports import free_port
 
@@ -123,7 +123,10 @@ def moto_server(folder: Path, certificates: CertificateFiles) -> Iterator[Moto]:
     )
     try:
         process.start(lambda: answers(port))
-        with gate_to(port, admit=_refuse) as refusing_port, gate_to(port, tls=certificates.server_context) as tls_port:
+        with (
+            shared_tcp_proxy_to(port, handshake=_refuse) as refusing_port,
+            shared_tcp_proxy_to(port, tls=certificates.server_context) as tls_port,
+        ):
             broker = Moto(port, refusing_port, tls_port)
             broker.prepare()
             yield broker

@@ -172,7 +172,7 @@ async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         pass
 
 
-async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+async def cancel_delayed_requests(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Close without a word."""
 
 
@@ -204,7 +204,7 @@ async def lie_about_the_encoding(_: asyncio.StreamReader, writer: asyncio.Stream
     ("peer", "reasons"),
     [
         (hang, {ApiErrorReason.TIMEOUT}),
-        (hang_up, {ApiErrorReason.CONNECTION_LOST}),
+        (cancel_delayed_requests, {ApiErrorReason.CONNECTION_LOST}),
         (reset, {ApiErrorReason.CONNECTION_LOST}),
         (stop_in_the_middle, {ApiErrorReason.CONNECTION_LOST}),
         (stop_between_chunks, {ApiErrorReason.CONNECTION_LOST}),

@@ -35,7 +35,7 @@ class LeapingSelector(selectors.DefaultSelector):
         return super().select(0)
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.leaping = LeapingSelector()
         super().__init__(self.leaping)
@@ -53,7 +53,7 @@ class LoopClock:
 
 
 def run(main: Coroutine[None, None, T]) -> T:
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
 
 

@@ -10,7 +10,7 @@ from notifier.config import ConfigError, load
 from notifier.service.install import initial_configuration
 from notifier.service.preflight import access_problems, installed_program, ownership_problems, required_files
 from notifier.service.unit import ServicePaths
-from tests.support.command_line import Said, call
+from tests.support.command_line import CommandOutput, call
 
 PROGRAM = "/opt/nowhere/bin/notifier"
 
@@ -21,7 +21,7 @@ class Image:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def install(self, *arguments: str) -> Said:
+    def install(self, *arguments: str) -> CommandOutput:
         return call("install-service", "--root", str(self.root), "--program", PROGRAM, *arguments)
 
     def path(self, name: str) -> Path:

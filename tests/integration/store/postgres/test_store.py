@@ -377,7 +377,7 @@ async def test_a_server_that_is_not_there_can_come_up_later(new_store: NewStore)
 
 
 async def test_a_wrong_password_is_no_matter_of_waiting(new_store: NewStore, postgres_server: PostgresServer) -> None:
-    with postgres_server.asking_for_passwords():
+    with postgres_server.requiring_passwords():
         error = await refused(new_store(postgres_server.tcp_url("postgres:wrong-one")))
     assert error.reason is StoreReason.REFUSED
     assert "correct user and password" in error.message

@@ -33,16 +33,16 @@ from tests.support.used_state_file import (
     NOW,
     PENDING,
     Place,
-    check_the_promise,
+    check_guarantees,
     completion,
     created,
     fill,
     ids,
-    read_everything_again,
-    root_of,
+    read_all_records,
     waiting,
     write_essentials,
     zero_header,
+    zero_root_page,
 )
 
 LATE = range(NEWS.stop, NEWS.stop + 5)
@@ -86,7 +86,7 @@ def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, c
         assert sources.read_or_create(db, "acme").met_at_ms == MET
         # Those of the log are met again, and are told already.
         new = LATE.stop + 1
-        assert read_everything_again(db, more=(new, *LATE)) == ids(range(new, new + 1))
+        assert read_all_records(db, more=(new, *LATE)) == ids(range(new, new + 1))
         assert len([*lost.path.parent.glob("*.damaged-*")]) == 0
     with closing(lost.open()) as db:
         assert db.execute("SELECT count(*) FROM rebuilds").fetchone() == (1,)
@@ -152,7 +152,7 @@ def test_columns_of_a_later_version_go_along_and_unknown_ones_do_no_harm(place: 
     assert "lane" in content["delivery_columns"]
     place.path.unlink()
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
@@ -177,7 +177,7 @@ def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
         assert kind_of(db) is None
     place.path.unlink()
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 @pytest.mark.parametrize("whole", [0, 6, 17])
@@ -192,7 +192,7 @@ def test_of_more_waiting_events_than_are_kept_whole_none_is_lost(
     with closing(place.open()) as db:
         kept = waiting(db) | waiting(db, "dead")
         assert len(kept) == min(whole, len(PENDING) + len(DEAD))
-        told = read_everything_again(db, subscriptions=everybody)
+        told = read_all_records(db, subscriptions=everybody)
         assert kept | told == ids(PENDING) | ids(DEAD)
         assert not kept & told
         # Those who have got it are not told again.
@@ -296,7 +296,7 @@ def test_a_record_that_flips_is_told_after_a_rebuild_as_before_it(
         case "header":
             zero_header(place)
         case _:
-            root_of("records")(place)
+            zero_root_page("records")(place)
     with closing(place.open(NOW + HOUR)) as db:
         assert see(db, before[-1], NOW + 2 * HOUR) == []
         for notes in ("B", "A", None, "A", "B", "A") if before[-1] == "A" else ("A", "B", None, "B", "A", "B"):
@@ -340,7 +340,7 @@ def test_a_record_that_is_learned_silently_again_goes_on_beyond_what_was_told_of
     if damage == "gone":
         place.path.unlink()
     else:
-        root_of("records")(place)
+        zero_root_page("records")(place)
     with closing(place.open(NOW + HOUR)) as db:
         # Entered before the line: history, whatever was told of it since.
         db.execute("UPDATE sources SET told_until = ?", [NOW])

@@ -20,12 +20,12 @@ from tests.support.used_state_file import (
     NOW,
     PAGE,
     Place,
-    check_the_promise,
+    check_guarantees,
     empty,
-    read_everything_again,
-    root_of,
+    read_all_records,
     scribble_schema,
     zero_header,
+    zero_root_page,
 )
 
 
@@ -70,7 +70,7 @@ DAMAGES = {
     "gone": remove,
     "all but the first page": scribble_all_but_the_first,
     "every third page": scribble_every_third,
-} | {f"the root of {name}": root_of(name) for name in TABLES + INDEXES}
+} | {f"the root of {name}": zero_root_page(name) for name in TABLES + INDEXES}
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_set_aside_and_rebuilt_and_keeps_the_promise(
         rebuild = compare.latest_comparison(db)
         assert rebuild is not None
         assert (rebuild.at_ms, rebuild.problem != "") == (NOW + HOUR, True)
-        check_the_promise(db)
+        check_guarantees(db)
     if left is None:
         assert (place.set_aside(), rebuild.set_aside) == ([], None)
     else:
@@ -113,7 +113,7 @@ def test_wherever_pages_are_overwritten_the_promise_is_kept(
         size = min(pages, place.pages - first) * PAGE
         place.overwrite(first * PAGE, (content * size)[:size])
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
     shutil.rmtree(folder)
 
 
@@ -131,7 +131,7 @@ def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
     with closing(place.open()) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         assert sources.read_or_create(db, "acme").met_at_ms == MET
-        read_everything_again(db)
+        read_all_records(db)
     shutil.rmtree(folder)
 
 
@@ -144,7 +144,7 @@ def test_a_file_whose_words_are_garbled_is_read_by_this_versions_own(place: Plac
     }[damage]
     place.path.write_bytes(content.replace(old, new, 1))
     if damage == "steps of the schema":
-        root_of("attempt_runs")(place)
+        zero_root_page("attempt_runs")(place)
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is not None
-        check_the_promise(db)
+        check_guarantees(db)

@@ -13,7 +13,7 @@ from notifier.store.file.backup import BackupError, back_up, restore
 from notifier.store.file.files import EXCHANGE, sibling_path
 from notifier.store.recovery import compare, exchange
 from notifier.store.recovery.opener import needed_recovery
-from tests.support.used_state_file import HOUR, NOW, Place, check_the_promise, root_of
+from tests.support.used_state_file import HOUR, NOW, Place, check_guarantees, zero_root_page
 
 STEPS = ("_keep_old_file", "replace_durably", "give_to_state_file_owner", "_write_header", "remove_database")
 
@@ -39,7 +39,7 @@ def backup(place: Place) -> Path:
 
 def cut_off(place: Place, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rebuild a damaged file, and be killed before a step of the exchange."""
-    root_of("attempt_runs")(place)
+    zero_root_page("attempt_runs")(place)
     with monkeypatch.context() as patched:
         patched.setattr(f"notifier.store.recovery.exchange.{step}", killed)
         with pytest.raises(Killed):
@@ -57,7 +57,7 @@ def test_what_was_killed_is_finished_by_the_next_opening(
         assert latest is not None
         # It says where the old file lies, whichever process has put it there.
         assert latest.set_aside == str(place.set_aside()[0])
-        check_the_promise(db)
+        check_guarantees(db)
     assert len(place.set_aside()) == 1
     assert place.path.stat().st_nlink == place.set_aside()[0].stat().st_nlink == 1
     assert not sibling_path(place.path, EXCHANGE).exists()
@@ -71,7 +71,7 @@ def test_a_backup_restored_after_a_rebuild_that_was_killed_stays(
     restore(place.path, backup, unseen, NOW + HOUR)
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM attempt_runs").fetchone()[0] > 100
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 @pytest.mark.parametrize("by", ["copy", "rename"])
@@ -87,7 +87,7 @@ def test_a_file_put_there_by_hand_after_a_rebuild_that_was_killed_stays(
     assert needed_recovery(place.path) is None
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM attempt_runs").fetchone()[0] > 100
-        check_the_promise(db)
+        check_guarantees(db)
     assert "is discarded" in caplog.text
     assert place.path.stat().st_nlink == 1
 
@@ -102,7 +102,7 @@ def test_a_restore_that_was_killed_leaves_the_old_file_or_the_new_one(
             restore(place.path, backup, unseen, NOW + HOUR)
     assert place.path.exists()
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
     assert compare_names(place.path.parent) <= {"", ".essentials", ".essentials.old", ".lock", ".replaced"}
 
 
@@ -118,7 +118,7 @@ def test_without_hard_links_the_old_file_is_renamed_and_a_kill_in_between_is_got
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr("os.link", no_links)
-    root_of("attempt_runs")(place)
+    zero_root_page("attempt_runs")(place)
     with monkeypatch.context() as patched:
         patched.setattr("notifier.store.recovery.exchange.replace_durably", killed)
         with pytest.raises(Killed):
@@ -126,7 +126,7 @@ def test_without_hard_links_the_old_file_is_renamed_and_a_kill_in_between_is_got
     assert not place.path.exists()
     assert needed_recovery(place.path) is not None
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
     assert len(place.set_aside()) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_log_of_the_old_file_is_not_taken_for_the_new_ones(place: Place, backu
     assert done.replaced is not None
     with closing(copy.open()) as db:
         assert db.execute("SELECT count(*) FROM records WHERE user_id = 'somebody else'").fetchone() == (0,)
-        check_the_promise(db)
+        check_guarantees(db)
     with closing(sqlite3.connect(done.replaced)) as old:
         assert old.execute("SELECT count(*) FROM records WHERE user_id = 'somebody else'").fetchone() == (900,)
 
@@ -154,7 +154,7 @@ def test_what_an_earlier_version_has_left_is_used_where_nothing_else_is_left(pla
     place.path.with_name("notifier.db.rebuilding").touch()
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is None
-        check_the_promise(db)
+        check_guarantees(db)
     made.touch()
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM records").fetchone() == (901,)
@@ -173,7 +173,7 @@ def test_no_name_of_the_machinery_is_a_place_for_a_backup(place: Place, name: st
 def test_a_copy_that_lies_under_a_name_of_the_machinery_is_not_taken_for_a_finished_one(place: Place) -> None:
     shutil.copy(place.path, sibling_path(place.path, EXCHANGE))
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
     assert not sibling_path(place.path, EXCHANGE).exists()
 
 

@@ -30,16 +30,16 @@ from tests.support.used_state_file import (
     PENDING,
     SWEPT,
     Place,
-    check_the_promise,
+    check_guarantees,
     created,
     empty,
     ids,
-    read_everything_again,
-    root_of,
+    read_all_records,
     scribble_schema,
     waiting,
     write_essentials,
     zero_header,
+    zero_root_page,
 )
 
 
@@ -51,7 +51,7 @@ def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is None
         assert highest_sequence(db) == len(NEWS)
-        check_the_promise(db)
+        check_guarantees(db)
     assert place.set_aside() == []
 
 
@@ -60,16 +60,16 @@ def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(p
     late = range(NEWS.stop, NEWS.stop + 3)
     with closing(open_database(place.path)) as opened, opened.atomic():
         records.write(opened, Findings("acme", "acme", changes=[created(number) for number in late]), HR, NOW)
-    root_of(table)(place)
+    zero_root_page(table)(place)
     with closing(place.open()) as db:
-        told = read_everything_again(db, more=tuple(late))
+        told = read_all_records(db, more=tuple(late))
         assert told == (ids(late) if table == "events" else set())
         assert waiting(db) >= ids(late) | ids(PENDING)
         assert not waiting(db) & ids(DELIVERED)
 
 
 def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -> None:
-    root_of("attempt_runs")(place)
+    zero_root_page("attempt_runs")(place)
     with closing(place.open()) as db:
         rebuild = compare.latest_comparison(db)
         assert rebuild is not None
@@ -83,7 +83,7 @@ def test_what_is_committed_but_not_in_the_file_yet_is_saved_too(place: Place) ->
     with closing(open_database(place.path)) as db:
         with db.atomic():
             records.write(db, Findings("acme", "acme", changes=[created(NEWS.stop)]), HR, NOW)
-        root_of("attempt_runs")(place)
+        zero_root_page("attempt_runs")(place)
         copy = Place(place.path.parent / "copy" / "notifier.db")
         copy.path.parent.mkdir()
         for part in ("", "-wal", ".essentials"):
@@ -103,7 +103,7 @@ def killing(*_: object) -> None:
 def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
     place: Place, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root_of("attempt_runs")(place)
+    zero_root_page("attempt_runs")(place)
     moved = place.path.with_name("elsewhere")
     with monkeypatch.context() as killed:
         killed.setattr("notifier.store.recovery.exchange._replace", killing)
@@ -119,7 +119,7 @@ def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
             pass
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is not None
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 def test_the_next_number_is_beyond_all_that_anybody_may_have_seen(place: Place) -> None:
@@ -178,7 +178,7 @@ def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
     newer = content not in UNREADABLE
     assert essentials.read(place.path).state is (EssentialsState.NEWER if newer else EssentialsState.UNREADABLE)
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
     assert sibling_path(place.path, ".essentials.unreadable").read_bytes() == content
     assert "cannot be read; they are set aside" in caplog.text
 
@@ -204,7 +204,7 @@ def test_a_generation_of_essentials_that_cannot_be_read_leaves_the_one_before(pl
     sibling_path(place.path, ESSENTIALS).write_bytes(b"torn")
     place.path.unlink()
     with closing(place.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
@@ -222,7 +222,7 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     caplog.set_level(logging.CRITICAL + 1)
     monkeypatch.setattr("notifier.store.recovery.detect.READ_WHOLE_BYTES", 0)
     monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY_BYTES", 0)
-    root_of("records")(place)
+    zero_root_page("records")(place)
     store = FileStore(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await store.open()
     assert place.set_aside() == []
@@ -235,7 +235,7 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     await store.close()
     again = FileStore(place.path, lambda path: open_state_file(path, NOW + HOUR))
     await again.open()
-    await again.run(check_the_promise)
+    await again.run(check_guarantees)
     await again.close()
     assert len(place.set_aside()) == 1
     assert not place.path.with_name("notifier.db.damage-met").exists()

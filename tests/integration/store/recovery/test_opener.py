@@ -28,8 +28,8 @@ from tests.support.used_state_file import (
     NOW,
     PAGE,
     Place,
-    check_the_promise,
-    read_everything_again,
+    check_guarantees,
+    read_all_records,
     zero_header,
 )
 
@@ -72,7 +72,7 @@ def test_a_journal_that_a_killed_process_has_left_is_rolled_back(place: Place) -
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is None
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 def test_a_write_ahead_log_that_cannot_be_had_is_said(place: Place) -> None:
@@ -120,7 +120,7 @@ def test_of_a_file_whose_last_pages_are_cut_off_all_else_is_read(place: Place, c
         assert latest.lost != "everything"
         kept = db.execute("SELECT count(*) FROM records").fetchone()[0]
         assert kept > (len(HISTORY) + len(NEWS)) * 0.9
-        check_the_promise(db)
+        check_guarantees(db)
 
 
 def test_a_file_with_a_second_name_is_refused_and_left_alone(place: Place) -> None:
@@ -160,7 +160,7 @@ async def test_while_it_is_used_another_name_for_it_is_no_way_around_the_lock(pl
         await open_store(elsewhere / "notifier.db", lambda: NOW + HOUR).open()
     assert refused.value.reason is StoreReason.IN_USE
     assert "under another name (a hard link, or a mount)" in refused.value.message
-    await store.run(check_the_promise)
+    await store.run(check_guarantees)
     await store.close()
 
 
@@ -236,7 +236,7 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
     store = open_store(place.path, lambda: NOW + HOUR)
     await store.open()
     await store.check_access()
-    await store.run(read_everything_again, more=(NEWS.stop,))
+    await store.run(read_all_records, more=(NEWS.stop,))
     log = sibling_path(place.path, "-wal")
     match where:
         case "file":
@@ -292,4 +292,4 @@ def test_a_log_with_a_damaged_page_costs_nothing_that_the_essentials_know(tmp_pa
         file.seek(32 + (seed * 7 + 3) * (PAGE + 24) + 1000)
         file.write(random.Random(seed).randbytes(512))
     with closing(copy.open()) as db:
-        check_the_promise(db)
+        check_guarantees(db)

@@ -65,7 +65,7 @@ async def test_a_sweep_finds_removals_that_the_count_does_not_show(either: "Stat
     either.clock.advance(DAY)
     await either.round()
     assert len(await removed(either)) == 3
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 async def test_one_question_about_a_person_is_the_first_look_at_all_of_hers(station: "Station") -> None:
@@ -356,4 +356,4 @@ async def test_a_restart_while_it_asks_goes_on_asking(station: "Station") -> Non
     await station.round()
     await station.settle()
     assert sorted(await removed(station)) == sorted(station.keys_of(gone))
-    await station.check_the_books()
+    await station.check_consistency()

@@ -97,7 +97,7 @@ async def test_entries_during_the_first_sweep_are_told_and_history_is_not(either
     await either.quiet()
     assert either.told() == either.keys_of([*on_top, *below])
     assert (await either.memory()).records == 234
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.parametrize("page", [1, 2, 4, 5])
@@ -121,7 +121,7 @@ async def test_a_sweep_goes_on_after_a_restart_where_it_was(station: "Station", 
     done = await latest(station)
     assert (done.id, done.finished_ms is None) == (begun.id, False)
     assert (await station.memory()).records == 232
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 async def stop_at_some_request(station: "Station", rng: random.Random) -> None:
@@ -183,7 +183,7 @@ async def test_polls_and_a_sweep_that_read_the_same_records_tell_each_once(eithe
         await either.quiet()
     created = [event.subject for event in either.events if event.type == "completion.created"]
     assert sorted(created) == sorted(either.keys_of(new))
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 async def test_two_who_begin_a_sweep_begin_one(station: "Station") -> None:
@@ -431,7 +431,7 @@ async def test_a_later_sweep_parses_only_what_has_changed(station: "Station", pa
         assert parsed == expected
         assert (await station.memory()).unreadable == unreadable
     assert station.told_types() == {"completion.updated": 1}
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 async def test_the_first_sweep_after_a_start_parses_everything(station: "Station", parsed: list[int]) -> None:

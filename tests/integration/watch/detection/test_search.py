@@ -61,7 +61,7 @@ async def test_a_lone_hidden_insert_is_found_at_once_in_few_requests(
         assert (await changes(either))[-1] == (either.key(new), "created", "count")
         assert len(either.upstream.requests()) - 1 <= most
     assert len(await changes(either)) == 3
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -84,7 +84,7 @@ async def test_a_lone_hidden_deletion_is_found_at_once_and_confirmed_in_few_requ
         # The head, the count, the count again, the question, and how many records it should have.
         assert len(either.upstream.requests()) <= 5
     assert len(await changes(either)) == 3
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 async def test_a_removal_tells_what_was_last_known(station: "Station") -> None:
@@ -127,7 +127,7 @@ async def test_several_changes_at_once_are_found_with_ties_in_any_order(
     expected = {(key, "created") for key in either.keys_of(new)} | {(key, "removed") for key in either.keys_of(gone)}
     assert {(key, type_) for key, type_, _ in await changes(either)} == expected
     assert (await either.memory()).records == len(either.account)
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -169,7 +169,7 @@ async def test_what_happens_while_it_searches_is_found_too(either: "Station", di
     assert told == {(key, "created") for key in either.keys_of(new)} | {
         (key, "removed") for key in either.keys_of(gone)
     }
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -342,7 +342,7 @@ async def test_a_search_that_breaks_off_is_taken_up_again(
         *((str(record.id), "created") for record in new),
         (str(gone.id), "removed"),
     }
-    await station.check_the_books()
+    await station.check_consistency()
 
 
 @pytest.mark.usefixtures("small_pages")

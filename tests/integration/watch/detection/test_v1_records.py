@@ -32,7 +32,7 @@ async def test_equal_records_on_different_pages_are_history_once_and_never_an_up
         await either.round()
     assert either.events == []
     assert watcher.memory.records == len(either.account)
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @version_1
@@ -76,7 +76,7 @@ async def test_the_edit_of_one_equal_record_is_one_update_of_that_record(either:
     either.clock.advance(DAY + 1)
     await either.round()
     assert len(either.events) == 1
-    await either.check_the_books()
+    await either.check_consistency()
 
 
 @version_1
@@ -86,4 +86,4 @@ async def test_equal_records_that_fill_whole_pages_are_all_known(either: "Statio
     await either.round()
     assert watcher.memory.swept_at_ms is not None
     assert watcher.memory.records == len(either.account) == 4 * small_pages
-    await either.check_the_books()
+    await either.check_consistency()

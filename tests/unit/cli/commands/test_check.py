@@ -28,12 +28,12 @@ from tests.support.proxies import (
 __all__ = ["forward_proxy", "no_proxy_variables"]
 
 if TYPE_CHECKING:
-    from tests.support.command_line import Api, Home, Said
+    from tests.support.command_line import Api, CommandOutput, Home
 
 SLACK = '[destinations.channel]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T0/B0/xyz"\n'
 
 
-def row(said: "Said", source: str = "acme") -> list[str]:
+def row(said: "CommandOutput", source: str = "acme") -> list[str]:
     """Return the last table's row of a source."""
     return [line for line in said.lines if line.startswith(f"{source} ")][-1].split()
 

@@ -32,7 +32,7 @@ def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
     told.report_ready()
     told.reset_watchdog()
     told.report_stopping()
-    assert listener.heard() == [
+    assert listener.received() == [
         "EXTEND_TIMEOUT_USEC=30000000",
         "STATUS=3 sources ok",
         "READY=1",
@@ -46,7 +46,7 @@ def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: Noti
     told.report_ready()
     with pytest.raises(KeyError), told.reloading():
         raise KeyError
-    _, begun, ended = listener.heard()
+    _, begun, ended = listener.received()
     reloading, moment = begun.splitlines()
     assert reloading == "RELOADING=1"
     assert moment.removeprefix("MONOTONIC_USEC=").isdigit()
@@ -56,14 +56,14 @@ def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: Noti
 def test_a_reload_during_the_start_does_not_pass_for_its_end(listener: NotifySocket) -> None:
     with notifier_for(listener).reloading():
         pass
-    assert listener.heard() == []
+    assert listener.received() == []
 
 
 def test_the_same_status_is_told_once_and_always_as_one_line(listener: NotifySocket) -> None:
     told = notifier_for(listener)
     for sentence in ("ok", "ok", "a\nREADY=1", "ok"):
         told.report_status(sentence)
-    assert listener.heard() == ["STATUS=ok", "STATUS=a READY=1", "STATUS=ok"]
+    assert listener.received() == ["STATUS=ok", "STATUS=a READY=1", "STATUS=ok"]
 
 
 def test_nobody_is_told_when_nobody_listens() -> None:
@@ -113,9 +113,9 @@ def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_wa
     told.report_ready()
     told.reset_watchdog()
     told.report_status("the newest sentence")
-    assert listener.heard() == [f"STATUS=sentence {number}" for number in range(taken)]
+    assert listener.received() == [f"STATUS=sentence {number}" for number in range(taken)]
     told.reset_watchdog()
-    assert listener.heard() == ["READY=1", "STATUS=the newest sentence", "WATCHDOG=1"]
+    assert listener.received() == ["READY=1", "STATUS=the newest sentence", "WATCHDOG=1"]
 
 
 def test_a_systemd_that_is_gone_is_told_of_once(listener: NotifySocket, caplog: pytest.LogCaptureFixture) -> None:

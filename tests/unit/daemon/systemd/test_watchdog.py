@@ -58,11 +58,11 @@ class SentMessages:
         self.messages: list[str] = []
 
     def __contains__(self, message: str) -> bool:
-        self.messages += self._ear.heard()
+        self.messages += self._ear.received()
         return message in self.messages
 
     def clear(self) -> None:
-        self._ear.heard()
+        self._ear.received()
         self.messages = []
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from notifier.watch.detection.sweep_pages import MOST_PAGES, UNANSWERED_SECONDS, SweepPageLimiter
-from tests.support.virtual_time import LeapingLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 SLOW_ANSWER_SECONDS = 30.0
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(work)
 
 
