@@ -164,7 +164,7 @@ def _require_one_of(*fields: str) -> dict[str, Any]:
 
 
 class ReleaseRequest(BaseRequest):
-    """The changes of one kind that a source holds back, to be reported or accepted silently."""
+    """The kind of held changes to report, or to accept silently."""
 
     what: Annotated[Direction, MustBe.one_of(Direction), Field(description="The kind of changes to release.")]
     silently: Annotated[

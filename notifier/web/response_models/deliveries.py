@@ -68,7 +68,7 @@ class DroppedDocument(TypedDict):
 
 
 class MovedDocument(TypedDict):
-    """The deliveries that were moved to another destination; the message says why none could be."""
+    """The number of deliveries that were moved to another destination, or the reason why none was moved."""
 
     deliveries: Annotated[Count, Field(description="Deliveries that were moved.")]
     message: Annotated[str, Field(description="Why no delivery could be moved; empty if one could.")]

@@ -27,7 +27,7 @@ class EventPageDocument(TypedDict):
 
 
 class PollDocument(TypedDict):
-    """The result of a poll; the message says why it could not be done."""
+    """The result of a poll, or the reason why the source was not polled."""
 
     source: Annotated[str, Field(description="The source.")]
     result: Annotated[RoundResult, Field(description="The result of the poll.")]
@@ -36,7 +36,7 @@ class PollDocument(TypedDict):
 
 
 class SweepBegunDocument(TypedDict):
-    """The sweep that has begun or continues; the message says why no sweep can be made."""
+    """The sweep that was started or continued, or the reason why no sweep is possible now."""
 
     source: Annotated[str, Field(description="The source.")]
     message: Annotated[str, Field(description="Why no sweep can be made now; empty if one can.")]
@@ -53,7 +53,7 @@ class ReleasedDocument(TypedDict):
 
 
 class FoundDocument(TypedDict):
-    """How and why something was found."""
+    """How a record or event was found, and why it was reported or only stored."""
 
     net: Annotated[DetectedBy, Field(description="The detection method that found it.")]
     reason: Annotated[str, Field(description="Why it was reported (news), or only stored (history).")]
@@ -96,17 +96,21 @@ class LifeEventDocument(FoundDocument):
     changes: Annotated[dict[str, ChangeDocument], Field(description="The fields that an update has changed.")]
     deliveries: list[DeliveryLifeDocument]
     not_told: Annotated[
-        Mapping[str, str], Field(description="The destinations without a delivery of it, each with the reason.")
+        Mapping[str, str], Field(description="The destinations that do not get the event, each with the reason.")
     ]
-    not_told_why: Annotated[Mapping[str, str], Field(description="The same with the reasons in words.")]
+    not_told_why: Annotated[
+        Mapping[str, str], Field(description="The destinations of `not_told`, each with the reason in words.")
+    ]
     not_judged: Annotated[
         Mapping[str, tuple[Filter, ...]],
         Field(
-            description="The destinations that got it although filters could not be judged, because titles or facts"
-            " about people were unknown, each with these filters."
+            description="The destinations that get the event although some of their filters could not be evaluated,"
+            " because titles or facts about people were unknown; each with these filters."
         ),
     ]
-    not_judged_why: Annotated[Mapping[str, str], Field(description="The same in words.")]
+    not_judged_why: Annotated[
+        Mapping[str, str], Field(description="The destinations of `not_judged`, each with an explanation in words.")
+    ]
 
 
 class WithheldDocument(TypedDict):
@@ -126,7 +130,9 @@ class WithheldDocument(TypedDict):
     missing: Annotated[str, Field(description="What has to happen before it is reported, in words.")]
     since: Annotated[
         Moment | None,
-        Field(description="Since when it waits; null if that is not known, or if a later answer contradicted it."),
+        Field(
+            description="Since when the change waits; null if unknown, or if a later answer contradicted the change."
+        ),
     ]
     not_before: Annotated[Moment | None, Field(description="When it can be reported at the earliest; null if unknown.")]
 
@@ -149,7 +155,9 @@ class LifeDocument(FoundDocument):
     seen_at: Annotated[Moment, Field(description="When the notifier first read it.")]
     removed_at: Annotated[Moment | None, Field(description="When it was found to be gone.")]
     revision: Annotated[Count, Field(description="1 when it was first read, and one more with every change.")]
-    in_view: Annotated[bool, Field(description="Whether the source requests it now.")]
+    in_view: Annotated[
+        bool, Field(description="Whether the record is in the part of the list that the source requests now.")
+    ]
     withheld: Annotated[list[WithheldDocument], Field(description="Its changes that are not reported yet.")]
     forgotten: Annotated[tuple[int, ...], Field(description="The revisions whose events were deleted.")]
     events: list[LifeEventDocument]

@@ -160,7 +160,11 @@ class SourceDocument(TypedDict):
     ]
     unreadable_example: Annotated[UnreadableDocument | None, Field(description="One of the unreadable records.")]
     unexplained: Annotated[
-        int, Field(description="Records that the API counts and nothing explains; negative if it counts too few.")
+        int,
+        Field(
+            description="How many more records than expected the API counts, for an unknown reason; negative if it"
+            " counts fewer."
+        ),
     ]
     count_offset: Annotated[
         int,
@@ -185,7 +189,7 @@ class SourceDocument(TypedDict):
 
 
 class LearnedDocument(TypedDict):
-    """The limits of a destination that are lower than the configured ones; null if there is no such limit."""
+    """The limits that a destination's answers have shown to be lower than configured. Any other limit is null."""
 
     rate: Annotated[float | None, Field(description="Requests per second that it accepts.")]
     batch_size: Annotated[Count | None, Field(description="Events that it accepts in one request.")]
@@ -208,7 +212,7 @@ class DestinationDocument(TypedDict):
         Count, Field(description="Pending events that wait for the destination's `schedule`, or a quiet time's end.")
     ]
     scheduled_for: Annotated[
-        Moment | None, Field(description="When the first of these may be sent; null if there are none.")
+        Moment | None, Field(description="When the first scheduled event may be sent; null if none is scheduled.")
     ]
     learned: LearnedDocument
     last_error: LastErrorDocument | None
@@ -257,14 +261,15 @@ class StoreDocument(TypedDict):
 
     kind: Annotated[Literal["file", "postgres"], Field(description="A state file, or a schema in PostgreSQL.")]
     holder: Annotated[
-        str | None, Field(description="The machine and process that hold the database; null: none, or a file.")
+        str | None,
+        Field(description="The machine and process that hold the database; null if none does, and for a state file."),
     ]
     since: Annotated[Moment | None, Field(description="Since when that process holds the database.")]
     clock_ahead_seconds: Annotated[
         float | None,
         Field(
-            description="How many seconds the clock of the database's server is at least ahead of this machine's"
-            " (negative: behind); null: a file."
+            description="How many seconds, at least, the database server's clock is ahead of this machine's clock"
+            " (negative: behind); null for a state file."
         ),
     ]
 
