@@ -22,7 +22,7 @@ from notifier.store.tables.destinations import Health
 from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import DropSelection, ReplayPlan, RetrySelection
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError, UnknownPersonError
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:
     from notifier.web.response_models.deliveries import (
@@ -135,7 +135,9 @@ def _as_name_error() -> Iterator[None]:
         raise NameNotFoundError(str(error)) from error
 
 
-def replay_offline(settings: Settings, request: Replay, show_progress: Callable[[int, int], None]) -> "PlanDocument":
+def replay_offline(
+    settings: Settings, request: ReplaySelection, show_progress: Callable[[int, int], None]
+) -> "PlanDocument":
     """Put past events back into the queue; return the plan, the same object as the daemon would return.
 
     With `request.dry_run`, only counts the events. Ctrl-C ends the replay for good. If this process is killed, the next

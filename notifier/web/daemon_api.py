@@ -10,7 +10,7 @@ from msgspec import Struct
 from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.watch.detection.holds import Direction
 from notifier.web.queries import DeliveryPageRequest
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:
     # Not imported at run time, so that modules that only the dashboard needs are not loaded for their types.
@@ -117,7 +117,7 @@ class DeliveryControl(Protocol):
         """Attempt a failing destination's pending deliveries now, before the retry is due. Raises UnknownNameError."""
         ...
 
-    async def replay(self, selection: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
+    async def replay(self, selection: ReplaySelection) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Start to send the selected past events again; in a dry run, only count them. Raises UnknownNameError."""
         ...
 
@@ -177,7 +177,10 @@ class RequestPreview(Struct, frozen=True):
 
 
 class DeliveryDetail(Struct, frozen=True):
-    """The stored data of a delivery, its request (None if it cannot be shown), and whether its destination exists."""
+    """The stored data of a delivery, and its request (None if the request cannot be shown).
+
+    `is_configured` says whether the destination is still configured.
+    """
 
     stored: "StoredDelivery"
     request: RequestPreview | None
@@ -243,14 +246,16 @@ class EventExport(Struct, frozen=True):
     next: int | None
 
 
-class EventLogControl(Protocol):
+class EventLogInspection(Protocol):
     """Reads the data for the page of events. Each operation may raise StoreError."""
 
     async def page(self, event_filter: "EventLogFilter", before: int | None, limit: int) -> "EventLogPage":
-        """Return the newest matching events with a number below `before` (None: any number), up to `limit`."""
+        """Return up to `limit` matching events with a number below `before` (None: any number), newest first."""
         ...
 
-    async def export(self, event_filter: "EventLogFilter", before: int | None, form: ExportFormat) -> EventExport:
+    async def export(
+        self, event_filter: "EventLogFilter", before: int | None, export_format: ExportFormat
+    ) -> EventExport:
         """Return the next part of a file with the matching events whose number is below `before`, newest first."""
         ...
 
@@ -274,7 +279,7 @@ class DaemonApi(Protocol):
         ...
 
     @property
-    def event_log(self) -> EventLogControl:
+    def event_log(self) -> EventLogInspection:
         """The object that reads the list of events for the dashboard."""
         ...
 
@@ -291,7 +296,7 @@ class DaemonApi(Protocol):
         ...
 
     def unready(self) -> dict[str, str]:
-        """Return the reason why each source that is not ready is not; also reasons under `alerts` and `evaluation`."""
+        """Return the parts that are not ready (sources, `alerts`, `evaluation`), each with the reason."""
         ...
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":

@@ -307,7 +307,7 @@ class StopReplayRequest(BaseRequest):
     ] = None
 
 
-class Replay(Struct, frozen=True):
+class ReplaySelection(Struct, frozen=True):
     """The events to replay: those detected at or after `since_ms` and before `until_ms` (Unix ms; None: now).
 
     `destination`, `source` and `type` restrict the replay if they are not None. With `dry_run`, nothing is sent.
@@ -348,10 +348,10 @@ def parse_drop(body: bytes) -> tuple[DropSelection, bool]:
     )
 
 
-def parse_replay(body: bytes) -> Replay:
+def parse_replay(body: bytes) -> ReplaySelection:
     """Parse the body of a request to replay events. Raises WrongRequestError."""
     it = parse_body(ReplayRequest, body)
-    return Replay(it.since_ms, it.until_ms, it.destination, it.source, it.type, bool(it.dry_run))
+    return ReplaySelection(it.since_ms, it.until_ms, it.destination, it.source, it.type, bool(it.dry_run))
 
 
 def _without_duplicates(event_ids: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -148,7 +148,10 @@ class LocalServer:
                 return
 
     async def _try_to_listen(self) -> bool:
-        """Listen on the sockets from systemd or, if there are none, on the configured address. Return the success."""
+        """Listen on the sockets from systemd or, if there are none, on the configured address.
+
+        Returns whether this succeeded.
+        """
         try:
             if self._handed_over:
                 await self._serve_handed_over()

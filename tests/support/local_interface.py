@@ -45,7 +45,7 @@ from notifier.web.feed.broadcast import StreamTiming
 from notifier.web.feed.service import Feed
 from notifier.web.listening.limits import ConnectionLimits
 from notifier.web.queries import DeliveryPageRequest
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 from notifier.web.server import LocalServer
 from tests.support.new_state_file import new_state_file
 
@@ -75,7 +75,7 @@ class Deliveries:
         self._check_name(destination)
         return self._record(("try", destination), {"destination": destination})
 
-    async def replay(self, selection: Replay) -> ActionResult[Any]:
+    async def replay(self, selection: ReplaySelection) -> ActionResult[Any]:
         return ActionResult(ok=not self.replay_runs, body=self._record(selection, {"events": 7}))
 
     async def replay_progress(self) -> Any:

@@ -23,7 +23,7 @@ from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
 from notifier.config import Settings, StoreSettings
 from notifier.daemon.api.replays import replays_document
-from notifier.web.requests import REPLAYABLE_TYPES, Replay, WrongRequestError, parse_replay
+from notifier.web.requests import REPLAYABLE_TYPES, ReplaySelection, WrongRequestError, parse_replay
 
 _REFRESH_SECONDS: Final = 0.3
 _LONGEST_WAIT_SECONDS: Final = 10.0
@@ -83,7 +83,7 @@ def replay(
 
 
 def _request_replay(
-    state_file: Path, global_options: GlobalOptions, request: Replay, body: dict[str, Any], *, as_json: bool
+    state_file: Path, global_options: GlobalOptions, request: ReplaySelection, body: dict[str, Any], *, as_json: bool
 ) -> None:
     plan: dict[str, Any]
     number: int | None = None
@@ -116,7 +116,7 @@ def _request_replay(
         _print_result(plan, request, unfinished, without_daemon=answer is None)
 
 
-def _parse_options(settings: Settings | None, body: dict[str, Any]) -> Replay:
+def _parse_options(settings: Settings | None, body: dict[str, Any]) -> ReplaySelection:
     try:
         request = parse_replay(orjson.dumps(body))
     except WrongRequestError as error:
@@ -199,7 +199,9 @@ def _stop_after_interrupt(state_file: Path, number: int | None) -> None:
         click.echo(line, err=True)
 
 
-def _print_result(plan: Mapping[str, Any], request: Replay, unfinished: list[str], *, without_daemon: bool) -> None:
+def _print_result(
+    plan: Mapping[str, Any], request: ReplaySelection, unfinished: list[str], *, without_daemon: bool
+) -> None:
     amount = f"{format_count(plan['events'], 'event')}, {format_count(plan['deliveries'], 'delivery', 'deliveries')}"
     if request.dry_run:
         echo(f"{amount} would be put back into the queue")
@@ -214,7 +216,7 @@ def _print_result(plan: Mapping[str, Any], request: Replay, unfinished: list[str
 
 
 @contextmanager
-def _replay_progress(request: Replay, *, quiet: bool) -> Iterator[ShowProgress]:
+def _replay_progress(request: ReplaySelection, *, quiet: bool) -> Iterator[ShowProgress]:
     """Yield a function that shows a replay's progress, or does nothing with `quiet` or without a terminal."""
     if quiet or request.dry_run or not is_terminal():
         yield lambda _queued, _total: None

@@ -25,7 +25,7 @@ from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import DropSelection, RetryResult, RetrySelection
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
 from notifier.web.queries import DeliveryPageRequest, format_cursor
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:
     from notifier.web.response_models.deliveries import (
@@ -112,7 +112,7 @@ class DeliveryOperations:
         self._dispatcher.wake()
         return answer
 
-    async def replay(self, request: Replay) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
+    async def replay(self, request: ReplaySelection) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
         """Begin a replay, which sends past events again; in a dry run, only count the events.
 
         Raises UnknownNameError, StoreError.

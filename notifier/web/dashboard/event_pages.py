@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from notifier.events import EventType
 from notifier.store.errors import StoreError
-from notifier.web.daemon_api import EventLogControl, ExportFormat
+from notifier.web.daemon_api import EventLogInspection, ExportFormat
 from notifier.web.dashboard.page_frame import PageFrame
 from notifier.web.responses import DAEMON
 
@@ -115,7 +115,7 @@ class Exporter:
         return response
 
     async def _send_rest(
-        self, response: web.StreamResponse, log: EventLogControl, event_filter: "EventLogFilter", before: int | None
+        self, response: web.StreamResponse, log: EventLogInspection, event_filter: "EventLogFilter", before: int | None
     ) -> None:
         while before is not None:
             page_part = await log.export(event_filter, before, self._export_format)

@@ -65,18 +65,18 @@ def day(value: date) -> str:
     return f"{value.day} {value:%b}"
 
 
-def short(text: Any) -> str:
+def shorten(text: Any) -> str:
     """Return a text, such as a name of any length, cut to fit into a list."""
     written = str(text)
     return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
 
 
-def clauses(text: str) -> str:
+def shorten_message(text: str) -> str:
     """Return a message, cut to fit into a list; if possible, it is cut at a semicolon."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]
-    return whole or short(text)
+    return whole or shorten(text)
 
 
 def sentence(text: str) -> str:
@@ -105,7 +105,7 @@ def utc_offset(seconds: float) -> str:
     return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
 
 
-def worded(code: str) -> str:
+def in_words(code: str) -> str:
     """Return a reason or state in words: `rate_limited` becomes `rate limited`."""
     return code.replace("_", " ")
 

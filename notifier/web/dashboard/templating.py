@@ -41,9 +41,9 @@ class Asset(Struct, frozen=True):
     content_hash: str
 
 
-def redirect(place: str) -> web.Response:
+def redirect(path: str) -> web.Response:
     """Return a redirect to another page of this server, which the browser requests with GET."""
-    return web.Response(status=303, headers={hdrs.LOCATION: place})
+    return web.Response(status=303, headers={hdrs.LOCATION: path})
 
 
 class PageRenderer:
@@ -126,10 +126,10 @@ def _read_templates() -> "Environment":
         "duration": filters.duration,
         "day": filters.day,
         "sentence": filters.sentence,
-        "short": filters.short,
-        "clauses": filters.clauses,
+        "shorten": filters.shorten,
+        "shorten_message": filters.shorten_message,
         "with_code": filters.with_code,
-        "worded": filters.worded,
+        "in_words": filters.in_words,
         "event_word": filters.event_word,
         "json": lambda value: orjson.dumps(value).decode(),
         "in_path": lambda key: quote(key, safe=""),

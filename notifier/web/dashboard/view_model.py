@@ -11,7 +11,7 @@ from notifier.alerts.evaluation import STALE_AFTER_SECONDS
 from notifier.kpa.errors import ApiErrorReason, Remedy
 from notifier.store.errors import StoreReason
 from notifier.store.queries.dashboard import Day, DeadDelivery
-from notifier.web.dashboard.filters import counted, worded
+from notifier.web.dashboard.filters import counted, in_words
 
 Status = Mapping[str, Any]
 """The object of `/v1/status`."""
@@ -38,7 +38,7 @@ _STORE_REASONS: Final = frozenset(StoreReason)
 _NEEDS_OPERATOR: Final = frozenset(reason for reason in ApiErrorReason if reason.remedy is not Remedy.WAIT)
 
 
-class Mood(StrEnum):
+class HealthLevel(StrEnum):
     """The overall health of the notifier, in one word."""
 
     WELL = "well"
@@ -48,9 +48,9 @@ class Mood(StrEnum):
 
 
 class HealthSummary(Struct, frozen=True):
-    """The overall health: a mood and a sentence."""
+    """The overall health: a level and a sentence."""
 
-    mood: Mood
+    level: HealthLevel
     sentence: str
 
 
@@ -71,7 +71,7 @@ class ListedRows(Struct, frozen=True):
     left_out: int = 0
 
 
-class UnreportedChange(Struct, frozen=True):
+class UnreportedChanges(Struct, frozen=True):
     """Changes that a source does not report yet, because they are held back, unreadable, or not confirmed yet."""
 
     source: str
@@ -99,7 +99,7 @@ def health_summary(status: Status) -> HealthSummary:
     age = status["evaluation"]["age_seconds"]
     if age is not None and age > STALE_AFTER_SECONDS:
         return HealthSummary(
-            Mood.ATTENTION, f"Unknown: the notifier has not evaluated its state for {age:.0f} seconds."
+            HealthLevel.ATTENTION, f"Unknown: the notifier has not evaluated its state for {age:.0f} seconds."
         )
     conditions = status["conditions"]
     reported_subjects = {condition["subject"] for condition in conditions}
@@ -109,36 +109,36 @@ def health_summary(status: Status) -> HealthSummary:
     }
     if len(operator_errors) == 1 and not conditions:
         ((name, message),) = operator_errors.items()
-        return HealthSummary(Mood.ATTENTION, f"{name} cannot be read: {message}.")
+        return HealthSummary(HealthLevel.ATTENTION, f"{name} cannot be read: {message}.")
     if things := len(conditions) + len(operator_errors):
         verb = "needs" if things == 1 else "need"
-        return HealthSummary(Mood.ATTENTION, f"{counted(things, 'thing')} {verb} your attention.")
+        return HealthSummary(HealthLevel.ATTENTION, f"{counted(things, 'thing')} {verb} your attention.")
     if not destinations:
         return HealthSummary(
-            Mood.ATTENTION, "Completions are found, but no one is notified: there is no destination yet."
+            HealthLevel.ATTENTION, "Completions are found, but no one is notified: there is no destination yet."
         )
     if problems := [*_source_problems(sources), *_destination_problems(destinations)]:
         named, more = problems[:_MOST_NAMED], len(problems) - _MOST_NAMED
         rest = f", and {counted(more, 'more problem')}" if more > 0 else ""
-        return HealthSummary(Mood.UNSETTLED, f"Nothing is lost, but {'; '.join(named)}{rest}.")
+        return HealthSummary(HealthLevel.UNSETTLED, f"Nothing is lost, but {'; '.join(named)}{rest}.")
     if starting := [name for name, source in sources.items() if source["state"] == "starting"]:
         whose = starting[0] if len(starting) == 1 else counted(len(starting), "source")
-        return HealthSummary(Mood.STARTING, f"Starting: waiting for the first answer of {whose}.")
+        return HealthSummary(HealthLevel.STARTING, f"Starting: waiting for the first answer of {whose}.")
     if unread := [(name, source) for name, source in sources.items() if source["last_sweep"] is None]:
         return HealthSummary(
-            Mood.STARTING, f"Starting: {_first_sweep(unread)}; new completions are reported meanwhile."
+            HealthLevel.STARTING, f"Starting: {_first_sweep(unread)}; new completions are reported meanwhile."
         )
     if status["evaluation"]["at"] is None:
-        return HealthSummary(Mood.STARTING, "Starting: the notifier has not evaluated its state yet.")
+        return HealthSummary(HealthLevel.STARTING, "Starting: the notifier has not evaluated its state yet.")
     if not status["evaluation"]["well"]:
-        return HealthSummary(Mood.ATTENTION, "Something needs your attention: see the log.")
+        return HealthSummary(HealthLevel.ATTENTION, "Something needs your attention: see the log.")
     return HealthSummary(
-        Mood.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_notified_text(destinations)}."
+        HealthLevel.WELL, f"All is well: {counted(len(sources), 'source')} watched, {_notified_text(destinations)}."
     )
 
 
 def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return, for each source whose error the operator must fix (such as a wrong token), the error's message."""
+    """Return the errors that only the operator can fix, such as a wrong token: their messages by source."""
     return {
         name: source["last_error"]["message"]
         for name, source in sources.items()
@@ -147,7 +147,7 @@ def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Describe the progress of first sweeps. `unread` has the sources whose list has not been read completely yet."""
+    """Describe the progress of the first sweeps of the sources in `unread`."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread
@@ -186,7 +186,7 @@ def _destination_problems(destinations: Mapping[str, Mapping[str, Any]]) -> Iter
             yield f"{counted(dead, 'delivery', 'deliveries')} to {name} {'was' if dead == 1 else 'were'} given up"
 
 
-def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[UnreportedChange]:
+def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[UnreportedChanges]:
     """Return the changes that sources do not report yet, beginning with those that are held back."""
     held = [one for name, source in sources.items() for one in _held(name, source)]
     unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
@@ -194,35 +194,35 @@ def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[Unrepor
     return [*held, *unreadable, *waiting][:MOST_FOLDED]
 
 
-def _held(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]:
+def _held(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges]:
     for what, held in source["held"].items():
         if held["records"]:
             field = f" of the field `{held['field']}`" if held.get("field") else ""
             noun = counted(held["records"], what.removesuffix("s"))
             verb = "is" if held["records"] == 1 else "are"
-            yield UnreportedChange(
+            yield UnreportedChanges(
                 name, what, f"{noun}{field} {verb} held back.", is_held=True, example=held.get("example")
             )
 
 
-def _unreadable(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]:
+def _unreadable(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges]:
     if example := source["unreadable_example"]:
         sentence = f"{counted(source['unreadable'], 'record')} cannot be read: {example['problem']}."
-        yield UnreportedChange(name, "unreadable", sentence, is_held=False, example=example["record"])
+        yield UnreportedChanges(name, "unreadable", sentence, is_held=False, example=example["record"])
 
 
-def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChange]:
-    kinds = [counted(number, worded(kind)) for kind, number in source["waiting"].items() if number]
+def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges]:
+    kinds = [counted(number, in_words(kind)) for kind, number in source["waiting"].items() if number]
     if kinds:
         several = len(kinds) > 1 or sum(source["waiting"].values()) > 1
         sentence = f"{', '.join(kinds)} {'wait' if several else 'waits'} for a second look."
-        yield UnreportedChange(name, "second-looks", sentence, is_held=False)
+        yield UnreportedChanges(name, "second-looks", sentence, is_held=False)
 
 
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Divide sources or destinations into table rows and folded ones.
 
-    If there are more than FEW_ROWS, only those that need attention are rows. The others are folded, in order of name.
+    If there are more than FEW_ROWS, up to MOST_ROWS that need attention are table rows, and all others are folded.
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))

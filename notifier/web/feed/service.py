@@ -62,7 +62,7 @@ class Feed:
 
 
 def start_position(db: Database, after: int | None, event_filter: EventFilter, configured: Collection[str]) -> int:
-    """Return the event number after which a request begins; `after` is None to begin after all existing events.
+    """Return the event number after which the requested events begin; if `after` is None, that is the newest event's.
 
     A number above the highest one in this state file comes from another state file; the feed then starts from its
     beginning. A reader that remembers event ids processes no event twice. Raises UnknownNameError for a source that

@@ -13,7 +13,7 @@ _SEND_BUFFER_BYTES: Final = 256 * 1024
 
 
 class Subscriber:
-    """Sends the stream to one connection. `after` is the number of the last event that was sent or filtered out."""
+    """Sends events over one connection. `after` is the number of the last event that was sent or filtered out."""
 
     def __init__(self, after: int, event_filter: EventFilter) -> None:
         """Initialize with the requested position and filter; there is no connection yet."""

@@ -44,8 +44,8 @@ Labels = tuple[str, ...]
 """The names of a metric's labels, or the values of these labels in the same order."""
 
 
-class CountedSeries(Struct, frozen=True):
-    """A metric that counts: the counts by the values of the labels. `labels` has the names of the labels."""
+class CounterMetric(Struct, frozen=True):
+    """A counter metric: its counts by label values. `labels` has the names of the labels."""
 
     name: str
     help: str
@@ -60,8 +60,8 @@ class Buckets(Struct, frozen=True):
     sum: float
 
 
-class HistogramSeries(Struct, frozen=True):
-    """A metric with histograms, by the values of the labels. `bounds` does not contain the last bound, infinity."""
+class HistogramMetric(Struct, frozen=True):
+    """A histogram metric: its histograms by label values. `bounds` does not contain the last bound, infinity."""
 
     name: str
     help: str
@@ -152,7 +152,7 @@ class Counters:
 
         return render(snapshot, self.series())
 
-    def series(self) -> list[CountedSeries | HistogramSeries]:
+    def series(self) -> list[CounterMetric | HistogramMetric]:
         """Return all metrics with their current counts. Series that were never counted have the count 0."""
         zero_events: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
         zero_events["", EventType.ALERT.value] = 0
@@ -168,45 +168,45 @@ class Counters:
         zero_deliveries: dict[Labels, int] = {(destination,): 0 for destination in self._destinations}
         of_destination = ("destination",)
         return [
-            CountedSeries(
+            CounterMetric(
                 "notifier_events",
                 "Events detected by this process; alerts have an empty source.",
                 ("source", "type"),
                 {**zero_events, **self._events},
             ),
-            CountedSeries(
+            CounterMetric(
                 "notifier_source_failures",
                 "Requests and rounds that failed, by reason.",
                 ("source", "reason"),
                 {**zero_failures, **self._failures},
             ),
-            HistogramSeries(
+            HistogramMetric(
                 "notifier_poll_duration_seconds",
                 "How long a poll took.",
                 (),
                 _POLL_BOUNDS,
                 {(): self._poll_durations.buckets()},
             ),
-            CountedSeries(
+            CounterMetric(
                 "notifier_attempts",
                 "Attempts to deliver an event, by the decision after them and its reason.",
                 ("destination", "decision", "reason"),
                 {**zero_attempts, **self._attempts},
             ),
-            CountedSeries(
+            CounterMetric(
                 "notifier_destination_delivered",
                 "Events delivered by this process.",
                 of_destination,
                 {**zero_deliveries, **self._delivered},
             ),
-            HistogramSeries(
+            HistogramMetric(
                 "notifier_attempt_duration_seconds",
                 "How long one request to a destination took.",
                 of_destination,
                 _REQUEST_BOUNDS,
                 _all_buckets(self._request_durations),
             ),
-            HistogramSeries(
+            HistogramMetric(
                 "notifier_delivery_latency_seconds",
                 "From the detection of an event to its delivery; for a request with several events, that of the oldest"
                 " one. Replayed events are not included.",

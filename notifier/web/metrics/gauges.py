@@ -154,7 +154,7 @@ def _of_store(store: StoreFigures) -> Iterator[Metric]:
 def _metric_makers(
     label: str, figures_by_name: Mapping[str, Figures]
 ) -> tuple[Callable[..., GaugeMetricFamily], Callable[..., CounterMetricFamily]]:
-    """Return a function that makes a gauge and one that makes a counter, each with one series for each name.
+    """Return two functions, which make a gauge and a counter, with one series for each name.
 
     A gauge has no series for a name whose value is None.
     """
@@ -178,7 +178,7 @@ def _metric_makers(
 def _gauge_by_part(
     name: str, help_: str, labels: tuple[str, str], values: Mapping[str, Mapping[Part, int]]
 ) -> GaugeMetricFamily:
-    """Return a gauge with two labels. `values` has the numbers by the first label's value and then the second's."""
+    """Return a gauge with two labels. `values` maps the first label's value to numbers by the second label's value."""
     family = GaugeMetricFamily(name, help_, labels=labels)
     for label_value, parts in values.items():
         for part, value in parts.items():

@@ -8,12 +8,12 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from notifier.web.metrics.counters import CountedSeries, HistogramSeries
+from notifier.web.metrics.counters import CounterMetric, HistogramMetric
 from notifier.web.metrics.gauges import metric_families
 from notifier.web.metrics.snapshot import MetricsSnapshot
 
 
-def render(snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> bytes:
+def render(snapshot: MetricsSnapshot, counts: Sequence[CounterMetric | HistogramMetric]) -> bytes:
     """Return the metrics page, with a snapshot's figures and the counts, in Prometheus's text format 0.0.4."""
     return generate_latest(_PageCollector(snapshot, counts))
 
@@ -21,7 +21,7 @@ def render(snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | Histogram
 class _PageCollector(Collector):
     """Gives the library all metrics of one page."""
 
-    def __init__(self, snapshot: MetricsSnapshot, counts: Sequence[CountedSeries | HistogramSeries]) -> None:
+    def __init__(self, snapshot: MetricsSnapshot, counts: Sequence[CounterMetric | HistogramMetric]) -> None:
         self._figures = snapshot
         self._counts = counts
 
@@ -29,17 +29,17 @@ class _PageCollector(Collector):
         yield from metric_families(self._figures)
         yield from ProcessCollector(namespace="notifier", registry=None).collect()
         for series in self._counts:
-            yield _counter(series) if isinstance(series, CountedSeries) else _histogram(series)
+            yield _counter(series) if isinstance(series, CounterMetric) else _histogram(series)
 
 
-def _counter(series: CountedSeries) -> Metric:
+def _counter(series: CounterMetric) -> Metric:
     family = CounterMetricFamily(series.name, series.help, labels=series.labels)
     for labels, count in series.counts.items():
         family.add_metric(labels, count)
     return family
 
 
-def _histogram(series: HistogramSeries) -> Metric:
+def _histogram(series: HistogramMetric) -> Metric:
     family = HistogramMetricFamily(series.name, series.help, labels=series.labels)
     bounds = [*map(floatToGoString, (*series.bounds, float("inf")))]
     for labels, buckets in series.series.items():

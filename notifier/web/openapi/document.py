@@ -155,7 +155,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObjec
 
 
 def _is_body_required(model: type[BaseRequest]) -> bool:
-    """Return whether a request must have a body. An empty body is read as `{}`, so it must if `{}` is invalid."""
+    """Return whether a request must have a body. A missing body is parsed as `{}`, which may be invalid."""
     try:
         model.model_validate({})
     except ValidationError:

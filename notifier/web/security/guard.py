@@ -47,7 +47,7 @@ FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
 class Guard(Struct, frozen=True):
     """Applies the rules of this module. `token` is "" if none is configured.
 
-    If no token is configured, `anonymous` allows every request without a session.
+    With `anonymous`, and if no token is configured, a request needs no session.
     """
 
     token: str

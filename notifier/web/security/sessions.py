@@ -48,7 +48,7 @@ class Sessions:
         self._open: OrderedDict[bytes, _Session] = OrderedDict()
 
     def begin(self, origin: str, *, is_secure: bool = False) -> str:
-        """Open a session for the host and port `origin`; return its id, which cannot be guessed. `is_secure`: TLS."""
+        """Open a session for the host and port `origin`, and return its secret id. `is_secure` means TLS."""
         session, now = secrets.token_urlsafe(32), self._clock.monotonic()
         self._open[_digest(session)] = _Session(origin.lower(), is_secure, now, now)
         while len(self._open) > MOST_SESSIONS:
@@ -81,7 +81,7 @@ class Sessions:
     def call_on_end(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
         """Have `on_end` called when the session ends, or at once if it has ended. Return a function that cancels this.
 
-        The session does not become idle before that function is called.
+        Until that function is called, the session is not idle.
         """
         found = self._open.get(_digest(session))
         if found is None:

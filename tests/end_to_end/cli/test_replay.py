@@ -14,7 +14,7 @@ from notifier.cli.global_options import GlobalOptions
 from notifier.cli.offline_deliveries import replay_offline
 from notifier.store.file.store import FileStore
 from notifier.store.tables import requeue
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 from tests.support.command_line import call, until
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def replay_offline_and_call(home: "Home", during: "Callable[[], object]") -> Non
 
     asyncio.run(store_delivered_events(home, 5))
     settings = read_settings(GlobalOptions(home.config))
-    replay_offline(settings, Replay(0, 2**42), show_progress)
+    replay_offline(settings, ReplaySelection(0, 2**42), show_progress)
 
 
 def replay_status_line(home: "Home") -> str:

@@ -10,7 +10,7 @@ import pytest
 from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.store.tables.requeue import DropSelection, RetrySelection
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 from notifier.web.response_models.status import StatusDocument
 from tests.support.changing_configuration import Written, dumped
 from tests.support.clocks import SettableClock
@@ -105,7 +105,7 @@ async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning
         world.complete()
     await status_when(daemon, lambda status: status["destinations"]["old"]["delivered"] == 4)
     await daemon.deliveries.set_enabled("old", enabled=False)
-    first = await daemon.deliveries.replay(Replay(0))
+    first = await daemon.deliveries.replay(ReplaySelection(0))
     assert first.ok
 
     async def progress() -> dict[str, Any]:
@@ -116,9 +116,9 @@ async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning
     async with asyncio.timeout(20):
         while await progress() != {"hr": ("done", None), "old": waits}:
             await asyncio.sleep(0.05)
-    second = await daemon.deliveries.replay(Replay(0, destination="hr"))
+    second = await daemon.deliveries.replay(ReplaySelection(0, destination="hr"))
     assert second.ok
-    third = await daemon.deliveries.replay(Replay(0, destination="old"))
+    third = await daemon.deliveries.replay(ReplaySelection(0, destination="old"))
     assert not third.ok
     assert "`old` is under way already" in third.body["message"]
     await daemon.deliveries.set_enabled("old", enabled=True)

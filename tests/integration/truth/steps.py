@@ -15,7 +15,7 @@ from notifier.cli.errors import ExitCode
 from notifier.daemon.daemon import EVALUATION_JOB
 from notifier.daemon.scheduler import IntervalFromNow
 from notifier.store.database import Database
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 from tests.integration.truth.prometheus import KEPT_MINUTES
 from tests.integration.truth.site import Answer, Site
 from tests.support.time_lapse import beside
@@ -342,7 +342,7 @@ async def replaying(site: Site) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("notifier.delivery.replay.MOST_WAITING", 10)
         # The command would wait for the end.
-        await site.daemon.deliveries.replay(Replay(0, destination="hr"))
+        await site.daemon.deliveries.replay(ReplaySelection(0, destination="hr"))
         async with asyncio.timeout(20):
             # Reading does not wait for what is being written meanwhile.
             while (seen := (await site.look()).status)["destinations"]["hr"]["pending"] < 10:

@@ -39,14 +39,14 @@ def test_moments_are_for_machines_too() -> None:
 
 
 def test_what_nobody_reads_is_cut_off() -> None:
-    assert filters.short("x" * 10_000) == "x" * 119 + "…"
-    assert filters.short("x" * 120) == "x" * 120
+    assert filters.shorten("x" * 10_000) == "x" * 119 + "…"
+    assert filters.shorten("x" * 120) == "x" * 120
 
 
 def test_a_message_is_cut_between_its_clauses() -> None:
-    assert filters.clauses(f"{'x' * 60}; {'y' * 40}; check `url`") == f"{'x' * 60}; {'y' * 40}; check `url`"
-    assert filters.clauses(f"{'x' * 60}; {'y' * 40}; check the `base_url`") == f"{'x' * 60}; {'y' * 40}"
-    assert filters.clauses("x" * 200) == filters.short("x" * 200)
+    assert filters.shorten_message(f"{'x' * 60}; {'y' * 40}; check `url`") == f"{'x' * 60}; {'y' * 40}; check `url`"
+    assert filters.shorten_message(f"{'x' * 60}; {'y' * 40}; check the `base_url`") == f"{'x' * 60}; {'y' * 40}"
+    assert filters.shorten_message("x" * 200) == filters.shorten("x" * 200)
 
 
 def test_what_stands_between_backticks_is_code_and_never_markup() -> None:

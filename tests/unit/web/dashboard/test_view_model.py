@@ -11,7 +11,7 @@ from notifier.store.queries.dashboard import Day
 from notifier.web.dashboard.view_model import (
     MOST_FOLDED,
     MOST_ROWS,
-    Mood,
+    HealthLevel,
     day_bars,
     health_summary,
     percentage,
@@ -49,75 +49,83 @@ def make_status(
 
 
 @pytest.mark.parametrize(
-    ("now", "mood", "sentence"),
+    ("now", "level", "sentence"),
     [
-        (make_status(), Mood.WELL, "All is well: 1 source watched, 1 destination notified, nothing waits."),
+        (make_status(), HealthLevel.WELL, "All is well: 1 source watched, 1 destination notified, nothing waits."),
         (
             make_status(
                 destinations={"hr": make_destination(pending=1200), "slack": make_destination()},
                 a=make_source(),
                 b=make_source(),
             ),
-            Mood.WELL,
+            HealthLevel.WELL,
             "All is well: 2 sources watched, 2 destinations notified, 1,200 deliveries in progress.",
         ),
-        (make_status(1), Mood.ATTENTION, "1 thing needs your attention."),
-        (make_status(3), Mood.ATTENTION, "3 things need your attention."),
+        (make_status(1), HealthLevel.ATTENTION, "1 thing needs your attention."),
+        (make_status(3), HealthLevel.ATTENTION, "3 things need your attention."),
         (
             make_status(acme=make_rejected_source("token_invalid")),
-            Mood.ATTENTION,
+            HealthLevel.ATTENTION,
             "acme cannot be read: the API does not know the token; enter a valid one as the source's `token`.",
         ),
-        (make_status(2, acme=make_rejected_source("token_invalid")), Mood.ATTENTION, "3 things need your attention."),
+        (
+            make_status(2, acme=make_rejected_source("token_invalid")),
+            HealthLevel.ATTENTION,
+            "3 things need your attention.",
+        ),
         (
             make_status(acme=make_rejected_source("timeout")),
-            Mood.UNSETTLED,
+            HealthLevel.UNSETTLED,
             "Nothing is lost, but acme cannot be read at the moment.",
         ),
         (
             make_status(age=300.0),
-            Mood.ATTENTION,
+            HealthLevel.ATTENTION,
             "Unknown: the notifier has not evaluated its state for 300 seconds.",
         ),
         (
             make_status(
                 acme={"state": "failing", "last_error": {"reason": "disk_full", "message": "the disk is full"}}
             ),
-            Mood.UNSETTLED,
+            HealthLevel.UNSETTLED,
             "Nothing is lost, but the state file cannot be written (the disk is full).",
         ),
         (
             make_status(destinations={}),
-            Mood.ATTENTION,
+            HealthLevel.ATTENTION,
             "Completions are found, but no one is notified: there is no destination yet.",
         ),
         (
             make_status(acme=make_unswept_source(3, 1030)),
-            Mood.STARTING,
+            HealthLevel.STARTING,
             "Starting: the first sweep of acme is at page 3 of 1,030; new completions are reported meanwhile.",
         ),
         (
             make_status(acme=make_unswept_source(1), b=make_source()),
-            Mood.STARTING,
+            HealthLevel.STARTING,
             "Starting: the first sweep of acme is at page 1; new completions are reported meanwhile.",
         ),
         (
             make_status(acme=make_unswept_source(4, 3, "2026-11-21T17:00:00Z")),
-            Mood.STARTING,
+            HealthLevel.STARTING,
             "Starting: the list of acme has not been read completely yet; new completions are reported meanwhile.",
         ),
         (
             make_status(a=make_unswept_source(1), b=make_source(last_sweep=None)),
-            Mood.STARTING,
+            HealthLevel.STARTING,
             (
                 "Starting: the lists of 2 sources have not been read completely yet; new completions are reported"
                 " meanwhile."
             ),
         ),
-        (make_status(acme=make_source("starting")), Mood.STARTING, "Starting: waiting for the first answer of acme."),
+        (
+            make_status(acme=make_source("starting")),
+            HealthLevel.STARTING,
+            "Starting: waiting for the first answer of acme.",
+        ),
         (
             make_status(acme=make_source("failing")),
-            Mood.UNSETTLED,
+            HealthLevel.UNSETTLED,
             "Nothing is lost, but acme cannot be read at the moment.",
         ),
         (
@@ -125,7 +133,7 @@ def make_status(
                 a=make_source("rate_limited"),
                 destinations={"b": make_destination("retrying"), "c": make_destination(dead=1)},
             ),
-            Mood.UNSETTLED,
+            HealthLevel.UNSETTLED,
             (
                 "Nothing is lost, but a is pausing because of the API's rate limit; b is being retried; 1 delivery to c"
                 " was given up."
@@ -133,14 +141,14 @@ def make_status(
         ),
         (
             make_status(destinations={f"d-{number}": make_destination("disabled") for number in range(5)}),
-            Mood.UNSETTLED,
+            HealthLevel.UNSETTLED,
             "Nothing is lost, but d-0 is disabled; d-1 is disabled; d-2 is disabled, and 2 more problems.",
         ),
     ],
 )
-def test_one_sentence_says_how_it_is(now: dict[str, Any], mood: Mood, sentence: str) -> None:
+def test_one_sentence_says_how_it_is(now: dict[str, Any], level: HealthLevel, sentence: str) -> None:
     said = health_summary(now)
-    assert (said.mood, said.sentence) == (mood, sentence)
+    assert (said.level, said.sentence) == (level, sentence)
 
 
 def test_of_very_many_those_in_trouble_are_seen() -> None:

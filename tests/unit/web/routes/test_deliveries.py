@@ -8,7 +8,7 @@ from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import RetrySelection
 from notifier.web.queries import DeliveryPageRequest
-from notifier.web.requests import Replay
+from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface
@@ -71,8 +71,8 @@ async def test_past_events_are_sent_again(interface: "Interface") -> None:
     assert (await ask(interface, "POST", "/v1/replay", json=whole))[0] == 200
     midnight = 1_795_219_200_000
     assert interface.daemon.deliveries.asked == [
-        Replay(midnight, midnight + 86_400_000, "hr"),
-        Replay(midnight + 16 * 3_600_000 + 500, None, None, "acme", "completion.removed", dry_run=True),
+        ReplaySelection(midnight, midnight + 86_400_000, "hr"),
+        ReplaySelection(midnight + 16 * 3_600_000 + 500, None, None, "acme", "completion.removed", dry_run=True),
     ]
 
 
