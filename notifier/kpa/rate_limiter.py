@@ -144,7 +144,7 @@ class SlidingWindow(Struct):
         self._counts[second] = self._counts.get(second, 0) + number
 
     def total(self, now: float) -> int:
-        """Return the sum of the last 60 seconds, including the second that contains `now`."""
+        """Return the sum of the numbers of the last 60 seconds, including the second that contains `now`."""
         self._forget(int(now))
         return sum(self._counts.values())
 

@@ -24,7 +24,7 @@ class Patience(Struct, frozen=True):
     search_seconds_a_page: float = 5.0
     """Wait after a search for each page that it has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Wait, for each page of the list, between a sweep and another one that an unexplained count causes."""
+    """Minimum wait between two sweeps for an unexplained count, for each page of the list."""
     unexplained_seconds: float = 600.0
     """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0
@@ -52,7 +52,7 @@ class Patience(Struct, frozen=True):
     most_questions: int = 20
     """Maximum number of precise questions in one search, or in one round of second looks."""
     most_question_pages: int = 5
-    """Maximum number of pages of an answer; if there are more, the question names both the person and the training."""
+    """Maximum number of pages of one answer to a question about only a person or only a training."""
     spare_search_pages: int = 10
     """Pages that a search may read in addition to twice the binary logarithm of the number of pages."""
     few_records: int = 20

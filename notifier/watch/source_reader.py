@@ -162,7 +162,7 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
-        """Return how many records the API counts for a question beyond those in the answer; None without a count.
+        """Return how many records of the API's count for a question the answer lacks; None if the API states no count.
 
         With one record per page, the number of the last page is the exact count.
         """

@@ -33,7 +33,7 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 _log = logging.getLogger(__name__)
 
 _MOST_REREADINGS = 6
-"""Maximum number of times that the pages of missing records are read again, which finds most of the moved ones."""
+"""Maximum number of times that the pages of missing records are read again; this finds most records that moved."""
 
 
 def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> bool:

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
 _FEW: Final = 20
-"""Unknown records in one answer above which they are compared with known ones in any case, whatever the API's count."""
+"""If an answer has more unknown records than this, they are compared with known ones, whatever the API's count."""
 
 
 def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
