@@ -74,8 +74,8 @@ class Worker:
 
         `bucket` limits the request rate. The destination's next worker gets the same bucket, so that a change of the
         settings does not refill it. `on_peer_time` is called after each attempt with the time that the receiver
-        reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that the time of trying excludes
-        sleep.
+        reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that the machine's sleep does not
+        count as time of trying.
         """
         self.name = destination.name
         self.bucket = bucket or TokenBucket(settings.rate)
@@ -120,7 +120,7 @@ class Worker:
 
     @property
     def snapshot(self) -> ServiceSnapshot:
-        """The destination's health, waits and limits at this moment."""
+        """The destination's current health, waits and limits."""
         return ServiceSnapshot(
             self.health,
             self._trying_clock.seconds_running(),

@@ -20,10 +20,10 @@ class PeerClocks(Struct):
     clock: Clock
     _reported: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def record(self, peer: str, served_at_ms: int | None) -> None:
+    def record(self, peer: str, reported_ms: int | None) -> None:
         """Record the time (Unix ms) in an answer that has just arrived from a peer; None (no time) is ignored."""
-        if served_at_ms is not None:
-            self._reported[peer] = (served_at_ms, self._monotonic_ms())
+        if reported_ms is not None:
+            self._reported[peer] = (reported_ms, self._monotonic_ms())
 
     def offset_seconds(self) -> float | None:
         """Return by how many seconds the peers' clocks are ahead: the median (negative: behind; None: unknown)."""

@@ -30,8 +30,8 @@ class BatchSize(Struct, frozen=True):
 
     `limit` is None if no limit is known. `full_successes` counts the successful requests with `limit` events. When it
     reaches `successes_before_trial`, one request with twice as many events is tried; until its answer,
-    `is_trial_under_way` is true. `proposed_limit` (0: none) is a lower limit, which applies as soon as half of a
-    refused group gets through.
+    `is_trial_under_way` is true. `proposed_limit` is set after a request was too large (0: none). The limit is then
+    lowered to the size of the next half that gets through.
     """
 
     limit: int | None = None
