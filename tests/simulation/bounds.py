@@ -51,8 +51,8 @@ class Bounds:
         head = 2 * profile.poll + _SLACK_SECONDS
         confirmed = head + profile.confirm_after + profile.poll + _SLACK_SECONDS
         difference = _SEARCH_SECONDS + confirmed + 2 * duration
-        scan = profile.scan + 2 * duration + confirmed if profile.scans else difference
-        end = 2 * scan + _SLACK_SECONDS if profile.scans else difference
+        scan = profile.scan + 2 * duration + confirmed if profile.repeats_scans else difference
+        end = 2 * scan + _SLACK_SECONDS if profile.repeats_scans else difference
         if profile.spells or profile.fates:
             end = max(end, _DISAGREEMENT_SECONDS + head)
         return cls(head, confirmed, difference, scan, _UNREPORTED_SECONDS + head, end)

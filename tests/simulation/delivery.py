@@ -85,14 +85,14 @@ class DeliveryWorld:
             self.worker.hand_over(deliveries)
             self.worker.wake()
 
-    async def ask(self, sql: str) -> list[tuple[Any, ...]]:
+    async def query(self, sql: str) -> list[tuple[Any, ...]]:
         def rows(db: Database) -> list[tuple[Any, ...]]:
             return db.execute(sql).fetchall()
 
         return await self.store.run(rows)
 
     async def states(self) -> dict[str, int]:
-        return dict(await self.ask("SELECT state, count(*) FROM deliveries GROUP BY 1"))
+        return dict(await self.query("SELECT state, count(*) FROM deliveries GROUP BY 1"))
 
 
 Script = Callable[[DeliveryWorld], Awaitable[None]]

@@ -149,8 +149,10 @@ class ExpiryWorld:
         If the process is killed before the change is written, the change is undone.
         """
         before = {**self.present}, {*self.left}, {**self.revisions}
-        actions = [self._enter, self._enter, self._enter, self._edit, self._delete, self._leave]
-        action = self.chance.choice([*actions, self._list, self._list] if self.follows_list else actions)
+        actions = [self._enter, self._enter, self._enter, self._edit, self._delete, self._toggle_leaving]
+        action = self.chance.choice(
+            [*actions, self._change_status_list, self._change_status_list] if self.follows_list else actions
+        )
         try:
             changes = action()
             await self._learn_names()
@@ -169,13 +171,13 @@ class ExpiryWorld:
             training=training(self.chance.randrange(len(_RULES))),
             created=self.clock.now_ms(),
             date_number=date_number(self.today - timedelta(days=self.chance.choice((0, 0, 3, 20, 350)))),
-            expiry=self._special_end(),
+            expiry=self._random_expiry_date(),
         )
         self._next_id += 1
         self.present[record.id] = record
         return [self._change(EventType.CREATED, record, NewsReason.ENTERED_SINCE)]
 
-    def _special_end(self) -> int | None:
+    def _random_expiry_date(self) -> int | None:
         if self.chance.random() < 0.5:
             return None
         return date_number(self.today + timedelta(days=self.chance.choice((-5, 0, 1, 7, 30, 31, 60))))
@@ -186,7 +188,7 @@ class ExpiryWorld:
         before = self.present[self.chance.choice(sorted(self.present))]
         after = self.chance.choice(
             (
-                replace(before, expiry=self._special_end()),
+                replace(before, expiry=self._random_expiry_date()),
                 replace(before, user=user_id(self.chance.randrange(_PEOPLE))),
                 replace(before, date_number=date_number(self.today - timedelta(days=self.chance.randrange(40)))),
             )
@@ -203,17 +205,17 @@ class ExpiryWorld:
         record = self.present.pop(self.chance.choice(sorted(self.present)))
         return [self._change(EventType.REMOVED, record, NewsReason.GONE)]
 
-    def _leave(self) -> list[Change]:
+    def _toggle_leaving(self) -> list[Change]:
         """Let a random person leave, or come back."""
         self.left ^= {user_id(self.chance.randrange(_PEOPLE))}
         return []
 
-    def _list(self) -> list[Change]:
+    def _change_status_list(self) -> list[Change]:
         """Change random entries of the employee status list: set or remove their expiry dates."""
         for pair, record in self.newest().items():
             if self.chance.random() < 0.3:
                 self.list_ends.pop(pair, None)
-            elif (end := self._special_end()) is not None:
+            elif (end := self._random_expiry_date()) is not None:
                 self.list_ends[pair] = ListedEnd(day_text(record.date_number), day_text(end))
         return []
 

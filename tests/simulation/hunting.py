@@ -80,7 +80,7 @@ def hunt(
     """
     begun = clock()
     found = Hunt()
-    for profile, seed in _turns(profiles, first_seed, stride):
+    for profile, seed in _worlds_in_turn(profiles, first_seed, stride):
         outcome = run_seed(profile, seed)
         elapsed = clock() - begun
         found.add(profile, seed, outcome, elapsed)
@@ -102,7 +102,7 @@ def hunt_on_cores(profiles: Sequence[str], seconds: float, cores: int, *, first_
     return found
 
 
-def _turns(profiles: Sequence[str], first_seed: int, stride: int) -> Iterator[tuple[str, int]]:
+def _worlds_in_turn(profiles: Sequence[str], first_seed: int, stride: int) -> Iterator[tuple[str, int]]:
     for seed in count(first_seed, stride):
         for profile in profiles:
             yield profile, seed

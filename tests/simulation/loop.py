@@ -159,6 +159,6 @@ def true_ms(seconds: float) -> int:
     return _START_MS + round(seconds * 1000)
 
 
-def in_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+def in_creation_order(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
     """Return tasks in the order in which they were created."""
     return sorted(tasks, key=hash)

@@ -88,14 +88,14 @@ class Oracle:
         """Record that somebody has changed a record. In a world without faults, this sets a deadline for its event."""
         if number in self._account.records:
             self.contact.note_change(self._account.records[number])
-        if not self._profile.is_honest or self.contact.version is Version.V1:
+        if not self._profile.is_faultless or self.contact.version is Version.V1:
             return
         history = self._account.histories[number]
         moment = history[-1]
         at_top = moment.state is not None and moment.place <= self._profile.page and moment.kind == "enter"
         out_of_sight = self.bounds.difference if self._profile.far_pairs else self.bounds.scan
         limit = self.bounds.head if at_top else out_of_sight
-        if self.contact.scanned_at is not None and (at_top or self._profile.scans or self._profile.far_pairs):
+        if self.contact.scanned_at is not None and (at_top or self._profile.repeats_scans or self._profile.far_pairs):
             self._deadlines.append((moment.at + limit, number, len(history) - 1))
 
     def note_reload(self, view: View, version: Version) -> None:
@@ -169,7 +169,7 @@ class Oracle:
                 self._evident_seconds[entity] += _MINUTE
             if self._unreported_seconds[entity] > self.bounds.voice:
                 self._fail("voice/quiet", "", f"{entity} is not as believed for ten minutes, and nothing says so")
-            if self._profile.is_honest and self._evident_seconds[entity] > self.bounds.difference:
+            if self._profile.is_faultless and self._evident_seconds[entity] > self.bounds.difference:
                 self._fail("liveness/difference", "", f"{entity} is not as believed, and the count says so in vain")
 
     def _is_count_wrong(self, now: float) -> bool:
@@ -196,7 +196,7 @@ class Oracle:
 
     def _check_deadlines(self, now: float, conditions: Mapping[str, str]) -> None:
         if set(conditions) & _HELD:
-            # An operator is asked, who may take his time.
+            # Held changes wait for an operator, so all deadlines are postponed.
             self._deadlines = [
                 (max(at, now + self.bounds.confirmed), number, place) for at, number, place in self._deadlines
             ]
@@ -240,7 +240,9 @@ class Oracle:
             self._findings.fail_each("liveness/late_missing", missing, "is not known")
             self._findings.fail_each("liveness/late_ghost", ghosts, "was deleted and is still known")
         if not any(self.differences()):
-            self._check_left(conditions, self._habit_conditions() | _LATE_ENDING, "liveness/condition_late")
+            self._check_remaining_conditions(
+                conditions, self._habit_conditions() | _LATE_ENDING, "liveness/condition_late"
+            )
 
     def check_end(self, system: SystemUnderTest) -> None:
         """Check at the end that the store agrees with the account, all is reported, and no condition remains."""
@@ -250,11 +252,13 @@ class Oracle:
         self._findings.fail_each("liveness/ghost", ghosts, "was deleted and is still known")
         stored_records = self._state_file.stored_records()
         if self.contact.version is Version.V2:
-            self._check_forms(stored_records)
+            self._check_states(stored_records)
         else:
             self._check_days()
-        self._check_left(system.conditions(), self._habit_conditions() | _LONG_REMEMBERED, "liveness/condition_left")
-        if self._profile.is_honest and self._state_file.accepted_count_offset():
+        self._check_remaining_conditions(
+            system.conditions(), self._habit_conditions() | _LONG_REMEMBERED, "liveness/condition_left"
+        )
+        if self._profile.is_faultless and self._state_file.accepted_count_offset():
             self._fail(
                 "voice/absorbed",
                 "",
@@ -263,7 +267,7 @@ class Oracle:
         for withheld in system.withheld():
             self._fail("liveness/withheld", withheld.key, f"{withheld.key} is still withheld: {withheld.reason}")
 
-    def _check_forms(self, stored_records: Mapping[str, StoredRecord]) -> None:
+    def _check_states(self, stored_records: Mapping[str, StoredRecord]) -> None:
         by_entity = {self._entity(key): stored for key, stored in stored_records.items()}
         for number, record in self._account.in_view(self.contact.view).items():
             stored = by_entity.get(str(number))
@@ -295,7 +299,7 @@ class Oracle:
         for base, history in self._account.bases.items():
             if base in self._findings.untrue:
                 continue
-            told = self._safety.told_v1[base]["created"] - self._safety.told_v1[base]["removed"]
+            told = self._safety.reported_v1[base]["created"] - self._safety.reported_v1[base]["removed"]
             now = len(history[-1][1])
             least = now - _max_number_until(history, self.contact.scanned_at)
             most = max(0, now - _number_at(history, self.contact.first_read_at - FIRST_CONTACT_SECONDS))
@@ -304,7 +308,7 @@ class Oracle:
                     "liveness/silent", base, f"{told} of {base} are told, between {least} and {most} were entered"
                 )
 
-    def _check_left(self, conditions: Mapping[str, str], allowed: Iterable[str], kind: str) -> None:
+    def _check_remaining_conditions(self, conditions: Mapping[str, str], allowed: Iterable[str], kind: str) -> None:
         for name in sorted(set(conditions) - set(allowed)):
             self._fail(kind, name, f"{name} stands though all is well: {conditions[name]}")
 
@@ -336,7 +340,7 @@ class Oracle:
         self._check_cost_of_changes(sent, rest_at)
 
     def _check_cost_of_changes(self, sent: Sequence[SentRequest], rest_at: float) -> None:
-        if not self._profile.is_honest:
+        if not self._profile.is_faultless:
             return
         changes = sum(len(history) - 1 for history in self._account.histories.values())
         changes += sum(history[0].kind != "begin" for history in self._account.histories.values())

@@ -77,7 +77,7 @@ class Profile:
     far_pairs: bool = False
 
     @property
-    def is_honest(self) -> bool:
+    def is_faultless(self) -> bool:
         """Whether the API, the network and the machine have no faults, so that each change has a deadline."""
         wrongs = (self.fates, self.spells, self.habits, self.kills, self.clock_jumps, self.views, self.wall_error)
         return not any(wrongs) and self.slow == 0 and self.ambush == self.ambush_scans == 0 and self.store_delay == 0
@@ -88,7 +88,7 @@ class Profile:
         return self.poll if self.scheduled else 2 * self.poll
 
     @property
-    def scans(self) -> bool:
+    def repeats_scans(self) -> bool:
         """Whether full scans are repeated after the first one."""
         return self.scan < _NEVER
 

@@ -28,8 +28,8 @@ class Safety:
         self._contact = contact
         self._findings = findings
         self._fail, self._fail_untrue = findings.fail, findings.fail_untrue
-        self._told_at: dict[int, int] = {}
-        self._told_state: dict[int, RecordState | None] = {}
+        self._reported_index: dict[int, int] = {}
+        self._reported_state: dict[int, RecordState | None] = {}
         self._position_v1: dict[str, int] = {}
         self._revisions: set[tuple[str, int]] = set()
         self.sequence = 0
@@ -37,7 +37,7 @@ class Safety:
         self.events: Counter[str] = Counter()
         self.created: set[int] = set()
         """The ids of the records that were reported as entered."""
-        self.told_v1: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.reported_v1: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """The number of events of each kind about records without an id, by the prefix of their v1 keys."""
 
     def note_switch_to_v2(self) -> None:
@@ -45,8 +45,8 @@ class Safety:
         known = count_entities(self._state_file.known_keys())
         for number, record in self._account.records.items():
             if known[v1_key_prefix(record)]:
-                self._told_at[number] = len(self._account.histories[number]) - 1
-                self._told_state[number] = self._account.histories[number][-1].state
+                self._reported_index[number] = len(self._account.histories[number]) - 1
+                self._reported_state[number] = self._account.histories[number][-1].state
 
     def check_new_events(self) -> None:
         """Check the events since the last call."""
@@ -58,7 +58,7 @@ class Safety:
                 self._fail("safety/told_twice", event.key, f"revision {event.revision} of {event.key} was told before")
             self._revisions.add((event.key, event.revision))
             if event.key.startswith("v1-"):
-                self.told_v1[entity_of(event.key)][event.kind] += 1
+                self.reported_v1[entity_of(event.key)][event.kind] += 1
             else:
                 self._check_event(event)
             self._check_net(event)
@@ -85,7 +85,7 @@ class Safety:
             self._fail_untrue("safety/previous", key, text)
         if event.kind == "created":
             self.created.add(number)
-        self._told_at[number], self._told_state[number] = place, wanted
+        self._reported_index[number], self._reported_state[number] = place, wanted
 
     def _find_change(
         self, kind: str, wanted: RecordState | None, number: int, history: Sequence[RecordChange]
@@ -95,9 +95,9 @@ class Safety:
         Changes may be skipped, because two of them may happen between two polls. A record that is reported as entered
         must have appeared since the last report, and not before the first contact.
         """
-        told_at = self._told_at.get(number, -1 if kind == "created" else 0)
+        reported_index = self._reported_index.get(number, -1 if kind == "created" else 0)
         appeared = False
-        for place in range(told_at + 1, len(history)):
+        for place in range(reported_index + 1, len(history)):
             moment = history[place]
             appears = moment.state is not None and (place == 0 or history[place - 1].state is None)
             appeared = appeared or (appears and not (place == 0 and self._is_history(number, moment)))
@@ -107,9 +107,9 @@ class Safety:
 
     def _contradicts(self, event: ReportedEvent, number: int) -> bool:
         """Return whether an event cannot follow the last event of its record."""
-        if number not in self._told_state:
+        if number not in self._reported_state:
             return False
-        return (self._told_state[number] is None) != (event.kind == "created")
+        return (self._reported_state[number] is None) != (event.kind == "created")
 
     def _violation_kind(
         self, event: ReportedEvent, number: int, wanted: RecordState | None, history: Sequence[RecordChange]
@@ -117,11 +117,11 @@ class Safety:
         match event.kind:
             case "removed":
                 return "safety/removed_false"
-            case "created" if number not in self._told_at and self._is_history(number, history[0]):
+            case "created" if number not in self._reported_index and self._is_history(number, history[0]):
                 return "safety/history_told"
             case "created":
                 return "safety/created_again"
-            case _ if self._told_state.get(number, wanted) is None:
+            case _ if self._reported_state.get(number, wanted) is None:
                 return "safety/updated_gone"
             case _ if any(states_agree(wanted, moment.state) for moment in history):
                 return "safety/updated_old"

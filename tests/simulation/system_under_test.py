@@ -36,7 +36,7 @@ from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Watcher
 from tests.simulation.account import RecordState
 from tests.simulation.exchange import SimulatedExchange
-from tests.simulation.loop import START_SECONDS, SimulatedClock, in_order
+from tests.simulation.loop import START_SECONDS, SimulatedClock, in_creation_order
 from tests.simulation.profiles import Profile
 
 SOURCE: Final = "acme"
@@ -203,7 +203,7 @@ class SystemUnderTest:
 
     async def kill(self, surviving_tasks: set[asyncio.Task[Any]]) -> None:
         """End like a process after kill -9: cancel all tasks except `surviving_tasks`; stored data stays as it is."""
-        for task in in_order(asyncio.all_tasks() - surviving_tasks):
+        for task in in_creation_order(asyncio.all_tasks() - surviving_tasks):
             task.cancel()
         self._store._db = None
         await asyncio.sleep(0.01)
@@ -302,7 +302,7 @@ class ScheduledSystemUnderTest(SystemUnderTest):
             lambda _source, _reason: None,
         )
         await self._apply_settings(Differences(added=(SOURCE,)))
-        schedule.start(_nothing)
+        schedule.start(_do_nothing)
         await asyncio.Event().wait()
 
     async def reload(self, changes: Mapping[str, Any]) -> None:
@@ -338,7 +338,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     pass
 
 

@@ -16,7 +16,7 @@ from tests.simulation.account import Account, View
 from tests.simulation.exchange import SimulatedExchange
 from tests.simulation.faulty_api import FaultyApi
 from tests.simulation.findings import Violation
-from tests.simulation.loop import SimulatedClock, SimulatedLoop, in_order
+from tests.simulation.loop import SimulatedClock, SimulatedLoop, in_creation_order
 from tests.simulation.oracle import Oracle
 from tests.simulation.people import Action, perform
 from tests.simulation.plans import Plan, make_plan
@@ -124,28 +124,28 @@ class World:
         for at, seconds in plan.jumps:
             self._loop.call_at_second(at, self._set_wall_clock, seconds)
         self._start_system()
-        self._surviving_tasks.add(self._loop.create_task(self._look_each_minute()))
+        self._surviving_tasks.add(self._loop.create_task(self._check_each_minute()))
         moments = [(at, self._kill()) for at in plan.kills]
         moments += [(at, self._load(plan.profile.views[number])) for at, number in plan.views]
         for at, happening in sorted(moments, key=lambda moment: moment[0]):
-            await self._until(at)
+            await self._sleep_until(at)
             await happening
         rest_at = plan.profile.active
-        await self._until(rest_at)
+        await self._sleep_until(rest_at)
         self._log("EVERYTHING IS AT REST")
         bounds = self._oracle.bounds
-        self._surviving_tasks.add(self._loop.create_task(self._release_what_is_held(rest_at)))
-        await self._until(rest_at + max(_LATE_SECONDS, bounds.difference))
+        self._surviving_tasks.add(self._loop.create_task(self._release_held_changes(rest_at)))
+        await self._sleep_until(rest_at + max(_LATE_SECONDS, bounds.difference))
         self._oracle.check_settled(self._system.conditions())
         self._system.poll_less_often()
-        await self._until(rest_at + max(_RELEASE_SECONDS, bounds.difference) + bounds.end)
+        await self._sleep_until(rest_at + max(_RELEASE_SECONDS, bounds.difference) + bounds.end)
         self._oracle.check_end(self._system)
         self._oracle.check_cost(self._exchange.sent, rest_at, self._restarts)
 
-    async def _until(self, seconds: float) -> None:
+    async def _sleep_until(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds - self._loop.seconds))
 
-    async def _look_each_minute(self) -> None:
+    async def _check_each_minute(self) -> None:
         while True:
             await asyncio.sleep(60)
             self._oracle.contact.first_read_at = self._exchange.first_read_at
@@ -188,9 +188,9 @@ class World:
         view = View(loaded.get("user_id"), loaded.get("training_id"), loaded.get("has_attachments"))
         self._oracle.note_reload(view, Version(loaded.get("api") or profile.api))
 
-    async def _release_what_is_held(self, rest_at: float) -> None:
+    async def _release_held_changes(self, rest_at: float) -> None:
         """Release held changes, as an operator does after finding them in the account."""
-        await self._until(rest_at + _RELEASE_SECONDS)
+        await self._sleep_until(rest_at + _RELEASE_SECONDS)
         while True:
             for name, what in _HELD.items():
                 if name in self._system.conditions() and await self._system.release(what):
@@ -231,7 +231,7 @@ class World:
             self._loop.call_soon(self._stop)
 
     def _stop(self) -> None:
-        for task in in_order(self._surviving_tasks):
+        for task in in_creation_order(self._surviving_tasks):
             task.cancel()
 
     def _log(self, text: str) -> None:
