@@ -252,10 +252,10 @@ def _refuse_foreign_or_newer(db: sqlite3.Connection, path: Path, *, refuse_newer
 
 def check_copy(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
     """Check that a copy is intact; return the time of its last successful poll and the number of waiting deliveries."""
-    (said,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
+    (result,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
         raise BackupError(
-            f"{source} is damaged ({said.splitlines()[-1]}), so a backup would be damaged too: {_REPAIR_ADVICE}"
+            f"{source} is damaged ({result.splitlines()[-1]}), so a backup would be damaged too: {_REPAIR_ADVICE}"
         )
     (success,) = copy.execute("SELECT max(last_success) FROM sources").fetchone()
     (pending,) = copy.execute(

@@ -68,24 +68,24 @@ _BY_MESSAGE: Final = (
 
 def as_store_error(error: psycopg.Error, location: Location) -> StoreError | None:
     """Convert an error to a StoreError; return None for an error that is a bug in the program. Pure."""
-    said = redact(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+    message = redact(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
     state = error.sqlstate
     named: tuple[StoreReason, str] | None
     if isinstance(error, ForeignSessionError):
         named = _SHARED
     elif state is not None:
         named = _BY_SQLSTATE.get(state) or _BY_CLASS.get(state[:2])
-        said = f"{said}, SQLSTATE {state}"
+        message = f"{message}, SQLSTATE {state}"
     elif isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         named = next(
-            (named for words, named in _BY_MESSAGE if f"FATAL:  {words}" in said or f" {words}" in said), _LOST
+            (named for words, named in _BY_MESSAGE if f"FATAL:  {words}" in message or f" {words}" in message), _LOST
         )
     else:
         named = None
     if named is None:
         return None
     reason, text = named
-    return StoreError(reason, f"{location}: {text.replace('%s', said).replace('{grant}', location.grant)}")
+    return StoreError(reason, f"{location}: {text.replace('%s', message).replace('{grant}', location.grant)}")
 
 
 @contextmanager

@@ -89,16 +89,22 @@ def check_session(connection: Connection, other: Connection, location: Location)
     PostgreSQL's protocol only pretend to lock.
     """
     key = lock_key(location.schema)
-    mine = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
-    theirs = other.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
-    again = connection.execute(
+    own_row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    other_row = other.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    own_row_again = connection.execute(
         "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
         " AND pid = pg_backend_pid() AND classid::bigint = %s AND objid::bigint = %s)",
         [LOCK_SPACE, key % 2**32],
     ).fetchone()
-    if mine is None or theirs is None or again is None or mine == theirs or mine[0] != again[0]:
+    if (
+        own_row is None
+        or other_row is None
+        or own_row_again is None
+        or own_row == other_row
+        or own_row[0] != own_row_again[0]
+    ):
         raise ForeignSessionError("two connections share a session")
-    if not again[1]:
+    if not own_row_again[1]:
         raise StoreError(
             StoreReason.REFUSED,
             f"{location}: the server does not keep advisory locks, so two daemons could write at once: use PostgreSQL"

@@ -151,11 +151,11 @@ class PostgresStore(Store):
     def _compare_clocks(self, db: Database) -> None:
         """Log the beginning and the end of a difference between this machine's clock and the server's."""
         ahead_ms = server_clock_ahead_ms(db, self._now_ms)
-        said = difference_sentence(ahead_ms)
-        if said is not None and not self._clock_differs:
+        sentence = difference_sentence(ahead_ms)
+        if sentence is not None and not self._clock_differs:
             _log.warning(
                 "the clock of this machine differs from that of the database's server",
-                extra={"database": str(self.location), "detail": said},
+                extra={"database": str(self.location), "detail": sentence},
             )
             self._clock_differs = True
         elif self._clock_differs and abs(ahead_ms) < AGREES_MS:

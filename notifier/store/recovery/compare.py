@@ -133,13 +133,13 @@ class Missing(Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return what is missing as text."""
-        said = [f"source {name} was unknown" for name in self.unknown_sources]
-        said += [f"source {name} was last read more recently than the file says" for name in self.outdated_sources]
+        sentences = [f"source {name} was unknown" for name in self.unknown_sources]
+        sentences += [f"source {name} was last read more recently than the file says" for name in self.outdated_sources]
         if self.undelivered:
-            said.append(f"{self.undelivered} undelivered events were missing")
+            sentences.append(f"{self.undelivered} undelivered events were missing")
         if self.number_gap:
-            said.append("events with higher numbers had been created")
-        return ", ".join(said)
+            sentences.append("events with higher numbers had been created")
+        return ", ".join(sentences)
 
 
 class Comparison(Struct, frozen=True):

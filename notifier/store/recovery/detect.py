@@ -44,9 +44,9 @@ def find_damage(db: FileDatabase, path: Path) -> str | None:
         # its header does not say so.
         return "the header is damaged" if {"events", "deliveries", "records"} <= tables else None
     for check in _checks(path, tables):
-        (said,) = db.execute(f"PRAGMA {check}").fetchone()
-        if said != "ok":
-            return str(said).splitlines()[-1]
+        (result,) = db.execute(f"PRAGMA {check}").fetchone()
+        if result != "ok":
+            return str(result).splitlines()[-1]
     return None
 
 
