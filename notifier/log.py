@@ -179,14 +179,14 @@ def _log_uncaught() -> None:
     def log_in_process(kind: type[BaseException], fault: BaseException, trace: Any) -> None:
         _log.critical("the program ends because of an internal error: please report it", exc_info=(kind, fault, trace))
 
-    def log_in_thread(told: threading.ExceptHookArgs) -> None:
-        if told.exc_value is not None:
-            facts = {"task": told.thread.name if told.thread is not None else ""}
-            fault = (told.exc_type, told.exc_value, told.exc_traceback)
+    def log_in_thread(error: threading.ExceptHookArgs) -> None:
+        if error.exc_value is not None:
+            facts = {"task": error.thread.name if error.thread is not None else ""}
+            fault = (error.exc_type, error.exc_value, error.exc_traceback)
             _log.critical("a thread ended with an internal error", extra=facts, exc_info=fault)
 
-    def log_unraisable(told: "sys.UnraisableHookArgs") -> None:
-        _log.error("an internal error was ignored", extra={"detail": told.err_msg or ""}, exc_info=told.exc_value)
+    def log_unraisable(error: "sys.UnraisableHookArgs") -> None:
+        _log.error("an internal error was ignored", extra={"detail": error.err_msg or ""}, exc_info=error.exc_value)
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = log_in_process, log_in_thread, log_unraisable
     logging.captureWarnings(True)

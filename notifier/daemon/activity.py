@@ -104,9 +104,9 @@ class ActivityLog:
             self._saved_states = known
         now_ms = self._clock.now_ms()
         changed = {
-            subject: StateChange(now_ms, *seen)
-            for subject, told in self._current_states().items()
-            if (seen := self._displayed_state(subject, *told)) != _without_time(self._saved_states.get(subject))
+            subject: StateChange(now_ms, *shown)
+            for subject, state in self._current_states().items()
+            if (shown := self._displayed_state(subject, *state)) != _without_time(self._saved_states.get(subject))
         }
         if changed:
             await self._store.run(activity.store_state_changes, changed)

@@ -88,17 +88,17 @@ class Daemon:
         manager: SystemdNotifier | None = None,
         *,
         patience: Patience = PATIENCE,
-        handed_over: Sequence[socket.socket] = (),
+        systemd_sockets: Sequence[socket.socket] = (),
         store: Store | None = None,
         configuration_problem: str | None = None,
     ) -> None:
         """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
 
-        `patience` holds waiting times of the watchers that the configuration does not contain. `handed_over` are
+        `patience` holds waiting times of the watchers that the configuration does not contain. `systemd_sockets` are
         listening sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start`
         opens the state file. `configuration_problem` is the reason why a reload before this start failed.
         """
-        self._handed_over = handed_over
+        self._systemd_sockets = systemd_sockets
         self._configuration = RunningConfiguration(settings, reload_hooks)
         self._configuration.reload_problem = configuration_problem
         self._clock = clock or SystemClock()
@@ -179,7 +179,7 @@ class Daemon:
             lambda: self._configuration.subscriptions,
             self._on_events,
             self._dispatcher.reload_queues,
-            self._sources.employee_status_list,
+            self._sources.employee_status_reader,
         )
         self._reloader = Reloader(
             self._configuration,
@@ -250,7 +250,11 @@ class Daemon:
             )
             # The server needs the watchers, so it starts after them; the schedule starts last and begins the polls.
             self._server = LocalServer(
-                self.operations, self.feed, self.settings.http, socket_path(self.settings.store.path), self._handed_over
+                self.operations,
+                self.feed,
+                self.settings.http,
+                socket_path(self.settings.store.path),
+                self._systemd_sockets,
             )
             stack.push_async_callback(self._server.stop)
             await self._server.start()

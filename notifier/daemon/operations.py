@@ -137,7 +137,7 @@ class Operations:
 
     @cached_property
     def details(self) -> "SourceAndDestinationReader":
-        """Reads the details of a source or a destination for the dashboard."""
+        """The reader of the details of a source or a destination, for the dashboard."""
         # Imported here and below, because the dashboard is rarely open.
         from notifier.daemon.api.source_and_destination import SourceAndDestinationReader  # noqa: PLC0415
 
@@ -145,14 +145,14 @@ class Operations:
 
     @cached_property
     def delivery_inspection(self) -> "DeliveryInspector":
-        """Reads the details of a delivery for the dashboard."""
+        """The reader of the details of a delivery, for the dashboard."""
         from notifier.daemon.api.delivery_detail import DeliveryInspector  # noqa: PLC0415
 
         return DeliveryInspector(self._reader, self._dispatcher, self._configuration)
 
     @cached_property
     def event_log(self) -> "EventLogReader":
-        """Reads and exports the log of events for the dashboard."""
+        """The reader of the log of events, for the dashboard."""
         from notifier.daemon.api.event_log import EventLogReader  # noqa: PLC0415
 
         return EventLogReader(self._reader, self._clock)

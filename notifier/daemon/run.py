@@ -60,7 +60,7 @@ async def serve(settings: Settings, reload_hooks: ReloadHooks) -> None:
         sockets = take_systemd_sockets(os.environ)
         try:
             if not uses_postgres(settings.store):
-                daemon = Daemon(settings, reload_hooks=reload_hooks, manager=manager, handed_over=sockets)
+                daemon = Daemon(settings, reload_hooks=reload_hooks, manager=manager, systemd_sockets=sockets)
                 await _start(daemon, manager, stopped)
                 store_error = await _run_until_stopped(daemon, manager, stopped, signals.reload)
                 if store_error is not None:
@@ -93,7 +93,7 @@ async def _serve_from_database(
                 configuration.settings,
                 reload_hooks=reload_hooks,
                 manager=manager,
-                handed_over=[listener.dup() for listener in sockets],
+                systemd_sockets=[listener.dup() for listener in sockets],
                 store=store,
                 configuration_problem=configuration.reload_problem,
             )

@@ -90,7 +90,7 @@ class SourceRegistry:
             raise UnknownNameError("source", name, tuple(self._watchers))
         return self._watchers[name]
 
-    def employee_status_list(self, name: str) -> StatusPageReader | None:
+    def employee_status_reader(self, name: str) -> StatusPageReader | None:
         """Return the function that reads a source's list of employee statuses; None if the source is not watched."""
         watcher = self._watchers.get(name)
         return None if watcher is None else watcher.employee_status

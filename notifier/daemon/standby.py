@@ -38,7 +38,7 @@ async def wait_for_store(
     reloader: StandbyReloader,
     manager: SystemdNotifier,
     stopped: asyncio.Task[Any],
-    handed_over: Sequence[socket.socket],
+    systemd_sockets: Sequence[socket.socket],
 ) -> bool:
     """Wait until this process holds the store, and return True; return False if `stopped` ends first.
 
@@ -52,7 +52,7 @@ async def wait_for_store(
             return True
     if state.error is not None and state.error.reason not in _TEMPORARY_REASONS:
         raise state.error
-    server = StandbyServer(state, configuration, reloader, handed_over)
+    server = StandbyServer(state, configuration, reloader, systemd_sockets)
     await server.start()
     try:
         manager.report_ready()

@@ -63,16 +63,16 @@ class StandbyServer:
         state: StandbyState,
         configuration: RunningConfiguration,
         reloader: StandbyReloader,
-        handed_over: Sequence[socket.socket] = (),
+        systemd_sockets: Sequence[socket.socket] = (),
     ) -> None:
         """Initialize with the objects that hold the current state and the current configuration, and with the reloader.
 
-        `handed_over` are listening sockets from systemd, which replace `[http] listen`.
+        `systemd_sockets` are listening sockets from systemd, which replace `[http] listen`.
         """
         self._state = state
         self._configuration = configuration
         self._reloader = reloader
-        self._handed_over = handed_over
+        self._systemd_sockets = systemd_sockets
         self._owner_runner: web.AppRunner | None = None
         self._interface_runner: web.AppRunner | None = None
         self._listen = configuration.settings.http.listen
@@ -109,8 +109,8 @@ class StandbyServer:
             _log.error("the HTTP interface does not listen", extra={"detail": str(error)})
 
     async def _interface_sockets(self) -> list[socket.socket]:
-        if self._handed_over:
-            return [listener.dup() for listener in self._handed_over]
+        if self._systemd_sockets:
+            return [listener.dup() for listener in self._systemd_sockets]
         match self._settings.http.listen:
             case TcpAddress() as address:
                 return await open_tcp_sockets(address)

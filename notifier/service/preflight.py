@@ -65,8 +65,8 @@ def ownership_problems(required: Iterable[Path], package: Path | None = None) ->
     places = dict.fromkeys(place for path in required for place in (*reversed(path.parents), path))
     if package is not None:
         places |= dict.fromkeys([package, *package.rglob("*")])
-    found = [told for told in map(_ownership_problem, places) if told is not None]
-    return found[:_MOST_SENTENCES]
+    problems = [problem for problem in map(_ownership_problem, places) if problem is not None]
+    return problems[:_MOST_SENTENCES]
 
 
 def _ownership_problem(path: Path) -> str | None:

@@ -98,8 +98,8 @@ def exec_line_path(program: PurePosixPath) -> str:
 
 def _protect_home(*, in_home_folder: bool) -> str:
     if in_home_folder:
-        told = "# The program is in a home directory, which the service can therefore read, but not change."
-        return f"{told}\nProtectHome=read-only"
+        comment = "# The program is in a home directory, which the service can therefore read, but not change."
+        return f"{comment}\nProtectHome=read-only"
     return "ProtectHome=yes"
 
 

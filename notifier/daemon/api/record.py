@@ -134,7 +134,7 @@ def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
 
 def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, UnsentReason]:
     """Return the names of the destinations to which an event is not sent, each with the reason. Pure."""
-    sent_to = {life.delivery.destination for life in event.deliveries}
+    sent_to = {history.delivery.destination for history in event.deliveries}
     return {
         it.destination: UnsentReason(
             it.rejecting_filter(event.type, source, event.training_id, event.user_id, event.known)
@@ -151,7 +151,7 @@ def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription])
     A filter cannot be applied if the data that it checks was unknown when the event was written. `subscriptions` are
     the present filters of all destinations.
     """
-    sent_to = {life.delivery.destination for life in event.deliveries}
+    sent_to = {history.delivery.destination for history in event.deliveries}
     found = {
         it.destination: it.undecided_filters(event.user_id, event.known)
         for it in subscriptions
@@ -208,7 +208,7 @@ def _event_document(source: str, event: EventHistory, subscriptions: Sequence[Su
         "detected_at": iso_utc(event.detected_ms),
         **_detection(event),
         "changes": {name: {"old": change.old, "new": change.new} for name, change in event.changes.items()},
-        "deliveries": [_delivery_document(life) for life in event.deliveries],
+        "deliveries": [_delivery_document(history) for history in event.deliveries],
         "not_told": unsent,
         "not_told_why": {destination: UNSENT_SENTENCES[reason] for destination, reason in unsent.items()},
         "not_judged": unjudged,

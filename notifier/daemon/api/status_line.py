@@ -26,18 +26,18 @@ def summary(
     of acme, deliveries dead of hr); 3 sources ok...`. `waiting` is the number of waiting events by destination; it is
     shown only for destinations that are not ok.
     """
-    told_sources = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
-    told_destinations = [
+    source_states = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
+    destination_states = [
         (state.value, name, "" if state is HealthState.OK else f": {waiting.get(name, 0):,} waiting")
         for name, state in destinations.items()
     ]
-    said = ", ".join([*_count_states("source", told_sources), *_count_states("destination", told_destinations)])
+    sentence = ", ".join([*_count_states("source", source_states), *_count_states("destination", destination_states)])
     if not conditions:
-        return said
+        return sentence
     named = [f"{name.replace('_', ' ')} of {subject.rpartition('/')[2]}" for name, subject in conditions[:_MOST_NAMES]]
     more = ", ..." if len(conditions) > _MOST_NAMES else ""
     need = "1 thing needs" if len(conditions) == 1 else f"{len(conditions)} things need"
-    return f"{need} attention ({', '.join(named)}{more}); {said}"
+    return f"{need} attention ({', '.join(named)}{more}); {sentence}"
 
 
 def _count_states(what: str, things: Iterable[_NamedState]) -> Iterator[str]:
