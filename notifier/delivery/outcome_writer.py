@@ -1,4 +1,4 @@
-"""Writes the outcomes of attempts to the store in batches, and keeps them in memory while that fails."""
+"""Writes the outcomes of attempts to the store in batches; while the store fails, it keeps them in memory."""
 
 import asyncio
 import contextlib

@@ -162,7 +162,11 @@ def select_for_request(
 
 
 def _select_slot(waiting: Iterable[Delivery], slot_ms: int | None) -> tuple[Delivery, ...]:
-    """Return the deliveries of one slot; one that follows an event of its record in another slot is left out."""
+    """Return the deliveries of one slot.
+
+    A delivery is left out if an earlier event of its record is in another slot, because a record's events stay in
+    order.
+    """
     chosen: list[Delivery] = []
     blocked: set[Record] = set()
     for delivery in waiting:

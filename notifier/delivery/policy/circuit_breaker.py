@@ -82,7 +82,7 @@ class Breaker(Struct, frozen=True):
 
     @property
     def probes_single_events(self) -> bool:
-        """Whether probes are single events, chosen to find out whether the endpoint or some events are at fault."""
+        """Whether probes are single events, which show whether the endpoint or some events are at fault."""
         return self.mode is BreakerMode.OPEN and self.scope is not FailureScope.ENDPOINT
 
 
