@@ -58,7 +58,7 @@ class WrongRequestError(Exception):
 
 
 class MustBe(Struct, frozen=True):
-    """Describes the valid values of the field that it annotates, for error messages about invalid values."""
+    """Describes the valid values of an annotated field. Error messages about the field contain the description."""
 
     what: str
 
