@@ -190,7 +190,7 @@ class Account:
         return found[1]
 
     def _update_bases(self, number: int, before: Record | None, after: Record | None) -> None:
-        """Record a change in `bases`, where records are grouped by the prefix of their v1 keys."""
+        """Add a change to `bases`, where records are grouped by the prefix of their v1 keys."""
         bases = []
         if before is not None:
             bases.append(v1_key_prefix(before))

@@ -63,6 +63,6 @@ class WatchState:
     hidden: set[int] = field(default_factory=set)
 
     def note_change(self, record: Record) -> None:
-        """Record that somebody has changed a record."""
+        """Add a changed record to `hidden` if the filters exclude it."""
         if not self.view.includes(record):
             self.hidden.add(record.id)

@@ -85,7 +85,7 @@ class Oracle:
     # Notifications from the world
 
     def note_change(self, number: int) -> None:
-        """Record that somebody has changed a record. In a world without faults, this sets a deadline for its event."""
+        """Note that somebody has changed a record. In a world without faults, this sets a deadline for its event."""
         if number in self._account.records:
             self.contact.note_change(self._account.records[number])
         if not self._profile.is_faultless or self.contact.version is Version.V1:
@@ -99,7 +99,7 @@ class Oracle:
             self._deadlines.append((moment.at + limit, number, len(history) - 1))
 
     def note_reload(self, view: View, version: Version) -> None:
-        """Record that the source now uses other filters or another version of the API."""
+        """Note that the source now uses other filters or another version of the API."""
         if version is not self.contact.version:
             self._safety.note_switch_to_v2()
         self.contact.view_since = self._account.now()

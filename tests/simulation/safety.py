@@ -41,7 +41,7 @@ class Safety:
         """The number of events of each kind about records without an id, by the prefix of their v1 keys."""
 
     def note_switch_to_v2(self) -> None:
-        """Record that keys are now those of v2, and that records stored under v1 keys count as reported."""
+        """Note that keys are now those of v2, and that records stored under v1 keys count as reported."""
         known = count_entities(self._state_file.known_keys())
         for number, record in self._account.records.items():
             if known[v1_key_prefix(record)]:
