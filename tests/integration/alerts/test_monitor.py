@@ -238,9 +238,9 @@ async def test_the_daemon_tells_the_destination_of_alerts_and_no_other(post: Pos
     async with running(post.settings("safety", "hr", "safety")) as daemon:
         fire = (await daemon.operations.status())["conditions"]
         assert [it["subject"] for it in fire] == ["destinations/safety", "sources/acme"]
-        await until(lambda: len(post.received["safety"]) == 1)
+        await until(lambda: len(post.received["safety"]) >= 1)
         post.wrong = []
-        await until(lambda: len(post.received["safety"]) == 2)
+        await until(lambda: len(post.received["safety"]) >= 2)
         assert (await daemon.operations.status())["conditions"] == []
     firing, resolved = post.received["safety"]
     assert (firing["data"]["state"], firing["subject"]) == ("firing", "sources/acme")
@@ -256,9 +256,9 @@ async def test_a_destination_of_alerts_can_leave_the_configuration_and_another_o
             assert [it["condition"] for it in (await daemon.operations.status())["conditions"]] == ["gap"]
     async with running(post.settings("hr", "hr")):
         # It hears what stands, not only its end.
-        await until(lambda: len(post.received["hr"]) == 1)
+        await until(lambda: len(post.received["hr"]) >= 1)
         post.wrong = []
-        await until(lambda: len(post.received["hr"]) == 2)
+        await until(lambda: len(post.received["hr"]) >= 2)
     assert [event["data"]["state"] for event in post.received["hr"]] == ["firing", "resolved"]
 
 
