@@ -69,7 +69,7 @@ class ScanRunner:
         self._repeat_from: int | None = None
         self._oldest_day = ""
         self._is_sorted = True
-        self._last_keys: tuple[int, int] | None = None
+        self._last_page: tuple[int, int] | None = None
         self._same_difference_since: float | None = None
         self._has_parsed_all = False
         self._finished: Sweep | None = None
@@ -164,7 +164,7 @@ class ScanRunner:
 
     def _forget_last_page(self) -> None:
         """Forget the previous page, because the next page does not follow it."""
-        self._last_keys, self._oldest_day = None, ""
+        self._last_page, self._oldest_day = None, ""
 
     async def _read_from(self, first: int, sweep: Sweep) -> int | None:
         """Read the pages from `first` to the end. If the list moves, stop and return the page to go back to."""
@@ -220,12 +220,12 @@ class ScanRunner:
 
     def _check_page(self, page: Page) -> None:
         """Raise ApiError if a page is the same as the previous one; record whether the list is sorted."""
-        records = tuple(page.raws)
-        keys = hash(records)
+        records: tuple[str | bytes, ...] = tuple(page.raws if self._context.settings.api == "v1" else page.keys)
+        content = hash(records)
         # Without ids, many equal records may fill several pages, which then are the same.
-        if page.number > 1 and self._last_keys == (page.number - 1, keys) and len(set(records)) > 1:
+        if page.number > 1 and self._last_page == (page.number - 1, content) and len(set(records)) > 1:
             raise ApiError(ApiErrorReason.PAGE_NOT_WHOLE, f"page {page.number} is the same as page {page.number - 1}")
-        self._last_keys = (page.number, keys)
+        self._last_page = (page.number, content)
         if page_fault(page) is PageFault.UNSORTED:
             self._is_sorted = False
 
