@@ -28,7 +28,7 @@ _TARGET_ATTRIBUTES = ("targets", "topics", "channels", "rooms", "users", "emails
 
 
 def main() -> None:
-    """Answer calls until the end of standard input."""
+    """Read calls from standard input, and write the answers to standard output, until the input ends."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     answers, sys.stdout = sys.stdout, sys.stderr
     # Read as bytes, because text would be decoded in the locale's encoding.

@@ -57,11 +57,11 @@ _REASONS: Final[Sequence[tuple[str, AttemptResult]]] = (
     ),
     (r"InternalFailure|InternalError|InternalException|ServiceUnavailable", AttemptResult.SERVER_ERROR),
 )
-"""Patterns of AWS error codes, each with the result that it stands for. The first match counts."""
+"""Patterns of AWS error codes, and the result for each. The first matching pattern is used."""
 
 
 def reason_of_code(code: str) -> AttemptResult | None:
-    """Return the result that an error code of AWS stands for; None for an unknown code."""
+    """Return the result for an error code of AWS; None for an unknown code."""
     return next((reason for pattern, reason in _REASONS if re.search(pattern, code)), None)
 
 

@@ -49,7 +49,7 @@ _RESULTS_WITHOUT_ANSWER: Final = frozenset(
         AttemptResult.PROTOCOL_BROKEN,
     }
 )
-"""The results that stand for an attempt without an answer from the broker."""
+"""The results of attempts that got no answer from the broker."""
 
 _WIDEST_FIRST: Final = (
     FailureScope.PERMANENT,

@@ -108,7 +108,7 @@ class ChatWebhook(ChatDestination):
 
     @abstractmethod
     def _classify(self, answer: Answer) -> AttemptResult:
-        """Return the result of an attempt that got this answer."""
+        """Return the result of an attempt, from the service's answer."""
 
     def _request(self, layout: Layout) -> tuple[dict[str, str], bytes]:
         return _HEADERS, self._body(layout)

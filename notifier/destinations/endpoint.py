@@ -55,7 +55,7 @@ _NO_CERTIFICATE_FILES: Final = Certificates()
 
 
 def classify_by_status(answer: Answer) -> AttemptResult:
-    """Return the result that an answer's HTTP status stands for; the body is ignored."""
+    """Return the result of an attempt from the answer's HTTP status alone."""
     return reason_of_status(answer.status)
 
 

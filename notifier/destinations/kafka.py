@@ -59,7 +59,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
     KafkaError._QUEUE_FULL: AttemptResult.THROTTLED,
     KafkaError.THROTTLING_QUOTA_EXCEEDED: AttemptResult.THROTTLED,
 }
-"""The result that each error code of the library stands for; any other code is a server error."""
+"""The result for each error code of the library; any other code is a server error."""
 
 _CONNECTION_FAILURES: Final = frozenset(
     {
@@ -70,7 +70,7 @@ _CONNECTION_FAILURES: Final = frozenset(
         AttemptResult.NAME_NOT_RESOLVED,
     }
 )
-"""The results that stand for a failed connection. Such a failure explains why a message was not confirmed."""
+"""The results of failed connections. A failed connection explains why a message was not confirmed."""
 
 _ERRORS_WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}

@@ -68,7 +68,7 @@ _REASONS: Final[Mapping[int, AttemptResult]] = {
     0x9B: AttemptResult.PROTOCOL_BROKEN,  # QoS not supported
     0x9F: AttemptResult.THROTTLED,  # Connection rate exceeded
 }
-"""The result that each failure code of MQTT 5 (section 2.4) stands for; any other failure code is a server error."""
+"""The result for each failure code of MQTT 5 (section 2.4); any other failure code is a server error."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:

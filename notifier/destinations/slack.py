@@ -181,7 +181,7 @@ def _escape(text: str) -> str:
 
 
 def _classify(answer: Answer) -> AttemptResult:
-    """Return the result that an answer of Slack stands for.
+    """Return the result of an attempt, from Slack's answer.
 
     A success has status 200 and the body `ok`. From other services that accept Slack's format, a success is JSON with
     `"ok": true` or `"success": true`. The body of a refusal is an error code.

@@ -108,7 +108,7 @@ def _break_macros(text: str) -> str:
 
 
 def _classify(answer: Answer) -> AttemptResult:
-    """Return the result that the answer of a workflow or of an older connector stands for.
+    """Return the result of an attempt, from the answer of a workflow or of an older connector.
 
     The error code of a workflow's refusal shows whether the webhook is revoked. A connector answers 200 even if Teams
     refused the message; the body then quotes the error of Teams.

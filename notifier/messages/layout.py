@@ -150,7 +150,7 @@ def _longest_fitting(
 
 
 def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
-    """Return a message with a line for each event; under a heading with counts unless it is one event or session."""
+    """Return a message with a line for each event. Unless there is only one event or session, a heading has counts."""
     parts = list(_event_lines(contents, templates, width, phrasing))
     if len(parts) == 1:
         (heading, *people) = parts[0]

@@ -1,4 +1,4 @@
-"""Turns an alert into the variables of the template `notice`: what is wrong, and what to do, in plain words."""
+"""Turns an alert into the variables of the template `notice`."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -52,7 +52,7 @@ class MessageRenderer:
     async def lay_out(self, events: Sequence[Event]) -> Layout:
         """Return the layout of the message about `events` (at least one)."""
         templates = self._templates or await self._read_templates()
-        # Only a group session may have more than LINES lines, because all its completions belong together.
+        # Only a group session may have more than MOST_LINES lines, because its completions belong together.
         digest = len(events) > self._digest_above or (len(events) > MOST_LINES and not is_one_session(events))
         if templates.may_block:
             return await asyncio.to_thread(
@@ -86,7 +86,7 @@ class MessageRenderer:
         return self._templates
 
     def _report(self, problem: TemplateProblem) -> None:
-        """Log a problem of a template, unless one at the same place was logged since the templates were read."""
+        """Log a problem of a template, but only the first problem at each place (file and line)."""
         place = (problem.file, problem.line)
         if place not in self._reported:
             self._reported.add(place)

@@ -82,7 +82,7 @@ def render_lines(environment: ImmutableSandboxedEnvironment, template: Template,
 
 
 def problem_of_error(template: Template, error: Exception, variables: Variables) -> TemplateProblem:
-    """Return the problem that an error of a template stands for, with the place in the template."""
+    """Describe an error that a template has raised, with the file and the line."""
     if isinstance(error, TemplateSyntaxError):
         return TemplateProblem(error.name or template.file, error.lineno, error.message or "cannot be read")
     place: tuple[str, int | None] = (template.file, None)

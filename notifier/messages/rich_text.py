@@ -50,7 +50,7 @@ def linked(text: object, url: str) -> str:
 
 
 def parse_spans(marked: str) -> Line:
-    """Split marked text into spans. Marks are control characters, which `sanitize` removes from all values."""
+    """Split text with marks into spans. A mark is a control character; values have none, because they are sanitized."""
     found: list[Span] = []
     begin = 0
     for link in _MARKED_LINK.finditer(marked):

@@ -61,7 +61,7 @@ class Sentence(str):
 
 
 def to_document(value: Any) -> Any:
-    """Return a value of a sentence as a JSON value."""
+    """Return a sentence's value in a form that can be written as JSON."""
     if isinstance(value, Sentence):
         return value.document()
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Lets event loops that simulate the time do the work of threads at once, on their own thread."""
+"""Lets event loops in virtual time call a thread's work directly, without another thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ LoopClass = TypeVar("LoopClass", bound=type[asyncio.AbstractEventLoop])
 
 
 def works_at_once(loop_class: LoopClass) -> LoopClass:
-    """Let a `WorkThread` that is used on a loop of this class work as the loop's `run_in_executor` does."""
+    """Let `WorkThread.run` call `run_in_executor` of the running loop, if that loop is of this class."""
     run_on_thread = WorkThread.run
 
     def run(self: WorkThread, work: Callable[[], T]) -> "asyncio.Future[T]":
