@@ -87,7 +87,7 @@ def too_large_error(limit: int) -> TransportError:
 
 
 def raise_if_proxy_refused(status: int, address: URL, proxy: Proxy | None) -> None:
-    """Raise TransportError if a status shows that the proxy, not the peer, refused the proxy's credentials."""
+    """Raise TransportError if a status shows that the proxy refused its credentials, so that no peer has answered."""
     if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise _proxy_error(proxy, status)
 

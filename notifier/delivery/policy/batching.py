@@ -16,7 +16,7 @@ from notifier.store.tables.outbox import Delivery
 
 MOST_IN_A_DIGEST = 1000
 MOST_IN_A_GROUP = 50
-"""The most deliveries of one group (see `Grouping.together`) in one request; a larger group is divided."""
+"""The most deliveries of one group (see `Grouping.group_key`) in one request; a larger group is divided."""
 
 _SUCCESSES_BEFORE_TRIAL = 10
 _FAILED_TRIAL_FACTOR = 4
@@ -106,7 +106,7 @@ def next_batch(
 
     A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
     known to be at fault is sent alone. With `in_order`, a request ends before the first delivery that would be skipped.
-    A request that is not full waits for more events, until `grouping.wait` seconds after its first event was detected.
+    A request that is not full waits for more events, until `grouping.wait_seconds` after its first event was detected.
 
     `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different
     slots never share a request, and the deliveries of one slot are sent as a digest.
@@ -185,7 +185,7 @@ def split_in_half(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...],
 
 
 def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grouping: Grouping) -> list[Delivery]:
-    """Shorten or extend a full request, so that the deliveries of a group (see `Grouping.together`) stay together."""
+    """Shorten or extend a full request, so that the deliveries of a group (see `Grouping.group_key`) stay together."""
     count = len(chosen)
     if grouping.group_key is None or count == len(waiting) or list(waiting[:count]) != chosen:
         return chosen
