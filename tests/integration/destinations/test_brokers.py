@@ -162,7 +162,7 @@ Make = Callable[..., Destination]
 
 @pytest.fixture
 async def make(session: aiohttp.ClientSession) -> AsyncIterator[Make]:
-    """Return a function that creates a destination from settings. They are closed after the test."""
+    """Return a function that creates a destination from settings. Each destination is closed after the test."""
     made: list[Destination] = []
 
     def make(keys: Mapping[str, Any], **more: Any) -> Destination:
