@@ -327,7 +327,7 @@ def _connection_error_of_cause(error: OSError) -> AttemptError:
 
 
 def _login_failure_reason(error: exceptions.ConnectionClosed) -> AttemptResult:
-    """Return the result for a connection that was closed during the login. Code 530: there is no such virtual host."""
+    """Return the result for a connection that was closed during the login; error 530 means an unknown virtual host."""
     return AttemptResult.ACCESS_REFUSED if "530" in str(error.args[:1]) else AttemptResult.SERVER_ERROR
 
 

@@ -34,8 +34,8 @@ class Permission(Struct, frozen=True):
 def parse_permission(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
     """Return the permission that an answer gives to `origin`; None if it gives none.
 
-    A rate that is missing or not a number means no limit; a rate of 0 means no permission. `headers` is a mapping that
-    ignores the case of names, or has the names as in the standard.
+    A rate that is missing or not a number means no limit; a rate of 0 means no permission. Header names are looked up
+    in the standard's spelling, so `headers` should be a case-insensitive mapping.
     """
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None

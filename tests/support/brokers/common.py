@@ -119,7 +119,7 @@ Handshake = Callable[[Streams, Streams], Awaitable[None]]
 async def tcp_proxy_to(
     port: int, *, tls: ssl.SSLContext | None = None, handshake: Handshake | None = None
 ) -> AsyncIterator[TcpProxy]:
-    """Run a TCP proxy for a port of this machine. In answers that name that port, such as Kafka's, it is replaced.
+    """Run a TCP proxy for a port of this machine. In answers, such as Kafka's, the proxy's port replaces that port.
 
     With `tls`, clients use TLS to the proxy, and the proxy forwards plain data.
     """
