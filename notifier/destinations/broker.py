@@ -133,8 +133,9 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
-        """Publish messages of different records in any order, and call `on_outcome` with each of them.
+        """Publish messages of different records in any order, and call `on_outcome` with each published message.
 
+        After a message that the broker has not accepted, the others may be left out.
         Raises AttemptError if there is no connection. At the attempt's time limit, this call is cancelled; after that,
         no more messages may be published.
         """
@@ -177,8 +178,11 @@ class BrokerDestination(ABC):
 
         for group in concurrent_groups(messages):
             await self._publish(group, note)
-            if any(answers[message.id].reason is not AttemptResult.DELIVERED for message in group):
+            known = [answers[message.id] for message in group if message.id in answers]
+            if any(outcome.reason is not AttemptResult.DELIVERED for outcome in known):
                 break
+            if len(known) < len(group):
+                raise RuntimeError("messages were left out although no message has failed")
         return combined_outcome([*answers.values()])
 
     def _remember_confirmed(self, message: Message) -> None:

@@ -8,8 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.destinations.broker import Message, combined_outcome, concurrent_groups, connection_error, message_of
+from notifier.clock import SystemClock
+from notifier.config.brokers import AmqpSettings
+from notifier.destinations.broker import (
+    BrokerDestination,
+    Message,
+    OutcomeCallback,
+    combined_outcome,
+    concurrent_groups,
+    connection_error,
+    message_of,
+)
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
+from notifier.events import Event
+from notifier.store.tables.outbox import Delivery
 from tests.support.destinations import MakeEvent
 
 messages = st.lists(st.sampled_from("abc"), max_size=12).map(
@@ -54,6 +66,50 @@ def test_an_alert_has_the_notifier_as_its_source(make_alert: MakeEvent, make_eve
     assert message_of(make_alert()).fill_template("a/{source}/{type}") == "a/notifier/notifier.alert"
     assert message_of(make_event()).fill_template("a/{source}/{type}") == "a/acme/completion.created"
     assert message_of(make_event()).record == "acme/1238"
+
+
+class FailingBroker(BrokerDestination):
+    """A broker that answers for some messages only: `answers` has the outcomes, by the events' numbers."""
+
+    def __init__(self, answers: dict[int, Outcome]) -> None:
+        settings = AmqpSettings.model_validate(
+            {"type": "amqp", "url": "amqp://127.0.0.1:1", "timeout": "2s", "batch_size": 10}
+        )
+        super().__init__("broker", settings, SystemClock())
+        self._answers = answers
+        self.published: list[str] = []
+
+    async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
+        self.published += [message.record for message in messages]
+        for message in messages:
+            if (outcome := self._answers.get(int(message.record.partition("/")[2]))) is not None:
+                on_outcome(message, outcome)
+
+    def _headers(self, message: Message) -> dict[str, str]:
+        return {"record": message.record}
+
+    async def close(self) -> None:
+        pass
+
+
+def deliveries_of(*keys: int) -> list[Delivery]:
+    return [
+        Delivery(Event(at, f"evt_{at}", "completion.created", "acme", str(key), 0, b"{}"), "broker")
+        for at, key in enumerate(keys)
+    ]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+async def test_messages_left_out_after_a_failure_are_not_delivered_and_do_not_hide_it(failing: int) -> None:
+    broker = FailingBroker({failing: Outcome(AttemptResult.TARGET_MISSING)})
+    outcome = await broker.send(deliveries_of(1, 2, 1))
+    assert outcome.reason is AttemptResult.TARGET_MISSING
+    assert broker.published == ["acme/1", "acme/2"]
+
+
+async def test_a_message_without_an_outcome_never_counts_as_delivered() -> None:
+    with pytest.raises(RuntimeError, match="left out"):
+        await FailingBroker({1: Outcome(AttemptResult.DELIVERED)}).send(deliveries_of(1, 2))
 
 
 @pytest.mark.parametrize(
