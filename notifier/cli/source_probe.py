@@ -9,7 +9,7 @@ import aiohttp
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from notifier.alerts import rules
+from notifier.alerts import daemon_rules
 from notifier.cli.filter_matches import Directory
 from notifier.cli.formatting import NOTHING, format_count
 from notifier.clock import SystemClock
@@ -138,7 +138,7 @@ def _clock_problems(served_at_ms: int | None) -> list[str]:
     """Return a list with one sentence if the clocks of this machine and the API differ too much, else an empty list."""
     peers = PeerClocks(SystemClock())
     peers.record("", served_at_ms)
-    return [condition.summary for condition in rules.clock_conditions(peers, ())]
+    return [condition.summary for condition in daemon_rules.clock_conditions(peers, ())]
 
 
 async def _add_names(client: Client, settings: SourceSettings, result: ProbeResult) -> ProbeResult:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
-from notifier.alerts import destination_rules, disk_rules, rules
+from notifier.alerts import daemon_rules, destination_rules, disk_rules
 from notifier.alerts.conditions import Condition, ConditionKey
 from notifier.alerts.evaluation import Evaluation, EvaluationFindings
 from notifier.alerts.withdrawals import withdrawal_reasons
@@ -63,27 +63,31 @@ class ConditionCollector:
         """Return the current conditions; `firing` are the conditions of the last evaluation. Raises StoreError."""
         state = self._daemon_state()
         reports = await self._dispatcher.destination_reports(destination_rules.FAILING_FOR_SECONDS)
-        since_ms = self._clock.now_ms() - round(rules.RESTARTS_WITHIN_SECONDS * 1000)
+        since_ms = self._clock.now_ms() - round(daemon_rules.RESTARTS_WITHIN_SECONDS * 1000)
         unclean_runs = await self._store.run(starts.count_unclean, since_ms, state.started_ms)
         heartbeat = state.heartbeat
         conditions = [
             *self._sources.conditions(firing),
             *await self._rebuild_conditions(),
             *destination_rules.orphan_conditions(await self.orphans()),
-            *rules.clock_conditions(self._peer_clocks, firing),
+            *daemon_rules.clock_conditions(self._peer_clocks, firing),
             *[
                 condition
                 for name, report in reports.items()
                 for condition in destination_rules.conditions(name, report, firing)
             ],
-            *rules.essentials_conditions(self._housekeeping.snapshot_failure()),
+            *daemon_rules.essentials_conditions(self._housekeeping.snapshot_failure()),
             *await self._disk_conditions(firing),
-            *rules.restart_conditions(unclean_runs),
-            *rules.interface_conditions(state.interface_problem),
+            *daemon_rules.restart_conditions(unclean_runs),
+            *daemon_rules.interface_conditions(state.interface_problem),
             *await self._descriptor_conditions(firing),
-            *rules.configuration_conditions(state.configuration_problem),
-            *(() if heartbeat is None else rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_seconds)),
-            *rules.alert_conditions(state.evaluation),
+            *daemon_rules.configuration_conditions(state.configuration_problem),
+            *(
+                ()
+                if heartbeat is None
+                else daemon_rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_seconds)
+            ),
+            *daemon_rules.alert_conditions(state.evaluation),
         ]
         waiting = await self._store.run(destinations.count_waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}
@@ -97,7 +101,7 @@ class ConditionCollector:
 
     async def _rebuild_conditions(self) -> list[Condition]:
         rebuild = await self._store.run(compare.latest_comparison)
-        found = list(rules.rebuild_conditions(rebuild, self._sources.memories()))
+        found = list(daemon_rules.rebuild_conditions(rebuild, self._sources.memories()))
         if rebuild is not None and not found:
             await self._store.run(compare.end_comparison, self._clock.now_ms())
         return found
@@ -109,4 +113,4 @@ class ConditionCollector:
 
     async def _descriptor_conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
         found = await asyncio.to_thread(descriptors_in_use)
-        return [] if found is None else list(rules.descriptor_conditions(found.used, found.limit, firing))
+        return [] if found is None else list(daemon_rules.descriptor_conditions(found.used, found.limit, firing))

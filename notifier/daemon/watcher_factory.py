@@ -18,8 +18,8 @@ from notifier.store.subscriptions import Subscription
 from notifier.watch.count_check import CountCheck
 from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.head_poll import HeadPoll
-from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
+from notifier.watch.detection.sweep import SweepRunner
 from notifier.watch.detection.sweep_pages import SweepPageLimiter
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest import OnDeliveries, PageIngester, ignore_deliveries
@@ -81,7 +81,7 @@ def build_watcher(
     counts = CountCheck(context, reader, ingester, second_looks)
     absences = Absences(context, reader, ingester, counts, second_looks)
     search = DiscrepancySearch(context, reader, ingester, counts, absences, v1_records)
-    scan = ScanRunner(context, reader, ingester, counts, absences, sweep_pages or SweepPageLimiter())
+    sweep_runner = SweepRunner(context, reader, ingester, counts, absences, sweep_pages or SweepPageLimiter())
     return Watcher(
         context,
         settings.store.retention,
@@ -91,7 +91,7 @@ def build_watcher(
         counts,
         absences,
         search,
-        scan,
+        sweep_runner,
         second_looks,
         names,
         client,

@@ -12,8 +12,8 @@ from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.store.errors import StoreError
 from notifier.store.tables.sweeps import Sweep
 from notifier.watch.detection.balance import SearchTiming, sweep_is_affordable
-from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch, SearchOutcome, SearchResult
+from notifier.watch.detection.sweep import SweepRunner
 from notifier.watch.name_cache import NameCache
 from notifier.watch.observations import Observations, RequestCategory
 from notifier.watch.source_context import SourceContext
@@ -29,7 +29,7 @@ class BackgroundTasks:
         self,
         context: SourceContext,
         search: DiscrepancySearch,
-        scan: ScanRunner,
+        sweep_runner: SweepRunner,
         names: NameCache | None,
         observations: Observations,
         ensure_first_contact: Callable[[], Awaitable[bool]],
@@ -41,7 +41,7 @@ class BackgroundTasks:
         self._context = context
         self._clock = context.clock
         self._search_runner = search
-        self._scan = scan
+        self._sweep_runner = sweep_runner
         self._names = names
         self._observations = observations
         self._ensure_first_contact = ensure_first_contact
@@ -100,7 +100,7 @@ class BackgroundTasks:
         """Start or continue a sweep if one is due. Raises StoreError."""
         if self._clock.monotonic() < self._sweep_not_before:
             return
-        latest, memory = await self._scan.latest(), self._context.health.memory
+        latest, memory = await self._sweep_runner.latest(), self._context.health.memory
         # No sweep has read the source's present view yet, so the API's count cannot be compared.
         is_unread = memory.swept_at_ms is None and memory.left_over is None
         if sweep_is_due(latest, self._context.settings.sweep_interval, self._clock.now_ms()):
@@ -114,13 +114,13 @@ class BackgroundTasks:
         """Start a sweep or continue an interrupted one; do nothing if one is running. Raises StoreError."""
         if self.is_sweeping:
             return
-        sweep = await self._scan.begin()
+        sweep = await self._sweep_runner.begin()
         if not self.is_sweeping:
             self._sweep_task = asyncio.create_task(self._sweep(sweep), name=f"sweep {self._context.name}")
 
     async def begin_sweep_if_affordable(self) -> None:
         """Start a sweep unless the last one is too recent. Raises StoreError."""
-        latest = await self._scan.latest()
+        latest = await self._sweep_runner.latest()
         if latest is not None and latest.finished_ms is not None:
             since = max(0, self._clock.now_ms() - latest.finished_ms) / 1000
             pages = latest.last_page or 1
@@ -184,7 +184,7 @@ class BackgroundTasks:
             # without names during a long sweep.
             if self._names is not None:
                 await self._names.wait_for_fetch()
-            result = await self._scan.read(sweep)
+            result = await self._sweep_runner.read(sweep)
             self._context.health.clear_internal_error("sweep")
             self._context.health.record_answer(RequestCategory.SCAN)
             if not result.is_sorted:

@@ -21,8 +21,8 @@ from notifier.watch.detection.absences import Absences
 from notifier.watch.detection.balance import UnexplainedAge
 from notifier.watch.detection.head_poll import HeadPoll, HeadPollResult
 from notifier.watch.detection.holds import Direction
-from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
+from notifier.watch.detection.sweep import SweepRunner
 from notifier.watch.detection.view import View, apply_view
 from notifier.watch.ingest import PageIngester
 from notifier.watch.name_cache import NameCache
@@ -69,7 +69,7 @@ class Watcher:
         counts: CountCheck,
         absences: Absences,
         search: DiscrepancySearch,
-        scan: ScanRunner,
+        sweep_runner: SweepRunner,
         looks: SecondLooks,
         names: NameCache | None,
         client: Client,
@@ -87,7 +87,7 @@ class Watcher:
         self._ingester = ingester
         self._counts = counts
         self._absences = absences
-        self._scan = scan
+        self._sweep_runner = sweep_runner
         self._looks = looks
         self._names = names
         self._polling = asyncio.Lock()
@@ -95,7 +95,9 @@ class Watcher:
         self._age = UnexplainedAge()
         self._looks_not_before = 0.0
         self._observations = Observations()
-        self._tasks = BackgroundTasks(context, search, scan, names, self._observations, self._ensure_first_contact)
+        self._tasks = BackgroundTasks(
+            context, search, sweep_runner, names, self._observations, self._ensure_first_contact
+        )
 
     @property
     def state(self) -> SourceState:
@@ -190,7 +192,7 @@ class Watcher:
         if self._names is not None:
             await self._names.recall()
         self._age.restore(self.memory.unexplained, self.memory.unexplained_since_ms)
-        latest = await self._scan.latest()
+        latest = await self._sweep_runner.latest()
         self._observations.has_incomplete_pages = latest is not None and not latest.whole
 
     async def stop(self) -> None:
@@ -205,7 +207,7 @@ class Watcher:
 
     async def latest_sweep(self) -> Sweep | None:
         """Return the newest sweep with its progress; None before the first one. Raises StoreError."""
-        return await self._scan.latest()
+        return await self._sweep_runner.latest()
 
     async def poll(self, *, by_hand: bool = False) -> Round:
         """Read the newest records down to known ones, and compare the API's count with the known records.
@@ -317,7 +319,7 @@ class Watcher:
             counted = await (
                 self._counts.probe(head.probe_boundary) if self._can_compare_places() else self._counts.fetch_count()
             )
-        await self._scan.note_count(counted.count)
+        await self._sweep_runner.note_count(counted.count)
         if counted.count is None or self._counts.is_stale(counted):
             if counted.moved_place is not None:
                 self._tasks.begin_search(counted.moved_place)
@@ -358,11 +360,11 @@ class Watcher:
 
         This is called when no count difference is unexplained.
         """
-        latest = await self._scan.latest()
+        latest = await self._sweep_runner.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:
             return
         if (self.memory.swept_at_ms or 0) < latest.finished_ms:
-            await self._scan.mark_complete()
+            await self._sweep_runner.mark_complete()
 
     async def _note_unexplained(self, unexplained: int) -> None:
         """Store the unexplained count difference, and since when it has existed; for 0, clear both."""

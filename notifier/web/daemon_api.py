@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.watch.detection.holds import Direction
-from notifier.web.queries import DeliveryPageRequest
+from notifier.web.query_parameters import DeliveryPageRequest
 from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:

@@ -161,15 +161,15 @@ _RULES: Final = (
         "rule 2: a page is whole or no evidence",
         [
             ("notifier.watch.source_reader:page_fault", _always(None)),
-            ("notifier.watch.detection.scan:page_fault", _always(None)),
-            ("notifier.watch.detection.scan:ScanRunner._check_page", _always(None)),
+            ("notifier.watch.detection.sweep:page_fault", _always(None)),
+            ("notifier.watch.detection.sweep:SweepRunner._check_page", _always(None)),
             ("notifier.watch.source_reader:SourceReader._is_consistent", _always(value=True)),
         ],
         ("page_one", "capped", "everything"),
     ),
     Switch(
         "rule 3: the balance, never absorbed",
-        [("notifier.watch.detection.scan:accepted_offset", _accept_whole_offset)],
+        [("notifier.watch.detection.sweep:accepted_offset", _accept_whole_offset)],
         ("everything", "lacking", "count_spell"),
     ),
     Switch(
@@ -223,7 +223,7 @@ _RULES: Final = (
         "rule 12: a list that cannot be searched",
         [
             ("notifier.watch.background_tasks:BackgroundTasks._note_unsorted", _always(None)),
-            ("notifier.watch.detection.scan:ScanRunner._detect_page_cap", _always_async(value=False)),
+            ("notifier.watch.detection.sweep:SweepRunner._detect_page_cap", _always_async(value=False)),
         ],
         ("ties", "oldest_first", "capped"),
     ),

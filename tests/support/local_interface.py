@@ -44,7 +44,7 @@ from notifier.web.daemon_api import (
 from notifier.web.feed.broadcast import StreamTiming
 from notifier.web.feed.service import Feed
 from notifier.web.listening.limits import ConnectionLimits
-from notifier.web.queries import DeliveryPageRequest
+from notifier.web.query_parameters import DeliveryPageRequest
 from notifier.web.requests import ReplaySelection
 from notifier.web.server import LocalServer
 from tests.support.new_state_file import new_state_file

@@ -24,7 +24,7 @@ from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.replays import ReplayRunningError
 from notifier.store.tables.requeue import DropSelection, RetryResult, RetrySelection
 from notifier.web.daemon_api import ActionResult, UnknownEventError, UnknownNameError
-from notifier.web.queries import DeliveryPageRequest, format_cursor
+from notifier.web.query_parameters import DeliveryPageRequest, format_cursor
 from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:

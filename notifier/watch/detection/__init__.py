@@ -2,7 +2,7 @@
 
 `head_poll` reads the newest records. `evidence` decides what an answer proves about each record, `news` whether an
 unknown record is news or history. `balance` compares the API's count with the known records. `search` finds the cause
-of a difference by `bisection`. `scan` reads the whole list. `absences` decides whether missing records are gone.
+of a difference by `bisection`. `sweep` reads the whole list. `absences` decides whether missing records are gone.
 `holds` decides when there are too many changes at once. `view` is the list that the source requests. `renumbering`
 recognises known records under new keys. `first_contact` determines the moment since which new entries are news.
 `v1_records` gives keys to records without ids.

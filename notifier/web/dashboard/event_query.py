@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from notifier.events import EventType
 from notifier.store.queries.event_log import EventLogFilter
 from notifier.store.tables.outbox import DeliveryState
-from notifier.web.queries import BaseQuery, parse_digits, parse_query
+from notifier.web.query_parameters import BaseQuery, parse_digits, parse_query
 from notifier.web.requests import HIGHEST_INTEGER, MustBe, clamp_to_calendar, parse_moment_ms
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from notifier.store.reader import StoreReader
 from notifier.web.daemon_api import UnknownNameError
 from notifier.web.feed.broadcast import Stream, StreamTiming
 from notifier.web.feed.subscriber import Subscriber
-from notifier.web.queries import PageQuery, StreamQuery
+from notifier.web.query_parameters import PageQuery, StreamQuery
 
 MOST_READERS: Final = 256
 """Maximum number of readers of the stream at the same time."""

@@ -13,7 +13,7 @@ from notifier import __version__
 from notifier.destinations.webhook.event_schema import schema as event_schema
 from notifier.web.openapi.operations import JSON, OPERATIONS, PATH_PARAMETERS, Operation
 from notifier.web.openapi.schemas import JsonObject, schemas_of
-from notifier.web.queries import BaseQuery
+from notifier.web.query_parameters import BaseQuery
 from notifier.web.requests import BaseRequest
 from notifier.web.response_models.shared import ErrorDocument
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Struct, field
 from pydantic import Field, WithJsonSchema
 
-from notifier.web.queries import BaseQuery, DeliveriesQuery, PageQuery, StreamHeaders, StreamQuery
+from notifier.web.query_parameters import BaseQuery, DeliveriesQuery, PageQuery, StreamHeaders, StreamQuery
 from notifier.web.requests import (
     BaseRequest,
     DropRequest,

@@ -9,7 +9,7 @@ from notifier.destinations.outcome import AttemptResult
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayState
-from notifier.web.queries import MOST_PAGE_ENTRIES
+from notifier.web.query_parameters import MOST_PAGE_ENTRIES
 from notifier.web.response_models.shared import Count, Moment
 
 

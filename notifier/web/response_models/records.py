@@ -11,7 +11,7 @@ from notifier.store.subscriptions import Filter
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 from notifier.watch.watcher import RoundResult
-from notifier.web.queries import MOST_PAGE_ENTRIES
+from notifier.web.query_parameters import MOST_PAGE_ENTRIES
 from notifier.web.response_models.deliveries import DeliveryDocument
 from notifier.web.response_models.shared import Count, Moment
 from notifier.web.response_models.status import SweepDocument

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from notifier.web.queries import parse_delivery_page
+from notifier.web.query_parameters import parse_delivery_page
 from notifier.web.requests import MoveRequest, StopReplayRequest, parse_body, parse_drop, parse_replay, parse_retry
 from notifier.web.responses import DAEMON, action_answer, json_answer
 

@@ -9,7 +9,7 @@ from notifier.destinations.webhook.envelope import cloudevent
 from notifier.web.feed.service import Feed
 from notifier.web.feed.sse import OPENING_LINE, POSITION_HEADER
 from notifier.web.listening.connections import connection_of
-from notifier.web.queries import PageQuery, parse_query, parse_stream
+from notifier.web.query_parameters import PageQuery, parse_query, parse_stream
 from notifier.web.responses import json_answer
 from notifier.web.security.guard import GUARD
 

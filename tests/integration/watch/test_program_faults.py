@@ -8,8 +8,8 @@ import pytest
 from notifier.alerts.conditions import ConditionName
 from notifier.kpa.client import Client
 from notifier.watch.detection.head_poll import HeadPoll
-from notifier.watch.detection.scan import ScanRunner
 from notifier.watch.detection.search import DiscrepancySearch
+from notifier.watch.detection.sweep import SweepRunner
 from notifier.watch.source_health import FAULT, SourceState
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str], list[str]]:
 @pytest.mark.parametrize(
     ("work", "owner", "method"),
     [
-        ("sweep", ScanRunner, "read"),
+        ("sweep", SweepRunner, "read"),
         ("search", DiscrepancySearch, "run"),
         ("poll", HeadPoll, "read"),
         ("fetching of the names of people", Client, "people"),

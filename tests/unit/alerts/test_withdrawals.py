@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.alerts import rules
+from notifier.alerts import daemon_rules
 from notifier.alerts.conditions import Condition, ConditionName
 from notifier.alerts.withdrawals import withdrawal_reasons
 from notifier.store.database import Database
@@ -63,5 +63,5 @@ async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(
     unclean_runs = await store.run(starts.count_unclean, 0, 40)
     assert unclean_runs == 2
     await store.close()
-    assert list(rules.restart_conditions(unclean_runs)) == []
-    assert [it.name for it in rules.restart_conditions(3)] == [ConditionName.RESTARTING]
+    assert list(daemon_rules.restart_conditions(unclean_runs)) == []
+    assert [it.name for it in daemon_rules.restart_conditions(3)] == [ConditionName.RESTARTING]

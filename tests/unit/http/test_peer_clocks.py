@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import CLOCK, ConditionName
-from notifier.alerts.rules import CLOCK_OFF_SECONDS, CLOCK_RIGHT_SECONDS, clock_conditions
+from notifier.alerts.daemon_rules import CLOCK_OFF_SECONDS, CLOCK_RIGHT_SECONDS, clock_conditions
 from notifier.http.peer_clocks import PeerClocks
 from tests.support.clocks import SettableClock
 

@@ -8,7 +8,7 @@ from multidict import MultiDict
 from pydantic import BaseModel
 
 from notifier.web.openapi.operations import OPERATIONS
-from notifier.web.queries import BaseQuery, parse_query
+from notifier.web.query_parameters import BaseQuery, parse_query
 from notifier.web.requests import BaseRequest, MustBe, WrongRequestError, parse_body
 
 ALL = [*chain.from_iterable(OPERATIONS.values())]

@@ -11,7 +11,7 @@ from multidict import MultiDict
 from playwright.async_api import expect
 
 from notifier.sandbox import Account, build_account
-from notifier.web.queries import parse_delivery_page
+from notifier.web.query_parameters import parse_delivery_page
 from tests.support.dashboard_server import DashboardServer, Receiver
 
 if TYPE_CHECKING:

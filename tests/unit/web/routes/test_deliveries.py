@@ -7,7 +7,7 @@ import pytest
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import RetrySelection
-from notifier.web.queries import DeliveryPageRequest
+from notifier.web.query_parameters import DeliveryPageRequest
 from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:

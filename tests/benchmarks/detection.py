@@ -1,6 +1,6 @@
 """What it costs to find changes out of sight in a large account, beside reading all of it again.
 
-    python -m tests.benchmarks.nets [--records 1000000] [--times 10] [--sizes 10000 100000] [--scans-only]
+    python -m tests.benchmarks.detection [--records 1000000] [--times 10] [--sizes 10000 100000] [--scans-only]
 
 The API is a process beside this one, without a rate limit; in this one works the notifier's watching half with a state
 file. Head polls read pages of 100, everything else pages of 1000. The floor fetches and parses every page, and does

@@ -3,8 +3,13 @@
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import ConditionName
+from notifier.alerts.daemon_rules import (
+    alert_conditions,
+    descriptor_conditions,
+    interface_conditions,
+    rebuild_conditions,
+)
 from notifier.alerts.evaluation import Evaluation
-from notifier.alerts.rules import alert_conditions, descriptor_conditions, interface_conditions, rebuild_conditions
 from notifier.store.recovery.compare import Comparison, RebuildKind
 from notifier.store.tables.sources import SourceMemory
 

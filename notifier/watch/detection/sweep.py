@@ -33,7 +33,7 @@ _RECORDS_AT_ONCE = 20_000
 _PAGES_PER_PROGRESS_LOG = 100
 
 
-class ScanResult(Struct, frozen=True):
+class SweepResult(Struct, frozen=True):
     """The result of a sweep.
 
     `is_whole` means that every page was complete, so that missing records could be judged. `is_sorted` means that the
@@ -44,7 +44,7 @@ class ScanResult(Struct, frozen=True):
     is_sorted: bool
 
 
-class ScanRunner:
+class SweepRunner:
     """Reads the whole list of one source, one sweep at a time. Raises ApiError and StoreError."""
 
     def __init__(
@@ -96,7 +96,7 @@ class ScanRunner:
         _log.info(message, extra={"source": self._context.name, "page": sweep.next_page})
         return sweep
 
-    async def read(self, sweep: Sweep) -> ScanResult:
+    async def read(self, sweep: Sweep) -> SweepResult:
         """Read the remaining pages of a sweep. After an exception, call this again to continue."""
         counted = await self._counts.fetch_count()
         self._page = sweep.next_page - 1
@@ -266,7 +266,7 @@ class ScanRunner:
             self._is_sorted = False
         self._oldest_day = listed[-1] if listed else self._oldest_day
 
-    async def _finish(self, sweep: Sweep, seen: SeenRecords) -> ScanResult:
+    async def _finish(self, sweep: Sweep, seen: SeenRecords) -> SweepResult:
         done = await self.latest() or sweep
         missing = await self._missing_ids(done, seen) if done.marks and done.whole else []
         await self._context.store.run(left_out.correct_after_sweep, done, len(missing))
@@ -283,7 +283,7 @@ class ScanRunner:
             "sweep has read the whole list",
             extra={"source": self._context.name, "records": done.records, "changes": done.changes + events},
         )
-        return ScanResult(done.whole, self._is_sorted)
+        return SweepResult(done.whole, self._is_sorted)
 
     async def _examine_or_release_missing(self, missing: list[int]) -> int:
         """Request the missing known records, or release their removals; return the number of events."""
