@@ -23,7 +23,14 @@ from notifier.daemon.condition_collector import ConditionCollector, DaemonState
 from notifier.daemon.configuration import Differences, ReloadHooks, RunningConfiguration
 from notifier.daemon.filter_check import FILTER_CHECK_JOB, FilterChecker
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.maintenance import ESSENTIALS_JOB, RETENTION_EVERY_SECONDS, RETENTION_JOB, Housekeeping
+from notifier.daemon.maintenance import (
+    DATABASE_CHECK_EVERY_SECONDS,
+    DATABASE_JOB,
+    ESSENTIALS_JOB,
+    RETENTION_EVERY_SECONDS,
+    RETENTION_JOB,
+    Housekeeping,
+)
 from notifier.daemon.operations import Operations
 from notifier.daemon.reload import DRAIN_SECONDS, Reloader
 from notifier.daemon.scheduler import Schedule
@@ -67,12 +74,6 @@ EVALUATE_EVERY_SECONDS = 30.0
 
 EXPIRY_JOB = "(expiry)"
 """The name of the job that announces completions whose validity ends."""
-
-DATABASE_JOB = "(database)"
-"""The name of the job that checks the database connection, so that a loss is noticed even when nothing is written."""
-
-DATABASE_CHECK_EVERY_SECONDS = 2.0
-"""Seconds between two checks of the database connection."""
 
 _STORE_RETRY_SECONDS = 5.0
 
@@ -237,14 +238,14 @@ class Daemon:
             self._schedule.add(RETENTION_JOB, RETENTION_EVERY_SECONDS, self._housekeeping.delete_old_data)
             self._schedule.add(ESSENTIALS_JOB, EVALUATE_EVERY_SECONDS, self._housekeeping.maintain_store)
             await self._store.run(starts.record_start, self._started_ms)
-            stack.push_async_callback(self._record_stop)
+            stack.push_async_callback(self._housekeeping.record_stop, self._started_ms)
             await self._alert_monitor.evaluate()
             self._schedule.add(ACTIVITY_JOB, ACTIVITY_EVERY_SECONDS, self._activity.save_changes)
             self._schedule.add(EVALUATION_JOB, EVALUATE_EVERY_SECONDS, self._evaluate_conditions)
             stack.push_async_callback(self._expiry.stop)
             self._schedule.add(EXPIRY_JOB, EVERY_SECONDS, self._expiry.run_due_rounds)
             if self._store.path is None:
-                self._schedule.add(DATABASE_JOB, DATABASE_CHECK_EVERY_SECONDS, self._check_database)
+                self._schedule.add(DATABASE_JOB, DATABASE_CHECK_EVERY_SECONDS, self._housekeeping.check_database)
             self._schedule.add(
                 FILTER_CHECK_JOB, EVALUATE_EVERY_SECONDS, FilterChecker(self._store, self._configuration).check
             )
@@ -308,18 +309,6 @@ class Daemon:
         """Stop within five seconds. The next run of the daemon repeats the interrupted work, so nothing is lost."""
         await self._exit_stack.aclose()
         _log.info("stopped")
-
-    async def _check_database(self) -> None:
-        try:
-            await self._store.check_access()
-        except StoreError as error:
-            _log.debug(error.message, extra={"reason": error.reason})
-
-    async def _record_stop(self) -> None:
-        try:
-            await self._store.run(starts.record_orderly_stop, self._started_ms or 0, self._clock.now_ms())
-        except StoreError as error:
-            _log.debug(error.message, extra={"reason": error.reason})
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":
         """Read the configuration again and apply it. If it is invalid, change nothing, and return the error."""

@@ -13,7 +13,7 @@ from notifier.store import pruning
 from notifier.store.errors import StoreError
 from notifier.store.file.store import FileStore
 from notifier.store.store import Store
-from notifier.store.tables import activity, erasure, records_by_person, request_log, retention, rollups
+from notifier.store.tables import activity, erasure, records_by_person, request_log, retention, rollups, starts
 from notifier.store.tables.retention import BEFORE_ALL, DetectionPosition
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,12 @@ RETENTION_EVERY_SECONDS = 3600.0
 
 ESSENTIALS_JOB = "(essentials)"
 """The name of the job that writes the recovery snapshot (essentials file), from which a lost state file is rebuilt."""
+
+DATABASE_JOB = "(database)"
+"""The name of the job that checks the database connection, so that a loss is noticed even when nothing is written."""
+
+DATABASE_CHECK_EVERY_SECONDS = 2.0
+"""Seconds between two checks of the database connection."""
 
 
 class Housekeeping:
@@ -69,6 +75,20 @@ class Housekeeping:
             _log.error(error.message, extra={"reason": error.reason})
         if forgotten:
             _log.info("old events deleted", extra={"events": forgotten})
+
+    async def check_database(self) -> None:
+        """Check the connection to the database, which notes the loss of it. Errors are only logged."""
+        try:
+            await self._store.check_access()
+        except StoreError as error:
+            _log.debug(error.message, extra={"reason": error.reason})
+
+    async def record_stop(self, started_ms: int) -> None:
+        """Record the orderly end of the run that started at `started_ms`. Errors are only logged."""
+        try:
+            await self._store.run(starts.record_orderly_stop, started_ms, self._clock.now_ms())
+        except StoreError as error:
+            _log.debug(error.message, extra={"reason": error.reason})
 
     async def maintain_store(self) -> None:
         """Check that the store still exists, write the recovery snapshot, create missing indexes and free memory.

@@ -10,9 +10,8 @@ from notifier.kpa.client import Client
 from notifier.kpa.employee_status import StatusPage
 from notifier.kpa.errors import MEANINGS, ApiError
 from notifier.kpa.rate_limiter import RateLimiter, Usage
-from notifier.store.database import Database
 from notifier.store.errors import StoreError
-from notifier.store.tables import sources, sweeps
+from notifier.store.tables import holds
 from notifier.store.tables.sources import Release, SourceMemory
 from notifier.store.tables.sweeps import Sweep
 from notifier.watch.background_tasks import BackgroundTasks, cancel_and_wait
@@ -232,7 +231,7 @@ class Watcher:
         if held:
             word = Release.LEARN if silently else Release.TELL
             await self._tasks.stop_sweep()
-            self._health.remember(await self._context.store.run(_begin_release, self.name, what, word))
+            self._health.remember(await self._context.store.run(holds.begin_release, self.name, what, word))
             await self.begin_sweep()
         return held
 
@@ -399,8 +398,3 @@ class Watcher:
         except ApiError:
             self._looks_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
             raise
-
-
-def _begin_release(db: Database, source: str, what: Direction, word: Release) -> SourceMemory:
-    sweeps.delete_unfinished(db, source)
-    return sources.update(db, source, **{f"release_{what}": word})

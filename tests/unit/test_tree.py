@@ -21,3 +21,8 @@ def test_no_test_file_imports_another_one() -> None:
     importing = re.compile(r"^ *(?:from|import) (tests\.[\w.]*\btest_\w+)", re.MULTILINE)
     found = [(str(file.relative_to(TESTS)), importing.findall(file.read_text(encoding="utf-8"))) for file in files]
     assert [(file, imported) for file, imported in found if imported] == []
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert [(str(path.relative_to(PACKAGE)), count) for path, count in lines.items() if count > 400] == []

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from notifier.store.database import Database
+from notifier.store.tables import sources, sweeps
+from notifier.store.tables.sources import Release, SourceMemory
 
 
 class HeldChange(Struct, frozen=True):
@@ -59,3 +61,12 @@ def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: 
         " held_field = (SELECT field FROM held_changes WHERE source = name LIMIT 1) WHERE name = ?",
         [source],
     )
+
+
+def begin_release(db: Database, source: str, what: str, release: Release) -> SourceMemory:
+    """Store an operator's release of held-back `what` ("removals" or "changes"); return the source's new state.
+
+    An unfinished sweep is deleted, because the sweep that carries out the release has to read the whole list.
+    """
+    sweeps.delete_unfinished(db, source)
+    return sources.update(db, source, **{f"release_{what}": release})
