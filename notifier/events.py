@@ -57,8 +57,8 @@ def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
 def without_private_content(raw: bytes) -> bytes:
     """Return a record's JSON as it is stored and put into events: without the signature and the content of files.
 
-    The short values that describe a file, such as its name, type and size, are kept. A record without a signature and
-    files is returned unchanged.
+    The short values that describe a file, such as its name, type and size, are kept. If a record has neither a
+    signature nor files, it is returned unchanged.
     """
     if _PRIVATE.search(raw) is None:
         return raw

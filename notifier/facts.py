@@ -112,9 +112,10 @@ class ListedEnd(Struct, frozen=True):
 
 
 def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
-    """Return until when a completion is valid: its own expiry date or else, for a rolling schedule, its renewal date.
+    """Return until when a completion is valid: its own expiry date or, if it has none, the renewal date.
 
-    For other schedules, the API's documentation does not say how the end is computed, so the result is unknown.
+    The renewal date is computed for a rolling schedule only. For other schedules, the API's documentation does not say
+    how to compute it, so the result is `UNKNOWN_VALIDITY`.
     """
     if expires_on is not None:
         return Validity(expires_on, ValiditySource.SPECIAL_EXPIRY)
@@ -125,9 +126,10 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
 
 
 def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
-    """Return until when a completion is valid by the employee status list; None if the list does not contain it.
+    """Return until when a completion of the day `completed_on` is valid by the employee status list.
 
-    KPA Flex computes the list every 15 minutes, so the list may still show an earlier completion.
+    Returns None if `listed` is None or of another day. KPA Flex computes the list every 15 minutes, so the list may
+    still show an earlier completion.
     """
     if listed is None or listed.completed_on != completed_on:
         return None
@@ -135,10 +137,10 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 
 
 def months_later(day: str, months: int) -> str | None:
-    """Return the day that is `months` months after `day` (both `YYYY-MM-DD`).
+    """Return the day that is `months` months after `day` (both days are `YYYY-MM-DD`).
 
-    If that month has no such day, the result is its last day. For an invalid argument, or beyond the year 9999, it is
-    None.
+    If `day` does not exist in the later month, as with the 31st, return the last day of that month. Return None for an
+    invalid argument, or for a result beyond the year 9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

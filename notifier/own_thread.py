@@ -47,8 +47,8 @@ class WorkThread:
     def run(self, work: Callable[[], _T]) -> "asyncio.Future[_T]":
         """Run `work` in the thread after all earlier work, and return a future for its result.
 
-        If the future is cancelled before `work` has begun, `work` is skipped; later, only its result is dropped. Raises
-        RuntimeError after `close`.
+        If the future is cancelled before `work` begins, `work` is skipped. If it is cancelled later, `work` continues,
+        but its result is dropped. Raises RuntimeError after `close`.
         """
         if self._is_closed:
             raise RuntimeError(f"the thread `{self._name}` has ended")

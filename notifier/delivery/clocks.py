@@ -9,8 +9,8 @@ _TOLERANCE_MS = 2000
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    With the system clock alone, deliveries would seem days old, or not yet due, until the stored times are shifted as
-    well.
+    `follow` is called when the stored times have been shifted, too. With the system clock, deliveries would seem days
+    old, or not yet due, until then.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -123,7 +123,7 @@ class Dispatcher:
         return worker.health, waited
 
     async def send_sample(self, name: str, event: Event) -> tuple[Outcome, bool]:
-        """Send an event that is not in the store; return the outcome, and whether it ended a retry wait.
+        """Send an event that is not in the store; return the outcome, and whether a success ended the retry wait.
 
         Raises KeyError for an unknown destination.
         """
@@ -134,7 +134,7 @@ class Dispatcher:
         return await self._workers[name].preview(deliveries) if name in self._workers else None
 
     def try_at_once(self, names: Collection[str]) -> list[str]:
-        """Make destinations try their pending deliveries now; return the names of those whose retry wait has ended."""
+        """Make destinations try their pending deliveries now; return the names of those that were in a retry wait."""
         return [name for name in names if name in self._workers and self._workers[name].try_at_once()]
 
     def reload_queues(self, names: Collection[str]) -> None:
@@ -144,9 +144,9 @@ class Dispatcher:
                 self._workers[name].reload_queue()
 
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
-        """Start deliveries that were just stored, at each destination where no earlier event waits.
+        """Give deliveries that were just stored to the workers, which then need not read them from the store.
 
-        This saves reading them from the store. Call `wake` afterwards, for all other deliveries.
+        A worker that has earlier events to send ignores them. Therefore call `wake` afterwards.
         """
         is_next = events[0].sequence == self._latest_sequence + 1
         self._latest_sequence = max(self._latest_sequence, events[-1].sequence)

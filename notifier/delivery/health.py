@@ -129,7 +129,7 @@ def _with_status(outcome: Outcome) -> str:
 
 
 def _parts_in_health(breaker: Breaker) -> tuple[object, ...]:
-    """Return the values of a breaker on which a health depends."""
+    """Return those values of a breaker that determine the destination's health."""
     return breaker.mode, breaker.scope, breaker.wait_until, breaker.rounds, breaker.is_wait_requested
 
 
@@ -202,8 +202,8 @@ class ServiceSnapshot(Struct, frozen=True):
 
     `seconds_in_service` is the time since the destination was last enabled, or its address changed, in this process.
     `trying_ms` is the total time in which delivery was possible, in this process and in earlier ones. `waits_until_ms`
-    is the end of its retry wait (Unix ms; None: it does not wait). `rate` is the configured limit in requests a second
-    (0: none). `is_draining`: its settings are being changed, and requests under way may still finish.
+    is the end of the destination's retry wait (Unix ms; None: no wait). `rate` is the configured limit in requests a
+    second (0: none). While `is_draining`, requests with the old settings may still finish.
     """
 
     health: Health
@@ -216,7 +216,7 @@ class ServiceSnapshot(Struct, frozen=True):
 
 
 class DestinationReport(Struct, frozen=True):
-    """The state of one destination at `now_ms` (Unix ms), by the same clock as its stored times."""
+    """The state of one destination at `now_ms` (Unix ms by the `JumpFreeClock`, like the stored times)."""
 
     serving: ServiceSnapshot
     undelivered: Sequence[UndeliveredGroup]

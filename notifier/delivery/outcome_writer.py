@@ -93,7 +93,7 @@ class OutcomeWriter:
         self._urgent.set()
 
     def set_health(self, health: Health, error: LastError | None = None, learned: LearnedLimits | None = None) -> None:
-        """Queue the destination's health, and its last error and learned limits if they are new."""
+        """Queue the destination's health, and also its last `error` and `learned` limits unless they are None."""
         self._health = health
         self._error = error or self._error
         self._learned = learned or self._learned
@@ -237,7 +237,7 @@ OnAttempt = Callable[[Sequence[Delivery], Sequence[Settlement]], None]
 
 
 def log_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
-    """Log the decisions after a request, in a single line even if it carried many deliveries."""
+    """Log the decisions after a request: one line, even if the request carried many deliveries."""
     first = settlements[0]
     match first.state:
         case DeliveryState.DELIVERED:

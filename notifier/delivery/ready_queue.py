@@ -54,14 +54,14 @@ class ReadyQueue:
         return {*self.busy, *(it.event.record for it in _flatten(self.halves))} if self.halves else self.busy
 
     def first_failed_at(self, deliveries: Sequence[Delivery]) -> float | None:
-        """Return when a single delivery first failed in a request of its own (monotonic seconds).
+        """Return when the only delivery of a request first failed in a request of its own (monotonic seconds).
 
-        Returns None if that has not happened, or if there are several deliveries.
+        Returns None if it has not failed alone yet, or if there are several `deliveries`.
         """
         return self._first_failed_at.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
 
     def forget_failures(self) -> None:
-        """Forget when deliveries first failed, because they failed at another address."""
+        """Forget when deliveries first failed, because the address or the credentials have changed since."""
         self._first_failed_at.clear()
 
     def add(self, found: Sequence[Delivery]) -> None:
@@ -97,9 +97,9 @@ class ReadyQueue:
             self.ready = _without(self.ready, deliveries)
 
     def take_probe(self, chosen: Delivery) -> Delivery:
-        """Remove the delivery that was chosen as a probe from the queue, and return it.
+        """Remove `chosen`, the delivery of the next probe, from `ready` and `halves`, and return it.
 
-        If the delivery is also in memory, that copy is returned, because it is newer than `chosen`.
+        If `ready` or `halves` holds a copy of this delivery, the copy is returned, because it is newer than `chosen`.
         """
         sequence = chosen.event.sequence
         known = next((it for it in (*_flatten(self.halves), *self.ready) if it.event.sequence == sequence), chosen)
@@ -127,7 +127,7 @@ class ReadyQueue:
         self.revision += 1
 
     def merge_halves(self) -> None:
-        """Move the halves back into `ready`, because an outage caused the refusals, not the events."""
+        """Move the halves back into `ready`, because an outage, and not an event, caused the refusals."""
         self.ready, self.halves = self.waiting(), []
 
     def finish_attempt(
@@ -204,7 +204,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _was_sent_again(self, sequence: int) -> bool:
-        """Return whether a delivery was sent again before its outcome was written, and count the outcome as written."""
+        """Return whether a delivery was requeued with an unwritten outcome; if so, count that outcome as written."""
         if sequence not in self._unwritten_outcomes:
             return False
         self._unwritten_outcomes[sequence] -= 1

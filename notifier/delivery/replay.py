@@ -26,9 +26,9 @@ class ReplayStoppedError(Exception):
 
 
 class ReplayRunner:
-    """Runs replays, at most one per destination, and not faster than the destination's queue empties.
+    """Runs replays: at most one per destination, and no faster than the destination delivers.
 
-    Their progress is in the store.
+    The progress of each replay is stored.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ReplayRunner:
                 await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def _queue_next(self, number: int, name: str) -> StepResult:
-        """Queue the next deliveries for one destination. If it was removed, end the replay to it."""
+        """Queue the next deliveries of a replay to one destination. If the destination was removed, end this part."""
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:

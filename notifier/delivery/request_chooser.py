@@ -124,7 +124,7 @@ class RequestChooser:
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], RequestKind.PROBE)
 
     def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
-        """Return whether the next request is a digest, and the store may hold more of its deliveries."""
+        """Return whether the next request is a digest of which the store may hold more deliveries."""
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
         return is_digest and (self._reader.may_have_more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 

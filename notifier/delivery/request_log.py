@@ -36,7 +36,7 @@ class LogAllowance:
 
 
 class RequestLog:
-    """Chooses the requests of one destination to record. Failures and successes have separate allowances."""
+    """Chooses which requests of one destination are recorded. Failures and successes have separate allowances."""
 
     def __init__(self, destination: str) -> None:
         self._destination = destination

@@ -33,10 +33,10 @@ def subscription_of(name: str, settings: DestinationSettings) -> Subscription:
 
 
 def affected_destinations(events: Sequence[Event], filters: Iterable[Subscription]) -> list[str] | None:
-    """Return the destinations that get at least one of the events, and possibly a few more; None means all.
+    """Return the destinations whose filters may let one of the events through; None means all destinations.
 
-    An alert goes to the destination that is configured for alerts, whatever its filters. So the result is None if there
-    is an alert among the events. Checking filters here is much cheaper than waking a thousand destinations.
+    If one of the events is an alert, the result is None, because alerts go to the destination that is configured for
+    them, whatever its filters. Checking filters here is much cheaper than waking a thousand destinations.
     """
     types = {event.type for event in events}
     if EventType.ALERT in types:

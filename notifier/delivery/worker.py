@@ -203,7 +203,8 @@ class Worker:
     async def set_enabled(self, *, enabled: bool) -> bool:
         """Enable or disable the destination; its waiting deliveries are kept. Raises StoreError.
 
-        If it is enabled already and in a retry wait, the wait is ended, and the result is True.
+        If the destination was already enabled, `enabled` ends its retry wait. The result is True if a retry wait was
+        ended, and False in all other cases.
         """
         switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:
@@ -259,7 +260,7 @@ class Worker:
         self.reload_queue()
 
     def after_sleep(self, slept: float) -> None:
-        """Do not count the `slept` seconds as time of trying, and read the waiting deliveries again."""
+        """Read the waiting deliveries again; the `slept` seconds do not count as time of trying."""
         self._trying_clock.exclude(slept)
         self.reload_queue()
 

@@ -116,9 +116,10 @@ class AmqpDestination(BrokerDestination):
             self._active_publications -= 1
 
     async def _await_confirmations(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> list[Message]:
-        """Wait for confirmations of earlier attempts' messages about the same records; return the messages to publish.
+        """Return those of `messages` that must be published; for the others, call `on_outcome`.
 
-        A message that an earlier attempt has sent is not published again.
+        For each message, wait for the confirmation of an earlier attempt's message about the same record, if there is
+        one. If both are the same message, it is not published again.
         """
         unsent = []
         for message in messages:

@@ -138,7 +138,7 @@ def mail_subject(url: str, body: str) -> str:
 
 
 def _notification_type(events: Sequence[Event]) -> str:
-    """Return the library's notification type: "info" without alerts; "success" if all are resolved, else "warning"."""
+    """Return apprise's message type: "info" without alerts, "success" if all alerts are resolved, else "warning"."""
     states = {orjson.loads(event.data).get("state") for event in events if event.type == EventType.ALERT}
     if not states:
         return "info"

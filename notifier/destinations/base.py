@@ -14,8 +14,8 @@ class Grouping(Struct, frozen=True):
     """How a destination combines deliveries into requests.
 
     A request carries up to `size` deliveries. It is sent when it is full, or when its first delivery has waited for
-    `wait_seconds`. If more than `digest_above` deliveries are pending, up to 1000 of them are sent as one digest.
-    Consecutive events with the same group key (not None) share a request even if there are more than `size`, up to 50.
+    `wait_seconds`. If more than `digest_above` deliveries are pending, up to 1000 of them are sent as one digest. If
+    consecutive events have the same group key (not None), up to 50 of them share a request, even if `size` is lower.
     """
 
     size: int = 1

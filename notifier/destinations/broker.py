@@ -133,11 +133,11 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
-        """Publish messages of different records in any order, and call `on_outcome` with each published message.
+        """Publish messages of different records in any order, and call `on_outcome` with each message and its outcome.
 
-        After a message that the broker has not accepted, the others may be left out.
-        Raises AttemptError if there is no connection. At the attempt's time limit, this call is cancelled; after that,
-        no more messages may be published.
+        If the broker does not accept a message, implementations need not publish the remaining ones. Raises
+        AttemptError if there is no connection. At the attempt's time limit, this call is cancelled; after that, no more
+        messages may be published.
         """
 
     @abstractmethod

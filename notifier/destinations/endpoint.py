@@ -108,10 +108,11 @@ class Endpoint:
         classify: Callable[[Answer], AttemptResult] = classify_by_status,
         needs_body: bool = False,
     ) -> Outcome:
-        """Send one POST, and return its outcome, also for errors of the peer, the network or the certificate files.
+        """Send one POST, and return its outcome.
 
-        `headers` are added to those of all requests. `classify` returns the result for an answer. The body of an answer
-        may be incomplete; with `needs_body`, such an answer counts as no answer.
+        An error of the peer, the network or the certificate files is returned as an outcome, not raised. `headers` are
+        added to those of all requests. `classify` returns the result for an answer. If an answer's body is incomplete,
+        the answer is still valid, unless `needs_body` is true.
         """
         try:
             tls = await self._tls_contexts.context()

@@ -259,10 +259,10 @@ class _ProducerThread:
             self._ended.set_result(None)
 
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
-        """Store a connection error, as the reason that messages are not confirmed. After a final error, drop them.
+        """Store a connection error, which becomes the outcome of messages that are not confirmed.
 
-        After a final error, the next attempt gets a new producer, because this producer would report the same error
-        only after a while.
+        If the error is final, drop all unconfirmed messages and let the next attempt open a new producer, because this
+        producer would report the same error only after a while.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

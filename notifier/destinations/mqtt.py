@@ -145,7 +145,7 @@ class _TlsSocket(ssl.SSLSocket):
     """A socket that closes itself if the handshake fails, because the library does not close it."""
 
     def do_handshake(self, block: bool = False) -> None:
-        """Perform the TLS handshake, and close the socket if it fails."""
+        """Perform the TLS handshake. If the handshake fails, close the socket."""
         try:
             super().do_handshake(block)
         except OSError:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class DestinationType(Struct, frozen=True):
-    """A function that creates a destination, and a check whether a message is within the size limits of its service.
+    """A type of destination.
 
-    `fits` is None for types whose receivers are programs.
+    `make` creates a destination of this type. `fits` returns whether a message is within the size limits of the
+    service. `fits` is None for types whose receivers are programs.
     """
 
     make: Callable[[str, aiohttp.ClientSession, Clock], Destination]

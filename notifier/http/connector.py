@@ -50,10 +50,10 @@ Version = tuple[tuple[int, int, int] | None, ...]
 
 
 class ExpiringConnection(ResponseHandler):
-    """A connection that is closed after an answer if it is too old, instead of being kept for the next request.
+    """A connection that is not kept for another request after `CONNECTION_LIFE_SECONDS`.
 
-    It passes the head of an answer to the parser before the body. Otherwise the library would discard the head, and
-    with it the status, if only the body is invalid HTTP.
+    The head of an answer is passed to the parser before the body. If both were passed together, and the body were
+    invalid HTTP, the library would also discard the head, and with it the status.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,7 +103,7 @@ class ExpiringConnection(ResponseHandler):
         self.set_exception(HttpProcessingError(message=message))
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Abort the current answer with an exception; code that reads its body fails at once, not after a timeout."""
+        """Abort the current answer; code that reads the answer's body fails at once, not after a timeout."""
         payload = self._payload
         super().set_exception(exc, exc if exc_cause is None else exc_cause)
         if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
@@ -142,7 +142,7 @@ class Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, resolver: "AbstractResolver | None" = None) -> None:
-        """Initialize with a `resolver` for host names; without one, make a resolver and close it with the connector."""
+        """Initialize with a `resolver` for host names (None: a new one, which is closed with the connector)."""
         super().__init__(
             limit=0,
             keepalive_timeout=IDLE_CONNECTION_SECONDS,

@@ -67,10 +67,10 @@ def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSessi
 
 @lru_cache(maxsize=_MOST_URLS)
 def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
-    """Return a URL that is ready to send, and the header for the user name and password in it (RFC 7617, in UTF-8).
+    """Return `url` as it is sent, and the header for the user name and password in it (RFC 7617, in UTF-8).
 
-    Path and query are kept byte for byte, but spaces and non-ASCII characters are escaped, because a request must not
-    contain them. Raises ValueError if it is not an HTTP URL.
+    Path and query are kept byte for byte, except that spaces and non-ASCII characters are escaped, because a request
+    must not contain them. Raises ValueError if `url` is not an HTTP URL.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -127,8 +127,8 @@ class RequestOptions(Struct, frozen=True):
     """How a request is sent, and how much of its answer is read.
 
     `timeout` (seconds) covers everything from connecting to the last byte of the body; connecting may take almost all
-    of it. If the answer's body is longer than `limit_bytes`, it is cut with `truncate`, otherwise an error is raised.
-    Without `needs_body`, failures after the status are ignored, and the body is what could be read of it.
+    of it. If `truncate` is true, an answer's body is cut to `limit_bytes`; otherwise a longer body is an error. If
+    `needs_body` is false, the body is cut, too, and if reading it fails, the part that has arrived is returned.
     """
 
     headers: Mapping[str, str]

@@ -54,7 +54,7 @@ class Proxy(Struct, frozen=True):
         return _port(self.url)
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must not be shown: the password, and the URL if it contains one."""
+        """Return what must not be shown: the URL and the password in it, or nothing if the URL contains no password."""
         password = urlsplit(self.url).password
         return (self.url, password, unquote(password)) if password else ()
 
@@ -140,10 +140,10 @@ def is_loopback(host: str) -> bool:
 
 
 def bypasses_proxy(host: str, port: int, exceptions: str) -> bool:
-    """Return whether `exceptions`, the value of `NO_PROXY`, contains a host (without brackets) and port.
+    """Return whether an entry of `exceptions`, the value of `NO_PROXY`, covers a host (without brackets) and port.
 
-    Its entries, separated by commas or spaces, are `*`, host names (which include the names below them), addresses, and
-    networks such as 10.0.0.0/8. A name or an address may be followed by a port.
+    Entries are separated by commas or spaces. An entry is `*` for every host, a host name (which covers the names below
+    it), an address, or a network such as 10.0.0.0/8. A name or an address may be followed by a port.
     """
     host = host.lower().rstrip(".")
     return any(_matches(host, port, entry.lower()) for entry in _SEPARATORS.split(exceptions) if entry)
@@ -191,7 +191,10 @@ def _proxy_from_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | 
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's name as it is set, and its value. Small letters are preferred, as in curl and Python."""
+    """Return the name under which a variable is set, and its value ("": not set).
+
+    The name in small letters is preferred, as in curl and Python.
+    """
     for spelling in (name.lower(), name):
         # A web server passes a request's header `Proxy` to its programs as HTTP_PROXY (https://httpoxy.org).
         if spelling == "HTTP_PROXY" and "REQUEST_METHOD" in environ:

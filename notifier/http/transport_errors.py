@@ -87,7 +87,7 @@ def too_large_error(limit: int) -> TransportError:
 
 
 def raise_if_proxy_refused(status: int, address: URL, proxy: Proxy | None) -> None:
-    """Raise TransportError if a status shows that the proxy refused its credentials, so that no peer has answered."""
+    """Raise TransportError if `status` is the proxy's refusal of the user name or password."""
     if proxy is not None and address.scheme == "http" and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise _proxy_error(proxy, status)
 
@@ -124,7 +124,7 @@ def _classify(error: Exception, timeout: float, proxy: Proxy | None) -> Transpor
 
 
 def _connect_error(error: Exception, timeout: float, proxy: Proxy | None) -> TransportError:
-    """Return the error for an exchange without a connection, so that nothing was sent."""
+    """Return the error for an exchange that got no connection; nothing was sent."""
     reason = TransportReason
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
@@ -146,7 +146,7 @@ def _connect_error(error: Exception, timeout: float, proxy: Proxy | None) -> Tra
 
 
 def _proxy_error(proxy: Proxy, status: int) -> TransportError:
-    """Return the error for a proxy that opened no tunnel; with a status of 500 or more, it did not reach the peer."""
+    """Return the error for a proxy that answered `status`: it could not reach the peer, or it refused the request."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     said = f"{status} {phrase}".rstrip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -1,8 +1,8 @@
 """Chooses the deliveries that share a request, and learns how many events a receiver accepts. Pure.
 
-A refused group is split in half, and the halves are sent first. This finds a bad event in about log2(N) requests. If a
-request was too large, the size of the first half that gets through becomes the limit. The limit grows again after many
-successes.
+A refused group is split in half, and the halves are sent next, before all other deliveries. A bad event in a group of N
+is found after about log2(N) splits. If a request was too large, the size of the first half that gets through becomes
+the limit. The limit grows again after many successes.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -28,10 +28,10 @@ _DIGEST_ABOVE_SECONDS = 60.0
 class BatchSize(Struct, frozen=True):
     """How many events a receiver accepts in one request.
 
-    `limit` is None if no limit is known. `full_successes` counts the successful requests with `limit` events. When it
-    reaches `successes_before_trial`, one request with twice as many events is tried; until its answer,
-    `is_trial_under_way` is true. `proposed_limit` is set after a request was too large (0: none). The limit is then
-    lowered to the size of the next half that gets through.
+    `limit` is None if no limit is known. `full_successes` counts the successful requests with at least `limit` events.
+    When this count reaches `successes_before_trial`, one request with twice as many events is tried; until its answer,
+    `is_trial_under_way` is true. After a request was too large, `proposed_limit` is more than 0, and the size of the
+    next half that gets through becomes the limit.
     """
 
     limit: int | None = None
@@ -81,9 +81,10 @@ def after_too_large(size: BatchSize, count: int, most: int, *, is_trial: bool) -
 
 
 class Batch(Struct, frozen=True):
-    """The deliveries for the next request. Without any, ask again in `wait_seconds` (0.0: none can be sent now).
+    """The deliveries for the next request.
 
-    `is_trial`: the request has more events than the receiver is known to accept.
+    If there are none, ask again in `wait_seconds`; 0.0 means that no delivery can be sent now, and waiting alone does
+    not help. `is_trial`: the request has more events than the receiver is known to accept.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -185,7 +186,7 @@ def split_in_half(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...],
 
 
 def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grouping: Grouping) -> list[Delivery]:
-    """Shorten or extend a full request, so that the deliveries of a group (see `Grouping.group_key`) stay together."""
+    """Return `chosen`, shortened or extended so that the deliveries of a group (`Grouping.group_key`) stay together."""
     count = len(chosen)
     if grouping.group_key is None or count == len(waiting) or list(waiting[:count]) != chosen:
         return chosen

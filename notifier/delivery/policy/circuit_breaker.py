@@ -61,11 +61,12 @@ class WaitLimits(Struct, frozen=True):
 class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
-    `scope` is the scope of the failure that opened it. Nothing is sent between `wait_started` and `wait_until`, except
-    one new event (`has_probed_arrival`: it was sent). If the peer requested the wait (`is_wait_requested`), no new
-    event is sent either. `rounds` counts the failed rounds of probes, or how often the peer has asked for a pause
-    again. `probes_left` is the number of probes left in the current round. `recently_failed` holds the trainings and
-    records of the events that failed since the last success.
+    `scope` is the scope of the failure that opened the breaker, or of the latest failed probe. Nothing is sent between
+    `wait_started` and `wait_until`. As an exception, one new event is sent in the mode `OPEN` (`has_probed_arrival`: it
+    was sent), unless the peer requested the wait (`is_wait_requested`). In the mode `OPEN`, `rounds` counts the failed
+    rounds of probes, and `probes_left` is the number of probes left in the current round. In the mode `PACED`, `rounds`
+    counts the repeated objections to the request rate. `recently_failed` holds the trainings and records of the events
+    that failed since the last success.
     """
 
     mode: BreakerMode = BreakerMode.CLOSED
@@ -98,7 +99,7 @@ def after_throttling(
 ) -> Breaker:
     """Return the breaker after the peer objected to the request rate: with the requested wait, or a default one.
 
-    If the peer has requested waits several times in a row, the default wait is used if it is longer.
+    After several objections in a row, the longer one of the two waits is used.
     """
     was_paced = breaker.mode is BreakerMode.PACED
     rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0

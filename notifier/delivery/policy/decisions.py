@@ -184,7 +184,7 @@ def after_attempt(
 
 
 def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
-    """Return whether deliveries are a digest, or the beginning of one, that must not be divided even if it is refused.
+    """Return whether `deliveries` belong to a digest that must stay whole, even if a request with it is refused.
 
     People expect one digest, and its contents are unlikely to cause a refusal. After _ATTEMPTS_BEFORE_DIVIDING
     attempts, a digest is divided like any other group, in case one of its events is at fault.

@@ -44,8 +44,8 @@ def choose_in_order(
 ) -> Delivery | None:
     """Return the event to probe with at a destination with a strict order, or None if no event may be sent.
 
-    In the first two rounds, each probe is the earliest event. In later rounds, only the first probe is; the others are
-    the events with the fewest failures, the earliest first.
+    In the first two rounds, and for the first probe of each later round, this is the earliest event. For the other
+    probes, it is the earliest of the events with the fewest failures. Events of `busy` records are skipped.
     """
     seen = set(busy)
     free: list[Delivery] = []

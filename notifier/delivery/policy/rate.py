@@ -23,9 +23,9 @@ class AdaptiveRate(Struct, frozen=True):
     """The rate that a receiver is known to accept; times are monotonic seconds.
 
     `per_second` is the number of requests a second. `accepted` counts the requests that were accepted since
-    `measured_since`, usually the time of the latest objection to the rate. `lowered_at` is when the rate was last
-    lowered. `longest_wait_seconds` is the longest wait that recent objections asked for. `next_at` is when the next
-    request may start.
+    `measured_since`. The measurement starts again with each objection to the rate, and after a long pause. `lowered_at`
+    is when the rate was last lowered. `longest_wait_seconds` is the longest wait that recent objections asked for.
+    `next_at` is when the next request may start.
     """
 
     per_second: float = inf
@@ -54,9 +54,10 @@ def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
 def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
     """Return the rate after the receiver objected to a request that began at `started`; the wait ends at `until`.
 
-    The rate is lowered to what the receiver accepted, once per burst. If the receiver accepted nothing since the last
-    objection, this is an outage, and the rate stays. The rate never falls below one request per twice the longest
-    requested wait, because random refusals would otherwise reduce it to nothing.
+    The rate is lowered to slightly less than what the receiver accepted. It stays the same if the request began before
+    the rate was last lowered, or if the receiver has accepted nothing since the last objection, which indicates an
+    outage. The time between two requests never becomes longer than twice the longest requested wait, because random
+    refusals would otherwise reduce the rate to nothing.
     """
     wait = until - now
     longest = (

@@ -51,9 +51,10 @@ class Timetable(Struct, frozen=True):
     """
 
     def gate_at(self, from_ms: int, now_ms: int) -> Gate:
-        """Return what may be sent at `now_ms`, with slots counted from `from_ms` on; both are Unix milliseconds.
+        """Return what may be sent at `now_ms` (Unix ms).
 
-        `from_ms` is when a slot was last served. Before the first slot, it is when the settings were first seen.
+        `from_ms` is the Unix time in ms at which a slot was last served. If no slot was served with the current
+        settings, it is when these settings were first seen.
         """
         is_quiet = self.is_quiet(now_ms)
         due_ms = self.next_slot_ms(from_ms)
@@ -132,7 +133,7 @@ def timetable_of(settings: DestinationSettings) -> Timetable | None:
 def wall_clock_at(moment_ms: int, zone: tzinfo) -> datetime:
     """Return the wall-clock time of a zone at a moment (Unix ms), as a naive datetime that never decreases.
 
-    In an hour that a clock change repeats, it stays at the time of the change.
+    If the clock is set back from 3:00 to 2:00, the result stays 3:00 until the clock shows 3:00 again.
     """
     moment = datetime.fromtimestamp(moment_ms / _MILLISECONDS, UTC)
     local = moment.astimezone(zone)

@@ -52,7 +52,7 @@ class PermissionGate:
     """Asks a receiver for permission before the first request and then once a day, and enforces the allowed rate."""
 
     def __init__(self, endpoint: Endpoint, origin: str, rate: float, clock: Clock) -> None:
-        """Initialize with the sender's name and its own limit of requests a second (0: none)."""
+        """Initialize with the sender's name (`origin`) and the configured `rate` in requests a second (0: no limit)."""
         self._endpoint = endpoint
         self._origin = origin
         self._rate = rate
@@ -62,7 +62,7 @@ class PermissionGate:
         self._bucket = TokenBucket(0.0)
 
     async def acquire(self) -> Outcome | None:
-        """Take permission for one request. Return None if it may be sent now, else the outcome of the attempt."""
+        """If a request may be sent now, count it and return None. Otherwise return the outcome of the attempt."""
         async with self._lock:
             now = self._clock.monotonic()
             if self._ask_again_at is None or now >= self._ask_again_at:
