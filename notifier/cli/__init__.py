@@ -6,7 +6,7 @@ from notifier import process
 
 
 def main() -> int:
-    """Run the command in this process's arguments, and return the exit code."""
+    """Run the command line of this process, and return the exit code."""
     process.prepare(sys.argv[1:])
     process.pause_garbage_collection()
     try:

@@ -1,4 +1,4 @@
-"""The click group `notifier`, which imports each command only when it is used."""
+"""The click group `notifier`. The module of a command is imported only when the command is used."""
 
 import io
 import os
@@ -104,7 +104,7 @@ def program() -> None:
 
 
 def main() -> int:
-    """Run the command in this process's arguments, and return the exit code."""
+    """Run the command line of this process, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         # Without this, a character that the terminal's encoding lacks would end the program.
         if isinstance(stream, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""Reads the configuration for commands, and raises its problems as errors of the command."""
+"""Reads the configuration for commands, and reports problems with the configuration as errors of the command."""
 
 import os
 import socket

@@ -73,9 +73,9 @@ async def follow_events(
 ) -> AsyncIterator[FeedEvent]:
     """Yield each event that is detected from now on, and reconnect when the connection is lost.
 
-    If `types` is not empty, only events of these types are yielded. Events that were detected without a connection are
-    yielded after the reconnect. `on_connection_change` is called with True after a connect and with False after a
-    disconnect. Raises CommandError if no daemon is running at first, or if the daemon refuses the request.
+    If `types` is not empty, only events of these types are yielded. Events that are detected while the connection is
+    lost are yielded after the reconnect. `on_connection_change` is called with True after a connect and with False
+    after a disconnect. Raises CommandError if the first connect fails, or if the daemon refuses the request.
     """
     socket_file = socket_path(state_file)
     position: int | None = None
@@ -115,15 +115,15 @@ async def follow_events(
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     """Return the number of the event after which the stream begins.
 
-    That is `known` or, if `known` is None (at the first connection), the number in a header of the answer. Returns None
-    if that header is missing, because older daemons do not send it.
+    If `known` is not None, returns `known`. At the first connection, `known` is None, and a header of the answer has
+    the number. Returns None if the daemon's version does not send this header.
     """
     header = answer.headers.get(POSITION_HEADER, "")
     return int(header) if known is None and header.isdecimal() else known
 
 
 async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
-    """Raise CommandError, except if the status says that the daemon is only busy or stopping."""
+    """Raise CommandError for an answer that is an error. If the daemon is only busy or stopping, do nothing."""
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return
     try:

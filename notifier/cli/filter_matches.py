@@ -16,7 +16,10 @@ COLUMNS: Final = (Column("destination"), Column("trainings", align_right=True), 
 
 
 class Directory(Struct, frozen=True):
-    """The training titles (by training id) and facts about people (by user id) of a source; None means: not read."""
+    """The lists of one source: titles of trainings by training id, and facts about people by user id.
+
+    A list that was not read is None.
+    """
 
     trainings: Mapping[str, str] | None = None
     people: Mapping[str, PersonFacts] | None = None
@@ -36,8 +39,8 @@ class MatchCount(Struct, frozen=True):
 class FilterMatches(Struct, frozen=True):
     """What a destination's filters match in the lists of its sources.
 
-    `trainings` is None if a source's list of trainings was not read; `people` likewise. `unmatched` has an entry for
-    each pattern that matches nothing: the filter's key and the pattern.
+    `trainings` is None if the list of trainings of one of the sources was not read, and `people` is None if a list of
+    people was not read. For each pattern that matches nothing, `unmatched` has the filter's key and the pattern.
     """
 
     destination: str
@@ -58,7 +61,10 @@ class FilterMatches(Struct, frozen=True):
         return self.destination, str(self.trainings or NOTHING), str(self.people or NOTHING)
 
     def warnings(self) -> Iterator[str]:
-        """Yield a sentence for each pattern without a match, and if the filters exclude all trainings or all people."""
+        """Yield a sentence for each pattern that matches nothing.
+
+        If the filters match no training, or no person, also yields a sentence that says so.
+        """
         for key, pattern in self.unmatched:
             what = "excludes nothing" if pattern.startswith(EXCLUDES) else "matches nothing"
             yield f'destinations.{self.destination}.{key}: "{pattern}" {what} in the present lists of its sources'

@@ -23,7 +23,7 @@ def terminal_safe(text: str) -> str:
 
 
 def terminal_safe_json(line: str) -> str:
-    """Escape the characters in a line of JSON that could control a terminal."""
+    """Return a line of JSON in which each character that could control a terminal is escaped."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 

@@ -138,11 +138,12 @@ def _as_name_error() -> Iterator[None]:
 def replay_offline(
     settings: Settings, request: ReplaySelection, show_progress: Callable[[int, int], None]
 ) -> "PlanDocument":
-    """Put past events back into the queue; return the plan, the same object as the daemon would return.
+    """Put past events back into the queue; return the same plan of the replay as the daemon would.
 
-    With `request.dry_run`, only counts the events. Ctrl-C ends the replay for good. If this process is killed, the next
-    daemon continues the replay. `show_progress` is called with the number of deliveries in the queue and the total.
-    Unlike the daemon, this makes no pauses between portions, because no new events are waiting. Raises CommandError.
+    With `request.dry_run`, this only counts the events. Ctrl-C ends the replay for good. If this process is killed, the
+    next daemon continues the replay. `show_progress` is called with the number of deliveries in the queue and the
+    total. Unlike the daemon, this makes no pauses between portions, because no new events are waiting. Raises
+    CommandError.
     """
 
     async def requeue_deliveries() -> "PlanDocument":

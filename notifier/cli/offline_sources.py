@@ -38,7 +38,11 @@ def poll_offline(settings: Settings, source: str) -> int:
 
 
 def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> Mapping[str, Any]:
-    """Run a sweep of a source; return the object `sweep` as in `/v1/status`. Raises CommandError."""
+    """Run a sweep of a source, and return its last progress. Raises CommandError.
+
+    The progress has the keys of the object `sweep` in `/v1/status`, but `changes` is the number of new events,
+    including those of the head poll before the sweep.
+    """
     new_events: list[Event] = []
 
     async def sweep() -> Mapping[str, Any]:
@@ -55,7 +59,7 @@ def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> 
 def release_offline(
     settings: Settings, source: str, direction: Direction, *, silently: bool, show_progress: ShowSweep
 ) -> int:
-    """Report held changes or, with `silently`, accept them without events; return the number of records.
+    """Report held changes or, with `silently`, accept them without events; return the number of released records.
 
     Held removals and changes require a sweep, whose progress is shown. Raises CommandError.
     """
@@ -75,7 +79,10 @@ def release_offline(
 
 
 async def _wait_for_sweep(watcher: Watcher, show_progress: ShowSweep) -> Mapping[str, Any]:
-    """Show a sweep's progress until it ends, and return its last state. Raises CommandError if it was interrupted."""
+    """Show a sweep's progress until the sweep ends, and return the last progress.
+
+    Raises CommandError if the sweep was interrupted.
+    """
     while True:
         running = watcher.is_sweeping
         progress: Mapping[str, Any] = sweep_status(await watcher.latest_sweep(), running=running) or {}

@@ -1,4 +1,4 @@
-"""Tries each source's token, for `notifier check --online` and after `notifier init`."""
+"""Tries each source's token, for the commands `notifier check --online` and `notifier init`."""
 
 import asyncio
 from contextlib import closing
@@ -92,7 +92,7 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
 
 
 def raise_on_problems(probes: "Sequence[ProbeResult]") -> None:
-    """Raise CommandError, which lists all problems, if a probe found any."""
+    """If the probes found problems, raise CommandError, which lists all of them."""
     troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
     if troubles:
         raise CommandError(f"{format_count(len(troubles), 'request')} failed online:", *troubles)

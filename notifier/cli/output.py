@@ -54,7 +54,7 @@ def echo_json(documents: Iterable[Any]) -> None:
 
 
 def show_pages(pages: Iterable[Page], show: Callable[[Page], None]) -> None:
-    """Call `show` with each page as soon as the page is read. If there are none, print a note on standard error."""
+    """Call `show` with each page as soon as the page is read. If there are no pages, print a note on standard error."""
     empty = True
     for page in pages:
         show(page)

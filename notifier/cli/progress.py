@@ -19,9 +19,9 @@ ShowSweep = Callable[[Mapping[str, Any]], None]
 
 @contextmanager
 def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows the progress of a copy, or does nothing without a terminal.
+    """Yield a function that shows the progress of a copy. Without a terminal, the function does nothing.
 
-    The function takes the number of pages copied and the total number of pages.
+    The function takes two numbers: the pages that are copied already, and all pages.
     """
     if not is_terminal():
         yield lambda _done, _total: None
@@ -34,9 +34,10 @@ def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[str, Any]:
-    """Wait until the daemon's sweep of a source ends, and return the object of the sweep from `/v1/status`.
+    """Wait until the daemon's sweep of a source ends, and return the sweep's last progress.
 
-    Calls `show` with that object again and again. Raises CommandError if the sweep is interrupted.
+    The progress is the object `sweep` of the source in `/v1/status`. While waiting, this reads the progress repeatedly
+    and passes it to `show`. Raises CommandError if the sweep is interrupted.
     """
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")
@@ -58,7 +59,7 @@ def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[st
 
 @contextmanager
 def sweep_progress(source: str, *, quiet: bool) -> Iterator[ShowSweep]:
-    """Yield a function that shows a sweep's progress, or does nothing with `quiet` or without a terminal."""
+    """Yield a function that shows a sweep's progress. With `quiet` or without a terminal, the function does nothing."""
     if quiet or not is_terminal():
         yield lambda _progress: None
         return

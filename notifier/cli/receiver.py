@@ -54,10 +54,10 @@ class ReceivedRequest(Struct, frozen=True):
 
 
 class WebhookReceiver(Struct):
-    """Answers each request with the next of `statuses`. At the end of the list, the last status is repeated.
+    """If a request contains events, answers it with the next of `statuses`. When all are used, repeats the last one.
 
-    A request with an invalid signature (answered with 401) or without events uses up no status. `show` is called with
-    each request.
+    Other requests get a fixed status, such as 401 if the signature is invalid, or 400 if the body has an unknown
+    format. `show` is called with each request.
     """
 
     secrets: Sequence[str]
@@ -128,9 +128,9 @@ class WebhookReceiver(Struct):
 
 
 def events_in(document: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield the id, type and text of each event or message in the body of a request.
+    """Yield the id, type and text of each event or message in `document`, the parsed body of a request.
 
-    The body is in one of the formats of the destination types `http`, `slack` and `teams`; if not, raises ValueError.
+    Raises ValueError if `document` has none of the formats of the destination types `http`, `slack` and `teams`.
     """
     match document:
         case list(several):

@@ -39,11 +39,12 @@ _REQUESTS_PER_MINUTE: Final = 60
 
 
 class ProbeResult(Struct, frozen=True):
-    """What a probe found out about one source; None means unknown.
+    """What a probe found out about one source.
 
-    `directory` holds the lists of names that were read, and `names` the number of entries of each list. `unreadable`
-    counts the records on the newest page that cannot be read. `troubles` are sentences about problems, for the
-    operator. If `proxy` is None, the requests were sent directly.
+    `records` is the API's record count, None if it is unknown. `newest` is the completion date of the newest record,
+    None if no record was read. `unreadable` counts the unreadable records on the newest page. `directory` holds the
+    lists of names that were read, and `names` holds the length of each. `troubles` are sentences about problems, for
+    the operator. `proxy` is None if the requests were sent directly.
     """
 
     source: str
@@ -93,7 +94,7 @@ async def probe_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
 
 
 async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
-    """Request a source's record count, its newest page and, if configured, the names; return the result.
+    """Request a source's record count, its newest page and, if `settings.names` is true, its lists of names.
 
     Failures are reported in the `troubles` of the result.
     """
@@ -122,7 +123,7 @@ async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSess
 
 
 def _unreadable_problems(page: Page) -> Iterator[str]:
-    """Yield a sentence for each field that makes records unreadable: how many, an example, and the problem."""
+    """For each field that makes records unreadable, yield a sentence with their number, an example and the problem."""
     by_field: dict[str | None, list[InvalidRecord]] = {}
     for bad in page.bad:
         by_field.setdefault(bad.field_name, []).append(bad)

@@ -18,8 +18,9 @@ from notifier.store.recovery.opener import needed_recovery
 
 @contextmanager
 def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
-    """Open the store read-only. Prints a note if the file is old because a restored or rebuilt file will replace it.
+    """Open the store read-only.
 
+    If a restored or rebuilt file is going to replace the state file, prints a note that the present file is read.
     `location` is the path of the state file if the settings are unknown. Raises CommandError if the store does not
     exist or cannot be read.
     """
@@ -60,7 +61,10 @@ class FollowedStore:
     """A store that is read repeatedly. If the state file is replaced, for example by a restore, opens the new file."""
 
     def __init__(self, path: Path | None, given_db: Database) -> None:
-        """Initialize with an open database, which the caller closes. `close` closes only files opened here."""
+        """Initialize with an open database, which the caller closes.
+
+        `path` is the state file, or None if the store is in PostgreSQL.
+        """
         self._path = path
         self._db = given_db
         self._given_db = given_db
@@ -82,7 +86,7 @@ class FollowedStore:
         return db, True
 
     def close(self) -> None:
-        """Close the database, unless the caller opened it."""
+        """Close the database that `current` has opened. The database given by the caller stays open."""
         if self._db is not self._given_db:
             self._db.close()
 

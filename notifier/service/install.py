@@ -80,7 +80,7 @@ def install_files(names: ServicePaths, unit: str, root: Path) -> Iterator[Instal
 
 
 def _require_protected(path: Path) -> None:
-    """Raise InstallError if users other than root and the caller can change a file or folder."""
+    """Raise InstallError if anyone but root and the current user can change the file or folder `path`."""
     try:
         found = path.lstat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Finds the installed program `notifier`, and checks whether a service can run it, and run it safely."""
+"""Finds the installed program `notifier`, and checks whether a service can run it and whether this is safe."""
 
 import grp
 import os
@@ -53,14 +53,15 @@ def required_files(program: Path) -> tuple[Path, ...]:
 
 
 def access_problems(required: Iterable[Path]) -> list[str]:
-    """Return sentences that say why the user of a service cannot run a program that needs the `required` files."""
+    """Return sentences that say why a service cannot use the `required` files of its program; empty if it can."""
     return list(dict.fromkeys(filter(None, (_access_problem(path) for path in required))))
 
 
 def ownership_problems(required: Iterable[Path], package: Path | None = None) -> list[str]:
-    """Return sentences about `required` files, and folders above them, that users other than root can change.
+    """Return sentences about the files that users other than root can change.
 
-    `package` is a folder whose whole content is checked, too. At most five sentences are returned.
+    This checks the `required` files, the folders above them, and everything in the folder `package`. At most five
+    sentences are returned.
     """
     places = dict.fromkeys(place for path in required for place in (*reversed(path.parents), path))
     if package is not None:

@@ -29,7 +29,7 @@ FIRST_LINE: Final = "# Completion Notifier as a systemd service.\n"
 
 
 class ServicePaths(Struct, frozen=True):
-    """The names and paths of one systemd service; `instance` is the instance name, None for the default service."""
+    """The names and paths of one systemd service. For the default service, the instance name `instance` is None."""
 
     instance: str | None = None
 

@@ -139,7 +139,7 @@ def _document(
 
 
 def _public_keys(settings: Settings) -> "Iterator[tuple[str, str]]":
-    """Yield the destination's name and the public key for each private key that signs requests."""
+    """For each private key that signs requests, yield the name of its destination and the public key."""
     for name, destination in settings.destinations.items():
         for secret in destination.secret if isinstance(destination, HttpSettings) else ():
             if (text := secret.get_secret_value()).startswith(PRIVATE_PREFIX):

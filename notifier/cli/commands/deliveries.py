@@ -190,7 +190,10 @@ def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) ->
 
 
 def _require_known_destination(db: Database, settings: Settings | None, name: str | None) -> None:
-    """Raise NameNotFoundError if no destination with this name is configured or has deliveries in the store."""
+    """Raise NameNotFoundError if no destination with this name is configured or has deliveries in the store.
+
+    If `settings` or `name` is None, nothing is checked.
+    """
     if settings is not None and name is not None and name not in history.known_destination_names(db):
         require_destination(settings, name)
 

@@ -109,7 +109,7 @@ def _facts(record_history: RecordHistory) -> Iterator[tuple[str, str]]:
 def _unreported_facts(
     record_history: RecordHistory, confirm_after: float | None, now_ms: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield facts, as names and values, that explain why changes of the record are not reported yet."""
+    """Explain why changes of the record are not reported yet: yield the name and the value of each fact."""
     if record_history.out_of_view:
         yield (
             "excluded",

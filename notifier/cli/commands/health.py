@@ -45,8 +45,8 @@ def health(global_options: GlobalOptions) -> None:
 def _find_state_file(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
     """Return the path of the state file and, if the configuration is invalid, the error.
 
-    With an error, the path is the default one: a working daemon must not be restarted because its configuration file
-    became invalid after the start.
+    If the configuration is invalid, the path is the default one, so that the command still finds a working daemon whose
+    configuration file became invalid after the start.
     """
     try:
         return locate_state_file(global_options), None
@@ -55,7 +55,7 @@ def _find_state_file(global_options: GlobalOptions) -> tuple[Path, Configuration
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError if no process uses the state file, or if that process started too long ago."""
+    """Raise CommandError if no process uses the state file, or if that process is too old to be still starting."""
     pid = daemon_client.lock_holder_pid(state_file)
     if pid is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")

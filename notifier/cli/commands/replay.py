@@ -131,9 +131,10 @@ def _parse_options(settings: Settings | None, body: dict[str, Any]) -> ReplaySel
 
 
 def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress) -> Mapping[str, Any]:
-    """Show the progress of the daemon's replay until it ends or has only waited for a while; return the progress.
+    """Show the progress of the daemon's replay until the replay ends; return the last progress.
 
-    Raises CommandError if the daemon or the replay was stopped.
+    If all unfinished destinations make the replay wait for more than _LONGEST_WAIT_SECONDS, this returns before the
+    replay ends. Raises CommandError if the daemon or the replay was stopped.
     """
     waiting_since: float | None = None
     while True:
@@ -157,7 +158,10 @@ def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress)
 
 
 def _find_replay(progress: Mapping[str, Any], number: int) -> Mapping[str, Any]:
-    """Return the replay with this number from the object of `GET /v1/replay`. Raises CommandError if it is missing."""
+    """Find the replay with this number in `progress`, the object of `GET /v1/replay`.
+
+    Raises CommandError if `progress` does not contain this replay.
+    """
     replays: tuple[Mapping[str, Any] | None, ...] = (progress, progress["previous"], *progress["others"])
     found = next((it for it in replays if it and it["id"] == number), None)
     if found is None:
@@ -188,7 +192,7 @@ def _stop_replays(state_file: Path, global_options: GlobalOptions) -> Mapping[st
 
 
 def _stop_after_interrupt(state_file: Path, number: int | None) -> None:
-    """Stop the daemon's replay with this number, or all replays if `number` is None (not known yet)."""
+    """Stop the daemon's replay with this number. If the number is not known yet (None), stop all replays."""
     answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", body={"id": number})
     click.echo(
         "stopped: deliveries that are already in the queue are sent, the rest is not added to the queue", err=True
@@ -217,7 +221,10 @@ def _print_result(
 
 @contextmanager
 def _replay_progress(request: ReplaySelection, *, quiet: bool) -> Iterator[ShowProgress]:
-    """Yield a function that shows a replay's progress, or does nothing with `quiet` or without a terminal."""
+    """Yield a function that shows a replay's progress.
+
+    With `quiet`, in a dry run, or without a terminal, the function does nothing.
+    """
     if quiet or request.dry_run or not is_terminal():
         yield lambda _queued, _total: None
         return

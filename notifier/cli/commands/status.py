@@ -205,7 +205,7 @@ def _source_row(name: str, source: Mapping[str, Any], now_ms: int) -> tuple[str,
 
 
 def _detection_rows(name: str, source: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield rows about the detection of changes: held records, unexplained counts, errors, and used requests."""
+    """Yield rows about the detection of changes in a source, such as held records and differences of the count."""
     held = source["held"]
     for what, one in held.items():
         if one["records"]:

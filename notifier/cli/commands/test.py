@@ -193,7 +193,7 @@ async def _send_sample(settings: Settings, name: str, event: Event) -> Outcome:
 
 
 def _default_count(kind: SampleKind, settings: Destination) -> int:
-    """Return the default number of events in a preview of this kind."""
+    """Return how many events a preview of this kind shows if the user gives no number."""
     match kind:
         case SampleKind.DIGEST if isinstance(settings, MessageSettings) and timetable_of(settings) is None:
             return settings.digest_above + 1
@@ -206,9 +206,10 @@ def _default_count(kind: SampleKind, settings: Destination) -> int:
 async def _previews(
     settings: Settings, name: str, events: Sequence[Event], *, is_digest: bool
 ) -> list[tuple[int, Preview]]:
-    """Return the number of events and a preview for each request that would be sent if these events were waiting.
+    """Preview the requests that would be sent if `events` were waiting for the destination `name`.
 
-    With `is_digest`, the events wait for the next slot of the destination's schedule, if it has one.
+    For each request, returns the number of its events and its preview. With `is_digest`, the events are treated as
+    waiting for the next slot of the destination's schedule, if the destination has a schedule.
     """
     async with new_session() as session:
         destination = _build_destination(settings, name, session)

@@ -26,7 +26,11 @@ class DestinationDraft(Struct, frozen=True):
 
 
 class ConfigDraft(Struct, frozen=True):
-    """The answers for a first configuration. A text is empty if it was not given; an unwanted destination is None."""
+    """The answers for a first configuration.
+
+    If a question was not answered, the attribute is an empty text. `slack` and `http` are None if that destination is
+    not wanted.
+    """
 
     source: str
     token: str = ""
@@ -37,7 +41,10 @@ class ConfigDraft(Struct, frozen=True):
     http: DestinationDraft | None = None
 
     def secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the path of keys and the value of each secret. URLs that may contain a secret count as secrets."""
+        """For each secret, yield its keys, such as `("sources", "acme", "token")`, and its value.
+
+        A URL that may contain a secret is a secret, too.
+        """
         yield ("sources", self.source, "token"), self.token
         if self.slack is not None:
             yield ("destinations", self.slack.name, "url"), self.slack.url
@@ -67,7 +74,7 @@ def _without_empty(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem with the value at this path of keys in the configuration, or None."""
+    """Return the problem with the value whose keys in the configuration are `path`; None if the value is valid."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     key_path = dotted(path)
     for problem in validate_values(tables):
@@ -97,7 +104,7 @@ def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
 
 
 def credential_files(answers: ConfigDraft) -> dict[str, str]:
-    """Return the content of each credential file by file name, for a configuration without secrets."""
+    """Return the credential files that a configuration without secrets needs: the content of each, by file name."""
     return {variable_name(key_path): value for key_path, value in answers.secrets()}
 
 

@@ -125,7 +125,10 @@ class Interview:
     def _option_or_answer(
         self, key: str, question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False
     ) -> str:
-        """Return the value of an option or, without the option, the user's answer. Raises UsageError if invalid."""
+        """Return the value of the option `key`; if it was not given, ask the user, or use `default` without a terminal.
+
+        Raises UsageError if `find_problem` finds a problem with the option or the default.
+        """
         given: str | None = self._given[key]
         if given is None and self._is_interactive:
             return ask(question, find_problem, default=default, hidden=hidden)
@@ -153,9 +156,10 @@ def is_interactive() -> bool:
 
 
 def ask(question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False) -> str:
-    """Ask for a line of text until it has no problem. Enter alone means the default; `hidden` input is not shown.
+    """Ask for a line of text, again and again until `find_problem` accepts the answer.
 
-    Raises click.Abort on Ctrl-C and at the end of the input.
+    Enter alone means `default`. With `hidden`, the input is not shown. Raises click.Abort on Ctrl-C and at the end of
+    the input.
     """
     while True:
         typed: str = click.prompt(question, default=default, show_default=bool(default), hide_input=hidden, err=True)
