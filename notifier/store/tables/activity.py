@@ -102,7 +102,7 @@ def latest_states(db: Database) -> dict[ActivitySubject, StateChange]:
 
 
 def request_counts(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
-    """Return the request counts by quarter of an hour, from the quarter with this number on."""
+    """Return the request counts by the number of the quarter of an hour, from the number `quarter` on."""
     rows = db.execute(
         "SELECT quarter, requests, failed, milliseconds, slowest FROM request_counts"
         " WHERE kind = ? AND name = ? AND quarter >= ?",
@@ -121,7 +121,10 @@ def latest_changes(db: Database, subject: ActivitySubject, limit: int) -> Sequen
 
 
 def delete_old(db: Database, now_ms: int) -> None:
-    """Delete old counts and old changes of state."""
+    """Delete the counts older than COUNTS_KEPT_MS, and the changes of state older than STATES_KEPT_MS.
+
+    The latest change of each source or destination is kept.
+    """
     db.execute("DELETE FROM request_counts WHERE quarter < ?", [(now_ms - COUNTS_KEPT_MS) // QUARTER_MS])
     db.execute(
         "DELETE FROM state_changes WHERE at < ? AND id NOT IN (SELECT max(id) FROM state_changes GROUP BY kind, name)",

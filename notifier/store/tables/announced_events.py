@@ -1,12 +1,13 @@
-"""The announced events that a rebuilt or updated state file no longer contains, and the events that it still owes.
+"""The announced events that a rebuilt or updated state file no longer contains, and the events still to be sent.
 
 A record whose events were lost is found again as an unknown record, and its revisions would begin again at 1. Its next
 event would then have the id of an earlier event, and receivers that store ids would drop it. So the table `told_before`
 contains the record and the revision of each announced event that is no longer in the file:
 
-- An event whose id was announced is not announced again, and the record's next revision is above all announced ones.
-- There is one exception. If the record was found after the file was brought up to date, or its source was read to the
-  end after that, the record's state is known. The same change is then a new change with a new revision.
+- A change whose event id is in the table is not announced. The next revision of its record is above all announced ones.
+- There is one exception, for a record that is not new: it was found after the file was brought up to date, or its
+  source was read to the end after that. Then the file knows the record's state, so this change is another one. It is
+  announced with a new revision.
 
 The table `owed` contains the events still to be sent. Each is announced when its record is found again, but only to the
 destinations that have not received it. In nearly every file both tables are empty, and one query shows that.
@@ -31,7 +32,7 @@ class OwedRecord(Struct, frozen=True):
 
 
 class PlannedAnnouncement(Struct, frozen=True):
-    """The decision how a change is announced; `was_announced` means that it is not announced again.
+    """How a change is announced; `was_announced` means that its event was announced before, and is not written again.
 
     `change` has its final revision. Only the destinations `only_to` get the event; None means all destinations.
     """
@@ -46,7 +47,10 @@ class PlannedAnnouncement(Struct, frozen=True):
 
 
 class AnnouncedEvents(Struct, frozen=True):
-    """The stored announced and owed events of one source; `db` is None if the store has none of either kind."""
+    """The announced and the owed events of one source.
+
+    If the store has no announced and no owed events of any source, `db` is None.
+    """
 
     source: str
     db: Database | None = None
@@ -76,7 +80,10 @@ class AnnouncedEvents(Struct, frozen=True):
         return int(told)
 
     def plan_announcement(self, id_namespace: str, change: Change) -> PlannedAnnouncement:
-        """Return how to announce a change; delete the owed event of its record if this change announces that event."""
+        """Return how to announce a change.
+
+        If the change announces the owed event of its record, the row of that event is deleted.
+        """
         owed = self.owed.get(change.completion.key)
         if owed is not None and change.type is EventType.CREATED and self.db is not None:
             self.db.execute("DELETE FROM owed WHERE source = ? AND key = ?", [self.source, change.completion.key])
@@ -93,7 +100,7 @@ class AnnouncedEvents(Struct, frozen=True):
         return PlannedAnnouncement(replace(change, revision=max(change.revision, highest + 1)))
 
     def highest_revision(self, db: Database, key: str) -> int:
-        """Return a record's highest announced revision, including events in the file; 0 if there is none."""
+        """Return a record's highest revision in the tables `told_before` and `events`; 0 if it is in neither."""
         (in_file,) = db.execute(
             "SELECT coalesce(max(revision), 0) FROM events WHERE source = ? AND subject = ?", [self.source, key]
         ).fetchone()
@@ -120,7 +127,7 @@ class AnnouncedEvents(Struct, frozen=True):
 
 
 def is_first(change: Change) -> bool:
-    """Return whether a change is the first announcement of a new record, not of one that came back."""
+    """Return whether a change announces a new record for the first time, and not a record that came back."""
     return change.type is EventType.CREATED and change.revision == 1
 
 
@@ -128,7 +135,7 @@ _ANY_ROW: Final = "SELECT EXISTS (SELECT 1 FROM told_before) OR EXISTS (SELECT 1
 
 
 def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedEvents:
-    """Return the announced and owed events of a source's records with these keys; most stores have none."""
+    """Return the announced events of a source, and the owed events of its records with these keys."""
     if not db.execute(_ANY_ROW).fetchone()[0]:
         return AnnouncedEvents(source)
     owed = db.execute(
@@ -143,7 +150,10 @@ def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedE
 
 
 def delete_old(db: Database, before_ms: int) -> None:
-    """Delete the rows from before `before_ms`, after raising each record's revision to its highest announced one."""
+    """Delete the rows of `told_before` and `owed` from before `before_ms`.
+
+    The revision of each record is first raised to the highest one in its deleted rows.
+    """
     db.execute(
         "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"
         " FROM told_before WHERE at < ? AND key IS NOT NULL GROUP BY source, key) AS told"

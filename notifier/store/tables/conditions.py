@@ -18,7 +18,10 @@ _MAX_PER_ALERT: Final = 100
 
 
 class ConditionState(StrEnum):
-    """The state in an alert: the condition holds, was resolved, or was withdrawn although it may not be resolved."""
+    """The state of a condition in an alert.
+
+    `WITHDRAWN`: the condition is no longer reported, although nothing shows that the problem was solved.
+    """
 
     FIRING = "firing"
     RESOLVED = "resolved"
@@ -41,11 +44,12 @@ class StoredCondition(Struct, frozen=True):
     """A condition as it is stored, in any of its phases; times in Unix milliseconds.
 
     `name` is plain text, because another version of the program may have other conditions. `alerted_ms` is when an
-    alert last reported it as firing (None: never); `alerted_to` is the destination of that alert. `seen_ms` is the
-    total time for which it was seen, over all processes; `unseen_ms` is for how long it is now absent. It ends when
-    `unseen_ms` reaches `ends_after_ms`; `ending` says why it ended. `alerts` counts its alerts in the day that began at
-    `alerts_from_ms`. `returns` counts how often it came back soon after its end. `texts` is the JSON of the sentences
-    in `summary` and `remedy` that are from the catalogue, for other languages; "" if there are none.
+    alert last reported the condition as firing (None: never); `alerted_to` is the destination of that alert. `seen_ms`
+    is the total time for which the condition was seen, over all processes. `unseen_ms` is the time for which it has
+    been absent since it was last seen. The condition ends when `unseen_ms` reaches `ends_after_ms`; `ending` says why
+    it ended. `alerts` counts its alerts in the day that began at `alerts_from_ms`. `returns` counts how often it came
+    back soon after its end. `texts` is JSON with those sentences of `summary` and `remedy` that are from the catalogue,
+    so that they can be shown in other languages; "" if there are none.
     """
 
     name: str
@@ -137,7 +141,7 @@ def write(
 ) -> WrittenAlerts:
     """Store conditions, and write the events of their alerts with one delivery each, all or nothing.
 
-    Conditions with the same name and cause share an event. A waiting alert is withdrawn if a later one about the same
+    Conditions with the same name and cause share an event. A waiting alert is withdrawn if a new one about the same
     conditions replaces it. An event whose id already exists is not written again.
     """
     for change in changes:
@@ -213,9 +217,9 @@ def _store_change(db: Database, change: ConditionChange) -> None:
 
 
 def _write_alert(db: Database, group: Sequence[ConditionChange], now_ms: int) -> tuple[Event | None, int]:
-    """Write the event of changes that share an alert; return it, and how many waiting alerts it replaces.
+    """Write the event of changes that share an alert; return the event, and how many waiting alerts it replaces.
 
-    The event is None if it exists already.
+    If the event exists already, nothing is written: return None and 0.
     """
     first = group[0]
     destination = str(first.destination)
@@ -232,9 +236,10 @@ def _write_alert(db: Database, group: Sequence[ConditionChange], now_ms: int) ->
 
 
 def _write_handover(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
-    """Write the last alert to a destination; return it, and how many waiting alerts it replaces.
+    """Write the last alert to `handover.old`; return its event, and how many waiting alerts it replaces.
 
-    The alert lists only conditions about which that destination received an alert. The event is None if there are none.
+    The alert lists only the conditions about which that destination received an alert. If there are no such conditions,
+    no alert is written, and None is returned as the event.
     """
     heard = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [
@@ -300,7 +305,7 @@ def _withdraw_waiting(db: Database, name: str, subjects: set[str], destination: 
 
 
 def common_subject(group: Sequence[ConditionChange]) -> str:
-    """Return the subject of changes that share an alert: their only subject, or the kind of the subjects."""
+    """Return the subject of an alert: that of its only change, or for several changes the kind of their subjects."""
     subject = group[0].condition.subject
     return subject if len(group) == 1 else subject.partition("/")[0]
 
@@ -383,7 +388,7 @@ def _group_summary(group: Sequence[ConditionChange], first: str) -> Sentence:
 
 
 def _texts(group: Sequence[ConditionChange]) -> dict[str, Any]:
-    """Return the member `texts` (translatable sentences) of an alert's data as a dict; {} if there are no sentences."""
+    """Return the translatable sentences for an alert's data, as a dict with the key `texts`; {} if there are none."""
     text = group[0].condition.texts
     if not text:
         return {}

@@ -27,7 +27,7 @@ class Health(Struct, frozen=True):
     """The health of a destination; times in Unix milliseconds.
 
     `failures` counts how often in a row the destination as a whole has failed. Until `retry_at_ms`, only a trial
-    request with a new event is sent; if the receiver `asked` to wait until then, nothing is sent.
+    request with a new event is sent. If the receiver `asked` for this wait, not even that is sent.
     """
 
     state: HealthState = HealthState.OK
@@ -96,12 +96,12 @@ class DestinationMemory(Struct, frozen=True):
 
 
 class UndeliveredGroup(Struct, frozen=True):
-    """The waiting or given-up deliveries to one destination whose last attempts failed for the same reason.
+    """The waiting or given-up deliveries to one destination whose last attempts failed for the same `reason`.
 
-    `reason` is None if none was attempted yet. `tried_from_ms` is the value of the destination's trying clock (see
-    `outbox.Delivery`) at the earliest first attempt. `last_attempt_ms` is the time of the latest attempt (Unix ms).
-    Both are None if there was no attempt. `put_back` counts deliveries that had failed before an operator requested
-    them again.
+    `tried_from_ms` is the value of the destination's trying clock (see `outbox.Delivery`) at the earliest of their
+    first attempts. `last_attempt_ms` is the time of their latest attempt (Unix ms). If none of the deliveries was
+    attempted, these two and `reason` are None. `put_back` counts the deliveries that had failed before an operator
+    requested them again.
     """
 
     state: DeliveryState
@@ -125,12 +125,13 @@ def undelivered(db: Database) -> dict[str, list[UndeliveredGroup]]:
 
 
 class DueEvents(Struct, frozen=True):
-    """The events that are due for a destination, without those whose next attempt is scheduled for later.
+    """Figures about the events that are due for a destination: those that wait neither for a retry nor for a slot.
 
-    The oldest has waited since `since_ms` (Unix ms): its detection, the request to send it again, or its slot. In the
-    last hour, `delivered_last_hour` events were delivered to the destination, and `detected_last_hour` were detected
-    for it. Of the first _EXAMINED_EVENTS due events, `blocked` wait for an earlier event of the same record; the first
-    of these waits for the event with the id `blocked_by`.
+    The oldest of them has waited since `since_ms` (Unix ms). An event's wait begins with its detection, with the
+    request to send it again, or with its slot, whichever is latest. In the last hour, `delivered_last_hour` events were
+    delivered to the destination, and `detected_last_hour` events for it were detected. Of the first _EXAMINED_EVENTS
+    due events, `blocked` wait for an earlier event of the same record. `blocked_by` is the id of the first of those
+    earlier events.
     """
 
     since_ms: int
@@ -218,9 +219,10 @@ def read_health(db: Database, name: str) -> Health:
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the state with which a destination starts, or continues after a change of its settings.
 
-    `fingerprint` gets the stored fingerprint of address and credentials, and returns the current one, which is the same
-    if address and credentials have not changed. If they have changed, this resets health, waiting times, learned limits
-    and the trying time of waiting events. A destination that an operator has disabled stays disabled.
+    `fingerprint` is called with the stored fingerprint of address and credentials (None: there is none), and returns
+    the current one. If a stored fingerprint differs from the current one, address or credentials have changed. Then
+    health, waiting times, learned limits and the trying time of waiting events are reset. A destination that an
+    operator has disabled stays disabled.
     """
     health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(
@@ -331,7 +333,7 @@ def _with_scheduled(db: Database, name: str, memory: DestinationMemory, waits: s
 
 
 def _next_attempt(db: Database, name: str, pending: int) -> int | None:
-    """Return when the next attempt of the first waiting event is due (Unix ms); 0 if one is due now."""
+    """Return when the first of the waiting events is due (Unix ms); 0 if one is due now."""
     delayed, first = db.execute(
         "SELECT count(*), min(next_attempt_at) FROM deliveries"
         " WHERE destination = ? AND state = 'pending' AND next_attempt_at > 0",

@@ -1,4 +1,4 @@
-"""Erases personal data: in records that were removed long ago, and of one person if an operator requests it.
+"""Erases the personal data of records that were removed long ago and, if an operator requests it, of one person.
 
 A record's key, dates, revision and fingerprint are kept, so that no event is reported twice. SQLite overwrites the
 erased content (`secure_delete`).
@@ -23,7 +23,7 @@ _EXAMINED_AT_ONCE: Final = 2000
 
 
 class KnownPerson(Struct, frozen=True):
-    """A person in a source's data; `name` is None if only records or events of the person are stored."""
+    """A person in a source's data; `name` is None if neither the list of people nor an event contains it."""
 
     source: str
     id: str
@@ -82,7 +82,10 @@ def delete_names(db: Database, source: str, users: Sequence[str]) -> int:
 
 
 def find_people(db: Database, text: str) -> list[KnownPerson]:
-    """Return the people of all sources with this id, or else this employee number, or else exactly this name."""
+    """Return the people of all sources whose id, or else employee number, or else name is exactly `text`.
+
+    If the lists of people contain no such person, the records and the events are searched.
+    """
     for column in ("id", "employee_number", "name"):
         found = db.execute(f"SELECT source, id, name FROM people WHERE {column} = ? ORDER BY source, id", [text])
         if people := [KnownPerson(*row) for row in found]:
@@ -128,7 +131,7 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
 
 
 def _without_instructor(data: str) -> str:
-    """Return an event's JSON without the instructor. All else stays as it is, large numbers included."""
+    """Return an event's JSON with null in all fields about the instructor; everything else stays the same."""
     event = json.loads(data)
     for part, names in _INSTRUCTOR_FIELDS.items():
         if isinstance(event.get(part), dict):
@@ -143,10 +146,10 @@ _INSTRUCTOR_FIELDS: Final = {
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:
-    """Erase a person's name, facts and the content of removed records; count the records that the account still has.
+    """Erase a person's name and facts, and the content of the person's removed records; count the other records.
 
-    Records that the account still has are kept. If they were erased, the next poll would read their content again, and
-    their next change would be reported wrongly.
+    The other records are those that the account still has, and are kept. If they were erased, the next poll would read
+    their content again, and their next change would be reported wrongly.
     """
     here = [person.source, person.id]
     records = db.execute(

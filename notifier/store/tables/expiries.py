@@ -17,7 +17,10 @@ _EXPIRY_TYPES: Final = f"('{EventType.EXPIRING}', '{EventType.EXPIRED}')"
 
 
 class PresentRecord(NamedTuple):
-    """A record that was not removed. The values show which of a person's completions of a training is the newest."""
+    """A record that was not removed, is not held back, and matches the source's filters.
+
+    The values show which of a person's completions of a training is the newest.
+    """
 
     id: int
     user_id: str
@@ -32,7 +35,10 @@ class PresentRecord(NamedTuple):
 
 
 class ExpiryRow(NamedTuple):
-    """What was announced about a record and its last valid day; `watch.detection.expiry` explains the fields."""
+    """The last announcement that a record expires after the day `valid_until`.
+
+    `watch.detection.expiry.LastAnnouncement` explains the fields.
+    """
 
     key: str
     valid_until: str
@@ -44,7 +50,10 @@ class ExpiryRow(NamedTuple):
 
 
 def read_or_start(db: Database, source: str, today: str) -> tuple[str, str | None]:
-    """Return the first day of a source's announcements (today if new), and the day of its last complete round."""
+    """Return the first day of a source's announcements, and the day of its last complete round (None: no round yet).
+
+    For a source without stored rounds, `today` is stored as the first day.
+    """
     db.execute(
         "INSERT INTO expiry_rounds (source, since) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", [source, today]
     )
@@ -72,13 +81,13 @@ _PRESENT: Final = (
 
 
 def present_records(db: Database, source: str, after: int) -> list[PresentRecord]:
-    """Return the next EXAMINED_AT_ONCE records of a source after row `after`, except removed ones; fewer at the end."""
+    """Return the next EXAMINED_AT_ONCE present records of a source after row number `after`; fewer at the end."""
     rows = db.execute(f"{_PRESENT} AND id > ? ORDER BY id LIMIT ?", [source, after, EXAMINED_AT_ONCE])
     return [PresentRecord(*row) for row in rows]
 
 
 def present_records_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> list[PresentRecord]:
-    """Return the records, except removed ones, whose (person id, training id) is in `pairs`."""
+    """Return the present records whose person id and training id are one of the `pairs`."""
     wanted = set(pairs)
     people = orjson.dumps(sorted({user for user, _ in wanted})).decode()
     rows = db.execute(f"{_PRESENT} AND user_id IN (SELECT value FROM json_each(?))", [source, people])
@@ -86,7 +95,7 @@ def present_records_of(db: Database, source: str, pairs: Iterable[tuple[str, str
 
 
 def record_contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, bytes]]:
-    """Return the key, the revision and the JSON of these records."""
+    """Return the key, the revision and the JSON of the records with these ids; removed records are left out."""
     rows = db.execute(
         f"SELECT key, revision, record FROM records WHERE removed_at IS NULL AND id IN {NUMBERS}",
         [orjson.dumps([*ids]).decode()],
@@ -101,13 +110,13 @@ def stored_content(db: Database, source: str, key: str) -> tuple[int, bytes] | N
 
 
 def standing_announcements(db: Database, source: str) -> list[ExpiryRow]:
-    """Return all announcements of a source that were not withdrawn."""
+    """Return the announcements of a source that were not taken back."""
     rows = db.execute(f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND renewed = 0", [source])
     return [ExpiryRow(*row) for row in rows]
 
 
 def announcements_of(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
-    """Return everything that was announced about these records."""
+    """Return the announcements about the records with these keys, including those that were taken back."""
     rows = db.execute(
         f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
         [source, orjson.dumps(keys).decode()],
@@ -116,7 +125,7 @@ def announcements_of(db: Database, source: str, keys: Sequence[str]) -> list[Exp
 
 
 def store_announcement(db: Database, source: str, row: ExpiryRow) -> None:
-    """Store what was announced about a record and its last valid day."""
+    """Store an announcement; it replaces the stored one about the same record and the same last valid day."""
     db.execute(
         f"INSERT INTO expiries (source, {_ANNOUNCED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (source, key, valid_until) DO UPDATE SET user_id = excluded.user_id,"
@@ -156,7 +165,10 @@ def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:
 
 
 def withdraw(db: Database, source: str, key: str, valid_until: str) -> list[str]:
-    """Delete the waiting deliveries of announcements about a record and its last valid day; return the destinations."""
+    """Withdraw the announcements that a record expires after `valid_until`: delete their waiting deliveries.
+
+    Return the destinations of the deleted deliveries.
+    """
     rows = db.execute(
         "DELETE FROM deliveries WHERE state = 'pending' AND sequence IN (SELECT sequence FROM events WHERE source = ?"
         f" AND subject = ? AND type IN {_EXPIRY_TYPES} AND json_extract(data, '$.completion.valid_until') = ?)"
@@ -167,7 +179,10 @@ def withdraw(db: Database, source: str, key: str, valid_until: str) -> list[str]
 
 
 def validity_source(db: Database, source: str, key: str, valid_until: str) -> str | None:
-    """Return `valid_until_source` of the latest announcement about a record and its last valid day; None if unknown."""
+    """Return `valid_until_source` of the latest announcement that a record expires after the day `valid_until`.
+
+    If there is no such announcement, return None.
+    """
     row = db.execute(
         "SELECT json_extract(data, '$.completion.valid_until_source') FROM events WHERE source = ? AND subject = ?"
         f" AND type IN {_EXPIRY_TYPES} AND json_extract(data, '$.completion.valid_until') = ?"

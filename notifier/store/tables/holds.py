@@ -17,7 +17,7 @@ class HeldChange(Struct, frozen=True):
 
 
 class HeldExamples(Struct, frozen=True):
-    """The keys of a held-back arrival and of a record with a held-back change; each is None if there is none."""
+    """The keys of one held-back arrival and of one record with a held-back change; None where there is none."""
 
     arrival: str | None = None
     change: str | None = None
@@ -35,7 +35,7 @@ def arrivals(db: Database, source: str, limit: int) -> list[str]:
 
 
 def examples(db: Database, source: str) -> HeldExamples:
-    """Return one record of each kind that is held back, as an example for people."""
+    """Return one held-back arrival and one record with a held-back change, as examples for people."""
     change = db.execute("SELECT min(key) FROM held_changes WHERE source = ?", [source]).fetchone()
     return HeldExamples(next(iter(arrivals(db, source, 1)), None), change[0])
 

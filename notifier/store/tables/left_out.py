@@ -17,7 +17,7 @@ TOO_LARGE: Final = f"{WITHOUT_KEY}too-large"
 
 
 class UnreadableRecord(Struct, frozen=True):
-    """A record that cannot be read: `problem` says why, `field` is the API's name of the field, None if unclear."""
+    """A record that cannot be read; `problem` says why, and `field` names the field at fault (None: unclear)."""
 
     key: str
     field: str | None
@@ -32,11 +32,12 @@ class UnreadableRecord(Struct, frozen=True):
 def count_unreadable(
     db: Database, source: str, records: Sequence[UnreadableRecord], known: Collection[str], *, swept: bool
 ) -> bool:
-    """Count the unreadable records of an answer; return whether any of them are new.
+    """Count the unreadable `records` of an answer; return whether any of them are new.
 
-    `known` are the keys of the known records among them. An unreadable record without a key counts as a known record
-    until `correct_after_sweep` corrects that. `swept` means that a sweep has read the answer. Only a sweep knows the
-    place of a record that is too large. So any other answer adds a too large record only if none is stored.
+    `known` are the keys of those `records` that are known. A record without a key counts as known until
+    `correct_after_sweep` corrects the counts. `swept` means that the answer was read by a sweep. Only a sweep knows the
+    place in the list of a record that is too large. So if `swept` is False, a record that is too large is added only if
+    none is stored yet.
     """
     there = _stored_keys(db, source, [record.key for record in records])
     if (
@@ -85,8 +86,9 @@ def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
 def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
-    Unreadable records that a complete sweep has not seen are gone or readable now. `missing` is the number of known
-    records that were on no page. The same number of unreadable records without a key then count as known records.
+    If the sweep was complete, the unreadable records that it has not seen are gone or readable now, and are deleted.
+    `missing` is the number of known records that were on no page. The same number of unreadable records without a key
+    count as known from now on, because they may be the missing ones.
     """
     source = sweep.source
     if sweep.whole:

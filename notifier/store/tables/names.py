@@ -67,7 +67,10 @@ _NEVER_STORED: Final = "{}"
 
 
 def _selected_facts(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:
-    """Return the stored facts about a person in these `fields`; the job title is given as `title` (None: unknown)."""
+    """Return the facts about a person in these `fields`.
+
+    The job title is not in `stored`, so it is given as `title` (None: unknown).
+    """
     shown = {name.value: stored[name] for name in PersonField if name in fields and name in stored}
     if PersonField.JOB_TITLE in fields and PersonField.JOB_TITLE_ID in stored:
         identifier = stored[PersonField.JOB_TITLE_ID]
@@ -119,7 +122,7 @@ def store_job_titles(db: Database, source: str, titles: Iterable[tuple[str, str]
 
 
 def erase_other_facts(db: Database, source: str, fields: Collection[PersonField]) -> None:
-    """Erase the facts about a source's people that are not among these fields."""
+    """Erase all facts about a source's people except these `fields`."""
     kept = {str(wanted) for wanted in fields}
     if PersonField.JOB_TITLE in fields:
         kept.add(PersonField.JOB_TITLE_ID)

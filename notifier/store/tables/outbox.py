@@ -35,11 +35,12 @@ class DeliveryState(StrEnum):
 class Delivery(Struct, frozen=True):
     """One event on its way to one destination, with the number of `attempts` so far.
 
-    `tried_from_ms` is the value, at the first attempt, of the destination's trying clock, which runs while the daemon
-    runs and the destination is enabled. `failures` counts the attempts that may have failed because of the event
-    itself. `proven` means that the event certainly is the cause, because other events were delivered since. `taken_by`
-    are the receivers that have the event already, if the destination has several. `again` means that it was requested
-    again. `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms).
+    `tried_from_ms` is the value of the destination's trying clock at the first attempt. That clock runs only while the
+    daemon runs and may send to the destination. `failures` counts the attempts that may have failed because of the
+    event itself. `proven` means that they certainly did, for example because other events were delivered since. If the
+    destination has several receivers, `taken_by` are those that have the event already. `again` means that an operator
+    has requested the delivery again. `slot_ms` is the slot of the destination's schedule in which the delivery is sent
+    (Unix ms).
     """
 
     event: Event
@@ -133,9 +134,10 @@ def read_spread_due(
 ) -> DueDeliveries:
     """Return due deliveries from different parts of the queue, in order.
 
-    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. For each of
-    these, the first waiting delivery at or after it is read, if it is due. The events `busy` are left out, and so are
-    events of a record that has an earlier waiting event.
+    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. For each
+    returned number, the first waiting event with this number or a higher one is chosen; a few due events from both ends
+    of the queue are chosen, too. A chosen event is left out if it is not due, if it is `busy`, or if an earlier event
+    of its record waits.
     """
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     first, last = db.execute(
