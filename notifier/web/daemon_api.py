@@ -47,7 +47,7 @@ class UnknownNameError(Exception):
     """A request names a source or destination that is not configured."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        """Initialize with the kind (source or destination) and name from the request, and the configured names."""
+        """Initialize with the requested name. `kind` is "source" or "destination". `known` has the configured names."""
         super().__init__(f"there is no {kind} `{name}`; there is {', '.join(known) or 'none'}")
 
 
@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialize with the key. `problem_by_source` has the sources that list the record but cannot read it."""
+        """Initialize with the key. `problem_by_source` says why each source that lists the record cannot read it."""
         if problem_by_source:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
@@ -69,14 +69,14 @@ class UnknownRecordError(Exception):
 
 
 class UnknownPersonError(Exception):
-    """A request to erase a person's data matches no person, or several people. The message contains no name."""
+    """A request to erase a person's data matches no person or several. The error message contains no person's name."""
 
 
 class UnknownEventError(Exception):
     """A request names an event that is not in the store."""
 
     def __init__(self, event_id: str, likely: str | None = None) -> None:
-        """Initialize with the id from the request; `likely` is a similar id of a stored event, if there is one."""
+        """Initialize with the requested id. If a stored event has a similar id, that id is `likely`."""
         advice = "check the id (`notifier events --json` shows all stored events)"
         super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
@@ -114,11 +114,11 @@ class DeliveryControl(Protocol):
         ...
 
     async def try_now(self, destination: str) -> "TriedDocument":
-        """Attempt a failing destination's pending deliveries now, before the retry is due. Raises UnknownNameError."""
+        """Retry a failing destination's pending deliveries now, before they are due. Raises UnknownNameError."""
         ...
 
     async def replay(self, selection: ReplaySelection) -> "ActionResult[ReplayPlanDocument | MessageDocument]":
-        """Start to send the selected past events again; in a dry run, only count them. Raises UnknownNameError."""
+        """Start to send the selected past events again. In a dry run, only count them. Raises UnknownNameError."""
         ...
 
     async def replay_progress(self) -> "ReplayProgressDocument":
@@ -126,7 +126,7 @@ class DeliveryControl(Protocol):
         ...
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """Stop the replay `number` for good (None: all running replays). Return the progress of the replays."""
+        """Stop a replay for good, and return the progress of replays. If `number` is None, stop all running replays."""
         ...
 
     async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
@@ -156,12 +156,13 @@ class DashboardFigures(Struct, frozen=True):
 
 
 class RequestPreview(Struct, frozen=True):
-    """A request to a destination as the dashboard shows it: without secrets, and rebuilt from the stored events.
+    """A request to a destination, rebuilt from the stored events, without secrets. The dashboard shows it.
 
-    `headers` are the headers that were sent, if the log of requests has them; otherwise they are rebuilt. `is_as_sent`
-    says whether `body` is identical to the body that was sent (None: unknown), and `sent_bytes` is the length of the
-    body that was sent. `lines` is the text for people in the request. `is_signed` says whether the request has a
-    symmetric signature. `hash_header` is the name of the header with a plain hash of the body; "" if there is none.
+    If the log of requests has the request, `headers` are the headers that were sent, `sent_bytes` is the length of the
+    body that was sent, and `is_as_sent` says whether `body` is identical to that body. Otherwise, `headers` are
+    rebuilt, and `sent_bytes` and `is_as_sent` are None. `lines` are the lines of a message for people. `is_signed`
+    says whether the request has a symmetric signature. `hash_header` is the name of the header with a plain hash of
+    the body; "" means that there is no such header.
     """
 
     address: str
@@ -177,9 +178,9 @@ class RequestPreview(Struct, frozen=True):
 
 
 class DeliveryDetail(Struct, frozen=True):
-    """The stored data of a delivery, and its request (None if the request cannot be shown).
+    """The stored data of a delivery, and the request that delivers it.
 
-    `is_configured` says whether the destination is still configured.
+    `request` is None if it cannot be rebuilt. `is_configured` says whether the destination is still configured.
     """
 
     stored: "StoredDelivery"
@@ -240,7 +241,7 @@ class ExportFormat(StrEnum):
 
 
 class EventExport(Struct, frozen=True):
-    """One part of an export. The next part begins before the event number `next` (None: this is the last part)."""
+    """One part of an export. The next part has events with numbers below `next`; the last part has `next` None."""
 
     content: bytes
     next: int | None
@@ -256,7 +257,7 @@ class EventLogInspection(Protocol):
     async def export(
         self, event_filter: "EventLogFilter", before: int | None, export_format: ExportFormat
     ) -> EventExport:
-        """Return the next part of a file with the matching events whose number is below `before`, newest first."""
+        """Return the part of an export that has the newest matching events with a number below `before` (None: any)."""
         ...
 
 
@@ -296,7 +297,7 @@ class DaemonApi(Protocol):
         ...
 
     def unready(self) -> dict[str, str]:
-        """Return the parts that are not ready (sources, `alerts`, `evaluation`), each with the reason."""
+        """Return the reasons why the daemon is not ready. The keys are names of sources, `alerts` and `evaluation`."""
         ...
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":
@@ -310,9 +311,9 @@ class DaemonApi(Protocol):
     async def release(
         self, source: str, what: Direction, *, silently: bool, by: str
     ) -> "ActionResult[ReleasedDocument]":
-        """Report the held changes of a source, or accept them silently. The log names `by` as the requester.
+        """Report the held changes of the kind `what`. With `silently`, accept them without reporting them.
 
-        Raises UnknownNameError.
+        The log names `by` as the requester. Raises UnknownNameError.
         """
         ...
 
@@ -336,5 +337,5 @@ class DaemonApi(Protocol):
         ...
 
     async def find_records(self, text: str) -> "FoundRecords":
-        """Return the records that match a key, a person's name or an employee number. Raises StoreError."""
+        """Find the record whose key is `text`, or the records of the people whom `text` matches. Raises StoreError."""
         ...

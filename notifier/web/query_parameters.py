@@ -39,7 +39,7 @@ Query = TypeVar("Query", bound=BaseQuery)
 
 
 def parse_query(model: type[Query], query: "MultiMapping[str]") -> Query:
-    """Parse the parameters of a query, or the headers that a model describes. Raises WrongRequestError."""
+    """Parse query parameters or headers into an instance of `model`. Raises WrongRequestError."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     given = {
         name: ",".join(query.getall(name, ())) if get_origin(field.annotation) is tuple else query.get(name)

@@ -106,10 +106,10 @@ def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def parse_moment_ms(text: str, *, whole_day: bool = False) -> int:
-    """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds.
+    """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds. Raises ValueError for any other text.
 
     A date stands for the start of the day or, with `whole_day`, for its end. A time outside the years 1 to 9999 (UTC)
-    is replaced by the nearest time in these years. Raises ValueError for any other text.
+    is replaced by the nearest time in these years.
     """
     if _DATE.fullmatch(text):
         day = date.fromisoformat(text)
@@ -228,7 +228,7 @@ class DropRequest(BaseRequest):
 
 
 class MoveRequest(BaseRequest):
-    """Two destinations: one that is no longer configured, and the one that gets its waiting deliveries."""
+    """The destination that is no longer configured, and the destination that gets the waiting deliveries."""
 
     old: Annotated[
         str,
@@ -323,8 +323,8 @@ class ReplaySelection(Struct, frozen=True):
     def to_range(self, now_ms: int, newest: int, newest_attempt: int) -> ReplayRange:
         """Return the range of stored events to replay.
 
-        `newest` and `newest_attempt` are the highest numbers of an event and of an attempt at `now_ms`. Later events
-        and attempts are not in the range.
+        At `now_ms`, `newest` is the highest number of an event, and `newest_attempt` the highest number of an attempt.
+        The range excludes events and attempts with higher numbers.
         """
         until_ms = now_ms if self.until_ms is None else self.until_ms
         return ReplayRange(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)

@@ -99,7 +99,10 @@ class LocalServer:
         return self._sign_in.make_link()
 
     def _dashboard_url_or_empty(self) -> str | None:
-        """Return `url` if the server listens on a port, "" if on a Unix socket that is not the owner's, else None."""
+        """Return `url`, if the server listens on a port.
+
+        Otherwise, return "" if it listens on a Unix socket that is not the owner's, and None if it does not.
+        """
         return self.url or ("" if self._has_unix_socket else None)
 
     @property

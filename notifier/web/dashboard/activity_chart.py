@@ -15,7 +15,7 @@ _SMALLEST_BAR: Final = 2.0
 
 
 class HourBar(Struct, frozen=True):
-    """The bars of one hour: the heights for the number of requests, for the failed ones, and for the mean duration."""
+    """The heights of one hour's three bars: all requests, failed requests, and mean duration."""
 
     count: RequestCount
     hours_ago: int
@@ -30,9 +30,9 @@ class HourBar(Struct, frozen=True):
 
 
 class ActivityChart(Struct, frozen=True):
-    """The bars of two charts, for the number and the mean duration of requests in each hour.
+    """The bars of two charts: one shows the number of requests in each hour, the other their mean duration.
 
-    `most_requests` and `longest_mean_ms` are the values of the highest bars.
+    The highest bar of the first chart stands for `most_requests`, that of the second for `longest_mean_ms`.
     """
 
     bars: Sequence[HourBar]

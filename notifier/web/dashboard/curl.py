@@ -1,4 +1,4 @@
-"""Generates a shell script that sends a request again with curl, with variables instead of secrets. Pure."""
+"""Generates a shell script that repeats a request with curl. Variables take the place of secrets. Pure."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ _ASYMMETRIC_PREFIX: Final = "v1a,"
 
 
 def curl_command(request: RequestPreview, destination: str) -> str:
-    """Return the script. The user has to fill in the shell variables at its beginning."""
+    """Return the shell script. Before running it, the user has to fill in the variables at its beginning."""
     return "\n".join([*_variables(request, destination), " \\\n  ".join(_curl_arguments(request))])
 
 
@@ -80,7 +80,7 @@ _TIMESTAMP_ARGUMENT: Final = '--header "webhook-timestamp: $(date +%s)"'
 
 
 def _keeps_signature(request: RequestPreview) -> bool:
-    """Return whether the script sends the old signature, because a shell cannot compute this kind of signature."""
+    """Return whether the script repeats the original signature, because a shell cannot compute this kind again."""
     return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
 
 

@@ -82,7 +82,10 @@ class Exporter:
         self._export_format = export_format
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Send the file. Raises WrongRequestError and, only before the first part is sent, StoreError."""
+        """Send the file. Raises WrongRequestError, StoreError.
+
+        If the store fails after the first part, no error is raised, but the connection is closed.
+        """
         from notifier.web import event_rows  # noqa: PLC0415 - see above
         from notifier.web.dashboard import event_query  # noqa: PLC0415
 

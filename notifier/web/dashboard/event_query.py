@@ -48,7 +48,7 @@ _MUST_BE_TIME = MustBe("a date such as 2026-11-21, or a time such as 2026-11-21T
 
 
 class EventLogQuery(BaseQuery):
-    """The filters of a page of events, and the event number before which the page begins."""
+    """The filters of a page of events. The page has only events with numbers below `before` (None: any number)."""
 
     person: _Text = ""
     training: _Text = ""
@@ -66,7 +66,7 @@ class EventLogQuery(BaseQuery):
 
     @property
     def event_filter(self) -> EventLogFilter:
-        """The requested filters in the form in which the store takes them."""
+        """The requested filters, without the position `before`."""
         types = frozenset[str]() if self.type is None else frozenset({str(self.type)})
         return EventLogFilter(
             self.person.strip(),
@@ -95,6 +95,6 @@ def given_filters(query: "MultiMapping[str]") -> dict[str, str]:
 
 
 def page_address(path: str, filters: Mapping[str, str], before: int | None = None) -> str:
-    """Return the URL of the page or an export of events with these filters."""
+    """Return a URL with these filters. `path` is the path of the page of events or of a download."""
     parameters = {**filters, **({} if before is None else {"before": str(before)})}
     return f"{path}?{urlencode(parameters, errors='replace')}" if parameters else path

@@ -66,13 +66,13 @@ def day(value: date) -> str:
 
 
 def shorten(text: Any) -> str:
-    """Return a text, such as a name of any length, cut to fit into a list."""
+    """Return a text such as a name. If it is too long for a list, it is cut."""
     written = str(text)
     return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
 
 
 def shorten_message(text: str) -> str:
-    """Return a message, cut to fit into a list; if possible, it is cut at a semicolon."""
+    """Return a message. If it is too long for a list, it is cut, preferably at a semicolon."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]
@@ -116,7 +116,7 @@ def _time(moment: int | str, shown: str, text: str) -> Markup:
 
 
 def _milliseconds(moment: int | str) -> int:
-    """Return a time as Unix milliseconds; `moment` is already such a number, or a text in RFC 3339 format."""
+    """Return `moment` as Unix milliseconds. A text must be in RFC 3339 format."""
     return moment if isinstance(moment, int) else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 

@@ -1,7 +1,7 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
-Both set a cookie that contains only a random session id. The form works without JavaScript, and is accepted only from a
-page of this server: the request must name its origin, and the guard has already refused every other origin.
+The browser then gets a cookie that contains only a random session id. The form works without JavaScript. It is accepted
+only from a page of this server: the `Origin` header is required, and the guard has already refused other origins.
 """
 
 import logging
@@ -35,10 +35,10 @@ class SignInPages:
     """Serves the sign-in page with its form for the token, and handles links that sign in."""
 
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
-        """Initialize with the guard, links and renderer; `url` returns the dashboard's URL for a local browser.
+        """Initialize with the guard, links and renderer. `url` returns the dashboard's URL for a local browser.
 
-        The URL is "" if the server listens on a Unix socket but on no port; a proxy or tunnel can then lead to it. The
-        URL is None if the server listens only on the owner's socket.
+        If the server listens on no port, but on a Unix socket to which a proxy or tunnel may lead, `url` returns "". If
+        the server listens only on the owner's socket, `url` returns None.
         """
         self._guard = guard
         self._links = links

@@ -1,4 +1,4 @@
-"""Computes what the pages show from the status and the figures. Pure."""
+"""Turns the status and the figures into the data that the pages show. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -59,10 +59,10 @@ Row = tuple[str, Mapping[str, Any]]
 
 
 class ListedRows(Struct, frozen=True):
-    """The sources or destinations on a page: `rows` of a table, and `folded` in a list that opens on a click.
+    """The sources or destinations on a page. A table shows `rows`. A list that opens on a click shows `folded`.
 
-    `well` says whether all folded ones are well. `left_out` is the number of sources or destinations that are neither
-    in the table nor in the list.
+    `well` says whether everything that is not in the table is well. `left_out` is the number of sources or destinations
+    that are neither in the table nor in the list.
     """
 
     rows: Sequence[Row]
@@ -138,7 +138,7 @@ def health_summary(status: Status) -> HealthSummary:
 
 
 def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the errors that only the operator can fix, such as a wrong token: their messages by source."""
+    """Return the messages of errors that only the operator can fix, such as a wrong token, by source."""
     return {
         name: source["last_error"]["message"]
         for name, source in sources.items()
@@ -220,9 +220,10 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges
 
 
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
-    """Divide sources or destinations into table rows and folded ones.
+    """Divide sources or destinations between the table and the folded list.
 
-    If there are more than FEW_ROWS, up to MOST_ROWS that need attention are table rows, and all others are folded.
+    If there are at most FEW_ROWS, all are in the table. Otherwise, the table has up to MOST_ROWS that need attention,
+    and the list has up to MOST_FOLDED of the rest.
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))

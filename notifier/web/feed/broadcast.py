@@ -1,7 +1,7 @@
 """Sends events to the readers of the stream in batches. A new event is read and formatted once for all readers.
 
-Serving is limited to a small share of the event loop's time. With many readers, or readers far behind, the stream is
-delayed, but deliveries are not.
+Serving is limited to a small share of the event loop's time. If there are many readers, or if readers request many old
+events, the stream is delayed, but deliveries are not.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Stream:
         self._new_events.set()
 
     def register_reader(self, peer: str) -> None:
-        """Count a new reader of a peer until `unregister_reader` is called. Raises TooManyReadersError."""
+        """Add a reader to the count for its peer. Raises TooManyReadersError if a limit is reached, or after `stop`."""
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
         if self._readers_by_peer.total() >= self._most_readers:
@@ -91,7 +91,7 @@ class Stream:
         self._readers_by_peer[peer] += 1
 
     def unregister_reader(self, peer: str) -> None:
-        """Stop counting a reader that `register_reader` has counted."""
+        """Remove a reader, which `register_reader` has counted, from the count for its peer."""
         self._readers_by_peer[peer] -= 1
         if not self._readers_by_peer[peer]:
             del self._readers_by_peer[peer]
@@ -120,7 +120,7 @@ class Stream:
             await asyncio.wait([self._serve_task])
 
     def _on_serve_task_done(self, task: asyncio.Task[None]) -> None:
-        """Disconnect all readers if the task that serves them has failed; it starts again when they reconnect."""
+        """If the task that serves readers has failed, disconnect them. The next reader starts a new task."""
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             _log.critical("an internal error; readers of the stream are disconnected", exc_info=fault)
@@ -181,7 +181,10 @@ class Stream:
         return max(remaining)
 
     async def _extend_tail(self) -> tuple[Tail, bool]:
-        """Add a page of new events to the tail; return the tail and whether it is complete now. Raises StoreError."""
+        """Add a page of new events to the tail, and return the tail. Raises StoreError.
+
+        The second returned value says whether the tail has all new events.
+        """
         self._new_events.clear()
         if self._tail is None:
             self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
@@ -191,7 +194,7 @@ class Stream:
         return self._tail, page.ended
 
     async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
-        """Return the matching events after number `after`, from the tail if it still has them, else from the store."""
+        """Return a batch of matching events after number `after`. If the tail begins later, read the store instead."""
         if after >= tail.start:
             with self._time_budget.measure_work():
                 return tail.batch(after, event_filter, _BATCH_BYTES)
@@ -200,7 +203,7 @@ class Stream:
             return format_batch(page)
 
     async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
-        """Read a page of events. The time counts as work, because deliveries must wait for the store meanwhile."""
+        """Read a page of events. The reading time counts as work, because deliveries cannot use the store during it."""
         page, seconds = await self._reader.run_without_turn_limit(_read_page_timed, after, event_filter)
         self._time_budget.add(seconds)
         return page
@@ -220,7 +223,8 @@ class Stream:
 class _RemainingWork(IntEnum):
     """The work that remains after a round.
 
-    `UNSENT` means that readers still receive their batches, and `MORE_EVENTS` that there are further events to send.
+    `UNSENT` means that some readers have not received their batch yet. `MORE_EVENTS` means that there are more batches
+    to send.
     """
 
     NOTHING = 0

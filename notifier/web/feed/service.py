@@ -62,11 +62,11 @@ class Feed:
 
 
 def start_position(db: Database, after: int | None, event_filter: EventFilter, configured: Collection[str]) -> int:
-    """Return the event number after which the requested events begin; if `after` is None, that is the newest event's.
+    """Return the event number after which the requested events begin: usually `after`.
 
-    A number above the highest one in this state file comes from another state file; the feed then starts from its
-    beginning. A reader that remembers event ids processes no event twice. Raises UnknownNameError for a source that
-    never existed.
+    If `after` is None, the newest event's number is returned. If `after` is higher than that number, it comes from
+    another state file, and 0 is returned: the client gets all events, and recognizes known events by their ids. Raises
+    UnknownNameError if the filter names a source that never existed.
     """
     if unknown := event_filter.sources - {*configured, *feed.known_source_names(db)}:
         raise UnknownNameError("source", min(unknown), tuple(configured))

@@ -14,10 +14,10 @@ _LONGEST_REST_SECONDS: Final = 1.0
 
 
 class TimeBudget:
-    """Measures a task's work, and makes the task sleep so that the work stays within a share of the time."""
+    """Measures how long a task works, and makes it sleep so that it works only for a given share of the time."""
 
     def __init__(self, share: float) -> None:
-        """Initialize with the work's share of the time, between 0 and 1."""
+        """Initialize with the share of the time for which the task may work, between 0 and 1."""
         self._rest_per_second_of_work = 1 / share - 1
         self._worked = 0.0
 
@@ -35,7 +35,7 @@ class TimeBudget:
         self._worked += seconds
 
     async def rest(self) -> None:
-        """Sleep, so that other tasks run, if enough work was done since the last rest."""
+        """If the task has worked long enough since the last rest, sleep so that other tasks run."""
         if self._worked >= _SLICE_SECONDS:
             pause = min(self._worked * self._rest_per_second_of_work, _LONGEST_REST_SECONDS)
             self._worked = 0.0

@@ -34,7 +34,7 @@ class Connection(RequestHandler):
     def __init__(
         self, connections: "Connections", listener_kind: ListenerKind, manager: web.Server, **options: Any
     ) -> None:
-        """Initialize with all open connections, and with the kind of listener that accepts the new one."""
+        """Initialize with the collection that will hold this connection, and the kind of listener that accepts it."""
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
         self.listener_kind = listener_kind
         self.peer = "unknown"
@@ -54,7 +54,7 @@ class Connection(RequestHandler):
         return (self._current_request is not None or bool(self._messages)) and not self.has_delayed_refusal
 
     def idle_since(self) -> float:
-        """Return when the connection became idle (event loop's clock); 0 if only a delayed refusal is left to send."""
+        """Return when the connection became idle (event loop's clock); 0 while the refusal of a request is delayed."""
         if self.has_delayed_refusal:
             return 0.0
         # An idle connection has no `idle_noticed_at` if its request has ended since the last regular check.
@@ -93,7 +93,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to a malformed request, or to one that failed, in the JSON format for errors."""
+        """Return the answer to a malformed request, or to a request that failed, in the JSON format for errors."""
         super().handle_error(request, status, exc, message)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             answer = error_answer(status, "internal_error", "an internal error; see the log")
@@ -165,7 +165,10 @@ class Connections:
         return len(self._open)
 
     def admit(self, new: Connection) -> bool:
-        """Add a new connection, and close an idle one if a limit is reached. Return False if none is idle."""
+        """Add a connection, and return True. If a limit is reached, close an idle connection first.
+
+        If no connection is idle then, return False and add nothing.
+        """
         is_owner = new.listener_kind is ListenerKind.OWNER
         same_kind = [it for it in self._open if (it.listener_kind is ListenerKind.OWNER) == is_owner]
         from_peer = [it for it in same_kind if it.peer_key == new.peer_key]

@@ -83,7 +83,7 @@ def open_unix_socket(path: Path) -> socket.socket:
 def take_systemd_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     """Return the listening sockets that systemd passes, and remove the environment variables that announce them.
 
-    See sd_listen_fds(3). With the variables, a child process would treat the sockets as its own.
+    A child process that inherited the variables would treat the sockets as its own. See sd_listen_fds(3).
     """
     number, process = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)

@@ -23,7 +23,7 @@ class ListenerKind(StrEnum):
 
 
 def peer_of(connection: socket.socket) -> str:
-    """Return the peer of a connection: a local user (`uid 1000`) or an address; "unknown" if it has disconnected."""
+    """Return the peer of a connection: a local user (`uid 1000`), an address, or "unknown" after a disconnect."""
     try:
         if connection.family == socket.AF_UNIX:
             _pid, uid, _gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))

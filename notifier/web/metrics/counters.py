@@ -45,7 +45,7 @@ Labels = tuple[str, ...]
 
 
 class CounterMetric(Struct, frozen=True):
-    """A counter metric: its counts by label values. `labels` has the names of the labels."""
+    """A counter metric, with a count for each combination of label values. `labels` has the names of the labels."""
 
     name: str
     help: str
@@ -54,14 +54,17 @@ class CounterMetric(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """One histogram: the number of observations up to each bound (the last bound is infinity), and their sum."""
+    """One histogram. `counts` has the number of observations up to each bound. The last bound is infinity.
+
+    `sum` is the sum of all observations.
+    """
 
     counts: Sequence[int]
     sum: float
 
 
 class HistogramMetric(Struct, frozen=True):
-    """A histogram metric: its histograms by label values. `bounds` does not contain the last bound, infinity."""
+    """A histogram metric, with a histogram for each combination of label values. `bounds` does not contain infinity."""
 
     name: str
     help: str
@@ -125,7 +128,7 @@ class Counters:
         self._poll_durations.observe(seconds)
 
     def count_failure(self, source: str, reason: str) -> None:
-        """Count a failed request or round of a source."""
+        """Count a failure in watching a source: a failed request, a store error, or an internal error."""
         if source in self._sources:
             self._failures[source, str(reason)] += 1
 

@@ -154,9 +154,10 @@ def _of_store(store: StoreFigures) -> Iterator[Metric]:
 def _metric_makers(
     label: str, figures_by_name: Mapping[str, Figures]
 ) -> tuple[Callable[..., GaugeMetricFamily], Callable[..., CounterMetricFamily]]:
-    """Return two functions, which make a gauge and a counter, with one series for each name.
+    """Return a function that makes gauges, and one that makes counters.
 
-    A gauge has no series for a name whose value is None.
+    Each metric has a series for each name in `figures_by_name`. If the value for a name is None, a gauge omits its
+    series.
     """
 
     def gauge(name: str, help_: str, value: Callable[[Figures], float | None]) -> GaugeMetricFamily:
@@ -178,7 +179,7 @@ def _metric_makers(
 def _gauge_by_part(
     name: str, help_: str, labels: tuple[str, str], values: Mapping[str, Mapping[Part, int]]
 ) -> GaugeMetricFamily:
-    """Return a gauge with two labels. `values` maps the first label's value to numbers by the second label's value."""
+    """Return a gauge with two labels. `values[a][b]` is the number for the label values `a` and `b`."""
     family = GaugeMetricFamily(name, help_, labels=labels)
     for label_value, parts in values.items():
         for part, value in parts.items():

@@ -1,4 +1,4 @@
-"""The figures that the metrics show at one moment, and a cache for the metrics page.
+"""A snapshot of the figures on the metrics page, and a cache for the page.
 
 Times are Unix milliseconds, unless a name says otherwise.
 """
@@ -24,11 +24,11 @@ CACHE_SECONDS: Final = 1.0
 class SourceFigures(Struct, frozen=True):
     """The figures of one source.
 
-    `requests` counts the requests to the API since the process started, `used_last_minute` those of the last minute,
-    and `used_by_purpose` those of the last minute by purpose. `allowed_per_minute` is the current request limit.
-    `sweep_progress` is the progress of the latest sweep, from 0 to 1. `last_sweep_ms` is the time at which a sweep last
-    reached the end of the list. `held` counts the records that are held back. `second_looks` counts the records with a
-    change that a second request has to confirm.
+    `requests` counts the requests to the API since the process started. `used_last_minute` counts only the requests of
+    the last minute, and `used_by_purpose` divides this number by purpose. `allowed_per_minute` is the current request
+    limit. `sweep_progress` is the progress of the latest sweep, from 0 to 1. `last_sweep_ms` is the time at which a
+    sweep last reached the end of the list. `held` counts the records that are held back. `second_looks` counts the
+    records with a change that a second request has to confirm.
     """
 
     state: str
@@ -52,9 +52,10 @@ class SourceFigures(Struct, frozen=True):
 
 
 class DestinationFigures(Struct, frozen=True):
-    """The figures of one destination. `pending` and `dead` count its events.
+    """The figures of one destination. `pending` and `dead` count deliveries.
 
-    `oldest_pending_ms` is the time since which the oldest due event waits; None if no event is due.
+    `oldest_pending_ms` is when the oldest pending delivery began to wait; None if none waits. Deliveries that wait
+    for a scheduled time or for the end of a quiet time do not count.
     """
 
     state: str
@@ -73,10 +74,10 @@ class StoreFigures(Struct, frozen=True):
 class MetricsSnapshot(Struct, frozen=True):
     """All figures for one metrics page.
 
-    `conditions` are the firing conditions, and `readers` is the number of readers of the stream. `store_address`
-    identifies the store, and `store` is None if the store is in PostgreSQL. `evaluation_age_seconds` is the time since
-    the daemon last evaluated its conditions (None: not yet). `alerts_undelivered_seconds` is the time for which the
-    oldest undelivered alert has waited.
+    `conditions` are the firing conditions. `readers` is the number of readers of the stream. `store_address` identifies
+    the store. If the store is in PostgreSQL, `store` is None. `evaluation_age_seconds` is the time since the daemon
+    last evaluated its conditions (None: not yet). `alerts_undelivered_seconds` is how long the oldest undelivered alert
+    has waited.
     """
 
     now_ms: int

@@ -147,7 +147,7 @@ _StateOfAll = Annotated[
 
 
 class ReplayDocument(TypedDict):
-    """A replay. If there was none, counts are 0 and all other fields are null or empty."""
+    """A replay. If there was no replay, counts are 0 and all other fields are null or empty."""
 
     id: Annotated[Count | None, Field(description="The replay's number.")]
     state: Annotated[_StateOfAll | None, Field(description="The replay's state; null if there was no replay.")]
@@ -186,7 +186,7 @@ class PlanDocument(TypedDict):
 
 
 class ReplayPlanDocument(PlanDocument):
-    """A replay that has begun or, in a dry run, what it would send."""
+    """What a replay sends. In a dry run, no replay is started."""
 
     id: Annotated[Count | None, Field(description="The replay's number; null for a dry run.")]
     message: str

@@ -26,7 +26,7 @@ class HealthDocument(TypedDict):
 
 
 class ReadinessDocument(TypedDict):
-    """Whether every source was polled successfully within three intervals."""
+    """Whether every source was polled successfully within its last three poll intervals, and alerts are working."""
 
     ready: Annotated[bool, Field(description="Whether every source can be relied on.")]
     unready: NotRequired[

@@ -1,11 +1,11 @@
 """Decides which requests the local HTTP interface accepts.
 
-It refuses requests without the token, and requests that web pages of other sites make in the operator's browser. The
-same rules hold for every listener, with one exception: the owner's socket beside the state file needs neither a token
-nor a session, because only its owner can connect to it.
+Most paths need the token or a browser's session. A request on the owner's socket beside the state file needs neither,
+because only the owner can connect to this socket. Requests that web pages of other sites make in the operator's browser
+are refused on every listener.
 
-On the owner's socket, and on every listener if no token is configured, the `Host` header must name a loopback host. A
-web page can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that
+If no token is configured, the `Host` header must name a loopback host. On the owner's socket, this always holds. A web
+page can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that
 changes something must have a JSON body or none, and must not come from a page of another origin.
 """
 
@@ -45,9 +45,9 @@ FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
 
 
 class Guard(Struct, frozen=True):
-    """Applies the rules of this module. `token` is "" if none is configured.
+    """Applies the rules of this module. If no token is configured, `token` is "".
 
-    With `anonymous`, and if no token is configured, a request needs no session.
+    If `anonymous` is true and `token` is "", every request is trusted without a session.
     """
 
     token: str
@@ -102,7 +102,7 @@ class Guard(Struct, frozen=True):
         return bool(self.token) and is_same
 
     def session_of(self, request: web.Request) -> str | None:
-        """Return the id of a request's open session, and restart the session's idle time; None without a session."""
+        """Return the id of a request's session, and restart its idle time. If no session is open, return None."""
         host = request.headers.get(hdrs.HOST, "")
         for name, is_secure in ((SECURE_COOKIE, True), (cookie_name(host, is_secure=False), False)):
             session = request.cookies.get(name)
@@ -134,7 +134,7 @@ GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
 
 
 def caller(request: web.Request) -> str:
-    """Return the sender of a request for the log: the user at the other end of a Unix socket, or an address."""
+    """Return who sent a request, as the log names it: the user at the other end of a Unix socket, or an address."""
     return connection_of(request).peer
 
 

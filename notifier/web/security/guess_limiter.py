@@ -67,7 +67,8 @@ class GuessLimiter:
 async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> int:
     """Count and log a wrong token, then sleep to slow down guessing.
 
-    If the peer sent the token before its previous wait was over, return the seconds of its new wait; otherwise 0.
+    If the peer sent the token before an earlier wait was over, return the seconds that the peer must wait now.
+    Otherwise, return 0.
     """
     connection = connection_of(request)
     wait_seconds_before = guess_limiter.wait_seconds(connection.peer_key)

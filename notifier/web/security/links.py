@@ -14,7 +14,7 @@ _MOST_LINKS: Final = 20
 
 
 class SignInLinks:
-    """Creates and checks sign-in links. Only a digest of an unused link's secret is kept, in memory."""
+    """Creates and checks sign-in links. Links are kept in memory, each as a digest of its secret."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

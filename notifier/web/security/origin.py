@@ -1,6 +1,6 @@
 """Detects requests that a page of another origin makes, by headers that the browser adds. Pure.
 
-A program that is not a browser sends none of these headers, and is not restricted. A web page cannot change them:
+Programs that are not browsers send none of these headers, and are not restricted. A web page cannot change the headers:
 https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site
 """
 
@@ -30,9 +30,9 @@ def is_forbidden_cross_origin(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def has_json_or_no_body(headers: Mapping[str, str]) -> bool:
-    """Return whether a request has a JSON body, or neither a body nor the content type of an HTML form.
+    """Return whether a request has a JSON body, or has no body and no content type of an HTML form.
 
-    An HTML form of another site cannot send such a request.
+    Returns False for a form of another site, because a form is always sent with one of these content types.
     """
     kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:

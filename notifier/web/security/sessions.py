@@ -79,9 +79,9 @@ class Sessions:
                 self._end(digest)
 
     def call_on_end(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
-        """Have `on_end` called when the session ends, or at once if it has ended. Return a function that cancels this.
+        """Register `on_end`, which is called when the session ends. If the session has ended, call `on_end` at once.
 
-        Until that function is called, the session is not idle.
+        Returns a function that removes `on_end`. The session does not count as idle while `on_end` is registered.
         """
         found = self._open.get(_digest(session))
         if found is None:
@@ -103,7 +103,7 @@ class Sessions:
 
 
 def cookie_name(host: str, *, is_secure: bool) -> str:
-    """Return the session cookie's name. Without TLS it contains the port, because all ports of a host share cookies."""
+    """Return the session cookie's name. Without TLS, the name contains the port: all ports of a host share cookies."""
     if is_secure:
         return SECURE_COOKIE
     port = host.rpartition(":")[2]
