@@ -43,10 +43,10 @@ class BackupError(Exception):
 
 
 class Copy(Struct, frozen=True):
-    """A finished copy of a state file, with its `size` in bytes.
+    """A finished copy of a state file.
 
-    `last_success_ms` is the time of the last successful poll in it (Unix ms), `pending` its number of waiting
-    deliveries.
+    `size` is in bytes. `last_success_ms` is when a poll last succeeded, according to the copy (Unix ms; None: never).
+    `pending` is the number of waiting deliveries in the copy.
     """
 
     size: int
@@ -55,7 +55,11 @@ class Copy(Struct, frozen=True):
 
 
 class RestoreResult(Struct, frozen=True):
-    """The result of `restore`: the copy that is now in place, and the old file's new path (None: there was no file)."""
+    """The result of `restore`.
+
+    `copy` describes the copy that is now the state file. `replaced` is the new path of the old state file; None if
+    there was none.
+    """
 
     copy: Copy
     replaced: Path | None
@@ -64,8 +68,8 @@ class RestoreResult(Struct, frozen=True):
 def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
     """Copy the state file to `target`, and check the copy. Blocks.
 
-    Only its owner can read the copy. It gets the name `target` once it is complete and on the disk. Raises BackupError
-    if that fails; the state file and `target` are then unchanged.
+    Other users cannot read the copy. It gets the name `target` once it is complete and on the disk. Raises BackupError
+    if the copy cannot be made; the state file and `target` are then unchanged.
     """
     target = resolve_path(target)
     if not state_file.exists():
@@ -85,9 +89,10 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
     """Replace the state file by a copy of `source`, and keep the old file under a dated name. Blocks.
 
-    The old file, or the essentials (recovery data) beside it, may contain later events than `source`. These events are
-    added when the state file is opened next. All other events are found again through the API, under the same ids.
-    Raises StoreError if the state file is in use, and BackupError if it cannot be replaced; it is then unchanged.
+    The old file, or the essentials (recovery data) beside it, may contain undelivered events that `source` lacks. These
+    are added when the state file is opened next. Other changes since the backup are found again through the API, and
+    their events get the same ids. Raises StoreError if the state file is in use. Raises BackupError if `source` is not
+    a good backup, or if the state file cannot be replaced; the state file is then unchanged.
     """
     path = real_path(state_file)
     if resolve_path(source) == path:
@@ -116,7 +121,10 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
 
 def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:
-    """Write the essentials of the file that is replaced, unless newer ones exist; then checkpoint the file's log."""
+    """Write the essentials of the file that is replaced, and checkpoint its write-ahead log.
+
+    If the existing essentials are newer than the file, they are kept.
+    """
     if not path.exists():
         return
     known = essentials.read(path).snapshot
@@ -186,9 +194,10 @@ def _temporary_name(state_file: Path) -> str:
 
 
 def _create_locked(fresh: Path) -> int:
-    """Create an empty file, or empty the file that a killed backup left, lock it, and return its descriptor.
+    """Open, lock and empty the file for an unfinished backup, and return its descriptor.
 
-    Raises BlockingIOError if another backup uses it, and OSError.
+    If a killed backup has left the file, it is used again; otherwise it is created. Raises BlockingIOError if another
+    backup uses the file, and OSError if it cannot be used.
     """
     while True:
         descriptor = open_private(fresh, os.O_RDWR | os.O_CREAT)
@@ -212,7 +221,10 @@ def _was_renamed(descriptor: int, fresh: Path) -> bool:
 
 
 def copy_and_check(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
-    """Copy a state file to `fresh`, check the copy, and return its properties."""
+    """Copy a state file to `fresh`, check the copy, and return its properties. Raises BackupError.
+
+    If `refuse_newer` is set, a state file of a newer version is refused.
+    """
     with closing(_open_source(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         try:
             _refuse_foreign_or_newer(old, source, refuse_newer=refuse_newer)

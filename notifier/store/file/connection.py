@@ -36,7 +36,7 @@ class FileDatabase(sqlite_utils.Database):
     engine: Final = Engine.SQLITE
 
     def __init__(self, place: sqlite3.Connection | Path | None = None, *, memory: bool = False) -> None:
-        """Initialize with a connection, the path of a file, or a new database in `memory`."""
+        """Initialize with `place`, an open connection or the path of a file, or with a new database in `memory`."""
         # Plugins of sqlite-utils that are installed for other programs must not touch a state file, and looking for
         # them would take 15 ms.
         super().__init__(place, memory=memory, execute_plugins=False)
@@ -47,7 +47,7 @@ class FileDatabase(sqlite_utils.Database):
         return self.conn.total_changes
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /) -> sqlite3.Cursor:
-        """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
+        """Execute one statement once for each row of parameters; `rowcount` of the result counts all changed rows."""
         return self.conn.executemany(sql, rows)
 
     @property

@@ -51,7 +51,7 @@ def as_store_error(error: sqlite3.Error, path: Path) -> StoreError | None:
 
 @contextmanager
 def converted_errors(path: Path) -> Iterator[None]:
-    """Convert the SQLite errors about a file in a `with` block to StoreError."""
+    """In a `with` block, convert SQLite's errors about the state file to StoreError."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,7 +1,7 @@
 """The names of the files beside a state file, and functions that open and rename these files safely.
 
-Only `open_private` opens them. It follows no link, and accepts only a regular file that has one name and belongs to
-this user or to the owner of its folder.
+`open_private` opens a file only if it is regular, has no second name, and belongs to this user or to the owner of its
+folder. It follows no link. SQLite would follow links, so `state_file_problem` checks the files that SQLite opens.
 """
 
 import contextlib
@@ -55,18 +55,18 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return the path with all links in its folder resolved; the files beside a state file are in that folder.
+    """Return the path with the links in its folder's path resolved, so that it shows where the files beside it are.
 
-    The last part of the path may still be a link, which the code that opens the file does not follow.
+    A link in the last part of the path is not resolved. The code that opens the file refuses it.
     """
     return Path(os.path.realpath(path.parent)) / path.name
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file safely, and return the descriptor; a new file is readable by its owner only.
+    """Open a file safely, and return the descriptor. If the file is created, other users cannot read it.
 
-    Raises OSError, also for symbolic links, files that are not regular, files with several hard links, and files of
-    other users; the owner of the folder is trusted.
+    Raises OSError if the file cannot be opened, or must not be used: it is a symbolic link, is not regular, has several
+    hard links, or belongs neither to this user nor to the owner of its folder.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
@@ -91,7 +91,7 @@ def open_private(path: Path, flags: int) -> int:
 def _file_problem(found: os.stat_result, path: Path) -> str | None:
     """Return why a file must not be used; None if it may be used.
 
-    It may be used if it is a regular file with one name that belongs to this user or to the owner of its folder.
+    A file may be used if it is regular, has only one name, and belongs to this user or to the owner of its folder.
     """
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
@@ -126,9 +126,10 @@ def state_file_problem(path: Path) -> str | None:
 
 
 def restrict_permissions(path: Path) -> None:
-    """Remove other users' permissions from a state file, the files beside it and their folder, if this user owns them.
+    """Remove other users' permissions from a state file, from the files beside it, and from their folder.
 
-    A folder that also contains other files is not changed. Each change is logged.
+    If the folder contains any other file, its permissions stay. What this user does not own is not changed. Each change
+    is logged.
     """
     folder = path.parent
     names = [entry.name for entry in os.scandir(folder)]
@@ -204,7 +205,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_durably(fresh: Path, path: Path) -> None:
-    """Rename a finished file to `path`, replacing a file there, and sync this to disk. Raises OSError."""
+    """Replace the file at `path`, if any, by the finished file `fresh`, and sync the change to disk. Raises OSError."""
     sync(fresh)
     fresh.replace(path)
     sync_folder(path.parent)

@@ -100,7 +100,8 @@ class FileLock:
     def lock_present_file(self) -> None:
         """Lock the state file if it was created or replaced after `acquire`.
 
-        SQLite has the file open already. Raises StoreError: IN_USE, or LINKED if the file has a second name.
+        SQLite has the file open already. Raises StoreError: IN_USE if another process has locked the file, LINKED if
+        the file has a second name.
         """
         if not self.is_in_place():
             before, self._file_descriptor = self._file_descriptor, self._lock_state_file()

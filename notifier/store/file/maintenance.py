@@ -1,4 +1,4 @@
-"""Keeps the state file small and fast over years: returns free space to the disk, and truncates the log."""
+"""Keeps the state file small and fast over years: returns free space to the disk, and truncates the write-ahead log."""
 
 import os
 from pathlib import Path
@@ -14,9 +14,10 @@ _ANALYZED_ROWS: Final = 1000
 
 
 def release_pages(db: FileDatabase) -> bool:
-    """Return some free pages to the disk; return whether more are left. Runs outside of transactions.
+    """Give some of the file's free pages back to the disk. Runs outside of transactions.
 
-    Each call releases a limited number of pages, because SQLite has to move other pages for that, which takes time.
+    A call releases a limited number of pages, because SQLite has to move other pages first, which takes time. The
+    result says whether there are more to release.
     """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     surplus = int(free) - FREE_PAGES_KEPT

@@ -27,7 +27,8 @@ class FileStore(Store):
         """Initialize with the state file; nothing is opened yet.
 
         `opener` opens the file, on the store's thread and with the lock held; the default `open_database` is for tests
-        and tools. `rescue` saves the content of the open file before it is closed, if its path was removed or replaced.
+        and tools. If the file or its write-ahead log was removed or replaced while the store was open, `rescue` saves
+        the content of the open file before the store closes it.
         """
         super().__init__()
         self._path = path
@@ -52,8 +53,8 @@ class FileStore(Store):
     async def check_access(self) -> None:
         """Check that the paths of the state file and its write-ahead log still lead to the open files.
 
-        Raises StoreError if they were removed or replaced. The store is then unusable. When it is closed, the content
-        of the open file is saved.
+        Raises StoreError if one of these files was removed or replaced. The store is then unusable. When the store is
+        closed, the content of the open file is saved.
         """
         await self._run_on_thread(self._check_access)
 
@@ -69,7 +70,7 @@ class FileStore(Store):
         return db
 
     def converted_errors(self) -> AbstractContextManager[None]:
-        """Convert the SQLite errors about the file in a `with` block to StoreError."""
+        """In a `with` block, convert SQLite's errors about the state file to StoreError."""
         return converted_errors(self.path)
 
     def _open(self) -> None:
