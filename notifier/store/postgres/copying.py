@@ -1,7 +1,8 @@
 """Copies a store from a state file into a PostgreSQL schema, and from a schema into a state file.
 
-Numbers, ids, revisions, positions, waiting deliveries and the ids of announced events are all kept. In the copy, the
-next event's number is a million higher than in the original, which may number more events after the copy.
+Numbers, ids, revisions, positions, waiting deliveries and the ids of announced events are all kept. The next event of
+the copied store gets a number a million above that of the original's last event, because the original may still create
+events.
 """
 
 import os
@@ -54,8 +55,8 @@ _NOT_COPIED: Final = frozenset({"essentials_stamps"})
 class FilledSchema(Struct, frozen=True):
     """The result of copying a state file into a schema.
 
-    `replaced` is the name under which the previous schema is kept; None if there was none. `read_error` is set if the
-    previous schema could not be read. No data from that schema was added then.
+    `replaced` is the name under which the previous schema is kept; None if there was none. If the previous schema
+    could not be read, `read_error` says why, and no data of that schema was added to the new one.
     """
 
     copy: Copy
@@ -148,7 +149,7 @@ def _temporary_file() -> Iterator[Path]:
 
 
 def _is_used(connection: Connection, location: Location) -> bool:
-    """Return whether the schema has sources or events, or tables that cannot be read. Raises StoreError."""
+    """Return whether the schema has sources or events; True if its tables cannot be read. Raises StoreError."""
     if not schema.exists(connection, location):
         return False
     schema.refuse_newer(schema.applied_steps(connection), location)
@@ -160,7 +161,10 @@ def _is_used(connection: Connection, location: Location) -> bool:
 
 
 def _add_replaced_data(db: FileDatabase, connection: Connection, location: Location, now_ms: int) -> StoreError | None:
-    """Add to a state file the essential data that only the schema has; return the error if the schema is unreadable."""
+    """Add to a state file the essential data that only the schema has.
+
+    If the schema cannot be read, nothing is added, and the error is returned. Otherwise the result is None.
+    """
     try:
         with converted_errors(location):
             schema.create_or_update(connection, location)

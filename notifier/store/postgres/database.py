@@ -40,7 +40,7 @@ def mark_turn(connection: Connection, turn: str) -> None:
 
 @lru_cache(maxsize=512)
 def translate(sql: str) -> str:
-    """Convert an SQLite statement to PostgreSQL's placeholders and its spelling of a few words. Pure."""
+    """Convert a statement for SQLite to one for PostgreSQL: its placeholders, JSON lists and a few words. Pure."""
     sql = sql.replace("%", "%%")
     # With an array, PostgreSQL searches the index for each value. With IN and without statistics, as in a new table, it
     # would compare each row with each value.
@@ -59,7 +59,7 @@ class PostgresDatabase:
     def __init__(self, connection: Connection, turn: str | None = None) -> None:
         """Initialize with an open connection.
 
-        With `turn`, a transaction fails unless `mark_turn` has marked its session with the same text.
+        If `turn` is given, a transaction fails unless `mark_turn` was called with this `turn` in the same session.
         """
         self.connection = connection
         self.changes = 0
@@ -87,7 +87,7 @@ class PostgresDatabase:
     def executemany(
         self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /
     ) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
+        """Execute one statement once for each row of parameters; `rowcount` of the result counts all changed rows."""
         cursor = self.connection.cursor()
         cursor.executemany(translate(sql), [_to_postgres_parameters(row, has_json=False) for row in rows])
         self._count(cursor)
@@ -161,7 +161,10 @@ class PostgresReadingDatabase(PostgresDatabase):
         self._socket: socket.socket | None = socket.socket(fileno=os.dup(connection.fileno()))
 
     def interrupt(self) -> None:
-        """Cut the connection; this never blocks. The server ends a running statement at its time limit."""
+        """Cut the connection, so that the running statement fails at once. This never blocks.
+
+        The server itself ends the statement only when the statement's time limit has passed.
+        """
         if (connected := self._socket) is not None:
             with contextlib.suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
@@ -185,14 +188,17 @@ class _WholeNumberLoader(Loader):
 def _to_postgres_parameters(
     parameters: Sequence[Any] | Mapping[str, Any], *, has_json: bool
 ) -> Sequence[Any] | Mapping[str, Any]:
-    """Convert the parameters of a statement to what PostgreSQL accepts; with `has_json`, texts may be JSON."""
+    """Convert each parameter of a statement to what PostgreSQL accepts, as `to_postgres_value` does."""
     if isinstance(parameters, Mapping):
         return {name: to_postgres_value(value, has_json=has_json) for name, value in parameters.items()}
     return [to_postgres_value(value, has_json=has_json) for value in parameters]
 
 
 def to_postgres_value(value: Any, *, has_json: bool = False) -> Any:
-    """Convert a parameter, or a value to be copied, to what PostgreSQL accepts; with `has_json`, a text may be JSON."""
+    """Convert a parameter, or a value to be copied, to what PostgreSQL accepts.
+
+    Characters that PostgreSQL cannot store are replaced; if `has_json` is set, those escaped in a JSON text, too.
+    """
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):

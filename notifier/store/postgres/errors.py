@@ -90,7 +90,7 @@ def as_store_error(error: psycopg.Error, location: Location) -> StoreError | Non
 
 @contextmanager
 def converted_errors(location: Location) -> Iterator[None]:
-    """Convert the PostgreSQL errors about a schema in a `with` block to StoreError."""
+    """In a `with` block, convert PostgreSQL's errors about the schema to StoreError."""
     try:
         yield
     except psycopg.Error as error:

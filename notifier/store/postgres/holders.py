@@ -1,8 +1,8 @@
-"""The holder of a store in PostgreSQL: the only process that uses the store, with its lock and its row in `holders`.
+"""The holder of a store in PostgreSQL: the only process that uses the store.
 
-The lock decides which process is the holder. It is an advisory lock of the writing session, so it ends with that
-session, however the process ends. The table `holders` is for people, and for a holder that reconnects: the row with the
-highest epoch describes the latest holder.
+The process that has the store's lock is the holder. The lock is an advisory lock of the writing session, so it ends
+with that session, however the process ends. Each turn of a holder is a row in the table `holders`, which is for people,
+and for a holder that reconnects: the row with the highest epoch describes the latest holder.
 """
 
 import logging
@@ -82,11 +82,11 @@ def server_timeline(connection: Connection) -> str | None:
 
 
 def check_session(connection: Connection, other: Connection, location: Location) -> None:
-    """Check that the lock's session belongs to this connection alone. Raises StoreError, psycopg.Error.
+    """Check that `connection` has a session of its own, and that this session has the lock.
 
-    `other` is a second connection of this process. A pooler in transaction mode may let both connections share a
-    session, now or later under load; so each transaction checks its session, too. Some databases that speak
-    PostgreSQL's protocol only pretend to lock.
+    `other` is a second connection of this process. Behind a pooler in transaction mode, the two may share a session.
+    They may begin to share one only later, under load, so each transaction checks its session again. Some databases
+    that speak PostgreSQL's protocol confirm a lock that they do not keep. Raises StoreError, psycopg.Error.
     """
     key = lock_key(location.schema)
     own_row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()

@@ -38,7 +38,7 @@ class Location(Struct, frozen=True):
     def address(self) -> str:
         """The servers, the database and the schema, without user and password.
 
-        It is the same in every process that is configured with this schema and names the servers in the same way.
+        The text is the same in all processes that are configured with the same server names, database and schema.
         """
         parts = self.parameters()
         hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")

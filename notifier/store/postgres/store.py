@@ -63,7 +63,7 @@ class PostgresStore(Store):
     async def store_configured_names(self, sources: Collection[str], destinations: Collection[str]) -> None:
         """Store which sources and destinations this process has configured. Raises StoreError.
 
-        A warning is logged for those that the previous holder had and this process lacks.
+        If the previous holder had sources or destinations that this process lacks, a warning names them.
         """
         before = self._previous_holder
         if before is not None and (missing := sorted(before.sources - {*sources})):
@@ -80,7 +80,7 @@ class PostgresStore(Store):
             await self.run(holders.store_configured_names, self._epoch, sources, destinations)
 
     async def check_access(self) -> None:
-        """Ask the server for its time; if the connection is lost, try to reconnect. Raises StoreError."""
+        """Check the connection, and try to reconnect if it is lost; also compare the clocks. Raises StoreError."""
         await self._run_on_thread(self._check_access)
 
     def open_reader(self) -> PostgresReadingDatabase:
@@ -88,7 +88,7 @@ class PostgresStore(Store):
         return connect_read_only(self.location)
 
     def converted_errors(self) -> AbstractContextManager[None]:
-        """Convert the PostgreSQL errors in a `with` block to StoreError."""
+        """In a `with` block, convert PostgreSQL's errors about the schema to StoreError."""
         return converted_errors(self.location)
 
     def _open(self) -> None:
@@ -165,8 +165,9 @@ class PostgresStore(Store):
     def _reconnect(self) -> None:
         """Reconnect after the connection was lost, and remain the holder unless another process is the holder by now.
 
-        Raises StoreError: HELD_ELSEWHERE if there is another holder or RECONNECT_WITHIN_SECONDS have passed, otherwise
-        the error of this attempt.
+        Raises StoreError. If its reason is HELD_ELSEWHERE, this process is no longer the holder: another process is,
+        the server may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. With any other
+        reason, a later call may succeed.
         """
         now = time.monotonic()
         if self._lost_at is None:
