@@ -2,9 +2,10 @@
 
 The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
 may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All cases
-are handled in the same way. A file that contains the stamp of the essentials (a random id that is stored in both) lacks
-nothing. Any other file lacks something if a source is missing or was read less recently, if its last event number is
-lower, or if undelivered events are missing in it. The missing data is added in one transaction:
+are handled in the same way. An undamaged file that contains the stamp of the essentials (a random id that is stored in
+both) lacks nothing. Any other file lacks something if the essentials contain a source or an undelivered event that it
+does not contain, a later successful poll of a source, or a higher event number. The missing data is added in one
+transaction:
 
 - *Sources*: the time of the first contact, and all other values of a source's row except those that describe the
   records in the lost file.
@@ -12,14 +13,14 @@ lower, or if undelivered events are missing in it. The missing data is added in 
   *owed*: it is announced when its record is found again (`notifier.store.tables.announced_events`).
 - *Announced events*, which must not be announced again: the table `told_before` stores their ids, records and
   revisions. Deliveries that are undelivered in the file but finished according to the essentials are not sent again.
-- *The time of entry before which unknown records are not announced* (`told_until`), if records were lost: the lost file
-  had read all records entered before that time.
+- *The time of entry before which unknown records are not announced* (`told_until`), if records were lost: all records
+  entered before that time had been read before the loss.
 - *Numbers*: the next event's number is higher than every number that receivers may have seen.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
-`state_behind` if it was too old. Delivered events cannot be recovered. Neither can the updates and removals of about
-the last second, or of about the last half minute if they were delivered. The condition reports this, and since when
-changes may be missing.
+`state_behind` if it was too old. Delivered events cannot be recovered. Updates and removals that happened just before
+the loss are missing in the essentials, too: those of about the last second or, if they were delivered, of about the
+last half minute. The condition reports this, and since when changes may be missing.
 """
 
 from enum import StrEnum
@@ -103,8 +104,8 @@ class Loss(Struct, frozen=True):
 class Rebuild(Struct, frozen=True):
     """How a file was made from the readable parts of a damaged one.
 
-    `problem` says what was wrong with the damaged file, `loss` what could not be read. `kept_as` is the name under
-    which the damaged file is kept, None if there was no file.
+    `problem` says what was wrong with the damaged file, `loss` what could not be read. `kept_as` is the path at which
+    the damaged file is kept; None if there was no file.
     """
 
     problem: str
@@ -145,9 +146,9 @@ class Missing(Struct, frozen=True):
 class Comparison(Struct, frozen=True):
     """The result of a comparison, stored because the file lacked something. Only the newest result counts.
 
-    `at_ms` is the time of the comparison (Unix ms). `problem` says what was wrong. `set_aside` is the path of the old
-    file, None if it is gone. `lost` says what was missing or could not be read. Updates and removals may be missing
-    since `since_ms` (Unix ms; None: unknown).
+    `at_ms` is the time of the comparison (Unix ms). `problem` says what was wrong. `set_aside` is the path at which a
+    damaged file is kept; None if no file was replaced. `lost` says what was missing or could not be read. Updates and
+    removals may be missing since `since_ms` (Unix ms; None: unknown).
     """
 
     at_ms: int
@@ -283,9 +284,10 @@ def _mark_delivered(db: Database, known: Snapshot) -> None:
 
 
 def _add_undelivered_event(db: Database, event: Row, deliveries: tuple[Row, ...]) -> None:
-    """Add an undelivered event with its deliveries, under its old number if no other event has it.
+    """Add an undelivered event with its deliveries.
 
-    Nothing is added if the event was announced before.
+    If another event has its number, the event gets a new number. If the event was announced before, nothing is added.
+    If the file already contains the event, only missing deliveries are added.
     """
     there = "SELECT sequence FROM events WHERE id = ?"
     if db.execute("SELECT 1 FROM told_before WHERE id = ?", [event["id"]]).fetchone():
@@ -325,7 +327,7 @@ def _add_owed_events(db: Database, known: Snapshot, now_ms: int) -> None:
 
 
 def _restore_source(db: Database, row: Row) -> None:
-    """Fill in the row of a source if it has no first contact in the file; otherwise change nothing."""
+    """If a source has no first contact in the file, fill in its row with the values of `row`."""
     names = [name for name in columns(db, "sources") if name in row and name not in _RECORD_COLUMNS | {"name"}]
     db.execute(
         f"UPDATE sources SET {', '.join(f'{name} = ?' for name in names)} WHERE name = ? AND met_at IS NULL",
@@ -334,7 +336,10 @@ def _restore_source(db: Database, row: Row) -> None:
 
 
 def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss: Loss) -> None:
-    """Set, for sources that lost records or ids, the time of entry before which unknown records are not announced."""
+    """For sources that lost records or ids of announced events, set the column `told_until`.
+
+    Unknown records with a time of entry before `told_until` are not announced.
+    """
     for name, met_ms, swept_ms, success_ms in db.execute(
         "SELECT name, met_at, swept_at, last_success FROM sources WHERE met_at IS NOT NULL"
     ).fetchall():

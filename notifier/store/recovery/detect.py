@@ -75,7 +75,7 @@ def has_application_id(path: Path) -> bool:
 
 
 def _checks(path: Path, tables: set[str]) -> list[str]:
-    """Return the checks that are fast enough for a start."""
+    """Return the PRAGMAs that check the file. They check less of a large file, so that the start is fast."""
     size = path.stat().st_size
     if size <= CHECKED_FULLY_BYTES or sibling_path(path, DAMAGE_MARKER).exists():
         return ["integrity_check(1)"]

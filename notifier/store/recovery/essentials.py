@@ -1,10 +1,9 @@
 """Reads and writes the essentials file, which is beside the state file (`snapshot.py` describes its content).
 
-The file is written when the state file is closed, and at most every 30 seconds if something in it has changed. After an
-`updated` or `removed` event that is not delivered yet, it is written within a second, because such an event, unlike a
-`created` one, cannot be found again through the API. The file is written completely under another name and then
-renamed. So its content may be about a minute old, but the file is never half written. The previous file is kept, in
-case the disk cannot read the current one.
+The essentials file is written when the state file is closed, and, if its content has changed, about every 30 seconds.
+An `updated` or `removed` event, unlike a `created` one, cannot be found again through the API. So if such an event is
+not delivered at once, the file is written within about a second. The file is written completely under another name, and
+then renamed, so it is never half written. The previous file is kept, in case the disk cannot read the current one.
 
 Reading returns the essentials, or says that there are none (so there was no state file either), that they cannot be
 read, or that they are from a newer version.
@@ -61,7 +60,10 @@ class EssentialsState(StrEnum):
 
 
 class EssentialsReading(Struct, frozen=True):
-    """The result of reading the essentials; if they are UNREADABLE, `snapshot` is from the previous file, or None."""
+    """The result of reading the essentials.
+
+    If `state` is UNREADABLE, `snapshot` was read from the previous file; it is None if that cannot be read either.
+    """
 
     state: EssentialsState
     snapshot: Snapshot | None = None

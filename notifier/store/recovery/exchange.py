@@ -1,9 +1,9 @@
 """Replaces the state file by a new one: the last step of every first start, rebuild, restore and rescue.
 
 The new file is made under a fixed name, `<state file>.exchange`, while the state file's lock is held. If the process is
-killed, the next process finishes the exchange or removes the new file. When the content is complete and on the disk,
-the file gets a header, the table `_exchange`. The header identifies the old file (device, inode, size, time of the last
-change), and contains the second name under which the old file is kept, and the reason for the exchange. With the
+killed, the next process finishes the exchange or removes the new file. When its content is complete and on the disk,
+the new file gets a header, the table `_exchange`. The header identifies the old file (device, inode, size, time of the
+last change), and contains the second name under which the old file is kept, and the reason for the exchange. With the
 header, the new file is valid. `finish_exchange` then follows these steps, and can be repeated after a kill:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
@@ -120,7 +120,10 @@ def replace_state_file(
 
 
 def finish_exchange(path: Path) -> None:
-    """Finish the exchange of a killed process, or discard its new file. Raises OSError."""
+    """If there is a finished new file, put it in place; remove an unfinished one. Raises OSError.
+
+    A finished new file is removed, too, if it was made to replace a file other than the present one.
+    """
     _finish_rebuild_of_earlier_version(path)
     fresh = sibling_path(path, EXCHANGE)
     if not fresh.exists():
@@ -155,7 +158,7 @@ def damaged_copies(path: Path) -> list[Path]:
 
 
 def set_aside_at_ms(copy: Path) -> int | None:
-    """Return when a file was set aside, according to its name; None if the name does not say."""
+    """Return when a copy of a damaged file was made (Unix ms), according to its name; None if the name has no time."""
     stamp = copy.name.rpartition(f".{DAMAGED}-")[2].partition("Z")[0] + "Z"
     try:
         return round(datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC).timestamp() * 1000)
@@ -253,7 +256,10 @@ def _discard(path: Path, fresh: Path, header: Header) -> None:
 
 
 def _finish_rebuild_of_earlier_version(path: Path) -> None:
-    """Remove the new file of an earlier version's rebuild, or use it if there is no state file."""
+    """Remove the files that a killed rebuild of an earlier version has left.
+
+    If there is no state file, the rebuilt file becomes the state file, provided that the rebuild had finished it.
+    """
     remove_database(sibling_path(path, EARLIER_UNFINISHED))
     made = sibling_path(path, EARLIER_FINISHED)
     if made.exists() and not path.exists():

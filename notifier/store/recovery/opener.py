@@ -105,9 +105,9 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 
 
 def needed_recovery(path: Path) -> str | None:
-    """Return what must be done to the state file before it can be read; None if it can be read as it is.
+    """Return why the state file must be recovered before it can be read; None if it can be read as it is.
 
-    This changes nothing. Commands that only read call it, also while a daemon runs.
+    Nothing is changed, because commands that only read call this while a daemon may be running.
     """
     real = real_path(path)
     try:
@@ -127,8 +127,8 @@ def needed_recovery(path: Path) -> str | None:
 def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
-    The essentials are written. If no other file has the state file's name, the content is also saved under that name
-    again. Failures are logged; the next opening then uses the essentials.
+    The essentials are written. If no file has the state file's name now, a new state file with the content is made.
+    Failures are logged; the next opening then uses the essentials.
     """
     real = real_path(path)
     try:
@@ -205,7 +205,11 @@ def _unreadable_essentials_error(real: Path, problem: str, reading: EssentialsRe
 
 
 def _open_if_intact(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
-    """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error."""
+    """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error.
+
+    `is_ours` means that the file has essentials. A header that cannot be read then counts as damage; otherwise the file
+    may be another program's.
+    """
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)
     marked = has_application_id(real)

@@ -132,7 +132,7 @@ class SalvageReader:
     def _next_number(self, number: str, at: int, highest: int) -> int | None:
         """Return the next existing row number from `at` on; None if there is none.
 
-        If that cannot be read, return `at` itself or, after too many failures, None.
+        If the row numbers cannot be read, return `at` itself or, after too many failures, None.
         """
         try:
             row = self._db.execute(
@@ -164,7 +164,11 @@ class SalvageReader:
         return found if isinstance(found, int) else 0
 
     def _blocks_by_key(self) -> Iterator[list[Row]]:
-        """Yield the rows in order of the key; if reading fails, also yield rows from the end, until it fails again."""
+        """Yield the rows in order of the key.
+
+        If reading fails at a damaged part, the table is read once more in reverse order, so that the rows behind that
+        part are yielded, too.
+        """
         seen: set[Row] = set()
         for direction in ("ASC", "DESC"):
             order = ", ".join(f"{column} {direction}" for column in self._table.key)

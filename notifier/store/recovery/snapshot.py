@@ -1,13 +1,14 @@
-"""The essentials: data that must survive the loss of the whole state file; `essentials.py` stores them beside it.
+"""The essentials: data that must survive the loss of the whole state file. They are kept in a file beside it.
 
 A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
 gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
 source they contain the time of the first contact, and the time of entry up to which all records have been read. They
-also contain the undelivered events, and the ids of announced events, which must not be announced again. `compare.py`
-compares the file with the essentials at every opening.
+also contain the undelivered events, and the ids of announced events, which must not be announced again. `essentials.py`
+reads and writes their file. `compare.py` compares the state file with the essentials at every opening.
 
-- Essentials have a stamp, a random id. It is stored in the state file in the transaction in which the essentials are
-  read from it. So a state file that contains their stamp is at least as new as they are, and need not be compared.
+- Essentials have a stamp, a random id. The transaction that reads the essentials from the state file also stores their
+  stamp in the state file. So a state file with this stamp is at least as new as the essentials, and need not be
+  compared.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
 - At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
   cannot be found again. Up to MOST_OWED further `created` events are kept by their identity, so that they are announced
@@ -65,7 +66,7 @@ class OwedEvent(NamedTuple):
 
 
 class KnownSource(Struct, frozen=True):
-    """A source's row. All records with a time of entry before `read_ms` (Unix ms) are known."""
+    """A source's row. No record with a time of entry before `read_ms` (Unix ms) is news; see `read_until_ms`."""
 
     row: Row
     read_ms: int
@@ -97,9 +98,10 @@ class UndeliveredEvent(Struct, frozen=True):
 class Snapshot(Struct, frozen=True):
     """The essentials; times in Unix milliseconds.
 
-    `sequence` is the highest number that an event ever had. `disabled` maps disabled destinations to the reason and the
-    time of the change. `left_out` counts the undelivered events that are in neither `undelivered` nor `owed`.
-    `announced` are all events detected since `announced_since_ms` (0: all events), except those owed or left out.
+    `sequence` is the highest number that an event ever had. `disabled` maps each disabled destination to the reason and
+    to the time since when it is disabled. `left_out` counts the undelivered events that are in neither `undelivered`
+    nor `owed`. Except for alerts, `announced` contains all events detected since `announced_since_ms` (0: ever) that
+    are neither in `owed` nor left out.
     """
 
     written_ms: int
@@ -121,7 +123,11 @@ def columns(db: Database, table: str) -> tuple[str, ...]:
 
 
 def change_signature(db: Database) -> tuple[Any, ...]:
-    """Return a value that changes whenever anything in the essentials but `last_success` changes. Fast."""
+    """Return a value that changes when the essentials have to be written again. Fast.
+
+    It shows changes of events, undelivered deliveries and disabled destinations, and of a source's first contact and
+    last sweep.
+    """
     (newest,) = db.execute("SELECT max(sequence) FROM events").fetchone()
     unfinished = db.execute(
         "SELECT count(*), total(sequence), total(state = 'dead') FROM deliveries WHERE state <> 'delivered'"
@@ -146,9 +152,9 @@ def has_urgent_events(db: Database, after: int) -> bool:
 
 
 def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapshot:
-    """Read the essentials from the state file, store their stamp in it, and return them; in the caller's transaction.
+    """Read the essentials from the state file, and store their stamp in that file, in the caller's transaction.
 
-    `instead_of` is the stamp of earlier essentials that could not be written; it is deleted from the state file.
+    If earlier essentials could not be written, `instead_of` is their stamp, which is deleted from the state file.
     """
     stamp = secrets.token_hex(8)
     db.execute("DELETE FROM essentials_stamps WHERE stamp = ?", [instead_of])
@@ -181,11 +187,11 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
 
 
 def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None) -> int:
-    """Return the time of entry before which every record has certainly been read. Pure.
+    """Return the time of entry before which no record is news, because it was read or is history. Pure.
 
     A finished sweep has read everything that was entered before its beginning. If the beginning is no longer known, a
-    day before the end is used. Before the first sweep nothing is certain, because the first poll reads only the top of
-    the list.
+    day before its end is used. Before the first sweep, only records from before the first contact (`met_at_ms`) are
+    certain not to be news, because the first poll reads only the top of the list.
     """
     if swept_at_ms is None or success_ms is None:
         return met_at_ms
@@ -206,9 +212,9 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 
 
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
-    """Return the undelivered events in three parts.
+    """Return the undelivered events in three groups.
 
-    The parts are the events to keep whole, the events to keep only by their identity, and the ids of all others.
+    They are the events to keep whole, the events of which only the identity is kept, and the ids of all other events.
     """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
