@@ -1,9 +1,9 @@
-"""The interface of a database connection for the queries of this package; it is the same for SQLite and PostgreSQL.
+"""The interface of a database connection. The queries of this package use it for SQLite and PostgreSQL alike.
 
-Most statements are one text for both engines. Placeholders are `?` and `:name`. A list is passed as JSON: a list of
-texts is read with `json_each(?)`, a list of numbers with `NUMBERS`. The schema in PostgreSQL has functions with the
-names of SQLite's (`json_extract`, `max` and `min` of two values). Where the engines need different SQL, an `EngineSql`
-contains both texts.
+Most statements have the same text for both engines. Placeholders are `?` and `:name`. A list is passed as JSON: a list
+of texts is read with `json_each(?)`, a list of numbers with `NUMBERS`. The schema in PostgreSQL defines the functions
+of SQLite that PostgreSQL lacks (`json_extract`, `max` and `min` of several values). Where the engines need different
+SQL, an `EngineSql` contains both texts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class Database(Protocol):
         """Execute one statement."""
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]], /) -> Cursor:
-        """Execute one statement once for each row of parameters; `rowcount` of the result is the total."""
+        """Execute one statement once for each row of parameters; `rowcount` of the result counts all changed rows."""
 
     def atomic(self) -> AbstractContextManager[Any]:
         """Run a `with` block as a transaction, or as a savepoint inside a running transaction; an error undoes it."""

@@ -20,10 +20,9 @@ _INTERRUPT_EVERY_SECONDS: Final = 0.05
 
 
 class ReadingLimits(Struct, frozen=True):
-    """The limits for all readers together, and for each one.
+    """How many readers may read at the same time, and for how many seconds each may wait and read.
 
-    At most `max_readers` read at the same time. A reader waits up to `wait_seconds` until it may begin, and then reads
-    for up to `work_seconds`.
+    A reader waits up to `wait_seconds` for its turn, and then reads for up to `work_seconds`.
     """
 
     max_readers: int = 2
@@ -49,8 +48,8 @@ class StoreReader:
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
 
-        Raises StoreError if the store cannot be read, if too many readers are active (BUSY) or if `work` takes too long
-        (BUSY). Errors of `work` are passed on.
+        Raises StoreError if the store cannot be read. Its reason is BUSY if other readers used all turns during
+        `wait_seconds`, or if `work` took longer than `work_seconds`. Errors of `work` are passed on.
         """
         await self._wait_for_turn()
         return await self._run_on_thread(lambda db: work(db, *args, **kwargs))
@@ -122,7 +121,7 @@ class _ReaderThread:
                 return work(db)
 
     def interrupt_until(self, done: "asyncio.Future[T]") -> None:
-        """Interrupt the work repeatedly until it has ended; runs on the event loop."""
+        """Interrupt this thread's running statement again and again until `done` is set; runs on the event loop."""
         if done.done():
             return
         if (db := self._db) is not None:

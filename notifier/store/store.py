@@ -55,16 +55,18 @@ class Store(ABC):
             raise
 
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `work(db, ...)` on the store's thread in one transaction, which an error undoes; return its result.
+        """Call `work(db, ...)` on the store's thread in one transaction, and return the result of `work`.
 
-        Raises StoreError if the store cannot be read or written. Errors of `work` are passed on.
+        Raises StoreError if the store cannot be read or written. Errors of `work` are passed on. An error undoes the
+        transaction.
         """
         return await self._run_on_thread(partial(self._perform, work, *args, **kwargs))
 
     async def store_configured_names(self, sources: Collection[str], destinations: Collection[str]) -> None:  # noqa: B027
-        """Store which sources and destinations this process has configured, if another process can take over.
+        """Store which sources and destinations this process has configured.
 
-        That process compares them with its own configuration. Raises StoreError.
+        A process that takes the store over later compares these names with its own configuration. If no other process
+        can take the store over, nothing is stored. Raises StoreError.
         """
 
     @abstractmethod
@@ -83,7 +85,7 @@ class Store(ABC):
 
     @abstractmethod
     def converted_errors(self) -> AbstractContextManager[None]:
-        """Convert the engine's errors in a `with` block to StoreError; may be used on any thread."""
+        """In a `with` block, convert the engine's errors to StoreError. May be used on any thread."""
 
     def note_reader_error(self, error: StoreError) -> None:
         """Set `fatal_error` and `failed` if this error of a reading connection means that the store is unusable."""

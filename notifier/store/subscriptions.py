@@ -1,7 +1,8 @@
 """Decides which destinations get an event, at the moment when the event is stored.
 
-Some filters compare titles, employee numbers and other facts, which the notifier reads from other lists of the API. If
-a fact is not known yet, the filter lets the event pass, because a superfluous message is better than a lost one.
+Some filters compare facts that the API's list of completions does not contain, such as an employee number. The notifier
+reads these facts from other lists of the API. If a fact is not known yet, the filter lets the event pass, because a
+superfluous message is better than a lost one.
 """
 
 from collections.abc import Collection, Mapping
@@ -33,7 +34,7 @@ class Filter(StrEnum):
 
 
 class KnownFacts(Struct, frozen=True):
-    """The title of a completion's training, and the facts about its person; each is None if it is unknown."""
+    """What is known about the training and the person of a completion; each field is None if it is unknown."""
 
     training_title: str | None = None
     person: PersonFacts | None = None
@@ -57,7 +58,7 @@ FACTS_SQL = "json_extract(data, '$.completion.training_title'), json_extract(dat
 
 
 class Subscription(Struct, frozen=True):
-    """The filters of one destination. An empty filter admits every event, except that empty `events` admit none."""
+    """The filters of one destination. If `events` is empty, no event is admitted. Any other empty filter admits all."""
 
     destination: str
     events: frozenset[str]
@@ -140,7 +141,7 @@ class Subscription(Struct, frozen=True):
         )
 
     def patterns(self, key: Filter) -> Patterns:
-        """Return the patterns of a filter. A filter that is not made of patterns has patterns that admit everything."""
+        """Return the patterns of a filter. If the filter has no patterns, return patterns that admit everything."""
         match key:
             case Filter.TRAININGS:
                 return self.trainings
