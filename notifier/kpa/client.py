@@ -117,7 +117,10 @@ class Page(Struct, frozen=True):
 
 
 class _TimedAnswer(Struct, frozen=True):
-    """An answer, when its request was sent (monotonic seconds), and how many seconds the request took."""
+    """An answer with its timing.
+
+    `asked_at` is when the request was sent (monotonic seconds), and `seconds` is how long the request took.
+    """
 
     answer: Answer
     asked_at: float
@@ -289,7 +292,7 @@ class Client:
 
     @contextmanager
     def _reporting_rate_limit(self) -> Iterator[None]:
-        """Tell the rate limiter if the block raises ApiError `rate_limit_exceeded`; every ApiError is raised again."""
+        """Reduce the request rate if the `with` block raises `rate_limit_exceeded`; every ApiError is raised again."""
         try:
             yield
         except ApiError as failure:

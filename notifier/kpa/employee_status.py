@@ -31,7 +31,7 @@ class StatusPage(Struct, frozen=True):
 
 
 def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> StatusPage:
-    """Return the page in an answer. Raises ApiError, also if the page has people but none can be read."""
+    """Return the page in an answer. Raises ApiError if there is no page, or if it has people but none can be read."""
     document = read_object(answer, token, parse_json)
     employees = get_list(document, "employees")
     people: dict[str, EndDates] = {}

@@ -147,7 +147,10 @@ _SAYS: Final = "the API says: "
 
 
 def sentence_of(reason: str, message: str) -> str:
-    """Return an error's stored message as a translatable Sentence; unchanged if this version has another text."""
+    """Return an error's stored message as a Sentence, which can be translated.
+
+    If the message does not begin with this program version's text for `reason`, it is returned unchanged.
+    """
     if isinstance(message, Sentence) or reason not in set(ApiErrorReason):
         return message
     meant = MEANINGS[ApiErrorReason(reason)].sentence

@@ -80,9 +80,10 @@ class NamesReader(Generic[Name]):
     def __init__(
         self, head: Answer, token: str, list_name: str, keys: Collection[str], name_of: Callable[[Entry], Name | None]
     ) -> None:
-        """Initialize with the answer without its body; of each entry, only the id and the fields `keys` are read.
+        """Initialize the reader of the list `list_name`; `head` is the answer without its body.
 
-        `name_of` returns an entry's name, None if it has none.
+        Of each entry, only the id and the fields in `keys` are read. `name_of` returns an entry's name, None if it has
+        none.
         """
         self.names: dict[str, Name] = {}
         self._head = head

@@ -104,8 +104,8 @@ class Bucket(Struct, frozen=True):
     def for_rate(cls, per_minute: float) -> "Bucket":
         """Return a full bucket that allows at most `per_minute` requests in any 60 seconds, bursts included.
 
-        A burst may be a twentieth of the requests. The bucket refills that much slower, because the burst and the
-        refill add up.
+        The burst and the refill add up. So a burst may be a twentieth of the requests, and the refill is the other
+        nineteen twentieths.
         """
         burst = per_minute / 20
         return cls(1 + burst, _MINUTE / (per_minute - burst))
@@ -131,7 +131,7 @@ class Bucket(Struct, frozen=True):
 
 
 class SlidingWindow(Struct):
-    """Counts events of the last 60 seconds with one counter for each second that has any, oldest first."""
+    """Counts the events of the last 60 seconds, with one counter for each second that has events, oldest first."""
 
     _counts: dict[int, int] = field(default_factory=dict)
 

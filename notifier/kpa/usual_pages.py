@@ -81,7 +81,7 @@ class NewestPage:
         self._skimmed: SkimmedRecords | None = None
 
     def skim(self, body: bytes) -> UsualPage | None:
-        """Return what `skim` returns, with the fingerprints of the records."""
+        """Return what the function `skim` returns, with the fingerprints of the records added."""
         body_fingerprint = fingerprint(body)
         if self._skimmed is not None and body_fingerprint == self._body_fingerprint:
             skimmed = replace(self._skimmed, split=partial(_split, body, self._version))
@@ -164,10 +164,11 @@ def _is_storable(body: bytes) -> bool:
 def _decoders(
     record_id: str, training_id: str, user_id: str, completed_on: str, *others: str
 ) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
-    """Return two functions: one reads the JSON of a page's records, the other the fields with these names.
+    """Return two functions that read the body of a page.
 
-    `others` are the names of expiry, instructor, group training, notes and files, if these are requested. Values that
-    are not of the usual form are errors; the parsers in `field_parsers` also accept other forms.
+    The first one returns the JSON of each record. The second one returns the values of the fields that the parameters
+    name. `others` are the names of expiry, instructor, group training, notes and files, if these are requested. A value
+    that is not of the usual form is an error; the parsers in `field_parsers` also accept other forms.
     """
     # orjson reads larger whole numbers as floats, or not at all.
     number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -191,8 +192,8 @@ def _decoders(
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
     """Return the JSON of records in the form that is stored.
 
-    If the first record has that form, all are returned as they are: a record of another form then counts as changed,
-    and is parsed and compared.
+    If the first record already has that form, all records are returned as they are. If another of them has a different
+    form, it counts as changed, and is then parsed and compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

@@ -46,10 +46,10 @@ class InvalidRecord(Struct, frozen=True):
 
 
 class RecordFormat(Struct, frozen=True):
-    """The methods of one API version, and its names of a record's fields (None if it has no such field).
+    """The API methods and field names of one API version; a field name is None if records have no such field.
 
-    `always_given` are the content fields that the API sends in every record, even if empty. It maps our names to the
-    API's.
+    `always_given` has the content fields that the API sends in every record, even if empty: the API's name of each, by
+    our name.
     """
 
     completions_method: str
@@ -72,9 +72,9 @@ class RecordFormat(Struct, frozen=True):
         return training_id if number is None else number
 
     def missing_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
-        """Return the content fields that the API should always send but that none of these records (JSON) has.
+        """Return the content fields that the API should always send but that none of these records has.
 
-        If no record has a field, the answer says nothing about that field.
+        `raws` are the JSON of the records. If no record has a field, the answer says nothing about that field.
         """
         present: set[str] = set()
         for raw in raws:
@@ -171,7 +171,7 @@ class RecordFormat(Struct, frozen=True):
 
 
 class SkimmedRecords(Struct, frozen=True):
-    """The records of an answer, of which only the keys (all different) and the days have been read so far.
+    """The records of an answer; only their keys (all different) and their days have been read so far.
 
     `split` returns the JSON of each record. `fingerprints` has the fingerprints of this JSON, None if they are not
     computed yet.

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class BackgroundTasks:
-    """Starts sweeps and searches, and decides from their results when the next one may start."""
+    """Starts sweeps and searches, and decides from each result when the next sweep or search may start."""
 
     def __init__(
         self,
@@ -36,7 +36,8 @@ class BackgroundTasks:
     ) -> None:
         """Initialize with the collaborators.
 
-        `ensure_first_contact` polls the source if it has never answered, and returns whether it has answered by then.
+        If the source has never answered, `ensure_first_contact` polls it now. It returns whether the source has ever
+        answered.
         """
         self._context = context
         self._clock = context.clock
@@ -83,7 +84,7 @@ class BackgroundTasks:
             await asyncio.wait([self._search_task])
 
     def note_count_explained(self) -> None:
-        """Forget earlier searches, because the API's count is explained."""
+        """Forget the results of earlier searches, because the API's count is explained."""
         self._timing.clear()
         self._observations.gave_up_searching_at = None
 

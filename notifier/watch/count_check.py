@@ -1,12 +1,12 @@
-"""Gets the API's count of records, from a page that states it or with a request for a page of one record.
+"""Gets the API's count of records, from a page that states the count or with a request for a single record.
 
 With one record per page, the number of the last page is the exact count. Such a page also shows which record is at the
-requested place. A probe requests a place where a day begins in the list. If the record there has another day than
-expected, the list has moved.
+requested place. A probe requests a place where a day begins in the list. If the record at that place has another day
+than expected, the list has moved.
 
-An entry together with a deletion leaves the count unchanged, but moves all records between them by one place. If the
-two are on neighbouring days, a probe finds them only by chance. If they are on the same day, only the next sweep finds
-them.
+If one record is entered and another one is deleted, the count stays the same, but all records between the two move by
+one place. If the two have neighbouring days, a probe finds the change only by chance. If they have the same day, only
+the next sweep finds the change.
 """
 
 import logging
@@ -34,8 +34,8 @@ class ApiCount(Struct, frozen=True):
     """The number of records according to one answer of the API.
 
     `count` is None if the answer does not give the exact number. `asked_at` is when the answer was requested (monotonic
-    seconds), `served_at_ms` when the server sent it (Unix ms of the server's clock). `moved_place` is the place of a
-    record that shows that the list has moved, None if no record shows that.
+    seconds). `served_at_ms` is when the server sent the answer (Unix ms of the server's clock). If the answer shows
+    that the list has moved, `moved_place` is the place that was requested; otherwise it is None.
     """
 
     count: int | None
@@ -58,7 +58,7 @@ class CountCheck:
     async def count_of_page(self, page: Page) -> ApiCount:
         """Return the count that a page states.
 
-        Once `paging.total` has contradicted the number of pages, it is ignored for this source.
+        If `paging.total` has ever contradicted the number of the last page, `paging.total` is ignored for this source.
         """
         if contradicts_total(page) and not self._context.health.memory.total_disbelieved:
             _log.warning(
@@ -99,7 +99,7 @@ class CountCheck:
         return replace(counted, moved_place=probe.place if moved else None)
 
     def balance(self, counted: ApiCount) -> Balance:
-        """Return the balance: this count compared with the records that are known now."""
+        """Return the balance: `counted` compared with the records that are known now."""
         memory = self._context.health.memory
         return Balance(
             memory.records,
@@ -112,7 +112,10 @@ class CountCheck:
         )
 
     def is_stale(self, counted: ApiCount) -> bool:
-        """Return whether an answer that was requested later has changed the number of known records."""
+        """Return whether `counted` is outdated.
+
+        That is so if the answer to a later request has changed the number of known records.
+        """
         return counted.asked_at < self._ingester.existing_changed_at
 
     async def fetch_balance(self) -> Balance:
@@ -121,7 +124,10 @@ class CountCheck:
 
 
 class Probe(Struct, frozen=True):
-    """A place in the list (from 1), and the completion date of the record there if the list has not moved."""
+    """A place in the list (from 1), and the completion date that is expected there.
+
+    If the record there has another date, the list has moved.
+    """
 
     place: int
     day: Day

@@ -174,7 +174,7 @@ class ExpiryRounds:
     async def _do_round(self, request: ExpiryRequest, page: StatusPageReader | None = None) -> None:
         """Examine the newest completion of each person and training.
 
-        `page` reads a page of the employee status list. If it is given, the list decides for the people in it.
+        If `page` is given, it reads a page of the employee status list, and that list decides for the people in it.
         """
         name = request.source
         read: set[str] = set()

@@ -47,7 +47,7 @@ class IngestResult(Struct, frozen=True):
 
     `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
     was requested (monotonic seconds). `has_new_records` means that the next page may have new records, too.
-    `ends_round` means that the round is a success; if the success had to be stored at once, that was done in the same
+    `ends_round` means that the round is a success. A success that had to be stored at once was stored in the same
     transaction. `probe_boundary` is a place in the list that can be probed after the round.
     """
 
@@ -90,7 +90,7 @@ OnDeliveries = Callable[[Sequence[Event], Sequence[Delivery]], None]
 
 
 def ignore_deliveries(_events: Sequence[Event], _deliveries: Sequence[Delivery]) -> None:
-    """Do nothing; the default if deliveries are only read from the store."""
+    """Do nothing. With this default, the workers get new deliveries only from the store."""
 
 
 class PageIngester:
@@ -108,9 +108,9 @@ class PageIngester:
     ) -> None:
         """Initialize with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets all new events. If the events come from an
-        answer, `on_deliveries` is called first, with the events and their first deliveries. `v1_records` determines the
-        keys of records without ids; None if the API version has ids.
+        `subscriptions` returns the current subscriptions. `on_events` gets all new events. For the events of an answer,
+        `on_deliveries` is called before `on_events`, with the events and the deliveries that were written with them.
+        `v1_records` determines the keys of records without ids; None if the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]
@@ -136,7 +136,7 @@ class PageIngester:
 
     @property
     def existing_changed_at(self) -> float:
-        """When the latest request was sent whose answer has changed the number of known records (monotonic seconds)."""
+        """The time of the latest request whose answer has changed the number of known records (monotonic seconds)."""
         return self._past.existing_changed_at
 
     async def ingest(self, page: Page, detected_by: DetectedBy, metadata: PageMetadata = _NOTHING_ELSE) -> IngestResult:
@@ -161,8 +161,8 @@ class PageIngester:
     ) -> IngestResult:
         """Write the complete answer to a precise question (for all records of a person or a training) to the store.
 
-        `suspects` are the keys of known records that the answer should contain. Of those that it lacks, at most
-        `max_gone` can be gone (None: any number).
+        `suspects` are the keys of known records that the answer should contain. If the answer lacks some of them, at
+        most `max_gone` of the missing ones can be gone (None: any number).
         """
         self._unreadable.report(answer.bad)
         async with self._turn:
@@ -179,7 +179,7 @@ class PageIngester:
             return await self._ingest(whole, detected_by, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
-        """Reset the numbers of arrivals and changes in the sweep, which are compared with the hold limits."""
+        """Set the sweep's counts of arrivals and changes to zero; these counts are compared with the hold limits."""
         self._past.begin_sweep()
 
     async def announce(self, keys: Sequence[str], reason: NewsReason, detected_by: DetectedBy) -> int:

@@ -164,8 +164,8 @@ class WrittenAnswer(Struct, frozen=True):
     """What was written for an answer: its events, and the store's numbers of its known records (`ids`).
 
     `memory` is the source's state after the write, None if it is unchanged. `ends_round` means that the round is a
-    success, which was stored as well unless `memory` is None. `probe_boundary` is a place in the list that can be
-    probed after the round. `deliveries` are the first deliveries of the events.
+    success. If `memory` is not None, the success was stored as well. `probe_boundary` is a place in the list that can
+    be probed after the round. `deliveries` are the first deliveries of the events.
     """
 
     events: Sequence[Event]
@@ -328,7 +328,8 @@ def write_evaluated(
 ) -> WrittenAnswer:
     """Write an answer's metadata and the decisions about it; return what was written.
 
-    The `success` of the round is written as well if it is due, or if the source's stored state changes anyway.
+    `success` is the success of the round. It is written if it has to be stored at once, or if the source's stored state
+    changes anyway.
     """
     source, metadata = request.context.source, request.metadata
     keys = [*request.keys]

@@ -30,7 +30,7 @@ class RequestCategory(StrEnum):
 class RequestFailure(Struct, frozen=True):
     """The failure of a category of requests: its reason and remedy, and for how many seconds it has lasted.
 
-    The seconds count from the start of this process at the earliest.
+    The time before the start of this process is not counted.
     """
 
     reason: str
@@ -57,12 +57,12 @@ class PollHistory(Struct, frozen=True):
 class Observations(Struct):
     """Observations of this process about the detection of changes in one source.
 
-    Moments are in monotonic seconds. `gave_up_searching_at` is when searches began to end at their page limit,
-    `unsorted_since` when the list was first found unsorted; each is None if that is not so now. `has_incomplete_pages`
-    means that the last sweep could not get every page complete. `is_budget_exhausted` means that for most of the last
-    minutes the request budget was used up and requests had to wait; requests of sweeps and for names do not count.
-    `used_by` is the number of requests in the last minute, by purpose. `contradicted` are second looks that several
-    answers have contradicted, `waiting` those that are not confirmed yet.
+    Moments are in monotonic seconds. `gave_up_searching_at` is when searches began to give up at their limits, None
+    while they do not. `unsorted_since` is when the list was first found unsorted, None while it counts as sorted.
+    `has_incomplete_pages` means that the last sweep could not get every page complete. `is_budget_exhausted` means that
+    for most of the last minutes the request budget was used up, as `note_budget` explains. `used_by` is the number of
+    requests in the last minute, by purpose. `contradicted` are second looks that several answers have contradicted,
+    `waiting` those that are not confirmed yet.
     """
 
     gave_up_searching_at: float | None = None
@@ -77,8 +77,9 @@ class Observations(Struct):
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
         """Record the present use of the request budget, and update `is_budget_exhausted` for the last `seconds`.
 
-        The budget counts as used up if requests wait, or a search runs, and most of the allowed requests were sent.
-        With few allowed requests a minute, each request waits for its turn; that alone does not count.
+        The budget counts as used up if most of the allowed requests were sent and, in addition, requests wait or a
+        search runs. Waiting requests of sweeps and for names do not count. If only few requests a minute are allowed,
+        each request waits for its turn; that alone does not count, either.
         """
         is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
         self._busy.append((now, is_busy))

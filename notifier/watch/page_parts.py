@@ -25,7 +25,10 @@ def smaller_size(limit: int) -> int:
 
 
 def larger_size(limit: int, size: int) -> int:
-    """Return the next larger page size after `size`; the sizes are `limit` and its repeated `smaller_size`."""
+    """Return the next larger page size after `size`.
+
+    The possible sizes are `limit`, its `smaller_size`, the `smaller_size` of that, and so on.
+    """
     larger = [*takewhile(lambda one: one > size, _sizes(limit))]
     return larger[-1] if larger else limit
 

@@ -55,13 +55,13 @@ class PastAnswers:
             self._unreadable_keys.update(keys)
 
     def begin_sweep(self) -> None:
-        """Reset the numbers of arrivals and changes in the sweep, which are compared with the hold limits."""
+        """Set the sweep's counts of arrivals and changes to zero; these counts are compared with the hold limits."""
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
     def evidence(self, asked_at: float, keys: Sequence[str], *, is_precise: bool) -> Evidence:
         """Return the evidence for judging an answer that was requested at `asked_at` and concerns these `keys`.
 
-        `is_precise` means that it is the complete answer to a question about a person or a training.
+        `is_precise` means that the answer is the complete answer to a precise question.
         """
         return Evidence(
             known={},
@@ -94,7 +94,10 @@ class PastAnswers:
         )
 
     def note(self, findings: Findings, asked_at: float, detected_by: DetectedBy) -> None:
-        """Remember what an answer has changed, because answers that were requested earlier may arrive later."""
+        """Remember what an answer has changed.
+
+        An answer that was requested before this one may arrive after it, and must not undo the changes.
+        """
         if not findings:
             return
         self._looks.note(findings.looks, findings.ended_looks)
@@ -124,7 +127,7 @@ class PastAnswers:
             self.existing_changed_at = max(self.existing_changed_at, asked_at)
 
     def _tally_for(self, detected_by: DetectedBy) -> Tally:
-        """Return the tally for an answer: the sweep's own tally, or that of the current time window."""
+        """Return the tally of the sweep if a sweep got the answer, else the tally of the current time window."""
         if detected_by is DetectedBy.SWEEP:
             return self._sweep_tally
         now = self._context.clock.monotonic()

@@ -50,7 +50,7 @@ class SecondLooks:
         return frozenset(key for key, at in self._due_at.items() if now >= at)
 
     def waiting(self, kind: LookKind) -> list[SecondLook]:
-        """Return the second looks of a kind that wait or are due; those that an answer has contradicted are omitted."""
+        """Return the second looks of this kind that wait or are due, without those that an answer has contradicted."""
         return [look for look in self._looks.values() if look.kind is kind and look.since_ms is not None]
 
     def counts(self) -> dict[LookKind, int]:
@@ -70,7 +70,10 @@ class SecondLooks:
                 self._due_at[look.key] = self._clock.monotonic() + self._confirm_after
 
     def contradicted(self, min_flips: int, within_ms: int) -> list[SecondLook]:
-        """Return the second looks contradicted by at least `min_flips` answers, the last one within `within_ms`."""
+        """Return the second looks that at least `min_flips` answers have contradicted.
+
+        The last contradiction must be at most `within_ms` ago.
+        """
         now_ms = self._clock.now_ms()
         return [
             look
@@ -79,7 +82,7 @@ class SecondLooks:
         ]
 
     async def forget_old(self, patience: Patience) -> None:
-        """Delete old second looks that were contradicted, and old earlier contents of records. Raises StoreError."""
+        """Delete contradicted second looks, and earlier contents of records, when they are old. Raises StoreError."""
         now_ms = self._clock.now_ms()
         longest_ms = round(patience.flips_seconds * 1000)
         old = [

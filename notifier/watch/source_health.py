@@ -104,7 +104,7 @@ class SourceHealth:
     def remember(self, memory: SourceMemory) -> None:
         """Replace the cached state of the source with the stored one.
 
-        A later success that is not stored yet is kept.
+        If the cached last success is not stored yet, that success is kept.
         """
         if memory.last_success_ms == self._stored_success_ms != self._memory.last_success_ms:
             memory = replace(memory, last_success_ms=self._memory.last_success_ms)
@@ -203,8 +203,9 @@ class SourceHealth:
         - After a change of filters, records entered since the stored moment are announced, even if the earlier filters
           had hidden them: an event too many is better than one too few (`detection/view`).
         - The comparison with the essentials counts records as news from at least ten minutes before the stored moment
-          on, because clocks differ. If that moment is half a minute too early, more is announced, under the same ids.
-          Nothing was found since the stored moment, or it would have been stored with it (`store/recovery/compare`).
+          on, because clocks differ. If the stored moment is half a minute too early, more events are announced, with
+          the same ids. No head poll has found anything since the stored moment, because a find stores a newer moment
+          (`store/recovery/compare`).
         - A gap is recorded even if the outage was up to half a minute shorter than the retention. A sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
@@ -349,7 +350,10 @@ class SourceHealth:
         return troubled and self._memory.error is not None and self._memory.error.reason == reason
 
     def _extend_silence(self, seconds: float, *, binding: bool) -> None:
-        """Send no requests for `seconds`; if a pause in force is longer, it stays."""
+        """Send no requests for `seconds`; if `binding` is True, not even those of an operator.
+
+        If a pause in force is longer, that pause stays unchanged.
+        """
         until = self._clock.monotonic() + seconds
         if until >= self._silent_until:
             self._silent_until = until

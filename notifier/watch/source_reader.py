@@ -139,8 +139,8 @@ class SourceReader:
         """Return all records of a person, a training, or both, from all pages.
 
         If there are more than `most_question_pages` pages, None is returned, unless `all_pages` is True. If the list
-        changes between two pages, all pages are read again, up to `page_tries` times. If the pages of no reading fit
-        together, the records of all readings are returned (for v1: those of the last reading).
+        changes while its pages are read, all pages are read again, in up to `page_tries` attempts. If the list has
+        changed in every attempt, the records of all attempts are returned (for v1: those of the last attempt).
         """
         readings: list[list[Page]] = []
         fit = False
@@ -162,9 +162,10 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
-        """Return how many records of the API's count for a question the answer lacks; None if the API states no count.
+        """Return how many more records the API counts for a question than the answer contains.
 
-        With one record per page, the number of the last page is the exact count.
+        If the API states no count, None is returned. With one record per page, the number of the last page is the exact
+        count.
         """
         page = await self._page(1, 1, priority, answer.user_id, answer.training_id)
         if page.last_page is None:

@@ -355,9 +355,9 @@ class Watcher:
             self._tasks.begin_search(counted.moved_place)
 
     async def _mark_last_sweep_complete(self) -> None:
-        """Record that the last sweep has seen all records, if it is whole.
+        """If the last sweep is whole, record that it has seen all records.
 
-        This is called when no count difference is unexplained.
+        This is called when the API's count is fully explained.
         """
         latest = await self._sweep_runner.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:

@@ -108,9 +108,10 @@ class Absences:
     ) -> ExaminationResult:
         """Request missing records from the API, or hold back their removals if there are too many.
 
-        `ids` are the store's numbers of the records. All records of each affected person are requested. If the answer
-        lacks a missing record, too, that record waits for a second look. Nothing is requested if, by the API's count,
-        no record can be gone. Records that would take more than `most_questions` requests are left to the next sweep.
+        `ids` are the store's numbers of the missing records. If the API's count shows that no record can be gone,
+        nothing is requested. Otherwise, all records of each affected person are requested, for at most `most_questions`
+        people. If this answer also lacks a missing record, that record waits for a second look. The missing records of
+        the remaining people are left to the next sweep.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -137,7 +138,8 @@ class Absences:
     async def run_second_looks(self, *, include_removals: bool) -> bool:
         """Send the requests of the second looks that are due; return whether a sweep has to decide about removals.
 
-        If `include_removals` is False, second looks at removals keep waiting.
+        If `include_removals` is False, second looks at removals keep waiting. A sweep has to decide if more removals
+        wait than the API's count allows.
         """
         due = self._looks.due()
         waiting = self._looks.waiting(LookKind.REMOVAL) if include_removals else ()
@@ -152,8 +154,8 @@ class Absences:
     async def release_held_removals(self, ids: Sequence[int], *, silently: bool) -> int:
         """Announce the removals of these records, or accept them `silently`; return the number of events.
 
-        The removals were held back, and an operator has released them, which replaces the second look. The API's count
-        must still be low enough for each removal.
+        The removals were held back, and an operator has released them. The release replaces the second look. If the
+        API's count allows fewer removals, the remaining records are kept.
         """
         suspects = await self._context.store.run(records_by_date.removal_candidates, ids)
         max_gone = (await self._counts.fetch_balance()).max_gone
@@ -183,7 +185,8 @@ class Absences:
     ) -> list[RemovalCandidate]:
         """Read the pages again that should contain the missing records; return the records that are still missing.
 
-        This is done if more than `max_gone` records are missing.
+        There are more `suspects` than records that can be gone (`max_gone`), so earlier answers have left some of them
+        out.
         """
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MOST_REREADINGS):
@@ -198,7 +201,7 @@ class Absences:
         return suspects
 
     async def _pages_of(self, suspects: Collection[RemovalCandidate]) -> list[int]:
-        """Return the numbers of the pages on which records with these completion dates should be."""
+        """Return the numbers of the pages on which these records should be, judged by their completion dates."""
         counts = await self._context.store.run(records_by_date.count_by_day, self._context.name)
         by_day = {day_of(completed_on): count for completed_on, count in counts.items()}
         known, size = KnownCounts(by_day), self._reader.large_page
@@ -269,8 +272,9 @@ class Absences:
     async def _ask_about_training(self, look: SecondLook) -> PreciseAnswer | None:
         """Ask for all records of the training that a second look is about, and return the answer.
 
-        If the training has too many records, or its answer is incomplete, only those of the record's person are
-        requested. If a v2 record has no training, all records of its person are requested.
+        If the training has too many records, or the answer is incomplete, a narrower request follows: for the records
+        of that training and of the second look's person. If a v2 record has no training, all records of its person are
+        requested.
         """
         is_v2 = self._context.settings.api == "v2"
         if is_v2 and not look.training_id.isdecimal():

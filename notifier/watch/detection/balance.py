@@ -30,8 +30,8 @@ class CountBounds(Struct, frozen=True):
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
     """Return the bounds that a page proves for the number of records in the list.
 
-    `paging.total` is not documented for these lists. It is ignored if it contradicts the last page's number, or if
-    there are more records up to this page.
+    `paging.total` is not documented for these lists. It is ignored if it contradicts the number of the last page, or if
+    it is lower than the number of records up to the end of this page.
     """
     above, last = (page.number - 1) * page.limit, page.last_page
     least = above + page.size if page.size else 0
@@ -117,8 +117,8 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
-    count was explained since then. `has_lasted` means that the first sweep with this difference was long ago: the list
-    may lag behind the count for some minutes.
+    count was explained since then. If both sweeps left the same difference and the difference `has_lasted`, it is added
+    to the error. A shorter difference may only mean that the list lags behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 
@@ -126,8 +126,9 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
 class SearchTiming(Struct):
     """Decides when to search for the cause of a count difference.
 
-    A new difference is searched for at once. Between two searches that find nothing, there is a wait, which grows from
-    `first_wait_seconds` to `longest_wait_seconds`.
+    The first search begins at once. After each search that finds nothing, the next one waits longer: at first
+    `first_wait_seconds`, at most `longest_wait_seconds`. If the difference changes, the wait is `first_wait_seconds` at
+    most.
     """
 
     first_wait_seconds: float
@@ -152,9 +153,9 @@ class SearchTiming(Struct):
     def note_search_end(self, now: float, *, found: bool, rest_seconds: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next search begins after `rest_seconds` at the earliest, and after a wait. The wait is `first_wait_seconds`
-        after a search that found nothing, and twice as long after each further one, up to `longest_wait_seconds`. There
-        is no wait after a search that found something.
+        The next search begins at least `rest_seconds` from now. If nothing was found, it also begins at least
+        `first_wait_seconds` from now. Each further search that finds nothing doubles this wait, up to
+        `longest_wait_seconds`.
         """
         self._wait_seconds = (
             0.0 if found else min(self.longest_wait_seconds, max(self.first_wait_seconds, 2 * self._wait_seconds))
@@ -169,7 +170,7 @@ class SearchTiming(Struct):
 def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: float) -> bool:
     """Return whether another sweep may start `since_last_seconds` after the last one.
 
-    The wait between the two is `seconds_a_page` for each of the last sweep's `pages`.
+    It may start once `seconds_a_page` have passed for each of the last sweep's `pages`.
     """
     return since_last_seconds >= pages * seconds_a_page
 
@@ -177,7 +178,7 @@ def sweep_is_affordable(pages: int, since_last_seconds: float, seconds_a_page: f
 class _Sample(Struct, frozen=True):
     """A count difference at one moment.
 
-    `found` is the number of records that were found by then, except by head polls.
+    `found` is the number of records that requests other than head polls had found until then.
     """
 
     at_ms: int
@@ -197,8 +198,8 @@ class UnexplainedAge(Struct):
     def note(self, difference: int, found: int, now_ms: int) -> int | None:
         """Return since when (Unix ms) the difference has been unexplained; None if the difference is 0.
 
-        `found` is the total number of records found so far by requests other than head polls: new ones if the API
-        counts more than are known, missing ones if it counts fewer.
+        `found` is the total number of records that requests other than head polls have found so far. If the API counts
+        more records than are known, `found` counts new records; if the API counts fewer, it counts missing records.
         """
         if difference == 0:
             self._samples.clear()
@@ -212,7 +213,7 @@ class UnexplainedAge(Struct):
         return self._samples[0].at_ms
 
     def restore(self, difference: int, since_ms: int | None) -> None:
-        """Restore the count difference of the previous run of the program, unexplained since `since_ms` (Unix ms)."""
+        """Restore the count difference that the previous run left, and since when (Unix ms) it has been unexplained."""
         self._samples.clear()
         if difference and since_ms is not None:
             self._samples.append(_Sample(since_ms, difference, 0))

@@ -61,9 +61,9 @@ class CountChange(Struct, frozen=True):
 
 
 class _Boundary(Struct, frozen=True):
-    """A place in the list between two days: how many records were above it at the moment `at_ms`.
+    """A place in the list between two days.
 
-    The moment is in Unix ms of the server's clock.
+    `above` is how many records were above the place at the moment `at_ms` (Unix ms of the server's clock).
     """
 
     above: int
@@ -83,7 +83,10 @@ class KnownCounts:
         return self._above[-1]
 
     def change(self, moved: Mapping[Day, int]) -> None:
-        """Add to the counts; `moved` is positive for records that became known, negative for records that are gone."""
+        """Add the numbers in `moved` to the counts.
+
+        A number is positive for records that became known, and negative for records that are gone.
+        """
         if not any(moved.values()):
             return
         for day, more in moved.items():
@@ -106,7 +109,8 @@ class Bisection:
     The API stated the total at `at_ms` (Unix ms). `random` returns a random number in [0, 1).
 
     While `next_page` returns a number, the caller reads that page and calls `add_changes` and `observe_page`.
-    Afterwards, `changed_ranges` yields the ranges whose numbers still differ. The day of an unreadable record is None.
+    Afterwards, `changed_ranges` yields the ranges in which the list has more or fewer records than are known.
+    `observe_page` takes None as the day of an unreadable record.
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class Bisection:
         self._known = known
         self._size = size
         self._pages: set[int] = set()
-        self._arrivals: list[CountChange] = []
+        self._changes: list[CountChange] = []
         # For each day, the place above its first record, or above where that record would be.
         self._places: dict[Day, _Boundary] = {_TOP: _Boundary(0, None), _END: _Boundary(total, at_ms)}
 
@@ -136,12 +140,12 @@ class Bisection:
             if newer is not None and older is not None and newer != older:
                 self._places[older] = _Boundary(place, at_ms)
 
-    def add_changes(self, arrivals: Iterable[CountChange]) -> None:
-        """Count records that became known or are gone since the search began, no matter which request has shown it."""
+    def add_changes(self, changes: Iterable[CountChange]) -> None:
+        """Apply `changes` since the search began to the known counts, no matter which request has shown them."""
         moved: dict[Day, int] = {}
-        for arrival in arrivals:
-            self._arrivals.append(arrival)
-            moved[arrival.day] = moved.get(arrival.day, 0) + arrival.count
+        for change in changes:
+            self._changes.append(change)
+            moved[change.day] = moved.get(change.day, 0) + change.count
         self._known.change(moved)
 
     def next_page(self) -> int | None:
@@ -176,13 +180,13 @@ class Bisection:
     def _expected_above(self, day: Day, at_ms: int | None) -> int:
         """Return how many known records that are newer than `day` were in the list at the moment `at_ms`.
 
-        Records that were entered later are not counted, even if they are known by now.
+        A record that was entered after `at_ms` is not counted, even if it is known by now.
         """
         later = 0
         if at_ms is not None:
             later = sum(
-                arrival.count
-                for arrival in self._arrivals
-                if arrival.day > day and arrival.entered_ms is not None and arrival.entered_ms > at_ms
+                change.count
+                for change in self._changes
+                if change.day > day and change.entered_ms is not None and change.entered_ms > at_ms
             )
         return self._known.newer_than(day) - later

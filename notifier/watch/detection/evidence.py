@@ -1,8 +1,8 @@
 """Decides what an answer proves about each of its records: news, history, or nothing yet. Pure.
 
 An answer describes the moment when it was requested. Content that a record never had before is announced at once. A
-record that has earlier content again, or is back after its removal, waits for a second look. So does a missing record;
-it can be gone only if the API's count is low enough (`absences`).
+second look is needed for a record that has earlier content again, is back after its removal, or is missing. A missing
+record can be gone only if the API's count is low enough (`absences`).
 """
 
 from collections import Counter
@@ -27,11 +27,11 @@ class Evidence(Struct, frozen=True):
     """What is known about an answer's records before the answer is examined; mappings are by record key.
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
-    earlier contents. `lacks_fields` means that some content field is missing in all records of the answer. `looks` are
-    second looks, and `due` are the keys of second looks whose wait is over. `changed_at` is when the answer that last
-    changed a record was requested (monotonic seconds); it is kept as long as older answers may arrive. `held_changes`
-    are records with a held-back change. `unreadable` are records that could not be read before the end of the first
-    sweep.
+    contents that the records had before. `lacks_fields` means that some content field is missing in all records of the
+    answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. If the answer to a
+    later request has already changed a record, `changed_at` has the time of that request (monotonic seconds).
+    `held_changes` are records with a held-back change. `unreadable` are records that could not be read before the end
+    of the first sweep.
     """
 
     known: Mapping[str, StoredRecord]
@@ -244,7 +244,7 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
 
 
 def _announce_or_hold_updates(decisions: _Decisions, context: AnswerContext) -> None:
-    """Announce updates, or hold them back if they change a field that changes in too many records at once."""
+    """Announce updates, but hold back those of a field that changes in too many records at once."""
     holds = context.holds
     if holds.release_changes == Release.LEARN:
         decisions.refreshed += [update.completion for update in decisions.updates]
@@ -270,7 +270,10 @@ def _held(arrivals: Iterable[Completion], detected_by: DetectedBy) -> Iterable[S
 def _look(
     kind: LookKind, completion: Completion, form: int, before: SecondLook | None, context: AnswerContext
 ) -> SecondLook:
-    """Return a second look whose wait begins now; it keeps the history of `before` if both are of the same kind."""
+    """Return a second look whose wait begins now.
+
+    If `before` is of the same kind, its first moment and the number of its contradictions are kept.
+    """
     look = SecondLook(
         completion.key,
         kind,

@@ -20,10 +20,10 @@ class ExpiryStage(StrEnum):
 
 
 class LastAnnouncement(Struct, frozen=True):
-    """The last announcement that a record ends on the day `valid_until`.
+    """The last announcement about a record's end date, `valid_until`.
 
-    `is_renewed` means that the announcement was taken back. If the record later ends on that day again, it is announced
-    again. `turn` counts the announcements for that day, from 1.
+    `is_renewed` means that the announcement was taken back. If the record later has this end date again, a new
+    announcement is made. `turn` counts the announcements about this end date, from 1.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Announcement(Struct, frozen=True):
 def expiring_days_of(expiring_within_seconds: float | None, training_days: int | None) -> int:
     """Return how many days before its end a completion counts as expiring.
 
-    That is as configured, else the training's own number, else 30.
+    The configured time comes first, then the training's own number of days (`training_days`), then 30 days.
     """
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)

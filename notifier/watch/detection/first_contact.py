@@ -1,7 +1,7 @@
-"""Determines the first contact: the moment, by the server's clock, since which entered records are news. Pure.
+"""Determines the moment of the first contact, by the server's clock. Records entered since then are news. Pure.
 
-It is taken from the `Date` header of the first answer, and corrected if the headers of the next answers show that this
-header was wrong.
+The moment is taken from the `Date` header of the first answer. If the headers of the next answers show that this header
+was wrong, the moment is corrected.
 """
 
 from statistics import median_low

@@ -50,8 +50,9 @@ def find_adoptions(
 
     `alike` maps an unknown record's key to the keys and trainings of known records with the same person, time of entry
     and date. Known records whose keys are `present` in the same answer are never matched. `expected` means that the API
-    version has changed: ids of trainings differ, and every match counts. With `any_match`, every match counts as well.
-    Otherwise, matches count only if they are at least half of the unknown records.
+    version has changed: ids of trainings then differ and are not compared, and every match counts. Otherwise, the
+    trainings must be equal, and the matches count only if they are at least half of the unknown records, or if
+    `any_match` is True.
     """
     taken: set[str] = set()
     found: list[Adoption] = []

@@ -47,9 +47,10 @@ class SearchOutcome(StrEnum):
 
 
 class SearchResult(Struct, frozen=True):
-    """The result of a search: how many pages it read, and how many records it found or left to a sweep.
+    """The result of a search.
 
-    Found records are new or missing ones.
+    `pages` is the number of pages read, and `found` the number of new, changed and missing records. `left` is the
+    number of missing records that were left to a sweep.
     """
 
     outcome: SearchOutcome
@@ -81,8 +82,8 @@ class DiscrepancySearch:
     async def run(self, moved_place: int | None = None) -> SearchResult:
         """Request the count, and search once. If the search fails, the records that it has found are kept.
 
-        `moved_place` is a place in the list (from 1) where an unexpected record was seen. Its page is read first, even
-        if the count shows no difference.
+        `moved_place` is a place in the list (from 1) where an unexpected record was seen. The page with that place is
+        read first, even if the count shows no difference.
         """
         if self._v1_records is not None:
             self._v1_records.uncertain.clear()
@@ -157,7 +158,7 @@ class DiscrepancySearch:
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
     async def _missing_ids(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
-        """Return the known records of a range that no answer of this search has contained, as numbers in the store."""
+        """Return the store's numbers of the known records of a range that no answer of this search has contained."""
         older, newer = _stored_day(changed.older), _stored_day(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
         present = frozenset(chain.from_iterable(ids[number] for number in _page_numbers(changed)))
@@ -170,9 +171,9 @@ class DiscrepancySearch:
         return [id_ for id_ in missing if id_ not in seen]
 
     async def _request_equals_of_ends(self, v1_records: V1Records) -> None:
-        """Request all records that equal the first or the last record of a page.
+        """Request all records that equal the first or the last record of a page that was read.
 
-        Some of them may be on a page that was not read.
+        Some of these equal records may be on pages that were not read.
         """
         uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
         for user_id, training_id in dict.fromkeys(uncertain):
@@ -184,29 +185,32 @@ class DiscrepancySearch:
 
 
 class _FoundRecords:
-    """Collects the records that become known or are gone during a search, no matter which request has shown it."""
+    """Collects the changes of known records during a search, no matter which request has shown them."""
 
     def __init__(self) -> None:
         self.total = 0
-        self._arrivals: list[CountChange] = []
+        self._changes: list[CountChange] = []
 
     def observe(self, result: IngestResult) -> None:
         self.total += len(result.learned) + len(result.changes)
         for learned in result.learned:
-            self._arrivals.append(_arrival(learned.completion))
+            self._changes.append(_arrival(learned.completion))
         for change in result.changes:
             match change.type:
                 case EventType.CREATED:
-                    self._arrivals.append(_arrival(change.completion))
+                    self._changes.append(_arrival(change.completion))
                 case EventType.REMOVED:
-                    self._arrivals.append(CountChange(day_of(change.completion.completed_on), None, -1))
+                    self._changes.append(CountChange(day_of(change.completion.completed_on), None, -1))
                 case EventType.UPDATED if change.previous is not None:
-                    self._arrivals.append(CountChange(day_of(change.completion.completed_on), None))
-                    self._arrivals.append(CountChange(day_of(change.previous.completed_on), None, -1))
+                    self._changes.append(CountChange(day_of(change.completion.completed_on), None))
+                    self._changes.append(CountChange(day_of(change.previous.completed_on), None, -1))
 
     def take(self) -> Sequence[CountChange]:
-        """Return the new and the gone records since the previous call."""
-        taken, self._arrivals = self._arrivals, []
+        """Return the changes since the previous call.
+
+        An updated record counts as gone from its previous date, and as new on its present date.
+        """
+        taken, self._changes = self._changes, []
         return taken
 
 
@@ -229,7 +233,10 @@ def _is_sorted(page: Page) -> bool:
 
 
 def _stored_day(day: Day) -> str | None:
-    """Return an end of a range as the store takes it: a date, "" (after all dates), or None (the end of the list)."""
+    """Return an end of a range in the form that the store's queries use.
+
+    This is a date, "" for the place after all dates, or None for the end of the list.
+    """
     if day <= 0:
         return None if day < 0 else ""
     return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

@@ -146,7 +146,7 @@ class SweepRunner:
         )
 
     def _rewind_to(self, page: int) -> None:
-        """Set the sweep back so that it reads `page` next, and count deletions from there."""
+        """Set the sweep and its checkpoint back, so that the sweep reads `page` next."""
         self._page = page - 1
         if self._checkpoint is not None:
             self._checkpoint = replace(self._checkpoint, page=page - 1)
@@ -286,7 +286,10 @@ class SweepRunner:
         return SweepResult(done.whole, self._is_sorted)
 
     async def _examine_or_release_missing(self, missing: list[int]) -> int:
-        """Request the missing known records, or release their removals; return the number of events."""
+        """Examine the missing known records; return the number of events.
+
+        If an operator has released held-back removals, the records are not examined: their removals are released.
+        """
         release = self._context.health.memory.release_removals
         if release is not None:
             return await self._absences.release_held_removals(missing, silently=release == Release.LEARN)
@@ -296,7 +299,7 @@ class SweepRunner:
         return examined.events
 
     async def _missing_ids(self, sweep: Sweep, elsewhere: SeenRecords) -> list[int]:
-        """Return the known records that no answer has contained since the sweep began, as numbers in the store."""
+        """Return the store's numbers of the known records that no answer has contained since the sweep began."""
         seen = NumberSet()
         after: int | None = 0
         while after is not None:
@@ -319,7 +322,7 @@ class SweepRunner:
         """Compare the count with the known records after a sweep, and store the API's own error if one is proven.
 
         A difference that is due to the `missing` records is not the API's error. If the sweep has seen everything that
-        the API counts, that is stored, too.
+        the API counts, it is marked as complete.
         """
         counted = await self._counts.fetch_count()
         memory = self._context.health.memory

@@ -43,8 +43,8 @@ class V1Records:
     async def assign_page_keys(self, page: Page) -> tuple[Completion, ...]:
         """Return the records of a page with their keys.
 
-        If equal records at an end of the page may continue on another page, all records of their person and training
-        are requested. In that case all equal records are returned, including those on other pages.
+        If the page does not decide the keys of equal records, all records of their person and training are requested.
+        In that case all equal records are returned, including those on other pages.
         """
         groups = group_by_base(page.completions)
         known = await self._known(groups)
@@ -115,7 +115,10 @@ class V1Records:
 
 
 def _end_of(page: Page, base: str, above: Counter[str]) -> "_PageEnd":
-    """Return the end of a page; `above` counts, by base, the records of the page's first day on earlier pages."""
+    """Return the end of a page.
+
+    `above` counts the records on earlier pages that have the day of this page's first record, by key base.
+    """
     day = page.completions[-1].completed_on
     on_day = Counter(key_base(record.key) for record in page.completions if record.completed_on == day)
     if day == page.completions[0].completed_on:
