@@ -65,8 +65,8 @@ def setup(
     """Write the log of this program to `stream`, by default standard error. A later call changes the settings.
 
     `level` is debug, info, warning, error or critical. `log_format` is auto, text or json. Except at level debug, lines
-    that repeat are suppressed. With `queued`, for the daemon, lines go through a queue, and uncaught exceptions are
-    logged, too.
+    that repeat are suppressed. If `queued` is True, as for the daemon, lines go through a queue, and uncaught
+    exceptions are logged.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
@@ -102,7 +102,7 @@ def final_stream() -> TextIO | None:
 
 
 class RepeatFilter(logging.Filter):
-    """Suppresses lines of a kind that repeats too often, and adds their number to the next line of that kind.
+    """Suppresses lines of a kind that repeats too often; a later line of that kind reports how many were suppressed.
 
     Two lines are of the same kind if the same statement logs them at the same level, and all `extra` fields in
     `_FACTS_OF_KIND`, such as source and reason, are equal. Debug lines and lines about one event or record are never
@@ -144,7 +144,10 @@ class RepeatFilter(logging.Filter):
 
 
 class _Kind(Struct):
-    """The state of one kind of line at the time `at`: how many lines may be written, and how many were suppressed."""
+    """The state of one kind of line.
+
+    At the time `at`, `allowed` more lines could be written. `suppressed` counts the lines that are not reported yet.
+    """
 
     allowed: float
     at: float
@@ -155,7 +158,7 @@ class DirectHandler(logging.StreamHandler[TextIO]):
     """Writes each line directly to the stream, without a queue; used by commands."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
-        """Ignore an error while a line is written: the default would print the record with its secrets."""
+        """Ignore errors in writing a line: by default, logging would print the log record with its secrets."""
 
 
 def _find_handler(root: logging.Logger, stream: TextIO, *, queued: bool) -> DirectHandler | QueuedHandler:
@@ -232,7 +235,7 @@ class JournalFormatter(logging.Formatter):
     """Formats lines for the journal of systemd: `<4>destination fails ...`, where 4 is the priority."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a log record; each line begins with the priority, because the journal splits lines."""
+        """Return a log record as text with the priority before each line: the journal stores each line separately."""
         prefix = f"<{_JOURNAL_PRIORITY.get(record.levelno, 6)}>"
         return "\n".join(prefix + line for line in [_message_with_facts(record), *_traceback_lines(self, record)])
 
@@ -258,7 +261,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _escape_unprintable(line: str) -> str:
-    """Return the same JSON with escapes for characters that control a terminal or the direction of writing."""
+    """Return a line of JSON, with escapes for characters that control a terminal or the direction of text."""
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 

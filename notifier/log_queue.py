@@ -1,6 +1,6 @@
 """Writes the daemon's log lines in a separate thread, through a queue of limited size.
 
-Therefore a reader of the log that hangs or has ended does not block the daemon. Lines that do not fit into the queue
+Therefore the daemon is not blocked if the reader of the log hangs or has ended. Lines that do not fit into the queue
 are dropped and counted. The count is logged when there is room again.
 
 Lines are written directly to the file descriptor, not through a stream of Python, for two reasons. The lock of the
@@ -105,7 +105,7 @@ class QueuedHandler(logging.Handler):
         written.wait(FLUSH_SECONDS)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's interface
-        """Ignore an error while a line is formatted: the default would print the record with its secrets."""
+        """Ignore errors in formatting a line: by default, logging would print the log record with its secrets."""
 
     def _encoded(self, text: str) -> bytes:
         return text.encode(self._encoding, errors="backslashreplace")

@@ -65,9 +65,9 @@ def owner_to_become(file: Path) -> Owner | None:
 def become(owner: Owner, file: Path) -> None:
     """Become this user for the rest of the process, to use `file` and the files beside it. Raises OSError.
 
-    The user may have no access to a folder above the file, as in the folder where systemd keeps the state of services
-    with dynamic users. The process then keeps one capability of root, which lets it read all files and pass through all
-    folders, but not change them.
+    If the user cannot reach the folder of `file`, the process keeps one capability of root. With this capability, it
+    can read all files and pass through all folders, but not change them. systemd keeps the state of services with
+    dynamic users in a folder that they cannot reach.
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)

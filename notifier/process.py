@@ -18,7 +18,10 @@ _OPTIONS_WITH_VALUE: Final = frozenset({"--config", "--secrets-dir"})
 
 
 def prepare(arguments: Iterable[str]) -> None:
-    """Open closed standard streams. For the command `run`, also install handlers for signals during the start."""
+    """Connect closed standard streams to /dev/null.
+
+    If `arguments` contain the command `run`, also install the signal handlers for the start of the daemon.
+    """
     _open_standard_streams()
     if _command_of(arguments) == _DAEMON:
         signal.signal(signal.SIGHUP, PendingHangup(signal.getsignal(signal.SIGHUP)))
@@ -91,9 +94,9 @@ def _command_of(arguments: Iterable[str]) -> str | None:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null as each closed descriptor of 0, 1 and 2.
+    """If any of the descriptors 0, 1 and 2 is closed, open /dev/null in its place.
 
-    Otherwise, the next opened file would get such a number, and output of the program could overwrite the file.
+    Otherwise, the next opened file would get this number, and output of the program could overwrite the file.
     """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:

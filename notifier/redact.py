@@ -29,9 +29,10 @@ _remembered: dict[str, None] = {}
 
 
 def remember_secrets(secrets: Iterable[str]) -> None:
-    """Remember configured secrets, which are then removed from all text, in addition to secrets remembered earlier.
+    """Add `secrets` to the secrets that are removed from all text.
 
-    Secrets that are URLs are not remembered, because `redact` keeps the host of each URL.
+    Secrets of fewer than eight characters are not added. URLs are not added, either, because `redact` keeps the host of
+    each URL.
     """
     _remembered.update(dict.fromkeys(one for one in secrets if len(one) >= _SHORTEST_REMEMBERED and "://" not in one))
 
@@ -42,7 +43,7 @@ def hide_remembered(text: str) -> str:
 
 
 def hide_partial_secret(text: str, *secrets: str) -> str:
-    """Remove the beginning of a secret from the end of a text; for text that may have been cut within a secret."""
+    """If `text` was cut off within a secret, replace the remaining beginning of the secret by a placeholder."""
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))

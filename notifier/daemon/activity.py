@@ -1,4 +1,4 @@
-"""Counts requests to sources and destinations, and stores each change of their states, for the dashboard.
+"""Counts requests, and stores each change of a source's or destination's state, for the dashboard.
 
 Counts are kept in memory and written to the store once a minute. If the process is killed, the counts of the last
 minute are lost. Only the dashboard uses them.
@@ -64,7 +64,10 @@ class ActivityLog:
         self._count(subject, settlement.milliseconds, failed=settlement.reason != AttemptResult.DELIVERED)
 
     def unwritten_counts(self, subject: ActivitySubject) -> dict[int, RequestCount]:
-        """Return the counts that are not in the store yet; the keys number the quarter-hours since 1970."""
+        """Return the counts of `subject` that are not in the store yet.
+
+        Each key is a time in quarter-hours since 1970.
+        """
         return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
 
     async def save_changes(self) -> None:
@@ -113,7 +116,7 @@ class ActivityLog:
             self._saved_states |= changed
 
     def _displayed_state(self, subject: ActivitySubject, state: str, reason: str | None) -> tuple[str, str | None]:
-        """Return a state and its reason for display; an `ok` destination that never got a request is `untried`."""
+        """Return the state and the reason to display. If a destination never got a request, `ok` becomes `untried`."""
         is_untried = subject.kind is ActivityKind.DESTINATION and subject.name not in self._attempted_destinations
         return (DestinationState.UNTRIED if is_untried and state == DestinationState.OK else state), reason
 

@@ -23,7 +23,7 @@ from notifier.store.tables import destinations, starts
 
 
 class DaemonState(Struct, frozen=True):
-    """Data for conditions that only the `Daemon` object has.
+    """The values of the `Daemon` object from which conditions are derived.
 
     `started_ms` is the start of the daemon in Unix milliseconds. `destinations` are the names of the configured
     destinations. `interface_problem` is the reason why the HTTP interface does not listen. `configuration_problem` is

@@ -106,7 +106,7 @@ def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
 
 
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys of the store and the HTTP interface; these take effect only at the next start."""
+    """Return the changed keys that take effect only at the next start: those of the store's location, and `http`."""
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)
     return tuple(key for key in current if current[key] != before[key])

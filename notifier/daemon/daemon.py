@@ -95,9 +95,9 @@ class Daemon:
     ) -> None:
         """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
 
-        `patience` holds waiting times of the watchers that the configuration does not contain. `systemd_sockets` are
-        listening sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start`
-        opens the state file. `configuration_problem` is the reason why a reload before this start failed.
+        `patience` holds the delays and limits of detection that are not settings. `systemd_sockets` are listening
+        sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start` opens the
+        state file. `configuration_problem` is the reason why the last reload before this start failed.
         """
         self._systemd_sockets = systemd_sockets
         self._configuration = RunningConfiguration(settings, reload_hooks)

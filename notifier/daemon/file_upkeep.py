@@ -73,9 +73,9 @@ class FileUpkeep:
         return self._has_snapshot
 
     async def compact(self) -> None:
-        """Release unused space of the file, truncate its log and, once a day, update its statistics.
+        """Release unused space of the state file, and truncate its write-ahead log. Raises StoreError.
 
-        Raises StoreError.
+        Once a day, also update SQLite's statistics of the tables.
         """
         while await self._store.run_without_transaction(maintenance.release_pages):
             pass
@@ -94,7 +94,10 @@ class FileUpkeep:
         await self._store.run_without_transaction(maintenance.release_memory)
 
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
-        """Schedule an urgent write of the recovery snapshot if any of these events could not be detected again."""
+        """If `events` contains an update or a removal, schedule an urgent write of the recovery snapshot.
+
+        Without a snapshot, a loss of the state file would lose these events: the API cannot show them again.
+        """
         if self._urgent_write is None and any(event.type in _NOT_DETECTABLE_AGAIN for event in events):
             self._urgent_write = asyncio.create_task(self._write_urgently(), name="essentials")
 
@@ -105,7 +108,7 @@ class FileUpkeep:
             await asyncio.wait([self._urgent_write])
 
     async def _write_urgently(self) -> None:
-        """Wait, then write the recovery snapshot if events that could not be detected again are still undelivered."""
+        """Wait, then write the recovery snapshot if it lacks an update or a removal that is still undelivered."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._urgent_delay_seconds))
         # An event that arrives after this point schedules another write.
         self._urgent_write = None
@@ -123,7 +126,7 @@ class FileUpkeep:
             await self._write_if_outdated()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot twice, so that its kept previous version lacks erased data, too.
+        """Write the recovery snapshot twice. Then neither its current nor its previous version contains erased data.
 
         Raises StoreError.
         """

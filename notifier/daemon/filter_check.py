@@ -1,4 +1,4 @@
-"""Finds ids and patterns in filters that match nothing in their sources, probably because of a typing error."""
+"""Checks the ids and patterns in filters: an id or pattern without a match is probably a typing error."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -25,7 +25,7 @@ FILTER_CHECK_JOB = "(unknown ids)"
 class IdFilter(Struct, frozen=True):
     """The ids under one `key` of the configuration. Each should be listed in at least one of `sources`.
 
-    `names` is the list of the API that the ids belong to: trainings or people.
+    `names` is the list in the API that should contain the ids: trainings or people.
     """
 
     key: str
@@ -35,7 +35,10 @@ class IdFilter(Struct, frozen=True):
 
 
 def id_filters(settings: Settings) -> Iterator[IdFilter]:
-    """Yield the ids in filters that can be checked: those of filters whose sources all fetch names. Pure."""
+    """Yield the ids of each filter that can be checked. Pure.
+
+    A filter can be checked if all sources to which it applies fetch names.
+    """
     everywhere = tuple(settings.sources)
     for name, source in settings.sources.items():
         for key, names, id_ in (
@@ -57,7 +60,7 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 class PatternFilter(Struct, frozen=True):
     """The patterns under one `key` of a destination. Each should match something in at least one of `sources`.
 
-    `lists` are the lists of the API that must be read before the patterns can be checked.
+    The patterns can be checked only after the API's lists named in `lists` were fetched.
     """
 
     key: str
@@ -77,7 +80,10 @@ _LISTS = {
 
 
 def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
-    """Yield the patterns in filters that can be checked: those of filters whose sources all fetch names. Pure."""
+    """Yield the patterns of each filter that can be checked. Pure.
+
+    A filter can be checked if all sources of its destination fetch names.
+    """
     for name, destination in settings.destinations.items():
         sources = destination.sources or tuple(settings.sources)
         filters = subscription_of(name, destination)
@@ -98,7 +104,7 @@ def unmatched_patterns(db: Database, pattern_filter: PatternFilter) -> list[str]
 
 
 class FilterChecker:
-    """Logs one warning for each id or pattern in a filter that matches nothing, after the names were fetched."""
+    """Checks each filter once, after the names were fetched. Logs a warning for each id or pattern without a match."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store

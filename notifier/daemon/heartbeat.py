@@ -1,7 +1,7 @@
 """A dead man's switch: fetches a URL after each successful round of a source.
 
-An external monitor notices when the fetches stop, and raises an alarm. The daemon also stops them while its alerts
-cannot be delivered.
+If the fetches stop, an external monitor raises an alarm. The daemon does not fetch the URL while its alerts cannot be
+delivered.
 """
 
 import asyncio

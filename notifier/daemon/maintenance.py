@@ -109,7 +109,10 @@ class Housekeeping:
             _log.debug(error.message, extra={"reason": error.reason})
 
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
-        """Schedule an urgent write of the recovery snapshot if any of these events could not be detected again."""
+        """If `events` contains an update or a removal, schedule an urgent write of the recovery snapshot.
+
+        Without a snapshot, a loss of the state file would lose these events: the API cannot show them again.
+        """
         if self.upkeep is not None:
             self.upkeep.schedule_urgent_write(events)
 
@@ -120,7 +123,7 @@ class Housekeeping:
         await self.maintain_store()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot twice, so that its kept previous version lacks erased data, too.
+        """Write the recovery snapshot twice. Then neither its current nor its previous version contains erased data.
 
         Raises StoreError.
         """

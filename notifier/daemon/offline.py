@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store exclusively and yield it. Before it is closed, write the recovery snapshot of a state file.
+    """Open the store exclusively, yield it, and close it. A state file's recovery snapshot is written before closing.
 
     Raises StoreError; its reason is IN_USE if a daemon is running.
     """

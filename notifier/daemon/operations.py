@@ -113,7 +113,7 @@ class Operations:
         return self._hanging_parts
 
     def unready(self) -> dict[str, str]:
-        """Return the reasons why the daemon is not ready; the keys are names of sources, `alerts` and `evaluation`."""
+        """Return the reasons why the daemon is not ready. Each key is a source's name, or `alerts`, or `evaluation`."""
         return {**self._sources.unready(), **readiness_problems(self._evaluation(), self._clock.monotonic())}
 
     async def record(self, key: str) -> "RecordDocument":

@@ -14,10 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def warn_of_other_daemons(settings: Settings) -> None:
-    """Log a warning if another state file on this machine has a source with the same name as one in `settings`.
+    """Log a warning if another state file on this machine has a source whose name is also in `settings`.
 
-    This is checked only before the first start, while the configured state file does not exist. State files that cannot
-    be read are ignored. May block.
+    If the configured state file exists, this is not the first start, and nothing is checked. State files that cannot be
+    read are ignored. May block.
     """
     if settings.store.path.exists():
         return

@@ -3,8 +3,8 @@
 APScheduler uses the wall clock. If the wall clock were set back, the schedule would stall; if it were set forward,
 every job would count as missed. Therefore APScheduler gets a time zone whose time comes from the monotonic clock.
 
-The schedule also detects two cases. After the wall clock was set, parts that store times must be notified. After the
-machine has slept, during which the timers of the event loop stood still, due jobs must run at once.
+After the wall clock was set, the schedule notifies the parts that store times. After the machine has slept, the
+schedule runs all due jobs at once, because the timers of the event loop stood still during the sleep.
 """
 
 import asyncio
@@ -111,8 +111,8 @@ class Schedule:
     ) -> None:
         """Add a job that calls `run` every `interval_seconds`. The first call happens within the first interval.
 
-        `index` spreads the first calls of jobs that are added together: it is the job's index among these jobs. By
-        default, it is the number of existing jobs.
+        The first calls of jobs that are added together are spread: `index` is the number of this job among these jobs.
+        If `index` is None, the number of existing jobs is used.
 
         `answer_seconds` is the longest time that the job may wait for one answer. `progress` returns a value that
         changes whenever the job makes progress.
@@ -157,9 +157,9 @@ class Schedule:
         self._clock_watch = asyncio.create_task(watch, name="clock watch")
 
     async def detect_sleep(self) -> None:
-        """Check whether the machine has slept and, if so, run all due jobs.
+        """Check whether the machine has slept. If so, run all due jobs, and call `on_machine_wake`.
 
-        Call this before comparing a duration with a limit, because the sleep counts as part of the duration.
+        Call this before comparing a duration with a limit, so that the sleep does not count as part of the duration.
         """
         offset = self._offset_to(asyncio.get_running_loop().time())
         if self._timer_offset is None:
@@ -209,7 +209,7 @@ class Schedule:
         return self._clock.now_ms() / 1000
 
     def _offset_to(self, seconds: float) -> float:
-        """Return the time of the monotonic clock minus `seconds`, the time of another clock."""
+        """Return how many seconds the monotonic clock is ahead of another clock, which shows `seconds`."""
         return self._clock.monotonic() - seconds
 
 

@@ -62,9 +62,10 @@ class SourceRegistry:
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
 
-        `on_round` is called after each scheduled round, with its result and the duration of its poll in seconds.
+        `on_round` is called after each scheduled round, with the result and the duration of the poll in seconds.
         `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after
-        each request, with the source's name, the duration in seconds, and whether the request `failed`.
+        each request, with the source's name and the duration in seconds; its keyword `failed` is True if the request
+        failed.
         """
         self._schedule = schedule
         self._store = store
@@ -189,7 +190,7 @@ class SourceRegistry:
         ]
 
     def memories(self) -> list[SourceMemory]:
-        """Return, for each source, its stored state as of its last round or sweep."""
+        """Return the stored state of each source, as of the source's last round or sweep."""
         return [watcher.memory for watcher in self._watchers.values()]
 
     def holding_back(self) -> list[str]:
@@ -200,7 +201,7 @@ class SourceRegistry:
     def status(self, sweeps: Mapping[str, Sweep], examples: Mapping[str, HeldExamples]) -> dict[str, "SourceDocument"]:
         """Return the JSON object of each source for `/v1/status`.
 
-        `sweeps` holds each source's latest sweep and `examples` its examples of held records, both from the store.
+        `sweeps` holds each source's latest sweep. `examples` holds examples of each source's held records.
         """
         return {
             name: source_status(

@@ -1,4 +1,4 @@
-"""The HTTP interface of a process that stands by. It says so, and names the process that holds the store."""
+"""The HTTP interface of a process that stands by. Its answers name the process that holds the store."""
 
 import asyncio
 import html
@@ -80,7 +80,7 @@ class StandbyServer:
     async def start(self) -> None:
         """Start to listen on the Unix socket for commands and on `[http] listen`.
 
-        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, this is only logged.
+        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, logs an error.
         """
         self._owner_runner = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
         await self._start_interface()

@@ -155,7 +155,7 @@ class DeliveryOperations:
         return switched_document(destination, health, await self._unloaded_changes(destination), waited=waited)
 
     async def count_unmatched(self, names: Sequence[str]) -> dict[str, int]:
-        """Count the waiting deliveries that no longer pass the filters of their destination, by destination.
+        """For each destination in `names`, count the waiting deliveries that the destination's filters now reject.
 
         Destinations without such deliveries are omitted. Raises StoreError.
         """
@@ -203,7 +203,10 @@ class DeliveryOperations:
         return {"destination": destination, **destination_document(destination, health, unloaded)}
 
     async def _unloaded_changes(self, destination: str) -> UnloadedChanges:
-        """Return the changes of a destination in the configuration file that the daemon has not loaded yet."""
+        """Return how a destination's settings in the configuration file differ from those in the running daemon.
+
+        If the configuration file is invalid, the result contains only a message.
+        """
         try:
             settings = await asyncio.to_thread(self._configuration.reload_hooks.read)
         except ConfigError:
@@ -237,7 +240,7 @@ def switched_document(
 ) -> "SwitchedDocument":
     """Return the JSON object with the state of a destination that was just enabled or disabled.
 
-    `waited` is True if this ended a pause after failures.
+    `waited` is True if enabling or disabling the destination ended a pause after failures.
     """
     return {
         "destination": destination,
@@ -250,7 +253,10 @@ def switched_document(
 
 
 def destination_document(destination: str, health: Health | None, unloaded: UnloadedChanges) -> "StandingDocument":
-    """Return the JSON object with the state of a destination and its configuration changes that are not loaded yet."""
+    """Return the state of a destination as a JSON object, with the changed settings that the daemon has not loaded.
+
+    `health` is None if the running daemon does not have the destination.
+    """
     sentences = [unloaded.message] if unloaded.message else []
     if health is not None and health.state is HealthState.DISABLED:
         sentences.insert(0, disabled_sentence(destination, health))
@@ -301,10 +307,10 @@ def drop_deliveries(
     *,
     dry_run: bool,
 ) -> dict[str, int]:
-    """Remove deliveries from the queue for good, and return their number by destination; with `dry_run`, only count.
+    """Remove deliveries from the queue for good; with `dry_run`, only count them.
 
-    Deliveries for destinations that are no longer configured are included. Destinations without deliveries are omitted
-    from the result. Raises UnknownNameError, UnknownEventError.
+    Returns the number of these deliveries for each destination, without destinations that have none. Deliveries for
+    destinations that are no longer configured are included. Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in requeue.destinations_with_unfinished(db) if name not in configured))
     if request.destination is not None and request.destination not in known:

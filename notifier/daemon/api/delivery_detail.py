@@ -60,8 +60,8 @@ class DeliveryInspector:
 def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
     """Return the slots for which to rebuild the request of a delivery, the most likely slot first. Pure.
 
-    A slot is the scheduled time of a digest (Unix ms); None is a request that is no digest. The slot of a logged
-    request can differ from the slot of its delivery: a delivery that is put back into the queue loses its slot, and a
+    A slot is the scheduled time of a digest (Unix ms); None stands for a request that is not a digest. A delivery and
+    its logged request can have different slots: a delivery that is put back into the queue loses its slot, and a
     destination without a schedule ignores slots.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
@@ -72,7 +72,10 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
 
 
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
-    """Return the rebuilt request of a delivery; the headers and size of a logged request are from the log. Pure."""
+    """Return the rebuilt request of a delivery. Pure.
+
+    If the request was logged, its headers and its size are taken from the log.
+    """
     logged = stored.latest_logged
     rebuilt = RequestPreview(
         settings.address(),
@@ -95,7 +98,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 
 def _has_shared_secret(settings: HttpSettings) -> bool:
-    """Return whether requests are signed with a shared secret, so that a shell command can sign them, too."""
+    """Return whether requests are signed with a shared secret. If so, a shell command can sign them, too."""
     return any(secret.get_secret_value().startswith(SYMMETRIC_PREFIX) for secret in settings.secret)
 
 

@@ -29,9 +29,9 @@ class EventLogReader:
         self._export_turns = asyncio.Semaphore(1)
 
     async def page(self, event_filter: EventLogFilter, before: int | None, limit: int) -> EventLogPage:
-        """Return up to `limit` matching events with sequence numbers below `before` (None: the newest).
+        """Return up to `limit` matching events with sequence numbers below `before`, newest first.
 
-        Raises StoreError.
+        If `before` is None, begin with the newest event. Raises StoreError.
         """
         ends_at = self._clock.monotonic() + SEARCH_SECONDS
         found = await self._reader.run(event_log.read_page, event_filter, before, limit)

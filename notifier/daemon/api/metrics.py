@@ -74,7 +74,10 @@ class MetricsCollector:
 
 
 def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> DestinationFigures:
-    """Return the figures of one destination. `memory` is from the store; `serving` is newer, from the worker."""
+    """Return the figures of one destination.
+
+    `memory` was read from the store. `serving` is the worker's present state.
+    """
     state = state_to_show(
         serving.health,
         memory.pending - memory.scheduled,
@@ -90,7 +93,7 @@ async def _file_figures(state_file: Path) -> StoreFigures:
 
 
 def file_sizes(state_file: Path) -> dict[str, int]:
-    """Return the sizes in bytes of the state file and of its write-ahead log, if it has one."""
+    """Return the sizes in bytes of the state file and of its write-ahead log; a missing file has the size 0."""
     paths = {"database": state_file, "wal": state_file.with_name(f"{state_file.name}-wal")}
     return {name: _size(path) for name, path in paths.items()}
 

@@ -70,11 +70,12 @@ def record_document(
 
 
 class WithheldChange(Struct, frozen=True):
-    """A change of a record that is not reported yet; times are Unix milliseconds.
+    """An unreported change of a record; times are Unix milliseconds.
 
-    `kind` is the kind of second look that must confirm the change, `held_arrivals` or `held_changes` for a change that
-    came together with too many others, or `unreadable`. `why` is the reason, and `missing` says what must happen before
-    the report. `not_before_ms` is the earliest time of the report, None if this time is unknown.
+    If a second look must confirm the change, `kind` is the kind of second look. If too many changes came at once,
+    `kind` is `held_arrivals` or `held_changes`. If the record cannot be read, `kind` is `unreadable`. `why` is the
+    reason in words, and `missing` says what must happen before the report. `not_before_ms` is the earliest time of the
+    report; None if this time is unknown.
     """
 
     kind: str
@@ -123,10 +124,9 @@ def _held_change(source: str, direction: Direction, reason: str, since_ms: int |
 
 
 def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
-    """Return the revisions of a record whose events have been deleted. Pure.
+    """Return the numbers of the revisions whose events have been deleted. Pure.
 
-    These are all revisions without an event. The first revision is omitted if it was stored silently, because it never
-    had an event.
+    These are all revisions without an event, except a first revision that was stored silently and never had an event.
     """
     unreported = {1} if history.reason in HISTORY_SENTENCES else set()
     return tuple(revision for revision in history.revisions_without_event if revision not in unreported)

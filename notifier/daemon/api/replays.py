@@ -38,7 +38,10 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 
 
 def deleted_before_ms(settings: Settings, replay_range: ReplayRange, now_ms: int) -> int | None:
-    """Return the time (Unix ms) before which events may have been deleted; None if the range begins later. Pure."""
+    """Return the time (Unix ms) before which events may have been deleted. Pure.
+
+    If `replay_range` begins at that time or after it, return None.
+    """
     bound_ms = now_ms - round(settings.store.retention * 1000)
     return bound_ms if replay_range.since_ms < bound_ms else None
 
@@ -56,9 +59,9 @@ def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocum
 def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
     """Return the JSON object of `GET /v1/replay`.
 
-    The object describes the latest replay. Its key `previous` holds the replay before that, and `others` holds further
-    replays that are not finished. Without any replay, counts are 0, lists and objects are empty, and other keys are
-    null.
+    The object describes the latest replay. Its key `previous` holds the second latest replay, and `others` holds all
+    older replays that are not finished. Without any replay, counts are 0, lists and objects are empty, and all other
+    keys are null.
     """
     documents = [_replay_document(db, memory, now_ms) for memory in replays.latest(db)]
     newest, previous = (*documents, None, None)[:2]

@@ -32,7 +32,7 @@ class SourceAndDestinationReader:
     def __init__(
         self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, activity: ActivityLog
     ) -> None:
-        """Initialize with the store's reader, the configuration, and `log`, which has the counts not stored yet."""
+        """Initialize with the parts that the data comes from; `activity` holds the counts that are not stored yet."""
         self._reader = reader
         self._clock = clock
         self._configuration = configuration
@@ -78,7 +78,7 @@ def hourly_counts(
 ) -> Sequence[RequestCount]:
     """Return the counts of requests for each of the last 24 hours, oldest first. Pure.
 
-    The keys of `stored` and `unwritten` number the quarter-hours since 1970; `last` is the current quarter-hour.
+    The keys of `stored` and `unwritten` are times in quarter-hours since 1970; `last` is the current quarter-hour.
     """
     hours = [RequestCount() for _ in range(HOURS)]
     for counts in (stored, unwritten):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class StoredStatus(Struct, frozen=True):
-    """The data of the status that is read from the store; mappings are by name of source or destination."""
+    """Data for the status, read from the store. The keys of each mapping are names of sources or of destinations."""
 
     destinations: Mapping[str, DestinationMemory]
     replays: Sequence[ReplayRun]
@@ -48,7 +48,7 @@ class StoredStatus(Struct, frozen=True):
 
 
 def read_stored_status(db: Database, holding: Collection[str]) -> StoredStatus:
-    """Read the data of the status from the store, with examples of held records of the sources in `holding`."""
+    """Read data for the status from the store. Examples of held records are read only for the sources in `holding`."""
     return StoredStatus(
         destinations.read_all(db),
         replays.running(db),
@@ -166,7 +166,10 @@ def _used_by(usage: Usage | None, purpose: Priority) -> int | None:
 
 
 def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | None) -> "DestinationDocument":
-    """Return the JSON object of one destination. `memory` is from the store; `serving` is newer, from the worker."""
+    """Return the JSON object of one destination.
+
+    `memory` was read from the store. `serving` is the worker's present state; None without a running daemon.
+    """
     health = memory.health if serving is None else serving.health
     learned = memory.learned if serving is None else serving.learned
     is_draining = serving is not None and serving.is_draining
@@ -191,7 +194,10 @@ def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | Non
 
 
 def _next_attempt(memory: DestinationMemory, health: Health, waits_until_ms: int | None) -> int | None:
-    """Return the time of the next attempt of any waiting delivery (Unix ms); None if it is due now or there is none."""
+    """Return the time of the destination's next attempt (Unix ms).
+
+    If the attempt is due now, if no delivery waits, or if the destination is disabled, return None.
+    """
     if not memory.pending or health.state is HealthState.DISABLED:
         return None
     return max(waits_until_ms or health.retry_at_ms or 0, memory.next_attempt_ms or 0) or None
@@ -246,12 +252,12 @@ def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocume
 
 
 def file_status() -> "StoreDocument":
-    """Return the JSON object of a state file. The keys about the holder are null, because only a database has one."""
+    """Return the JSON object of a state file. All keys except `kind` are null, because they are about a database."""
     return {"kind": "file", "holder": None, "since": None, "clock_ahead_seconds": None}
 
 
 def store_status(db: Database, clock: Clock) -> "StoreDocument":
-    """Return the JSON object of the store: its kind, and the process that holds a database."""
+    """Return the JSON object of the store: its kind and, for a database, the process that holds it."""
     if db.engine is Engine.SQLITE:
         return file_status()
     # Imported here, because a state file needs no library of PostgreSQL.

@@ -20,7 +20,7 @@ def summary(
     waiting: Mapping[str, int],
     conditions: Sequence[ConditionKey] = (),
 ) -> str:
-    """Return the number of sources and destinations in each state, after the conditions.
+    """Return a sentence with the conditions, then the number of sources and destinations in each state.
 
     Examples: `3 sources ok, 1 destination retrying (hr: 12 waiting)`, and with conditions `2 things need attention (gap
     of acme, deliveries dead of hr); 3 sources ok...`. `waiting` is the number of waiting events by destination; it is

@@ -93,7 +93,10 @@ def running_seconds(gap: float, tick: float) -> float:
 
 
 def observe(before: Mapping[str, Observation], parts: Iterable[Part], seconds: float) -> dict[str, Observation]:
-    """Return an observation of each part; `before` holds the observations made `seconds` of running time earlier."""
+    """Return a new observation of each part.
+
+    `before` holds the previous observations. Since then, `seconds` of running time have passed.
+    """
     return {part.name: _observe_part(before.get(part.name), part, seconds) for part in parts}
 
 

@@ -59,7 +59,7 @@ class SystemdNotifier:
     def reloading(self) -> Iterator[None]:
         """Report at entry that the daemon is reloading its configuration, and at exit that it is ready again.
 
-        Before `report_ready`, nothing is sent: systemd would take the message at exit for the end of the start.
+        Before `report_ready`, nothing is sent: the message at exit would tell systemd that the daemon has started.
         """
         if not self._is_ready:
             yield
@@ -99,7 +99,7 @@ class SystemdNotifier:
     def _queue_message(self, message: str, *, instead_of: str = "") -> None:
         """Send a message after the messages that are still unsent.
 
-        Unsent messages that begin with `instead_of` are dropped, unless it is empty.
+        If `instead_of` is not empty, unsent messages that begin with `instead_of` are dropped.
         """
         if self._address is not None:
             if instead_of:

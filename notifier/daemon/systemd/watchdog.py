@@ -61,7 +61,7 @@ class SupervisedDaemon(Protocol):
 
 @contextmanager
 def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
-    """Keep asking systemd for more time while the state file is opened; migrating a large file takes minutes."""
+    """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes."""
     asking = asyncio.create_task(_extend_repeatedly(manager), name="time to start") if manager.is_enabled else None
     try:
         yield
