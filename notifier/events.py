@@ -236,7 +236,7 @@ class Event(Struct, frozen=True):
 
 
 def event_id(id_namespace: str, change: Change) -> str:
-    """Return the id of an event, derived from its content, so that it is the same in a rebuilt state file."""
+    """Return an event's id, derived from its content, so that the event has the same id in a rebuilt state file."""
     parts: list[Any] = [id_namespace, change.completion.key, change.type.value, change.revision]
     if change.previous is not None:
         parts += [change.previous.content(), change.completion.content()]

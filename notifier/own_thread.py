@@ -34,7 +34,7 @@ def call_on_loop(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *
 class WorkThread:
     """A thread that runs blocking functions for an event loop, one after the other.
 
-    This takes half as long as with a `ThreadPoolExecutor`, which creates two futures and several locks for each call.
+    A call takes half as long as with a `ThreadPoolExecutor`, which creates two futures and several locks for each call.
     """
 
     def __init__(self, name: str) -> None:

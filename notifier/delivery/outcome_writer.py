@@ -132,7 +132,7 @@ class OutcomeWriter:
                 self._try_again_later()
 
     async def _collect(self) -> None:
-        """Wait for more successes for COLLECT_SECONDS, or until something urgent arrives."""
+        """Wait COLLECT_SECONDS for more successes, but only until something urgent arrives."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COLLECT_SECONDS):
                 await self._urgent.wait()
@@ -144,7 +144,7 @@ class OutcomeWriter:
         self._timer = asyncio.get_running_loop().call_later(_TRY_AGAIN_SECONDS, self._work_available.set)
 
     async def _write(self) -> bool:
-        """Write everything that is queued in one transaction; return whether it succeeded. If not, all stays queued."""
+        """In one transaction, write all that is queued. Return whether this succeeded; if not, all stays queued."""
         async with self.write_lock:
             batch, self._settlements = self._settlements, []
             health, self._health = self._health, None
@@ -169,7 +169,10 @@ class OutcomeWriter:
     def _requeue(
         self, batch: list[Settlement], health: Health | None, error: LastError | None, learned: LearnedLimits | None
     ) -> None:
-        """Put a batch that could not be written back into the queue, before newer outcomes."""
+        """After a failed write, put a batch of outcomes back at the front of the queue.
+
+        `health`, `error` and `learned` are put back only if no newer value is queued.
+        """
         self._settlements[:0] = batch
         self._health = self._health or health
         self._error = self._error or error

@@ -137,7 +137,7 @@ class ReplayRunner:
                 await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     async def _queue_next(self, number: int, name: str) -> StepResult:
-        """Queue the next deliveries of a replay to one destination. If the destination was removed, end this part."""
+        """Queue a replay's next deliveries for a destination. If the destination was removed, stop replaying to it."""
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:

@@ -260,7 +260,7 @@ class AmqpDestination(BrokerDestination):
             raise _connection_error_of_cause(error) from error
 
     def _close_in_background(self, channel: AbstractChannel) -> None:
-        """Close the channel of a cancelled attempt in the background, because the broker may not answer."""
+        """In the background, close the channel of a cancelled attempt, because the broker may not answer."""
 
         async def close() -> None:
             with suppress(exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError):

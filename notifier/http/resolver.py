@@ -26,7 +26,7 @@ MOST_LOOK_UPS = 200
 """The most look-ups at the same time; each has a thread."""
 
 MOST_SLOW_LOOK_UPS = 16
-"""The most look-ups at the same time of names whose last look-up took too long."""
+"""The most simultaneous look-ups of names whose last look-up took too long."""
 
 
 class NameTimeoutError(OSError):

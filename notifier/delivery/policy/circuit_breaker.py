@@ -23,7 +23,7 @@ about 400 requests a day.
 """
 
 LONG_OUTAGE_ROUNDS = 3
-"""After this many failed rounds, the outage is taken as the reason for which groups were split, not a bad event."""
+"""After this many failed rounds, it is assumed that the outage, and not a bad event, caused the splits of groups."""
 
 _FIRST_SECONDS = 1.0
 _GROWTH = 1.5

@@ -324,7 +324,7 @@ def _has_only_alerts(attempt: Attempt) -> bool:
 def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     """Return whether the endpoint may have caused the failure of an attempt.
 
-    This is not the case for half of a refused group, and for a single event that is `proven` to be at fault.
+    Returns False for half of a refused group (several events), and for a single event that is `proven` to be at fault.
     """
     if len(attempt.deliveries) > 1:
         return attempt.kind is not RequestKind.HALF
