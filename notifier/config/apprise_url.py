@@ -27,7 +27,7 @@ def _check_apprise_url(url: SecretStr) -> SecretStr:
 
 
 def _missing_package(url: str) -> str | None:
-    """Return a package that apprise needs for the URL's service and that is not installed; None if none is missing."""
+    """Return the first package that apprise lacks for the service of a URL; None if it lacks no package."""
     from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
 
     try:

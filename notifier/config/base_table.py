@@ -11,9 +11,10 @@ from notifier.config.errors import InvalidCombination, Problem
 
 
 def default(written: Any) -> Any:
-    """Return a field whose default is given as in the configuration file and parsed like any value there.
+    """Return a field with the default `written`, in the notation of the configuration file.
 
-    The file, its JSON Schema and the settings therefore share one default.
+    pydantic parses the default like a configured value. The file, its JSON Schema and the settings therefore share one
+    default.
     """
     return Field(default=written)
 

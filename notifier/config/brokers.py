@@ -97,7 +97,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
         return redact(self.url.get_secret_value())
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, of which only a password is secret."""
+        """Yield the URL, because only a password in it is secret."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
@@ -198,7 +198,7 @@ class KafkaSettings(ClientCertificateSettings):
         return self.servers, self.topic
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield the secret values within the password if it is a connection string, as for Azure Event Hubs."""
+        """If the password is a connection string, as for Azure Event Hubs, yield the secret values within it."""
         for part in self.password.get_secret_value().split(";"):
             name, _, value = part.partition("=")
             if value and "://" not in value and "name" not in name.lower():

@@ -67,9 +67,9 @@ def parse_schema_name(name: str) -> str:
 
 
 def is_unverified_beyond_loopback(url: str) -> bool:
-    """Return whether the database may be on another machine and its certificate is not verified.
+    """Return whether the server may be on another machine while its certificate is not verified.
 
-    False for a URL with a `service`, because the service file may set `sslmode`.
+    For a URL with the parameter `service`, the result is False, because the service file may set `sslmode`.
     """
     if not url:
         return False

@@ -12,13 +12,14 @@ from notifier.config.message_destinations import AppriseSettings, SlackSettings,
 from notifier.config.webhooks import HttpSettings
 
 TABLE_CLASS: Final = "table"
-"""The key in the metadata of a destination type's schema whose value is the class of that type."""
+"""The metadata key under which the schema of a destination type holds the class of its settings."""
 
 
 class _SelectedByType:
-    """Selects the class of a destination by its `type`, and builds the validator of a class at its first use.
+    """Selects the class of a destination's settings by the key `type`.
 
-    A discriminated union would build the validators of all types at each start. Most configurations use two types.
+    The validator of a class is built when the class is first needed. A discriminated union would build the validators
+    of all types at each start, although most configurations use two types.
     """
 
     def __get_pydantic_core_schema__(self, union: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -69,8 +69,8 @@ class DestinationSettings(BaseTable, ABC):
     timeout: Duration = default("15s")
     """How long one attempt may take, including the answer's body."""
     retry_first: Duration = default("5s")
-    """The longest wait after the first failed attempt. It doubles with each further failure; the actual wait is random,
-    up to this limit."""
+    """The longest wait after the first failed attempt. This limit doubles with each further failure; the actual wait is
+    random, up to the limit."""
     retry_max: Duration = default("6h")
     """The longest wait between two attempts."""
     give_up_after: Duration = default("3d")
@@ -91,7 +91,10 @@ class DestinationSettings(BaseTable, ABC):
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:
-        """Yield parts of secrets that must be hidden even where they occur alone, for example in an answer."""
+        """Yield parts of secrets, such as values within a connection string.
+
+        Each part must be hidden even where it occurs without the rest of the secret, for example in an answer.
+        """
         yield from ()
 
     def filters(self) -> tuple[tuple[str, ...], ...]:
@@ -109,9 +112,9 @@ class DestinationSettings(BaseTable, ABC):
         )
 
     def facts_needed(self) -> Iterator[tuple[str, PersonField | None]]:
-        """Yield the key of each filter that needs looked-up data, and the fact about a person that it compares.
+        """Yield a pair for each filter that needs looked-up data: the filter's key, and the fact about a person.
 
-        The fact is None if the filter compares titles of trainings.
+        The filter compares this fact. The fact is None if the filter compares titles of trainings.
         """
         if self.trainings:
             yield "trainings", None
@@ -166,7 +169,7 @@ class ScheduledSettings(DestinationSettings):
 
     schedule: ScheduleText = IMMEDIATELY
     """When events are sent: `immediately`, `daily 08:00`, `weekly mon 08:00`, or the five fields of cron (minute, hour,
-    day, month, weekday). All events since the last time are sent together."""
+    day, month, weekday). All events since the previous such time are sent together."""
     timezone: ZoneName = ""
     """The IANA name of the time zone for `schedule`, `quiet_hours` and `quiet_days`. Empty: the machine's."""
     quiet_hours: QuietHoursText = ""
@@ -179,7 +182,7 @@ class ScheduledSettings(DestinationSettings):
 
     @property
     def has_slots(self) -> bool:
-        """Whether some deliveries wait for the next time of a schedule, or for the end of quiet hours or quiet days."""
+        """Whether `schedule`, `quiet_hours` or `quiet_days` can postpone deliveries."""
         return self.schedule != IMMEDIATELY or bool(self.quiet_hours or self.quiet_days)
 
     def conflicts(self) -> Iterator[Problem]:

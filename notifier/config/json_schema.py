@@ -38,7 +38,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return False
 
     def model_schema(self, schema: "core_schema.ModelSchema") -> JsonSchemaValue:
-        """Use the docstring below each key in its class as the key's description."""
+        """Describe each key of a table by the docstring below the key in the class."""
         described = super().model_schema(schema)
         for key, text in _key_docstrings(schema["cls"]).items():
             if key in described["properties"]:

@@ -61,7 +61,7 @@ class Layer(Struct, frozen=True):
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Any]:
-    """Return the merged values of layers. An earlier layer overrides a later one; nothing is validated."""
+    """Return the merged values of `layers`, which must begin with the strongest layer. Nothing is validated."""
     sources = [layer.values for layer in layers]
 
     class Merged(BaseSettings):
@@ -143,7 +143,10 @@ def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer
 
 
 def is_kubernetes_variable(name: str, text: str) -> bool:
-    """Return whether Kubernetes has set this variable for a Service named `notifier...`, so that it sets no key."""
+    """Return whether Kubernetes has set this variable for a Service named `notifier...`.
+
+    Such a variable sets no key.
+    """
     return _KUBERNETES_VARIABLE.fullmatch(f"{name}={text}") is not None
 
 

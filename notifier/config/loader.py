@@ -45,7 +45,7 @@ def load(
         environ: The environment; by default the process's own.
         secrets_dir: The folder of credential files that `--secrets-dir` names. Without it, the folder in
         `$CREDENTIALS_DIRECTORY`, or else the folder `credentials` beside a service's configuration in /etc/notifier.
-        cwd: The base of relative paths, except of those in the TOML file; by default the working directory.
+        cwd: The base of relative paths outside the TOML file; by default the working directory.
 
     Raises:
         ConfigError: The configuration is wrong or missing; the error holds every problem that was found.
@@ -74,7 +74,7 @@ def load(
 
 
 def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems, and add the name of an included file to the messages about its tables."""
+    """Yield the problems. If an included file defines the table of a problem, the message then names that file."""
     for problem in problems:
         owner = included_file_defining(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
@@ -126,9 +126,10 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    This is for commands that only need to reach the daemon, and may lack inputs that the daemon has: systemd passes no
-    credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those
-    of `load`. Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is invalid.
+    Commands that only need to reach the daemon use this function. They may lack inputs that the daemon has: systemd
+    passes no credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments
+    are those of `load`. Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is
+    invalid.
     """
     environ = os.environ if environ is None else environ
     values = _readable_values(path, environ, secrets_dir, cwd)

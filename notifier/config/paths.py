@@ -55,8 +55,9 @@ def credentials_directory(
 ) -> Path | None:
     """Return the folder of credential files; None if there is none.
 
-    It is `--secrets-dir`, else the folder that systemd provides, else the folder beside a service's configuration
-    `file`. Commands that an operator types read the folder beside `file`; systemd passes the same files to the service.
+    The folder is `--secrets-dir`; without it, the folder that systemd provides; without both, the folder beside a
+    service's configuration `file`. systemd provides a folder to the service only: commands that an operator types read
+    the same files beside `file`.
     """
     if secrets_dir is not None:
         return cwd / secrets_dir
@@ -69,10 +70,10 @@ def credentials_directory(
 
 
 def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
-    """Return the path of the state file if `store.path` does not set it.
+    """Return the path of the state file for a configuration without `store.path`.
 
-    Its folder is the one that systemd provides, else the folder of the service with the configuration `file`, else the
-    user's state directory.
+    The file is in the folder that systemd provides; without it, in the folder of the service with the configuration
+    `file`; without both, in the user's state directory.
     """
     provided = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if provided:

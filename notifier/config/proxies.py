@@ -21,7 +21,7 @@ def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) 
 
 
 def of_destination(destination: Destination, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of a destination's requests. AWS is the only message broker that can have one."""
+    """Return the proxy of a destination's requests. Of the message brokers, only AWS can have a proxy."""
     if isinstance(destination, AwsSettings):
         return proxy_of(destination.endpoint(), "", environ)
     if isinstance(destination, BrokerSettings):

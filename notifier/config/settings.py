@@ -68,7 +68,7 @@ class StoreSettings(BaseTable):
     /var/lib for a configuration in /etc/notifier; otherwise notifier/notifier.db in the user's state directory."""
     url: DatabaseUrl = default("")
     """The address of a PostgreSQL database to use instead of a file. A second daemon with the same `url` and `name`
-    stands by and takes over. It is a secret if it contains a password."""
+    stands by and takes over. The address is a secret if it contains a password."""
     name: SchemaName = "notifier"
     """With `url`: the name of the schema, one for each instance."""
     retention: Duration = default("90d")
@@ -191,10 +191,10 @@ class Settings(BaseTable):
     _unmatched_patterns: tuple[str, ...] = PrivateAttr(default=())
 
     def with_load_warnings(self, *, world_readable_files: Iterable[Path], unmatched_patterns: Iterable[str]) -> Self:
-        """Return these settings, whose `warnings` now also report two problems of the configuration's files.
+        """Make `warnings` also report two problems with files, and return these settings.
 
-        `world_readable_files` contain secrets, and every user can read them. `unmatched_patterns` are the dotted keys
-        of the patterns (`include[0]`) that no file matches.
+        `world_readable_files` are files that contain secrets and that every user can read. `unmatched_patterns` are the
+        dotted keys (`include[0]`) of the patterns that no file matches.
         """
         self._world_readable_files = tuple(world_readable_files)
         self._unmatched_patterns = tuple(unmatched_patterns)
@@ -236,7 +236,7 @@ class Settings(BaseTable):
         yield from self._unusable_filters()
 
     def _unusable_filters(self) -> Iterator[Problem]:
-        """Yield a problem for each filter by a fact or name that one of the destination's sources does not look up."""
+        """Yield a problem for each filter that compares data which a source of the destination does not look up."""
         for name, destination in self.destinations.items():
             for key, fact in destination.facts_needed():
                 for source in destination.sources or self.sources:
@@ -246,7 +246,7 @@ class Settings(BaseTable):
                         yield Problem(where, missing.format(source=dotted(("sources", source))))
 
     def notes(self) -> tuple[str, ...]:
-        """Return remarks about valid settings that may be intended but have effects that the operator should know."""
+        """Return remarks about valid settings that may be intended, but whose effects the operator should know."""
         if self.alerts.alert_channel():
             return ()
         return ("no one is alerted if something goes wrong: neither `[alerts] destination` nor `heartbeat_url` is set",)

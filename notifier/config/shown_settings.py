@@ -20,7 +20,10 @@ class ShownSetting(Struct, frozen=True):
 
 
 def shown_settings(table: BaseTable, *, address: str | None = None) -> list[ShownSetting]:
-    """Return the settings of a table, first those in the configuration. `address` replaces the value of `url`."""
+    """Return the settings of a table. Those that the configuration sets come first.
+
+    If `address` is given, it replaces the value of `url`.
+    """
     plain = table.model_dump(mode="json")
     found = [
         ShownSetting(

@@ -45,7 +45,7 @@ class ApiVersion(StrEnum):
 
 
 class FirstRun(StrEnum):
-    """Whether records that are older than the first read of the account are reported: none of them, or all."""
+    """Whether to report the records that the account contained before it was first read: none of them, or all."""
 
     SILENT = "silent"
     NOTIFY = "notify"
@@ -114,16 +114,16 @@ class SourceSettings(BaseTable):
     them: they are held back, and an alert says so. `notifier release` reports them. 1: never."""
     hold_arrivals_above: RecordsOrShare = 200
     """How many old records may be reported at once: records that were entered before the notifier first read the
-    account but appear only now, as after an import or with a new permission. More than this are held back like
+    account but appear only now, as after an import or with a new permission. If there are more, they are held back like
     removals. From 1 on, the value is a number of records, below 1 a share of the known records; 20 or fewer are never
-    held back. Raise it before an import that is to be reported."""
+    held back. Raise the value before an import that should be reported."""
     hold_changes_above: RecordsOrShare = 0.05
     """If the same field changes in more records than this at once, the changes are held back like removals. From 1 on,
     the value is a number of records, below 1 a share of the known records; 20 or fewer are never held back."""
     confirm_after: ConfirmAfter = default("5m")
     """How long to wait before a second request checks that a record was removed, has come back, or has an earlier
-    content again. It is reported only if both answers agree, because an outdated server of the API shows the same.
-    Raise it if such false reports arrive. At least `1s`."""
+    content again. Such a change is reported only if both answers agree, because an outdated server of the API also
+    shows such changes. Raise the value if false reports arrive. At least `1s`."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
@@ -132,8 +132,8 @@ class SourceSettings(BaseTable):
         ),
         PlainSerializer(str, return_type=str),
     ] = FirstRun.SILENT
-    """Which completions are reported of those that the account contained before the notifier first read it: none
-    (`silent`), all (`notify`), or those entered on this date (UTC) or later. Choose it before the first run: it has no
+    """Which existing completions are reported when the notifier reads the account for the first time: none (`silent`),
+    all (`notify`), or those entered on this date (UTC) or later. Choose the value before the first run: it has no
     effect once the whole list was read."""
     requests_per_minute: Count = 30
     """The most requests a minute. The API allows about 80 a minute for all integrations of a customer together."""
@@ -154,9 +154,10 @@ class SourceSettings(BaseTable):
     which a `job_title` is found, and with `expiry` the date on which a person left. `job_title` takes one more request
     a day."""
     expiry: bool = False
-    """Whether to announce that completions expire (`completion.expiring`, `completion.expired`) and that this no longer
-    holds (`completion.renewed`), to destinations whose `events` contain these types. The date on which a person left
-    is then stored, because nothing is announced about people who have left."""
+    """Whether to announce that completions expire (`completion.expiring`, `completion.expired`), and later that such an
+    announcement no longer holds (`completion.renewed`). Destinations whose `events` contain these types get the
+    announcements. If this is on, the date on which a person left is stored, because nothing is announced about people
+    who have left."""
     expiring_within: Duration | None = None
     """How long before its end a completion is announced as expiring. Not set: the training's own number of days, or 30
     days if it has none."""

@@ -36,7 +36,7 @@ def read_example() -> str:
 
 
 def fill_in_example(text: str, names: Mapping[str, str], values: Values) -> str:
-    """Return a configuration made from the example's `text`, in which keys without a value are commented out.
+    """Return a configuration made from the example's `text`. Keys without a value in `values` are commented out.
 
     `names` maps the names of the example's sources and destinations to the names to use instead.
     """

@@ -52,8 +52,9 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
 
-    If other users can write to the folder, they could create a link to any file of root's, with the name of a key. The
-    file or link itself must therefore belong to this user or to root, and a file must have no second hard link.
+    A user who can write to the folder could create a link that has the name of a key and leads to any file of root. In
+    a folder that other users can write to, a file or link must therefore itself belong to this user or to root, and a
+    file must have no second hard link.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()

@@ -162,7 +162,10 @@ def _check_credentials(user: str, password: str) -> None:
 
 
 def check_encrypted_url(url: str) -> SplitResult:
-    """Return the parts of a URL with https, or with http on this machine. Raises InvalidValue for any other URL."""
+    """Return the parts of an https URL, or of an http URL whose host is this machine.
+
+    Raises InvalidValue for any other URL.
+    """
     parts = _check_web_url(url, "https://")
     if is_plain_beyond_loopback(url):
         raise InvalidValue("must begin with https://; http:// is allowed only for this machine (127.0.0.1, localhost)")

@@ -15,7 +15,10 @@ _NO_LIBRARY: Final = "needs the library cryptography: pip install 'completion-no
 
 
 def problem_with_receiver_key(text: str) -> str | None:
-    """Return what is wrong with the secret or public key of a receiver, without repeating it; None if it is valid."""
+    """Return what is wrong with the secret or public key of a receiver; None if it is valid.
+
+    The returned text does not contain the key.
+    """
     if text.startswith("whsk_"):
         return "is a private key, which only the sender may have; `notifier check` shows the public key, whpk_..."
     if text.startswith("whpk_"):
@@ -65,7 +68,7 @@ def _problem_with_private_key(text: str) -> str | None:
 
 
 def _decoded_byte_count(text: str) -> int:
-    """Return the number of bytes that follow a secret's prefix as base64; 0 if they are not valid base64."""
+    """Return how many bytes the base64 after the prefix of a secret stands for; 0 if it is not valid base64."""
     _, _, encoded = text.partition("_")
     try:
         # Standard Webhooks libraries accept a secret with or without its base64 padding.

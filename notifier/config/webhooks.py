@@ -83,7 +83,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
         return self.url.get_secret_value()
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, of which only a password is secret."""
+        """Yield the URL, because only a password in it is secret."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
