@@ -6,7 +6,7 @@ This package imports only `facts` from the rest of the notifier. To serve an acc
     async with serve(make_app(account)) as base_url:
         await Growth(account).run(rate=2.0)
 
-Faults in its answers are written as in `notifier sandbox --fault`: `app[CONTROL].begin("late:4s,page=1,times=1")`.
+`app[CONTROL].begin("late:4s,page=1,times=1")` starts a fault, which is written as in `notifier sandbox --fault`.
 """
 
 from notifier.sandbox.account import Account, AccountPage, Filters

@@ -30,7 +30,10 @@ class Filters(Struct, frozen=True):
 
 
 class AccountPage(Struct, frozen=True):
-    """One page of a list. `last_page` is the number of its last page (at least 1), `total` its number of records."""
+    """One page of a list.
+
+    `last_page` is the number of the list's last page (at least 1), and `total` is the list's number of records.
+    """
 
     records: list[dict[str, Any]]
     last_page: int
@@ -100,7 +103,7 @@ class Account:
         return self._by_id[record_id]
 
     def next_id(self) -> int:
-        """Return a new v2 id, higher than all ids before it."""
+        """Return a new v2 id, higher than all ids used before."""
         self._last_id += 1
         return self._last_id
 
@@ -140,14 +143,17 @@ class Account:
             self._notify_listeners(None, record)
 
     def edit(self, record_id: int, **changes: Any) -> Record:
-        """Change fields of a record (not its id), and return the changed record. Raises KeyError if there is none."""
+        """Change fields of a record (not its id), and return the changed record.
+
+        Raises KeyError if no record has this id.
+        """
         edited = replace(self._by_id[record_id], **changes, id=record_id)
         self.remove(record_id)
         self.add_many([edited])
         return edited
 
     def remove(self, record_id: int) -> Record:
-        """Delete a record and return it. Raises KeyError if it does not exist."""
+        """Delete a record and return it. Raises KeyError if no record has this id."""
         record = self._by_id.pop(record_id)
         self._all.remove(record)
         self._records_of_user(record.user).remove(record)
@@ -156,7 +162,7 @@ class Account:
         return record
 
     def reshuffle_ties(self, seed: int) -> None:
-        """Change the order of records with equal dates, which the documentation does not define."""
+        """Put records with equal dates into another order. The documentation does not define their order."""
         self._order = shuffled_ties(seed)
         for records in {id(records): records for records in self._all_lists()}.values():
             records.reorder(self._order)

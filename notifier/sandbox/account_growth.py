@@ -13,7 +13,7 @@ _SHORTEST_PAUSE_SECONDS = 0.01
 
 
 class Growth:
-    """Adds realistic records to an account: most of them dated today, some days to months ago, some of group sessions.
+    """Adds realistic records to an account: most dated today, others days or months ago, and some of group sessions.
 
     The same `seed` gives the same records, except for their times, which the account's clock gives. Raises ValueError
     if the account has no people or no trainings.
@@ -30,7 +30,7 @@ class Growth:
         self._entries = self._generate_records()
 
     def grow(self, records: int = 1) -> list[Record]:
-        """Add a number of records now and return them."""
+        """Add this many records now, and return the added records."""
         added = list(islice(self._entries, records))
         self._account.add_many(added)
         return added

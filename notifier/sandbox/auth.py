@@ -67,7 +67,7 @@ def find_token(tokens: Mapping[str, Token], request: Mapping[str, Any]) -> Token
 
 
 def authorize(token: Token, method: str) -> None:
-    """Raise SandboxError if a token may not call a method now."""
+    """Raise SandboxError if a token or its account is not active, or if the token may not call a method."""
     if not token.active:
         raise SandboxError(ErrorIdentifier.TOKEN_INACTIVE, "The token has been deactivated.")
     if not token.account_active:

@@ -1,4 +1,7 @@
-"""Starts and ends faults of the running simulated API, and edits its account, also while an answer is being sent."""
+"""Controls the running simulated API: starts and ends faults, and makes edits in the account.
+
+An edit can be made at once, or between a certain request and its answer.
+"""
 
 import itertools
 import logging
@@ -19,7 +22,7 @@ from notifier.sandbox.records import Record
 _log = logging.getLogger(__name__)
 
 COMPLETIONS = "completedtrainings"
-"""The prefix that the names of all methods that list completions have."""
+"""The common prefix of the names of the methods that list completions."""
 
 
 class Scope(Struct, frozen=True):
@@ -60,7 +63,8 @@ class Scope(Struct, frozen=True):
 class ActiveEffect(Struct):
     """An active fault or a waiting edit.
 
-    `matched` counts the requests that matched its scope. `selected` counts the matched requests that it was applied to.
+    `matched` counts the requests that matched `scope` while it was active. `selected` counts those of them to which the
+    fault or edit was applied.
     """
 
     id: int
@@ -71,7 +75,7 @@ class ActiveEffect(Struct):
     selected: int = 0
 
     def count_request(self, request: ApiRequest, now: float) -> bool:
-        """Count a request if it matches the scope, and return whether this fault or edit applies to it."""
+        """Count a request if it matches the active scope, and return whether this fault or edit applies to it."""
         elapsed = now - self.started_at
         if (
             self.scope.is_over(elapsed, self.selected)
@@ -152,7 +156,7 @@ class SandboxControl:
         ]
 
     def next_request_number(self) -> int:
-        """Return the number of the next request."""
+        """Return a new serial number for a request."""
         return next(self._request_numbers)
 
     def select_faults(self, request: ApiRequest) -> tuple[Fault, ...]:

@@ -29,7 +29,8 @@ class Edits(Struct, frozen=True):
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
         """Enter completions that are dated `held_days_ago` days ago, and return their records.
 
-        The field `created` is `entered_days_ago` days ago, as if a device without a connection had stored the records.
+        The records' `created` is `entered_days_ago` days ago, as if a device without a connection had kept them until
+        now.
         """
         account = self.account
         if not account.users or not account.trainings:

@@ -26,7 +26,7 @@ def status_page(
     people: Collection[str] | None,
     trainings: Collection[int] | None,
 ) -> AccountPage:
-    """Return a page of the employee status list. It is made from the records as `faults` show them.
+    """Return a page of the employee status list, made from the records to which `faults` have been applied.
 
     `people` and `trainings` limit the list to these ids (None: no limit). Each person is required to complete all
     trainings of the account.

@@ -1,4 +1,4 @@
-"""The faults of the simulated API: each of them changes one or more steps in which an answer is made or sent."""
+"""The faults of the simulated API. Each fault changes one or more steps of making or sending an answer."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -49,9 +49,10 @@ class Sending(Struct, frozen=True):
 
 
 class RecordSelection(Struct, frozen=True):
-    """A selection of records: the given `ids` or, without ids, a `count` or a `share` of the list, spread over it.
+    """A selection of records: those with the given `ids` or, without `ids`, a `count` or a `share` of all records.
 
-    When records are added or removed, hardly any other record enters or leaves the selection.
+    `count` and `share` select records from all parts of the list. If records are added to the list or removed from it,
+    hardly any of the remaining records enters or leaves the selection.
     """
 
     ids: frozenset[int] = frozenset()
@@ -74,7 +75,7 @@ class ListFault(Fault):
     """A fault in a list. Each method is one step of making a page. The defaults change nothing."""
 
     def age_seconds(self) -> float:
-        """Return how many seconds old the state is that the answer shows."""
+        """Return the age in seconds of the state that the answer shows."""
         return 0.0
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
@@ -149,7 +150,7 @@ class Hidden(Struct, ListFault, frozen=True):
 
 
 class Halved(Struct, ListFault, frozen=True):
-    """The older half of the list is missing, also from the count."""
+    """The older half of the list is neither listed nor counted."""
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
         """Keep the newer half."""

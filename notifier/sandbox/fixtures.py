@@ -222,5 +222,8 @@ def documented_account(
 
 
 def build_account(records: int = 0, *, seed: int = 0) -> Account:
-    """Return the account for `notifier sandbox`: made up, with `records` records; with 0, the documented examples."""
+    """Return the account for `notifier sandbox`: a made-up account with this number of records.
+
+    If `records` is 0, return an account with the documented examples instead.
+    """
     return synthetic_account(records, seed=seed) if records else documented_account()

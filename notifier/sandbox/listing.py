@@ -13,7 +13,7 @@ def list_page(
 ) -> AccountPage:
     """Return the page of completions for a request, after applying `faults` in order.
 
-    Faults select records from the whole list. The request's filters are applied after that.
+    Faults select records from the whole list, before the request's filters are applied.
     """
     for fault in faults:
         request = fault.change_request(request)

@@ -169,7 +169,10 @@ def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _echo(call: MethodCall) -> Mapping[str, Any]:
-    """Return the parameter `response` unchanged, even if it has no `ok` (API documentation, api.echo)."""
+    """Return the parameter `response` unchanged (API documentation, api.echo).
+
+    Unlike any other answer, it need not have `ok`.
+    """
     response: dict[str, Any] = call.parameters["response"]
     return response
 

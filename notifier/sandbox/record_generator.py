@@ -50,10 +50,11 @@ class Session(Struct, frozen=True):
 
 
 class RecordGenerator:
-    """Generates training sessions and their records. Most sessions are dated today, some days to months ago.
+    """Generates training sessions and their records.
 
-    `people` are ids of 24 hexadecimal digits. `next_id` returns a new id for a record or a group session. With the same
-    `seed`, the same calls give the same records. Raises ValueError if there are no people or no trainings.
+    Most sessions are dated on the day of entry, the others days or months before it. `people` are ids of 24 hexadecimal
+    digits. `next_id` returns a new id for a record or a group session. With the same `seed`, the same calls give the
+    same records. Raises ValueError if there are no people or no trainings.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class RecordGenerator:
         self._next_id = next_id
 
     def generate_session(self, today: date) -> Session:
-        """Return a made-up session that is entered on the day `today`. It may be dated earlier."""
+        """Return a made-up session that is entered on the day `today`. The session's date may be before `today`."""
         rng = self._rng
         day = today - timedelta(days=self._days_late()) if rng.random() < _LATE_SHARE else today
         group = IdPair.from_number(self._next_id()) if rng.random() < _GROUP_SHARE else None
