@@ -70,12 +70,12 @@ class Condition(Struct, frozen=True):
     """A problem of the notifier or its surroundings that exists now.
 
     `subject` is what the condition is about: `STORE`, `CLOCK` and so on, or the result of `source_subject` or
-    `destination_subject`. `net` is the kind of request to a source's API that fails, empty for other problems.
-    `summary` is a sentence for people, without secrets. `cause` is a fixed word for the reason, and `remedy` says what
-    to do.
+    `destination_subject`. If the condition is about one kind of request to a source's API, `net` is that kind;
+    otherwise, `net` is empty. `summary` is a sentence for people, without secrets. `cause` is a fixed word for the
+    reason, and `remedy` says what to do.
 
     A condition is reported once it has been seen for `begins_after_seconds`, and ends once it has not been seen for
-    `ends_after_seconds`. `seen_seconds` is for how long this process has seen it.
+    `ends_after_seconds`. `seen_seconds` is how long this process has seen the condition.
     """
 
     name: ConditionName

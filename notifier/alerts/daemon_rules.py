@@ -46,9 +46,9 @@ _END_SHARE_IN_USE = 0.6
 
 
 def rebuild_conditions(found: Comparison | None, sources: Collection[SourceMemory]) -> Iterator[Condition]:
-    """Yield `state_rebuilt` or `state_behind` until a sweep of every source has finished after the rebuild.
+    """Yield `state_rebuilt` or `state_behind` until every source has finished a sweep after the rebuild.
 
-    Then all records are known again. `found` describes the rebuild of the state file; None if there was none.
+    Only then are all records known again. `found` describes the rebuild of the state file; None if there was none.
     """
     if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in sources):
         return
@@ -127,7 +127,7 @@ def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterato
 
 
 def alert_conditions(evaluation: Evaluation | None) -> Iterator[Condition]:
-    """Yield `alerts_undelivered` if the destination of alerts refused an alert, or an alert has waited too long for it.
+    """Yield `alerts_undelivered` if an alert has waited for too long, or if its destination has refused it.
 
     One refusal is enough, because the next alert may be sent weeks later.
     """

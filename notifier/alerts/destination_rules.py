@@ -27,7 +27,7 @@ _SOON_REPORTED_SECONDS = 60.0
 """A destination that will be reported as failing within this many seconds is not reported as behind."""
 
 DISABLED_REPORTED_AFTER_SECONDS = 86_400.0
-"""How long an operator may have disabled a destination before it is reported, if events wait for it."""
+"""If events wait for a destination that an operator disabled, the condition is reported after this time."""
 
 _ENDPOINT_SCOPES = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
 _ENDPOINT_RESULTS = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _ENDPOINT_SCOPES)
@@ -111,8 +111,8 @@ def is_behind(
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    A disabled destination is not behind. A destination that is reported as failing, or will be within a minute, is not
-    behind either, because a problem is reported only once.
+    A disabled destination is not behind. To report a problem only once, a destination is not behind either if it is
+    reported as failing, or will be reported as failing within a minute.
     """
     if due is None or serving.health.state is HealthState.DISABLED:
         return False
@@ -159,8 +159,8 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
 def _endpoint_failure_seconds(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
     """Return for how many seconds the endpoint has failed; 0.0 if it does not fail.
 
-    This is the longer of two times: since the first attempt of any event that waits for the endpoint, and since the
-    destination began to retry.
+    This is the time since the first attempt of any event that waits for the endpoint or, if it is longer, the time
+    since the destination began to retry.
     """
     first_attempts_ms = [
         it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None
@@ -227,7 +227,10 @@ def _dead_sentence(name: str, dead: Sequence[UndeliveredGroup], last_error: Last
 
 
 def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
-    """Return a reason in words, with the message of the latest error if that error has the same reason."""
+    """Return `reason` in words; without a `reason`, return the reason of the latest error in words.
+
+    If the latest error has this reason, the text includes the error's message.
+    """
     is_latest = last_error is not None and reason in (None, last_error.reason)
     known = last_error.reason if last_error is not None and is_latest else reason
     if known is None:

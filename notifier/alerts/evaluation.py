@@ -17,7 +17,10 @@ UNDELIVERED_AFTER_SECONDS: Final = 900.0
 
 
 class EvaluationFindings(Struct, frozen=True):
-    """The conditions that hold now, and the reasons why earlier conditions are withdrawn and not resolved."""
+    """The conditions that hold now, and the conditions that are withdrawn.
+
+    `withdrawn` has the reason why a condition is withdrawn and not resolved, by the condition's key.
+    """
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -40,7 +43,7 @@ class Evaluation(Struct, frozen=True):
 
     @property
     def is_alert_overdue(self) -> bool:
-        """Whether an alert has waited for UNDELIVERED_AFTER_SECONDS, so that the heartbeat must stop."""
+        """Whether an alert has waited for UNDELIVERED_AFTER_SECONDS or longer. The heartbeat must then stop."""
         return self.undelivered_seconds is not None and self.undelivered_seconds >= UNDELIVERED_AFTER_SECONDS
 
     def is_stale(self, now: float) -> bool:
@@ -53,7 +56,10 @@ class Evaluation(Struct, frozen=True):
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return sentences about undelivered `alerts` and a stale `evaluation`, by these keys; empty if all is well."""
+    """Return a sentence under `alerts` if an alert is overdue, and a sentence under `evaluation` if it is stale.
+
+    If there is no evaluation yet (None), the result is empty.
+    """
     if evaluation is None:
         return {}
     found = {}

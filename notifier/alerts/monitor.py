@@ -19,7 +19,7 @@ from notifier.store.tables.conditions import ConditionChange, Phase, StoredCondi
 _log = logging.getLogger(__name__)
 
 _LONGEST_STEP_SECONDS: Final = 120.0
-"""The most time between two evaluations that counts as observed. In a longer time, the machine may have slept."""
+"""The most time that counts as observed between two evaluations. If more time passes, the machine may have slept."""
 
 
 _REFUSALS: Final = tuple(
@@ -47,8 +47,9 @@ class AlertMonitor:
         """Initialize with the destination of alerts ("" for none) and callbacks.
 
         `find_conditions` returns the conditions that hold now. Its argument has the keys of the conditions that fire
-        already, including those from before a restart, because their thresholds may differ. If it raises StoreError,
-        nothing changes until the next evaluation.
+        already, including those that began before a restart, because the threshold for the end of a condition may
+        differ from the threshold for its beginning. If `find_conditions` raises StoreError, nothing changes until the
+        next evaluation.
 
         `on_events` is called with the alerts that were written, and `on_withdrawn` with each destination whose waiting
         alerts were replaced by a later alert. A former destination of alerts gets a last alert if

@@ -2,8 +2,9 @@
 
 A condition begins when it has been seen for long enough, also across restarts, and ends when it has not been seen for
 long enough. At its end it is resolved if the problem was solved; otherwise it is withdrawn, and the problem may still
-exist. A condition that comes back within an hour is the same condition, which then ends only after an hour without it.
-Each condition causes at most MOST_ALERTS_A_DAY alerts a day, and its last alert always states its true state.
+exist. A condition that comes back within an hour after its end is the same condition. Such a condition then ends only
+after it has not been seen for an hour, unless its kind ends at once. Each condition causes at most MOST_ALERTS_A_DAY
+alerts a day, and its last alert always states its true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,7 +24,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """A condition that comes back within this time after its end is the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
-"""A condition that has come back ends only after this time without it."""
+"""A condition that has come back ends only after it has not been seen for this time, unless its kind ends at once."""
 
 MOST_ALERTS_A_DAY: Final = 6
 """The most alerts about one condition in one day."""
@@ -75,8 +76,8 @@ def find_changes(
 
     `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none. A
     condition of a destination is never reported to that destination. The end of a condition is reported only to the
-    destination that got the alert about its beginning, and only if that destination is still configured. `withdrawn`
-    has the reasons why conditions that are no longer seen are withdrawn and not resolved.
+    destination that got the alert about its beginning, and only if that destination is still configured. If a condition
+    that is no longer seen is withdrawn and not resolved, `withdrawn` has the reason.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
@@ -95,11 +96,11 @@ def find_handovers(
     alerts_to: str,
     configured_destinations: Collection[str],
 ) -> tuple[Handover, ...]:
-    """Return a handover for each former destination of alerts.
+    """Return a handover for each former destination of alerts that is still configured and got alerts that still hold.
 
-    It contains the conditions that were reported to that destination and still fire. `changes` is the result of
-    `find_changes` for `stored`. A former destination gets one last alert, which names the
-    new destination `alerts_to`.
+    The handover contains the conditions that were reported to the former destination and still fire. The former
+    destination gets one last alert, which names the new destination `alerts_to`. `changes` is the result of
+    `find_changes` for `stored`.
     """
     over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
     found: dict[str, list[StoredCondition]] = {}
@@ -140,7 +141,10 @@ def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destin
 
 
 def _recipient(alerts_to: str, subject: str) -> str | None:
-    """Return the destination for alerts about a subject; None if there is none, or the subject is that destination."""
+    """Return the destination for an alert about a subject: `alerts_to`, or None if there is no such destination.
+
+    Return None, too, if `subject` is this destination itself or `ALERTS`.
+    """
     return alerts_to if alerts_to and subject not in (destination_subject(alerts_to), ALERTS) else None
 
 
@@ -180,7 +184,7 @@ def _update_seen(
 def _update_firing(
     after: StoredCondition, before: StoredCondition | None, alerts_to: str, now_ms: int
 ) -> ConditionChange | None:
-    """Return the change of a condition that was seen and fired before; None if nothing changes."""
+    """Return the change of a condition that was seen again while it fires; None if nothing changes."""
     recipient = _recipient(alerts_to, after.subject)
     is_alerted_elsewhere = _is_alerted_elsewhere(after, alerts_to)
     match after.alerted_ms:
@@ -230,14 +234,17 @@ def _update_unseen(
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
-    """Return after how many milliseconds without being seen a condition ends."""
+    """Return for how many milliseconds a condition must not be seen until it ends."""
     if condition.returns and condition.ends_after_ms:
         return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
     return condition.ends_after_ms
 
 
 def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
-    """Return whether at most one alert is left today, which is kept in case the condition comes back."""
+    """Return whether the end of a condition must wait, because at most one alert about it is left today.
+
+    That alert is kept in case the condition comes back.
+    """
     return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 
 

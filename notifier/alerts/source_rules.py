@@ -95,9 +95,9 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:
-    """Yield a condition for each failing kind of request: the count, the sweep, the names; not for the head poll.
+    """Yield a condition for each failing kind of request: the count, the sweep and the names, but not the head poll.
 
-    A condition that fired before a restart holds until this process has tried the request.
+    A condition that fired before a restart holds while its kind of request is in `report.untried`.
     """
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
@@ -137,7 +137,7 @@ def recovery_seconds(poll_interval: float) -> float:
 
 
 def _is_store_failure(memory: SourceMemory) -> bool:
-    """Return whether a source's last error came from the state file, whose problems have their own condition."""
+    """Return whether a source's last error came from the state file. Such an error has a condition of its own."""
     return memory.error is not None and memory.error.reason in set(StoreReason)
 
 
@@ -215,9 +215,10 @@ def held_findings(source: str, memory: SourceMemory) -> Iterator[tuple[Condition
 def unexplained_count(
     memory: SourceMemory, waiting: Sequence[SecondLook], confirm_after: float, patience: Patience, now_ms: int
 ) -> str | None:
-    """Return how the API's count differs from the known records, if it has differed for long; None otherwise.
+    """Return a sentence if the API's count has differed from the known records for long; None otherwise.
 
-    The sentence may also name a second look that is late. Before the first sweep is complete, the result is None.
+    If there is no such difference but a second look is late, the sentence is about the second look. Before the first
+    sweep is complete, the result is None unless `memory` has an unexplained difference.
     """
     if memory.swept_at_ms is None and memory.unexplained == 0:
         return None

@@ -23,7 +23,7 @@ def withdrawal_reasons(
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
 ) -> dict[ConditionKey, Sentence]:
-    """Return the conditions that are withdrawn and not resolved: the reason, by the key of the condition.
+    """Return the reason for each condition that is withdrawn and not resolved, by the condition's key.
 
     `keys` are the keys of the conditions that fired before. A condition that is neither in `current` nor in the result
     is resolved. `sources` are the configured sources, `destinations` the health of each configured destination, and
