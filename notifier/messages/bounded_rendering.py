@@ -82,8 +82,8 @@ class BoundedRenderer:
     ) -> dict[str, Any]:
         """Send a request to the process, and return the answer.
 
-        Without an answer in time, end the process, raise TemplateProblemError, and never render `template` (None: any
-        template) again.
+        If no valid answer arrives in time, end the process, exclude `template` from any further rendering (None:
+        exclude all templates), and raise TemplateProblemError.
         """
         try:
             return process.exchange(request, seconds)

@@ -85,10 +85,10 @@ def lay_out(
 ) -> Layout:
     """Return one message about `events` (at least one).
 
-    A digest states the number of events, their trainings and some of the people. Any other message has a line for each
-    event; there are at most MOST_LINES events, unless all are of one group session. Names are shortened only as far as
-    the service's limits require, which `fits` checks. If a message does not fit even with the shortest names, a digest
-    is returned instead.
+    If `digest`, the message states the number of events, their trainings and some of the people. Otherwise, it has a
+    line for each event; a caller then passes at most MOST_LINES events, unless all are of one group session. Names are
+    shortened only as far as the service's limits require, which `fits` checks. If a message does not fit even with the
+    shortest names, a digest is returned instead.
     """
     contents = [parse_event(event) for event in events]
     layout = _longest_fitting(contents, templates, fits, phrasing, digest=digest)
@@ -106,8 +106,8 @@ def lay_out_listing(
 ) -> Layout:
     """Return a digest that names each of `events` (at least two), grouped by training or by person.
 
-    If such a digest does not fit even with the shortest names, a digest with counts is returned. This does not happen
-    for as many events as `count_fitting` allows.
+    If such a digest does not fit even with the shortest names, return a digest with counts instead. `count_fitting`
+    returns for how many events this cannot happen.
     """
     contents = [parse_event(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -150,7 +150,10 @@ def _longest_fitting(
 
 
 def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
-    """Return a message with a line for each event. Unless there is only one event or session, a heading has counts."""
+    """Return a message with a line for each event.
+
+    If there are several events that are not all of one group session, a heading with their counts comes first.
+    """
     parts = list(_event_lines(contents, templates, width, phrasing))
     if len(parts) == 1:
         (heading, *people) = parts[0]
@@ -164,7 +167,10 @@ def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width
 def _event_lines(
     contents: Iterable[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing
 ) -> Iterator[list[Line]]:
-    """Yield the lines of each event, in order. The events of a group session are together, at the first one's place."""
+    """Yield the lines of each event or group session, in the order of the events.
+
+    All events of a group session are together, at the place of the session's first event.
+    """
     items = [content if _is_alert(content) else completion_variables(content, width, phrasing) for content in contents]
     sessions: dict[tuple[str, ...], list[EventVariables]] = {}
     for item in items:
@@ -202,11 +208,11 @@ def _lay_out_digest(
     *,
     by_person: bool | None = None,
 ) -> Layout:
-    """Return a digest with counts. It also has the most frequent trainings and some of the people, or every event.
+    """Return a digest with counts, and with either some of the trainings and people or every event.
 
     With `by_person`, every event is named, grouped by person (True) or by training (False). With None, only a short
-    digest of expiring, expired and renewed completions names every event. Such a digest is grouped by person, because
-    a manager wants to know whom to send to a course.
+    digest of expiring, expired and renewed completions names every event. Such a digest is grouped by person, because a
+    manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
         by_person = True

@@ -61,7 +61,10 @@ class MessageRenderer:
         return lay_out(events, templates, digest=digest, fits=self._fits, phrasing=self._current_phrasing())
 
     async def lay_out_listing(self, events: Sequence[Event]) -> Layout:
-        """Return the layout of a scheduled digest, which names each of `events`; a single event has no digest."""
+        """Return the layout of a scheduled digest that names each of `events`.
+
+        If `events` has a single event, return the layout of an ordinary message about the event.
+        """
         if len(events) == 1:
             return await self.lay_out(events)
         templates = self._templates or await self._read_templates()

@@ -41,7 +41,10 @@ def main() -> None:
 
 
 def _set_timer(seconds: float | None) -> None:
-    """Let the system end this process `seconds` and MARGIN_SECONDS from now, even during one operation; None: never."""
+    """Let the system end this process after `seconds` and MARGIN_SECONDS, even during one operation.
+
+    If `seconds` is None, stop the timer.
+    """
     signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + MARGIN_SECONDS)
 
 

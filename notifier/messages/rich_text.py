@@ -50,7 +50,10 @@ def linked(text: object, url: str) -> str:
 
 
 def parse_spans(marked: str) -> Line:
-    """Split text with marks into spans. A mark is a control character; values have none, because they are sanitized."""
+    """Split text with marks into spans.
+
+    A mark is a control character. Values cannot contain marks, because `sanitize` replaces control characters.
+    """
     found: list[Span] = []
     begin = 0
     for link in _MARKED_LINK.finditer(marked):

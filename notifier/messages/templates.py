@@ -46,7 +46,7 @@ class Templates:
         """The shipped templates, if the user has other templates; otherwise None."""
 
     def report(self, description: str) -> None:
-        """Report a problem of the message that all templates together produce."""
+        """Report a problem of a whole message, which no single template has caused."""
         self._report(TemplateProblem("", None, description))
 
     def line(self, template: Template, variables: Variables) -> Line:
@@ -58,7 +58,10 @@ class Templates:
         return " ".join(self.lines(template, variables))
 
     def lines(self, template: Template, variables: Variables) -> list[str]:
-        """Return the lines that a template renders, with formatting marks. Only a digest has several; none is empty."""
+        """Return the lines that a template renders, with formatting marks.
+
+        `Template.DIGEST` renders one or more lines, and any other template one line. No line is empty.
+        """
         if self._own is not None:
             try:
                 return self._own.lines(template, variables)
@@ -68,7 +71,7 @@ class Templates:
 
     @property
     def may_block(self) -> bool:
-        """Whether rendering may take long. Then it must not run on the event loop."""
+        """Whether rendering may take so long that it must not run on the event loop."""
         return self._own is not None
 
     def close(self) -> None:

@@ -144,7 +144,10 @@ def format_day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
 def _changes(
     completion: dict[str, Any], previous: dict[str, Any], width: int, phrasing: Phrasing
 ) -> list[dict[str, str]]:
-    """Return the fields that an update changed, with old and new values. For a new id, its name is shown if known."""
+    """Return the fields that an update changed, with old and new values.
+
+    If the new value of a field is an id, and the name for it is known, the name is shown instead.
+    """
     changes = []
     for field, label in _LABELS.items():
         if field in previous:

@@ -34,10 +34,10 @@ def catalogue(language: str) -> Mapping[str, str]:
 
 
 class Sentence(str):
-    """An English sentence that remembers its text's name in the catalogue and its values, so that it can be translated.
+    """An English sentence that keeps the name of its text and the values, so that it can be translated.
 
-    A sentence is a `str`, so that any code that shows or stores text accepts it. `name` is the `table.name` of the
-    text. A value is a number, a text, a sentence, or a list of these.
+    A sentence is a `str`, so that any code that shows or stores text accepts it. `name` is the `table.name` of the text
+    in the catalogue. A value is a number, a text, a sentence, or a list of these.
     """
 
     __slots__ = ("name", "values")
@@ -70,7 +70,7 @@ def to_document(value: Any) -> Any:
 
 
 def render_document(document: Any, language: str) -> str | None:
-    """Return the text of a sentence, which is given as a JSON object, in a language; None if the text is not known."""
+    """Return the sentence that a JSON object describes, in a language; None if the catalogue does not have its text."""
     try:
         return _render(document, catalogue(language), _MOST_LEVELS)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):

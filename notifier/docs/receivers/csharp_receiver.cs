@@ -3,8 +3,9 @@
 //     dotnet new web --output receiver && cp csharp_receiver.cs receiver/Program.cs && cd receiver
 //     WEBHOOK_SECRET=whsec_... dotnet run --urls http://127.0.0.1:8000
 //
-// An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
-// A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
+// This program writes each event to a file in the folder EVENTS (`<id>.json`) before it answers, and does the work
+// afterwards. A file whose work is done is renamed to `<id>.done`. These files are kept, so that an event that arrives
+// again is recognised.
 
 using System.Security.Cryptography;
 using System.Text;
@@ -82,11 +83,11 @@ app.MapPost("/{*path}", async (HttpRequest request) =>
 });
 app.Run();
 
-// Does what the event is for. It may run again after a crash, so it must not matter if it does.
+// Does the work for an event. After a crash, it may be done again for the same event: it must be safe to repeat.
 static void Work(JsonElement one) =>
     Console.WriteLine($"received {one.GetProperty("type")} {one.GetProperty("id")}"); // replace this
 
-// Checks the signature of Standard Webhooks, and that the request is not an old one.
+// Returns whether the request has a valid signature (Standard Webhooks) and is recent.
 bool IsGenuine(IHeaderDictionary headers, byte[] body)
 {
     var timestamp = headers["webhook-timestamp"].ToString();
@@ -101,7 +102,8 @@ bool IsGenuine(IHeaderDictionary headers, byte[] body)
         .Any(one => CryptographicOperations.FixedTimeEquals(expected, Encoding.UTF8.GetBytes(one)));
 }
 
-// Returns the events of a body: one, an array, or an object with the array `events`, which a message may hold.
+// Returns the events in a body: one event, an array of events, or the array `events` of an object. In a message
+// (`notifier.batch`), this object is `data`.
 static List<JsonElement> EventsIn(JsonElement document)
 {
     if (document.ValueKind == JsonValueKind.Object

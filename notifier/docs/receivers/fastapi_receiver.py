@@ -3,8 +3,9 @@
     pip install fastapi uvicorn
     WEBHOOK_SECRET=whsec_... uvicorn --port 8000 fastapi_receiver:app
 
-An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later. A
-file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
+This program writes each event to a file in the folder EVENTS (`<id>.json`) before it answers, and does the work
+afterwards. A file whose work is done is renamed to `<id>.done`. These files are kept, so that an event that arrives
+again is recognised.
 """
 
 import asyncio
@@ -30,12 +31,12 @@ ID = re.compile(r"evt_[a-z2-7]{26}")
 
 
 def work(event: dict[str, Any]) -> None:
-    """Do what the event is for. It may run again after a crash, so it must not matter if it does."""
+    """Do the work for an event. After a crash, it may be done again for the same event: it must be safe to repeat."""
     print("received", event["type"], event["id"], flush=True)  # replace this
 
 
 def is_genuine(headers: Mapping[str, str], body: bytes) -> bool:
-    """Check the signature of Standard Webhooks, and that the request is not an old one."""
+    """Return whether the request has a valid signature (Standard Webhooks) and is recent."""
     message_id = headers.get("webhook-id", "")
     timestamp = headers.get("webhook-timestamp", "")
     if not re.fullmatch(r"[0-9]{1,12}", timestamp) or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
@@ -47,7 +48,10 @@ def is_genuine(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def events_in(document: Any) -> list[Any]:
-    """Return the events of a body: one, an array, or an object with the array `events`, which a message may hold."""
+    """Return the events in a body: one event, an array of events, or the array `events` of an object.
+
+    In a message (`notifier.batch`), this object is `data`.
+    """
     if isinstance(document, dict) and document.get("type") == "notifier.batch":
         document = document.get("data")
     if isinstance(document, dict) and "events" in document:
@@ -82,7 +86,7 @@ def finish(file: Path) -> None:
 
 
 def finish_all() -> None:
-    """Finish what an earlier run has accepted and not finished."""
+    """Finish the events that an earlier run accepted but did not finish."""
     EVENTS.mkdir(parents=True, exist_ok=True)
     for file in sorted(EVENTS.glob("*.json")):
         finish(file)
@@ -90,7 +94,7 @@ def finish_all() -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Begin with the work that is left."""
+    """Finish the events of an earlier run before the first request is accepted."""
     await asyncio.to_thread(finish_all)
     yield
 

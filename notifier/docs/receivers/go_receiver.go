@@ -2,8 +2,9 @@
 //
 //	WEBHOOK_SECRET=whsec_... PORT=8000 go run go_receiver.go
 //
-// An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
-// A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
+// This program writes each event to a file in the folder EVENTS (`<id>.json`) before it answers, and does the work
+// afterwards. A file whose work is done is renamed to `<id>.done`. These files are kept, so that an event that arrives
+// again is recognised.
 package main
 
 import (
@@ -43,7 +44,7 @@ type event struct {
 	Type string `json:"type"`
 }
 
-// work does what the event is for. It may run again after a crash, so it must not matter if it does.
+// work does the work for an event. After a crash, it may be done again for the same event: it must be safe to repeat.
 func work(raw json.RawMessage) error {
 	var it event
 	if err := json.Unmarshal(raw, &it); err != nil {
@@ -112,7 +113,7 @@ func statusOf(w http.ResponseWriter, r *http.Request) int {
 	return http.StatusNoContent
 }
 
-// isGenuine checks the signature of Standard Webhooks, and that the request is not an old one.
+// isGenuine returns whether the request has a valid signature (Standard Webhooks) and is recent.
 func isGenuine(headers http.Header, body []byte) bool {
 	when := headers.Get("webhook-timestamp")
 	seconds, err := strconv.ParseInt(when, 10, 64)
@@ -134,7 +135,8 @@ func isGenuine(headers http.Header, body []byte) bool {
 	return false
 }
 
-// eventsIn returns the events of a body: one, an array, or an object with the array `events`, which a message may hold.
+// eventsIn returns the events in a body: one event, an array of events, or the array `events` of an object. In a
+// message (`notifier.batch`), this object is `data`.
 func eventsIn(body []byte) ([]json.RawMessage, error) {
 	var several []json.RawMessage
 	if json.Unmarshal(body, &several) == nil {

@@ -2,8 +2,9 @@
 //
 //     WEBHOOK_SECRET=whsec_... PORT=8000 node node_receiver.mjs
 //
-// An event is accepted when its file is in the folder EVENTS (`<id>.json`); the answer follows at once, the work later.
-// A file whose work is done is renamed to `<id>.done` and kept, so that an event that arrives again is recognised.
+// This program writes each event to a file in the folder EVENTS (`<id>.json`) before it answers, and does the work
+// afterwards. A file whose work is done is renamed to `<id>.done`. These files are kept, so that an event that arrives
+// again is recognised.
 //
 // In Express, `statusOf` is all that is needed; the body must be the raw bytes:
 //
@@ -21,12 +22,12 @@ const TOLERANCE_SECONDS = 300;
 const LONGEST_BODY_BYTES = 32 * 2 ** 20;
 const ID = /^evt_[a-z2-7]{26}$/;
 
-// Does what the event is for. It may run again after a crash, so it must not matter if it does.
+// Does the work for an event. After a crash, it may be done again for the same event: it must be safe to repeat.
 function work(event) {
   console.log("received", event.type, event.id); // replace this
 }
 
-// Checks the signature of Standard Webhooks, and that the request is not an old one.
+// Returns whether the request has a valid signature (Standard Webhooks) and is recent.
 function isGenuine(headers, body) {
   const id = headers["webhook-id"] ?? "";
   const timestamp = headers["webhook-timestamp"] ?? "";
@@ -40,7 +41,8 @@ function isGenuine(headers, body) {
   });
 }
 
-// Returns the events of a body: one, an array, or an object with the array `events`, which a message may hold.
+// Returns the events in a body: one event, an array of events, or the array `events` of an object. In a message
+// (`notifier.batch`), this object is `data`.
 function eventsIn(document) {
   const body = document?.type === "notifier.batch" ? document.data : document;
   const found = body?.events ?? body;

@@ -3,9 +3,9 @@
 //
 //     WEBHOOK_SECRET=whsec_... php -S 127.0.0.1:8000 php_receiver.php     (to try it; in production: PHP-FPM)
 //
-// An event is accepted when its file is in the folder EVENTS (`<id>.json`). The work is another program's: run
-// `php php_receiver.php` from cron or a systemd timer. It renames a file whose work is done to `<id>.done`, which is
-// kept, so that an event that arrives again is recognised.
+// This page writes each event to a file in the folder EVENTS (`<id>.json`) before it answers. Another process does the
+// work: run `php php_receiver.php` from cron or a systemd timer. It renames a file whose work is done to `<id>.done`.
+// These files are kept, so that an event that arrives again is recognised.
 
 declare(strict_types=1);
 
@@ -29,7 +29,7 @@ try {
     http_response_code(500); // the event is sent again
 }
 
-/** Does what the event is for. It may run again after a crash, so it must not matter if it does. */
+/** Does the work for an event. After a crash, it may be done again for the same event: it must be safe to repeat. */
 function work(array $event): void
 {
     echo "received {$event['type']} {$event['id']}\n"; // replace this
