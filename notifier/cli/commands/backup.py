@@ -26,11 +26,11 @@ from notifier.store.opening import postgres_location, uses_postgres
 def backup(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
     """Copy the state file to FILE.
 
-    It works with and without a running daemon. The copy is a consistent snapshot. It is checked before it appears
-    under its name, and the daemon does not wait for it. Only you can read it, because it holds people's names. It
-    does not include the configuration and its secrets: back those up too.
+    This works with and without a running daemon, and does not delay the daemon. The copy is a consistent snapshot,
+    and is put in place as FILE only after it was checked. Only you can read FILE, because it holds people's names.
+    FILE does not include the configuration and its secrets: back those up too.
 
-    With `[store] url`, it copies the database into a new state file.
+    With `[store] url`, the database is copied into a new state file.
     """
     store = read_settings_as_caller(global_options).store
     if uses_postgres(store):

@@ -17,7 +17,7 @@ _MINUTE = 60
 @click.option("--no-open", "only_print", is_flag=True, help="Only print the link, even on a desktop.")
 @pass_global_options
 def dashboard(global_options: GlobalOptions, *, only_print: bool) -> None:
-    """Print a link that signs a browser in to the dashboard, once.
+    """Print a one-time link that signs in to the dashboard.
 
     On a desktop, the link is opened in the browser. From another machine, first open an SSH tunnel to the port:
     `ssh -L 8787:127.0.0.1:8787 server`.

@@ -73,9 +73,10 @@ def deliveries(
 ) -> None:
     """Show deliveries: what was sent, retried or given up.
 
-    Shows the latest 50 on a terminal, otherwise all of them, newest last. With --follow it goes on to show each
-    attempt as it is made. It works with and without a running daemon. `notifier deliveries drop` removes deliveries
-    from the queue; `notifier deliveries move` moves them to a destination that was renamed.
+    On a terminal, this shows the latest 50 deliveries, otherwise all; the newest comes last. With --follow, it then
+    shows each further attempt as it is made. This works with and without a running daemon. `notifier deliveries drop`
+    removes deliveries from the queue. After a destination was renamed, `notifier deliveries move` moves its deliveries
+    to the new name.
     """
     if context.invoked_subcommand is not None:
         return
@@ -118,10 +119,10 @@ def drop(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Remove deliveries from the queue for good; they are never sent.
+    """Remove deliveries from the queue, so that they are not sent.
 
-    Removes those of one event, or all those to one destination, even if it is no longer configured. The events
-    themselves are kept, and a replay can send them again.
+    With EVENT_ID, the deliveries of this event are removed. With DESTINATION, the deliveries to this destination are
+    removed, even if the destination is no longer configured. The events are kept, and a replay can send them again.
     """
     settings, state_file = settings_and_state_file(global_options)
     if what.startswith(EVENT_ID):

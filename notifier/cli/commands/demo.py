@@ -34,8 +34,8 @@ def demo(global_options: GlobalOptions, events: int, listen: Address | None) -> 
     """Show the whole pipeline; needs no set-up.
 
     Runs a simulated account, the real daemon with its dashboard, and receivers for webhooks and Slack messages in one
-    process, with its state in a temporary folder. It ends by itself; on a terminal the dashboard stays available for
-    half a minute before that.
+    process, with the state in a temporary folder. The demonstration ends by itself; on a terminal, it first keeps the
+    dashboard available for half a minute.
     """
     log.setup(global_options.log_level(default="error"), "text")
     with as_command_error(ConfigError, StoreError, ListenError):

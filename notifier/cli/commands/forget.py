@@ -27,10 +27,11 @@ _LONGEST_PERSON: Final = 500
 def forget(global_options: GlobalOptions, person: str, *, yes: bool, as_json: bool) -> None:
     """Erase a person's data from the notifier's state file.
 
-    First delete the person's records in KPA Flex: those that the account still has are not erased here, because they
-    would be read again. PERSON is a user's id, an employee number or the exact name. The person's events are erased,
-    also those that are not delivered yet, and the content of removed records; only their keys, dates and fingerprints
-    stay, so that nothing is reported twice. At the end, the command lists where data may remain, such as in backups.
+    First delete the person's records in KPA Flex: records that the account still has are not erased here, because
+    they would be read again. PERSON is a user's id, an employee number or the exact name. All events of the person
+    are erased, even if they are not delivered yet. Of the person's removed records, only keys, dates and
+    fingerprints are kept, so that nothing is reported twice. At the end, the command lists where data may remain, such
+    as in backups.
     """
     settings = read_settings(global_options)
     log.setup(global_options.log_level(), "text")

@@ -22,11 +22,11 @@ LONGEST_START_SECONDS: Final = 4 * 3600.0
 @click.command(epilog=examples("notifier health"))
 @pass_global_options
 def health(global_options: GlobalOptions) -> None:
-    """Exit with 0 while the daemon works, for health checks.
+    """For health checks: exit with 0 if the daemon works.
 
-    The exit code is 1 if only a restart helps: there is no daemon, it does not answer, or a part of it makes no
-    progress. A daemon that is starting works, and so does one that cannot poll a source or reach a destination;
-    `notifier status --exit-code` reports those.
+    The exit code is 1 if only a restart helps: no daemon is running, the daemon does not answer, or a part of it makes
+    no progress. The exit code is 0 while the daemon is starting. It is also 0 if the daemon cannot poll a source or
+    reach a destination; `notifier status --exit-code` reports such failures.
     """
     state_file, config_error = _find_state_file(global_options)
     answer = daemon_client.request(state_file, "GET", "/healthz")

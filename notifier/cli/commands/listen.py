@@ -84,10 +84,10 @@ def listen(
 ) -> None:
     """Follow the events of the running daemon, and forward them.
 
-    Prints each event that is detected from now on, until Ctrl-C. If the daemon is restarted, it goes on where it was.
-    With --forward, each event is also sent to URL, for example to a program under development on this machine: one
-    after the other, with one attempt for each. The daemon's own deliveries do not change. `@FILE` reads the secret from
-    a file.
+    Prints each event that is detected from now on, until Ctrl-C. If the daemon is restarted, this command reconnects
+    and continues after the last event that it printed. With --forward, each event is also sent to URL, for example to
+    a program under development on this machine. Events are sent one after the other, and a failed attempt is not
+    repeated. The daemon's own deliveries do not change. With `--secret @FILE`, the secret is read from FILE.
     """
     _, state_file = settings_and_state_file(global_options)
     log.setup(global_options.log_level(default="error"), "text")

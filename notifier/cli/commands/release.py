@@ -29,8 +29,9 @@ def release(global_options: GlobalOptions, source: str, what: str, *, silently: 
 
     Changes that come in large numbers at once are held back: removals, arrivals of records that were entered before
     the notifier first read the account, and changes of one field. `notifier status` shows what is held back. Arrivals
-    are released at once; removals and changes are released by a sweep of the whole list, which starts now. Ctrl-C only
-    ends the display of its progress. Changes that have been undone by then are not reported.
+    are released at once. Removals and changes are released by a sweep of the whole list, which starts now. If the
+    sweep finds that a change has been undone, the change is not reported. If a daemon is running, Ctrl-C only ends the
+    display of the progress, and the sweep continues.
     """
     settings, state_file = settings_and_state_file(global_options)
     if settings is not None:

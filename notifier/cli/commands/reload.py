@@ -24,9 +24,9 @@ _TIMEOUT_SECONDS = 60.0
 def reload(global_options: GlobalOptions, *, as_json: bool) -> None:
     """Make the running daemon read its configuration again.
 
-    Sources and destinations are added, changed and removed without losing a delivery. An invalid configuration changes
-    nothing. SIGHUP does the same. But when the terminal closes in which the daemon was started, the daemon exits
-    (unless it was started with nohup).
+    Sources and destinations are added, changed and removed without losing a delivery. If the configuration is invalid,
+    nothing changes. The signal SIGHUP has the same effect, with one exception: when the terminal in which the
+    daemon was started is closed, the daemon exits (unless it was started with nohup).
     """
     # This command does not check the configuration itself, because only the daemon has systemd's credentials.
     answer = daemon_client.request(locate_state_file(global_options), "POST", "/v1/reload", timeout=_TIMEOUT_SECONDS)

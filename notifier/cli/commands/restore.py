@@ -29,12 +29,12 @@ from notifier.store.opening import postgres_location, uses_postgres
 def restore(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
     """Replace the state file with a backup.
 
-    Stop the daemon first. FILE is checked and left unchanged; the present state file is kept under a dated name
-    beside it. When the daemon starts, it adds newer data from that file: waiting events are delivered, and events that
-    were already sent are not sent again.
+    Stop the daemon first. FILE is checked and left unchanged. The previous state file is kept in its folder under a
+    dated name. When the daemon starts, it takes from the previous file what the backup does not have yet: waiting
+    events are delivered, and events that were already sent are not sent again.
 
     With `[store] url`, FILE is copied into the database, where the schema must be empty. With --force, a schema that is
-    not empty is kept under a dated name, and its newer data is added at once.
+    not empty is kept under a dated name, and what FILE does not have yet is taken from this schema at once.
     """
     store = read_settings_as_caller(global_options).store
     if uses_postgres(store):

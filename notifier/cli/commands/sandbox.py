@@ -87,9 +87,10 @@ def sandbox(
     *,
     no_rate_limit: bool,
 ) -> None:
-    """Serve only the simulated API.
+    """Serve the simulated API, and nothing else.
 
-    Serves both documented versions under /v1, to clients with the token that it prints. Ctrl-C stops it.
+    Serves both documented versions of the API under /v1. Clients need the token that this command prints. Ctrl-C stops
+    it.
 
     While it runs, requests to /control start and stop faults and edit the account; `curl localhost:8788/control`
     explains how.

@@ -91,9 +91,9 @@ def test(
 ) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
-    The event is marked as a test and is not stored. There is one attempt, with the present configuration; if the
-    running daemon uses an older one, the answer says so. If the attempt succeeds and the destination was paused
-    after failures, the pause ends.
+    The event is marked as a test and is not stored. There is one attempt, with the present configuration file. If the
+    running daemon has not loaded a change of DESTINATION in this file yet, the output says so. Otherwise, a successful
+    attempt ends the pause of a destination that was paused after failures.
     """
     if kind is not None and not preview:
         raise click.UsageError("only an event of the kind `created` is sent; --kind needs --preview")
