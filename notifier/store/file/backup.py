@@ -263,7 +263,7 @@ def _refuse_foreign_or_newer(db: sqlite3.Connection, path: Path, *, refuse_newer
 
 
 def check_copy(copy: sqlite3.Connection, source: Path) -> tuple[int | None, int]:
-    """Check that a copy is intact; return the time of its last successful poll and the number of waiting deliveries."""
+    """Check that a copy is intact; return the values `last_success_ms` and `pending` of `Copy`. Raises BackupError."""
     (result,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok":
         raise BackupError(

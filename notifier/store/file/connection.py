@@ -112,7 +112,7 @@ def set_up(db: FileDatabase, path: Path) -> None:
 def use_write_ahead_log(db: FileDatabase, path: Path) -> None:
     """Switch a file to write-ahead logging, permanently.
 
-    Raises StoreError if that fails; SQLite itself raises nothing, but returns the mode that it kept.
+    Raises StoreError if SQLite keeps another mode, which it reports without an error.
     """
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":

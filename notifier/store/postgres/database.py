@@ -30,7 +30,7 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class ForeignSessionError(psycopg.OperationalError):
-    """A transaction began in a session that does not have the lock, so another process may be writing."""
+    """A connection does not have the session of the lock for itself, so another process may be writing."""
 
 
 def mark_turn(connection: Connection, turn: str) -> None:

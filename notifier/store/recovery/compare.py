@@ -365,9 +365,9 @@ def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss:
 
 
 def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
-    """Delete records whose event may have been lost before it was announced.
+    """Delete recent records without an event, because the event may have been lost before it was announced.
 
-    They will be found again, and announced unless they were announced before.
+    These records are found again by a poll or scan. Those that were not announced yet are then announced.
     """
     for name, source in known.sources.items():
         db.execute(

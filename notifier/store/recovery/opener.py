@@ -180,7 +180,7 @@ def _has_content(real: Path) -> bool:
 
 
 def _loss_reason(real: Path, reading: EssentialsReading) -> str | None:
-    """Return why the state file counts as lost; None if it exists, or never existed. Raises StoreError."""
+    """Return why the state file counts as lost; None if it has content, or never had any. Raises StoreError."""
     if _has_content(real) or reading.state is EssentialsState.NONE:
         return None
     problem = _EMPTY if real.exists() else _GONE
@@ -207,8 +207,8 @@ def _unreadable_essentials_error(real: Path, problem: str, reading: EssentialsRe
 def _open_if_intact(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
     """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error.
 
-    `is_ours` means that the file has essentials. A header that cannot be read then counts as damage; otherwise the file
-    may be another program's.
+    `is_ours` means that the file has essentials. If its header cannot be read, this then counts as damage, and
+    not as the file of another program.
     """
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)

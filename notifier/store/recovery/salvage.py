@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MAX_FAILURES: Final = 50_000
-"""The number of failed reads of a table after which only whole blocks are read; they take about a second."""
+"""The number of failed reads of a table after which only whole blocks are read. So many take about a second."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""
@@ -120,7 +120,7 @@ class SalvageReader:
             at = following
 
     def _blocks_between(self, number: str, low: int, high: int) -> Iterator[list[Row]]:
-        """Yield the rows with these numbers; if a block cannot be read, read its halves, down to single rows."""
+        """Yield the rows from `low` to `high`; if reading them fails, read each half, down to single rows."""
         block = self._fetch(f"{number} BETWEEN ? AND ? ORDER BY {number}", (low, high))
         if block is not None:
             yield block
@@ -292,7 +292,8 @@ def _copy_rows(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTabl
 def _delete_records_with_damaged_keys(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
     """Delete the records whose keys are not in the index of keys; return whether all keys were in it.
 
-    A record with a damaged key would not be found in the source's list, and would be announced as removed.
+    A record with a damaged key would not be found in the source's list, and would be announced as removed. If the index
+    cannot be read, nothing is deleted, and the result is True.
     """
     fresh.execute("CREATE TEMP TABLE keys (source TEXT, key TEXT, PRIMARY KEY (source, key)) WITHOUT ROWID")
     try:

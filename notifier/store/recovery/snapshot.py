@@ -1,10 +1,10 @@
-"""The essentials: data that must survive the loss of the whole state file. They are kept in a file beside it.
+"""The essentials: data that must survive the loss of the whole state file. They are stored beside it.
 
 A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
 gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
 source they contain the time of the first contact, and the time of entry up to which all records have been read. They
 also contain the undelivered events, and the ids of announced events, which must not be announced again. `essentials.py`
-reads and writes their file. `compare.py` compares the state file with the essentials at every opening.
+reads and writes the essentials file. `compare.py` compares the state file with the essentials at every opening.
 
 - Essentials have a stamp, a random id. The transaction that reads the essentials from the state file also stores their
   stamp in the state file. So a state file with this stamp is at least as new as the essentials, and need not be
@@ -187,7 +187,7 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
 
 
 def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None) -> int:
-    """Return the time of entry before which no record is news, because it was read or is history. Pure.
+    """Return the time of entry before which no record is news: every such record was read or is history. Pure.
 
     A finished sweep has read everything that was entered before its beginning. If the beginning is no longer known, a
     day before its end is used. Before the first sweep, only records from before the first contact (`met_at_ms`) are
