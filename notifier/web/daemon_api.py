@@ -92,7 +92,7 @@ class ActionResult(Struct, Generic[Body_co], frozen=True):
 
 
 class DeliveryControl(Protocol):
-    """The daemon's operations on deliveries and destinations. Each of them may raise StoreError."""
+    """The daemon's operations on deliveries and destinations. Each operation may raise StoreError."""
 
     async def page(self, selection: DeliveryPageRequest) -> "DeliveryPageDocument":
         """Return the JSON body of `GET /v1/deliveries`. Raises UnknownNameError."""
@@ -305,7 +305,7 @@ class DaemonApi(Protocol):
         ...
 
     async def sweep(self, source: str) -> "ActionResult[SweepBegunDocument]":
-        """Start a sweep of a source, or continue an unfinished one. Raises UnknownNameError."""
+        """Start a sweep of a source, or continue an unfinished sweep. Raises UnknownNameError."""
         ...
 
     async def release(

@@ -52,7 +52,7 @@ def mean_ms(count: RequestCount) -> int:
 
 
 def activity_chart(hours: Sequence[RequestCount]) -> ActivityChart:
-    """Return the charts for these hours, which begin with the oldest one."""
+    """Return the charts for `hours`. The first hour is the oldest."""
     most = max((hour.requests for hour in hours), default=0)
     longest = max(map(mean_ms, hours), default=0)
     bars = [

@@ -100,7 +100,7 @@ def event_word(type_: str) -> str:
 
 
 def utc_offset(seconds: float) -> str:
-    """Return the UTC offset of this machine's time zone at a time (Unix seconds), such as `UTC+01:00`."""
+    """Return the UTC offset of this machine's time zone at `seconds` (Unix time), such as `UTC+01:00`."""
     offset = f"{datetime.fromtimestamp(seconds).astimezone():%z}"
     return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
 

@@ -32,7 +32,7 @@ _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 
 
 class SignInPages:
-    """Serves the sign-in page with its form for the token, and handles links that sign in."""
+    """Serves the sign-in page with its form for the token, and handles links that sign a browser in."""
 
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialize with the guard, links and renderer. `url` returns the dashboard's URL for a local browser.
@@ -54,7 +54,7 @@ class SignInPages:
         ]
 
     def answer_link_request(self) -> "ActionResult[SignInLinkDocument | MessageDocument]":
-        """Return the result of `POST /v1/sign-in-link`. It fails if the server listens only on the owner's socket."""
+        """Return the result of `POST /v1/sign-in-link`: a failure if the server listens only on the owner's socket."""
         address = self.make_link()
         if address is None:
             message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"

@@ -1,4 +1,4 @@
-"""Renders pages from templates and serves static files; both are read once and cached."""
+"""Renders pages from templates and serves static files. Templates and files are read once and cached."""
 
 import asyncio
 import hashlib

@@ -187,7 +187,7 @@ def _destination_problems(destinations: Mapping[str, Mapping[str, Any]]) -> Iter
 
 
 def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[UnreportedChanges]:
-    """Return the changes that sources do not report yet, beginning with those that are held back."""
+    """Return the changes that sources do not report yet. The changes that are held back come first."""
     held = [one for name, source in sources.items() for one in _held(name, source)]
     unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
     waiting = [one for name, source in sources.items() for one in _waiting(name, source)]

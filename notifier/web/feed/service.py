@@ -47,7 +47,7 @@ class Feed:
         await self.stream.stop()
 
     async def page(self, query: PageQuery) -> EventPage:
-        """Return a page of events. An empty page means that there are no more. Raises UnknownNameError, StoreError."""
+        """Return a page of events; an empty page if there are no more events. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(start_position, query.after, query.event_filter, tuple(self._sources()))
         while True:
             page = await self._reader.run(feed.page_after, after, query.event_filter, query.limit, _MOST_PAGE_BYTES)

@@ -28,7 +28,7 @@ OPENING_LINE: Final = b"retry: 2000\n"
 
 
 class FrameBatch(Struct, frozen=True):
-    """Several formatted events. `last` is the number of the last event that was included or filtered out."""
+    """A batch of formatted events. `last` is the number of the last event that was either added or filtered out."""
 
     data: bytes
     last: int

@@ -65,7 +65,7 @@ class DestinationFigures(Struct, frozen=True):
 
 
 class StoreFigures(Struct, frozen=True):
-    """The size of each file that belongs to the state file, and the free space on their disk."""
+    """The size of each file that belongs to the state file, and the free space on the disk."""
 
     file_bytes: Mapping[str, int]
     free_bytes: int

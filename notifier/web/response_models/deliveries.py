@@ -131,7 +131,7 @@ class TestedDocument(StandingDocument):
 
 
 class ReplayTargetDocument(TypedDict):
-    """The part of a replay for one destination."""
+    """One destination's part of a replay."""
 
     state: Annotated[ReplayState, Field(description="The state of this part.")]
     deliveries: Annotated[Count, Field(description="Deliveries that it sends there in total.")]

@@ -179,7 +179,7 @@ class PersonDocument(TypedDict):
 
 
 class PersonForgottenDocument(TypedDict):
-    """The data of a person that was erased."""
+    """How much of a person's data was erased, and who the person is."""
 
     people: Annotated[list[PersonDocument], Field(description="The person at each source.")]
     dry_run: Annotated[bool, Field(description="Whether nothing was erased.")]

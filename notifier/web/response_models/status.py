@@ -248,7 +248,7 @@ class ConditionDocument(TypedDict):
 
 
 class ReplayUnderWayDocument(TypedDict):
-    """The part of an unfinished replay for one destination."""
+    """One destination's part of an unfinished replay."""
 
     id: Annotated[Count, Field(description="The replay's number.")]
     destination: Annotated[str, Field(description="The destination.")]

@@ -56,7 +56,7 @@ class Sessions:
         return session
 
     def extend(self, session: str, origin: str, *, is_secure: bool = False) -> bool:
-        """Restart the session's idle time if the session is open for this origin. Return whether it is open."""
+        """If the session is open for this origin, restart its idle time and return True. Otherwise, return False."""
         self.end_expired()
         digest = _digest(session)
         found = self._open.get(digest)
