@@ -42,11 +42,11 @@ def is_root() -> bool:
 
 
 def owner_to_become(file: Path) -> Owner | None:
-    """Return the user that root should become before it uses `file` and the files beside it; None to stay root.
+    """Return the user that root should become before it uses `file` and the files beside it.
 
     The user is the owner of the file's folder or, if that folder does not exist, of the nearest existing folder above.
     If root owns the folder but other users can write to it, the user is the owner of the file. Returns None if this
-    process is not root.
+    process is not root, or if it should stay root.
     """
     if not is_root():
         return None

@@ -53,8 +53,8 @@ async def exclusive_watcher(
 ) -> AsyncIterator[Watcher]:
     """Open the store exclusively, and yield the watcher of one source.
 
-    The watcher stores its events, which the next daemon delivers, and calls `on_events` with them. Raises StoreError;
-    its reason is IN_USE if a daemon is running.
+    The watcher stores new events, and then calls `on_events` with the events. The next daemon delivers the events.
+    Raises StoreError; its reason is IN_USE if a daemon is running.
     """
     async with exclusive_store(settings) as store, new_session() as session:
         filters = subscriptions_of(settings.destinations)

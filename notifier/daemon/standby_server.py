@@ -56,7 +56,7 @@ class StandbyState(Struct):
 
 
 class StandbyServer:
-    """Serves HTTP while this process stands by, on the same addresses as the daemon will later."""
+    """Serves HTTP while this process stands by, on the addresses that the daemon will use later."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The JSON object of one delivery, used by all responses of the HTTP interface and all commands."""
+"""Builds the JSON object of one delivery, for the HTTP interface and for commands."""
 
 from typing import TYPE_CHECKING
 

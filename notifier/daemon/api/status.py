@@ -220,7 +220,8 @@ def condition_status(condition: StoredCondition) -> "ConditionDocument":
 def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> "EvaluationDocument":
     """Return the JSON object of the latest evaluation of conditions; `evaluation` is None if no daemon runs.
 
-    `heard_by` is the destination of alerts, "heartbeat" if only the heartbeat shows problems, or "".
+    `heard_by` is the destination of alerts. If there is none, `heard_by` is "heartbeat" if a heartbeat is configured,
+    otherwise "".
     """
     if evaluation is None:
         return {

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 def stored_status_document(
     db: Database, source_names: Collection[str], destination_names: Collection[str], clock: Clock
 ) -> "StatusDocument":
-    """Return the JSON object of `/v1/status`; sources and destinations not in the store count as not started."""
+    """Return the JSON object of `/v1/status` for the given sources and destinations.
+
+    A source that is not in the store is shown as `starting`, a destination that is not in the store as `untried`.
+    """
     now_ms = clock.now_ms()
     known_sources = sources.read_all(db)
     known_destinations = destinations.read_all(db)
