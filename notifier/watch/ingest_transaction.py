@@ -252,6 +252,8 @@ def _evaluate(
 ) -> Findings:
     """Decide about `completions`, which are records of the answer; `taken` are keys of renumbered known records."""
     source = request.context.source
+    if not completions and not request.absent:
+        return Findings(source, request.context.id_namespace)
     evidence = replace(request.evidence, known=known)
     if changed := changed_keys(completions, known):
         contents = read_all_stored(request.version, record_lookups.stored_json(db, source, changed))
@@ -294,13 +296,12 @@ def _renumbered(
     db: Database, request: IngestRequest, completions: Sequence[Completion], known: Mapping[str, StoredRecord]
 ) -> list[Adoption]:
     """Return an adoption for each unknown record that is recognised as a known record with a new key."""
-    now_ms = request.context.now_ms
     unknown = [completion for completion in completions if completion.key not in known]
-    memory = request.memory
-    view = None if memory.view is None else View.from_text(memory.view)
-    expects = view is not None and view.renumbers
+    memory, now_ms = request.memory, request.context.now_ms
     if not unknown or memory.met_at_ms is None:
         return []
+    view = None if memory.view is None else View.from_text(memory.view)
+    expects = view is not None and view.renumbers
     if not (expects or request.is_precise or may_be_renumbered(len(unknown), memory, request.most_records, now_ms)):
         return []
     alike = record_lookups.similar_records(db, request.context.source, unknown)
