@@ -45,8 +45,8 @@ class Latency(Struct, frozen=True):
 class DashboardCounts(Struct, frozen=True):
     """The counts on the dashboard: events by day (oldest first), and deliveries with their latency.
 
-    `latency` covers all deliveries of the last day. The mappings are by destination, and leave out destinations without
-    deliveries.
+    `latency` covers all deliveries of the last 24 hours (None: there were none). The mappings are by destination, and
+    leave out destinations without deliveries.
     """
 
     days: tuple[Day, ...]
@@ -118,9 +118,9 @@ def dead_deliveries(db: Database, destinations: Collection[str], limit: int) -> 
 
 
 def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
-    """Return a quantile: the smallest value with a share `part` of all values (such as 0.95) at or below it. Pure.
+    """Return the smallest value such that at least the share `part` (such as 0.95) of all values is not above it. Pure.
 
-    `counted` are pairs of value and count, in order of value, at least one.
+    `counted` are pairs of a value and its count, in ascending order of the values, at least one.
     """
     rank = part * sum(count for _, count in counted)
     so_far = 0

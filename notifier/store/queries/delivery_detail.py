@@ -31,9 +31,9 @@ class AttemptDetail(Struct, frozen=True):
 class StoredDelivery(Struct, frozen=True):
     """A delivery with its latest attempts, newest first.
 
-    `together` are the events of its latest logged request, in order, if they are still stored; `missing` counts the
-    events of that request that are not. If the log has no request of this delivery, `together` is only its own event.
-    `slot_ms` is the slot of the destination's schedule that it belongs to (Unix ms); None if it belongs to none.
+    `together` are the events of the delivery's latest logged request, in order. Events that are no longer stored are
+    left out; `missing` counts them. If the log has no request of the delivery, `together` is only its own event.
+    `slot_ms` is the slot of the destination's schedule in which the delivery is sent (Unix ms; None: no slot).
     """
 
     delivery: PastDelivery

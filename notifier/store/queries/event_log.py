@@ -1,7 +1,8 @@
 """The log of events: the newest first, a page at a time, with filters.
 
 Nothing here writes. A page is found without reading all events: by a person's records, by the index of unfinished
-deliveries, or among the next LOOK events. A page that is not full then says where to continue.
+deliveries, or among the next EXAMINED_AT_ONCE events. If that fills no whole page although older events are left, the
+page says where to continue.
 """
 
 from collections import Counter, defaultdict
@@ -32,7 +33,7 @@ _CLOCK_WINDOW: Final = 200
 class EventLogFilter(Struct, frozen=True):
     """The requested events; empty values and None mean any.
 
-    `person` is a part of a name, an id or an employee number, `training` a part of a title or an id. Requested events
+    `person` is an id, an employee number or parts of a name, `training` an id or parts of a title. Requested events
     were detected from `since_ms` on, and before `until_ms` (Unix ms). They have a delivery to `destination` in the
     state `state`.
     """
@@ -170,7 +171,10 @@ def _choose_candidates(
 
 
 def _candidates_of_rows(rows: Sequence[tuple[int]], max_examined: int, bottom: int) -> _Candidates:
-    """Return the first `max_examined` of the descending `rows`; the floor is the next number, or else `bottom`."""
+    """Return the first `max_examined` of the `rows` (event numbers, descending) as candidates.
+
+    Their `floor` is the next number in `rows`, or `bottom` if there is none.
+    """
     return _Candidates(
         rows[max_examined][0] if len(rows) > max_examined else bottom, [number for (number,) in rows[:max_examined]]
     )

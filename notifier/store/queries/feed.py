@@ -25,7 +25,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """A page of events in order. The next page begins after event number `next`, and is still empty if `ended`."""
+    """A page of events in order. The next page begins after event number `next`. `ended` means that it is empty."""
 
     events: tuple[Event, ...]
     next: int
@@ -74,7 +74,10 @@ def known_source_names(db: Database) -> frozenset[str]:
 
 
 def _events_to_examine(db: Database, after: int) -> tuple[int, int]:
-    """Return how many events to examine (at most EXAMINED_AT_ONCE), and the number of the last one (else `after`)."""
+    """Return how many events to examine (at most EXAMINED_AT_ONCE), and the number of the last one.
+
+    If there are no events after `after`, the second value is `after`.
+    """
     numbers = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, EXAMINED_AT_ONCE]

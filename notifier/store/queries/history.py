@@ -68,8 +68,8 @@ class PastDelivery(Struct, frozen=True):
 
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
     attempt is due at once. It is None if no attempt follows, because the delivery is delivered or dead, or its
-    destination is disabled. Until `scheduled_ms`, the delivery waits for a slot or for the end of a quiet time; None if
-    it waits for neither, or if its destination is disabled.
+    destination is disabled. `scheduled_ms` is until when the delivery waits for a slot or for the end of a quiet time.
+    It is None if the delivery waits for neither, or if its destination is disabled.
     """
 
     state: DeliveryState
@@ -119,9 +119,10 @@ def newest_attempt(db: Database) -> int:
 
 
 def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
-    """Return the requested deliveries, in their present state, that the attempts after number `attempt` have tried.
+    """Return the deliveries that were tried by attempts with a number above `attempt`, in their present state.
 
-    At most `limit` attempts are examined. The second value is the number of the attempt after which to continue.
+    Deliveries that `chosen` excludes are left out. At most `limit` attempts are examined. The second value is the
+    number of the last attempt examined (`attempt` if there was none).
     """
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]

@@ -26,7 +26,7 @@ _COUNTED = "SELECT count(*), min(sequence) FROM deliveries WHERE destination = ?
 
 
 def orphans(db: Database, configured: Collection[str]) -> list[Orphan]:
-    """Return the destinations with waiting or given-up deliveries that are not among the `configured` ones."""
+    """Return the destinations that are not `configured` but have waiting or given-up deliveries."""
     return [_orphan(db, name) for name in unfinished_destinations(db) if name not in configured]
 
 
@@ -36,10 +36,10 @@ def unfinished_destinations(db: Database) -> list[str]:
 
 
 def move_waiting(db: Database, old: str, new: str, now_ms: int) -> int:
-    """Move the waiting deliveries of one destination to another, under the same ids; return their number.
+    """Move the waiting deliveries of destination `old` to `new`, and keep the event ids; return how many were moved.
 
-    If the new destination already has a delivery of an event, the old delivery is deleted instead. Given-up deliveries
-    are not moved.
+    If `new` already has a delivery of the same event, the waiting delivery is deleted instead. Given-up deliveries are
+    not moved.
     """
     db.execute(
         "DELETE FROM deliveries WHERE destination = ? AND state = 'pending' AND state <> 'delivered'"

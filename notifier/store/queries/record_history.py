@@ -71,9 +71,9 @@ class RecordHistory(Struct, frozen=True):
     """Everything that is stored about one record of one source; times in Unix milliseconds.
 
     Names are the present ones, None if unknown. `net` and `reason` belong to the record's first detection. `look` is
-    the second look (the later request that has to confirm a change) that it waits for. `held` means that its arrival is
-    held back. `held_field` is the changed field for which an update is held back. `out_of_view` means that the source
-    does not request the record now. `unreadable` says why the record cannot be read now; None if it can.
+    the second look for which the record waits: a later request has to confirm a change. `held` means that the record's
+    arrival is held back. `held_field` is the changed field for which an update is held back. `out_of_view` means that
+    the source does not request the record now. `unreadable` says why the record cannot be read now; None if it can.
     """
 
     source: str

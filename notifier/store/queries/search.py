@@ -43,7 +43,7 @@ class FoundRecord(Struct, frozen=True):
 
 
 class FoundRecords(Struct, frozen=True):
-    """The result: whether a record has this key, and the people with a matching name and their records.
+    """The result of a search: `is_key` if a record has the searched text as its key, or else people and their records.
 
     `too_early` means that there are many records and the index by person is not ready, so that only people are found.
     """
@@ -55,7 +55,10 @@ class FoundRecords(Struct, frozen=True):
 
 
 def find(db: Database, text: str) -> FoundRecords:
-    """Find the record with this key, and the people whose names contain each word of the text."""
+    """Look for a record with this key, or else for people and their records.
+
+    `find_people` says which people are found. For a key, only `is_key` of the result is set.
+    """
     text = text.strip()[:_LONGEST]
     if not text or not can_be_stored(text):
         return FoundRecords()

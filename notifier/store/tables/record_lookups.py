@@ -42,9 +42,10 @@ _COLUMNS_OF_PRESENT = (
 
 
 def unchanged_ids(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
-    """Return, by key, the ids of the present records that still have the given fingerprint (`fingerprints`, by key).
+    """Return the ids, by key, of the present records whose fingerprint is still the one in `fingerprints` (by key).
 
-    SQLite returns lists, which are read six times as fast as rows. PostgreSQL would have to sort the lists.
+    SQLite returns lists, which are read six times as fast as rows. PostgreSQL returns rows, because it would have to
+    sort lists.
     """
     if db.engine is Engine.SQLITE:
         keys, wanted = [*fingerprints], [*fingerprints.values()]
@@ -99,7 +100,7 @@ _EQUALS = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 def similar_records(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
     """Return, by each completion's key, the known records with the same person, time of entry and date.
 
-    Each known record is given as its key and its training. This reads all records with one of these dates.
+    A known record is given as (key, training id). All records with the date of one of the `completions` are read.
     """
     wanted = [
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
@@ -121,7 +122,10 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 
 
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
-    """Return up to `limit` keys of records entered since `since_ms` and stored without an event for this `reason`."""
+    """Return the keys of records that were entered since `since_ms` and, for this `reason`, not announced.
+
+    At most `limit` keys are returned, those of the earliest entries.
+    """
     rows = db.execute(
         "SELECT key FROM records WHERE source = ? AND reason = ? AND recorded_at >= ? AND revision = 1"
         " AND removed_at IS NULL AND held = 0 ORDER BY recorded_at LIMIT ?",
@@ -131,7 +135,7 @@ def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: 
 
 
 def store_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
-    """Store the keys of records that could not be read before the end of the first sweep."""
+    """Store the keys of records that an answer has shown as unreadable before the first sweep ended."""
     db.executemany(
         "INSERT INTO unreadable_records (source, key) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(source, key) for key in keys],
@@ -139,5 +143,5 @@ def store_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
 
 
 def unreadable_keys(db: Database, source: str) -> set[str]:
-    """Return the keys of records that could not be read before the end of the first sweep."""
+    """Return the keys of records that an answer has shown as unreadable before the first sweep ended."""
     return {key for (key,) in db.execute("SELECT key FROM unreadable_records WHERE source = ?", [source])}

@@ -53,13 +53,14 @@ class Findings(Struct, frozen=True):
     """The decisions about one answer, to be written in one transaction.
 
     `id_namespace` is part of the event ids. `names` are the people and trainings that events show. `learned` are
-    records that become known without an event. `changes` are announced. `held` are new records whose announcement is
-    held back. `announced` are changes that announce known records: released ones, and ones that were wrongly taken for
-    old. `refreshed` are known records to store in their new form without an event. `removed` are keys of known records
-    that are gone without an event. `dropped` are keys of held-back records that are gone. `in_view` are keys of known
-    records that the source's filters include again. `looks` are second looks to store, `ended_looks` the keys of second
-    looks to delete. `held_changes` are held-back changes to store, `ended_changes` the keys of held-back changes to
-    delete. `adopted` are known records under new keys.
+    records to store without an event, `changes` are changes to announce. `held` are new records to store with their
+    announcement held back. `announced` are first announcements of known records: of released records, and of records
+    that were wrongly taken for old. `refreshed` are known records to store in their new form without an event.
+    `removed` are keys of known records to mark as removed without an event. `dropped` are keys of held-back records to
+    delete, because they are gone. `in_view` are keys of known records that the source's filters include again. `looks`
+    are second looks to store, `ended_looks` the keys of second looks to delete. `held_changes` are held-back changes to
+    store, `ended_changes` the keys of held-back changes to delete. `adopted` are known records to which the API now
+    gives other keys.
     """
 
     source: str
@@ -161,7 +162,7 @@ def write_findings(
 
 
 def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None:
-    """Write the changes of known records that cause no event."""
+    """Write those changes of known records that cause no event."""
     source = findings.source
     for key in findings.in_view:
         db.execute("UPDATE records SET out_of_view = 0 WHERE source = ? AND key = ?", [source, key])
@@ -375,7 +376,10 @@ def _row(
 
 
 def _stored_json(completion: Completion) -> str:
-    """Return the JSON to store, without large parts that no event needs. The lengths of lists are kept."""
+    """Return the JSON to store, without large parts that no event needs.
+
+    A large list keeps its length: its items become null.
+    """
     raw = without_private_content(completion.raw if completion.stored_raw is None else completion.stored_raw)
     if len(raw) <= _LARGE_RECORD:
         return raw.decode()

@@ -64,7 +64,7 @@ def random_day_boundary(db: Database, source: str, chance: float) -> DayBoundary
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return how many records after a day are added (negative: lost) if all unconfirmed changes are confirmed."""
+    """Return the change in the number of records after `day` if every unconfirmed removal or return is confirmed."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"
@@ -84,10 +84,10 @@ _IDS = EngineSql(sqlite="json_group_array(id)", postgres="CAST(coalesce(json_agg
 
 
 def ids_after(db: Database, source: str, place: DatePosition, limit: int) -> tuple[list[int], DatePosition | None]:
-    """Return the ids of up to `limit` known records after `place`, and the place of the last one.
+    """Return the ids of up to `limit` known records after `place`, and the place after which to continue.
 
-    The place is None if there are no more records. The ids are in no order: reading one row with a list of ids is six
-    times as fast as reading a row for each id.
+    If there are no more records, the second value is None. The ids are not sorted. They are read as one row with a
+    list, which is six times as fast as one row for each id.
     """
     if place.completed_on is None:
         after, to = f"{_IS_PRESENT} AND completed_on IS NULL AND id > ?", "AND id <= ?"

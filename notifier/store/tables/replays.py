@@ -82,7 +82,7 @@ class StepResult(Struct, frozen=True):
 
 
 class ReplayRunningError(Exception):
-    """A replay to one of these destinations is running, and only one at a time is allowed."""
+    """A replay to one of the requested destinations is running; each destination can have only one at a time."""
 
     def __init__(self, destinations: Collection[str]) -> None:
         names = ", ".join(f"`{name}`" for name in sorted(destinations))

@@ -36,8 +36,8 @@ _RESET = (
 class RetrySelection(Struct, frozen=True):
     """The deliveries to put back into the queue.
 
-    `state` is dead or pending, or delivered if events are named. No `event_ids` means all events. No `destination`
-    means any.
+    `state` is dead or pending. If `event_ids` names events, it can also be delivered. An empty `event_ids` means all
+    events. If `destination` is None, any destination is meant.
     """
 
     state: DeliveryState = DeliveryState.DEAD
@@ -59,8 +59,8 @@ class RetryResult(Struct, frozen=True):
 class DropSelection(Struct, frozen=True):
     """The deliveries to drop.
 
-    `state` is pending or dead. No `event_ids` means all events. No `destination` means any. `unmatched` means only
-    those that the destination's filters would now reject.
+    `state` is pending or dead. An empty `event_ids` means all events. If `destination` is None, any destination is
+    meant. If `unmatched` is True, only deliveries that the destination's filters would now reject are meant.
     """
 
     event_ids: tuple[str, ...] = ()
@@ -72,9 +72,9 @@ class DropSelection(Struct, frozen=True):
 class ReplayRange(Struct, frozen=True):
     """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
 
-    `source` and `type` are None for any. Alerts are never included. Deliveries that were made by an attempt after
-    number `attempt` are excluded: these events were still waiting when the range was requested, and must be sent only
-    once.
+    If `source` or `type` is None, any is meant. Alerts are never included. `attempt` is the number of the newest
+    attempt when the range was requested. An event that was delivered by an attempt with a higher number was still
+    waiting at that moment. It is left out, because it must be sent only once.
     """
 
     since_ms: int
@@ -125,8 +125,8 @@ def retry(db: Database, wanted: RetrySelection, destinations: Collection[str], n
     """Put deliveries to these destinations back into the queue.
 
     A dead delivery starts again, with new attempts and a new time limit. A waiting delivery is due at once. If a
-    destination fails and waits as a whole, it is tried at once, too, even if no delivery was put back. The schedule of
-    a destination stays in force, with one exception: an event named by its id does not wait for a slot.
+    destination has failed and waits until it is tried again, it is tried at once, even if no delivery was put back. The
+    schedule of a destination stays in force, with one exception: an event named by its id does not wait for a slot.
     """
     counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
     waited = db.execute(
@@ -189,7 +189,7 @@ def drop(
 def find_dropped(
     db: Database, wanted: DropSelection, destination: str, subscriptions: Sequence[Subscription]
 ) -> list[int]:
-    """Return the numbers of the events whose delivery to a destination `drop` would remove."""
+    """Return the numbers of the events whose deliveries to a destination the function `drop` would remove."""
     where, values = _condition(destination, wanted.state, wanted.event_ids)
     if not wanted.unmatched:
         return [sequence for (sequence,) in db.execute(f"SELECT sequence FROM deliveries WHERE {where}", values)]

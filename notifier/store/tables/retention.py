@@ -24,7 +24,7 @@ BEFORE_ALL = DetectionPosition(-1, -1)
 
 
 class RetentionStep(Struct, frozen=True):
-    """The number of events deleted, and the position after which to continue; None if no old events are left."""
+    """The number of events deleted, and the `place` after which to continue (None: no old events are left)."""
 
     events: int
     place: DetectionPosition | None
@@ -34,7 +34,7 @@ def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = 
     """Examine the next CHUNK events detected before `before_ms`; delete those that are not needed any more.
 
     The examination begins after the position `behind`. Deliveries and attempts of deleted events are deleted, too. An
-    event is needed while one of its deliveries is pending or dead, and while a running replay has not reached it.
+    event is needed as long as one of its deliveries is pending or dead, or a running replay has yet to reach it.
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"

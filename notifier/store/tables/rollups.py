@@ -1,7 +1,7 @@
-"""Counts that are stored when events are written, so that no query has to read all events.
+"""Counts of events and deliveries, stored as these happen, so that no query has to read all events.
 
-Events are counted by quarter of an hour, because the days of every time zone consist of whole quarters, or by hour
-where days do not matter. Deleted events remain counted.
+Events and deliveries are counted by quarter of an hour, because the days of every time zone consist of whole quarters.
+Latencies are counted by hour, because days do not matter for them. Deleted events remain counted.
 """
 
 from collections import Counter, defaultdict
@@ -45,7 +45,7 @@ The last part is when each event was detected, without those that were sent agai
 
 
 def count_delivered(db: Database, requests: Iterable[DeliveredRequest]) -> None:
-    """Count the deliveries of these requests, and how long after detection each one was made."""
+    """Count the deliveries of these requests, and their latencies: the times from detection to answer."""
     deliveries = Counter[tuple[int, str]]()
     late_ms: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
     for destination, attempted_ms, milliseconds, events, detected_ms in requests:

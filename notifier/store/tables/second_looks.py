@@ -22,8 +22,8 @@ class SecondLook(Struct, frozen=True):
 
     The change has waited for confirmation since `since_ms` (None after an answer that contradicts it). `flips` counts
     these contradictions; the last one was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0
-    for a removal). `user_id` and `training_id` are for the later request. `net` is the detection method that first saw
-    the change.
+    for a removal). `user_id` and `training_id` are what the confirming request asks for. `net` is the detection method
+    that first saw the change.
     """
 
     key: str
@@ -55,7 +55,7 @@ def of_record(db: Database, source: str, key: str) -> SecondLook | None:
 
 
 def count_waiting(db: Database, source: str) -> dict[LookKind, int]:
-    """Return how many second looks of a source wait or are due, by kind."""
+    """Return how many changes of a source's records wait for confirmation, by kind."""
     rows = db.execute(
         "SELECT kind, count(*) FROM second_looks WHERE source = ? AND since IS NOT NULL GROUP BY kind", [source]
     )

@@ -28,7 +28,8 @@ class Settlement(Struct, frozen=True):
     next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
     this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
     is when the events were detected (Unix ms), for the latencies; events that are sent again on request are left out.
-    `logged` is the request for the log, if it is logged and this is its first settlement.
+    `logged` is the entry for the log of requests. It is None if the request is not logged, or if another settlement of
+    the same request has the entry.
     """
 
     sequences: tuple[int, ...]

@@ -33,10 +33,10 @@ WAIT_END: Final = f"CASE WHEN d.state = 'pending' AND {IS_WAITING} THEN {_GATE_O
 class Gate(Struct, frozen=True):
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
-    `slot_ms` is a slot that has come and was not served yet (None: none has). Deliveries without a slot wait until
-    `closed_until_ms`, and in a quiet time all deliveries wait until `held_until_ms` (None: no wait). Alerts, events of
-    `urgent` types, and events that an operator requested at once never wait. The gate does not change before
-    `changes_ms`.
+    `slot_ms` is a slot that has come and has not got its deliveries yet (None: there is none). Deliveries without a
+    slot wait until `closed_until_ms` (None: they do not wait). In a quiet time all deliveries wait until
+    `held_until_ms` (None: no quiet time). Three kinds never wait: alerts, events of `urgent` types, and events that an
+    operator wants to be sent at once. The gate does not change before `changes_ms`.
     """
 
     slot_ms: int | None = None
@@ -56,9 +56,9 @@ GateFunction = Callable[[int], Gate]
 
 
 def store_schedule(db: Database, destination: str, schedule: str, now_ms: int) -> None:
-    """Store a destination's schedule and quiet times as a text ("": none); after a change, earlier slots do not count.
+    """Store a destination's schedule and quiet times as a text ("": none).
 
-    The destination must be in the table `destinations`.
+    If the text has changed, slots before `now_ms` no longer count. The destination must be in the table `destinations`.
     """
     db.execute(
         "UPDATE destinations SET schedule = :schedule, slots_from = :from, closed_until = NULL, held_until = NULL,"
@@ -96,10 +96,10 @@ def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: i
 
 
 def release_condition(gate: Gate) -> str:
-    """Return SQL, beginning with AND, for the condition that a pending delivery `d` of event `e` may pass a gate.
+    """Return SQL, beginning with AND, that is true if a pending delivery `d` of event `e` may pass a gate.
 
-    An earlier event of the same record passes together with an urgent one, so that a record's events stay in order. The
-    condition has the parameters `destination` and `urgent` (JSON).
+    If the gate is open, the SQL is "". An event passes, too, if a later event of the same record does not have to wait,
+    so that a record's events stay in order. The condition has the parameters `destination` and `urgent` (JSON).
     """
     if gate.is_open:
         return ""

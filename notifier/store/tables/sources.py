@@ -31,20 +31,22 @@ class SourceMemory(Struct, frozen=True):
     `met_at_ms` is the first contact, None before the first answer. `swept_at_ms` is None before a sweep has read the
     whole list. `head_key` is the last record that an interrupted head poll read, `head_day` its completion date.
 
-    `records` counts the known records that exist and match the source's filters. The API's count can differ from it for
-    three reasons: the `unreadable` records of the list, except `unreadable_known` of them, which are known records; the
-    API's own error, `count_offset`; and a difference `unexplained` since `unexplained_since_ms`. `left_over` is the
-    difference that the last whole sweep left unexplained, None once it was explained.
+    `records` counts the known records that exist and match the source's filters. The API's count can differ from
+    `records` for three reasons. First, `unreadable` records of the list cannot be read; `unreadable_known` of them are
+    known records, and do not cause a difference. Second, the API's own error is `count_offset`. Third, a difference of
+    `unexplained` records has had no known cause since `unexplained_since_ms`. `left_over` is the difference that the
+    last whole sweep left unexplained, None once it was explained.
 
     `total_disbelieved` means that the API's `paging.total` is ignored. `page_cap` is the API's own limit of records per
     page. `unreadable_key`, `unreadable_field` and `unreadable_problem` describe one unreadable record, as an example.
 
-    `held` removals, `held_arrivals` and `held_changes` (of `held_field`) are held back. `release_removals` and
-    `release_changes` are what the next sweep does with them. `gap_since_ms` is since when, after a long outage, it is
-    not certain that every record was seen. `told_until_ms` is set if a damaged file has lost records: records entered
-    before that moment had been read, and are not announced. Records entered before `view_since_ms` are not announced
-    either, because the source had another `view` (other filters) then. `renumbered_ms` is when the API last gave other
-    keys to known records; `renumbered` counts all such records so far.
+    `held`, `held_arrivals` and `held_changes` count the removals, arrivals and changes that are held back; `held_field`
+    is the field of one of these changes. `release_removals` and `release_changes` say what the next sweep does with
+    them. If a long outage has made it uncertain that every record was seen, `gap_since_ms` is since when. If a damaged
+    file has lost records, `told_until_ms` is set: records entered before that moment had been read, and are not
+    announced. Records entered before `view_since_ms` are not announced either, because the source had another `view`
+    (other filters) then. `renumbered_ms` is when the API last gave other keys to known records; `renumbered` counts all
+    such records so far.
     """
 
     met_at_ms: int | None = None
@@ -165,8 +167,8 @@ def write_success(
 ) -> None:
     """Store a successful round, which has reached known records; the last error is kept for display.
 
-    `ends_silence` is False if another request during the round started a silence (a time without requests). If the last
-    success is more than `longest_outage_ms` ago, it is no longer certain that every record was seen.
+    `ends_silence` is False if another request during the round started a silence (a time without requests). If the
+    previous success was more than `longest_outage_ms` ago, `gap_since_ms` is set, because records may have been missed.
     """
     db.execute(
         "UPDATE sources SET last_success = ?, head_key = NULL, head_day = NULL,"
@@ -180,7 +182,7 @@ def write_success(
 def record_failure(db: Database, name: str, error: SourceError, silent_until_ms: int | None) -> SourceMemory:
     """Store a failed round and, if given, the time until which the source gets no requests.
 
-    If that time is None, an earlier silence (a time without requests) continues.
+    If `silent_until_ms` is None, a silence (a time without requests) that has begun before continues.
     """
     db.execute(
         "UPDATE sources SET error_reason = ?, error_message = ?, error_at = ? WHERE name = ?",

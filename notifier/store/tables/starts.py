@@ -20,7 +20,10 @@ def record_orderly_stop(db: Database, started_ms: int, now_ms: int) -> None:
 
 
 def count_unclean(db: Database, since_ms: int, current_ms: int) -> int:
-    """Return how many earlier runs since `since_ms` were killed or crashed; the present run began at `current_ms`."""
+    """Return how many runs that began at `since_ms` or later were killed or crashed.
+
+    The present run, which began at `current_ms`, is left out.
+    """
     row = db.execute(
         "SELECT count(*) FROM starts WHERE at >= ? AND at <> ? AND stopped_at IS NULL", [since_ms, current_ms]
     ).fetchone()

@@ -40,8 +40,9 @@ class Sweep(Struct, frozen=True):
 class SweptPage(Struct, frozen=True):
     """A page that a sweep has read; stored in the same transaction as the page's records.
 
-    `records` counts the records down to the end of the page, `unreadable` those on it that cannot be read. `marks`
-    means that the ids of its known records are stored. Known records that no page has may be gone.
+    `records` counts the records from the beginning of the list to the end of this page. `unreadable` counts the records
+    of this page that cannot be read. `marks` means that the ids of this page's known records are stored, to find the
+    known records that are on no page.
     """
 
     sweep: int
@@ -90,7 +91,10 @@ def resume_or_start(db: Database, source: str, now_ms: int) -> Sweep:
 
 
 def advance(db: Database, page: SweptPage, *, changes: int, ids: bytes) -> None:
-    """Store that a page was read, with the ids of the page's known records as 64-bit numbers (`ids`)."""
+    """Store that a page was read, and add `changes` to the number of changes that the sweep has found.
+
+    If the page has `marks`, `ids` is stored: the ids of its known records, as 64-bit numbers.
+    """
     db.execute(
         "UPDATE sweeps SET next_page = ?, last_page = ?, records = ?, changes = changes + ? WHERE id = ?",
         [page.number + 1, page.last_page, page.records, changes, page.sweep],
@@ -118,9 +122,9 @@ def add_changes(db: Database, sweep: int, changes: int) -> None:
 
 
 def read_page_ids(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
-    """Return the ids of the known records on up to `limit` pages after `after_page`, and the last page's number.
+    """Return the known records' ids on each of the next `limit` pages after `after_page`, and the last page's number.
 
-    The number is None if there are no more pages.
+    If no pages follow, the number is None.
     """
     rows = db.execute(
         "SELECT ids, page FROM sweep_pages WHERE sweep = ? AND page > ? ORDER BY page LIMIT ?",
@@ -147,7 +151,11 @@ def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
 
 
 def store_proof(db: Database, sweep: Sweep) -> None:
-    """Store that a finished sweep has read as many records as the API counts, so that no earlier record was missed."""
+    """Store that a finished sweep has read as many records as the API counts.
+
+    Every record from before the sweep is therefore known, and a gap (`SourceMemory.gap_since_ms`) from that time is
+    over.
+    """
     db.execute(
         "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",
         [sweep.finished_ms, sweep.started_ms, sweep.source],

@@ -6,7 +6,7 @@ from notifier.store.database import Database
 def mark_out_of_view(
     db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
 ) -> int:
-    """Mark the known records that these filters exclude; return the number of existing records that they include."""
+    """Mark which known records these filters exclude; return how many existing records match the filters."""
     inside = ["1 = 1"]
     values: list[str] = []
     if training_id is not None:
