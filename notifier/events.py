@@ -186,7 +186,7 @@ class Names(Struct, frozen=True):
     training_facts: Mapping[str, TrainingFacts] = field(default_factory=dict)
 
     def with_person_fields(self, fields: Collection[PersonField]) -> "Names":
-        """Return a copy that has only these facts about each person."""
+        """Return a copy in which each person has only the facts that `fields` names."""
         people = {
             id_: {name: value for name, value in facts.items() if name in fields}
             for id_, facts in self.person_facts.items()

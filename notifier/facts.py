@@ -36,7 +36,7 @@ PersonFacts = Mapping[str, FactValue]
 
 
 def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]:
-    """Return the fields to read: the chosen ones and, for the job title, also its id, by which the title is found."""
+    """Return the fields to read: the chosen ones, and with the job title also its id, which is needed to find it."""
     more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
     return frozenset(chosen) | more
 

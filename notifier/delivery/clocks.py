@@ -93,7 +93,8 @@ class TryingClock:
     def set_paused(self, *, is_paused: bool) -> None:
         """Pause or resume the clock; it is paused while nothing may be sent.
 
-        The length of a pause is subtracted when the clock resumes. Repeated calls have no effect.
+        The length of a pause is subtracted when the clock resumes. If the clock is already
+        paused or running as requested, a call has no effect.
         """
         now = self._clock.monotonic()
         if is_paused and self._paused_since is None:

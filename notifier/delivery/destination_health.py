@@ -1,4 +1,4 @@
-"""Keeps the health of one destination, and the learned limits of its receiver, up to date.
+"""Updates the health of one destination and the learned limits of its receiver.
 
 The rules are in `health` and `policy/decisions`. This module keeps their latest results, and reports each change of the
 health, so that the change is stored.

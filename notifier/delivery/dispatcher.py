@@ -146,7 +146,7 @@ class Dispatcher:
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
         """Give deliveries that were just stored to the workers, which then need not read them from the store.
 
-        A worker that has earlier events to send ignores them. Therefore call `wake` afterwards.
+        A worker that has earlier deliveries to send ignores the new ones. Therefore call `wake` afterwards.
         """
         is_next = events[0].sequence == self._latest_sequence + 1
         self._latest_sequence = max(self._latest_sequence, events[-1].sequence)

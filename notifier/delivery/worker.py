@@ -138,7 +138,7 @@ class Worker:
 
     @property
     def write_lock(self) -> asyncio.Lock:
-        """A lock; no outcome of this destination is written to the store while it is held."""
+        """A lock: while it is held, no outcome of this destination is written to the store."""
         return self._writer.write_lock
 
     async def start(self) -> None:
@@ -203,8 +203,8 @@ class Worker:
     async def set_enabled(self, *, enabled: bool) -> bool:
         """Enable or disable the destination; its waiting deliveries are kept. Raises StoreError.
 
-        If the destination was already enabled, `enabled` ends its retry wait. The result is True if a retry wait was
-        ended, and False in all other cases.
+        To enable a destination that is enabled already ends its retry wait. The result is True if it was in a retry
+        wait, and False in all other cases.
         """
         switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:

@@ -119,7 +119,7 @@ class AmqpDestination(BrokerDestination):
         """Return those of `messages` that must be published; for the others, call `on_outcome`.
 
         For each message, wait for the confirmation of an earlier attempt's message about the same record, if there is
-        one. If both are the same message, it is not published again.
+        one. If that message has the same id, the message is not published again.
         """
         unsent = []
         for message in messages:

@@ -196,7 +196,7 @@ class Endpoint:
 
 
 def _answered_ms(answer: Answer) -> int | None:
-    """Return the time in the Date header (Unix milliseconds); None without the header or if the answer was cached."""
+    """Return the time in the Date header (Unix ms); None if the header is missing or the answer was cached."""
     return None if "Age" in answer.headers else date_ms(answer.headers.get("Date", ""))
 
 

@@ -33,7 +33,7 @@ class TimeLimit:
         self._ends_at.pop(timeout, None)
 
     def _expire_overdue(self) -> None:
-        """Make the blocks expire whose deadline has passed, and set the timer for the next one."""
+        """Make all blocks whose deadline has passed expire, and set the timer for the next deadline."""
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()

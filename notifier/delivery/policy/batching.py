@@ -107,7 +107,8 @@ def next_batch(
 
     A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
     known to be at fault is sent alone. With `in_order`, a request ends before the first delivery that would be skipped.
-    A request that is not full waits for more events, until `grouping.wait_seconds` after its first event was detected.
+    A request that is not full waits for more events, until `grouping.wait_seconds` have passed since its first event
+    was detected.
 
     `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different
     slots never share a request, and the deliveries of one slot are sent as a digest.

@@ -137,9 +137,9 @@ def after_failure(
 ) -> Breaker:
     """Return the breaker after a failure: it may open if nothing gets through, or a round of probes may end.
 
-    `may_be_endpoint`: the endpoint may have caused the failure, so it counts. `opens_at_once`: a single failure opens
-    the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are those of the
-    request's events.
+    `may_be_endpoint`: the endpoint may have caused the failure, so the failure counts. `opens_at_once`: a single
+    failure opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are
+    those of the request's events.
     """
     breaker = replace(
         breaker,
