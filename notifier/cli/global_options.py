@@ -23,7 +23,7 @@ class GlobalOptions(Struct, frozen=True):
     def log_level(self, default: str = "critical") -> str:
         """Return `debug` with the option `--verbose`, else the log level `default`.
 
-        At the level `critical`, only internal errors are logged; it suits commands that print their failures.
+        At the level `critical`, only internal errors are logged. This level suits commands that print their failures.
         """
         return "debug" if self.verbose else default
 

@@ -143,7 +143,7 @@ def _clock_problems(served_at_ms: int | None) -> list[str]:
 
 
 async def _add_names(client: Client, settings: SourceSettings, result: ProbeResult) -> ProbeResult:
-    """Read the same lists of names as the daemon, and return `result` with the lists added."""
+    """Read the lists of names that the daemon reads, too; return `result` with the lists and any failures added."""
     lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
         "people": client.people(),
         "trainings": client.trainings(),
@@ -185,7 +185,7 @@ async def _collect(batches: AsyncGenerator[dict[str, Any], None]) -> dict[str, A
 
 
 def _with_job_title(facts: PersonFacts, jobs: Mapping[str, str] | None) -> PersonFacts:
-    """Return a person's facts with the job title added, or unchanged if the title is unknown."""
+    """Return a person's facts with the job title added. If the title is unknown, return the facts unchanged."""
     job = facts.get(PersonField.JOB_TITLE_ID)
     if jobs is None or (isinstance(job, str) and job not in jobs):
         return facts

@@ -40,7 +40,7 @@ class ServicePaths(Struct, frozen=True):
 
     @property
     def unit_file(self) -> str:
-        """The name of the unit file. All instances share one file."""
+        """The name of the unit file. All instances share one; the default service has its own."""
         return "notifier.service" if self.instance is None else "notifier@.service"
 
     @property
@@ -64,7 +64,7 @@ class ServicePaths(Struct, frozen=True):
 
     @property
     def state_file(self) -> Path:
-        """The path of the service's state file, for commands that root runs."""
+        """The path of the service's state file, which the initial configuration names for commands that root runs."""
         return Path("/var/lib") / self.directory / "notifier.db"
 
 

@@ -16,9 +16,9 @@ from notifier.cli.parameter_types import destination_names, json_object_option
 def enable(global_options: GlobalOptions, destination: str, *, as_json: bool) -> None:
     """Send to DESTINATION again.
 
-    Use it after `notifier disable`, after an answer of the receiver has disabled the destination (`notifier status`
-    shows why), or to end a pause after failed attempts. Waiting events are sent at once; if no daemon is running, by
-    the next `notifier run`.
+    Use this command after `notifier disable`, after an answer of the receiver has disabled the destination (`notifier
+    status` shows why), or to end a pause after failed attempts. Waiting events are sent at once. If no daemon is
+    running, the next `notifier run` sends them.
     """
     health = set_enabled(global_options, destination, enabled=True)
     if as_json:

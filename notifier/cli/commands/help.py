@@ -34,8 +34,8 @@ def _topics() -> list[str]:
 def help(_options: GlobalOptions, topic: str | None) -> None:  # noqa: A001 - named as the command is
     """Show a page of the documentation, or the list of topics.
 
-    On a terminal the page is formatted and paged; otherwise it is printed as Markdown. The programs of the page
-    `receivers` are printed as they are.
+    On a terminal the page is formatted and paged; otherwise it is printed as Markdown. If TOPIC is an example program
+    of the page `receivers`, its source code is printed unchanged.
     """
     if topic is None:
         echo(*(f"{name:<18}{title}" for name, title in _titles().items()), "", "`notifier help TOPIC` shows a page.")

@@ -27,7 +27,7 @@ from notifier.web.requests import REPLAYABLE_TYPES, ReplaySelection, WrongReques
 
 _REFRESH_SECONDS: Final = 0.3
 _LONGEST_WAIT_SECONDS: Final = 10.0
-"""The command ends if the replay has only waited for this time. The daemon continues the replay."""
+"""The command ends when the replay has done nothing but wait for this time. The daemon continues the replay."""
 
 ShowProgress = Callable[[int, int], None]
 """A function that shows progress. It takes the number of deliveries put back into the queue, and the total."""

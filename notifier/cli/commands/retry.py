@@ -45,9 +45,9 @@ def retry(
 ) -> None:
     """Put deliveries back into the queue.
 
-    Without EVENT_ID, all events are meant. Dead deliveries start over with all their attempts; pending ones are
-    tried at once. With EVENT_ID and `--state delivered`, delivered ones are sent again under the same id. A
-    destination that pauses after failures is tried at once, even if nothing was put back.
+    Without EVENT_ID, the deliveries of all events are put back. Dead deliveries get all their attempts again; pending
+    deliveries are tried at once. With EVENT_ID and `--state delivered`, a delivered event is sent again under the same
+    id. A destination that pauses after failures is tried at once, even if nothing was put back.
     """
     if state == DeliveryState.DELIVERED and not event_ids:
         raise click.UsageError(EVENTS_REQUIRED)

@@ -62,9 +62,9 @@ _BY_OPERATOR: Final = "operator"
 def status(global_options: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
     """Show the state of sources and destinations.
 
-    Asks the running daemon; without one, shows what the state file has stored. The exit code is 0 if the status
-    could be shown. With --exit-code it is 1 while anything fails: a condition is active, a source or a destination
-    fails, deliveries were given up, or the daemon has not evaluated its state for a while.
+    Asks the running daemon. If no daemon is running, shows what is stored in the state file. The exit code is 0 if the
+    status could be shown. With --exit-code, the exit code is 1 while anything fails: a condition is active, a source or
+    a destination fails, deliveries were given up, or the daemon has not evaluated its state for a while.
     """
     settings, state_file = settings_and_state_file(global_options)
     clock = SystemClock()
