@@ -164,7 +164,7 @@ class SaslMechanism(StrEnum):
 
 
 class KafkaSettings(ClientCertificateSettings):
-    """A topic of a Kafka cluster, or of a service with its protocol, such as Azure Event Hubs."""
+    """A topic of a Kafka cluster, or of a service that speaks Kafka's protocol, such as Azure Event Hubs."""
 
     identity = (
         *("type", "servers", "topic", "tls", "username", "password"),

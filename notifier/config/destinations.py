@@ -38,7 +38,7 @@ class DestinationSettings(BaseTable, ABC):
     identity: ClassVar[tuple[str, ...]] = ("type", "url")
     """The keys that identify a destination. If the value of such a key changes, the destination counts as a new one."""
     identity_if_set: ClassVar[tuple[str, ...]] = ()
-    """Keys that also identify a destination if they are set. Unset keys leave the stored identity as it was before."""
+    """Keys that also identify a destination if they are set. An unset key is not part of the stored identity."""
     address_key: ClassVar[str] = "url"
     """The key that contains the address."""
 
@@ -76,7 +76,7 @@ class DestinationSettings(BaseTable, ABC):
     give_up_after: Duration = default("3d")
     """How long after its first attempt an event is given up if every attempt fails. No further attempt follows, but the
     event is kept (`notifier deliveries --state dead`), and `notifier retry` sends it again. Time in which the notifier
-    is stopped or the destination is disabled does not count. Raise it if the receiver can be down for longer."""
+    is stopped or the destination is disabled does not count. Raise the value if the receiver can be down longer."""
 
     @abstractmethod
     def address(self) -> str:

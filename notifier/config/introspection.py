@@ -30,7 +30,7 @@ def table_classes(kind: Any) -> list[type[BaseTable]]:
 
 
 def entry_type(kind: Any) -> Any | None:
-    """Return the type of the values in a table whose keys users choose; None if `kind` is no such table."""
+    """Return the type of the values in a table with names as keys, such as `sources`; None for any other type."""
     return next((get_args(option)[1] for option in union_members(kind) if get_origin(option) is dict), None)
 
 

@@ -49,7 +49,7 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def sets(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer sets the value at a path, or a value that contains the path."""
+        """Return whether this layer sets a value at a path, or at the beginning of the path."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):
@@ -265,7 +265,8 @@ def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
 def _key_of_segment(segment: str, values: Any | None) -> str:
     """Return the key that one segment of a variable's name stands for; segments are separated by two underscores.
 
-    If users choose the keys of the table, `values` is the type of its values; for any other table it is None.
+    If users choose the key, as in `sources`, `values` is the type of the values in that table. Otherwise, `values` is
+    None.
     """
     if values is None:
         return segment

@@ -31,10 +31,10 @@ class MessageSettings(ScheduledSettings, WebSettings):
     url: SecretStr
     """The address that messages are sent to. Anyone who knows it can post."""
     digest_above: Count = 50
-    """The most waiting events that are sent one by one, in messages of up to ten lines. If more are waiting, for
-    example after an import, they are sent as one digest: a message with the number of completions of each training. The
-    digest is sent for fewer events if their messages would take more than a minute at `rate`. Lower it for a quieter
-    channel."""
+    """The most waiting events that get a line each, in messages of up to ten lines. If more are waiting, for example
+    after an import, they are sent as one digest: a message with the number of completions of each training. Fewer
+    events are also sent as a digest if their messages would take more than a minute at `rate`. Lower the value for a
+    quieter channel."""
     digest_by: DigestBy = DigestBy.TRAINING
     """How the digest of a schedule or of quiet hours is grouped: by training, or by person."""
     language: Language = Language.EN

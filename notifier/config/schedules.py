@@ -101,7 +101,7 @@ def parse_quiet_hours(written: str) -> QuietHours | None:
 
 
 def parse_time_zone(name: str) -> tzinfo:
-    """Return the time zone of this name, or the machine's for "". Raises InvalidValue."""
+    """Return the time zone of this name; for "", the time zone of the machine. Raises InvalidValue."""
     try:
         return ZoneInfo(name) if name else _machine_time_zone()
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -28,7 +28,7 @@ class HttpFormat(StrEnum):
 
 
 class BatchForm(StrEnum):
-    """The forms of a batch of the format `standard`."""
+    """The possible forms of a batch with the format `standard`."""
 
     EVENTS = "events"
     MESSAGE = "message"
