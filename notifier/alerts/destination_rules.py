@@ -93,7 +93,10 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 
 
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
-    """Return how many waiting events have been refused for their content for FAILING_FOR_SECONDS or longer."""
+    """Return how many events wait because the receiver refused their content, the first time long ago.
+
+    Long ago means at least FAILING_FOR_SECONDS.
+    """
     if serving.health.state is not HealthState.OK:
         return 0
     return sum(

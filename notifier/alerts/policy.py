@@ -96,11 +96,11 @@ def find_handovers(
     alerts_to: str,
     configured_destinations: Collection[str],
 ) -> tuple[Handover, ...]:
-    """Return a handover for each former destination of alerts that is still configured and got alerts that still hold.
+    """Return a handover for each former destination of alerts that is still configured.
 
-    The handover contains the conditions that were reported to the former destination and still fire. The former
-    destination gets one last alert, which names the new destination `alerts_to`. `changes` is the result of
-    `find_changes` for `stored`.
+    A handover contains the conditions that were reported to the former destination and still fire. If there are none,
+    there is no handover. The former destination gets one last alert, which names the new destination `alerts_to`.
+    `changes` is the result of `find_changes` for `stored`.
     """
     over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
     found: dict[str, list[StoredCondition]] = {}
@@ -114,9 +114,10 @@ def find_handovers(
 def _mark_handed_over(
     before: StoredCondition, change: ConditionChange | None, alerts_to: str
 ) -> ConditionChange | None:
-    """Mark a condition as unreported if it still fires and was reported to a former destination; else return `change`.
+    """If a condition fires and was reported to a former destination, return a change that marks it as unreported.
 
-    The former destination gets a last alert (`find_handovers`), so nobody there waits for an alert about the end.
+    Otherwise, return `change`. The former destination gets a last alert (`find_handovers`), so nobody there waits for
+    an alert about the end.
     """
     after = before if change is None else change.condition
     if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
@@ -129,9 +130,9 @@ def _is_alerted_elsewhere(condition: StoredCondition, alerts_to: str) -> bool:
 
 
 def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destinations: Collection[str]) -> str | None:
-    """Return the destination that gets the alert about a condition's end; None if there is no such destination.
+    """Return the destination that gets the alert about a condition's end; None if no destination gets it.
 
-    It is the destination that got the alert about the beginning, if it is still configured.
+    This is the destination that got the alert about the beginning, if that destination is still configured.
     """
     if condition.alerted_ms is None:
         return None

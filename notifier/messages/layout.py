@@ -263,7 +263,7 @@ def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return the number of days until the last of the expiring completions ends; 0 if there are none."""
+    """Return the most days from an expiring event to the end of its completion; 0 if there is no such event."""
     days = [0]
     for content in contents:
         completion = content.data.get("completion")

@@ -1,4 +1,4 @@
-"""Writes the values in one destination's messages: the language, the time zone and the links."""
+"""Formats the values in one destination's messages in its language and time zone, and makes the links."""
 
 import re
 from collections.abc import Mapping

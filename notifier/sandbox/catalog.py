@@ -35,8 +35,8 @@ JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
 class Training(Struct, frozen=True):
     """One training of the account.
 
-    `created` is in Unix milliseconds. `v1` and `v2` are the JSON objects that these versions of the API show. If one is
-    None, it is made from the other fields.
+    `created` is in Unix milliseconds. `v1` and `v2` are the JSON objects that these versions of the API show. If `v1`
+    or `v2` is None, the JSON object is made from the other fields.
     """
 
     ids: IdPair

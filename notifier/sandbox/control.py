@@ -52,11 +52,11 @@ class Scope(Struct, frozen=True):
         )
 
     def is_active(self, elapsed: float) -> bool:
-        """Return whether the scope is active `elapsed` seconds after its fault or edit was started."""
+        """Return whether the scope is active `elapsed` seconds after the fault or edit was started."""
         return self.after <= elapsed and (self.lasts is None or elapsed < self.after + self.lasts)
 
     def is_over(self, elapsed: float, selected: int) -> bool:
-        """Return whether no further request can be selected after `elapsed` seconds and `selected` requests."""
+        """Return whether the time of the scope is over, or all of its `times` requests have been selected."""
         return (self.lasts is not None and elapsed >= self.after + self.lasts) or selected == self.times
 
 
@@ -165,7 +165,7 @@ class SandboxControl:
         return tuple(it.fault for it in self._faults.values() if it.count_request(request, now))
 
     def run_waiting_edits(self, request: ApiRequest) -> None:
-        """Make the edits that wait for this request. Its answer is computed, but not yet sent."""
+        """Make the edits that wait for this request. The request's answer is computed, but not yet sent."""
         now = self._clock()
         for edit in [*self._waiting_edits.values()]:
             if edit.count_request(request, now):

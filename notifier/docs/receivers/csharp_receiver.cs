@@ -102,8 +102,8 @@ bool IsGenuine(IHeaderDictionary headers, byte[] body)
         .Any(one => CryptographicOperations.FixedTimeEquals(expected, Encoding.UTF8.GetBytes(one)));
 }
 
-// Returns the events in a body: one event, an array of events, or the array `events` of an object. In a message
-// (`notifier.batch`), this object is `data`.
+// Returns the events in a body: one event, an array of events, or the array `events` of an object. A
+// message (`notifier.batch`) has this object in `data`.
 static List<JsonElement> EventsIn(JsonElement document)
 {
     if (document.ValueKind == JsonValueKind.Object

@@ -50,7 +50,7 @@ def is_genuine(headers: Mapping[str, str], body: bytes) -> bool:
 def events_in(document: Any) -> list[Any]:
     """Return the events in a body: one event, an array of events, or the array `events` of an object.
 
-    In a message (`notifier.batch`), this object is `data`.
+    A message (`notifier.batch`) has this object in `data`.
     """
     if isinstance(document, dict) and document.get("type") == "notifier.batch":
         document = document.get("data")

@@ -135,8 +135,8 @@ func isGenuine(headers http.Header, body []byte) bool {
 	return false
 }
 
-// eventsIn returns the events in a body: one event, an array of events, or the array `events` of an object. In a
-// message (`notifier.batch`), this object is `data`.
+// eventsIn returns the events in a body: one event, an array of events, or the array `events` of an object. A
+// message (`notifier.batch`) has this object in `data`.
 func eventsIn(body []byte) ([]json.RawMessage, error) {
 	var several []json.RawMessage
 	if json.Unmarshal(body, &several) == nil {

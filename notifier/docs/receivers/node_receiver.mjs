@@ -41,8 +41,8 @@ function isGenuine(headers, body) {
   });
 }
 
-// Returns the events in a body: one event, an array of events, or the array `events` of an object. In a message
-// (`notifier.batch`), this object is `data`.
+// Returns the events in a body: one event, an array of events, or the array `events` of an object. A
+// message (`notifier.batch`) has this object in `data`.
 function eventsIn(document) {
   const body = document?.type === "notifier.batch" ? document.data : document;
   const found = body?.events ?? body;
