@@ -41,7 +41,7 @@ class Erased(Struct, frozen=True):
 
 
 class ErasedEvents(Struct, frozen=True):
-    """The numbers of rows erased; `behind` is the number of the last event examined, None if no more are left."""
+    """The numbers of rows erased; `behind` is the number of the last event examined (None: no events are left)."""
 
     events: int
     deliveries: int
@@ -49,7 +49,7 @@ class ErasedEvents(Struct, frozen=True):
 
 
 def erase_removed(db: Database, before_ms: int) -> int:
-    """Erase the content of up to CHUNK records that were removed before `before_ms`; return how many (0: done)."""
+    """Erase the content of up to CHUNK records that were removed before `before_ms`; return how many were erased."""
     rows = db.execute(
         "UPDATE records SET record = '{}', user_id = '' WHERE id IN (SELECT id FROM records"
         " WHERE removed_at < ? AND removed_at IS NOT NULL AND record <> '{}' ORDER BY removed_at LIMIT ?)"

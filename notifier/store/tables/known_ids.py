@@ -29,7 +29,7 @@ def names_are_fetched(db: Database, sources: Collection[str], names: NameList) -
 
 
 def ids_without_name(db: Database, sources: Collection[str], names: NameList, ids: Collection[str]) -> list[str]:
-    """Return the ids that are not in the sources' lists of names."""
+    """Return those of the `ids` that are in no source's list `names`."""
     rows = db.execute(
         f"SELECT value FROM json_each(?) WHERE value NOT IN"
         f" (SELECT id FROM {names} WHERE source IN (SELECT value FROM json_each(?))"

@@ -31,11 +31,12 @@ Pair = tuple[str, str]
 
 
 def create_index(db: Database, sources: Collection[str] | None = None) -> None:
-    """Create the index if no first sweep of `sources` is under way; None means all sources in the store.
+    """Create the index, unless a first sweep of one of these sources is unfinished (None: of any source in the store).
 
-    `sources` are the configured ones, because the first sweep of another source may never end. During a first sweep of
-    a million records, updating the index would take longer than everything else: each record changes another page of
-    the index. Creating the index after the sweep takes about a second.
+    `sources` are the configured ones, because the first sweep of any other source may never end. If no source has
+    answered yet, the index is not created either. During a first sweep of a million records, updating the index would
+    take longer than everything else, because each record changes a different page of the index. Creating the index
+    after the sweep takes about a second.
     """
     watched = None if sources is None else orjson.dumps([*sources]).decode()
     (met, read) = db.execute(
