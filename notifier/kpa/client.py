@@ -283,7 +283,7 @@ class Client:
         return _TimedAnswer(answer, asked_at, loop.time() - asked_at)
 
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
-        """Return the result of `read(answer, token)`, which is run in a thread if the body is large."""
+        """Return the result of `read(answer, token)`. If the body is large, `read` is called in a thread."""
         token = self._settings.token.get_secret_value()
         with self._reporting_rate_limit():
             if len(answer.body) <= _READ_AT_ONCE_BYTES:

@@ -104,7 +104,8 @@ def _split(body: bytes, version: RecordFormat) -> Sequence[bytes]:
 def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Parse the body of an answer whose records are all of the usual form.
 
-    Return None for every other answer; `RecordFormat.parse` reads it, and says what is wrong with a record.
+    For every other answer, None is returned. `RecordFormat.parse` then reads the answer, and says what is wrong with a
+    record.
     """
     if version.record_id is None or version.notes is None or version.files is None:
         return None

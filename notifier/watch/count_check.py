@@ -114,7 +114,7 @@ class CountCheck:
     def is_stale(self, counted: ApiCount) -> bool:
         """Return whether `counted` is outdated.
 
-        That is so if the answer to a later request has changed the number of known records.
+        That is so if the answer to a request sent after `counted.asked_at` has changed the number of known records.
         """
         return counted.asked_at < self._ingester.existing_changed_at
 

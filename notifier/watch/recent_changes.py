@@ -1,4 +1,4 @@
-"""Remembers which records recent answers have changed, so that an answer requested earlier cannot undo a change."""
+"""Remembers the records that recent answers have changed: a late answer to an earlier request cannot undo a change."""
 
 from array import array
 from bisect import bisect_right, insort

@@ -177,7 +177,7 @@ class SourceReader:
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        If pages were read in parts, the previous reading (`before`) must have the same keys.
+        If pages were read in parts, the pages of the previous attempt (`before`) must have the same keys.
         """
         if len({page.last_page for page in pages}) > 1:
             return False

@@ -110,8 +110,8 @@ class Absences:
 
         `ids` are the store's numbers of the missing records. If the API's count shows that no record can be gone,
         nothing is requested. Otherwise, all records of each affected person are requested, for at most `most_questions`
-        people. If this answer also lacks a missing record, that record waits for a second look. The missing records of
-        the remaining people are left to the next sweep.
+        people. If the answer about a person also lacks a missing record, that record waits for a second look. The
+        missing records of the remaining people are left to the next sweep.
         """
         suspects = await self._suspects(ids)
         if not suspects:

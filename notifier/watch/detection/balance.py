@@ -76,10 +76,10 @@ def page_cap(page: Page, count: int | None) -> int | None:
 class Balance(Struct, frozen=True):
     """The API's count compared with the known records.
 
-    `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records,
-    `offset` the error of the API's count. `leaving` counts existing records whose removal waits for a second look,
-    `held` those whose removal is held back, `returning` removed records that seem to be back. `count` is the API's
-    count, None if it is not exact.
+    `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records, and
+    `offset` the error of the API's count. `leaving` is the number of existing records whose removal waits for a second
+    look, and `held` the number of existing records whose removal is held back. `returning` is the number of removed
+    records that seem to be back. `count` is the API's count, None if it is not exact.
     """
 
     existing: int
@@ -118,7 +118,7 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
     count was explained since then. If both sweeps left the same difference and the difference `has_lasted`, it is added
-    to the error. A shorter difference may only mean that the list lags behind the count for some minutes.
+    to the error. A new difference may only mean that the list lags behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 
@@ -163,7 +163,7 @@ class SearchTiming(Struct):
         self._not_before, self._rest_until = now + self._wait_seconds, now + rest_seconds
 
     def clear(self) -> None:
-        """Forget the difference and its wait, because the count is explained."""
+        """Forget the difference and the wait before the next search, because the count is explained."""
         self._difference, self._not_before, self._wait_seconds = 0, 0.0, 0.0
 
 

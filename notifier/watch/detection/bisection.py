@@ -141,7 +141,7 @@ class Bisection:
                 self._places[older] = _Boundary(place, at_ms)
 
     def add_changes(self, changes: Iterable[CountChange]) -> None:
-        """Apply `changes` since the search began to the known counts, no matter which request has shown them."""
+        """Update the known counts with the `changes` since the search began, whichever request has shown them."""
         moved: dict[Day, int] = {}
         for change in changes:
             self._changes.append(change)

@@ -29,9 +29,9 @@ class Evidence(Struct, frozen=True):
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
     contents that the records had before. `lacks_fields` means that some content field is missing in all records of the
     answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. If the answer to a
-    later request has already changed a record, `changed_at` has the time of that request (monotonic seconds).
-    `held_changes` are records with a held-back change. `unreadable` are records that could not be read before the end
-    of the first sweep.
+    request sent after this one has already changed a record, `changed_at` has the time of that request (monotonic
+    seconds). `held_changes` are records with a held-back change. `unreadable` are records that could not be read before
+    the end of the first sweep.
     """
 
     known: Mapping[str, StoredRecord]
@@ -302,7 +302,7 @@ def changed_fields(current: Completion, previous: Completion) -> tuple[str, ...]
 def evaluate_absences(
     absent: Sequence[Completion], max_gone: int | None, evidence: Evidence, context: AnswerContext
 ) -> Findings:
-    """Decide about known records that a complete answer about their person or training lacks.
+    """Decide about known records that are missing from a complete answer about their person or training.
 
     `absent` has the last known content of these records. `max_gone` is how many records can be gone according to the
     API's count, None if the count is unknown; if it is 0, no record counts as gone. A removal is announced when the

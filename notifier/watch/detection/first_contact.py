@@ -46,7 +46,7 @@ class ContactEstimate(Struct):
     def correction(self, contact_ms: int) -> int | None:
         """Return the median of the estimates if it is clearly earlier than `contact_ms`, else None.
 
-        While there are only one or two estimates, our own clock counts as one more.
+        While there are only one or two estimates, our own clock counts as an additional estimate.
         """
         if not self._samples:
             return None

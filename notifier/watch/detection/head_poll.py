@@ -69,7 +69,10 @@ class HeadPoll:
         return page
 
     async def check_first_contact(self, page: Page) -> None:
-        """Correct the moment of the first contact if a page shows that it is wrong; do nothing after a first sweep."""
+        """Correct the moment of the first contact if a page shows that it is wrong.
+
+        After the first sweep, nothing is corrected any more.
+        """
         contact_ms = self._context.health.memory.met_at_ms
         if self._contact is None or contact_ms is None:
             return

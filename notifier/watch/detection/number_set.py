@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class NumberSet:
-    """A set of numbers with one byte per number up to the largest one; a Python set of a million takes 60 MB."""
+    """A set of numbers that takes one byte for each number up to the largest; a Python set of a million takes 60 MB."""
 
     def __init__(self) -> None:
         self._marks = bytearray()

@@ -61,7 +61,10 @@ class V1Records:
     async def assign_answer_keys(
         self, completions: Sequence[Completion], suspects: Collection[str] = ()
     ) -> tuple[Completion, ...]:
-        """Return the records with their keys; `completions` must contain all records with the same key bases."""
+        """Return the records with their keys.
+
+        `completions` must contain all records that have the same key base as one of its records.
+        """
         groups = group_by_base(completions)
         known = await self._known({*groups, *map(key_base, suspects)})
         return tuple(
@@ -73,7 +76,7 @@ class V1Records:
     def _bases_to_ask(
         self, page: Page, groups: Mapping[str, Sequence[Completion]], known: Mapping[str, Mapping[str, StoredRecord]]
     ) -> set[str]:
-        """Return the key bases whose number of records this page alone does not show.
+        """Return the key bases for which this page alone does not show the number of equal records.
 
         Equal records have the same day. Other records of that day may be between them, so equal records may be on
         different pages.
