@@ -44,8 +44,8 @@ def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]
 class TrainingFacts(Struct, frozen=True):
     """How long completions of a training are valid; a value is None if the account does not say.
 
-    `renewal_months` is 0 if the training is never renewed. A completion counts as expiring from `expiring_days` days
-    before its end.
+    `renewal_months` is 0 if the training is never renewed. A completion counts as expiring in the last `expiring_days`
+    days of its validity.
     """
 
     schedule_type: str | None = None

@@ -108,7 +108,7 @@ class FileUpkeep:
             await asyncio.wait([self._urgent_write])
 
     async def _write_urgently(self) -> None:
-        """Wait, then write the recovery snapshot if it lacks an update or a removal that is still undelivered."""
+        """After a wait, write the recovery snapshot, unless it has all undelivered updates and removals already."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._urgent_delay_seconds))
         # An event that arrives after this point schedules another write.
         self._urgent_write = None

@@ -112,7 +112,10 @@ class FilterChecker:
         self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def check(self) -> None:
-        """Check each new filter whose sources have fetched their names. After an error, the next call tries again."""
+        """Check each new filter, once the names of people and trainings have been fetched from its sources.
+
+        After an error, the next call tries again.
+        """
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))
         self._checked &= frozenset(filters)

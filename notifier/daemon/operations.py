@@ -200,7 +200,7 @@ class Operations:
     def sources_in_first_round(self) -> list[str]:
         """Return the sources whose first round is not over.
 
-        A round that has lasted for the time limit of one request counts as over.
+        A first round also counts as over when it has lasted as long as one request may take.
         """
         return self._sources.in_first_round()
 

@@ -142,7 +142,7 @@ class SourceRegistry:
     def in_first_round(self) -> list[str]:
         """Return the sources whose first round is not over.
 
-        A round that has lasted for the time limit of one request counts as over.
+        A first round also counts as over when it has lasted as long as one request may take.
         """
         now = self._clock.monotonic()
         return [

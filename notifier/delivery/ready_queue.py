@@ -204,7 +204,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _was_sent_again(self, sequence: int) -> bool:
-        """Return whether a delivery was requeued with an unwritten outcome; if so, count that outcome as written."""
+        """Return whether a delivery was requeued before its outcome was written; if so, count one as written."""
         if sequence not in self._unwritten_outcomes:
             return False
         self._unwritten_outcomes[sequence] -= 1

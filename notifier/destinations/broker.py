@@ -142,7 +142,7 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        """Return a message's topic, key and headers as text for people. They are sent beside the message's body."""
+        """Return what is sent beside a message's body (topic, key and headers), as text for the log of requests."""
 
     async def _timeout_outcome(self) -> Outcome:
         """Return the outcome of an attempt that has reached its time limit; subclasses may add the cause."""

@@ -261,8 +261,8 @@ class _ProducerThread:
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
         """Store a connection error, which becomes the outcome of messages that are not confirmed.
 
-        If the error is final, drop all unconfirmed messages and let the next attempt open a new producer, because this
-        producer would report the same error only after a while.
+        After a final error, drop all unconfirmed messages, and let the next attempt open a new producer. An error is
+        final if it `is_fatal`, or if retrying with this producer would only end in the same error.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

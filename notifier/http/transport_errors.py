@@ -193,7 +193,7 @@ def unreadable_head_error(message: str) -> TransportError:
 
 
 def _system_message(error: Exception) -> str:
-    """Describe an error in the words of the operating system or OpenSSL, which contain no URL."""
+    """Return the text that the operating system or OpenSSL has for an error. Such a text contains no URL."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             inner: BaseException | None = error.certificate_error

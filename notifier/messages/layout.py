@@ -208,11 +208,11 @@ def _lay_out_digest(
     *,
     by_person: bool | None = None,
 ) -> Layout:
-    """Return a digest with counts, and with either some of the trainings and people or every event.
+    """Return a digest: counts, and below them every event or only some of the trainings and people.
 
-    With `by_person`, every event is named, grouped by person (True) or by training (False). With None, only a short
-    digest of expiring, expired and renewed completions names every event. Such a digest is grouped by person, because a
-    manager wants to know whom to send to a course.
+    Every event is named if `by_person` is True (grouped by person) or False (grouped by training). If `by_person` is
+    None, every event is named only in a short digest of expiring, expired and renewed completions. It is grouped by
+    person, because a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
         by_person = True

@@ -5,8 +5,9 @@ requested place. A probe requests a place where a day begins in the list. If the
 than expected, the list has moved.
 
 If one record is entered and another one is deleted, the count stays the same, but all records between the two move by
-one place. If the two have neighbouring days, a probe finds the change only by chance. If they have the same day, only
-the next sweep finds the change.
+one place, and so do the places where their days begin. A probe checks one of these places, chosen at random. If the two
+records have neighbouring days, only one such place has moved, so most probes miss it. If they have the same day, none
+has moved, and the change is found by the next sweep.
 """
 
 import logging

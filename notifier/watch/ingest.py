@@ -108,8 +108,8 @@ class PageIngester:
     ) -> None:
         """Initialize with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets all new events. For the events of an answer,
-        `on_deliveries` is called before `on_events`, with the events and the deliveries that were written with them.
+        `subscriptions` returns the current subscriptions. `on_events` gets all new events. If an answer of the API
+        has caused events, `on_deliveries` is called first. It gets these events and their deliveries.
         `v1_records` determines the keys of records without ids; None if the API version has ids.
         """
         self._context = context

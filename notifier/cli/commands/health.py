@@ -55,7 +55,7 @@ def _find_state_file(global_options: GlobalOptions) -> tuple[Path, Configuration
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError if no process uses the state file, or if that process is too old to be still starting."""
+    """Raise CommandError unless a process uses the state file and was started recently enough to be still starting."""
     pid = daemon_client.lock_holder_pid(state_file)
     if pid is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")

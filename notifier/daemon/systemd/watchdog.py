@@ -46,7 +46,7 @@ class SupervisedDaemon(Protocol):
     def sources_in_first_round(self) -> Sequence[str]:
         """Return the sources whose first round is not over.
 
-        A round that has lasted for the time limit of one request counts as over.
+        A first round also counts as over when it has lasted as long as one request may take.
         """
         ...
 

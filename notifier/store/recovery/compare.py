@@ -179,7 +179,7 @@ def add_missing_data(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuil
 
 
 def has_stamp(db: Database, stamp: str) -> bool:
-    """Return whether a file is at least as new as the essentials with this stamp."""
+    """Return whether the state file contains a stamp of the essentials, so that it is at least as new as they are."""
     return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
 
 
@@ -302,7 +302,7 @@ def _add_undelivered_event(db: Database, event: Row, deliveries: tuple[Row, ...]
 
 
 def _insert(db: Database, table: str, row: Row) -> None:
-    """Insert a row with those of its columns that this version has, unless a conflicting row exists."""
+    """Insert a row, without columns that this version does not have; do nothing if a conflicting row exists."""
     names = [name for name in columns(db, table) if name in row]
     places = ", ".join("?" * len(names))
     db.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})", [row[name] for name in names])

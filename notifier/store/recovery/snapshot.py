@@ -2,9 +2,10 @@
 
 A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
 gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
-source they contain the time of the first contact, and the time of entry up to which all records have been read. They
-also contain the undelivered events, and the ids of announced events, which must not be announced again. `essentials.py`
-reads and writes the essentials file. `compare.py` compares the state file with the essentials at every opening.
+source they contain the time of the first contact, and a second time: all records that were entered before it have been
+read. They also contain the undelivered events, and the ids of announced events, which must not be announced again.
+`essentials.py` reads and writes the essentials file. `compare.py` compares the state file with the essentials at every
+opening.
 
 - Essentials have a stamp, a random id. The transaction that reads the essentials from the state file also stores their
   stamp in the state file. So a state file with this stamp is at least as new as the essentials, and need not be

@@ -90,10 +90,10 @@ def read_due(
     in_flight: Collection[int],
     gate: Gate | None = None,
 ) -> DueDeliveries:
-    """Return up to `limit` deliveries that are due and that the gate lets through, without the events `in_flight`.
+    """Return up to `limit` deliveries that are due and that the gate lets through, except those of events `in_flight`.
 
-    A delivery that waits beyond `horizon_ms` was scheduled before the clock was set back, so it is due as well. An
-    event is not due while an earlier one of the same record waits for another attempt.
+    No delivery is scheduled for a time after `horizon_ms`, unless the clock was set back afterwards. Such a delivery is
+    due at once. An event is not due while an earlier event of the same record waits for another attempt.
     """
     # Most of the excluded numbers form one run. Reading before and after it is faster than excluding each number.
     begin, end = max(consecutive_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))

@@ -106,7 +106,10 @@ class WrittenEvents(Struct, frozen=True):
 
 
 class _WriteContext(Struct, frozen=True):
-    """The values that all functions called by `write_findings` share, and the first deliveries that were written."""
+    """The values that all functions called by `write_findings` share.
+
+    `deliveries` collects the deliveries that these functions write, up to _MAX_RETURNED.
+    """
 
     source: str
     id_namespace: str

@@ -289,7 +289,10 @@ def next_detected_ms(db: Database, sequence: int) -> int | None:
 
 
 def _last_to_examine(db: Database, past: ReplayRange, after: int) -> int:
-    """Return the number of the last event to examine: the EXAMINED_AT_ONCE-th after `after`, or the range's last."""
+    """Return the number of the last event to examine in this step.
+
+    A step examines EXAMINED_AT_ONCE events after the number `after`, or fewer at the end of the range `past`.
+    """
     numbers = "SELECT sequence FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
     found, last = db.execute(
         f"SELECT count(*), max(sequence) FROM ({numbers}) AS looked_at", [after, past.last, EXAMINED_AT_ONCE]

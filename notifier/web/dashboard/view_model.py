@@ -222,8 +222,8 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Divide sources or destinations between the table and the folded list.
 
-    If there are at most FEW_ROWS, all are in the table. Otherwise, the table has up to MOST_ROWS that need attention,
-    and the list has up to MOST_FOLDED of the rest.
+    Up to FEW_ROWS rows are all put into the table. If there are more, the table gets only those that need attention, up
+    to MOST_ROWS, and the list gets the others, up to MOST_FOLDED.
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))
