@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,23 +162,30 @@ async def measure_notifier(
     return took
 
 
+@contextmanager
+def running_api() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the API with an account of 100 records; yield its process, which adds a record for each line, and its URL."""
+    command = [sys.executable, str(HERE / "api.py"), "100"]
+    api = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert api.stdout is not None
+    try:
+        yield api, api.stdout.readline().strip()
+    finally:
+        api.communicate()
+
+
 async def main() -> None:
     """Measure both, and print medians and 99th percentiles."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200)
     asked = parser.parse_args()
-    api = subprocess.Popen(
-        [sys.executable, str(HERE / "api.py"), "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert api.stdout is not None
-    url = api.stdout.readline().strip()
-    try:
-        with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
-            receiver = f"http://127.0.0.1:{port}"
+    with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
+        receiver = f"http://127.0.0.1:{port}"
+        # Each has an account of its own: records that were entered for one would make the page of the other longer.
+        with running_api() as (api, url):
             least = await measure_minimum(api, url, receiver, asked.events, Path(folder))
+        with running_api() as (api, url):
             took = await measure_notifier(api, url, receiver, asked.events, Path(folder))
-    finally:
-        api.communicate()
     minimum, ours = (statistics.quantiles(figures, n=100) for figures in (least, took))
     report("minimum, p50", [minimum[49]], "ms")
     report("minimum, p99", [minimum[98]], "ms")

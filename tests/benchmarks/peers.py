@@ -41,7 +41,7 @@ from notifier.events import Change
 from notifier.store.file.store import FileStore
 from notifier.store.tables import records, sources
 from tests.benchmarks import latency
-from tests.benchmarks.common import HERE, beside, news, report, with_bytecode
+from tests.benchmarks.common import beside, news, report, with_bytecode
 from tests.benchmarks.delivery import SECRET
 
 _QUIET_SECONDS = 4.0
@@ -364,15 +364,12 @@ def _report_latency(name: str, took: list[float]) -> None:
 
 async def own_latency(singles: int) -> list[float]:
     """Return the milliseconds from the API's answer to the webhook's arrival."""
-    command = [sys.executable, str(HERE / "api.py"), "100"]
-    api = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert api.stdout is not None
-    url = api.stdout.readline().strip()
-    try:
-        with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
-            return await latency.measure_notifier(api, url, f"http://127.0.0.1:{port}", singles, Path(folder))
-    finally:
-        api.communicate()
+    with (
+        latency.running_api() as (api, url),
+        beside("receiver.py") as port,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        return await latency.measure_notifier(api, url, f"http://127.0.0.1:{port}", singles, Path(folder))
 
 
 async def main() -> None:
