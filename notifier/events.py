@@ -117,9 +117,9 @@ class Completion(Struct, frozen=True):
     """One completion, read from either API version.
 
     `completed_on` and `expires_on` are `YYYY-MM-DD`. `recorded_at` is the time of entry in Unix milliseconds, or None
-    if the record has no usable one. `raw` is the record's JSON as the API returned it. A field that cannot be read is
-    None, and is listed in `unread`. If earlier values of such fields are known, `stored_raw` is the JSON with these
-    values, and it is stored instead of `raw`.
+    if the record has no usable one. `raw` is the record's JSON as the API returned it. `unread` lists
+    the fields that cannot be read. Such a field has its last readable value, or None if that is not known. `stored_raw`
+    is the JSON with these last values, which is stored instead of `raw`; None if `raw` is stored.
     """
 
     key: str

@@ -36,13 +36,13 @@ PersonFacts = Mapping[str, FactValue]
 
 
 def fields_to_look_up(chosen: Collection[PersonField]) -> frozenset[PersonField]:
-    """Return the fields to read: the chosen ones, and with the job title also its id, which is needed to find it."""
+    """Return the fields to read: the chosen ones and, if the job title is chosen, the id by which it is looked up."""
     more = {PersonField.JOB_TITLE_ID} if PersonField.JOB_TITLE in chosen else set()
     return frozenset(chosen) | more
 
 
 class TrainingFacts(Struct, frozen=True):
-    """How long completions of a training are valid; a value is None if the account does not say.
+    """How long completions of a training are valid; a value that the account does not state is None.
 
     `renewal_months` is 0 if the training is never renewed. A completion counts as expiring in the last `expiring_days`
     days of its validity.
@@ -86,8 +86,8 @@ class Occasion(StrEnum):
 def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
     """Return whether a completion is the person's first one of the training or a renewal; None if that is not certain.
 
-    `other_days` are the days of the person's other completions of the training (None: an unknown day). `knows_all`: no
-    other completion is missing in `other_days`. A completion on the same day does not count, because it may be the same
+    `other_days` are the days of the person's other completions of the training (None: an unknown day). `knows_all`
+    means that `other_days` is complete. A completion on the same day does not count, because it may be the same
     completion, entered twice.
     """
     if completed_on is None:
@@ -102,9 +102,9 @@ UNKNOWN_VALIDITY: Final = Validity()
 
 
 class ListedEnd(Struct, frozen=True):
-    """A person's last completion of a training, by the account's employee status list: its day and its last valid day.
+    """A person's last completion of a training according to the account's employee status list.
 
-    Both days are `YYYY-MM-DD`.
+    `completed_on` is its day, and `until` its last valid day (both `YYYY-MM-DD`).
     """
 
     completed_on: str
@@ -126,10 +126,10 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
 
 
 def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
-    """Return until when a completion of the day `completed_on` is valid by the employee status list.
+    """Return until when a completion of the day `completed_on` is valid, according to the employee status list.
 
-    Returns None if `listed` is None or of another day. KPA Flex computes the list every 15 minutes, so the list may
-    still show an earlier completion.
+    Returns None if `listed` is None or is about a completion of another day. KPA Flex computes the list every
+    15 minutes, so the list may still show an earlier completion.
     """
     if listed is None or listed.completed_on != completed_on:
         return None
@@ -139,8 +139,8 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 def months_later(day: str, months: int) -> str | None:
     """Return the day that is `months` months after `day` (both days are `YYYY-MM-DD`).
 
-    If `day` does not exist in the later month, as with the 31st, return the last day of that month. Return None for an
-    invalid argument, or for a result beyond the year 9999.
+    If the resulting month has no such day, as with the 31st, return its last day. Return None for an invalid argument,
+    or for a result beyond the year 9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

@@ -65,7 +65,7 @@ def setup(
     """Write the log of this program to `stream`, by default standard error. A later call changes the settings.
 
     `level` is debug, info, warning, error or critical. `log_format` is auto, text or json. Except at level debug, lines
-    that repeat are suppressed. If `queued` is True, as for the daemon, lines go through a queue, and uncaught
+    that repeat too often are suppressed. If `queued` is True, as for the daemon, lines go through a queue, and uncaught
     exceptions are logged.
     """
     stream = sys.stderr if stream is None else stream
@@ -162,7 +162,7 @@ class DirectHandler(logging.StreamHandler[TextIO]):
 
 
 def _find_handler(root: logging.Logger, stream: TextIO, *, queued: bool) -> DirectHandler | QueuedHandler:
-    """Return the existing handler of this stream, or a new handler."""
+    """Return the existing handler of the wanted kind for this stream, or a new handler."""
     wanted = QueuedHandler if queued else DirectHandler
     for handler in root.handlers:
         if isinstance(handler, wanted) and handler.stream is stream:

@@ -13,8 +13,8 @@ _T = TypeVar("_T")
 async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
     """Run `work` in a new thread, and return its result. If the caller is cancelled, the result is dropped.
 
-    The event loop's thread pool is not used: `work` may hang for ever (in a DNS lookup or a file system), and the
-    program waits for the threads of the pool when it ends.
+    `work` may hang for ever (in a DNS lookup or a file system). So it does not run in the event loop's thread pool: the
+    program cannot end before all threads of that pool have ended.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
@@ -34,7 +34,7 @@ def call_on_loop(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *
 class WorkThread:
     """A thread that runs blocking functions for an event loop, one after the other.
 
-    A call takes half as long as with a `ThreadPoolExecutor`, which creates two futures and several locks for each call.
+    The overhead of a call is half that of a `ThreadPoolExecutor`, which creates two futures and several locks for it.
     """
 
     def __init__(self, name: str) -> None:

@@ -69,7 +69,7 @@ def matches_any(pattern: str, texts: Iterable[str]) -> bool:
 
 
 def admits_nothing(written: Collection[str]) -> bool:
-    """Return whether a list rejects every text, because its exclusions cover its other patterns: `["Crane*", "!*"]`."""
+    """Return whether the exclusions of a list reject all that its other patterns admit, as in `["Crane*", "!*"]`."""
     wanted = [pattern for pattern in written if not pattern.startswith(EXCLUDES)] or (["*"] if written else [])
     excluded = [pattern.removeprefix(EXCLUDES) for pattern in written if pattern.startswith(EXCLUDES)]
     return bool(wanted) and all(any(_covers(wide, narrow) for wide in excluded) for narrow in wanted)
@@ -83,7 +83,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def is_person_id(pattern: str) -> bool:
-    """Return whether a pattern is the id of a person. Unlike an employee number, this id is always known."""
+    """Return whether a pattern is a person's id, which is always known; an employee number may be unknown."""
     return _PERSON_ID.fullmatch(pattern.removeprefix(EXCLUDES)) is not None
 
 

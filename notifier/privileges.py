@@ -44,9 +44,9 @@ def is_root() -> bool:
 def owner_to_become(file: Path) -> Owner | None:
     """Return the user that root should become before it uses `file` and the files beside it.
 
-    The user is the owner of the file's folder or, if that folder does not exist, of the nearest existing folder above.
-    If root owns the folder but other users can write to it, the user is the owner of the file. Returns None if this
-    process is not root, or if it should stay root.
+    The user is the owner of the folder of `file`. If this folder does not exist, the nearest existing folder above it
+    counts. If root owns the folder but other users can write to it, the user is the owner of `file`. Returns None if
+    this process is not root, if the owner found is root, or if the owner of `file` is needed but cannot be read.
     """
     if not is_root():
         return None
@@ -66,8 +66,8 @@ def become(owner: Owner, file: Path) -> None:
     """Become this user for the rest of the process, to use `file` and the files beside it. Raises OSError.
 
     If the user cannot reach the folder of `file`, the process keeps one capability of root. With this capability, it
-    can read all files and pass through all folders, but not change them. systemd keeps the state of services with
-    dynamic users in a folder that they cannot reach.
+    can read all files and pass through all folders, but not change them. For example, systemd keeps the state of a
+    service with a dynamic user in a folder that this user cannot reach.
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)
@@ -84,7 +84,7 @@ def become(owner: Owner, file: Path) -> None:
 def acting_as(owner: Owner, *, pass_closed_folders: bool = False) -> Iterator[None]:
     """Act as this user within the context, then as root again.
 
-    With `pass_closed_folders`, the process can also read all files and pass through all folders.
+    If `pass_closed_folders` is set, the process can meanwhile read all files and pass through all folders.
     """
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
     _set_groups(owner)

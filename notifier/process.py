@@ -38,7 +38,7 @@ def pause_garbage_collection() -> None:
 
 
 def resume_garbage_collection() -> None:
-    """Resume automatic garbage collection if it is paused; objects that exist now are never examined."""
+    """If automatic garbage collection is paused, resume it, but exempt all objects that exist at this moment."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -96,7 +96,8 @@ def _command_of(arguments: Iterable[str]) -> str | None:
 def _open_standard_streams() -> None:
     """If any of the descriptors 0, 1 and 2 is closed, open /dev/null in its place.
 
-    Otherwise, the next opened file would get this number, and output of the program could overwrite the file.
+    Without this, the next file to be opened would get the closed descriptor's number, and the program's output could
+    overwrite that file.
     """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:

@@ -43,7 +43,7 @@ def hide_remembered(text: str) -> str:
 
 
 def hide_partial_secret(text: str, *secrets: str) -> str:
-    """If `text` was cut off within a secret, replace the remaining beginning of the secret by a placeholder."""
+    """If `text` ends with the beginning of a secret (ellipses aside), replace that beginning by a placeholder."""
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))

@@ -46,9 +46,10 @@ _END_SHARE_IN_USE = 0.6
 
 
 def rebuild_conditions(found: Comparison | None, sources: Collection[SourceMemory]) -> Iterator[Condition]:
-    """Yield `state_rebuilt` or `state_behind` until every source has finished a sweep after the rebuild.
+    """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
-    Only then are all records known again. `found` describes the rebuild of the state file; None if there was none.
+    Only then are all records known again. `found` describes the rebuild, None if there was none; `found.kind` decides
+    between `state_behind` and `state_rebuilt`.
     """
     if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in sources):
         return
@@ -82,7 +83,7 @@ def clock_conditions(peers: PeerClocks, firing: Collection[ConditionKey]) -> Ite
 
 
 def essentials_conditions(failure: str | None) -> Iterator[Condition]:
-    """Yield `essentials_not_kept` if the essentials cannot be written; `failure` is the reason, None if they can."""
+    """Yield `essentials_not_kept` if `failure`, the reason why the essentials cannot be written, is not None."""
     if failure is not None:
         yield Condition(
             ConditionName.ESSENTIALS_NOT_KEPT,

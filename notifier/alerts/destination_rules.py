@@ -93,9 +93,10 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 
 
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
-    """Return how many events wait because the receiver refused their content, the first time long ago.
+    """Return how many events have waited for long because the receiver refuses their content.
 
-    Long ago means at least FAILING_FOR_SECONDS.
+    An event counts if delivery has been possible for FAILING_FOR_SECONDS since its first attempt. If the destination
+    is retrying or disabled, the result is 0.
     """
     if serving.health.state is not HealthState.OK:
         return 0
@@ -114,8 +115,8 @@ def is_behind(
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    A disabled destination is not behind. To report a problem only once, a destination is not behind either if it is
-    reported as failing, or will be reported as failing within a minute.
+    A disabled destination is never behind. If a destination is reported as failing, or will be within a minute, it is
+    not behind, so that one problem is not reported twice.
     """
     if due is None or serving.health.state is HealthState.DISABLED:
         return False
@@ -133,8 +134,9 @@ def failing_seconds(
 ) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
-    Events that were refused for their content do not count, because they say nothing about the endpoint. A failure that
-    has been reported (`is_firing`) lasts until a request succeeds and no old event waits for another attempt.
+    Events that were refused for their content do not count, because they say nothing about the endpoint. If the failure
+    has been reported (`is_firing`), it lasts until a request succeeds and no event has waited for the endpoint for
+    FAILING_FOR_SECONDS.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
@@ -162,8 +164,8 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
 def _endpoint_failure_seconds(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
     """Return for how many seconds the endpoint has failed; 0.0 if it does not fail.
 
-    This is the time since the first attempt of any event that waits for the endpoint or, if it is longer, the time
-    since the destination began to retry.
+    This is the longest of these times: for each event that waits for the endpoint, the time in which delivery was
+    possible since its first attempt; and the time since the destination began to retry.
     """
     first_attempts_ms = [
         it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None
@@ -230,9 +232,9 @@ def _dead_sentence(name: str, dead: Sequence[UndeliveredGroup], last_error: Last
 
 
 def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
-    """Return `reason` in words; without a `reason`, return the reason of the latest error in words.
+    """Describe `reason` in words; if `reason` is None, describe the reason of the latest error.
 
-    If the latest error has this reason, the text includes the error's message.
+    If the described reason is that of the latest error, the text includes this error's message.
     """
     is_latest = last_error is not None and reason in (None, last_error.reason)
     known = last_error.reason if last_error is not None and is_latest else reason

@@ -19,7 +19,7 @@ UNDELIVERED_AFTER_SECONDS: Final = 900.0
 class EvaluationFindings(Struct, frozen=True):
     """The conditions that hold now, and the conditions that are withdrawn.
 
-    `withdrawn` has the reason why a condition is withdrawn and not resolved, by the condition's key.
+    `withdrawn` maps the key of each withdrawn condition to the reason.
     """
 
     conditions: Collection[Condition] = ()

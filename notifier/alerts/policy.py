@@ -2,8 +2,8 @@
 
 A condition begins when it has been seen for long enough, also across restarts, and ends when it has not been seen for
 long enough. At its end it is resolved if the problem was solved; otherwise it is withdrawn, and the problem may still
-exist. A condition that comes back within an hour after its end is the same condition. Such a condition then ends only
-after it has not been seen for an hour, unless its kind ends at once. Each condition causes at most MOST_ALERTS_A_DAY
+exist. A condition that comes back within an hour after its end is the same condition. From then on, it ends only after
+it has not been seen for an hour, unless its `ends_after_seconds` is 0. Each condition causes at most MOST_ALERTS_A_DAY
 alerts a day, and its last alert always states its true state.
 """
 
@@ -35,7 +35,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 class ChangeReason(StrEnum):
     """The reason for a change of a stored condition.
 
-    If alerts have a destination, every change sends an alert, except those whose reason says "No alert".
+    If alerts have a destination, a change sends an alert unless the description of its reason says "No alert".
     """
 
     SEEN = "seen"
@@ -76,8 +76,8 @@ def find_changes(
 
     `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none. A
     condition of a destination is never reported to that destination. The end of a condition is reported only to the
-    destination that got the alert about its beginning, and only if that destination is still configured. If a condition
-    that is no longer seen is withdrawn and not resolved, `withdrawn` has the reason.
+    destination that got the alert about its beginning, and only if that destination is still configured. A condition
+    that is no longer seen is withdrawn if `withdrawn` has a reason for its key; otherwise, it is resolved at its end.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
@@ -116,8 +116,8 @@ def _mark_handed_over(
 ) -> ConditionChange | None:
     """If a condition fires and was reported to a former destination, return a change that marks it as unreported.
 
-    Otherwise, return `change`. The former destination gets a last alert (`find_handovers`), so nobody there waits for
-    an alert about the end.
+    Otherwise, return `change`. The former destination gets a last alert (`find_handovers`) instead of an alert about
+    the end.
     """
     after = before if change is None else change.condition
     if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
@@ -142,9 +142,9 @@ def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destin
 
 
 def _recipient(alerts_to: str, subject: str) -> str | None:
-    """Return the destination for an alert about a subject: `alerts_to`, or None if there is no such destination.
+    """Return `alerts_to` if an alert about the subject can be sent there; None otherwise.
 
-    Return None, too, if `subject` is this destination itself or `ALERTS`.
+    No alert can be sent if `alerts_to` is "", or if `subject` is the destination `alerts_to` itself or `ALERTS`.
     """
     return alerts_to if alerts_to and subject not in (destination_subject(alerts_to), ALERTS) else None
 
@@ -235,16 +235,16 @@ def _update_unseen(
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
-    """Return for how many milliseconds a condition must not be seen until it ends."""
+    """Return after how many milliseconds without being seen a condition ends."""
     if condition.returns and condition.ends_after_ms:
         return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
     return condition.ends_after_ms
 
 
 def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
-    """Return whether the end of a condition must wait, because at most one alert about it is left today.
+    """Return whether at most one alert about a condition is left today; if so, its end must wait for the next day.
 
-    That alert is kept in case the condition comes back.
+    The last alert is kept in case the condition comes back.
     """
     return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 

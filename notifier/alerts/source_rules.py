@@ -95,9 +95,10 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:
-    """Yield a condition for each failing kind of request: the count, the sweep and the names, but not the head poll.
+    """Yield a condition for each kind of request that fails, of three kinds: count check, sweep and names.
 
-    A condition that fired before a restart holds while its kind of request is in `report.untried`.
+    The head poll has its own condition. A condition that fired before a restart holds as long as `report.untried`
+    contains its kind of request.
     """
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
@@ -215,10 +216,11 @@ def held_findings(source: str, memory: SourceMemory) -> Iterator[tuple[Condition
 def unexplained_count(
     memory: SourceMemory, waiting: Sequence[SecondLook], confirm_after: float, patience: Patience, now_ms: int
 ) -> str | None:
-    """Return a sentence if the API's count has differed from the known records for long; None otherwise.
+    """Return a sentence about a problem with the API's count of records; None if there is no problem.
 
-    If there is no such difference but a second look is late, the sentence is about the second look. Before the first
-    sweep is complete, the result is None unless `memory` has an unexplained difference.
+    The sentence is about the first of these problems that exists: the count has differed from the known records for
+    long; a second look is late; the count has a permanent error. Before the first sweep is complete, the result is
+    None if `memory.unexplained` is 0.
     """
     if memory.swept_at_ms is None and memory.unexplained == 0:
         return None
@@ -245,7 +247,8 @@ def unexplained_count(
 def is_source_failing(polls: PollHistory, poll_interval: float, *, is_firing: bool) -> bool:
     """Return whether a source fails: its last poll failed, or no poll has succeeded for three poll intervals.
 
-    If `source_failing` fires already (`is_firing`), the source fails until a poll of this process succeeds.
+    If `source_failing` fires already (`is_firing`), the source also fails as long as no poll of this process has
+    succeeded.
     """
     if is_firing and not polls.any_succeeded:
         return True

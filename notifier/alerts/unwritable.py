@@ -26,8 +26,8 @@ FAILING_FOR_MS: Final = 60_000
 class UnwritableStore:
     """Holds the condition `store_unwritable` in memory, because the state file cannot be written, and sends its alerts.
 
-    The alert about the beginning is sent at each evaluation until the destination accepts it. Its id is derived from
-    the condition and the time of the beginning, so it stays the same. The alert about the end is stored as an ordinary
+    The alert about the beginning is sent at each evaluation until the destination accepts it. Each time it has the same
+    id, derived from the condition and the time of the beginning. The alert about the end is stored as an ordinary
     event, because the file can then be written again.
     """
 

@@ -23,11 +23,12 @@ def withdrawal_reasons(
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
 ) -> dict[ConditionKey, Sentence]:
-    """Return the reason for each condition that is withdrawn and not resolved, by the condition's key.
+    """Return the key of each condition that is withdrawn, with the reason.
 
-    `keys` are the keys of the conditions that fired before. A condition that is neither in `current` nor in the result
-    is resolved. `sources` are the configured sources, `destinations` the health of each configured destination, and
-    `waiting` the number of waiting events of each destination.
+    `keys` are the keys of the conditions that fired until now, and `current` the conditions that hold now. A condition
+    of `keys` that is neither in `current` nor in the result is resolved. `sources` are the configured sources,
+    `destinations` the health of each configured destination, and `waiting` the number of waiting events of each
+    destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
     found: dict[ConditionKey, Sentence] = {}

@@ -36,8 +36,8 @@ def owner_can_read(owner: Owner, source: Path) -> bool:
 def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
     """Call `make` as the owner to write a backup, then copy the backup to `target` as root.
 
-    Returns the result of `make`, whose argument is the path of a temporary file. With `overwrite`, an existing
-    `target` is replaced. Raises BackupError, and the errors of `make`.
+    `make` gets the path of a temporary file, and its result is returned. With `overwrite`, an existing `target` is
+    replaced. Raises BackupError, and the errors of `make`.
     """
     target = target.absolute()
     _require_root_folder(target)
@@ -61,7 +61,7 @@ def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
 def copy_for_owner(owner: Owner, source: Path) -> Iterator[Path]:
     """Copy a file that only root can read, and yield the path of the copy, which the owner can read.
 
-    The copy is deleted at the end. Raises BackupError.
+    The copy is deleted when the `with` block ends. Raises BackupError.
     """
     source = source.absolute()
     _require_root_folder(source)

@@ -115,8 +115,8 @@ async def follow_events(
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     """Return the number of the event after which the stream begins.
 
-    If `known` is not None, returns `known`. At the first connection, `known` is None, and a header of the answer has
-    the number. Returns None if the daemon's version does not send this header.
+    This is `known`. At the first connection, `known` is None, and a header of the answer has the number. If `known` is
+    None and the daemon's version does not send this header, the result is None.
     """
     header = answer.headers.get(POSITION_HEADER, "")
     return int(header) if known is None and header.isdecimal() else known

@@ -39,8 +39,9 @@ class MatchCount(Struct, frozen=True):
 class FilterMatches(Struct, frozen=True):
     """What a destination's filters match in the lists of its sources.
 
-    `trainings` is None if the list of trainings of one of the sources was not read, and `people` is None if a list of
-    people was not read. For each pattern that matches nothing, `unmatched` has the filter's key and the pattern.
+    `trainings` is None unless the lists of trainings of all these sources were read. `people` is None unless their
+    lists of people were all read. For each pattern that matches nothing, `unmatched` has the filter's key and the
+    pattern.
     """
 
     destination: str

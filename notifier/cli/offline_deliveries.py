@@ -141,9 +141,9 @@ def replay_offline(
     """Put past events back into the queue; return the same plan of the replay as the daemon would.
 
     With `request.dry_run`, this only counts the events. Ctrl-C ends the replay for good. If this process is killed, the
-    next daemon continues the replay. `show_progress` is called with the number of deliveries in the queue and the
-    total. Unlike the daemon, this makes no pauses between portions, because no new events are waiting. Raises
-    CommandError.
+    next daemon continues the replay. `show_progress` is called with two numbers: the deliveries that are put back so
+    far, and all deliveries of the replay. Unlike the daemon, this makes no pauses between portions, because no new
+    events are waiting. Raises CommandError.
     """
 
     async def requeue_deliveries() -> "PlanDocument":

@@ -43,8 +43,8 @@ class ProbeResult(Struct, frozen=True):
 
     `records` is the API's record count, None if it is unknown. `newest` is the completion date of the newest record,
     None if no record was read. `unreadable` counts the unreadable records on the newest page. `directory` holds the
-    lists of names that were read, and `names` holds the length of each. `troubles` are sentences about problems, for
-    the operator. `proxy` is None if the requests were sent directly.
+    lists of people and trainings. `names` maps the name of each list that was read, such as `people`, to its length.
+    `troubles` are sentences about problems, for the operator. `proxy` is None if the requests were sent directly.
     """
 
     source: str
@@ -123,7 +123,7 @@ async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSess
 
 
 def _unreadable_problems(page: Page) -> Iterator[str]:
-    """For each field that makes records unreadable, yield a sentence with their number, an example and the problem."""
+    """For each field that makes records unreadable, yield a sentence: how many records, an example, the problem."""
     by_field: dict[str | None, list[InvalidRecord]] = {}
     for bad in page.bad:
         by_field.setdefault(bad.field_name, []).append(bad)
@@ -143,7 +143,7 @@ def _clock_problems(served_at_ms: int | None) -> list[str]:
 
 
 async def _add_names(client: Client, settings: SourceSettings, result: ProbeResult) -> ProbeResult:
-    """Read the lists of names that the daemon reads, too; return `result` with the lists and any failures added."""
+    """Read the same lists of names as the daemon; return `result` with these lists and any failures added."""
     lists: dict[str, AsyncGenerator[dict[str, Any], None]] = {
         "people": client.people(),
         "trainings": client.trainings(),

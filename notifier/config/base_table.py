@@ -11,7 +11,7 @@ from notifier.config.errors import InvalidCombination, Problem
 
 
 def default(written: Any) -> Any:
-    """Return a field with the default `written`, in the notation of the configuration file.
+    """Return a field whose default is `written`, a value in the notation of the configuration file.
 
     pydantic parses the default like a configured value. The file, its JSON Schema and the settings therefore share one
     default.

@@ -97,7 +97,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
         return redact(self.url.get_secret_value())
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, because only a password in it is secret."""
+        """Yield the URL, which is not secret, except for a password in it."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:

@@ -1,9 +1,9 @@
 """The settings that destinations of several types share.
 
-The types are in `webhooks.py`, `message_destinations.py` and `brokers.py`. To add one, derive a class from
-`DestinationSettings`, or from `MessageSettings` if people read what is sent there; give it its own `type`, `address`
-and `receiver_identity`; and add it to `Destination` in `destination_types.py`. `ScheduledSettings` adds the keys of a
-schedule.
+The types are in `webhooks.py`, `message_destinations.py` and `brokers.py`. To add a type, derive a class from
+`DestinationSettings`, or from `MessageSettings` if the destination gets messages for people; give the class its own
+`type`, `address` and `receiver_identity`; and add it to `Destination` in `destination_types.py`. `ScheduledSettings`
+adds the keys of a schedule.
 """
 
 from abc import ABC, abstractmethod
@@ -87,13 +87,14 @@ class DestinationSettings(BaseTable, ABC):
         """Return values that identify the receiver. Two destinations with equal values have the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs in which only a password is secret."""
+        """Yield the URLs that are not secret, except for a password in them."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:
         """Yield parts of secrets, such as values within a connection string.
 
-        Each part must be hidden even where it occurs without the rest of the secret, for example in an answer.
+        Each part must be hidden even where it occurs without the rest of the secret, for example in an answer of the
+        receiver.
         """
         yield from ()
 
@@ -112,9 +113,9 @@ class DestinationSettings(BaseTable, ABC):
         )
 
     def facts_needed(self) -> Iterator[tuple[str, PersonField | None]]:
-        """Yield a pair for each filter that needs looked-up data: the filter's key, and the fact about a person.
+        """For each filter that needs looked-up data, yield its key and the fact about a person that it compares.
 
-        The filter compares this fact. The fact is None if the filter compares titles of trainings.
+        If the filter compares titles of trainings, the fact is None.
         """
         if self.trainings:
             yield "trainings", None

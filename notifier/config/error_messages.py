@@ -67,8 +67,9 @@ _NO_SOURCE: Final = (
 class _Place(Struct, frozen=True):
     """The place of an error in the configuration.
 
-    `path` is the path of keys to the wrong value, and `kind` the type of that value. `table` is the type of the table
-    that contains the value. `siblings` are the classes of tables that another `type` would select.
+    `path` is the path of keys to the wrong value, and `kind` the type that the value must have. `table` is the type of
+    the table that contains the value. If the key `type` selects the class of a table on the path, `siblings` are the
+    classes that other values of `type` would select.
     """
 
     path: tuple[str | int, ...]
@@ -78,7 +79,7 @@ class _Place(Struct, frozen=True):
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield a problem for each error that pydantic found. No problem repeats a value.
+    """Yield a problem for each error that pydantic found. No problem contains a configured value.
 
     pydantic has validated the merged values of `layers`. The first layer is the strongest. If a variable or a
     credential file sets a wrong value, the problem names that variable or file.
@@ -99,7 +100,8 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 def _locate(loc: tuple[str | int, ...]) -> _Place:
     """Return the place of an error; `loc` is the location that pydantic gives.
 
-    `loc` contains more than keys: the `type` of each table that is a member of a union, and `[key]` after a wrong key.
+    Besides keys, `loc` contains the value of `type` of each table whose class `type` selects. If a key itself is wrong,
+    `[key]` follows the key.
     """
     kind: Any = Settings
     table: Any = None

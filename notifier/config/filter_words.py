@@ -44,7 +44,7 @@ def describe_filters(settings: DestinationSettings) -> str:
 
 
 def _describe_values(values: Sequence[str]) -> str:
-    """Return the values of a filter in words: first the wanted values, then the excluded ones, which begin with `!`."""
+    """Return a filter's values in words: first the wanted ones, then the excluded ones (with `!` in `values`)."""
     wanted = [f"`{value}`" for value in values if not value.startswith(EXCLUDES)]
     excluded = [f"`{value.removeprefix(EXCLUDES)}`" for value in values if value.startswith(EXCLUDES)]
     if not excluded:

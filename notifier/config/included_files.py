@@ -28,7 +28,8 @@ class UnmatchedPattern(Struct, frozen=True):
 def read_included(layers: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | UnmatchedPattern]:
     """Yield the layer of each included file, and the problems with files and patterns.
 
-    `layers` contain the patterns. `main` is the main configuration file, which is skipped if a pattern matches it.
+    The patterns are the value of `include` in the first of `layers` that has this key. `main` is the main configuration
+    file, which is skipped if a pattern matches it.
     A source or destination that two files define is a problem: neither file overrides the other.
     """
     layers = [*layers]

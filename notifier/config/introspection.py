@@ -30,7 +30,7 @@ def table_classes(kind: Any) -> list[type[BaseTable]]:
 
 
 def entry_type(kind: Any) -> Any | None:
-    """Return the type of the values in a table with names as keys, such as `sources`; None for any other type."""
+    """If `kind` is a table whose keys are names, such as `sources`, return the type of its values; otherwise, None."""
     return next((get_args(option)[1] for option in union_members(kind) if get_origin(option) is dict), None)
 
 
@@ -48,13 +48,13 @@ def key_type(kind: Any, key: str) -> Any | None:
 
 
 def tags(kind: Any) -> list[str]:
-    """Return the possible values of the key `type`, in the order of the table classes that they select."""
+    """Return the values that `type` can have in tables of the type `kind`, in the order of the table classes."""
     typed = [table.model_fields[TYPE_KEY] for table in table_classes(kind) if TYPE_KEY in table.model_fields]
     return [tag for field in typed for tag in get_args(field.annotation)]
 
 
 def takes_json(kind: Any) -> bool:
-    """Return whether a value of this type can be a list or a table. Environment variables may contain it as JSON."""
+    """Return whether a value of the type `kind` can be a list or a table, which a variable may contain as JSON."""
     return bool(table_classes(kind)) or any(get_origin(option) in {dict, tuple} for option in union_members(kind))
 
 

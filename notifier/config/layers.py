@@ -40,7 +40,7 @@ _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of do
 class Layer(Struct, frozen=True):
     """Keys and values from one input, as nested tables.
 
-    The input is the variable or credential file `origin`, or the TOML file `file`.
+    For a TOML file, `file` is its path. Otherwise, `origin` is the variable's name or the credential file's path.
     """
 
     values: dict[str, Any]
@@ -49,7 +49,7 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def sets(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer sets a value at a path, or at the beginning of the path."""
+        """Return whether this layer sets a value at `path`, or a value that is no table at a level above it."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):
@@ -61,7 +61,7 @@ class Layer(Struct, frozen=True):
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Any]:
-    """Return the merged values of `layers`, which must begin with the strongest layer. Nothing is validated."""
+    """Return the merged values of `layers`, each of which overrides those after it. Nothing is validated."""
     sources = [layer.values for layer in layers]
 
     class Merged(BaseSettings):
@@ -77,7 +77,7 @@ def merge(layers: Iterable[Layer]) -> dict[str, Any]:
 
 
 def read_toml(file: Path, *, is_included: bool = False) -> Layer:
-    """Return the layer of a TOML configuration file. Raises ConfigError."""
+    """Return the layer of a TOML configuration file; `is_included` marks it as an included file. Raises ConfigError."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
         values = tomllib.loads(text)
@@ -130,7 +130,7 @@ class _Variable(Struct, frozen=True):
 
 
 def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer | Problem]:
-    """Yield a layer or a problem for each variable NOTIFIER_*, the strongest first.
+    """Yield a layer or a problem for each variable NOTIFIER_*; each layer overrides those after it.
 
     Relative paths in values start from `folder`.
     """
@@ -151,7 +151,7 @@ def is_kubernetes_variable(name: str, text: str) -> bool:
 
 
 def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]:
-    """Yield a layer or a problem for each credential file in a directory, the strongest first.
+    """Yield a layer or a problem for each credential file in a directory; each layer overrides those after it.
 
     A credential file has the name of a variable. Its content, without the last newline, is the value. Relative paths in
     values start from `folder`.
@@ -185,8 +185,8 @@ def read_credentials(directory: Path, folder: Path) -> Iterator[Layer | Problem]
 def credential_keys(directory: Path) -> tuple[str, ...]:
     """Return the dotted keys that the credential files in a directory set.
 
-    Files that set no key are left out. The result is empty for an unreadable directory. `read_credentials` reports
-    both problems.
+    Files that set no key are left out. For an unreadable directory, the result is empty. In both cases,
+    `read_credentials` reports the problem.
     """
     keys = []
     with suppress(OSError):
@@ -265,8 +265,7 @@ def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
 def _key_of_segment(segment: str, values: Any | None) -> str:
     """Return the key that one segment of a variable's name stands for; segments are separated by two underscores.
 
-    If users choose the key, as in `sources`, `values` is the type of the values in that table. Otherwise, `values` is
-    None.
+    In a table whose keys users choose, such as `sources`, `values` is the type of the table's values; otherwise None.
     """
     if values is None:
         return segment

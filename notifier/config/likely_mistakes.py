@@ -99,7 +99,7 @@ def of_slack_url(url: str) -> str | None:
 
 
 def of_id(identifier: str) -> str | None:
-    """Return a sentence about a likely mistake in an id of the API that a filter contains; None if there is none."""
+    """Return a sentence about a likely mistake in an id within a filter; None if there is none."""
     return "is a title or a name, but an id is required" if " " in identifier.strip() else None
 
 

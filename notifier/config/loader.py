@@ -74,7 +74,7 @@ def load(
 
 
 def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems. If an included file defines the table of a problem, the message then names that file."""
+    """Yield the problems. If a problem is in a table that an included file defines, its message names the file."""
     for problem in problems:
         owner = included_file_defining(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")

@@ -56,8 +56,8 @@ def credentials_directory(
     """Return the folder of credential files; None if there is none.
 
     The folder is `--secrets-dir`; without it, the folder that systemd provides; without both, the folder beside a
-    service's configuration `file`. systemd provides a folder to the service only: commands that an operator types read
-    the same files beside `file`.
+    service's configuration `file`. systemd provides a folder only to the service. Commands that an operator types read
+    the folder beside `file` instead.
     """
     if secrets_dir is not None:
         return cwd / secrets_dir
@@ -72,8 +72,8 @@ def credentials_directory(
 def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
     """Return the path of the state file for a configuration without `store.path`.
 
-    The file is in the folder that systemd provides; without it, in the folder of the service with the configuration
-    `file`; without both, in the user's state directory.
+    The state file is in the folder that systemd provides. Without this folder, the state file is in the existing state
+    folder of the service with the configuration `file`, or else in the user's state directory.
     """
     provided = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if provided:

@@ -40,13 +40,13 @@ _CRON_SUNDAYS: Final = (0, 7)
 
 
 class QuietHours(Struct, frozen=True):
-    """The hours of each day in which nothing is sent. If `end` is earlier than `begin`, it is on the next day."""
+    """Daily hours in which nothing is sent. If `end` is earlier than `begin`, they end on the next day."""
 
     begin: time
     end: time
 
     def covers(self, moment: time) -> bool:
-        """Return whether a time of day is within these hours, from `begin` until before `end`."""
+        """Return whether a time of day is within these hours; `begin` is within them, `end` is not."""
         if self.begin < self.end:
             return self.begin <= moment < self.end
         return moment >= self.begin or moment < self.end

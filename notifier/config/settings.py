@@ -191,7 +191,7 @@ class Settings(BaseTable):
     _unmatched_patterns: tuple[str, ...] = PrivateAttr(default=())
 
     def with_load_warnings(self, *, world_readable_files: Iterable[Path], unmatched_patterns: Iterable[str]) -> Self:
-        """Make `warnings` also report two problems with files, and return these settings.
+        """Make `warnings` also report these files and patterns, and return these settings.
 
         `world_readable_files` are files that contain secrets and that every user can read. `unmatched_patterns` are the
         dotted keys (`include[0]`) of the patterns that no file matches.
@@ -201,7 +201,7 @@ class Settings(BaseTable):
         return self
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the secrets in these settings: tokens, keys, headers, and URLs that let anyone who knows them post.
+        """Return the secrets in these settings: tokens, keys, headers, and URLs with which anyone can post.
 
         In the URL of an HTTP endpoint, a broker or a proxy, only a password is secret.
         """

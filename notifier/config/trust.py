@@ -1,7 +1,7 @@
-"""Decides which files of a configuration are trusted: those of this user or root that no other user can write to.
+"""Decides which files of a configuration are trusted: files of this user or of root to which no other user can write.
 
-The addresses in a configuration decide where tokens are sent. A file that another user could have written is refused,
-as ssh and git refuse it, so that secrets are never sent to that user's address.
+The addresses in a configuration decide where tokens are sent. A file that another user can change is refused, as ssh
+and git do: that user could enter an address of their own.
 """
 
 import grp
@@ -18,7 +18,7 @@ def why_untrusted(path: Path) -> str | None:
     """Return why a file or folder of the configuration is not trusted; None if it is trusted or does not exist.
 
     A trusted file and its folder belong to this process's user or to root, and no other user can write to them. Links
-    are followed. Pipes and devices are always trusted, because the caller has opened them.
+    are followed. Pipes and devices are always trusted, because the parent process has opened them.
     """
     real = Path(os.path.realpath(path))
     try:

@@ -83,7 +83,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
         return self.url.get_secret_value()
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, because only a password in it is secret."""
+        """Yield the URL: it is not secret as a whole; only a password in it is."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:
@@ -128,6 +128,6 @@ class HttpSettings(ScheduledSettings, WebSettings):
             yield Problem("signature_header", "needs a `secret` that begins with whsec_")
 
     def _has_other_authentication(self) -> bool:
-        """Return whether requests may identify their sender without a signature: by a header, user or certificate."""
+        """Return whether a header, a user in the URL or a client certificate may identify the sender of a request."""
         in_url = urlsplit(self.url.get_secret_value()).username is not None
         return bool(in_url or self.headers or self.client_cert_file)

@@ -26,8 +26,8 @@ class DaemonState(Struct, frozen=True):
     """The values of the `Daemon` object from which conditions are derived.
 
     `started_ms` is the start of the daemon in Unix milliseconds. `destinations` are the names of the configured
-    destinations. `interface_problem` is the reason why the HTTP interface does not listen. `configuration_problem` is
-    the reason why the last reload failed.
+    destinations. `interface_problem` is the reason why the HTTP interface does not listen; None if it listens.
+    `configuration_problem` is the reason why the last reload failed; None if it succeeded.
     """
 
     started_ms: int

@@ -106,7 +106,10 @@ def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
 
 
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys that take effect only at the next start: those of the store's location, and `http`."""
+    """Return the changed keys that take effect only at the next start.
+
+    These are keys of the store's location, and `http` if a key of that table other than `public_url` was changed.
+    """
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)
     return tuple(key for key in current if current[key] != before[key])

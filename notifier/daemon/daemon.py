@@ -95,7 +95,7 @@ class Daemon:
     ) -> None:
         """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
 
-        `patience` holds the delays and limits of detection that are not settings. `systemd_sockets` are listening
+        `patience` holds delays and limits of detection for which there are no settings. `systemd_sockets` are listening
         sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start` opens the
         state file. `configuration_problem` is the reason why the last reload before this start failed.
         """
@@ -372,7 +372,7 @@ class Daemon:
         self._wake_for_events(events)
 
     def _wake_for_events(self, events: Sequence[Event]) -> None:
-        """Wake the workers and the feed, which wait for new events. Alerts are events too."""
+        """Count new events, and wake the feed and the workers that deliver the events. Alerts are events, too."""
         # During a reload, the events may have been written under filters that are no longer known: wake all workers.
         destinations = (
             None

@@ -10,7 +10,7 @@ _DESCRIPTOR_FOLDER = Path("/proc/self/fd")
 
 
 class DescriptorUse(Struct, frozen=True):
-    """The number of open file descriptors (`used`), and the maximum number (`limit`); None means no maximum."""
+    """The number of open file descriptors (`used`), and its maximum (`limit`); `limit` is None without a maximum."""
 
     used: int
     limit: int | None

@@ -96,7 +96,7 @@ class FileUpkeep:
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
         """If `events` contains an update or a removal, schedule an urgent write of the recovery snapshot.
 
-        Without a snapshot, a loss of the state file would lose these events: the API cannot show them again.
+        If the state file were lost before the write, the events would be lost: the API cannot show them again.
         """
         if self._urgent_write is None and any(event.type in _NOT_DETECTABLE_AGAIN for event in events):
             self._urgent_write = asyncio.create_task(self._write_urgently(), name="essentials")

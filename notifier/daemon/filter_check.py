@@ -25,7 +25,7 @@ FILTER_CHECK_JOB = "(unknown ids)"
 class IdFilter(Struct, frozen=True):
     """The ids under one `key` of the configuration. Each should be listed in at least one of `sources`.
 
-    `names` is the list in the API that should contain the ids: trainings or people.
+    `names` says which list of the API should contain the ids: trainings or people.
     """
 
     key: str
@@ -37,7 +37,7 @@ class IdFilter(Struct, frozen=True):
 def id_filters(settings: Settings) -> Iterator[IdFilter]:
     """Yield the ids of each filter that can be checked. Pure.
 
-    A filter can be checked if all sources to which it applies fetch names.
+    A filter can be checked if all sources to which it applies have `names = true`.
     """
     everywhere = tuple(settings.sources)
     for name, source in settings.sources.items():
@@ -82,7 +82,7 @@ _LISTS = {
 def pattern_filters(settings: Settings) -> Iterator[PatternFilter]:
     """Yield the patterns of each filter that can be checked. Pure.
 
-    A filter can be checked if all sources of its destination fetch names.
+    A filter can be checked if all sources of its destination have `names = true`.
     """
     for name, destination in settings.destinations.items():
         sources = destination.sources or tuple(settings.sources)
@@ -104,7 +104,7 @@ def unmatched_patterns(db: Database, pattern_filter: PatternFilter) -> list[str]
 
 
 class FilterChecker:
-    """Checks each filter once, after the names were fetched. Logs a warning for each id or pattern without a match."""
+    """Checks each filter once, and logs a warning for each id or pattern that matches nothing."""
 
     def __init__(self, store: Store, configuration: RunningConfiguration) -> None:
         self._store = store
@@ -112,9 +112,9 @@ class FilterChecker:
         self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def check(self) -> None:
-        """Check each new filter, once the names of people and trainings have been fetched from its sources.
+        """Check each new filter for which the lists that it needs have been fetched from its sources.
 
-        After an error, the next call tries again.
+        A later call checks the filters that remain, also after an error of the store.
         """
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))

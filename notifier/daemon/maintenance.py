@@ -77,7 +77,7 @@ class Housekeeping:
             _log.info("old events deleted", extra={"events": forgotten})
 
     async def check_database(self) -> None:
-        """Check the connection to the database, which notes the loss of it. Errors are only logged."""
+        """Check the connection to the database; if it is lost, try to reconnect. Errors are only logged."""
         try:
             await self._store.check_access()
         except StoreError as error:
@@ -111,7 +111,7 @@ class Housekeeping:
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
         """If `events` contains an update or a removal, schedule an urgent write of the recovery snapshot.
 
-        Without a snapshot, a loss of the state file would lose these events: the API cannot show them again.
+        If the state file were lost before the write, the events would be lost: the API cannot show them again.
         """
         if self.upkeep is not None:
             self.upkeep.schedule_urgent_write(events)

@@ -168,7 +168,7 @@ class Operations:
     async def release(
         self, source: str, what: Direction, *, silently: bool, by: str
     ) -> "ActionResult[ReleasedDocument]":
-        """Report the held changes of a source, or with `silently` store them without events.
+        """Report a source's held changes of the kind `what`; with `silently`, store them without events instead.
 
         `by` is the requester, for the log. Raises UnknownNameError, StoreError.
         """

@@ -47,8 +47,8 @@ async def serve(settings: Settings, reload_hooks: ReloadHooks) -> None:
     With a store in a database, the process stands by while another process holds the store. If the daemon later loses
     the store, the process stands by again.
 
-    Raises StoppedDuringStart, and the errors of `Daemon.start`. Also raises StoreError if the running daemon finds the
-    state file damaged; the next start rebuilds the file.
+    Raises StoppedDuringStart, and the errors of `Daemon.start`. Also raises StoreError if the state file becomes
+    unusable while the daemon runs; the next start rebuilds a damaged file.
     """
     manager = SystemdNotifier.from_environment(os.environ, os.getpid())
     if manager.watchdog_seconds is not None:

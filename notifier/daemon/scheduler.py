@@ -38,9 +38,9 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 class MonotonicZone(tzinfo):
     """A time zone whose time is the monotonic seconds of a clock.
 
-    APScheduler calls `datetime.now(zone)`, which calls `zone.fromutc`. This is the only way to give APScheduler another
-    clock without patching it. All times of the schedule are in this zone. A time of another zone must not be converted
-    into this zone, because the conversion returns the current time.
+    APScheduler calls `datetime.now(zone)`, which calls `zone.fromutc`. Only through this method can APScheduler get
+    another clock without a patch. All times of the schedule are in this zone. A time of another zone must not be
+    converted into this zone, because the conversion returns the current time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -114,8 +114,8 @@ class Schedule:
         The first calls of jobs that are added together are spread: `index` is the number of this job among these jobs.
         If `index` is None, the number of existing jobs is used.
 
-        `answer_seconds` is the longest time that the job may wait for one answer. `progress` returns a value that
-        changes whenever the job makes progress.
+        `answer_seconds` is the longest time that the job may wait for the answer to one request. `progress` returns a
+        value that changes whenever the job makes progress.
         """
         first = first_run_delay(len(self._jobs) if index is None else index) * min(interval_seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(

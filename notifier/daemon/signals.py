@@ -26,7 +26,7 @@ class Signals(Struct, frozen=True):
 
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set instead of ending the process; at exit, restore earlier handlers."""
+    """Yield an event that SIGTERM and SIGINT set instead of ending the process. At the end, restore old handlers."""
     stop = asyncio.Event()
     with _installed({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}):
         yield stop
@@ -37,7 +37,8 @@ def daemon_signals() -> Iterator[Signals]:
     """Treat SIGTERM and SIGINT as requests to stop, and SIGHUP as a request to reload.
 
     If the daemon was started from a terminal that is now closed, SIGHUP is a request to stop. A SIGHUP that arrived
-    earlier, during the start of the process, is handled at entry. At exit, earlier handlers are restored.
+    during the start of the process is handled when the `with` block begins. When the block ends, the old handlers are
+    restored.
     """
     signals = Signals()
     earlier = signal.getsignal(signal.SIGHUP)

@@ -62,7 +62,7 @@ class SourceRegistry:
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
 
-        `on_round` is called after each scheduled round, with the result and the duration of the poll in seconds.
+        `on_round` is called after each scheduled round, with the result and the seconds of the round's poll.
         `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after
         each request, with the source's name and the duration in seconds; its keyword `failed` is True if the request
         failed.
@@ -265,7 +265,7 @@ class SourceRegistry:
         return ActionResult(ok=refusal is None, body={"source": name, "message": refusal or "", "sweep": progress})
 
     async def release(self, name: str, what: Direction, *, silently: bool, by: str) -> "ActionResult[ReleasedDocument]":
-        """Report the held changes of a source, or with `silently` store them without events.
+        """Report a source's held changes of the kind `what`; with `silently`, store them without events instead.
 
         `by` is the requester, for the log. Raises UnknownNameError, StoreError.
         """

@@ -38,8 +38,8 @@ _IS_OWNER: Final = web.AppKey("owner", bool)
 class StandbyState(Struct):
     """The state of the store as seen by a process that stands by.
 
-    `holder` names the process that has held the store since the time `since_ms` (Unix ms). `error` is the reason why
-    the database cannot be used, None if it can be used.
+    `holder` names the process that has held the store since the time `since_ms` (Unix ms); both are None if no holder
+    is known yet. `error` is the reason why the database cannot be used; None if it can be used.
     """
 
     holder: str | None = None

@@ -9,8 +9,8 @@ _TOLERANCE_MS = 2000
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    `follow` is called when the stored times have been shifted, too. With the system clock, deliveries would seem days
-    old, or not yet due, until then.
+    `follow` is called after the stored times of scheduled attempts were shifted. Before the shift, these attempts would
+    seem due too early or too late by the changed system clock.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -91,10 +91,10 @@ class TryingClock:
             self._started_at += seconds
 
     def set_paused(self, *, is_paused: bool) -> None:
-        """Pause or resume the clock; it is paused while nothing may be sent.
+        """Pause the clock, or resume it; it is paused during quiet times.
 
-        The length of a pause is subtracted when the clock resumes. If the clock is already
-        paused or running as requested, a call has no effect.
+        A paused clock runs on; when it resumes, the length of the pause is subtracted. To pause a paused clock, or
+        resume a clock that is not paused, has no effect.
         """
         now = self._clock.monotonic()
         if is_paused and self._paused_since is None:

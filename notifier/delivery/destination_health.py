@@ -1,7 +1,7 @@
 """Updates the health of one destination and the learned limits of its receiver.
 
-The rules are in `health` and `policy/decisions`. This module keeps their latest results, and reports each change of the
-health, so that the change is stored.
+The rules are in `health` and `policy/decisions`. This module keeps the current health and limits, and reports each
+change of the health, so that the change is stored.
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class DestinationHealth:
         self._trying.restore(recalled.trying_ms, is_running=self.is_enabled)
 
     def reset(self, recalled: StartingState) -> None:
-        """Replace the health and the limits, because the address or the credentials have changed."""
+        """Set the health and the limits to `recalled`, because the address or the credentials have changed."""
         self._load(recalled)
         self._trying.restart_seconds_running()
 
@@ -130,7 +130,7 @@ class DestinationHealth:
         return True
 
     def apply_switch(self, after: Health) -> None:
-        """Set the health after an operator has enabled or disabled the destination."""
+        """Set the health to `after`, because an operator has enabled or disabled the destination."""
         self._set(after)
         self.state = decisions.after_sample(self.state, -inf)
         self._trying.set_running(is_running=self.is_enabled)
@@ -143,7 +143,7 @@ class DestinationHealth:
             self._set(after)
 
     def follow_clock(self, by_ms: int) -> None:
-        """Shift the wall-clock times by `by_ms`, after the clock was set."""
+        """Shift the wall-clock times in the health by `by_ms`, after the system clock was set."""
         self._set(health.shifted(self.current, by_ms))
 
     def _set(self, after: Health, error: LastError | None = None) -> None:

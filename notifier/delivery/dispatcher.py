@@ -75,11 +75,11 @@ class Dispatcher:
         removed: Collection[str] = (),
         grace: float = 0.0,
     ) -> None:
-        """Serve the added or `changed` destinations with their new settings, and stop serving those `removed`.
+        """Serve the destinations in `changed` (changed or added) with their new settings, and stop serving `removed`.
 
-        Requests under way at these destinations may take `grace` more seconds; slower ones are cancelled and sent again
-        later. Deliveries for a removed destination stay in the store. All other destinations only reload their files,
-        for example certificates. Raises StoreError; another call with the same names then completes the change.
+        Requests under way at these destinations may take `grace` more seconds, and are then cancelled. Their deliveries
+        stay in the store, and a changed destination sends them again. All other destinations only reload their files,
+        for example certificates. Raises StoreError. Another call with the same names then completes the change.
         """
         async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
@@ -144,9 +144,9 @@ class Dispatcher:
                 self._workers[name].reload_queue()
 
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
-        """Give deliveries that were just stored to the workers, which then need not read them from the store.
+        """Give deliveries that were just stored to the workers, to spare the workers a read of the store.
 
-        A worker that has earlier deliveries to send ignores the new ones. Therefore call `wake` afterwards.
+        A worker that may have earlier deliveries to send ignores the new ones. Therefore call `wake` afterwards.
         """
         is_next = events[0].sequence == self._latest_sequence + 1
         self._latest_sequence = max(self._latest_sequence, events[-1].sequence)
@@ -161,13 +161,13 @@ class Dispatcher:
                 self._workers[name].hand_over(theirs)
 
     def wake(self, names: Collection[str] | None = None) -> None:
-        """Make destinations (None: all) look for new deliveries in the store."""
+        """Make the destinations `names` (None: all) look for new deliveries in the store."""
         for name in self._workers if names is None else names:
             if name in self._workers:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """Shift all stored times after the wall clock was set, so that waits and ages stay the same.
+        """After the system clock was set, shift the scheduled attempts and retry waits by as much.
 
         Raises StoreError.
         """

@@ -88,7 +88,7 @@ def end_wait_without_worker(db: Database, name: str, *, now_ms: int) -> bool:
 
 
 def without_wait(before: Health) -> Health:
-    """Return the health of a failing destination without its retry wait, and any other health unchanged. Pure."""
+    """Return the health without the retry wait if the destination is failing, else return it unchanged. Pure."""
     return replace(before, retry_at_ms=None, asked=False) if before.state is HealthState.RETRYING else before
 
 
@@ -200,10 +200,11 @@ def log_new_state(name: str, health: Health, outcome: Outcome) -> None:
 class ServiceSnapshot(Struct, frozen=True):
     """The health, waits and limits of a served destination at one moment.
 
-    `seconds_in_service` is the time since the destination was last enabled, or its address changed, in this process.
-    `trying_ms` is the total time in which delivery was possible, in this process and in earlier ones. `waits_until_ms`
-    is the end of the destination's retry wait (Unix ms; None: no wait). `rate` is the configured limit in requests a
-    second (0: none). While `is_draining`, requests with the old settings may still finish.
+    `seconds_in_service` counts from when the worker started, the destination was enabled, or its address or credentials
+    changed, whichever was last. `trying_ms` is the total time in which delivery was possible, in this process and in
+    earlier ones. `waits_until_ms` is the end of the destination's retry wait (Unix ms; None: no wait). `rate` is the
+    configured limit in requests a second (0: none). While `is_draining`, requests with the old settings may still
+    finish.
     """
 
     health: Health

@@ -89,11 +89,11 @@ class OutcomeWriter:
         self._work_available.set()
 
     def stop_collecting(self) -> None:
-        """Write the collected outcomes now, because no request is under way that could add another one."""
+        """Write the collected outcomes now. Called when no request is under way that could add an outcome."""
         self._urgent.set()
 
     def set_health(self, health: Health, error: LastError | None = None, learned: LearnedLimits | None = None) -> None:
-        """Queue the destination's health, and also its last `error` and `learned` limits unless they are None."""
+        """Queue the destination's health, last `error` and `learned` limits; None leaves the queued value as it is."""
         self._health = health
         self._error = error or self._error
         self._learned = learned or self._learned
@@ -132,7 +132,7 @@ class OutcomeWriter:
                 self._try_again_later()
 
     async def _collect(self) -> None:
-        """Wait COLLECT_SECONDS for more successes, but only until something urgent arrives."""
+        """Wait for more successes until COLLECT_SECONDS have passed or something urgent arrives."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COLLECT_SECONDS):
                 await self._urgent.wait()
@@ -266,7 +266,7 @@ def log_attempt(deliveries: Sequence[Delivery], settlements: Sequence[Settlement
 def _level_of_failure(deliveries: Sequence[Delivery], settlement: Settlement) -> int:
     """Return the log level of a failed request: INFO for the first attempt of a refused event, otherwise DEBUG.
 
-    Failures of the endpoint are logged at a higher level where the destination's health changes.
+    When a failure of the endpoint changes the destination's health, `log_new_state` logs it at a higher level.
     """
     refused = failure_scope(AttemptResult(settlement.reason)) is FailureScope.EVENT
     return logging.INFO if refused and any(not delivery.attempts for delivery in deliveries) else logging.DEBUG

@@ -28,9 +28,9 @@ _STORE_RETRY_SECONDS = 1.0
 class QueueReader:
     """Fills one destination's ReadyQueue from the store.
 
-    `may_have_more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries from the
-    whole queue, one of which may become the next probe (None: not read yet). `gate` is what the destination's timetable
-    allowed at the last read (None: it has no timetable, or nothing was read yet).
+    `may_have_more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries, spread over
+    all that are due, from which the next probe is chosen (None: not read yet). `gate` is what the destination's
+    timetable allowed at the last read (None: there is no timetable, or nothing was read yet).
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class QueueReader:
     ) -> None:
         """Initialize with the destination's name, and the queue to fill with at most `most` deliveries per read.
 
-        `on_read` is called after each successful read. `wake_later` schedules another check in the given number of
-        seconds.
+        `on_read` is called after each successful read. `wake_later` makes the worker look for deliveries again in the
+        given number of seconds.
         """
         self.may_have_more = True
         self.candidates: tuple[Delivery, ...] | None = None
@@ -78,7 +78,7 @@ class QueueReader:
 
     @property
     def has_read_all(self) -> bool:
-        """Whether the queue certainly holds all waiting deliveries of the store; never true with a timetable."""
+        """Whether certainly all waiting deliveries in the store were read; never true with a timetable."""
         return self._has_seen_end and not self.may_have_more and not self.is_reading and self._timetable is None
 
     def mark_outdated(self) -> None:
@@ -91,7 +91,7 @@ class QueueReader:
         self._start_read(self._read_due)
 
     def read_candidates(self) -> None:
-        """Start reading probe candidates from the whole queue, unless a read is under way."""
+        """Start reading probe candidates, spread over all due deliveries, unless a read is under way."""
         self._start_read(self._read_candidates)
 
     async def stop(self) -> None:
@@ -105,7 +105,7 @@ class QueueReader:
             self._reading = asyncio.create_task(self._run(read), name=f"read {self._name}")
 
     async def _run(self, read: Callable[[], Awaitable[None]]) -> None:
-        """Read once; after an error, log it and schedule another check."""
+        """Read once. If the read fails, log the error, and make the worker try again later."""
         again: float | None = None
         try:
             await read()

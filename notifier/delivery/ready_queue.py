@@ -17,10 +17,10 @@ from notifier.store.tables.settlements import Settlement
 class ReadyQueue:
     """Deliveries that were read from the store and are not finished.
 
-    A waiting delivery is either in `ready`, in order, or in `halves`, the parts of refused groups, which are sent
-    first. `claimed` holds the sequence numbers of all deliveries that wait, are under way, or have an unwritten
-    outcome; they are not read from the store again. `busy` counts, for each record, the events that are under way or
-    have an unwritten failure.
+    A waiting delivery is either in `ready` or in `halves`. `ready` is in order. `halves` holds the parts of refused
+    groups, and is sent first. `claimed` holds the sequence numbers of all deliveries that wait, are under way, or have
+    an unwritten outcome; such deliveries are not read from the store again. `busy` counts, for each record, the events
+    that are under way or have an unwritten failure.
 
     `generation` grows when all waiting deliveries are dropped. `revision` grows when all or some are dropped. A read of
     the store that started before `revision` grew is out of date.
@@ -204,7 +204,10 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _was_sent_again(self, sequence: int) -> bool:
-        """Return whether a delivery was requeued before its outcome was written; if so, count one as written."""
+        """Return whether a delivery was requeued before its outcome, now in the store, was written.
+
+        If so, its unwritten outcomes become one fewer.
+        """
         if sequence not in self._unwritten_outcomes:
             return False
         self._unwritten_outcomes[sequence] -= 1

@@ -26,7 +26,7 @@ class ReplayStoppedError(Exception):
 
 
 class ReplayRunner:
-    """Runs replays: at most one per destination, and no faster than the destination delivers.
+    """Runs replays: at most one at a time per destination, and no faster than the destination delivers.
 
     The progress of each replay is stored.
     """

@@ -1,7 +1,7 @@
 """Chooses the deliveries of one destination's next request.
 
-They are half of a refused group, the first deliveries of the queue, a single event as a probe, or a new event during a
-wait. The worker sends them and handles the outcome.
+A request carries half of a refused group, the first deliveries of the queue, a probe (usually a single event), or a new
+event that is tried during a wait. The worker sends the request and handles the outcome.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,10 @@ _MILLISECONDS = 1000
 
 
 class Choice(Struct, frozen=True):
-    """The next request. Without `deliveries`, nothing can be sent; choose again in `wait_seconds` (None: unknown)."""
+    """The next request. If `deliveries` is empty, none can be sent now.
+
+    `wait_seconds` is the time after which to choose again; None means that waiting alone does not help.
+    """
 
     state: ReceiverState
     deliveries: Sequence[Delivery]
@@ -35,8 +38,8 @@ class Choice(Struct, frozen=True):
 class RequestChooser:
     """Chooses the requests of one destination, and removes the chosen deliveries from the queue.
 
-    `may_have_new_events`: events may have been stored lately. One of them may be tried even while the destination
-    waits.
+    `may_have_new_events`: the store may hold events that are newer than the destination's retry wait. The newest one
+    may be tried before the wait ends.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class RequestChooser:
         self._clock = clock
 
     def probes_whole_queue(self, state: ReceiverState) -> bool:
-        """Return whether probes are chosen from the whole queue, so that its first deliveries need not be read."""
+        """Return whether probes are chosen from all due deliveries; if so, the first deliveries need not be read."""
         return state.breaker.probes_single_events and not self._bounds.in_order
 
     def choose(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
@@ -124,7 +127,7 @@ class RequestChooser:
         return Choice(state, [] if chosen is None else [self._queue.take_probe(chosen)], RequestKind.PROBE)
 
     def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
-        """Return whether the next request is a digest of which the store may hold more deliveries."""
+        """Return whether the next request is a digest, and the store may hold more deliveries for it."""
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
         return is_digest and (self._reader.may_have_more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
 

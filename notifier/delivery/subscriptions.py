@@ -1,4 +1,4 @@
-"""Converts the configured filters for the store, and finds the destinations that may get new events."""
+"""Converts the configured filters to the store's type, and finds the destinations that may get new events."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

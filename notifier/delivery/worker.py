@@ -138,7 +138,7 @@ class Worker:
 
     @property
     def write_lock(self) -> asyncio.Lock:
-        """A lock: while it is held, no outcome of this destination is written to the store."""
+        """A lock: while other code holds it, no outcome of this destination is written to the store."""
         return self._writer.write_lock
 
     async def start(self) -> None:
@@ -168,7 +168,7 @@ class Worker:
             self.reload_queue()
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Queue deliveries that were just stored, unless another delivery waits in memory or in the store."""
+        """Queue deliveries that were just stored, if certainly no other delivery waits in memory or in the store."""
         if self._reader.has_read_all and self._queue.is_empty:
             self._queue.add(deliveries)
             self._start_requests()
@@ -182,7 +182,7 @@ class Worker:
     async def stop(self, grace: float) -> None:
         """Start no more requests, give those under way `grace` seconds to finish, and store their outcomes.
 
-        Deliveries of a cancelled request stay pending. The next run sends them again under the same ids.
+        Slower requests are cancelled. Their deliveries stay pending, and the next worker sends them with the same ids.
         """
         self._trying_clock.set_paused(is_paused=False)
         self._running = False
@@ -203,8 +203,8 @@ class Worker:
     async def set_enabled(self, *, enabled: bool) -> bool:
         """Enable or disable the destination; its waiting deliveries are kept. Raises StoreError.
 
-        To enable a destination that is enabled already ends its retry wait. The result is True if it was in a retry
-        wait, and False in all other cases.
+        If the destination is already enabled, enabling it ends its retry wait. Returns whether a retry wait was ended
+        in this way.
         """
         switch = health.after_switch(self.health, enabled=enabled, now_ms=self._clock.now_ms())
         if switch is None:

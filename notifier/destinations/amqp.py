@@ -118,8 +118,8 @@ class AmqpDestination(BrokerDestination):
     async def _await_confirmations(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> list[Message]:
         """Return those of `messages` that must be published; for the others, call `on_outcome`.
 
-        For each message, wait for the confirmation of an earlier attempt's message about the same record, if there is
-        one. If that message has the same id, the message is not published again.
+        If the broker may still confirm an earlier attempt's message about the same record, wait for that confirmation.
+        If the two messages have the same id, the confirmation is the outcome, and nothing is published again.
         """
         unsent = []
         for message in messages:
@@ -223,7 +223,7 @@ class AmqpDestination(BrokerDestination):
         return made
 
     async def _open_connection(self) -> AbstractConnection:
-        """Return the open connection. Replace it if it is broken or if the certificates have changed."""
+        """Return the open connection, or a new one if there is none, it is broken, or the certificates have changed."""
         async with self._connection_lock:
             context = await self._tls_contexts.context() if self._settings.is_encrypted else None
             current = self._connection
@@ -260,7 +260,7 @@ class AmqpDestination(BrokerDestination):
             raise _connection_error_of_cause(error) from error
 
     def _close_in_background(self, channel: AbstractChannel) -> None:
-        """In the background, close the channel of a cancelled attempt, because the broker may not answer."""
+        """Close the channel of a cancelled attempt in the background, so that nothing waits for the broker's answer."""
 
         async def close() -> None:
             with suppress(exceptions.AMQPError, exceptions.ChannelInvalidStateError, OSError, RuntimeError):

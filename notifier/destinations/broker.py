@@ -117,7 +117,7 @@ class AttemptError(Exception):
 
 
 class BrokerDestination(ABC):
-    """A message broker to which events are published. Subclasses implement the protocols."""
+    """A message broker to which events are published. Each subclass implements the protocol of one type of broker."""
 
     def __init__(self, name: str, settings: BrokerSettings, clock: Clock) -> None:
         self.name: Final = name
@@ -133,7 +133,7 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
-        """Publish messages of different records in any order, and call `on_outcome` with each message and its outcome.
+        """Publish messages in any order; each is about a different record. Call `on_outcome` with each and its outcome.
 
         If the broker does not accept a message, implementations need not publish the remaining ones. Raises
         AttemptError if there is no connection. At the attempt's time limit, this call is cancelled; after that, no more
@@ -151,7 +151,7 @@ class BrokerDestination(ABC):
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
         """Publish the events of `deliveries`. The attempt succeeds if the broker confirms every event.
 
-        If the broker confirms only some of the events, the next attempt does not publish these events again.
+        If the broker confirms only some of the events, the next attempt publishes only the other events.
         """
         needed = [it.event for it in deliveries if it.again or it.event.id not in self._confirmed_ids]
         answers: dict[str, Outcome] = {}

@@ -111,7 +111,7 @@ class Endpoint:
         """Send one POST, and return its outcome.
 
         An error of the peer, the network or the certificate files is returned as an outcome, not raised. `headers` are
-        added to those of all requests. `classify` returns the result for an answer. If an answer's body is incomplete,
+        added to this request only. `classify` returns the result for an answer. If an answer's body is incomplete,
         the answer is still valid, unless `needs_body` is true.
         """
         try:
@@ -137,7 +137,7 @@ class Endpoint:
     async def send_options(self, headers: Mapping[str, str]) -> Answer | Outcome:
         """Send one OPTIONS request with these additional headers, and return the answer.
 
-        If there is no answer, or the answer is a temporary failure, return an outcome instead.
+        If there is no answer, or the answer reports a temporary failure, return an outcome instead.
         """
         try:
             tls = await self._tls_contexts.context()
@@ -182,7 +182,7 @@ class Endpoint:
     def _success_text(self, body: bytes) -> str:
         """Return the body of a successful answer as text without secrets.
 
-        The latest text is cached, because most successful answers are equal.
+        Returns "" for a long body. The latest text is cached, because most successful answers are equal.
         """
         if body != self._cached_success[0]:
             # A long body after a success is dropped, because searching it for secrets would take too long.

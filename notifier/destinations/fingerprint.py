@@ -21,7 +21,7 @@ _DIGEST_BYTES = 8
 def destination_identity(settings: DestinationSettings) -> bytes:
     """Return a destination's type, address and credentials as JSON. If they change, the stored health is outdated.
 
-    For each certificate file, the JSON contains the path, the time and the size, which are read from the disk.
+    For each certificate file, the JSON contains the path, the time of its last change, and the size. Reads the disk.
     """
     values = [_to_json_value(getattr(settings, key)) for key in settings.identity]
     newer = ((key, _to_json_value(getattr(settings, key))) for key in settings.identity_if_set)
@@ -64,7 +64,7 @@ def _file_version(path: Path) -> list[Any]:
 
 
 async def make_fingerprinter(settings: DestinationSettings) -> partial[str]:
-    """Return a function that calls `fingerprint` with the identity of these settings; its argument is `stored`."""
+    """Return a function of `stored` that calls `fingerprint` with the identity of these settings and `stored`."""
     has_files = any(isinstance(getattr(settings, key), Path) for key in (*settings.identity, *settings.identity_if_set))
     found = await asyncio.to_thread(destination_identity, settings) if has_files else destination_identity(settings)
     return partial(fingerprint, found)

@@ -120,7 +120,7 @@ class KafkaDestination(BrokerDestination):
             raise
 
     async def _open_producer(self) -> "_ProducerThread":
-        """Return the producer. Replace it if it can no longer be used or if the certificates have changed."""
+        """Return the producer, or a new one if there is none, it cannot be used, or the certificates have changed."""
         # The library reads the certificate files itself. They are also read here, to name an unusable file.
         context = await self._tls_contexts.context() if self._settings.tls else None
         current = self._producer
@@ -259,7 +259,7 @@ class _ProducerThread:
             self._ended.set_result(None)
 
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
-        """Store a connection error, which becomes the outcome of messages that are not confirmed.
+        """Store a connection error. It becomes the outcome of messages that then fail without a cause of their own.
 
         After a final error, drop all unconfirmed messages, and let the next attempt open a new producer. An error is
         final if it `is_fatal`, or if retrying with this producer would only end in the same error.

@@ -116,7 +116,7 @@ class MqttDestination(BrokerDestination):
             _log.info("no client has subscribed to the topic", extra={"destination": self.name})
 
     async def _open_connection(self) -> "_Connection":
-        """Return the open connection. Replace it if it is broken or if the certificates have changed."""
+        """Return the open connection, or a new one if there is none, it is broken, or the certificates have changed."""
         async with self._connection_lock:
             context = await self._tls_contexts.context() if self._settings.is_encrypted else None
             current = self._connection

@@ -2,7 +2,7 @@
 
 The trigger is "When a Teams webhook request is received". The message is an Adaptive Card of version 1.4, the newest
 that Power Automate posts (microsoft/AdaptiveCards, issue 8965). The workflow answers 202 Accepted before it posts, so a
-card that Teams then refuses is lost without an error. The limit in this module therefore leaves a margin.
+card that Teams then refuses is lost without an error. Therefore CARD_LIMIT_BYTES is well below the limit of Teams.
 """
 
 import re

@@ -50,7 +50,7 @@ Version = tuple[tuple[int, int, int] | None, ...]
 
 
 class ExpiringConnection(ResponseHandler):
-    """A connection that is not kept for another request after `CONNECTION_LIFE_SECONDS`.
+    """A connection that is not used for another request once it is `CONNECTION_LIFE_SECONDS` old.
 
     The head of an answer is passed to the parser before the body. If both were passed together, and the body were
     invalid HTTP, the library would also discard the head, and with it the status.

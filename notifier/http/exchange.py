@@ -100,7 +100,7 @@ _DIRECT: Final = ProxyOptions({}, {})
 
 
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
-    """Return what a request to `address` with these headers needs in addition, so that it goes through `proxy`.
+    """Return what a request to `address` with `headers` also needs to go through `proxy` (None: nothing).
 
     For an `https` address, the proxy opens a tunnel, and only the request for the tunnel (CONNECT) carries the proxy's
     credentials. An `http` request is sent to the proxy itself, with the credentials. Raises ValueError if `proxy` is
@@ -128,7 +128,7 @@ class RequestOptions(Struct, frozen=True):
 
     `timeout` (seconds) covers everything from connecting to the last byte of the body; connecting may take almost all
     of it. If `truncate` is true, an answer's body is cut to `limit_bytes`; otherwise a longer body is an error. If
-    `needs_body` is false, the body is cut, too, and if reading it fails, the part that has arrived is returned.
+    `needs_body` is false, a longer body is always cut, and a failure to read it only ends the body early.
     """
 
     headers: Mapping[str, str]

@@ -39,5 +39,5 @@ class PeerClocks(Struct):
 
     @property
     def peer_count(self) -> int:
-        """The number of peers that have reported a time within the last hour."""
+        """The number of peers whose time is known; `offset_seconds` forgets times that are older than an hour."""
         return len(self._reported)

@@ -121,7 +121,7 @@ class Poster:
         limit: int,
         proxy: Proxy | None = None,
     ) -> None:
-        """Initialize with the headers of all requests; the other parameters are as in `exchange.RequestOptions`."""
+        """Initialize with what all requests share; `timeout` is in seconds, and `limit` is an answer's most bytes."""
         self._session = session
         self._url = url
         self._headers = headers

@@ -1,7 +1,7 @@
 """Chooses the proxy of a request, from the configuration or from the usual environment variables.
 
 The variables are `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or small letters. They never apply to requests
-to this machine. A proxy that is configured for a source or destination applies to all its requests.
+to this machine. A proxy that is configured for a source or destination applies to all its requests, without exceptions.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ _SEPARATORS: Final = re.compile(r"[,\s]+")
 
 
 class Proxy(Struct, frozen=True):
-    """A proxy: its URL, which may contain a password, and `origin`, the environment variable or key that sets it."""
+    """A proxy: its URL, which may contain a password, and `origin`, the variable or configuration key that sets it."""
 
     url: str
     origin: str
@@ -119,7 +119,7 @@ def proxy_url_problem(url: str) -> str | None:
 
 
 def proxy_environment(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that make another program, such as a subprocess, use the same proxy."""
+    """Return the environment variables with which another program uses the same proxy as this one."""
     if configured == DIRECT:
         return {}
     if configured:

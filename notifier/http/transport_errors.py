@@ -160,7 +160,7 @@ def _proxy_error(proxy: Proxy, status: int) -> TransportError:
 
 
 def _tls_error(error: Exception, proxy: Proxy | None) -> TransportError:
-    """Return the error for a failed TLS handshake; PROTOCOL_BROKEN means that the peer does not speak TLS at all."""
+    """Return the error for a failed TLS handshake: PROTOCOL_BROKEN if the peer or the proxy does not speak TLS."""
     is_of_proxy = (
         proxy is not None
         and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError)

@@ -54,8 +54,8 @@ class Page(Struct, frozen=True):
     (the server's clock in Unix milliseconds) are None if the API did not state them. `asked_at` is when the request was
     sent, in monotonic seconds of the event loop: the page may miss later changes. `seconds` is how long the request
     took, without the wait for the rate limiter. `parts` is the number of requests that read the page; the list may have
-    changed between them. A page that was only `skimmed` (read for its keys and days) has no completions until `parsed`
-    is called.
+    changed between them. A page that was only `skimmed` (read for its keys and days) has no completions; `parsed`
+    returns the page with them.
     """
 
     number: int
@@ -162,7 +162,7 @@ class Client:
 
         `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. For a page
         beyond the last one, and for an empty list, an empty page is returned, however the API reports these. With
-        `skim`, only the keys and days of the records are read, if that is possible.
+        `skim`, only the keys and days of the records are read; if that is not possible, the records are parsed.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
         asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT_BYTES)
@@ -239,9 +239,9 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers a page beyond the last one. If `content_not_found` is the
-        answer to the first page and the configuration has a filter, that filter is wrong, and the operator has to see
-        the error.
+        The documentation does not say how the API answers a page beyond the last one. `narrowed` means that
+        the request has filters of its own. If it has only filters of the configuration, `content_not_found` for the
+        first page means that one of these is wrong, and the operator has to see the error.
         """
         if number > 1:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)

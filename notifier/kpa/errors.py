@@ -183,7 +183,7 @@ def no_answer_error(error: TransportError, token: str) -> ApiError:
 
 
 def quoted(text: str, token: str) -> str:
-    """Return a text from the API without secrets, on one line and of limited length, so that it may be shown."""
+    """Return `text`, which the API sent, in a form that may be shown: one line of limited length, without `token`."""
     if len(text) > _LONGEST_READ:
         return f"{len(text)} characters"
     words = " ".join(hide_partial_secret(redact(text, token), token).split())

@@ -291,7 +291,7 @@ _PADDING = b" " * 11
 
 
 class _SurrogateReplacer:
-    """Replaces half of a surrogate pair with a question mark; a name that was cut within an emoji contains such a half.
+    """Replaces each lone half of a surrogate pair with a question mark; a name cut within an emoji contains one.
 
     yajl, the C parser of ijson, takes a first half for another character and fails at a second half.
     """

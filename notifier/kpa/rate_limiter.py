@@ -33,7 +33,7 @@ for them. Such a configuration is accepted without a warning.
 
 
 class Priority(IntEnum):
-    """The purpose of a request. Of several waiting requests, the one with the lowest value goes first."""
+    """The purpose of a request. The waiting request with the lowest value goes first (exception: HEADS_IN_A_ROW)."""
 
     HEAD = 0
     COUNT = 1
@@ -158,8 +158,8 @@ class Usage(Struct, frozen=True):
 
     `configured` and `allowed` are in requests a minute. During a silence, `allowed` is the rate after the silence.
     `used` counts the requests of the last 60 seconds, and `by` splits this number by purpose. `total` counts all
-    requests so far, `waiting` the requests that wait for their turn. `longest_wait_seconds` is how long the oldest of
-    these has waited; requests of sweeps and for names do not count.
+    requests so far, `waiting` the requests that wait for their turn. `longest_wait_seconds` is how long the oldest
+    waiting request has waited, apart from requests of sweeps and for names.
     """
 
     configured: float
@@ -181,7 +181,7 @@ class RateLimiter:
     Every request except a head poll leaves at least one token in the bucket, so that no sweep delays the next head
     poll. Even if head polls use the whole rate, one other request passes after every HEADS_IN_A_ROW of them.
 
-    The allowance is computed only when a request waits, so an idle limiter costs nothing.
+    The allowance is computed only when it is needed, so an idle limiter costs nothing.
     """
 
     def __init__(self, per_minute: float, clock: Clock) -> None:
@@ -304,7 +304,7 @@ class RateLimiter:
             self._bucket = self._bucket.at_rate(allowed, now)
 
     def _available_at(self, *, is_head: bool) -> float:
-        """Return when the next request may pass."""
+        """Return when the next request may pass; `is_head` says whether it is a head poll."""
         reserve = 0.0 if is_head or self._is_turn_of_others() else _HEAD_RESERVE
         return max(self._bucket.available_at(reserve), self._silent_until)
 

@@ -43,8 +43,8 @@ class UsualPage(Struct, frozen=True):
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Return the keys, days and JSON of the records in an answer's body; None if they must be parsed instead.
 
-    They must be parsed if the version has no ids, the answer is not a list of records, two records have the same id, a
-    record cannot be read, or an id or a day is neither text nor a whole number.
+    They must be parsed if the version has no ids, the body cannot be stored as it is or is not a list of records, two
+    records have the same id, a record cannot be read, or an id or a day is neither text nor a whole number.
     """
     if version.record_id is None:
         return None
@@ -149,9 +149,9 @@ def _id_of_falsy(empty: str | int | None) -> str | None:
 
 
 def _is_storable(body: bytes) -> bool:
-    """Return whether a body can be stored as it is.
+    """Return whether a body is UTF-8 without an escaped U+0000, so that it can be stored as it is.
 
-    msgspec does not look at the bytes of texts that it skips, and SQLite's JSON functions end a text at U+0000.
+    msgspec does not check the texts that it skips, and SQLite's JSON functions end a text at U+0000.
     """
     try:
         is_utf8 = body.isascii() or bool(body.decode())
@@ -193,8 +193,8 @@ def _decoders(
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
     """Return the JSON of records in the form that is stored.
 
-    If the first record already has that form, all records are returned as they are. If another of them has a different
-    form, it counts as changed, and is then parsed and compared.
+    If the first record does not have that form, all records are converted. Otherwise all are returned as they are; one
+    that has a different form then counts as changed, and is parsed and compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

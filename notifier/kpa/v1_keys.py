@@ -76,8 +76,9 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
     """Assign keys to equal records, which share one base and come in order. Pure.
 
     `known` are the known records of that base. `complete` means that `equals` are all equal records that the API has.
-    In that case, a record that matches no known one is taken for a known record that has changed. It counts as new only
-    if no unmatched known record is left.
+    First, each record gets the key of a known record with the same JSON. Then, if `complete`, the remaining records get
+    the keys of the remaining known records that are not removed, as their changed forms; any further record is new. If
+    not `complete`, the remaining records are unclear, or new if no such known record remains.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -112,11 +113,11 @@ def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completio
 
 
 def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
-    """Return the bases whose equal records may continue on the page before or after this one. Pure.
+    """Return the bases whose equal records may continue on a neighbouring page; `completions` are one page. Pure.
 
     Equal records are usually neighbours in the list. If several of them are at an end of the page, only a precise
-    question shows how to number them. A single record at an end may also have an equal record on the next page, but
-    this page does not show that.
+    question shows how to number them. A single record at an end may have an equal record on the neighbouring page, too,
+    but that cannot be seen here.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

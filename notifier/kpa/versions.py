@@ -245,7 +245,7 @@ API_VERSIONS: Final[Mapping[str, RecordFormat]] = MappingProxyType({"v1": V1, "v
 
 
 def as_json(record: Any) -> bytes:
-    """Return a record's JSON in the form that is stored and compared. Raises UnreadableError if it is not an object."""
+    """Return a record's JSON in the form that is stored and compared. Raises UnreadableError for an invalid record."""
     if type(record) is not dict:
         raise UnreadableError("the record is not an object")
     try:

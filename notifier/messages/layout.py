@@ -106,8 +106,8 @@ def lay_out_listing(
 ) -> Layout:
     """Return a digest that names each of `events` (at least two), grouped by training or by person.
 
-    If such a digest does not fit even with the shortest names, return a digest with counts instead. `count_fitting`
-    returns for how many events this cannot happen.
+    If such a digest does not fit even with the shortest names, return a digest with counts instead. The first
+    `count_fitting(events, ...)` events always fit.
     """
     contents = [parse_event(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -211,8 +211,8 @@ def _lay_out_digest(
     """Return a digest: counts, and below them every event or only some of the trainings and people.
 
     Every event is named if `by_person` is True (grouped by person) or False (grouped by training). If `by_person` is
-    None, every event is named only in a short digest of expiring, expired and renewed completions. It is grouped by
-    person, because a manager wants to know whom to send to a course.
+    None, every event is named only in a short digest of expiring, expired and renewed completions. Such a digest is
+    grouped by person, because a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
         by_person = True
@@ -263,7 +263,7 @@ def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return the most days from an expiring event to the end of its completion; 0 if there is no such event."""
+    """Return the most days from an `expiring` event to its completion's last valid day; 0 without such an event."""
     days = [0]
     for content in contents:
         completion = content.data.get("completion")

@@ -41,9 +41,9 @@ def main() -> None:
 
 
 def _set_timer(seconds: float | None) -> None:
-    """Let the system end this process after `seconds` and MARGIN_SECONDS, even during one operation.
+    """Let the system end this process after `seconds` + MARGIN_SECONDS, even in the middle of an operation.
 
-    If `seconds` is None, stop the timer.
+    If `seconds` is None, stop the timer instead.
     """
     signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else seconds + MARGIN_SECONDS)
 

@@ -35,7 +35,7 @@ class Templates:
     def __init__(self, folder: Path | None, report: Report, language: Language = Language.EN) -> None:
         """Read the user's templates from `folder`. For missing files, or without a folder, use the shipped templates.
 
-        `report` is called with every problem, each time that it occurs. `folder` is read only here.
+        `report` is called with every problem, each time that it occurs. The folder is not read again.
         """
         own = {} if folder is None else dict(_read_templates(folder, report))
         shipped = SHIPPED[language]

@@ -146,7 +146,7 @@ def _changes(
 ) -> list[dict[str, str]]:
     """Return the fields that an update changed, with old and new values.
 
-    If the new value of a field is an id, and the name for it is known, the name is shown instead.
+    If the new value of a field is an id whose name is known, the name is shown instead. An old id is always shown.
     """
     changes = []
     for field, label in _LABELS.items():

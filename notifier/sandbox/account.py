@@ -55,8 +55,8 @@ class Account:
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
     clock in Unix milliseconds, for the dates of new records and of the API's answers. `dialect` may be replaced at any
-    time. `status_ends` holds expiry dates (`yyyymmdd`, by person id and v2 training id) that only the employee status
-    list shows, for example for trainings without a rolling schedule.
+    time. `status_ends` maps a person's id and a v2 training id to an expiry date (`yyyymmdd`) that only the employee
+    status list shows, for example for a training without a rolling schedule.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Account:
         return self._order
 
     def on_change(self, listener: Listener) -> None:
-        """Call `listener` after every later change of a record."""
+        """From now on, call `listener` after each change of a record."""
         self._listeners.append(listener)
 
     def __len__(self) -> int:
@@ -168,7 +168,7 @@ class Account:
             records.reorder(self._order)
 
     def page(self, version: Version, *, limit: int = 100, page: int = 1, filters: Filters | None = None) -> AccountPage:
-        """Return page `page` (from 1) of at most `limit` matching records; a page after the last one is empty."""
+        """Return the matching records of page `page` (from 1) with `limit` records a page; none after the last page."""
         start = (page - 1) * limit
         if filters is None or filters == Filters():
             total = len(self._all)
@@ -181,11 +181,11 @@ class Account:
         return AccountPage(rows, max(1, -(-total // limit)), total)
 
     def has_user(self, user: str) -> bool:
-        """Return whether a person with this id exists or has any record."""
+        """Return whether the account lists a person with this id, or has a record of this person."""
         return bool(self._by_user.get(user)) or any(known["id"] == user for known in self.users)
 
     def has_training(self, training: str | int) -> bool:
-        """Return whether a training with this v1 or v2 id exists or has any record."""
+        """Return whether the account lists a training with this v1 or v2 id, or has a record of this training."""
         return bool(self._by_training.get(training)) or any(
             training in {known.ids.v1, known.ids.v2} for known in self.trainings
         )

@@ -35,8 +35,8 @@ JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
 class Training(Struct, frozen=True):
     """One training of the account.
 
-    `created` is in Unix milliseconds. `v1` and `v2` are the JSON objects that these versions of the API show. If `v1`
-    or `v2` is None, the JSON object is made from the other fields.
+    `created` is in Unix milliseconds. `v1` is the JSON object that version 1 of the API shows, and `v2` that of version
+    2. If one of them is None, that version's object is made from the training's remaining fields.
     """
 
     ids: IdPair
@@ -77,7 +77,7 @@ def make_user(user_id: str, firstname: str, lastname: str, *, number: int, creat
     """Return a person in the format of `users.list`; `created` is in Unix milliseconds.
 
     `number` distinguishes people with the same name. It also decides the job, the field office and the line of
-    business, and which people have left the company (one in 23).
+    business, and whether the person has left the company (one in 23 has).
     """
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {

@@ -28,9 +28,9 @@ COMPLETIONS = "completedtrainings"
 class Scope(Struct, frozen=True):
     """The requests that a fault or edit applies to; by default all requests for completions, for ever.
 
-    `method` is the prefix of the method's name (empty: all methods). With `page`, `limit` or `purpose`, only requests
-    with that value match. Of the matching requests, every `every`-th is selected, up to `times` requests. The scope is
-    active after `after` seconds, for `lasts` seconds (None: for ever).
+    `method` is the prefix of the method's name (empty: all methods). A request matches only if its page, limit and
+    purpose equal `page`, `limit` and `purpose` (None: any). Of the matching requests, every `every`-th is selected, up
+    to `times` requests. The scope becomes active after `after` seconds, for `lasts` seconds (None: for ever).
     """
 
     method: str = COMPLETIONS
@@ -56,7 +56,7 @@ class Scope(Struct, frozen=True):
         return self.after <= elapsed and (self.lasts is None or elapsed < self.after + self.lasts)
 
     def is_over(self, elapsed: float, selected: int) -> bool:
-        """Return whether the time of the scope is over, or all of its `times` requests have been selected."""
+        """Return whether the scope has ended: its time is over, or `selected` has reached `times`."""
         return (self.lasts is not None and elapsed >= self.after + self.lasts) or selected == self.times
 
 
@@ -75,7 +75,7 @@ class ActiveEffect(Struct):
     selected: int = 0
 
     def count_request(self, request: ApiRequest, now: float) -> bool:
-        """Count a request if it matches the active scope, and return whether this fault or edit applies to it."""
+        """Count a request if the scope is active and matches it. Return whether this fault or edit applies to it."""
         elapsed = now - self.started_at
         if (
             self.scope.is_over(elapsed, self.selected)

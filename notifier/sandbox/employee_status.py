@@ -26,10 +26,10 @@ def status_page(
     people: Collection[str] | None,
     trainings: Collection[int] | None,
 ) -> AccountPage:
-    """Return a page of the employee status list, made from the records to which `faults` have been applied.
+    """Return a page of the employee status list, which is made from the completion records.
 
-    `people` and `trainings` limit the list to these ids (None: no limit). Each person is required to complete all
-    trainings of the account.
+    `faults` change the request, the completion records and the count of people. `people` and `trainings` limit the list
+    to these ids (None: no limit). Each person is required to complete all trainings of the account.
     """
     for fault in faults:
         request = fault.change_request(request)

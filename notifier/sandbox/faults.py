@@ -79,7 +79,7 @@ class ListFault(Fault):
         return 0.0
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
-        """Return the records of the whole list, in order. The count is taken after this step."""
+        """Return the changed records of the whole list, in order. The records are counted after this step."""
         del request
         return records
 
@@ -258,7 +258,7 @@ class Unreadable(Struct, ListFault, frozen=True):
     selection: RecordSelection
 
     def change_list(self, records: list[Record], request: ApiRequest) -> list[Record]:
-        """Replace the date of the selected records, under the field names of both API versions."""
+        """Replace the date of the selected records by an invalid text, in the fields of both API versions."""
         del request
         unreadable = self.selection.ids_in(records)
         date = {"date_number": "unknown", "dateNumber": "unknown"}

@@ -211,8 +211,8 @@ def documented_account(
 ) -> Account:
     """Return an account with the documented examples of completions, by default those of both versions.
 
-    Both versions of the API show all completions of the account. With `Dialect(newer_fields=False)`, v2 shows the
-    fields of its older example.
+    Each version of the API shows all completions, including the examples for the other version. With
+    `Dialect(newer_fields=False)`, v2 shows only the fields that the older documented example has.
     """
     account = Account(users=_USERS, trainings=_TRAININGS, dialect=dialect, now_ms=now_ms)
     examples = {Version.V1: _V1_RECORDS, Version.V2: _V2_RECORDS}

@@ -171,7 +171,7 @@ def _without_flag(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _echo(call: MethodCall) -> Mapping[str, Any]:
     """Return the parameter `response` unchanged (API documentation, api.echo).
 
-    Unlike any other answer, it need not have `ok`.
+    Unlike every other answer, this one need not have the field `ok`.
     """
     response: dict[str, Any] = call.parameters["response"]
     return response

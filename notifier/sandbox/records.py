@@ -51,8 +51,8 @@ class Record(Struct, frozen=True):
     """One completion record, with field names that do not depend on the version of the API.
 
     `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and
-    `expiry` are `yyyymmdd` as a number. `overrides` replaces or adds fields of the record in the API's answer: it maps
-    a field's name to a JSON value or `Override.ABSENT`. It does not affect the record's place in the list.
+    `expiry` are `yyyymmdd` as a number. `overrides` maps names of fields to the JSON values that the API's answer shows
+    for them; `Override.ABSENT` leaves a field out. The record's place in the list does not depend on `overrides`.
     """
 
     id: int

@@ -81,6 +81,6 @@ class SortedRecords:
         self._records.sort(key=order)
 
     def slice(self, start: int, stop: int) -> list[Record]:
-        """Return the records at the positions from `start` to before `stop`."""
+        """Return the records from position `start` up to, but not including, position `stop`."""
         end = len(self)
         return self._records[max(end - stop, 0) : max(end - start, 0)][::-1]

@@ -47,8 +47,8 @@ class ServicePaths(Struct, frozen=True):
     def directory(self) -> str:
         """The name of the service's folders in /var/lib and /run.
 
-        The folder of an instance is not inside the folder of the default service, because systemd makes the user of the
-        default service the owner of everything in that folder.
+        systemd makes the user of the default service the owner of everything in the folder of the default service. So
+        the folder of an instance is not inside that folder.
         """
         return "notifier" if self.instance is None else f"notifier-{self.instance}"
 
@@ -64,7 +64,7 @@ class ServicePaths(Struct, frozen=True):
 
     @property
     def state_file(self) -> Path:
-        """The path of the service's state file, which the initial configuration names for commands that root runs."""
+        """The path of the service's state file. The initial configuration names it, so that root's commands find it."""
         return Path("/var/lib") / self.directory / "notifier.db"
 
 

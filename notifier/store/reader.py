@@ -48,7 +48,7 @@ class StoreReader:
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
 
-        Raises StoreError if the store cannot be read. Its reason is BUSY if other readers used all turns during
+        Raises StoreError if the store cannot be read. The error's reason is BUSY if no turn was free within
         `wait_seconds`, or if `work` took longer than `work_seconds`. Errors of `work` are passed on.
         """
         await self._wait_for_turn()

@@ -36,8 +36,7 @@ class BackgroundTasks:
     ) -> None:
         """Initialize with the collaborators.
 
-        If the source has never answered, `ensure_first_contact` polls it now. It returns whether the source has ever
-        answered.
+        `ensure_first_contact` returns whether the source has ever answered. If it has not, the function first polls it.
         """
         self._context = context
         self._clock = context.clock

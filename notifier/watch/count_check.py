@@ -1,13 +1,13 @@
 """Gets the API's count of records, from a page that states the count or with a request for a single record.
 
 With one record per page, the number of the last page is the exact count. Such a page also shows which record is at the
-requested place. A probe requests a place where a day begins in the list. If the record at that place has another day
-than expected, the list has moved.
+requested place. A probe requests the record just below or just above a boundary between two days in the list. If that
+record has another day than expected, the list has moved.
 
 If one record is entered and another one is deleted, the count stays the same, but all records between the two move by
-one place, and so do the places where their days begin. A probe checks one of these places, chosen at random. If the two
-records have neighbouring days, only one such place has moved, so most probes miss it. If they have the same day, none
-has moved, and the change is found by the next sweep.
+one place, and so do the boundaries between them. A probe checks one boundary of the list, chosen at random. If the two
+records have neighbouring days, only one boundary has moved, so most probes miss it. If they have the same day, none has
+moved, and the change is found by the next sweep.
 """
 
 import logging
@@ -80,9 +80,9 @@ class CountCheck:
         return await self.count_of_page(page)
 
     async def probe(self, probe_boundary: DayBoundary | None) -> ApiCount:
-        """Fetch a record at a place where a day begins, and return the count and whether the list has moved.
+        """Fetch a record beside a boundary between two days; return the count and whether the list has moved.
 
-        `probe_boundary` is where the day begins in the list; if it is None, a random day is chosen.
+        If `probe_boundary` is None, a random boundary is chosen.
         """
         boundary = probe_boundary or await self._context.store.run(
             records_by_date.random_day_boundary, self._context.name, self._context.random()

@@ -79,8 +79,8 @@ class ExpiryRounds:
         """Initialize with functions that return the present settings and subscriptions.
 
         `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were deleted.
-        `status_list` gets the name of a source, and returns the function that reads the source's employee status list;
-        None if the source is not watched now.
+        `status_list` returns the function that reads the employee status list of the source with the given name. It
+        returns None if the source is not watched now.
         """
         self._status_list = status_list
         self._readings: dict[str, _Reading] = {}
@@ -174,7 +174,8 @@ class ExpiryRounds:
     async def _do_round(self, request: ExpiryRequest, page: StatusPageReader | None = None) -> None:
         """Examine the newest completion of each person and training.
 
-        If `page` is given, it reads a page of the employee status list, and that list decides for the people in it.
+        If `page` is given, it reads a page of the employee status list. For the people in the list, the list decides
+        until when completions are valid.
         """
         name = request.source
         read: set[str] = set()
@@ -193,7 +194,7 @@ class ExpiryRounds:
         self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
-        """Take back the announcements that are no longer true; return the newest completion of each pair.
+        """Take back announcements about completions that are not the newest of their pair; return the newest of each.
 
         This is done before completions are examined, so that the same round can announce a completion that now belongs
         to another person.
@@ -205,7 +206,10 @@ class ExpiryRounds:
     async def _announce_listed(
         self, request: ExpiryRequest, page: StatusPageReader, newest: Mapping[Pair, PresentRecord]
     ) -> set[str]:
-        """Examine the completions of the people in the status list, page by page; return the ids of these people."""
+        """Examine the completions of the people in the status list, page by page; return the ids of these people.
+
+        If a page cannot be read, return the ids of the people on the pages before.
+        """
         name = request.source
         numbers: dict[str, list[tuple[Pair, int]]] = {}
         for pair, record in newest.items():

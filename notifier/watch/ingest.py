@@ -109,7 +109,7 @@ class PageIngester:
         """Initialize with the collaborators.
 
         `subscriptions` returns the current subscriptions. `on_events` gets all new events. If an answer of the API
-        has caused events, `on_deliveries` is called first. It gets these events and their deliveries.
+        has caused events, `on_deliveries` gets these events and their deliveries before `on_events` is called.
         `v1_records` determines the keys of records without ids; None if the API version has ids.
         """
         self._context = context
@@ -159,7 +159,7 @@ class PageIngester:
     async def ingest_precise(
         self, answer: PreciseAnswer, suspects: Collection[str], max_gone: int | None, detected_by: DetectedBy
     ) -> IngestResult:
-        """Write the complete answer to a precise question (for all records of a person or a training) to the store.
+        """Write the answer to a precise question (for all records of a person or a training) to the store.
 
         `suspects` are the keys of known records that the answer should contain. If the answer lacks some of them, at
         most `max_gone` of the missing ones can be gone (None: any number).
@@ -168,7 +168,7 @@ class PageIngester:
         async with self._turn:
             completions: Sequence[Completion] = answer.completions
             if self._v1_records is not None:
-                completions = await self._v1_records.assign_answer_keys(completions, suspects)
+                completions = await self._v1_records.assign_answer_keys(completions)
             present = {completion.key for completion in completions} | answer.unreadable_keys()
             absent = (
                 ()

@@ -164,8 +164,8 @@ class WrittenAnswer(Struct, frozen=True):
     """What was written for an answer: its events, and the store's numbers of its known records (`ids`).
 
     `memory` is the source's state after the write, None if it is unchanged. `ends_round` means that the round is a
-    success. If `memory` is not None, the success was stored as well. `probe_boundary` is a place in the list that can
-    be probed after the round. `deliveries` are the first deliveries of the events.
+    success, which was stored unless `memory` is None. `probe_boundary` is a place in the list that can be probed after
+    the round. `deliveries` are the deliveries of the events; if there are very many, only the first of them.
     """
 
     events: Sequence[Event]
@@ -250,7 +250,7 @@ def _evaluate(
     known: Mapping[str, StoredRecord],
     taken: Collection[str],
 ) -> Findings:
-    """Decide about `completions`, which are records of the answer; `taken` are keys of renumbered known records."""
+    """Decide about `completions`, records of the answer; `taken` are the new keys of renumbered known records."""
     source = request.context.source
     if not completions and not request.absent:
         return Findings(source, request.context.id_namespace)
@@ -372,7 +372,7 @@ def _write_success(db: Database, source: str, success: RoundSuccess) -> None:
 
 
 def _count_unreadable(db: Database, request: IngestRequest, known: Mapping[str, StoredRecord]) -> bool:
-    """Update the count of unreadable records from an answer; return whether the count has changed."""
+    """Update the source's count of unreadable records after an answer; return whether the count has changed."""
     source = request.context.source
     recounted = False
     if request.memory.unreadable:

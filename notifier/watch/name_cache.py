@@ -112,7 +112,10 @@ def lists_to_fetch(
     failed: Collection[NameList] = (),
     lists: Collection[NameList] = REQUIRED_LISTS,
 ) -> tuple[NameList, ...]:
-    """Return which `lists` to fetch: outdated ones, failed ones, and those that may contain a missing name. Pure."""
+    """Return which `lists` to fetch: those never fetched, and those whose last fetch is too long ago. Pure.
+
+    "Too long" is less time for a list whose last fetch has failed, or that lacks a `missing` id.
+    """
     missing_of = {
         NameList.PEOPLE: missing.people,
         NameList.TRAININGS: missing.trainings,
@@ -153,8 +156,8 @@ class NameCache:
 
         `settings` choose the facts about people.
 
-        `on_failure` gets the source's name and the reason of each failure. `on_fault` is called after each fetch of a
-        list, with its internal error or None.
+        `on_failure` gets the source's name and the reason of each failure. After each fetch of a list, `on_fault` gets
+        the list and the internal error that has ended the fetch (None: there was none).
         """
         self._source = source
         self._stored_fields = settings.stored_person_fields()

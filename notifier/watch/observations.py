@@ -57,12 +57,12 @@ class PollHistory(Struct, frozen=True):
 class Observations(Struct):
     """Observations of this process about the detection of changes in one source.
 
-    Moments are in monotonic seconds. `gave_up_searching_at` is when searches began to give up at their limits, None
-    while they do not. `unsorted_since` is when the list was first found unsorted, None while it counts as sorted.
-    `has_incomplete_pages` means that the last sweep could not get every page complete. `is_budget_exhausted` means that
-    for most of the last minutes the request budget was used up, as `note_budget` explains. `used_by` is the number of
-    requests in the last minute, by purpose. `contradicted` are second looks that several answers have contradicted,
-    `waiting` those that are not confirmed yet.
+    Moments are in monotonic seconds. `gave_up_searching_at` is when a search first gave up at its limit; None again
+    after a search that finds the cause, or a sweep. `unsorted_since` is when the list was first found unsorted, None
+    while it counts as sorted. `has_incomplete_pages` means that the last sweep could not get every page complete.
+    `is_budget_exhausted` means that for most of the last minutes the request budget was used up, as `note_budget`
+    explains. `used_by` is the number of requests in the last minute, by purpose. `contradicted` are second looks that
+    several answers have contradicted, `waiting` the second looks that wait for confirmation.
     """
 
     gave_up_searching_at: float | None = None
@@ -78,8 +78,8 @@ class Observations(Struct):
         """Record the present use of the request budget, and update `is_budget_exhausted` for the last `seconds`.
 
         The budget counts as used up if most of the allowed requests were sent and, in addition, requests wait or a
-        search runs. Waiting requests of sweeps and for names do not count. If only few requests a minute are allowed,
-        each request waits for its turn; that alone does not count, either.
+        search runs. Requests of sweeps and for names do not count as waiting. Waiting requests alone are not enough: if
+        only few requests a minute are allowed, each request waits for its turn.
         """
         is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
         self._busy.append((now, is_busy))

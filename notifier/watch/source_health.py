@@ -87,7 +87,7 @@ class SourceHealth:
         return self._memory
 
     async def recall(self) -> None:
-        """Load the state of the previous run, including a pause that the API requested. Raises StoreError."""
+        """Load the state of the previous run, with a pause that a rate limit has caused. Raises StoreError."""
         await self.refresh()
         longest = max(self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
         left = silence_left(self._memory.silent_until_ms, longest, self._clock.now_ms())
@@ -202,9 +202,9 @@ class SourceHealth:
 
         - After a change of filters, records entered since the stored moment are announced, even if the earlier filters
           had hidden them: an event too many is better than one too few (`detection/view`).
-        - The comparison with the essentials counts records as news from at least ten minutes before the stored moment
-          on, because clocks differ. If the stored moment is half a minute too early, more events are announced, with
-          the same ids. No head poll has found anything since the stored moment, because a find stores a newer moment
+        - For the comparison with the essentials, news begins at least ten minutes before the stored moment, because
+          clocks differ. If the stored moment is half a minute too early, more events are announced, with the same ids.
+          No head poll has found anything since the stored moment, because a find stores a newer moment
           (`store/recovery/compare`).
         - A gap is recorded even if the outage was up to half a minute shorter than the retention. A sweep ends the gap.
         """

@@ -71,8 +71,8 @@ class PreciseAnswer(Struct, frozen=True):
     """The answer to a precise question: all records of a person, a training, or both.
 
     `asked_at` is when the first page was requested. `is_whole` means that the list did not change while the pages of
-    the answer were read. If it is False, a missing record does not count as gone. `user_id` and `training_id` are those
-    of the question.
+    the answer were read. If `is_whole` is False, a missing record does not count as gone. The question was for the
+    records of `user_id` and `training_id` (None: any).
     """
 
     completions: Sequence[Completion]
@@ -122,7 +122,10 @@ class SourceReader:
     async def fetch_whole(
         self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False
     ) -> Page:
-        """Return a page as `fetch` does, after some retries if it is incomplete. Raises ApiError `page_not_whole`."""
+        """Return a page as `fetch` does, but retry if it is incomplete.
+
+        Raises ApiError `page_not_whole` if the page is incomplete in every attempt.
+        """
         for _ in range(self._context.patience.page_tries - 1):
             page = await self.fetch(number, priority, limit, skim=skim)
             if page_fault(page) not in _UNUSABLE:
@@ -162,7 +165,7 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
 
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
-        """Return how many more records the API counts for a question than the answer contains.
+        """Return how many more records the API counts for the question of this `answer` than the answer contains.
 
         If the API states no count, None is returned. With one record per page, the number of the last page is the exact
         count.
@@ -259,7 +262,7 @@ class SourceReader:
         return join_parts(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
 
     async def _check_smaller_pages_can_help(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
-        """Record that a page of `limit` records failed; raise the failure if smaller pages cannot help."""
+        """Record that a page of `limit` records failed; raise the failure unless smaller pages are likely to help."""
         if failure.reason not in _TOO_MUCH or limit == 1:
             raise failure
         if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE:

@@ -43,7 +43,7 @@ class RoundResult(StrEnum):
 
 
 class Round(Struct, frozen=True):
-    """The result of one round: the number of new events and, if a part was not done, the reason as a sentence."""
+    """The result of a round: the number of new events and, if all or a part of it was not done, why (a sentence)."""
 
     result: RoundResult
     events: int = 0
@@ -105,7 +105,7 @@ class Watcher:
 
     @property
     def memory(self) -> SourceMemory:
-        """The source's stored state after the last round, with its last success and last error."""
+        """The source's stored state, cached in this process; its last success may be newer than the stored one."""
         return self._health.memory
 
     @property
@@ -139,7 +139,7 @@ class Watcher:
         return self._looks
 
     def unready(self) -> str | None:
-        """Return why the source is not ready, or None if a poll succeeded within the last three intervals."""
+        """Return why the source is not ready, or None if a poll succeeded within the last three poll intervals."""
         return self._health.unready()
 
     def report(self) -> SourceReport:
@@ -174,11 +174,11 @@ class Watcher:
         return self._health.silence_seconds()
 
     def binding_silence_reason(self) -> str | None:
-        """Return why even an operator's poll has to wait; None if it may be sent."""
+        """Return why even a poll that an operator requests has to wait; None if it may begin."""
         return self._health.binding_silence_reason()
 
     def wake(self, slept: float) -> None:
-        """Continue requests whose waits are over, after the machine has slept for `slept` seconds."""
+        """Continue the requests whose waits ended while the machine slept for `slept` seconds."""
         self._health.wake(slept)
         self._budget.wake()
 
@@ -209,9 +209,9 @@ class Watcher:
         return await self._sweep_runner.latest()
 
     async def poll(self, *, by_hand: bool = False) -> Round:
-        """Read the newest records down to known ones, and compare the API's count with the known records.
+        """Read the newest records until a known one, then compare the API's count with the number of known records.
 
-        `by_hand` skips the pause after a failure that only an operator can solve, but not the pause of a rate limit.
+        During a pause, nothing is read. With `by_hand`, only a binding pause counts, such as that of a rate limit.
         Failures of the API and of the store are recorded and reported, not raised. To stop a poll, cancel it.
         """
         poll = asyncio.ensure_future(self._poll(by_hand=by_hand))
@@ -220,9 +220,9 @@ class Watcher:
         return await poll
 
     async def release(self, what: Direction, *, silently: bool) -> int:
-        """Announce held-back changes or, if `silently`, only accept them; return how many were released by this call.
+        """Announce the held-back arrivals, removals or changes (`what`); if `silently`, accept them without events.
 
-        Arrivals are released now. Removals and changes are released by a sweep that begins now. Raises StoreError.
+        Removals and changes are released by a sweep that begins now. Returns how many are released. Raises StoreError.
         """
         if what is Direction.ARRIVALS:
             return await self._ingester.release_arrivals(silently=silently)
@@ -285,7 +285,7 @@ class Watcher:
         await self._tasks.wait_for_search()
 
     async def run_followups(self) -> None:
-        """Do the work that follows a round: start or continue a sweep if one is due, and fetch names again."""
+        """Do the work that follows a round: fetch due lists of names, and start or continue a sweep if needed."""
         if not self._health.is_answering:
             return
         try:
@@ -303,7 +303,7 @@ class Watcher:
     async def _ensure_first_contact(self) -> bool:
         """Poll now if the source has never answered; return whether it has answered.
 
-        Records in the first answer are history, so that answer has to come from a head poll.
+        The first answer decides what is history. Only a head poll can record it, so one has to come before any sweep.
         """
         return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
 
@@ -333,7 +333,7 @@ class Watcher:
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 
     def _may_send_extra_probe(self) -> bool:
-        """Return whether to send a probe although the first page states the count."""
+        """Return whether to send a probe, to detect moves in the list, even if the first page states the count."""
         return self._can_compare_places() and self._budget.used_share() < _BUDGET_FOR_PROBES
 
     async def _evaluate_count(self, counted: ApiCount) -> None:
@@ -355,9 +355,9 @@ class Watcher:
             self._tasks.begin_search(counted.moved_place)
 
     async def _mark_last_sweep_complete(self) -> None:
-        """If the last sweep is whole, record that it has seen all records.
+        """Record that the last sweep has seen all records, if it is finished and all its pages were complete.
 
-        This is called when the API's count is fully explained.
+        This is called only when the API's count has no unexplained difference.
         """
         latest = await self._sweep_runner.latest()
         if latest is None or latest.finished_ms is None or not latest.whole:
@@ -377,9 +377,9 @@ class Watcher:
         await self._health.write(unexplained=unexplained, unexplained_since_ms=since_ms, left_over=left_over)
 
     def _can_compare_places(self) -> bool:
-        """Return whether the place of a record can show that the list has moved.
+        """Return whether a probe could show now that the list has moved.
 
-        For that, every record that the API counts must be known.
+        For that, the list must be sorted, and every record that the API counts must be known.
         """
         memory = self.memory
         is_all_known = memory.swept_at_ms is not None and memory.unexplained == 0

@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialize with the key. `problem_by_source` says why each source that lists the record cannot read it."""
+        """Initialize with the key. `problem_by_source` says why the record is unreadable at a source that lists it."""
         if problem_by_source:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
@@ -158,11 +158,11 @@ class DashboardFigures(Struct, frozen=True):
 class RequestPreview(Struct, frozen=True):
     """A request to a destination, rebuilt from the stored events, without secrets. The dashboard shows it.
 
-    If the log of requests has the request, `headers` are the headers that were sent, `sent_bytes` is the length of the
-    body that was sent, and `is_as_sent` says whether `body` is identical to that body. Otherwise, `headers` are
-    rebuilt, and `sent_bytes` and `is_as_sent` are None. `lines` are the lines of a message for people. `is_signed`
-    says whether the request has a symmetric signature. `hash_header` is the name of the header with a plain hash of
-    the body; "" means that there is no such header.
+    If the request was logged, `headers` and `sent_bytes` (the length of the body) are from the log, and `is_as_sent`
+    says whether `body` is the body that was sent. Otherwise, `headers` are rebuilt, and `sent_bytes` and `is_as_sent`
+    are None. If the request is a message for people, `lines` are its lines. `is_signed` says whether the destination's
+    requests are signed with a shared secret. `hash_header` is the name of the header with a plain hash of the body; ""
+    means that there is no such header.
     """
 
     address: str
@@ -241,7 +241,7 @@ class ExportFormat(StrEnum):
 
 
 class EventExport(Struct, frozen=True):
-    """One part of an export. The next part has events with numbers below `next`; the last part has `next` None."""
+    """One part of an export. The next part has the events with numbers below `next` (None: no more parts)."""
 
     content: bytes
     next: int | None
@@ -297,7 +297,7 @@ class DaemonApi(Protocol):
         ...
 
     def unready(self) -> dict[str, str]:
-        """Return the reasons why the daemon is not ready. The keys are names of sources, `alerts` and `evaluation`."""
+        """Return the reasons why the daemon is not ready. Each key is a source's name, `alerts` or `evaluation`."""
         ...
 
     async def poll(self, source: str) -> "ActionResult[PollDocument]":

@@ -308,8 +308,9 @@ class StopReplayRequest(BaseRequest):
 
 
 class ReplaySelection(Struct, frozen=True):
-    """The events to replay: those detected at or after `since_ms` and before `until_ms` (Unix ms; None: now).
+    """The events to replay: those detected at or after `since_ms` and before `until_ms` (Unix ms).
 
+    If `until_ms` is None, the time of the request takes its place.
     `destination`, `source` and `type` restrict the replay if they are not None. With `dry_run`, nothing is sent.
     """
 
@@ -323,8 +324,8 @@ class ReplaySelection(Struct, frozen=True):
     def to_range(self, now_ms: int, newest: int, newest_attempt: int) -> ReplayRange:
         """Return the range of stored events to replay.
 
-        At `now_ms`, `newest` is the highest number of an event, and `newest_attempt` the highest number of an attempt.
-        The range excludes events and attempts with higher numbers.
+        `newest` is the number of the newest event at `now_ms`, and `newest_attempt` that of the newest attempt. The
+        range excludes events and attempts with higher numbers.
         """
         until_ms = now_ms if self.until_ms is None else self.until_ms
         return ReplayRange(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)

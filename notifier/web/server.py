@@ -99,9 +99,10 @@ class LocalServer:
         return self._sign_in.make_link()
 
     def _dashboard_url_or_empty(self) -> str | None:
-        """Return `url`, if the server listens on a port.
+        """Return `url` if the server listens on a port.
 
-        Otherwise, return "" if it listens on a Unix socket that is not the owner's, and None if it does not.
+        If it listens on no port, but on a Unix socket from the configuration or from systemd, return "". If it listens
+        only on the owner's socket, return None.
         """
         return self.url or ("" if self._has_unix_socket else None)
 
@@ -113,14 +114,14 @@ class LocalServer:
 
     @property
     def problem(self) -> str | None:
-        """The reason why the server does not listen on the configured address; None if it listens."""
+        """Why listening on the configured address, or on the sockets from systemd, failed; None if it did not."""
         return self._problem
 
     async def start(self) -> None:
-        """Listen on the configured address and on the owner's socket.
+        """Listen on the owner's socket, and on the sockets from systemd or, if there are none, the configured address.
 
-        If the configured address cannot be bound, binding is tried again every RETRY_INTERVAL_SECONDS. Raises
-        ListenError if the owner's socket cannot be bound.
+        If only the owner's socket works, the rest is tried again every RETRY_INTERVAL_SECONDS. Raises ListenError if
+        the owner's socket cannot be bound.
         """
         await self._runner.setup()
         await self._serve_on(open_unix_socket(self._socket_path), ListenerKind.OWNER)

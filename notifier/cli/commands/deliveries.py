@@ -191,7 +191,7 @@ def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) ->
 
 
 def _require_known_destination(db: Database, settings: Settings | None, name: str | None) -> None:
-    """Raise NameNotFoundError if no destination with this name is configured or has deliveries in the store.
+    """Raise NameNotFoundError if the destination `name` is neither configured nor known to the store.
 
     If `settings` or `name` is None, nothing is checked.
     """

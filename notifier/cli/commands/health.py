@@ -43,10 +43,10 @@ def health(global_options: GlobalOptions) -> None:
 
 
 def _find_state_file(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
-    """Return the path of the state file and, if the configuration is invalid, the error.
+    """Return the path of the state file, and None.
 
-    If the configuration is invalid, the path is the default one, so that the command still finds a working daemon whose
-    configuration file became invalid after the start.
+    If the configuration is too wrong to contain the path, return the default path and the error. The command can then
+    still find a working daemon whose configuration file became invalid after the start.
     """
     try:
         return locate_state_file(global_options), None

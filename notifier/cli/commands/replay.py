@@ -134,8 +134,8 @@ def _parse_options(settings: Settings | None, body: dict[str, Any]) -> ReplaySel
 def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress) -> Mapping[str, Any]:
     """Show the progress of the daemon's replay until the replay ends; return the last progress.
 
-    If all unfinished destinations make the replay wait for more than _LONGEST_WAIT_SECONDS, this returns before the
-    replay ends. Raises CommandError if the daemon or the replay was stopped.
+    This returns before the end if the replay has waited for all its unfinished destinations, without a break, for more
+    than _LONGEST_WAIT_SECONDS. Raises CommandError if the daemon or the replay was stopped.
     """
     waiting_since: float | None = None
     while True:

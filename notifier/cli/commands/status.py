@@ -140,7 +140,7 @@ def _show(document: Mapping[str, Any], state_file: Path, now_ms: int) -> None:
 
 
 def _heading_lines(document: Mapping[str, Any], state_file: Path) -> Iterator[str]:
-    """Yield lines about the daemon and where its state is stored."""
+    """Yield lines about the daemon and about the place where its state is stored."""
     started_ms = parse_time_ms(document["started_at"])
     in_database = document["store"]["kind"] != "file"
     if document.get("standby"):

@@ -149,7 +149,7 @@ def _advice(outcome: Outcome) -> str:
 
 
 def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any]:
-    """Return the destination's state, and the changed configuration keys that the daemon has not loaded yet."""
+    """Return a destination's state, and which of its keys in the file have changes that the daemon has not loaded."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import destination_document  # noqa: PLC0415
     from notifier.daemon.configuration import UnloadedChanges  # noqa: PLC0415

@@ -74,7 +74,7 @@ def _without_empty(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem with the value whose keys in the configuration are `path`; None if the value is valid."""
+    """Return the problem with the value at `path`, its keys in the configuration; None if the value is valid."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     key_path = dotted(path)
     for problem in validate_values(tables):

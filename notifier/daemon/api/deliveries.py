@@ -240,7 +240,7 @@ def switched_document(
 ) -> "SwitchedDocument":
     """Return the JSON object with the state of a destination that was just enabled or disabled.
 
-    `waited` is True if enabling or disabling the destination ended a pause after failures.
+    `waited` is True if the destination was in a pause after failures, which has ended now.
     """
     return {
         "destination": destination,

@@ -74,7 +74,7 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
 def request_preview(stored: StoredDelivery, settings: DestinationSettings, preview: Preview) -> RequestPreview:
     """Return the rebuilt request of a delivery. Pure.
 
-    If the request was logged, its headers and its size are taken from the log.
+    If the request was logged, the result has the headers and the size from the log.
     """
     logged = stored.latest_logged
     rebuilt = RequestPreview(
@@ -98,7 +98,7 @@ def request_preview(stored: StoredDelivery, settings: DestinationSettings, previ
 
 
 def _has_shared_secret(settings: HttpSettings) -> bool:
-    """Return whether requests are signed with a shared secret. If so, a shell command can sign them, too."""
+    """Return whether requests are signed with a shared secret. A shell command can then make the same signature."""
     return any(secret.get_secret_value().startswith(SYMMETRIC_PREFIX) for secret in settings.secret)
 
 

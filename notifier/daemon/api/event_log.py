@@ -43,9 +43,9 @@ class EventLogReader:
     async def export(
         self, event_filter: EventLogFilter, before: int | None, export_format: ExportFormat
     ) -> EventExport:
-        """Return the next part of an export file: matching events with sequence numbers below `before`, newest first.
+        """Return one part of an export file: at most _EXPORTED_AT_ONCE matching events, newest first.
 
-        Raises StoreError.
+        The part begins below the sequence number `before` or, if it is None, with the newest event. Raises StoreError.
         """
         async with self._export_turns:
             return await self._reader.run_without_turn_limit(_read_export, event_filter, before, export_format)

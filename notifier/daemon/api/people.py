@@ -24,10 +24,10 @@ NOT_ERASED = (
 
 
 async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-    """Erase a person's data from the store; with `dry_run`, only return the people that `text` identifies.
+    """Erase the data of the person that `text` identifies; with `dry_run`, only return who that is at each source.
 
     `text` is an id, an employee number or an exact name. `by` is the requester; the log names the requester but not the
-    person. The caller must then rewrite the recovery snapshot. Raises UnknownPersonError, StoreError.
+    person. After an erasure, the caller must rewrite the recovery snapshot. Raises UnknownPersonError, StoreError.
     """
     text = text.strip()
     people = await store.run(erasure.find_people, text) if can_be_stored(text) else []

@@ -82,7 +82,8 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
 class UnsentReason(StrEnum):
     """Why an event is not sent to a destination.
 
-    A filter excludes the event (each name is the key of a filter), or the destination was configured later.
+    Either a filter excludes the event; the reason is then the filter's key. Or the destination was added, or its
+    filters were changed, after the event was detected.
     """
 
     EVENTS = Filter.EVENTS.value
@@ -137,9 +138,9 @@ def unjudged_sentence(filters: Iterable[Filter]) -> str:
 
 
 def reason_sentence(reason: str) -> str:
-    """Return a reason as a sentence that begins with "history: ", "news: " or "held back: ".
+    """Return the sentence for a reason. The sentence begins with "history: ", "news: " or "held back: ".
 
-    Return an unknown reason unchanged.
+    An unknown reason is returned unchanged.
     """
     if reason == NewsReason.HELD:
         return f"held back: {HISTORY_SENTENCES[reason]}"

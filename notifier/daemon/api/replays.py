@@ -69,7 +69,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
 
 def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
-    """Return a replay as a JSON object. To continue this replay, begin a new replay with `goes_on_since` as `since`."""
+    """Return a replay as a JSON object. A new replay with `goes_on_since` as its `since` would continue it."""
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)
     return {
@@ -100,7 +100,7 @@ def _target_document(db: Database, target: ReplayTarget, now_ms: int) -> "Replay
 
 
 def _pause_reason(db: Database, target: ReplayTarget, now_ms: int) -> str | None:
-    """Return a sentence that says why a replay waits before it queues more deliveries; None if it does not wait."""
+    """Return a sentence that says why a replay has paused for `target`; None if it has not paused."""
     if target.state is not ReplayState.RUNNING:
         return None
     name = target.destination

@@ -87,7 +87,7 @@ def _job_part(job: JobStats, tolerance_seconds: float) -> Part:
 def running_seconds(gap: float, tick: float) -> float:
     """Return how many of the seconds between two checks (`gap`) count as running time: at most twice the `tick`.
 
-    `tick` is the intended number of seconds between two checks. A longer gap means that the process did not run.
+    `tick` is the intended number of seconds between two checks. In the rest of a longer gap, the process did not run.
     """
     return min(max(gap, 0.0), 2 * tick)
 
@@ -95,7 +95,7 @@ def running_seconds(gap: float, tick: float) -> float:
 def observe(before: Mapping[str, Observation], parts: Iterable[Part], seconds: float) -> dict[str, Observation]:
     """Return a new observation of each part.
 
-    `before` holds the previous observations. Since then, `seconds` of running time have passed.
+    `before` holds the previous observations. `seconds` is the running time since the previous observations.
     """
     return {part.name: _observe_part(before.get(part.name), part, seconds) for part in parts}
 

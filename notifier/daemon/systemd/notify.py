@@ -24,7 +24,8 @@ _MORE_TIME = "EXTEND_TIMEOUT_USEC="
 class SystemdNotifier:
     """Sends messages to systemd. Without $NOTIFY_SOCKET, all methods do nothing.
 
-    No method blocks or raises. Messages that systemd does not accept at once are sent later by `flush`, in order.
+    No method blocks or raises. If systemd does not accept a message at once, `flush` sends it later, in order. A reset
+    of the watchdog is dropped instead.
     """
 
     def __init__(self, address: str | None = None, watchdog_seconds: float | None = None) -> None:
@@ -97,9 +98,9 @@ class SystemdNotifier:
             del self._unsent[0]
 
     def _queue_message(self, message: str, *, instead_of: str = "") -> None:
-        """Send a message after the messages that are still unsent.
+        """Add a message to the unsent messages, and send as many of them as systemd accepts now.
 
-        If `instead_of` is not empty, unsent messages that begin with `instead_of` are dropped.
+        If `instead_of` is not empty, earlier unsent messages that begin with `instead_of` are dropped.
         """
         if self._address is not None:
             if instead_of:

@@ -30,8 +30,8 @@ class BatchSize(Struct, frozen=True):
 
     `limit` is None if no limit is known. `full_successes` counts the successful requests with at least `limit` events.
     When this count reaches `successes_before_trial`, one request with twice as many events is tried; until its answer,
-    `is_trial_under_way` is true. After a request was too large, `proposed_limit` is more than 0, and the size of the
-    next half that gets through becomes the limit.
+    `is_trial_under_way` is true. `proposed_limit` is above 0 if a request was too large. The size of the next half
+    that gets through then becomes the limit.
     """
 
     limit: int | None = None
@@ -83,8 +83,8 @@ def after_too_large(size: BatchSize, count: int, most: int, *, is_trial: bool) -
 class Batch(Struct, frozen=True):
     """The deliveries for the next request.
 
-    If there are none, ask again in `wait_seconds`; 0.0 means that no delivery can be sent now, and waiting alone does
-    not help. `is_trial`: the request has more events than the receiver is known to accept.
+    If `deliveries` is empty, no request can be sent before `wait_seconds` have passed; 0.0 means that waiting alone
+    does not help. `is_trial`: the request has more events than the receiver is known to accept.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -106,8 +106,8 @@ def next_batch(
     """Choose the deliveries for the next request from `waiting`, which is in order.
 
     A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
-    known to be at fault is sent alone. With `in_order`, a request ends before the first delivery that would be skipped.
-    A request that is not full waits for more events, until `grouping.wait_seconds` have passed since its first event
+    known to be at fault is sent alone. With `in_order`, a request ends where its next delivery would be skipped. A
+    request that is not full waits for more events, until `grouping.wait_seconds` have passed since its first event
     was detected.
 
     `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different

@@ -62,11 +62,11 @@ class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
     `scope` is the scope of the failure that opened the breaker, or of the latest failed probe. Nothing is sent between
-    `wait_started` and `wait_until`. As an exception, one new event is sent in the mode `OPEN` (`has_probed_arrival`: it
-    was sent), unless the peer requested the wait (`is_wait_requested`). In the mode `OPEN`, `rounds` counts the failed
-    rounds of probes, and `probes_left` is the number of probes left in the current round. In the mode `PACED`, `rounds`
-    counts the repeated objections to the request rate. `recently_failed` holds the trainings and records of the events
-    that failed since the last success.
+    `wait_started` and `wait_until`. There is one exception: in the mode `OPEN`, one new event may be sent, unless the
+    peer requested the wait (`is_wait_requested`). `has_probed_arrival` is true after that event was sent. In the mode
+    `OPEN`, `rounds` counts the failed rounds of probes, and `probes_left` the remaining probes of the present or next
+    round. In the mode `PACED`, `rounds` counts the repeated objections to the request rate. `recently_failed` holds the
+    trainings and records of the events that failed since the last success.
     """
 
     mode: BreakerMode = BreakerMode.CLOSED
@@ -97,9 +97,9 @@ def after_success(breaker: Breaker, now: float) -> Breaker:
 def after_throttling(
     breaker: Breaker, *, started: float, retry_after: float | None, now: float, limits: WaitLimits, jitter: float
 ) -> Breaker:
-    """Return the breaker after the peer objected to the request rate: with the requested wait, or a default one.
+    """Return the breaker after the peer objected to the request rate. Its wait is the requested or a default one.
 
-    After several objections in a row, the longer one of the two waits is used.
+    After several objections in a row, a requested wait that is shorter than the default wait is not used.
     """
     was_paced = breaker.mode is BreakerMode.PACED
     rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0
@@ -161,14 +161,14 @@ def after_failure(
 
 
 def probe_count(rounds: int, limits: WaitLimits) -> int:
-    """Return the number of probes in a round; the first round has the number 0."""
+    """Return the number of probes in the round that follows `rounds` failed rounds."""
     if limits.in_order and rounds < 2:  # noqa: PLR2004 - the earliest event alone, twice
         return 1
     return 2**rounds if rounds < _DOUBLING_ROUNDS else 1 + limits.in_order
 
 
 def _open(breaker: Breaker, scope: FailureScope, rounds: int, now: float, limits: WaitLimits, jitter: float) -> Breaker:
-    """Return the breaker, open until the next round of probes."""
+    """Return the breaker in the mode `OPEN`, with a wait before the next round of probes."""
     return replace(
         breaker,
         mode=BreakerMode.OPEN,

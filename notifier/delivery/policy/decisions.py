@@ -41,8 +41,8 @@ class RequestKind(StrEnum):
 class Attempt(Struct, frozen=True):
     """A request: its deliveries, its start (monotonic seconds), and why it is made.
 
-    `first_failed_at` is when the request's only delivery first failed in a request of its own (monotonic seconds). It
-    is None if that has not happened, or if the request has several deliveries.
+    `first_failed_at` is None if the request has several deliveries. If it has one, `first_failed_at` is when this
+    delivery first failed in a request of its own (monotonic seconds), or None if it has not failed alone yet.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -90,7 +90,8 @@ class Bounds(Struct, frozen=True):
 class ReceiverState(Struct, frozen=True):
     """Everything that is known about a receiver.
 
-    `concurrency` is the number of requests that may be under way: one at first, and one more with each success.
+    `concurrency` is the number of requests that may be under way while the breaker is closed. It is 1 at first, and
+    grows by 1 with each success, up to the configured number.
     """
 
     rate: AdaptiveRate = AdaptiveRate()
@@ -101,7 +102,7 @@ class ReceiverState(Struct, frozen=True):
 
     @property
     def request_limit(self) -> int:
-        """The number of requests that may be under way now."""
+        """The number of requests that may be under way now: `concurrency`, but 1 if the breaker is not closed."""
         return self.concurrency if self.breaker.mode is BreakerMode.CLOSED else 1
 
 
@@ -239,7 +240,10 @@ def _after_success(state: ReceiverState, attempt: Attempt, bounds: Bounds, now: 
 def _after_partial_delivery(
     state: ReceiverState, attempt: Attempt, bounds: Bounds, trying_ms: int, now: float, jitter: Callable[[], float]
 ) -> AttemptDecisions:
-    """Decide about a request that only some receivers accepted: all its deliveries are retried later, together."""
+    """Decide about a request that only some of the destination's receivers accepted.
+
+    Its deliveries are retried later, together. Those that have been tried for too long are given up instead.
+    """
     state = replace(state, breaker=circuit_breaker.after_success(state.breaker, now))
     overdue = retry.sequences_to_give_up(attempt.deliveries, bounds.settings, trying_ms)
     failures = max(it.failures for it in attempt.deliveries)
@@ -265,7 +269,7 @@ def _after_rate_or_endpoint_failure(
 ) -> AttemptDecisions:
     """Decide about a failure that no event has caused: the same deliveries are sent again.
 
-    After a failure of the endpoint, deliveries that have been tried for too long are given up.
+    After a failure of the endpoint, those deliveries that have been tried for too long are given up instead.
     """
     if outcome.scope is not FailureScope.PACE:
         state = _count_failure(
@@ -324,7 +328,8 @@ def _has_only_alerts(attempt: Attempt) -> bool:
 def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     """Return whether the endpoint may have caused the failure of an attempt.
 
-    Returns False for half of a refused group (several events), and for a single event that is `proven` to be at fault.
+    Returns False for half of a refused group if it has several events, and for one event that is `proven` to be at
+    fault.
     """
     if len(attempt.deliveries) > 1:
         return attempt.kind is not RequestKind.HALF

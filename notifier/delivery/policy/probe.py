@@ -15,7 +15,7 @@ CANDIDATES = 64
 
 
 def spread_evenly(first: int, last: int) -> list[int]:
-    """Return up to CANDIDATES numbers, evenly spread and in order, that include `first` and `last`."""
+    """Return up to CANDIDATES numbers from `first` to `last` (both included), evenly spread and in order."""
     return sorted(
         {first, last, *(first + int(_van_der_corput(number) * (last - first)) for number in range(1, CANDIDATES - 1))}
     )
@@ -26,9 +26,9 @@ def choose(
 ) -> Delivery | None:
     """Return the event to probe with, or None if no candidate may be sent.
 
-    The preferences are, in this order: the fewest failures, a training that is not in `recently_failed`, a record that
-    is not in `recently_failed`, the newest event. A record's events are chosen in order, and not while the record is
-    `busy`.
+    The criteria are, in this order: the fewest failures; a training that is not in `recently_failed`; a record that is
+    not in `recently_failed`; the newest event. Only the earliest candidate of a record may be chosen, and none while
+    the record is `busy`.
     """
     seen = set(busy)
     free: list[Delivery] = []
@@ -44,8 +44,9 @@ def choose_in_order(
 ) -> Delivery | None:
     """Return the event to probe with at a destination with a strict order, or None if no event may be sent.
 
-    In the first two rounds, and for the first probe of each later round, this is the earliest event. For the other
-    probes, it is the earliest of the events with the fewest failures. Events of `busy` records are skipped.
+    The first probe of a round, and each probe of the first two rounds, uses the earliest event. Every other probe uses
+    the event with the fewest failures, the earliest if there are several. Only the earliest waiting event of a record
+    may be chosen, and none while the record is `busy`.
     """
     seen = set(busy)
     free: list[Delivery] = []

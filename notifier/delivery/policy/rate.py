@@ -24,7 +24,7 @@ class AdaptiveRate(Struct, frozen=True):
 
     `per_second` is the number of requests a second. `accepted` counts the requests that were accepted since
     `measured_since`. The measurement starts again with each objection to the rate, and after a long pause. `lowered_at`
-    is when the rate was last lowered. `longest_wait_seconds` is the longest wait that recent objections asked for.
+    is when the rate was last lowered. `longest_wait_seconds` is the longest wait that followed a recent objection.
     `next_at` is when the next request may start.
     """
 
@@ -56,7 +56,7 @@ def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: f
 
     The rate is lowered to slightly less than what the receiver accepted. It stays the same if the request began before
     the rate was last lowered, or if the receiver has accepted nothing since the last objection, which indicates an
-    outage. The time between two requests never becomes longer than twice the longest requested wait, because random
+    outage. The time between two requests never becomes longer than twice `longest_wait_seconds`, because random
     refusals would otherwise reduce the rate to nothing.
     """
     wait = until - now

@@ -37,7 +37,7 @@ class RetryDecision(Struct, frozen=True):
     """The decision about a delivery, its new state, and the seconds until it is due again (0.0: at once).
 
     `counts_against_event`: the event caused the failure, or may have caused it. `proven`: the event is known to be at
-    fault, because other events were delivered after it first failed. It is sent alone from now on.
+    fault, usually because another event was delivered after this one first failed. It is sent alone from now on.
     """
 
     state: DeliveryState
@@ -67,8 +67,8 @@ def backoff(
 ) -> float:
     """Return the wait in seconds after `failures` failures: exponential, with full jitter (`jitter` in [0, 1)).
 
-    The upper bound of the wait doubles with each failure, up to `longest` seconds. The wait is at least a tenth of this
-    bound, so that a low random number does not cause rapid retries.
+    The upper bound of the wait doubles with each failure, up to `longest` seconds and the configured longest wait. The
+    wait is at least a tenth of its bound, so that a low random number does not cause rapid retries.
     """
     bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
     return bound * max(jitter, _SMALLEST_JITTER)

@@ -4,8 +4,8 @@ A slot is a moment at which all waiting deliveries are sent together. A destinat
 time of the schedule. A destination that only has quiet times has a slot at the end of each quiet time.
 
 APScheduler's triggers return wall-clock times, which this module converts to moments. A time that a clock change skips
-becomes the moment of the change. A time that a clock change repeats means its first occurrence. So each time of the
-schedule has exactly one slot.
+becomes the moment of the change. Of a time that a clock change repeats, only the first occurrence counts. So each time
+of the schedule has exactly one slot.
 """
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -79,7 +79,7 @@ class Timetable(Struct, frozen=True):
         return self._quiet_end_ms(self._next_ms(self.trigger, after_ms), inclusive=True)
 
     def is_quiet(self, moment_ms: int) -> bool:
-        """Return whether nothing may be sent at a moment (Unix ms)."""
+        """Return whether a moment (Unix ms) is in a quiet time."""
         wall = wall_clock_at(moment_ms, self.zone)
         in_hours = self.quiet_hours is not None and self.quiet_hours.covers(wall.time())
         return in_hours or wall.weekday() in self.quiet_days

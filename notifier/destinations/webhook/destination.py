@@ -58,7 +58,7 @@ class HttpDestination:
         )
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
-        """Make one attempt to POST `deliveries` (exactly one if batches are not configured)."""
+        """POST `deliveries` in one attempt; without configured batches, they are a single delivery."""
         if self._permission is not None and (refused := await self._permission.acquire()) is not None:
             return refused
         content = self._make_envelope(deliveries)
@@ -86,7 +86,7 @@ class HttpDestination:
 
 
 def _repeatable_secrets(settings: HttpSettings) -> Iterator[SecretStr]:
-    """Yield the secrets that a receiver could repeat in its answer, in every form in which they were sent."""
+    """Yield what an answer must not show: signing secrets without their prefixes, and secrets in configured headers."""
     for secret in settings.secret:
         yield SecretStr(secret.get_secret_value().removeprefix(SYMMETRIC_PREFIX).removeprefix(PRIVATE_PREFIX))
     for value in settings.headers.values():

@@ -40,7 +40,7 @@ def single(event: Event, form: HttpFormat) -> Envelope:
 
 
 def batch(events: Sequence[Event], form: HttpFormat, batch_form: BatchForm = BatchForm.EVENTS) -> Envelope:
-    """Return the envelope of a request with an array of events; a single event is an array, too.
+    """Return the envelope of a request with an array of events, even if there is only one event.
 
     `batch_form` applies to Standard Webhooks only.
     """
@@ -58,7 +58,7 @@ def batch(events: Sequence[Event], form: HttpFormat, batch_form: BatchForm = Bat
 
 
 def cloudevent(event: Event) -> dict[str, Any]:
-    """Return an event in CloudEvents' structured mode, for `orjson.dumps` only: its `data` is an `orjson.Fragment`."""
+    """Return an event in CloudEvents' structured mode. Only `orjson` can write it: `data` is an `orjson.Fragment`."""
     return {
         "specversion": "1.0",
         "id": event.id,

@@ -217,7 +217,7 @@ def _notice() -> dict[str, Any]:
 
 
 def _extended(schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    """Return `schema` with additional properties. These are optional, because older events lack them."""
+    """Return `schema` with the properties `added`, which are optional because older events lack them."""
     return {**schema, "properties": {**schema["properties"], **added}}
 
 

@@ -2,7 +2,7 @@
 
 The sender asks with OPTIONS and `WebHook-Request-Origin`. The receiver gives permission with `WebHook-Allowed-Origin`
 and `WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). The standard also
-has permissions that a person gives later through a callback address; they are not supported.
+lets a person give permission after the answer, through a callback address; this is not supported.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class PermissionGate:
         self._bucket = TokenBucket(0.0)
 
     async def acquire(self) -> Outcome | None:
-        """If a request may be sent now, count it and return None. Otherwise return the outcome of the attempt."""
+        """If a request may be sent now, count it and return None. Otherwise return an outcome that says why not."""
         async with self._lock:
             now = self._clock.monotonic()
             if self._ask_again_at is None or now >= self._ask_again_at:

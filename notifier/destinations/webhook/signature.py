@@ -27,7 +27,7 @@ class Signer:
         """Initialize with secrets (`whsec_` or `whsk_`, then base64); without a secret, requests are not signed.
 
         `plain_header` is the name of the header for the plain hash; "" for no such header. Raises ValueError for a
-        secret that is not base64, and ImportError for a private key if the library cryptography is not installed.
+        malformed secret, and ImportError for a private key if the library cryptography is not installed.
         """
         texts = [secret.get_secret_value() for secret in secrets]
         self._signers = tuple(map(_make_signer, texts))
@@ -56,7 +56,7 @@ def signed_content(message_id: str, seconds: str, body: bytes) -> bytes:
 
 
 def symmetric_key(secret: str) -> bytes:
-    """Return the key of a secret that begins with `whsec_`. Raises ValueError."""
+    """Return the key of a secret (`whsec_`, then base64). Raises ValueError if it is not base64."""
     # Missing padding is an error in base64; too much padding is ignored.
     return b64decode(secret.removeprefix(SYMMETRIC_PREFIX) + "==")
 

@@ -30,10 +30,10 @@ class Verdict(Struct, frozen=True):
 
 
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_seconds: float) -> Verdict:
-    """Return whether one of these secrets has signed a request, and whether the request is recent.
+    """Return whether one of `secrets` confirms a request's signature, and whether the request is recent.
 
-    The secrets are well-formed: `whsec_`, `whsk_`, or public keys `whpk_`. The names in `headers` are in lower case. If
-    a request has only a plain hash, its timestamp is not checked, because the hash does not cover it.
+    Each of them is well-formed: a secret `whsec_` or `whsk_`, or a public key `whpk_`. The names in `headers` are in
+    lower case. If a request has only a plain hash, its timestamp is not checked, because the hash does not cover it.
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:

@@ -48,9 +48,9 @@ def is_genuine(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def events_in(document: Any) -> list[Any]:
-    """Return the events in a body: one event, an array of events, or the array `events` of an object.
+    """Return the events in a body: one event, an array of events, or an object with the array `events`.
 
-    A message (`notifier.batch`) has this object in `data`.
+    A message of the type `notifier.batch` has such an object in its field `data`.
     """
     if isinstance(document, dict) and document.get("type") == "notifier.batch":
         document = document.get("data")

@@ -89,10 +89,10 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
     """Replace the state file by a copy of `source`, and keep the old file under a dated name. Blocks.
 
-    The old file, or the essentials (recovery data) beside it, may contain undelivered events that `source` lacks. These
-    are added when the state file is opened next. Other changes since the backup are found again through the API, and
-    their events get the same ids. Raises StoreError if the state file is in use. Raises BackupError if `source` is not
-    a good backup, or if the state file cannot be replaced; the state file is then unchanged.
+    Undelivered events that `source` lacks are taken from the old file, or from the essentials (recovery data) beside
+    it; they are added when the state file is opened next. Other changes since the backup are found again through the
+    API, and their events get the same ids as before. Raises StoreError if the state file is in use. Raises BackupError
+    if `source` is not a good backup, or if the state file cannot be replaced; the state file is then unchanged.
     """
     path = real_path(state_file)
     if resolve_path(source) == path:
@@ -121,9 +121,9 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
 
 def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:
-    """Write the essentials of the file that is replaced, and checkpoint its write-ahead log.
+    """Write the essentials of the state file that will be replaced, and checkpoint its write-ahead log.
 
-    If the existing essentials are newer than the file, they are kept.
+    Existing essentials that are newer than the state file are kept.
     """
     if not path.exists():
         return
@@ -196,8 +196,8 @@ def _temporary_name(state_file: Path) -> str:
 def _create_locked(fresh: Path) -> int:
     """Open, lock and empty the file for an unfinished backup, and return its descriptor.
 
-    If a killed backup has left the file, it is used again; otherwise it is created. Raises BlockingIOError if another
-    backup uses the file, and OSError if it cannot be used.
+    A file that a killed backup has left is used again; if there is none, the file is created. Raises BlockingIOError if
+    another backup uses the file, and OSError if the file cannot be opened or locked.
     """
     while True:
         descriptor = open_private(fresh, os.O_RDWR | os.O_CREAT)
@@ -223,7 +223,7 @@ def _was_renamed(descriptor: int, fresh: Path) -> bool:
 def copy_and_check(source: Path, fresh: Path, progress: Progress, *, refuse_newer: bool = False) -> Copy:
     """Copy a state file to `fresh`, check the copy, and return its properties. Raises BackupError.
 
-    If `refuse_newer` is set, a state file of a newer version is refused.
+    A state file of a newer version of the program is copied too, unless `refuse_newer` is set.
     """
     with closing(_open_source(source)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
         try:

@@ -36,7 +36,7 @@ class FileDatabase(sqlite_utils.Database):
     engine: Final = Engine.SQLITE
 
     def __init__(self, place: sqlite3.Connection | Path | None = None, *, memory: bool = False) -> None:
-        """Initialize with `place`, an open connection or the path of a file, or with a new database in `memory`."""
+        """Initialize with an open connection or a file's path (`place`), or a new database in memory (`memory`)."""
         # Plugins of sqlite-utils that are installed for other programs must not touch a state file, and looking for
         # them would take 15 ms.
         super().__init__(place, memory=memory, execute_plugins=False)
@@ -112,7 +112,7 @@ def set_up(db: FileDatabase, path: Path) -> None:
 def use_write_ahead_log(db: FileDatabase, path: Path) -> None:
     """Switch a file to write-ahead logging, permanently.
 
-    Raises StoreError if SQLite keeps another mode, which it reports without an error.
+    Raises StoreError if the file keeps another mode; SQLite itself raises no error then.
     """
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":

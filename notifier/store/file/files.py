@@ -55,9 +55,9 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return the path with the links in its folder's path resolved, so that it shows where the files beside it are.
+    """Return the path in its real folder, which contains the files beside it: links to the folder are resolved.
 
-    A link in the last part of the path is not resolved. The code that opens the file refuses it.
+    The last part of the path is not resolved. If it is a link, the code that opens the file refuses it.
     """
     return Path(os.path.realpath(path.parent)) / path.name
 
@@ -128,8 +128,8 @@ def state_file_problem(path: Path) -> str | None:
 def restrict_permissions(path: Path) -> None:
     """Remove other users' permissions from a state file, from the files beside it, and from their folder.
 
-    If the folder contains any other file, its permissions stay. What this user does not own is not changed. Each change
-    is logged.
+    The folder's permissions stay if it contains any other file. Files and folders that this user does not own are not
+    changed. Each change is logged.
     """
     folder = path.parent
     names = [entry.name for entry in os.scandir(folder)]
@@ -218,7 +218,7 @@ def remove_database(path: Path) -> None:
 
 
 def give_to_state_file_owner(path: Path, *files: Path) -> None:
-    """As root, give `files` to the owner of the state file `path`, or of its folder if the state file is missing."""
+    """If this user is root, give `files` to the owner of the state file `path` (if it is missing, of its folder)."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

@@ -59,8 +59,8 @@ class FileLock:
     def acquire(self) -> None:
         """Take the locks without waiting.
 
-        Raises StoreError: IN_USE if another process has a lock, LINKED for links and mounts, NOT_WRITABLE for a folder
-        that cannot be written to.
+        Raises StoreError: IN_USE if another process has one of the locks, LINKED if a file must not be used (such as a
+        link or a mount), NOT_WRITABLE if the folder cannot be written to.
         """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
@@ -145,7 +145,10 @@ class FileLock:
         self._file_descriptor = self._lock_descriptor = None
 
     def _lock_state_file(self) -> int | None:
-        """Lock the state file itself, and return its descriptor; None if it is remote, missing or cannot be opened."""
+        """Lock the state file itself, and return its descriptor. Raises StoreError if another process has locked it.
+
+        Returns None if the file is on a remote file system, is missing or cannot be opened.
+        """
         if _REMOTE.match(_file_system(self._real_path)):
             return None
         try:

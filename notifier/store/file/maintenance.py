@@ -16,8 +16,8 @@ _ANALYZED_ROWS: Final = 1000
 def release_pages(db: FileDatabase) -> bool:
     """Give some of the file's free pages back to the disk. Runs outside of transactions.
 
-    A call releases a limited number of pages, because SQLite has to move other pages first, which takes time. The
-    result says whether there are more to release.
+    A call releases only so many pages, because SQLite must first move other pages, which takes time. Returns whether
+    another call can release more.
     """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     surplus = int(free) - FREE_PAGES_KEPT

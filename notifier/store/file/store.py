@@ -27,8 +27,8 @@ class FileStore(Store):
         """Initialize with the state file; nothing is opened yet.
 
         `opener` opens the file, on the store's thread and with the lock held; the default `open_database` is for tests
-        and tools. If the file or its write-ahead log was removed or replaced while the store was open, `rescue` saves
-        the content of the open file before the store closes it.
+        and tools. If the file or its write-ahead log, but not the lock file, was removed or replaced while the store
+        was open, `rescue` saves the content of the open file before the store closes it.
         """
         super().__init__()
         self._path = path
@@ -53,8 +53,8 @@ class FileStore(Store):
     async def check_access(self) -> None:
         """Check that the paths of the state file and its write-ahead log still lead to the open files.
 
-        Raises StoreError if one of these files was removed or replaced. The store is then unusable. When the store is
-        closed, the content of the open file is saved.
+        Raises StoreError if one of these files was removed or replaced. The store can then only be closed, and `rescue`
+        saves the content of the open file before that.
         """
         await self._run_on_thread(self._check_access)
 

@@ -40,6 +40,6 @@ def steps() -> list[str]:
 
 
 def unknown_steps(db: Database) -> list[str]:
-    """Return the steps that a newer version has applied to this file, and that this version of the program lacks."""
+    """Return the steps that were applied to this file but that this version of the program lacks: a newer version's."""
     known = set(steps())
     return [step.name for step in migrations.applied(db) if step.name not in known]

@@ -1,8 +1,8 @@
 """Copies a store from a state file into a PostgreSQL schema, and from a schema into a state file.
 
-Numbers, ids, revisions, positions, waiting deliveries and the ids of announced events are all kept. The next event of
-the copied store gets a number a million above that of the original's last event, because the original may still create
-events.
+The copy keeps all numbers, ids, revisions, positions, waiting deliveries and ids of announced events. The first event
+that is created in the copy gets a number a million above that of the original's last event, because the original may
+still create events.
 """
 
 import os
@@ -69,9 +69,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    With `replace`, an old schema is kept under a dated name, and essential data that only the old schema has is added
-    to the new one. Without `replace`, the schema must be empty. Raises BackupError if the file cannot be used, and
-    StoreError if the schema is held or not empty, or if the server cannot be used.
+    If the schema has sources or events already, `replace` decides. If it is set, the old schema is kept under a dated
+    name, and essential data that only the old schema has is added to the new one. If not, StoreError is raised. Also
+    raises StoreError if a process holds the schema or the server cannot be used, and BackupError for an unusable file.
     """
     with (
         _temporary_copy(resolve_path(source), progress) as (db, copy),

@@ -30,7 +30,7 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class ForeignSessionError(psycopg.OperationalError):
-    """A connection does not have the session of the lock for itself, so another process may be writing."""
+    """A connection is not, or not alone, in the session that has the lock, so another process may be writing."""
 
 
 def mark_turn(connection: Connection, turn: str) -> None:
@@ -197,7 +197,8 @@ def _to_postgres_parameters(
 def to_postgres_value(value: Any, *, has_json: bool = False) -> Any:
     """Convert a parameter, or a value to be copied, to what PostgreSQL accepts.
 
-    Characters that PostgreSQL cannot store are replaced; if `has_json` is set, those escaped in a JSON text, too.
+    Characters that PostgreSQL cannot store are replaced. If `has_json` is set, they are also replaced where a JSON text
+    contains them as escapes.
     """
     if isinstance(value, bool):
         return int(value)

@@ -26,7 +26,7 @@ class Location(Struct, frozen=True):
 
     @property
     def grant(self) -> str:
-        """The statements by which an administrator lets the user create and use the tables."""
+        """The statements by which an administrator lets the URL's user create and use the tables."""
         parts = self.parameters()
         user = parts.get("user", "USER")
         return (

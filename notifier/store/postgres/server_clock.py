@@ -18,9 +18,10 @@ AGREES_MS: Final = 1_000
 
 
 def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
-    """Return by how many milliseconds, at least, the server's clock is ahead of this machine's (negative: behind).
+    """Return how many milliseconds the server's clock is ahead of this machine's; negative if it is behind.
 
-    The result is 0 if the server's time lies between the beginning and the end of the request for it.
+    If the server's time lies between the beginning and the end of the request for it, the result is 0. Otherwise, it is
+    the distance to the nearer of these two times.
     """
     before_ms = now_ms()
     row = db.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)").fetchone()

@@ -54,7 +54,7 @@ class PostgresStore(Store):
         self._clock_differs = False
 
     async def try_open(self) -> Holder | None:
-        """Open the store if no other process holds it, and return None; otherwise return the holder.
+        """Open the store and return None; if another process holds the store, return that holder instead.
 
         A standby calls this repeatedly. Raises StoreError if the server cannot be used now.
         """
@@ -149,7 +149,7 @@ class PostgresStore(Store):
             self._compare_clocks(db)
 
     def _compare_clocks(self, db: Database) -> None:
-        """Log the beginning and the end of a difference between this machine's clock and the server's."""
+        """Log when this machine's clock and the server's begin to differ, and when they agree again."""
         ahead_ms = server_clock_ahead_ms(db, self._now_ms)
         sentence = difference_sentence(ahead_ms)
         if sentence is not None and not self._clock_differs:
@@ -163,11 +163,11 @@ class PostgresStore(Store):
             self._clock_differs = False
 
     def _reconnect(self) -> None:
-        """Reconnect after the connection was lost, and remain the holder unless another process is the holder by now.
+        """Reconnect after the connection was lost. If no other process has been the holder since, this one remains it.
 
-        Raises StoreError. If its reason is HELD_ELSEWHERE, this process is no longer the holder: another process is,
-        the server may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. With any other
-        reason, a later call may succeed.
+        Raises StoreError. The reason HELD_ELSEWHERE means that this process must stop being the holder: there is a new
+        holder, the server may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. With any
+        other reason, a later call may succeed.
         """
         now = time.monotonic()
         if self._lost_at is None:

@@ -26,7 +26,7 @@ _LATENCY_HOURS: Final = 24
 
 
 class Day(Struct, frozen=True):
-    """The events detected on one day of the machine's time zone."""
+    """The numbers of events detected on one day, by type."""
 
     date: date
     created: int = 0
@@ -35,7 +35,7 @@ class Day(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The times from detection to delivery, rounded down to two digits, and the number of deliveries measured."""
+    """How long `deliveries` deliveries took, from detection on; the times are rounded down to two leading digits."""
 
     deliveries: int
     median_ms: int
@@ -45,8 +45,8 @@ class Latency(Struct, frozen=True):
 class DashboardCounts(Struct, frozen=True):
     """The counts on the dashboard: events by day (oldest first), and deliveries with their latency.
 
-    `latency` covers all deliveries of the last 24 hours (None: there were none). The mappings are by destination, and
-    leave out destinations without deliveries.
+    `latency` and `latencies` cover the last 24 hours; `latency` is over all destinations (None: no deliveries). The
+    mappings are by destination, and leave out destinations without deliveries.
     """
 
     days: tuple[Day, ...]
@@ -118,9 +118,9 @@ def dead_deliveries(db: Database, destinations: Collection[str], limit: int) -> 
 
 
 def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
-    """Return the smallest value such that at least the share `part` (such as 0.95) of all values is not above it. Pure.
+    """Return the smallest value such that at least the share `part` (0.95, say) of all values is equal or lower. Pure.
 
-    `counted` are pairs of a value and its count, in ascending order of the values, at least one.
+    `counted` has at least one pair of a value and its count. The pairs are in ascending order of the values.
     """
     rank = part * sum(count for _, count in counted)
     so_far = 0

@@ -45,12 +45,12 @@ class StoredDelivery(Struct, frozen=True):
 
     @property
     def latest_logged(self) -> LoggedRequest | None:
-        """The latest request in the log."""
+        """The request of the delivery's latest logged attempt; None if none of `attempts` was logged."""
         return next((it.logged for it in self.attempts if it.logged is not None), None)
 
 
 class EventDeliveries(Struct, frozen=True):
-    """An event and all its deliveries, by destination."""
+    """An event and all its deliveries, in the order of their destinations' names."""
 
     event: EventLine
     deliveries: tuple[PastDelivery, ...]

@@ -1,8 +1,8 @@
 """The log of events: the newest first, a page at a time, with filters.
 
-Nothing here writes. A page is found without reading all events: by a person's records, by the index of unfinished
-deliveries, or among the next EXAMINED_AT_ONCE events. If that fills no whole page although older events are left, the
-page says where to continue.
+Nothing here writes. One call examines about EXAMINED_AT_ONCE events at most: those about a person, those with an
+unfinished delivery, or else simply the next ones. So a page may not be full although older events are left. Every page
+says where to continue.
 """
 
 from collections import Counter, defaultdict
@@ -74,7 +74,7 @@ class EventLogPage(Struct, frozen=True):
 
 
 class _Candidates(Struct, frozen=True):
-    """The events to examine: if `numbers` is None, all with a higher number than `floor`, else these `numbers`."""
+    """The events to examine: all with a number above `floor`; if `numbers` is given, only those among `numbers`."""
 
     floor: int
     numbers: Sequence[int] | None = None
@@ -173,7 +173,7 @@ def _choose_candidates(
 def _candidates_of_rows(rows: Sequence[tuple[int]], max_examined: int, bottom: int) -> _Candidates:
     """Return the first `max_examined` of the `rows` (event numbers, descending) as candidates.
 
-    Their `floor` is the next number in `rows`, or `bottom` if there is none.
+    The result's `floor` is the number that follows them in `rows`; if none follows, it is `bottom`.
     """
     return _Candidates(
         rows[max_examined][0] if len(rows) > max_examined else bottom, [number for (number,) in rows[:max_examined]]

@@ -25,7 +25,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """A page of events in order. The next page begins after event number `next`. `ended` means that it is empty."""
+    """A page of events in order; the next page begins after event number `next`, and is empty now if `ended`."""
 
     events: tuple[Event, ...]
     next: int
@@ -47,7 +47,7 @@ def highest_sequence(db: Database) -> int:
 def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_bytes: int) -> EventPage:
     """Return a page of requested events among the next EXAMINED_AT_ONCE events after number `after`.
 
-    The page ends after `limit` events, or as soon as the data of its events has `most_bytes` bytes.
+    The page ends after `limit` events, or as soon as the data of its events reaches `most_bytes` bytes.
     """
     looked_at, last = _events_to_examine(db, after)
     rows = db.execute(

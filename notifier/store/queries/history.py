@@ -68,8 +68,8 @@ class PastDelivery(Struct, frozen=True):
 
     `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
     attempt is due at once. It is None if no attempt follows, because the delivery is delivered or dead, or its
-    destination is disabled. `scheduled_ms` is until when the delivery waits for a slot or for the end of a quiet time.
-    It is None if the delivery waits for neither, or if its destination is disabled.
+    destination is disabled. `scheduled_ms` is the slot or the end of the quiet time for which the delivery waits. It is
+    None if the delivery waits for neither, or if its destination is disabled.
     """
 
     state: DeliveryState
@@ -95,7 +95,7 @@ class PastDelivery(Struct, frozen=True):
 
 
 def deliveries_after(db: Database, cursor: DeliveryCursor, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:
-    """Return the next requested deliveries after `cursor`, at most `limit`, oldest first."""
+    """Return the next deliveries after `cursor` that match `chosen`, at most `limit`, oldest first."""
     terms, values = _terms(chosen)
     return _deliveries(
         db,
@@ -106,7 +106,7 @@ def deliveries_after(db: Database, cursor: DeliveryCursor, chosen: DeliveryFilte
 
 
 def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[PastDelivery]:
-    """Return the latest requested deliveries, at most `limit`, oldest first."""
+    """Return the latest deliveries that match `chosen`, at most `limit`, oldest first."""
     terms, values = _terms(chosen)
     order = "ORDER BY d.sequence DESC, d.destination DESC LIMIT ?"
     return _deliveries(db, terms, order, [*values, limit])[::-1]

@@ -49,8 +49,7 @@ class FieldChange(Struct, frozen=True):
 class EventHistory(Struct, frozen=True):
     """One event about the record; `changes` maps the names of updated fields to their values.
 
-    `training_id`, `user_id` and the `known` facts are those in the event; an update may have changed them in the
-    record.
+    `training_id`, `user_id` and the `known` facts are those in the event. The record may have other ones now.
     """
 
     sequence: int

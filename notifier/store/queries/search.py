@@ -23,7 +23,7 @@ _MOST_WORDS: Final = 8
 
 
 class FoundPerson(Struct, frozen=True):
-    """A person with a matching name."""
+    """A person whom a search has found by id, employee number or name."""
 
     source: str
     id: str
@@ -43,7 +43,7 @@ class FoundRecord(Struct, frozen=True):
 
 
 class FoundRecords(Struct, frozen=True):
-    """The result of a search: `is_key` if a record has the searched text as its key, or else people and their records.
+    """The result of a search: only `is_key` if the text is the key of a record, or else people and their records.
 
     `too_early` means that there are many records and the index by person is not ready, so that only people are found.
     """
@@ -97,7 +97,7 @@ def contains_words(column: str, text: str) -> tuple[str, list[str]]:
 
 
 def _spellings(word: str) -> Sequence[str]:
-    """Return the variants of a word in upper and lower case to search for; SQLite ignores case only for A to Z."""
+    """Return the spellings of a word to search for: several for a non-ASCII word, whose case SQLite does not ignore."""
     return [word] if word.isascii() else list(dict.fromkeys([word, word.lower(), word.upper(), word.title()]))
 
 

@@ -3,9 +3,9 @@
 The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
 may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All cases
 are handled in the same way. An undamaged file that contains the stamp of the essentials (a random id that is stored in
-both) lacks nothing. Any other file lacks something if the essentials contain a source or an undelivered event that it
-does not contain, a later successful poll of a source, or a higher event number. The missing data is added in one
-transaction:
+both) lacks nothing. Any other file lacks something if the essentials contain one of these: a source or an undelivered
+event that is not in the file, a later successful poll of a source, or a higher event number. The missing
+data is added in one transaction:
 
 - *Sources*: the time of the first contact, and all other values of a source's row except those that describe the
   records in the lost file.
@@ -18,9 +18,9 @@ transaction:
 - *Numbers*: the next event's number is higher than every number that receivers may have seen.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
-`state_behind` if it was too old. Delivered events cannot be recovered. Updates and removals that happened just before
-the loss are missing in the essentials, too: those of about the last second or, if they were delivered, of about the
-last half minute. The condition reports this, and since when changes may be missing.
+`state_behind` if it was too old. Delivered events cannot be recovered. The essentials lack the latest updates and
+removals, too: undelivered ones of about the last second before the loss, and delivered ones of about the last half
+minute. Both conditions report this, and since when changes may be missing.
 """
 
 from enum import StrEnum
@@ -209,7 +209,7 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
 
 
 def latest_comparison(db: Database) -> Comparison | None:
-    """Return the newest stored comparison that was not ended; None if there is none."""
+    """Return the newest of the stored comparisons that are not marked as ended; None if there is none."""
     row = db.execute(
         "SELECT at, problem, set_aside, lost, since, kind FROM rebuilds WHERE ended_at IS NULL ORDER BY at DESC LIMIT 1"
     ).fetchone()
@@ -217,7 +217,7 @@ def latest_comparison(db: Database) -> Comparison | None:
 
 
 def end_comparison(db: Database, now_ms: int) -> None:
-    """Mark the stored comparison as ended, because all data that the file lacked is known again."""
+    """Mark all stored comparisons as ended, because all data that the file lacked is known again."""
     db.execute("UPDATE rebuilds SET ended_at = ? WHERE ended_at IS NULL", [now_ms])
 
 
@@ -273,7 +273,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
 
 
 def _mark_delivered(db: Database, known: Snapshot) -> None:
-    """Mark an old file's undelivered deliveries as delivered if they are finished according to the essentials."""
+    """In a file that is too old, mark those deliveries as delivered that are finished according to the essentials."""
     unfinished = {it.id for it in known.undelivered}
     finished = [announced.id for announced in known.announced if announced.id not in unfinished]
     db.execute(
@@ -365,9 +365,9 @@ def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss:
 
 
 def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
-    """Delete recent records without an event, because the event may have been lost before it was announced.
+    """Delete recent records without an event, because their events may have been lost before they were sent.
 
-    These records are found again by a poll or scan. Those that were not announced yet are then announced.
+    A poll or sweep finds these records again, and announces those that are not known to have been announced.
     """
     for name, source in known.sources.items():
         db.execute(
@@ -378,7 +378,7 @@ def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
 
 
 def skip_event_numbers(db: Database, highest: int) -> None:
-    """Raise the next event's number to SKIPPED_EVENT_NUMBERS above `highest`; do nothing if `highest` is 0."""
+    """Skip the SKIPPED_EVENT_NUMBERS event numbers after `highest`; do nothing if `highest` is 0."""
     if not highest:
         return
     values: list[Any] = [highest + SKIPPED_EVENT_NUMBERS]

@@ -1,12 +1,12 @@
 """Reads and writes the essentials file, which is beside the state file (`snapshot.py` describes its content).
 
-The essentials file is written when the state file is closed, and, if its content has changed, about every 30 seconds.
+The essentials file is written when the state file is closed, and about every 30 seconds if the essentials have changed.
 An `updated` or `removed` event, unlike a `created` one, cannot be found again through the API. So if such an event is
 not delivered at once, the file is written within about a second. The file is written completely under another name, and
 then renamed, so it is never half written. The previous file is kept, in case the disk cannot read the current one.
 
-Reading returns the essentials, or says that there are none (so there was no state file either), that they cannot be
-read, or that they are from a newer version.
+Reading returns the essentials, or says why there are none to return: there is no file (because there never was a state
+file), the file cannot be read, or it is from a newer version.
 """
 
 import contextlib

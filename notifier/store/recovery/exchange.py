@@ -1,10 +1,11 @@
 """Replaces the state file by a new one: the last step of every first start, rebuild, restore and rescue.
 
 The new file is made under a fixed name, `<state file>.exchange`, while the state file's lock is held. If the process is
-killed, the next process finishes the exchange or removes the new file. When its content is complete and on the disk,
-the new file gets a header, the table `_exchange`. The header identifies the old file (device, inode, size, time of the
-last change), and contains the second name under which the old file is kept, and the reason for the exchange. With the
-header, the new file is valid. `finish_exchange` then follows these steps, and can be repeated after a kill:
+killed, the next process finishes the exchange or removes the new file. When the new file's content is complete and
+on the disk, the file gets a header, the table `_exchange`. The header identifies the old file (device, inode, size,
+time of the last change), and contains the second name under which the old file is kept, and the reason for the
+exchange. With the header, the new file is valid. `finish_exchange` then follows these steps, and can be repeated after
+a kill:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
 2. SQLite's log and journal move to the second name, because SQLite would use them for the new file.
@@ -256,9 +257,9 @@ def _discard(path: Path, fresh: Path, header: Header) -> None:
 
 
 def _finish_rebuild_of_earlier_version(path: Path) -> None:
-    """Remove the files that a killed rebuild of an earlier version has left.
+    """Remove the files of a rebuild during which an earlier version of the program was killed.
 
-    If there is no state file, the rebuilt file becomes the state file, provided that the rebuild had finished it.
+    If the rebuilt file is finished and there is no state file, the rebuilt file becomes the state file.
     """
     remove_database(sibling_path(path, EARLIER_UNFINISHED))
     made = sibling_path(path, EARLIER_FINISHED)

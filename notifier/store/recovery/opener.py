@@ -13,9 +13,9 @@ Rules:
 
 - If the file is gone or empty and its essentials name a source, the file was lost, and is rebuilt from them. To start
 from scratch, the operator deletes both files.
-- If the file is gone or empty and its essentials are unreadable or a newer version's, the start is refused. There was a
-state file, and starting without it would report old completions as new, or lose waiting deliveries. Beside an intact
-file, such essentials are set aside with a log message.
+- If the file is gone or empty, the start is refused if its essentials are a newer version's, or if both the essentials
+and the previous essentials are unreadable. There was a state file, and starting without it would report old completions
+as new, or lose waiting deliveries. Beside an intact file, such essentials are set aside with a log message.
 - If the file is damaged again after two rebuilds within an hour, the disk is failing. The start is refused until the
 hour is over. COPIES_KEPT copies of damaged files are kept; beyond that the oldest is removed.
 - If the disk cannot read the file's first page, the start is refused while that lasts, because the content may become
@@ -207,8 +207,8 @@ def _unreadable_essentials_error(real: Path, problem: str, reading: EssentialsRe
 def _open_if_intact(real: Path, path: Path, *, is_ours: bool) -> FileDatabase | str:
     """Open an existing file, or return a description of its damage. Raises StoreError, sqlite3.Error.
 
-    `is_ours` means that the file has essentials. If its header cannot be read, this then counts as damage, and
-    not as the file of another program.
+    An unreadable header counts as damage if the file has essentials (`is_ours`) or a state file's application id.
+    Otherwise the file counts as another program's.
     """
     if real.is_dir() or not os.access(real, os.R_OK | os.W_OK):
         return _open_or_raise(real, path)

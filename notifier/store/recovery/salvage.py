@@ -53,7 +53,7 @@ class SalvagedTable(Struct, frozen=True):
 
     @property
     def block_column(self) -> str | None:
-        """The column by which rows are read in blocks: row number, or first column of the key; None for a text key."""
+        """The column whose numbers delimit blocks: row number, or else first key column; None if that holds text."""
         if self.has_rowid:
             return "rowid"
         return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None

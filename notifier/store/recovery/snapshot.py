@@ -2,10 +2,9 @@
 
 A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
 gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
-source they contain the time of the first contact, and a second time: all records that were entered before it have been
-read. They also contain the undelivered events, and the ids of announced events, which must not be announced again.
-`essentials.py` reads and writes the essentials file. `compare.py` compares the state file with the essentials at every
-opening.
+source they contain the time of the first contact, and the time of entry before which no record is news. They also
+contain the undelivered events, and the ids of announced events, which must not be announced again. `essentials.py`
+reads and writes the essentials file. `compare.py` compares the state file with the essentials at every opening.
 
 - Essentials have a stamp, a random id. The transaction that reads the essentials from the state file also stores their
   stamp in the state file. So a state file with this stamp is at least as new as the essentials, and need not be
@@ -13,7 +12,7 @@ opening.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
 - At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
   cannot be found again. Up to MOST_OWED further `created` events are kept by their identity, so that they are announced
-  when their records are found again. All other events are only counted, and `state_rebuilt` reports the number.
+  when their records are found again. Undelivered events beyond these limits are only counted.
 """
 
 import secrets
@@ -100,9 +99,9 @@ class Snapshot(Struct, frozen=True):
     """The essentials; times in Unix milliseconds.
 
     `sequence` is the highest number that an event ever had. `disabled` maps each disabled destination to the reason and
-    to the time since when it is disabled. `left_out` counts the undelivered events that are in neither `undelivered`
-    nor `owed`. Except for alerts, `announced` contains all events detected since `announced_since_ms` (0: ever) that
-    are neither in `owed` nor left out.
+    the time when it was disabled. `left_out` counts the undelivered events that are in neither `undelivered` nor
+    `owed`. `announced` contains the events detected since `announced_since_ms` (0: all events), without alerts, `owed`
+    events, and events that `left_out` counts.
     """
 
     written_ms: int
@@ -126,8 +125,8 @@ def columns(db: Database, table: str) -> tuple[str, ...]:
 def change_signature(db: Database) -> tuple[Any, ...]:
     """Return a value that changes when the essentials have to be written again. Fast.
 
-    It shows changes of events, undelivered deliveries and disabled destinations, and of a source's first contact and
-    last sweep.
+    It depends on the newest event, the undelivered deliveries, the disabled destinations, and the first contact and
+    last sweep of each source.
     """
     (newest,) = db.execute("SELECT max(sequence) FROM events").fetchone()
     unfinished = db.execute(
@@ -215,7 +214,7 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
     """Return the undelivered events in three groups.
 
-    They are the events to keep whole, the events of which only the identity is kept, and the ids of all other events.
+    The groups: events to keep whole, events of which only the identity is kept, and the ids of all further ones.
     """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"

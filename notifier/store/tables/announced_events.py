@@ -1,13 +1,13 @@
-"""The announced events that a rebuilt or updated state file no longer contains, and the events still to be sent.
+"""The events that the state file has lost: those that were announced, and `created` events still to be sent.
 
 A record whose events were lost is found again as an unknown record, and its revisions would begin again at 1. Its next
 event would then have the id of an earlier event, and receivers that store ids would drop it. So the table `told_before`
 contains the record and the revision of each announced event that is no longer in the file:
 
 - A change whose event id is in the table is not announced. The next revision of its record is above all announced ones.
-- There is one exception, for a record that is not new: it was found after the file was brought up to date, or its
-  source was read to the end after that. Then the file knows the record's state, so this change is another one. It is
-  announced with a new revision.
+- Exception: if, since the row was added, the record was found or its source was read to the end, the file knows the
+  record's state. So this change is not the one that was announced, and is announced with a new revision. The first
+  `created` event of a record is never announced again.
 
 The table `owed` contains the events still to be sent. Each is announced when its record is found again, but only to the
 destinations that have not received it. In nearly every file both tables are empty, and one query shows that.
@@ -49,7 +49,7 @@ class PlannedAnnouncement(Struct, frozen=True):
 class AnnouncedEvents(Struct, frozen=True):
     """The announced and the owed events of one source.
 
-    If the store has no announced and no owed events of any source, `db` is None.
+    If the tables `told_before` and `owed` are both empty, `db` is None.
     """
 
     source: str
@@ -112,7 +112,7 @@ class AnnouncedEvents(Struct, frozen=True):
         return self.db.execute("SELECT 1 FROM told_before WHERE id = ?", [identifier]).fetchone() is not None
 
     def _was_read_since(self, key: str) -> bool:
-        """Return whether the record was found, or its source read to the end, since the file was brought up to date."""
+        """Return whether, since its rows in `told_before` were added, the record was found or its source fully read."""
         if self.db is None:
             return True
         row = self.db.execute(

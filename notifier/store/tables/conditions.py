@@ -48,8 +48,8 @@ class StoredCondition(Struct, frozen=True):
     is the total time for which the condition was seen, over all processes. `unseen_ms` is the time for which it has
     been absent since it was last seen. The condition ends when `unseen_ms` reaches `ends_after_ms`; `ending` says why
     it ended. `alerts` counts its alerts in the day that began at `alerts_from_ms`. `returns` counts how often it came
-    back soon after its end. `texts` is JSON with those sentences of `summary` and `remedy` that are from the catalogue,
-    so that they can be shown in other languages; "" if there are none.
+    back soon after its end. `texts` is JSON with those sentences of `summary` and `remedy` that can be shown in other
+    languages; "" if there are none.
     """
 
     name: str
@@ -190,9 +190,9 @@ def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
 
 
 def latest_refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return the reason and any HTTP status of the latest refusal of an undelivered alert; None if there is none.
+    """Return why a destination last refused an alert that is still undelivered: the reason and any HTTP status.
 
-    Only refusals for one of these `reasons` count.
+    Only refusals for one of these `reasons` count. If there are none, return None.
     """
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",

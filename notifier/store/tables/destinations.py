@@ -99,9 +99,9 @@ class UndeliveredGroup(Struct, frozen=True):
     """The waiting or given-up deliveries to one destination whose last attempts failed for the same `reason`.
 
     `tried_from_ms` is the value of the destination's trying clock (see `outbox.Delivery`) at the earliest of their
-    first attempts. `last_attempt_ms` is the time of their latest attempt (Unix ms). If none of the deliveries was
-    attempted, these two and `reason` are None. `put_back` counts the deliveries that had failed before an operator
-    requested them again.
+    first attempts. `last_attempt_ms` is the time of their latest attempt (Unix ms). If no attempt was
+    made, `reason`, `tried_from_ms` and `last_attempt_ms` are None. `put_back` counts the deliveries that had failed
+    before an operator requested them again.
     """
 
     state: DeliveryState
@@ -219,10 +219,9 @@ def read_health(db: Database, name: str) -> Health:
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the state with which a destination starts, or continues after a change of its settings.
 
-    `fingerprint` is called with the stored fingerprint of address and credentials (None: there is none), and returns
-    the current one. If a stored fingerprint differs from the current one, address or credentials have changed. Then
-    health, waiting times, learned limits and the trying time of waiting events are reset. A destination that an
-    operator has disabled stays disabled.
+    `fingerprint` gets the stored fingerprint of address and credentials (None: there is none). It returns the same
+    fingerprint if they have not changed, else a new one. After a change, health, learned limits, and the waits and
+    trying times of waiting events are reset. A destination that an operator has disabled stays disabled.
     """
     health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(

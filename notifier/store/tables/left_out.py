@@ -34,10 +34,10 @@ def count_unreadable(
 ) -> bool:
     """Count the unreadable `records` of an answer; return whether any of them are new.
 
-    `known` are the keys of those `records` that are known. A record without a key counts as known until
+    `known` are those of the records' keys that the store knew before. A record without a key counts as known until
     `correct_after_sweep` corrects the counts. `swept` means that the answer was read by a sweep. Only a sweep knows the
-    place in the list of a record that is too large. So if `swept` is False, a record that is too large is added only if
-    none is stored yet.
+    place of a record that is too large for any answer. Without `swept`, such a record is added only if the source has
+    no entry for one yet.
     """
     there = _stored_keys(db, source, [record.key for record in records])
     if (
@@ -86,7 +86,7 @@ def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
 def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
-    If the sweep was complete, the unreadable records that it has not seen are gone or readable now, and are deleted.
+    Unreadable records that a complete sweep has not seen are gone or readable now, so their entries are deleted.
     `missing` is the number of known records that were on no page. The same number of unreadable records without a key
     count as known from now on, because they may be the missing ones.
     """
@@ -111,7 +111,7 @@ def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
 
 
 def delete_all(db: Database, source: str) -> None:
-    """Delete the unreadable records of a source, because it now requests another list."""
+    """Delete the entries of a source's unreadable records, because the source now requests another list."""
     db.execute("DELETE FROM left_out WHERE source = ?", [source])
     db.execute("UPDATE sources SET unreadable = 0, unreadable_known = 0 WHERE name = ?", [source])
     _store_example(db, source)

@@ -92,8 +92,8 @@ def read_due(
 ) -> DueDeliveries:
     """Return up to `limit` deliveries that are due and that the gate lets through, except those of events `in_flight`.
 
-    No delivery is scheduled for a time after `horizon_ms`, unless the clock was set back afterwards. Such a delivery is
-    due at once. An event is not due while an earlier event of the same record waits for another attempt.
+    A delivery whose next attempt is after `horizon_ms` is due at once: the clock was set back after the attempt was
+    scheduled. An event is not due while an earlier event of the same record waits for another attempt.
     """
     # Most of the excluded numbers form one run. Reading before and after it is faster than excluding each number.
     begin, end = max(consecutive_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
@@ -254,7 +254,7 @@ def shift_attempts(db: Database, by_ms: int) -> None:
 
 
 def reset_retries(db: Database, destination: str) -> None:
-    """Reset failures and trying time of the waiting deliveries, because the address or the credentials have changed."""
+    """Reset failures, waits and trying time of the waiting deliveries after a change of address or credentials."""
     db.execute(
         "UPDATE deliveries SET suspicions = 0, proven = 0, tried_from = NULL, next_attempt_at = 0, taken_by = NULL"
         f" WHERE destination = ? AND state = 'pending' AND {_UNFINISHED}",

@@ -122,7 +122,7 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 
 
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
-    """Return the keys of records that were entered since `since_ms` and, for this `reason`, not announced.
+    """Return the keys of records that were entered since `since_ms`, and stored without an event for this `reason`.
 
     At most `limit` keys are returned, those of the earliest entries.
     """

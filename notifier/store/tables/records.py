@@ -131,8 +131,7 @@ def write_findings(
 ) -> WrittenEvents:
     """Write records, their events and one delivery per interested destination, all or nothing.
 
-    An event is not written again if its id exists in this file, or was announced from a damaged file that this one
-    replaces.
+    An event that was announced before is not written again, even if this file has lost it.
     """
     source = findings.source
     learned = (it.completion.key for it in (*findings.learned, *findings.held))

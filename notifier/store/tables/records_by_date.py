@@ -64,7 +64,7 @@ def random_day_boundary(db: Database, source: str, chance: float) -> DayBoundary
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return the change in the number of records after `day` if every unconfirmed removal or return is confirmed."""
+    """Return how the number of records dated after `day` changes if each unconfirmed removal or return is confirmed."""
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"

@@ -36,8 +36,8 @@ _RESET = (
 class RetrySelection(Struct, frozen=True):
     """The deliveries to put back into the queue.
 
-    `state` is dead or pending. If `event_ids` names events, it can also be delivered. An empty `event_ids` means all
-    events. If `destination` is None, any destination is meant.
+    `state` is dead or pending; with `event_ids`, delivered is allowed, too. An empty `event_ids` means all events. If
+    `destination` is None, any destination is meant.
     """
 
     state: DeliveryState = DeliveryState.DEAD
@@ -73,8 +73,8 @@ class ReplayRange(Struct, frozen=True):
     """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
 
     If `source` or `type` is None, any is meant. Alerts are never included. `attempt` is the number of the newest
-    attempt when the range was requested. An event that was delivered by an attempt with a higher number was still
-    waiting at that moment. It is left out, because it must be sent only once.
+    attempt when the range was requested. An event that a later attempt has delivered was still waiting then. It is
+    left out, because it must be sent only once.
     """
 
     since_ms: int
@@ -86,10 +86,10 @@ class ReplayRange(Struct, frozen=True):
 
 
 class ReplayPlan(Struct, frozen=True):
-    """The size of a replay, counted up to event number `sequence`.
+    """The size of a replay, as far as it is counted: for the events up to number `sequence`.
 
     `deliveries` counts the deliveries by destination, `events` the events with at least one of these deliveries.
-    Deliveries that already wait are not counted. No event up to number `start` is sent.
+    Deliveries that already wait are not counted. The first event to send has a number above `start`.
     """
 
     events: int = 0

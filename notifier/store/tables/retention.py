@@ -13,7 +13,7 @@ CHUNK = 500
 
 
 class DetectionPosition(NamedTuple):
-    """An event's position in the order of the times of detection, and of the numbers if times are equal."""
+    """An event's position in the order of detection times; events with the same time are ordered by number."""
 
     detected_ms: int
     sequence: int

@@ -20,9 +20,9 @@ class LookKind(StrEnum):
 class SecondLook(Struct, frozen=True):
     """One record with an unconfirmed change; times in Unix milliseconds.
 
-    The change has waited for confirmation since `since_ms` (None after an answer that contradicts it). `flips` counts
-    these contradictions; the last one was at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0
-    for a removal). `user_id` and `training_id` are what the confirming request asks for. `net` is the detection method
+    `since_ms` is when the wait for confirmation began, None if an answer has contradicted the change. `flips` counts
+    such answers; the last one came at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
+    removal). The confirming request asks for the records of `user_id` and `training_id`. `net` is the detection method
     that first saw the change.
     """
 

@@ -1,7 +1,7 @@
 """Stores the outcomes of attempts.
 
-Each statement takes a whole batch. SQLite then works without returning to Python for each row, which would interrupt
-the event loop's thread.
+Each statement takes a whole batch. With a statement for each row, SQLite would return to Python after each row, and
+thereby interrupt the event loop's thread.
 """
 
 from collections import Counter, defaultdict
@@ -22,14 +22,14 @@ LONGEST_RUN = 1000
 
 
 class Settlement(Struct, frozen=True):
-    """The result of one attempt for deliveries with the same outcome: all or some of those in a request.
+    """The result of one request for those of its deliveries that have the same outcome.
 
     `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
     next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
     this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
-    is when the events were detected (Unix ms), for the latencies; events that are sent again on request are left out.
-    `logged` is the entry for the log of requests. It is None if the request is not logged, or if another settlement of
-    the same request has the entry.
+    are the times at which the events were detected (Unix ms), for the latencies. It lacks the events that are sent
+    again on request. `logged` is the entry for the log of requests. It is None if the request is not logged, or if
+    another settlement of the same request has the entry.
     """
 
     sequences: tuple[int, ...]

@@ -33,10 +33,10 @@ WAIT_END: Final = f"CASE WHEN d.state = 'pending' AND {IS_WAITING} THEN {_GATE_O
 class Gate(Struct, frozen=True):
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
-    `slot_ms` is a slot that has come and has not got its deliveries yet (None: there is none). Deliveries without a
-    slot wait until `closed_until_ms` (None: they do not wait). In a quiet time all deliveries wait until
-    `held_until_ms` (None: no quiet time). Three kinds never wait: alerts, events of `urgent` types, and events that an
-    operator wants to be sent at once. The gate does not change before `changes_ms`.
+    Three kinds of events never wait: alerts, events of `urgent` types, and events that an operator wants to be sent at
+    once. For the others, deliveries without a slot wait until `closed_until_ms` (None: they do not wait), and
+    deliveries with a slot wait until the end of a quiet time, `held_until_ms` (None: no quiet time). `slot_ms` is a
+    slot that has come but has no deliveries yet (None: there is none). The gate does not change before `changes_ms`.
     """
 
     slot_ms: int | None = None
@@ -114,7 +114,7 @@ def release_condition(gate: Gate) -> str:
 
 
 class WaitingCount(Struct, frozen=True):
-    """The number of deliveries that wait for a slot of one destination, and until when the first waits (Unix ms)."""
+    """How many deliveries of one destination wait, and when the first of these waits ends (Unix ms)."""
 
     count: int
     until_ms: int

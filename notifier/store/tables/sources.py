@@ -42,11 +42,11 @@ class SourceMemory(Struct, frozen=True):
 
     `held`, `held_arrivals` and `held_changes` count the removals, arrivals and changes that are held back; `held_field`
     is the field of one of these changes. `release_removals` and `release_changes` say what the next sweep does with
-    them. If a long outage has made it uncertain that every record was seen, `gap_since_ms` is since when. If a damaged
-    file has lost records, `told_until_ms` is set: records entered before that moment had been read, and are not
-    announced. Records entered before `view_since_ms` are not announced either, because the source had another `view`
-    (other filters) then. `renumbered_ms` is when the API last gave other keys to known records; `renumbered` counts all
-    such records so far.
+    held-back removals and changes. `gap_since_ms` is when an outage ended that was so long that records may have been
+    missed; None if there is no such gap. If a damaged file has lost records, `told_until_ms` is set: records entered
+    before that moment had been read, and are not announced. Records entered before `view_since_ms` are not announced
+    either, because the source had another `view` (other filters) then. `renumbered_ms` is when the API last gave other
+    keys to known records; `renumbered` counts all records that got other keys so far.
     """
 
     met_at_ms: int | None = None
@@ -165,10 +165,11 @@ def record_success(
 def write_success(
     db: Database, name: str, now_ms: int, *, ends_silence: bool = True, longest_outage_ms: int | None = None
 ) -> None:
-    """Store a successful round, which has reached known records; the last error is kept for display.
+    """Store a successful round, in which known records were reached; the last error is kept for display.
 
-    `ends_silence` is False if another request during the round started a silence (a time without requests). If the
-    previous success was more than `longest_outage_ms` ago, `gap_since_ms` is set, because records may have been missed.
+    With `ends_silence`, the source's silence (a time without requests) ends. `ends_silence` is False if another request
+    started the silence during the round. If the previous success was more than `longest_outage_ms` ago, `gap_since_ms`
+    is set, because records may have been missed.
     """
     db.execute(
         "UPDATE sources SET last_success = ?, head_key = NULL, head_day = NULL,"

@@ -122,9 +122,9 @@ def add_changes(db: Database, sweep: int, changes: int) -> None:
 
 
 def read_page_ids(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
-    """Return the known records' ids on each of the next `limit` pages after `after_page`, and the last page's number.
+    """Return, for each of the next `limit` pages after `after_page`, the ids of its known records.
 
-    If no pages follow, the number is None.
+    Return also the number of the last of these pages, None if no page follows.
     """
     rows = db.execute(
         "SELECT ids, page FROM sweep_pages WHERE sweep = ? AND page > ? ORDER BY page LIMIT ?",
@@ -151,10 +151,10 @@ def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
 
 
 def store_proof(db: Database, sweep: Sweep) -> None:
-    """Store that a finished sweep has read as many records as the API counts.
+    """Store that a finished sweep has read everything that the API counts.
 
-    Every record from before the sweep is therefore known, and a gap (`SourceMemory.gap_since_ms`) from that time is
-    over.
+    Every record that was entered before the sweep is therefore known. A gap (`SourceMemory.gap_since_ms`) that was
+    found before the sweep is over.
     """
     db.execute(
         "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",

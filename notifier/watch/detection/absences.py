@@ -5,7 +5,7 @@
   records of its training. A record that was moved to another person or training is in one of the two answers.
 - Balance: the API's count of all records is low enough for the record to be gone.
 - Second look: the second precise question confirms the first. A removal is not urgent, so the delay does no harm.
-- Count: the answer to the second precise question has as many records as the API counts for it.
+- Count: the answer to the second precise question has as many records as the API counts for that question.
 """
 
 import logging
@@ -109,8 +109,8 @@ class Absences:
         """Request missing records from the API, or hold back their removals if there are too many.
 
         `ids` are the store's numbers of the missing records. If the API's count shows that no record can be gone,
-        nothing is requested. Otherwise, all records of each affected person are requested, for at most `most_questions`
-        people. If the answer about a person also lacks a missing record, that record waits for a second look. The
+        they are not requested. Otherwise, for at most `most_questions` people with missing records, all records of the
+        person are requested. A missing record that this answer does not contain either waits for a second look. The
         missing records of the remaining people are left to the next sweep.
         """
         suspects = await self._suspects(ids)
@@ -138,8 +138,8 @@ class Absences:
     async def run_second_looks(self, *, include_removals: bool) -> bool:
         """Send the requests of the second looks that are due; return whether a sweep has to decide about removals.
 
-        If `include_removals` is False, second looks at removals keep waiting. A sweep has to decide if more removals
-        wait than the API's count allows.
+        If `include_removals` is False, second looks at removals keep waiting. If more removals wait than the API's
+        count allows, a sweep has to decide.
         """
         due = self._looks.due()
         waiting = self._looks.waiting(LookKind.REMOVAL) if include_removals else ()
@@ -185,8 +185,8 @@ class Absences:
     ) -> list[RemovalCandidate]:
         """Read the pages again that should contain the missing records; return the records that are still missing.
 
-        There are more `suspects` than records that can be gone (`max_gone`), so earlier answers have left some of them
-        out.
+        There are more `suspects` than records that can be gone (`max_gone`). So some of the suspects exist, although
+        earlier answers lacked them.
         """
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MOST_REREADINGS):

@@ -1,7 +1,7 @@
 """Splits the API's count into existing records, unreadable ones, the API's own error, and an unexplained rest. Pure.
 
-The cause of the unexplained rest is searched for. If two whole sweeps in a row end with the same rest, it counts as the
-API's own error, and later count checks subtract it.
+The cause of the unexplained rest is searched for. If whole sweeps in a row end with the same rest for long enough, the
+rest counts as the API's own error, and later count checks subtract it.
 """
 
 from collections import deque
@@ -47,7 +47,7 @@ def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
 
 
 def contradicts_total(page: Page) -> bool:
-    """Return whether a page's `paging.total` and its last page's number contradict each other."""
+    """Return whether the `paging.total` and the number of the last page that a page states contradict each other."""
     if page.total is None or page.last_page is None:
         return False
     return page.last_page != max(1, -(-page.total // page.limit))
@@ -76,10 +76,11 @@ def page_cap(page: Page, count: int | None) -> int | None:
 class Balance(Struct, frozen=True):
     """The API's count compared with the known records.
 
-    `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records, and
-    `offset` the error of the API's count. `leaving` is the number of existing records whose removal waits for a second
-    look, and `held` the number of existing records whose removal is held back. `returning` is the number of removed
-    records that seem to be back. `count` is the API's count, None if it is not exact.
+    `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records that
+    are not among the known ones, and `offset` the error of the API's count. `leaving` is the number of existing records
+    whose removal waits for a second look, and `held` the number of existing records whose removal is held back.
+    `returning` is the number of removed records that seem to be back. `count` is the API's count, None if it is not
+    exact.
     """
 
     existing: int
@@ -118,7 +119,7 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
 
     `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
     count was explained since then. If both sweeps left the same difference and the difference `has_lasted`, it is added
-    to the error. A new difference may only mean that the list lags behind the count for some minutes.
+    to the error. A difference that has not lasted may be due to a list that lags behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 
@@ -153,8 +154,8 @@ class SearchTiming(Struct):
     def note_search_end(self, now: float, *, found: bool, rest_seconds: float = 0.0) -> None:
         """Record the end of a search; `found` says whether it has found anything.
 
-        The next search begins at least `rest_seconds` from now. If nothing was found, it also begins at least
-        `first_wait_seconds` from now. Each further search that finds nothing doubles this wait, up to
+        The next search waits for at least `rest_seconds`. If nothing was found, it waits for at least
+        `first_wait_seconds`, too. Each further search that finds nothing doubles this second wait, up to
         `longest_wait_seconds`.
         """
         self._wait_seconds = (
@@ -198,8 +199,8 @@ class UnexplainedAge(Struct):
     def note(self, difference: int, found: int, now_ms: int) -> int | None:
         """Return since when (Unix ms) the difference has been unexplained; None if the difference is 0.
 
-        `found` is the total number of records that requests other than head polls have found so far. If the API counts
-        more records than are known, `found` counts new records; if the API counts fewer, it counts missing records.
+        `found` counts what requests other than head polls have found so far: new records if `difference` is positive,
+        missing records if it is negative.
         """
         if difference == 0:
             self._samples.clear()

@@ -3,9 +3,9 @@
 The API states how many records there are, and the store knows how many it expects. If these numbers differ and the
 newest records do not explain it, a record was entered or deleted further down. The list is sorted by completion date,
 newest first, in any order within a date. So at each place on a page where the date changes, two numbers are known: how
-many records the API has above that place, and how many known records belong there. The difference of the two is the
-*excess*, the net change above the place. If the excess differs between the two ends of a range, the change is inside
-the range. Polls go on during the search, so that records that arrive meanwhile are known, too.
+many records the API has above that place, and how many known records belong above it. The difference of the two is the
+*excess*, the net change above the place. If the excess differs between the two ends of a range, a change is inside the
+range. Polls go on during the search, so that records that arrive meanwhile are known, too.
 """
 
 from bisect import bisect_left
@@ -141,7 +141,7 @@ class Bisection:
                 self._places[older] = _Boundary(place, at_ms)
 
     def add_changes(self, changes: Iterable[CountChange]) -> None:
-        """Update the known counts with the `changes` since the search began, whichever request has shown them."""
+        """Update the known counts with the `changes` since the previous call, whichever request has shown them."""
         moved: dict[Day, int] = {}
         for change in changes:
             self._changes.append(change)

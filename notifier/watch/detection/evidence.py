@@ -28,10 +28,10 @@ class Evidence(Struct, frozen=True):
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
     contents that the records had before. `lacks_fields` means that some content field is missing in all records of the
-    answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. If the answer to a
-    request sent after this one has already changed a record, `changed_at` has the time of that request (monotonic
-    seconds). `held_changes` are records with a held-back change. `unreadable` are records that could not be read before
-    the end of the first sweep.
+    answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. `changed_at` has the
+    records that an answer to a later request has already changed, with the time of the later request (monotonic
+    seconds). `held_changes` are the keys of records with a held-back change. `unreadable` are the keys of records that
+    were found unreadable before the first sweep ended.
     """
 
     known: Mapping[str, StoredRecord]
@@ -244,7 +244,10 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
 
 
 def _announce_or_hold_updates(decisions: _Decisions, context: AnswerContext) -> None:
-    """Announce updates, but hold back those of a field that changes in too many records at once."""
+    """Announce updates, but hold back the updates of a field that changes in too many records at once.
+
+    If an operator has released held-back changes, none is held back: all are announced, or all are only stored.
+    """
     holds = context.holds
     if holds.release_changes == Release.LEARN:
         decisions.refreshed += [update.completion for update in decisions.updates]

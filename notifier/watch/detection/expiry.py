@@ -45,7 +45,7 @@ class Announcement(Struct, frozen=True):
 def expiring_days_of(expiring_within_seconds: float | None, training_days: int | None) -> int:
     """Return how many days before its end a completion counts as expiring.
 
-    The configured time comes first, then the training's own number of days (`training_days`), then 30 days.
+    If no time is configured, the training's own number of days (`training_days`) counts; without that, 30 days.
     """
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
@@ -56,7 +56,7 @@ def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpirySta
     """Return the stage of a completion on the day `today`; None if its end is more than `days` away or before `since`.
 
     A completion is valid on its last day, and has expired on the day after. `since` is the day on which expiry was
-    switched on; what had expired before is history.
+    switched on; completions whose last day was earlier are history.
     """
     until = date.fromisoformat(valid_until)
     if until < since:

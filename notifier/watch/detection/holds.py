@@ -1,7 +1,7 @@
 """Decides when to hold changes back: removals, late arrivals of old records, or changes of one field. Pure.
 
-If there are many of them at once, an error in a filter, a permission or the API is more likely than real changes. A
-condition reports held-back changes. An operator releases them, or the hold ends when the records are as before.
+If there are many such changes at once, an error in a filter, a permission or the API is more likely than real changes.
+A condition reports held-back changes. The hold ends when an operator releases them, or the records are as before.
 """
 
 from collections import Counter
@@ -49,7 +49,11 @@ class Tally(Struct):
 
 
 def must_hold_arrivals(arrivals: int, counted: int, limit: int, *, held_already: bool) -> bool:
-    """Return whether to hold back the arrivals of an answer; `counted` is the number of arrivals in earlier answers."""
+    """Return whether to hold back the arrivals of an answer.
+
+    `counted` is the number of arrivals in earlier answers of this sweep or time window. `held_already` means that
+    earlier arrivals are held back.
+    """
     return arrivals > 0 and (held_already or counted + arrivals > limit)
 
 
@@ -58,6 +62,7 @@ def fields_to_hold(
 ) -> set[str]:
     """Return the fields whose changes are held back.
 
-    `changed` counts the changed records of this answer by field, `counted` those of earlier answers.
+    `changed` counts the changed records of this answer by field, `counted` those of earlier answers of this sweep or
+    time window. `held_already` is a field whose changes are held back already, None if there is none.
     """
     return {name for name, records in changed.items() if name == held_already or counted.get(name, 0) + records > limit}

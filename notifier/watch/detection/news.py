@@ -89,7 +89,7 @@ def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsR
 
 
 def _was_read(recorded_at: int | None, told_until_ms: int, *, swept: bool) -> bool:
-    """Return whether this record may have been announced already, before the state file was damaged and lost it."""
+    """Return whether a record may have been announced before it was lost with the damaged state file."""
     return not swept and (recorded_at is None or recorded_at < told_until_ms)
 
 

@@ -29,7 +29,7 @@ def may_be_renumbered(unknown: int, memory: SourceMemory, most_records: int | No
     """Return whether unknown records of an answer may be known ones under new keys.
 
     `unknown` is the number of unknown records. `most_records` is the most records that the API can have, None if
-    unknown. A few unknown records count as new ones if the list can hold them in addition to the known records.
+    not known. A few unknown records count as new if they and the known records are together at most `most_records`.
     """
     if memory.swept_at_ms is None:
         return False

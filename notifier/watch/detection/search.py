@@ -158,7 +158,7 @@ class DiscrepancySearch:
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
 
     async def _missing_ids(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
-        """Return the store's numbers of the known records of a range that no answer of this search has contained."""
+        """Return the store's numbers of a range's known records that were in no answer since the search began."""
         older, newer = _stored_day(changed.older), _stored_day(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
         present = frozenset(chain.from_iterable(ids[number] for number in _page_numbers(changed)))
@@ -185,7 +185,7 @@ class DiscrepancySearch:
 
 
 class _FoundRecords:
-    """Collects the changes of known records during a search, no matter which request has shown them."""
+    """Collects the records that become known, change or are gone during a search, whichever request has shown it."""
 
     def __init__(self) -> None:
         self.total = 0

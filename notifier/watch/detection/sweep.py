@@ -167,7 +167,7 @@ class SweepRunner:
         self._last_page, self._oldest_day = None, ""
 
     async def _read_from(self, first: int, sweep: Sweep) -> int | None:
-        """Read the pages from `first` to the end. If the list moves, stop and return the page to go back to."""
+        """Read the pages from `first` on; return None at the end, or the page to go back to if the list moves."""
         page = await self._fetch(first, sweep)
         while True:
             # The next page is fetched while this one is written.
@@ -322,7 +322,7 @@ class SweepRunner:
         """Compare the count with the known records after a sweep, and store the API's own error if one is proven.
 
         A difference that is due to the `missing` records is not the API's error. If the sweep has seen everything that
-        the API counts, it is marked as complete.
+        the API counts, the sweep is marked as complete.
         """
         counted = await self._counts.fetch_count()
         memory = self._context.health.memory

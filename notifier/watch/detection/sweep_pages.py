@@ -27,7 +27,7 @@ class SweepPageLimiter:
 
     @asynccontextmanager
     async def requesting(self) -> AsyncIterator[None]:
-        """Wait until another page may be requested, and count the page until the request is answered."""
+        """Wait until another page may be requested; count the page until the answer, at most `UNANSWERED_SECONDS`."""
         async with self._turn_lock:
             while self._count() >= MOST_PAGES:
                 self._page_released.clear()

@@ -59,14 +59,14 @@ class V1Records:
         return tuple(settled)
 
     async def assign_answer_keys(
-        self, completions: Sequence[Completion], suspects: Collection[str] = ()
+        self, completions: Sequence[Completion]
     ) -> tuple[Completion, ...]:
         """Return the records with their keys.
 
-        `completions` must contain all records that have the same key base as one of its records.
+        If `completions` has a record, it must have all records with the same key base.
         """
         groups = group_by_base(completions)
-        known = await self._known({*groups, *map(key_base, suspects)})
+        known = await self._known(groups)
         return tuple(
             record
             for base, equals in groups.items()

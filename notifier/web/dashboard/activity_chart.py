@@ -30,9 +30,9 @@ class HourBar(Struct, frozen=True):
 
 
 class ActivityChart(Struct, frozen=True):
-    """The bars of two charts: one shows the number of requests in each hour, the other their mean duration.
+    """The bars of two charts: one shows all and failed requests of each hour, the other their mean duration.
 
-    The highest bar of the first chart stands for `most_requests`, that of the second for `longest_mean_ms`.
+    The highest bar of the first chart stands for `most_requests`, the highest bar of the second for `longest_mean_ms`.
     """
 
     bars: Sequence[HourBar]

@@ -80,7 +80,7 @@ _TIMESTAMP_ARGUMENT: Final = '--header "webhook-timestamp: $(date +%s)"'
 
 
 def _keeps_signature(request: RequestPreview) -> bool:
-    """Return whether the script repeats the original signature, because a shell cannot compute this kind again."""
+    """Return whether the script repeats the original signature: a shell can sign again only with a shared secret."""
     return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
 
 

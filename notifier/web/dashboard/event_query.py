@@ -20,9 +20,9 @@ _DATE_LENGTH = len("2026-11-21")
 
 
 def _parse_time_ms(text: str, *, whole_day: bool) -> int:
-    """Parse a date in this machine's time zone, or an RFC 3339 time, into Unix milliseconds.
+    """Parse a date or an RFC 3339 time into Unix milliseconds.
 
-    A date stands for the start of the day or, with `whole_day`, for its end.
+    A date stands for the start of the day in this machine's time zone or, with `whole_day`, for the end of that day.
     """
     utc_ms = parse_moment_ms(text, whole_day=whole_day)
     if len(text) != _DATE_LENGTH:

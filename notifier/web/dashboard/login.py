@@ -1,7 +1,7 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
 The browser then gets a cookie that contains only a random session id. The form works without JavaScript. It is accepted
-only from a page of this server: the `Origin` header is required, and the guard has already refused other origins.
+only from a page of this server: the guard refuses other origins, and this module a form without an `Origin` header.
 """
 
 import logging
@@ -37,8 +37,8 @@ class SignInPages:
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialize with the guard, links and renderer. `url` returns the dashboard's URL for a local browser.
 
-        If the server listens on no port, but on a Unix socket to which a proxy or tunnel may lead, `url` returns "". If
-        the server listens only on the owner's socket, `url` returns None.
+        Without a port, `url` returns "" if the server listens on another Unix socket than the owner's, because a proxy
+        or tunnel may lead to that socket. If the server listens only on the owner's socket, `url` returns None.
         """
         self._guard = guard
         self._links = links
@@ -128,9 +128,9 @@ class SignInPages:
         return answer
 
     async def _redirect_page(self, title: str, path: str) -> web.Response:
-        """Return a page that sends the browser to `path`.
+        """Return a page that sends the browser to `path`, instead of a redirect.
 
-        The browser sends its cookies with the next request, because that request comes from a page of this server.
+        The request for `path` then comes from a page of this server, so that the browser sends its cookies with it.
         """
         return await self._renderer.page(
             "redirect.html", 200, title=title, next=path, query="", path="", can_sign_out=False

@@ -82,7 +82,7 @@ class UnreportedChanges(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """The bar of one day in the chart, which is 100 units high."""
+    """The bar of one day in a chart. The chart is 100 units high."""
 
     day: Day
     height: float
@@ -147,7 +147,7 @@ def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Describe the progress of the first sweeps of the sources in `unread`."""
+    """Describe the progress of the first sweep of the source in `unread`; if there are several, only count them."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread
@@ -222,8 +222,8 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Divide sources or destinations between the table and the folded list.
 
-    Up to FEW_ROWS rows are all put into the table. If there are more, the table gets only those that need attention, up
-    to MOST_ROWS, and the list gets the others, up to MOST_FOLDED.
+    If there are at most FEW_ROWS rows, the table gets all of them. Otherwise, the table gets the rows that need
+    attention, up to MOST_ROWS, and the list gets all other rows, up to MOST_FOLDED.
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))

@@ -79,7 +79,7 @@ class Stream:
         self._new_events.set()
 
     def register_reader(self, peer: str) -> None:
-        """Add a reader to the count for its peer. Raises TooManyReadersError if a limit is reached, or after `stop`."""
+        """Add a reader to the count for its peer. Raises TooManyReadersError at a limit, and after `stop`."""
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
         if self._readers_by_peer.total() >= self._most_readers:
@@ -91,7 +91,7 @@ class Stream:
         self._readers_by_peer[peer] += 1
 
     def unregister_reader(self, peer: str) -> None:
-        """Remove a reader, which `register_reader` has counted, from the count for its peer."""
+        """Remove a registered reader from the count for its peer."""
         self._readers_by_peer[peer] -= 1
         if not self._readers_by_peer[peer]:
             del self._readers_by_peer[peer]
@@ -181,10 +181,7 @@ class Stream:
         return max(remaining)
 
     async def _extend_tail(self) -> tuple[Tail, bool]:
-        """Add a page of new events to the tail, and return the tail. Raises StoreError.
-
-        The second returned value says whether the tail has all new events.
-        """
+        """Add a page of new events to the tail; return the tail, and whether it is up to date. Raises StoreError."""
         self._new_events.clear()
         if self._tail is None:
             self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
@@ -194,7 +191,7 @@ class Stream:
         return self._tail, page.ended
 
     async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
-        """Return a batch of matching events after number `after`. If the tail begins later, read the store instead."""
+        """Return a batch of matching events after number `after`. If the tail begins after it, read the store."""
         if after >= tail.start:
             with self._time_budget.measure_work():
                 return tail.batch(after, event_filter, _BATCH_BYTES)
@@ -223,8 +220,8 @@ class Stream:
 class _RemainingWork(IntEnum):
     """The work that remains after a round.
 
-    `UNSENT` means that some readers have not received their batch yet. `MORE_EVENTS` means that there are more batches
-    to send.
+    `UNSENT` means that some readers have not received all of their previous batch yet. `MORE_EVENTS` means that there
+    are more batches to send; it takes precedence over `UNSENT`.
     """
 
     NOTHING = 0

@@ -63,7 +63,7 @@ class Tail:
         self._frames: list[_Frame] = []
 
     def extend(self, events: Iterable[Event], end: int) -> None:
-        """Add `events`: all events after the previous `end` and up to number `end`."""
+        """Add `events`, which must be all events after the tail's present end and up to number `end`."""
         for event in events:
             data = format_frame(event)
             self._numbers.append(event.sequence)

@@ -54,7 +54,10 @@ class Connection(RequestHandler):
         return (self._current_request is not None or bool(self._messages)) and not self.has_delayed_refusal
 
     def idle_since(self) -> float:
-        """Return when the connection became idle (event loop's clock); 0 while the refusal of a request is delayed."""
+        """Return when the connection became idle (event loop's clock).
+
+        While a refusal is delayed, return 0, so that this connection is the first to be closed.
+        """
         if self.has_delayed_refusal:
             return 0.0
         # An idle connection has no `idle_noticed_at` if its request has ended since the last regular check.
@@ -139,10 +142,10 @@ class Connection(RequestHandler):
 class Connections:
     """All open connections of the interface, with limits on their number.
 
-    At the limit, a new connection replaces the connection that has been idle longest. At the limit of one peer, a new
-    connection from this peer replaces an idle connection of the same peer. If no connection is idle, the new connection
-    is closed. The owner's socket has a limit of its own, and file descriptors are left for polls and deliveries: other
-    users and machines can neither lock the owner out nor stop polls and deliveries.
+    At the total limit, a new connection replaces the connection that has been idle longest. At the limit of its peer,
+    it replaces the peer's connection that has been idle longest. If no such connection is idle, the new connection is
+    closed. Other users and machines cannot lock the owner out, because the owner's socket has a limit of its own. They
+    cannot stop polls and deliveries, because the limits leave file descriptors for these.
     """
 
     def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:
@@ -165,9 +168,9 @@ class Connections:
         return len(self._open)
 
     def admit(self, new: Connection) -> bool:
-        """Add a connection, and return True. If a limit is reached, close an idle connection first.
+        """Add a connection, and return True. At a limit, first close an idle connection to make room.
 
-        If no connection is idle then, return False and add nothing.
+        At a limit without an idle connection, add nothing, and return False.
         """
         is_owner = new.listener_kind is ListenerKind.OWNER
         same_kind = [it for it in self._open if (it.listener_kind is ListenerKind.OWNER) == is_owner]

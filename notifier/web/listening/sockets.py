@@ -104,7 +104,7 @@ def is_reachable_by_other_machines(listener: socket.socket) -> bool:
 
 
 def _remove_stale(path: Path) -> None:
-    """Delete a socket that a killed process has left. Keep a socket on which a process listens: binding then fails."""
+    """Delete the socket at `path`, if there is one. If a process listens on it, keep it, so that binding fails."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             return

@@ -54,7 +54,7 @@ class CounterMetric(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """One histogram. `counts` has the number of observations up to each bound. The last bound is infinity.
+    """One histogram. `counts` has the number of observations up to each bound, and finally the number of all.
 
     `sum` is the sum of all observations.
     """
@@ -133,7 +133,7 @@ class Counters:
             self._failures[source, str(reason)] += 1
 
     def record_attempt(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
-        """Record the duration and the outcomes of a request to a destination. `deliveries` were sent in the request."""
+        """Record the duration and the outcomes (`settlements`) of a request that sent `deliveries` to a destination."""
         first = settlements[0]
         name = first.destination
         if name not in self._destinations:
@@ -156,7 +156,7 @@ class Counters:
         return render(snapshot, self.series())
 
     def series(self) -> list[CounterMetric | HistogramMetric]:
-        """Return all metrics with their current counts. Series that were never counted have the count 0."""
+        """Return all metrics with their current counts. Expected label values that have not occurred count 0."""
         zero_events: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
         zero_events["", EventType.ALERT.value] = 0
         zero_failures: dict[Labels, int] = {

@@ -156,8 +156,7 @@ def _metric_makers(
 ) -> tuple[Callable[..., GaugeMetricFamily], Callable[..., CounterMetricFamily]]:
     """Return a function that makes gauges, and one that makes counters.
 
-    Each metric has a series for each name in `figures_by_name`. If the value for a name is None, a gauge omits its
-    series.
+    Each metric has a series for each name in `figures_by_name`. A gauge has no series for a name whose value is None.
     """
 
     def gauge(name: str, help_: str, value: Callable[[Figures], float | None]) -> GaugeMetricFamily:

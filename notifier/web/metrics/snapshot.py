@@ -75,9 +75,9 @@ class MetricsSnapshot(Struct, frozen=True):
     """All figures for one metrics page.
 
     `conditions` are the firing conditions. `readers` is the number of readers of the stream. `store_address` identifies
-    the store. If the store is in PostgreSQL, `store` is None. `evaluation_age_seconds` is the time since the daemon
-    last evaluated its conditions (None: not yet). `alerts_undelivered_seconds` is how long the oldest undelivered alert
-    has waited.
+    the store. `store` has the figures of the state file (None: the store is in PostgreSQL). `evaluation_age_seconds` is
+    the time since the daemon last evaluated its conditions (None: not yet). `alerts_undelivered_seconds` is how long
+    the oldest undelivered alert has waited.
     """
 
     now_ms: int

@@ -90,7 +90,7 @@ def document() -> JsonObject:
 
 
 def _all_types() -> Iterator[tuple[Any, JsonSchemaMode]]:
-    """Yield the types of all requests and answers, each with the mode of its schema."""
+    """Yield the types of all requests (with the schema mode `validation`) and answers (`serialization`)."""
     yield ErrorDocument, "serialization"
     for it in chain.from_iterable(OPERATIONS.values()):
         yield it.answer, "serialization"
@@ -155,7 +155,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObjec
 
 
 def _is_body_required(model: type[BaseRequest]) -> bool:
-    """Return whether a request must have a body. A missing body is parsed as `{}`, which may be invalid."""
+    """Return whether `{}` is invalid for `model`. A missing body is parsed as `{}`, so a body is then required."""
     try:
         model.model_validate({})
     except ValidationError:

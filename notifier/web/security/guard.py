@@ -4,9 +4,9 @@ Most paths need the token or a browser's session. A request on the owner's socke
 because only the owner can connect to this socket. Requests that web pages of other sites make in the operator's browser
 are refused on every listener.
 
-If no token is configured, the `Host` header must name a loopback host. On the owner's socket, this always holds. A web
-page can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that
-changes something must have a JSON body or none, and must not come from a page of another origin.
+On the owner's socket, and everywhere if no token is configured, the `Host` header must name a loopback host. A web page
+can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that changes
+something must not come from a page of another origin. Except for the sign-in forms, it must have a JSON body or none.
 """
 
 import hmac
@@ -134,7 +134,7 @@ GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
 
 
 def caller(request: web.Request) -> str:
-    """Return who sent a request, as the log names it: the user at the other end of a Unix socket, or an address."""
+    """Return the sender of a request, for the log: the user at the other end of a Unix socket, or an address."""
     return connection_of(request).peer
 
 

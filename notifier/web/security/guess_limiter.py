@@ -67,8 +67,8 @@ class GuessLimiter:
 async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> int:
     """Count and log a wrong token, then sleep to slow down guessing.
 
-    If the peer sent the token before an earlier wait was over, return the seconds that the peer must wait now.
-    Otherwise, return 0.
+    If the peer already had to wait when it sent the token, return the seconds that it must wait from now on. Otherwise,
+    return 0.
     """
     connection = connection_of(request)
     wait_seconds_before = guess_limiter.wait_seconds(connection.peer_key)

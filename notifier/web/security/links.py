@@ -29,7 +29,7 @@ class SignInLinks:
         return secret
 
     def use(self, secret: str) -> bool:
-        """Return whether the link with this secret is valid, and invalidate it."""
+        """Invalidate the link with this secret, and return whether it was valid."""
         made_at = self._made_at.pop(_digest(secret), None)
         return made_at is not None and self._clock.monotonic() - made_at < VALID_SECONDS
 

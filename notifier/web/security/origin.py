@@ -30,9 +30,9 @@ def is_forbidden_cross_origin(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def has_json_or_no_body(headers: Mapping[str, str]) -> bool:
-    """Return whether a request has a JSON body, or has no body and no content type of an HTML form.
+    """Return whether a request has a JSON body, or has neither a body nor the content type of an HTML form.
 
-    Returns False for a form of another site, because a form is always sent with one of these content types.
+    Returns False for every posted HTML form, because a browser sends the content type even if the form is empty.
     """
     kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:

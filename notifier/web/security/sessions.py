@@ -103,7 +103,7 @@ class Sessions:
 
 
 def cookie_name(host: str, *, is_secure: bool) -> str:
-    """Return the session cookie's name. Without TLS, the name contains the port: all ports of a host share cookies."""
+    """Return the session cookie's name. Without TLS, it contains the port, because a host's ports share cookies."""
     if is_secure:
         return SECURE_COOKIE
     port = host.rpartition(":")[2]
