@@ -33,7 +33,7 @@ _NEVER_SUPPRESSED: Final = ("event", "record")
 """Lines with one of these `extra` fields are never suppressed, because each is about a different event or record."""
 
 _FACTS_OF_KIND: Final = ("source", "destination", "reason", "list", "job", "condition", "subject", "key")
-_MOST_KINDS: Final = 1000
+_MAX_KINDS: Final = 1000
 
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _JOURNAL_PRIORITY: Final = {
@@ -138,7 +138,7 @@ class RepeatFilter(logging.Filter):
         key = (record.pathname, record.lineno, record.levelno, *(facts.get(name) for name in _FACTS_OF_KIND))
         kind = self._kinds.setdefault(key, _Kind(BURST, record.created))
         self._kinds.move_to_end(key)
-        if len(self._kinds) > _MOST_KINDS:
+        if len(self._kinds) > _MAX_KINDS:
             self._kinds.popitem(last=False)
         return kind
 

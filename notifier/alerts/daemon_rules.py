@@ -21,7 +21,7 @@ from notifier.store.recovery.compare import Comparison, RebuildKind
 from notifier.store.tables.sources import SourceMemory
 from notifier.wording.sentences import Sentence
 
-MOST_RESTARTS = 3
+MAX_RESTARTS = 3
 """The number of killed or crashed runs within RESTARTS_WITHIN_SECONDS at which `restarting` is reported."""
 
 RESTARTS_WITHIN_SECONDS = 3600.0
@@ -94,7 +94,7 @@ def essentials_conditions(failure: str | None) -> Iterator[Condition]:
 
 def restart_conditions(unclean_runs: int) -> Iterator[Condition]:
     """Yield `restarting` if `unclean_runs`, the number of recent killed or crashed runs, is too high."""
-    if unclean_runs >= MOST_RESTARTS:
+    if unclean_runs >= MAX_RESTARTS:
         yield Condition(
             ConditionName.RESTARTING,
             PROCESS,

@@ -3,7 +3,7 @@
 A condition begins when it has been seen for long enough, also across restarts, and ends when it has not been seen for
 long enough. At its end it is resolved if the problem was solved; otherwise it is withdrawn, and the problem may still
 exist. A condition that comes back within an hour after its end is the same condition. From then on, it ends only after
-it has not been seen for an hour, unless its `ends_after_seconds` is 0. Each condition causes at most MOST_ALERTS_A_DAY
+it has not been seen for an hour, unless its `ends_after_seconds` is 0. Each condition causes at most MAX_ALERTS_A_DAY
 alerts a day, and its last alert always states its true state.
 """
 
@@ -26,7 +26,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
 """A condition that has come back ends only after it has not been seen for this time, unless its kind ends at once."""
 
-MOST_ALERTS_A_DAY: Final = 6
+MAX_ALERTS_A_DAY: Final = 6
 """The most alerts about one condition in one day."""
 
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -246,7 +246,7 @@ def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
 
     The last alert is kept in case the condition comes back.
     """
-    return condition.alerts >= MOST_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
+    return condition.alerts >= MAX_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 
 
 def _with_description(stored: StoredCondition, condition: Condition) -> StoredCondition:

@@ -6,7 +6,7 @@ from typing import Final
 from notifier.config.destinations import DestinationSettings
 from notifier.patterns import EXCLUDES
 
-_MOST_NAMED: Final = 10
+_MAX_NAMED: Final = 10
 
 _EVENTS: Final = {
     "completion.created": "new completions",
@@ -54,7 +54,7 @@ def _describe_values(values: Sequence[str]) -> str:
 
 
 def _join_words(words: Sequence[str], last: str) -> str:
-    named = list(words[:_MOST_NAMED])
-    if len(words) > _MOST_NAMED:
-        named.append(f"{len(words) - _MOST_NAMED} others")
+    named = list(words[:_MAX_NAMED])
+    if len(words) > _MAX_NAMED:
+        named.append(f"{len(words) - _MAX_NAMED} others")
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} {last} {named[-1]}"

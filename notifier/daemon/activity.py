@@ -31,7 +31,7 @@ ACTIVITY_EVERY_SECONDS: Final = 15.0
 WRITE_EVERY_SECONDS: Final = 60.0
 """Seconds between two writes of the counts to the store."""
 
-_MOST_COUNTS: Final = 10_000
+_MAX_COUNTS: Final = 10_000
 """Maximum number of counts in memory. Only a store that cannot be written for days leads to so many."""
 
 States = Mapping[ActivitySubject, tuple[str, str | None]]
@@ -96,7 +96,7 @@ class ActivityLog:
         try:
             await self._store.run(activity.add_requests, counts)
         except BaseException:
-            for key, count in list(counts.items())[-_MOST_COUNTS:]:
+            for key, count in list(counts.items())[-_MAX_COUNTS:]:
                 self._counts[key] += count
             raise
 

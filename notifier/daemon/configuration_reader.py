@@ -11,7 +11,7 @@ from notifier.own_thread import run_in_thread
 READ_SECONDS: Final = 30.0
 """The time limit of a read in seconds. It passes, for example, if a file system does not respond."""
 
-MOST_HANGING_READS: Final = 8
+MAX_HANGING_READS: Final = 8
 """Maximum number of reads that hang at the same time. Each occupies a thread, because Python cannot end threads."""
 
 
@@ -38,9 +38,9 @@ class ConfigurationReader:
 
     async def _read_in_time(self) -> Settings:
         self._unfinished_reads = [ended for ended in self._unfinished_reads if not ended.is_set()]
-        if len(self._unfinished_reads) >= MOST_HANGING_READS:
+        if len(self._unfinished_reads) >= MAX_HANGING_READS:
             raise _not_read(
-                f"{MOST_HANGING_READS} earlier readings have not ended yet; find the file or folder that does not"
+                f"{MAX_HANGING_READS} earlier readings have not ended yet; find the file or folder that does not"
                 " answer, and restart the daemon"
             )
         ended = threading.Event()

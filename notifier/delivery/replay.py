@@ -14,7 +14,7 @@ from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 
 _log = logging.getLogger(__name__)
 
-MOST_WAITING = 500
+MAX_WAITING = 500
 """A replay adds deliveries to a destination's queue until it holds this many, new events included."""
 
 CHECK_INTERVAL_SECONDS = 0.5
@@ -141,7 +141,7 @@ class ReplayRunner:
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:
-            return await self._store.run(replays.advance, number, subscription, now_ms, MOST_WAITING)
+            return await self._store.run(replays.advance, number, subscription, now_ms, MAX_WAITING)
         await self._store.run(replays.end_removed_part, number, name, now_ms)
         _log.warning("replay ended for a destination that was removed", extra={"destination": name})
         return StepResult(queued=0, has_advanced=False, is_over=True)

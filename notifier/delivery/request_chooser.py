@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from notifier.clock import Clock
 from notifier.delivery.policy import decisions, probe
-from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, next_batch
+from notifier.delivery.policy.batching import MAX_IN_A_DIGEST, next_batch
 from notifier.delivery.policy.circuit_breaker import BreakerMode, probe_count
 from notifier.delivery.policy.decisions import Bounds, ReceiverState, RequestKind
 from notifier.delivery.queue_reader import QueueReader
@@ -129,7 +129,7 @@ class RequestChooser:
     def _is_incomplete_digest(self, ready: Sequence[Delivery]) -> bool:
         """Return whether the next request is a digest, and the store may hold more deliveries for it."""
         is_digest = self._bounds.sends_digests and ready[0].slot_ms is not None
-        return is_digest and (self._reader.may_have_more or self._reader.is_reading) and len(ready) < MOST_IN_A_DIGEST
+        return is_digest and (self._reader.may_have_more or self._reader.is_reading) and len(ready) < MAX_IN_A_DIGEST
 
     def _choose_arrival(self, state: ReceiverState, now: float, *, is_idle: bool) -> Choice:
         """Choose a new event to try during a wait, in case the endpoint works again; at most one per wait."""

@@ -18,7 +18,7 @@ from notifier.delivery.clocks import TryingClock
 from notifier.delivery.destination_health import DestinationHealth
 from notifier.delivery.health import ServiceSnapshot
 from notifier.delivery.outcome_writer import OnAttempt, OutcomeWriter, log_attempt, settlements_of
-from notifier.delivery.policy.batching import MOST_IN_A_DIGEST
+from notifier.delivery.policy.batching import MAX_IN_A_DIGEST
 from notifier.delivery.policy.decisions import Attempt, Bounds, RequestKind
 from notifier.delivery.policy.schedule import timetable_of
 from notifier.delivery.queue_reader import FAULT_PAUSE_SECONDS, QueueReader
@@ -93,7 +93,7 @@ class Worker:
         self._running = False
         # Enough deliveries for all concurrent requests are read ahead, so that no request waits for the store.
         size = destination.grouping.size
-        most = MOST_IN_A_DIGEST if size > 1 else _READ_AHEAD
+        most = MAX_IN_A_DIGEST if size > 1 else _READ_AHEAD
         self._refill_below = min(max(_REFILL_BELOW, settings.concurrency * size), most)
         self._queue = ReadyQueue()
         self._timetable = timetable_of(settings)

@@ -9,10 +9,10 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
-MOST_PROCESSES = 2
+MAX_PROCESSES = 2
 """The most processes at once, each sending one message at a time."""
 
-MOST_SLOW_CALLS = 1
+MAX_SLOW_CALLS = 1
 """The most simultaneous calls to services whose last message failed. Such calls may be slow and would delay others."""
 
 KEEP_SECONDS = 300.0
@@ -39,8 +39,8 @@ class ApprisePool:
     def __init__(self, *, keep_seconds: float = KEEP_SECONDS) -> None:
         """Initialize with the seconds for which idle processes are kept; with 0, a process is ended after one call."""
         self._keep_seconds = keep_seconds
-        self._slots = asyncio.Semaphore(MOST_PROCESSES)
-        self._slow_slots = asyncio.Semaphore(MOST_SLOW_CALLS)
+        self._slots = asyncio.Semaphore(MAX_PROCESSES)
+        self._slow_slots = asyncio.Semaphore(MAX_SLOW_CALLS)
         self._idle: list[Process] = []
         self._idle_timer: asyncio.TimerHandle | None = None
         self._end_tasks: set[asyncio.Task[None]] = set()
@@ -48,7 +48,7 @@ class ApprisePool:
     async def call(self, request: bytes, timeout: float, *, slow: bool) -> bytes:
         """Send a call (one line of JSON) to a process, and return its answer; b"" if the process ends without one.
 
-        `timeout` (seconds) begins when a process is available. At most MOST_SLOW_CALLS calls with `slow` run at once.
+        `timeout` (seconds) begins when a process is available. At most MAX_SLOW_CALLS calls with `slow` run at once.
         Raises TimeoutError, and OSError if no process can be started.
         """
         if slow:

@@ -28,9 +28,9 @@ from notifier.http.tls import Certificates, TlsContextCache
 from notifier.http.transport_errors import TransportError
 from notifier.own_thread import run_in_thread
 
-_MOST_ENTRIES: Final = 10
+_MAX_ENTRIES: Final = 10
 """The most messages in one request; the same for the three services."""
-_MOST_BYTES: Final = 240_000
+_MAX_BYTES: Final = 240_000
 """The most bytes of messages in a request: a little less than the 256 KiB that all three services take."""
 _ATTRIBUTES_BYTES: Final = 1_000
 """Bytes reserved for the attributes of each message: more than the attributes need."""
@@ -38,7 +38,7 @@ _DELIVERED: Final = AttemptResult.DELIVERED
 _ANSWER_LIMIT_BYTES: Final = 2**16
 _CREDENTIALS_SECONDS: Final = 60.0
 """Seconds after which the credentials are read from botocore again. botocore renews temporary credentials in time."""
-_MOST_FOUND_SECRETS: Final = 4
+_MAX_FOUND_SECRETS: Final = 4
 _INVALID_GROUP_CHARACTER: Final = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _LONGEST_GROUP: Final = 128
 
@@ -177,7 +177,7 @@ class AwsDestination(BrokerDestination):
                 # To a wrong signature, AWS answers with the signed text, which includes a temporary session's token.
                 older = self._secrets[len(self._configured_secrets) :]
                 secrets = [it for it in (found.secret_key, found.token) if it and it not in older]
-                self._secrets = (*self._configured_secrets, *(*secrets, *older)[:_MOST_FOUND_SECRETS])
+                self._secrets = (*self._configured_secrets, *(*secrets, *older)[:_MAX_FOUND_SECRETS])
             return self._credentials
 
     async def _credentials_after_refusal(self, refused: ReadOnlyCredentials) -> ReadOnlyCredentials:
@@ -205,11 +205,11 @@ class AwsDestination(BrokerDestination):
 def split_into_requests(messages: Iterable[Message]) -> Iterator[list[Message]]:
     """Yield messages in groups, one group for each request. A message that is too large is alone in its group."""
     group: list[Message] = []
-    room = _MOST_BYTES
+    room = _MAX_BYTES
     for message in messages:
-        if group and (len(group) == _MOST_ENTRIES or len(message.body) > room):
+        if group and (len(group) == _MAX_ENTRIES or len(message.body) > room):
             yield group
-            group, room = [], _MOST_BYTES
+            group, room = [], _MAX_BYTES
         group.append(message)
         room -= len(message.body) + _ATTRIBUTES_BYTES
     if group:

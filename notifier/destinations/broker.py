@@ -35,8 +35,8 @@ APPLICATION: Final = f"completion-notifier/{__version__}"
 ALERT_SOURCE: Final = "notifier"
 """The source name that alerts have in topics and keys."""
 
-_MOST_CONFIRMED_IDS: Final = 10_000
-_MOST_LOGGED_ANSWERS: Final = 40
+_MAX_CONFIRMED_IDS: Final = 10_000
+_MAX_LOGGED_ANSWERS: Final = 40
 """The most answers that the log of requests keeps for one attempt."""
 
 _RESULTS_WITHOUT_ANSWER: Final = frozenset(
@@ -187,7 +187,7 @@ class BrokerDestination(ABC):
 
     def _remember_confirmed(self, message: Message) -> None:
         self._confirmed_ids[message.id] = None
-        if len(self._confirmed_ids) > _MOST_CONFIRMED_IDS:
+        if len(self._confirmed_ids) > _MAX_CONFIRMED_IDS:
             del self._confirmed_ids[next(iter(self._confirmed_ids))]
 
     async def preview(self, deliveries: Sequence[Delivery]) -> Preview:
@@ -207,11 +207,10 @@ class BrokerDestination(ABC):
         sent = self._preview(deliveries)
         known = {id_: one for id_, one in answers.items() if one.reason not in _RESULTS_WITHOUT_ANSWER}
         answer_fields = [
-            (id_, self._redact(one.detail) or str(one.reason))
-            for id_, one in list(known.items())[:_MOST_LOGGED_ANSWERS]
+            (id_, self._redact(one.detail) or str(one.reason)) for id_, one in list(known.items())[:_MAX_LOGGED_ANSWERS]
         ]
-        if len(known) > _MOST_LOGGED_ANSWERS:
-            answer_fields.append(("further messages", f"{len(known) - _MOST_LOGGED_ANSWERS:,}"))
+        if len(known) > _MAX_LOGGED_ANSWERS:
+            answer_fields.append(("further messages", f"{len(known) - _MAX_LOGGED_ANSWERS:,}"))
         headers = tuple(sent.headers.items())
         return SentRequest(headers, len(sent.body), digest(sent.body), tuple(answer_fields) if known else None, "")
 

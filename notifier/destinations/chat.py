@@ -14,7 +14,7 @@ from notifier.destinations.endpoint import Endpoint
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.exchange import Answer
 from notifier.http.tls import Certificates
-from notifier.messages.layout import MOST_LINES, Fits, Layout
+from notifier.messages.layout import MAX_LINES, Fits, Layout
 from notifier.messages.phrasing import MessageContext
 from notifier.messages.renderer import MessageRenderer
 from notifier.messages.variables import session_key
@@ -37,7 +37,7 @@ class ChatDestination(ABC):
         self.name: Final = name
         """The name in the configuration."""
         self._renderer = MessageRenderer(name, settings, fits, context)
-        self.grouping: Final = Grouping(MOST_LINES, digest_above=settings.digest_above, group_key=session_key)
+        self.grouping: Final = Grouping(MAX_LINES, digest_above=settings.digest_above, group_key=session_key)
         """Up to ten events or one group session per message; more than `digest_above` events become one digest."""
 
     async def prepare(self) -> None:

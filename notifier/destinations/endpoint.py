@@ -36,7 +36,7 @@ HIDDEN: Final = "[hidden]"
 _SECRET_ANSWER_HEADERS: Final = frozenset(
     {"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"}
 )
-_MOST_ANSWER_HEADERS: Final = 40
+_MAX_ANSWER_HEADERS: Final = 40
 """The most header fields of an answer that are logged."""
 
 _TEMPORARY_FAILURES: Final = frozenset(
@@ -176,7 +176,7 @@ class Endpoint:
     def _redacted_headers(self, answer: Answer) -> Headers:
         return tuple(
             (self.redact(name), HIDDEN if name.lower() in _SECRET_ANSWER_HEADERS else self.redact(value))
-            for name, value in list(answer.headers.items())[:_MOST_ANSWER_HEADERS]
+            for name, value in list(answer.headers.items())[:_MAX_ANSWER_HEADERS]
         )
 
     def _success_text(self, body: bytes) -> str:

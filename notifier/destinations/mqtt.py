@@ -41,7 +41,7 @@ _QOS: Final = 1
 _PORTS: Final = {"mqtts": 8883, "mqtt": 1883}
 _KEEP_ALIVE_SECONDS: Final = 30
 _CLOSING_SECONDS: Final = 1.0
-_MOST_IN_FLIGHT: Final = 100
+_MAX_IN_FLIGHT: Final = 100
 """The most messages that may wait for a PUBACK at the same time. A broker can set a lower limit."""
 _LOOP_SECONDS: Final = 1.0
 _FIRST_FAILURE_CODE: Final = 0x80
@@ -164,7 +164,7 @@ class _Connection:
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
         self._unconfirmed: dict[int, asyncio.Future[Outcome]] = {}
         self._most_packet_bytes: int | None = None
-        self._in_flight_slots = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._in_flight_slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._is_aborted = False
         url = urlsplit(settings.url.get_secret_value())
         self._host, self._port = url.hostname or "", url.port or _PORTS[url.scheme]
@@ -179,7 +179,7 @@ class _Connection:
         if username:
             client.username_pw_set(username, password or None)
         client.connect_timeout = connect_timeout(settings.timeout)
-        client.max_inflight_messages_set(_MOST_IN_FLIGHT)
+        client.max_inflight_messages_set(_MAX_IN_FLIGHT)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -273,7 +273,7 @@ class _Connection:
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
         most_bytes = getattr(properties, "MaximumPacketSize", None)
-        most = getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT)
+        most = getattr(properties, "ReceiveMaximum", _MAX_IN_FLIGHT)
         call_on_loop(self._loop, self._handle_connack, outcome_of(code.value, words), most_bytes, most)
 
     def _on_publish(self, _client: Any, _data: Any, number: int, code: Any, properties: Any) -> None:
@@ -291,7 +291,7 @@ class _Connection:
     def _handle_connack(self, outcome: Outcome, most_bytes: int | None, most: int) -> None:
         self._most_packet_bytes = most_bytes
         # The library does not apply the broker's limit itself.
-        self._in_flight_slots = asyncio.Semaphore(min(most, _MOST_IN_FLIGHT))
+        self._in_flight_slots = asyncio.Semaphore(min(most, _MAX_IN_FLIGHT))
         if not self._login_outcome.done():
             self._login_outcome.set_result(outcome)
 

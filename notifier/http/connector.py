@@ -34,17 +34,17 @@ CHECK_AUTHORITIES_SECONDS = 3600.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _STATUS_OFFSET: Final = len("HTTP/1.1 ")
 
-MOST_HEAD_BYTES: Final = 2**16
+MAX_HEAD_BYTES: Final = 2**16
 """The most bytes of an answer before its body, including interim answers; also the most between two parts of its body.
 """
 
-MOST_INTERIM: Final = 20
+MAX_INTERIM: Final = 20
 """The most interim answers, such as 103 Early Hints, before the final answer."""
 
 TOO_MUCH_BEFORE: Final = "too much before the body"
 TOO_MANY_INTERIM: Final = "too many interim answers"
 TOO_MUCH_WITHOUT_BODY: Final = "too much that is no body"
-"""The messages of the exceptions for answers that exceed MOST_HEAD_BYTES (first and last) or MOST_INTERIM."""
+"""The messages of the exceptions for answers that exceed MAX_HEAD_BYTES (first and last) or MAX_INTERIM."""
 
 Version = tuple[tuple[int, int, int] | None, ...]
 
@@ -77,9 +77,9 @@ class ExpiringConnection(ResponseHandler):
         while self._awaits_head and data and not self._is_refused:
             size = self._count_head_bytes(data)
             self._head_bytes += size
-            if self._head_bytes > MOST_HEAD_BYTES:
+            if self._head_bytes > MAX_HEAD_BYTES:
                 return self._refuse(TOO_MUCH_BEFORE)
-            if self._interim_answers > MOST_INTERIM:
+            if self._interim_answers > MAX_INTERIM:
                 return self._refuse(TOO_MANY_INTERIM)
             super().data_received(data[:size])
             data = data[size:]
@@ -91,7 +91,7 @@ class ExpiringConnection(ResponseHandler):
         super().data_received(data)
         if body is not None and body is self._payload and not body.is_eof():
             self._bytes_without_body = self._bytes_without_body + len(data) if body.total_bytes == size else 0
-            if self._bytes_without_body > MOST_HEAD_BYTES:
+            if self._bytes_without_body > MAX_HEAD_BYTES:
                 return self._refuse(TOO_MUCH_WITHOUT_BODY)
         return None
 

@@ -22,7 +22,7 @@ from notifier.http.proxy import Proxy
 from notifier.http.transport_errors import (
     EXCHANGE_ERRORS,
     LONGEST_FIELD_BYTES,
-    MOST_FIELDS,
+    MAX_FIELDS,
     as_transport_error,
     connect_timeout,
     raise_if_proxy_refused,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _UNSENDABLE: Final = re.compile(r"[^\x21-\x7e]+")
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
-_MOST_URLS: Final = 512
+_MAX_URLS: Final = 512
 LARGE_BODY_BYTES: Final = 2**20
 """A request's body with more bytes is handed to the operating system in pieces."""
 
@@ -61,11 +61,11 @@ def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSessi
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=LONGEST_FIELD_BYTES,
         max_field_size=LONGEST_FIELD_BYTES,
-        max_headers=MOST_FIELDS,
+        max_headers=MAX_FIELDS,
     )
 
 
-@lru_cache(maxsize=_MOST_URLS)
+@lru_cache(maxsize=_MAX_URLS)
 def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
     """Return `url` as it is sent, and the header for the user name and password in it (RFC 7617, in UTF-8).
 

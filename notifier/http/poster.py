@@ -37,7 +37,7 @@ from notifier.http.time_limit import TimeLimit
 from notifier.http.transport_errors import (
     EXCHANGE_ERRORS,
     LONGEST_FIELD_BYTES,
-    MOST_FIELDS,
+    MAX_FIELDS,
     as_transport_error,
     unreadable_head_error,
 )
@@ -219,7 +219,7 @@ async def _send_request(
         auto_decompress=decompress,
         max_line_size=LONGEST_FIELD_BYTES,
         max_field_size=LONGEST_FIELD_BYTES,
-        max_headers=MOST_FIELDS,
+        max_headers=MAX_FIELDS,
     )
     transport.write(request)
     head, content = await protocol.read()

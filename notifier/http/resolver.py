@@ -22,10 +22,10 @@ STALE_SECONDS = 3600.0
 LOOK_UP_SECONDS_IF_KNOWN = 1.0
 """Seconds to wait for a look-up if an earlier address of the name is known."""
 
-MOST_LOOK_UPS = 200
+MAX_LOOK_UPS = 200
 """The most look-ups at the same time; each has a thread."""
 
-MOST_SLOW_LOOK_UPS = 16
+MAX_SLOW_LOOK_UPS = 16
 """The most simultaneous look-ups of names whose last look-up took too long."""
 
 
@@ -55,8 +55,8 @@ class Resolver(AbstractResolver):
     def __init__(self) -> None:
         """Initialize without known names; call this in the event loop that will use the resolver."""
         self._names: dict[_NameKey, _Name] = {}
-        self._threads = asyncio.Semaphore(MOST_LOOK_UPS)
-        self._slow_threads = asyncio.Semaphore(MOST_SLOW_LOOK_UPS)
+        self._threads = asyncio.Semaphore(MAX_LOOK_UPS)
+        self._slow_threads = asyncio.Semaphore(MAX_SLOW_LOOK_UPS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def resolve(

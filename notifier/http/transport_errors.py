@@ -12,8 +12,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from notifier.http.connector import (
-    MOST_HEAD_BYTES,
-    MOST_INTERIM,
+    MAX_HEAD_BYTES,
+    MAX_INTERIM,
     TOO_MANY_INTERIM,
     TOO_MUCH_BEFORE,
     TOO_MUCH_WITHOUT_BODY,
@@ -29,7 +29,7 @@ EXCHANGE_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError
 LONGEST_FIELD_BYTES: Final = 2**16
 """The most bytes of an answer's first line or of a header field; proxies add security policies of many kilobytes."""
 
-MOST_FIELDS: Final = 400
+MAX_FIELDS: Final = 400
 """The most header fields of an answer."""
 
 _PARSER_MESSAGE: Final = re.compile(
@@ -38,9 +38,9 @@ _PARSER_MESSAGE: Final = re.compile(
 """Matches those messages of aiohttp's parser that name a problem and quote the line with the problem."""
 
 _LIMIT_MESSAGES: Final = {
-    TOO_MUCH_BEFORE: f"the answer's header is longer than {MOST_HEAD_BYTES:,} bytes, interim answers included",
-    TOO_MANY_INTERIM: f"more than {MOST_INTERIM} interim answers (1xx) came before an answer",
-    TOO_MUCH_WITHOUT_BODY: f"more than {MOST_HEAD_BYTES:,} bytes came without any of the answer's body",
+    TOO_MUCH_BEFORE: f"the answer's header is longer than {MAX_HEAD_BYTES:,} bytes, interim answers included",
+    TOO_MANY_INTERIM: f"more than {MAX_INTERIM} interim answers (1xx) came before an answer",
+    TOO_MUCH_WITHOUT_BODY: f"more than {MAX_HEAD_BYTES:,} bytes came without any of the answer's body",
 }
 
 _LONGEST_QUOTE: Final = 60
@@ -225,7 +225,7 @@ def _describe_parser_message(message: str) -> str:
     if "bytes when reading" in message:
         return f"a line or field of the answer's header is longer than {LONGEST_FIELD_BYTES:,} bytes"
     if message.startswith("Too many headers"):
-        return f"the answer's header has more than {MOST_FIELDS} fields"
+        return f"the answer's header has more than {MAX_FIELDS} fields"
     if encoding := re.match(r"Can not decode content-encoding: (\w+)", message):
         return f"the answer's body cannot be decoded: it is said to be {encoding[1]}"
     wrong = _PARSER_MESSAGE.match(message)

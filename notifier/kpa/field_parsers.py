@@ -16,7 +16,7 @@ LATEST_MS = 253_402_300_799_999
 """The end of the year 9999 in Unix milliseconds, the last valid date; a time given in microseconds is higher."""
 _EARLIEST_DAY = 1_01_01
 _LATEST_DAY = 9999_12_31
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 _LONGEST_NUMBER = 32
 _EXACT_BELOW: Final = float(2**53)
 """Up to this value, a whole number in JSON is exact, whether or not it is written as a float."""
@@ -130,7 +130,7 @@ def whole_number(value: object) -> int | None:
     if type(value) is not str or not value.isascii():
         return None
     if value.isdigit():
-        return int(value) if len(value) <= _MOST_DIGITS else None
+        return int(value) if len(value) <= _MAX_DIGITS else None
     return _parse_json_number(value)
 
 
@@ -141,7 +141,7 @@ def _parse_json_number(text: str) -> int | None:
         number = Decimal(text)
     except InvalidOperation:
         return None
-    if not math.isfinite(number) or number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
+    if not math.isfinite(number) or number.adjusted() >= _MAX_DIGITS or number != number.to_integral_value():
         return None
     return int(number)
 

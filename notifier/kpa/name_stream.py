@@ -39,10 +39,10 @@ _TRAINING_KEYS: Final = {
 }
 """The API's names of each fact about a training, in v2 and in v1."""
 
-_MOST_IDS: Final = 200
+_MAX_IDS: Final = 200
 _LONGEST_ID: Final = 200
-_MOST_NUMBER: Final = 100_000
-_MOST_LEVELS = 500
+_MAX_NUMBER: Final = 100_000
+_MAX_LEVELS = 500
 _BEGINNINGS = frozenset({"start_map", "start_array"})
 _ENDS = frozenset({"end_map", "end_array"})
 
@@ -195,13 +195,13 @@ def _training(training: Entry) -> ListedTraining | None:
 def _ids(value: object) -> list[str]:
     """Return one id or a list of ids as texts, each once; values that are not ids are left out."""
     given = value if isinstance(value, list) else [value]
-    found = (_as_line(one) for one in given[:_MOST_IDS])
+    found = (_as_line(one) for one in given[:_MAX_IDS])
     return [*dict.fromkeys(id_ for id_ in found if id_ and len(id_) <= _LONGEST_ID and "\0" not in id_)]
 
 
 def _number(value: object) -> int | None:
     number = None if value is None or value == "" else whole_number(value)
-    return number if number is not None and 0 <= number <= _MOST_NUMBER else None
+    return number if number is not None and 0 <= number <= _MAX_NUMBER else None
 
 
 def _as_line(value: object) -> str:
@@ -243,7 +243,7 @@ class _EventFilter:
                 self._end()
             elif self._open and (holder := self._open[-1]) is not None:
                 if isinstance(holder, _Values):
-                    if len(holder) < _MOST_IDS:
+                    if len(holder) < _MAX_IDS:
                         holder.append(value)
                 elif isinstance(holder, dict) and self._key in self._kept:
                     holder[self._key] = value
@@ -253,7 +253,7 @@ class _EventFilter:
 
     def _begin(self, kind: str) -> Entry | list[Entry] | None:
         """Return the container for an object or a list that begins; None if its content is skipped."""
-        if len(self._open) >= _MOST_LEVELS:
+        if len(self._open) >= _MAX_LEVELS:
             raise ValueError("nested too deeply")
         if not self._open:
             self.document = {} if kind == "start_map" else None

@@ -24,7 +24,7 @@ from notifier.messages.variables import EventVariables, ParsedEvent, completion_
 if TYPE_CHECKING:
     from notifier.messages.templates import Templates
 
-MOST_LINES: Final = 10
+MAX_LINES: Final = 10
 """The most events that have a line each in one message. More events become a digest, except those of one session."""
 
 NAME_WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
@@ -32,7 +32,7 @@ NAME_WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
 
 _DIGEST_WIDTHS: Final = NAME_WIDTHS[2:]
 _TOP_TRAININGS: Final = 10
-_MOST_PEOPLE: Final = 8
+_MAX_PEOPLE: Final = 8
 
 _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.CREATED: Template.COMPLETED,
@@ -86,7 +86,7 @@ def lay_out(
     """Return one message about `events` (at least one).
 
     If `digest`, the message states the number of events, their trainings and some of the people. Otherwise, it has a
-    line for each event; a caller then passes at most MOST_LINES events, unless all are of one group session. Names are
+    line for each event; a caller then passes at most MAX_LINES events, unless all are of one group session. Names are
     shortened only as far as the service's limits require, which `fits` checks. If a message does not fit even with the
     shortest names, a digest is returned instead.
     """
@@ -229,8 +229,8 @@ def _lay_out_digest(
             "trainings": [{"title": titles[key], "count": count} for key, count in trainings[:_TOP_TRAININGS]],
             "more_trainings": len(trainings[_TOP_TRAININGS:]),
             "more_events": sum(count for _, count in trainings[_TOP_TRAININGS:]),
-            "people": people[:_MOST_PEOPLE],
-            "more_people": len(people[_MOST_PEOPLE:]),
+            "people": people[:_MAX_PEOPLE],
+            "more_people": len(people[_MAX_PEOPLE:]),
             "groups": [] if by_person is None else _digest_groups(completions, by_person=by_person, phrasing=phrasing),
             "url": phrasing.events_url,
             "command": f"notifier events --after {min(content.event.sequence for content in contents) - 1}",
@@ -252,14 +252,14 @@ _REMARKS: Final[Mapping[str, str]] = {
     EventType.RENEWED: "renewed",
 }
 _EXPIRY_TYPES: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
-_MOST_LISTED: Final = 60
+_MAX_LISTED: Final = 60
 """The most events in a digest of expiring, expired and renewed completions that names every event."""
 
 _DAY_MS: Final = 86_400_000
 
 
 def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
-    return len(contents) <= _MOST_LISTED and all(content.event.type in _EXPIRY_TYPES for content in contents)
+    return len(contents) <= _MAX_LISTED and all(content.event.type in _EXPIRY_TYPES for content in contents)
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from notifier.config import DigestBy, MessageSettings
 from notifier.config.schedules import parse_time_zone
 from notifier.events import Event
-from notifier.messages.layout import MOST_LINES, Fits, Layout, count_fitting, is_one_session, lay_out, lay_out_listing
+from notifier.messages.layout import MAX_LINES, Fits, Layout, count_fitting, is_one_session, lay_out, lay_out_listing
 from notifier.messages.phrasing import MessageContext, Phrasing
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.templates import Templates
@@ -52,8 +52,8 @@ class MessageRenderer:
     async def lay_out(self, events: Sequence[Event]) -> Layout:
         """Return the layout of the message about `events` (at least one)."""
         templates = self._templates or await self._read_templates()
-        # Only a group session may have more than MOST_LINES lines, because its completions belong together.
-        digest = len(events) > self._digest_above or (len(events) > MOST_LINES and not is_one_session(events))
+        # Only a group session may have more than MAX_LINES lines, because its completions belong together.
+        digest = len(events) > self._digest_above or (len(events) > MAX_LINES and not is_one_session(events))
         if templates.may_block:
             return await asyncio.to_thread(
                 lay_out, events, templates, digest=digest, fits=self._fits, phrasing=self._current_phrasing()

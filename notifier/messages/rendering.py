@@ -23,10 +23,10 @@ from notifier.messages.rich_text import bold, code, linked, sanitize_line
 from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.suggest import hint
 
-MOST_CHARACTERS: Final = 20_000
+MAX_CHARACTERS: Final = 20_000
 """The most characters that a template may output: longer than any service allows for a message."""
 
-MOST_DIGEST_CHARACTERS: Final = 10 * MOST_CHARACTERS
+MAX_DIGEST_CHARACTERS: Final = 10 * MAX_CHARACTERS
 """The most characters that the template of a digest may output: enough to name every event."""
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
@@ -68,7 +68,7 @@ def render_lines(environment: ImmutableSandboxedEnvironment, template: Template,
     Raises any error of the template, and TemplateRuntimeError if its output is empty or too long.
     """
     pieces: list[str] = []
-    length, most = 0, MOST_DIGEST_CHARACTERS if template is Template.DIGEST else MOST_CHARACTERS
+    length, most = 0, MAX_DIGEST_CHARACTERS if template is Template.DIGEST else MAX_CHARACTERS
     for piece in environment.get_template(template.file).generate(variables):
         length += len(piece)
         if length > most:

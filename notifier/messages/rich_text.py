@@ -19,7 +19,7 @@ _LINK_MARKS = re.compile(f"[{_LINK}{_LINK_TEXT}]")
 _STYLES = {_BOLD: "bold", _CODE: "code"}
 _CONTROLS_EXCEPT_MARKS = re.compile("[\u0000\u0006-\u001f\u007f-\u009f]")
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
-_MOST_CHARACTERS_READ = 2000
+_MAX_CHARACTERS_READ = 2000
 _ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
 
 
@@ -99,7 +99,7 @@ def sanitize(value: Any, width: int) -> str:
     between two isolating marks, so that it cannot change the direction of other text. They do not count towards
     `width`. Text without any visible character becomes "".
     """
-    text = "" if value is None else str(value)[:_MOST_CHARACTERS_READ]
+    text = "" if value is None else str(value)[:_MAX_CHARACTERS_READ]
     text = _DIRECTION_CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
     text = " ".join(_CONTROLS.sub(" ", text).split())
     if not any(char.isprintable() for char in text):

@@ -9,7 +9,7 @@ import orjson
 from notifier.config import Destination, MessageSettings, Problem
 from notifier.config.errors import dotted
 from notifier.events import Event, EventType
-from notifier.messages.layout import MOST_LINES, Fits, lay_out
+from notifier.messages.layout import MAX_LINES, Fits, lay_out
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.template_names import SUFFIX, Template
 from notifier.messages.templates import Templates
@@ -88,7 +88,7 @@ def _samples() -> Iterator[tuple[list[Event], bool]]:
         for completion in fields:
             everything.append(_completion_event(kind, completion))
             yield [everything[-1]], False
-            yield [everything[-1]] * MOST_LINES, False
+            yield [everything[-1]] * MAX_LINES, False
     for notice in notices:
         everything.append(_alert_event(notice))
         yield [everything[-1]], False
@@ -99,7 +99,7 @@ def _samples() -> Iterator[tuple[list[Event], bool]]:
         )
         yield [alike, alike], False
         yield [alike, other], False
-    yield everything[:MOST_LINES], False
+    yield everything[:MAX_LINES], False
     yield everything, True
     yield everything[:1], True
     yield (
@@ -109,7 +109,7 @@ def _samples() -> Iterator[tuple[list[Event], bool]]:
         ],
         True,
     )
-    yield [_alert_event(notices[0])] * MOST_LINES, True
+    yield [_alert_event(notices[0])] * MAX_LINES, True
 
 
 def _completion_event(kind: str, completion: Mapping[str, Any]) -> Event:

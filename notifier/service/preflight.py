@@ -31,7 +31,7 @@ OWNERSHIP_ADVICE: Final = (
 )
 """The advice to print after the problems that `ownership_problems` returns."""
 
-_MOST_SENTENCES: Final = 5
+_MAX_SENTENCES: Final = 5
 
 
 def installed_program(argv0: str) -> Path | None:
@@ -67,7 +67,7 @@ def ownership_problems(required: Iterable[Path], package: Path | None = None) ->
     if package is not None:
         places |= dict.fromkeys([package, *package.rglob("*")])
     problems = [problem for problem in map(_ownership_problem, places) if problem is not None]
-    return problems[:_MOST_SENTENCES]
+    return problems[:_MAX_SENTENCES]
 
 
 def _ownership_problem(path: Path) -> str | None:

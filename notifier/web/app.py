@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MOST_BODY_BYTES = 65_536
+_MAX_BODY_BYTES = 65_536
 
 _ERROR_ANSWERS: Mapping[type[Exception], tuple[int, str]] = MappingProxyType(
     {
@@ -75,7 +75,7 @@ def make_app(
 ) -> web.Application:
     """Return the web application of a daemon. The body of a request must arrive within `body_seconds`."""
     app = web.Application(
-        middlewares=[_answer_errors, _make_access_middleware(guard, body_seconds)], client_max_size=_MOST_BODY_BYTES
+        middlewares=[_answer_errors, _make_access_middleware(guard, body_seconds)], client_max_size=_MAX_BODY_BYTES
     )
     app.on_response_prepare.append(add_default_headers)
     app[DAEMON] = daemon

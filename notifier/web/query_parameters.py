@@ -16,7 +16,7 @@ from notifier.web.requests import HIGHEST_INTEGER, MustBe, WrongRequestError, er
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-MOST_PAGE_ENTRIES: Final = 1000
+MAX_PAGE_ENTRIES: Final = 1000
 _DEFAULT_PAGE_ENTRIES: Final = 100
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
@@ -77,9 +77,9 @@ def _split_list(text: str) -> tuple[str, ...]:
 
 _Number = Annotated[int, Field(ge=0, le=HIGHEST_INTEGER), BeforeValidator(parse_digits)]
 _Limit = Annotated[
-    Annotated[int, Field(ge=1, le=MOST_PAGE_ENTRIES)],
+    Annotated[int, Field(ge=1, le=MAX_PAGE_ENTRIES)],
     BeforeValidator(parse_digits),
-    MustBe(f"1 to {MOST_PAGE_ENTRIES}"),
+    MustBe(f"1 to {MAX_PAGE_ENTRIES}"),
     Field(description="The most entries that the page may have."),
 ]
 _MUST_BE_NUMBER: Final = MustBe("an event's sequence, as a whole number")

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 ENGLISH: Final = "en"
 
-_MOST_LEVELS: Final = 10
+_MAX_LEVELS: Final = 10
 
 
 _TEXTS: Final[Mapping[str, str]] = {
@@ -72,7 +72,7 @@ def to_document(value: Any) -> Any:
 def render_document(document: Any, language: str) -> str | None:
     """Return the sentence of `document` in a language; None if it does not fit that language's catalogue."""
     try:
-        return _render(document, catalogue(language), _MOST_LEVELS)
+        return _render(document, catalogue(language), _MAX_LEVELS)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         # The object may be from another version, which has other texts or placeholders.
         return None

@@ -35,7 +35,7 @@ from tests.benchmarks.common import beside, report
 
 MANY = 500
 CONFIRM_SECONDS = 1
-MOST_ROUNDS = 200
+MAX_ROUNDS = 200
 UNRESTING = replace(PATIENCE, search_seconds_a_page=0.0, sweep_seconds_a_page=0.0, first_search_again_seconds=0.0)
 
 
@@ -126,7 +126,7 @@ class Bench:
         await self._settled()
         seconds = time.perf_counter() - started
         rounds = 0
-        while len(self._events) < len(changed) and (rounds := rounds + 1) < MOST_ROUNDS:
+        while len(self._events) < len(changed) and (rounds := rounds + 1) < MAX_ROUNDS:
             if self._watcher.second_looks.by_key:
                 await asyncio.sleep(CONFIRM_SECONDS)
             started = time.perf_counter()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
 
 PATIENCE = 10.0
-MOST_ROUNDS = 10
+MAX_ROUNDS = 10
 
 Answer = Callable[[], Awaitable[web.StreamResponse | None]]
 """A function that returns an answer instead of the API's; None lets the API answer."""
@@ -243,7 +243,7 @@ class Station:
         """Repeat rounds, a little more than `confirm_after` apart, until no record waits for a second look."""
         # A search rests for some seconds after the one before.
         self.clock.advance(60)
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             self.clock.advance(2)
             await self.round()
             if not self.waits():

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 CACHE_SECONDS: Final = 2.0
 """Seconds for which counts are cached. The delay does not matter, because each count covers at least 15 minutes."""
 
-_MOST_EVENTS: Final = 20
-_MOST_DEAD_DELIVERIES: Final = 5
+_MAX_EVENTS: Final = 20
+_MAX_DEAD_DELIVERIES: Final = 5
 
 
 class DashboardReader:
@@ -50,4 +50,4 @@ class DashboardReader:
 def _read_latest(db: Database, destinations: Sequence[str]) -> "tuple[list[LatestEvent], list[DeadDelivery]]":
     from notifier.store.queries import dashboard  # noqa: PLC0415
 
-    return dashboard.latest_events(db, _MOST_EVENTS), dashboard.dead_deliveries(db, destinations, _MOST_DEAD_DELIVERIES)
+    return dashboard.latest_events(db, _MAX_EVENTS), dashboard.dead_deliveries(db, destinations, _MAX_DEAD_DELIVERIES)

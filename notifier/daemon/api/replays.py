@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from notifier.clock import iso_utc
 from notifier.config import Settings
-from notifier.delivery.replay import MOST_WAITING
+from notifier.delivery.replay import MAX_WAITING
 from notifier.store.database import Database
 from notifier.store.tables import destinations, replays, requeue
 from notifier.store.tables.destinations import HealthState
@@ -107,8 +107,8 @@ def _pause_reason(db: Database, target: ReplayTarget, now_ms: int) -> str | None
     health = destinations.read_health(db, name)
     if health.state is HealthState.DISABLED:
         return f"`{name}` is disabled; `notifier enable {name}` enables it"
-    if requeue.count_due(db, name, now_ms, MOST_WAITING) < MOST_WAITING:
+    if requeue.count_due(db, name, now_ms, MAX_WAITING) < MAX_WAITING:
         return None
     if health.state is HealthState.RETRYING:
         return f"no delivery to `{name}` succeeds ({health.reason})"
-    return f"{MOST_WAITING:,} events already wait for `{name}`"
+    return f"{MAX_WAITING:,} events already wait for `{name}`"

@@ -20,8 +20,8 @@ from notifier.web.daemon_api import DestinationDetail, SourceDetail, UnknownName
 HOURS: Final = 24
 _QUARTERS: Final = HOURS * HOUR_MS // QUARTER_MS
 _PER_HOUR: Final = HOUR_MS // QUARTER_MS
-_MOST_STATES: Final = 20
-_MOST_EVENTS: Final = 10
+_MAX_STATES: Final = 20
+_MAX_EVENTS: Final = 10
 
 _StoredData = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]
 
@@ -91,5 +91,5 @@ def hourly_counts(
 
 def _read(db: Database, subject: ActivitySubject, quarter: int, event_filter: EventLogFilter) -> _StoredData:
     counts = activity.request_counts(db, subject, quarter)
-    states = activity.latest_changes(db, subject, _MOST_STATES)
-    return counts, states, event_log.read_page(db, event_filter, None, _MOST_EVENTS).events
+    states = activity.latest_changes(db, subject, _MAX_STATES)
+    return counts, states, event_log.read_page(db, event_filter, None, _MAX_EVENTS).events

@@ -7,7 +7,7 @@ from notifier.alerts.conditions import ConditionKey
 from notifier.store.tables.destinations import HealthState
 from notifier.watch.source_health import SourceState
 
-_MOST_NAMES = 3
+_MAX_NAMES = 3
 """Maximum number of sources or destinations that are listed by name for one state."""
 
 _NamedState = tuple[str, str, str]
@@ -34,8 +34,8 @@ def summary(
     sentence = ", ".join([*_count_states("source", source_states), *_count_states("destination", destination_states)])
     if not conditions:
         return sentence
-    named = [f"{name.replace('_', ' ')} of {subject.rpartition('/')[2]}" for name, subject in conditions[:_MOST_NAMES]]
-    more = ", ..." if len(conditions) > _MOST_NAMES else ""
+    named = [f"{name.replace('_', ' ')} of {subject.rpartition('/')[2]}" for name, subject in conditions[:_MAX_NAMES]]
+    more = ", ..." if len(conditions) > _MAX_NAMES else ""
     need = "1 thing needs" if len(conditions) == 1 else f"{len(conditions)} things need"
     return f"{need} attention ({', '.join(named)}{more}); {sentence}"
 
@@ -53,5 +53,5 @@ def _ok_first(thing: _NamedState) -> tuple[bool, str, str]:
 
 
 def _list_names(things: list[_NamedState]) -> str:
-    named = [f"{name}{more}" for _, name, more in things[:_MOST_NAMES]]
-    return ", ".join([*named, *(["..."] if len(things) > _MOST_NAMES else [])])
+    named = [f"{name}{more}" for _, name, more in things[:_MAX_NAMES]]
+    return ", ".join([*named, *(["..."] if len(things) > _MAX_NAMES else [])])

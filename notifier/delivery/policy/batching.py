@@ -14,13 +14,13 @@ from notifier.destinations.base import Grouping
 from notifier.events import Record
 from notifier.store.tables.outbox import Delivery
 
-MOST_IN_A_DIGEST = 1000
-MOST_IN_A_GROUP = 50
+MAX_IN_A_DIGEST = 1000
+MAX_IN_A_GROUP = 50
 """The most deliveries of one group (see `Grouping.group_key`) in one request; a larger group is divided."""
 
 _SUCCESSES_BEFORE_TRIAL = 10
 _FAILED_TRIAL_FACTOR = 4
-_MOST_SUCCESSES_BEFORE_TRIAL = 10_000
+_MAX_SUCCESSES_BEFORE_TRIAL = 10_000
 _DIGEST_ABOVE_SECONDS = 60.0
 """A digest is sent if separate messages for the waiting events would take longer than this many seconds."""
 
@@ -71,9 +71,7 @@ def after_too_large(size: BatchSize, count: int, most: int, *, is_trial: bool) -
     if is_trial:
         return replace(
             size,
-            successes_before_trial=min(
-                _MOST_SUCCESSES_BEFORE_TRIAL, size.successes_before_trial * _FAILED_TRIAL_FACTOR
-            ),
+            successes_before_trial=min(_MAX_SUCCESSES_BEFORE_TRIAL, size.successes_before_trial * _FAILED_TRIAL_FACTOR),
             full_successes=0,
         )
     smaller = max(1, min(size.proposed_limit or size.effective_limit(most), count // 2))
@@ -123,7 +121,7 @@ def next_batch(
         or len(waiting) > min(grouping.digest_above, max(1.0, _DIGEST_ABOVE_SECONDS * rate * grouping.size))
     )
     if digest:
-        most = MOST_IN_A_DIGEST
+        most = MAX_IN_A_DIGEST
     limit = size.effective_limit(most)
     is_trial = limit < most and size.full_successes >= size.successes_before_trial and not size.is_trial_under_way
     if is_trial:
@@ -197,7 +195,7 @@ def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grou
         begin -= 1
     if begin:
         return chosen[:begin]
-    for end in range(count, min(len(waiting), MOST_IN_A_GROUP)):
+    for end in range(count, min(len(waiting), MAX_IN_A_GROUP)):
         if waiting[end].failures or grouping.group_key(waiting[end].event) != group:
             return list(waiting[:end])
-    return list(waiting[:MOST_IN_A_GROUP])
+    return list(waiting[:MAX_IN_A_GROUP])

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from notifier.config import DestinationSettings
 from notifier.delivery.policy import batching, circuit_breaker, probe, rate, retry
-from notifier.delivery.policy.batching import MOST_IN_A_DIGEST, BatchSize
+from notifier.delivery.policy.batching import MAX_IN_A_DIGEST, BatchSize
 from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker, BreakerMode, WaitLimits
 from notifier.delivery.policy.rate import AdaptiveRate
 from notifier.delivery.policy.retry import Decision, RetryDecision, RetryHistory
@@ -65,7 +65,7 @@ class Bounds(Struct, frozen=True):
     @property
     def size(self) -> int:
         """The most events in one request."""
-        return MOST_IN_A_DIGEST if self.sends_digests else self.grouping.size
+        return MAX_IN_A_DIGEST if self.sends_digests else self.grouping.size
 
     @property
     def sends_digests(self) -> bool:

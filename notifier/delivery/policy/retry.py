@@ -17,7 +17,7 @@ _LEAST_RETRIES = 5
 _RANDOM_SHARE = 0.2
 """If at least this share of the latest retries succeeds, failures are taken as random, not as caused by the events."""
 _LONGEST_WAIT_IF_RANDOM_SECONDS = 5.0
-_MOST_ATTEMPTS = 100
+_MAX_ATTEMPTS = 100
 _LEAST_TRYING_SECONDS = 3600.0
 """A delivery is given up only after as many attempts as fit into this many seconds."""
 
@@ -116,7 +116,7 @@ def least_attempts(settings: DestinationSettings) -> int:
     """Return how many attempts fit into an hour, or into `give_up_after` if that is shorter."""
     left = min(_LEAST_TRYING_SECONDS, settings.give_up_after)
     attempts = 1
-    while attempts < _MOST_ATTEMPTS and (wait := backoff(attempts, settings, 1.0)) <= left:
+    while attempts < _MAX_ATTEMPTS and (wait := backoff(attempts, settings, 1.0)) <= left:
         left -= wait
         attempts += 1
     return attempts

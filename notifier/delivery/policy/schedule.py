@@ -25,7 +25,7 @@ from notifier.config.schedules import (
 from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
-_MOST_BOUNDARIES: Final = 60
+_MAX_BOUNDARIES: Final = 60
 """The most moments at which the search for the end of a quiet time looks before it fails.
 
 A day has at most three moments at which a quiet time may begin or end: the start and the end of the quiet hours, and
@@ -94,7 +94,7 @@ class Timetable(Struct, frozen=True):
         was_quiet = self.is_quiet(moment_ms)
         if inclusive and not was_quiet:
             return moment_ms
-        for _ in range(_MOST_BOUNDARIES):
+        for _ in range(_MAX_BOUNDARIES):
             moment_ms = min(self._next_ms(it, moment_ms) for it in self.boundaries)
             is_quiet = self.is_quiet(moment_ms)
             if was_quiet and not is_quiet:

@@ -17,7 +17,7 @@ from notifier.store.tables import request_log
 from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.settlements import LONGEST_RUN
 
-MOST_ATTEMPTS: Final = 50
+MAX_ATTEMPTS: Final = 50
 """The most attempts that are returned, the latest ones."""
 
 
@@ -82,7 +82,7 @@ def find_delivery(db: Database, event_id: str, destination: str) -> StoredDelive
     if found is None or not chosen:
         return None
     sequence = found.event.sequence
-    rows = db.execute(_ATTEMPTS, {"destination": destination, "sequence": sequence, "limit": MOST_ATTEMPTS}).fetchall()
+    rows = db.execute(_ATTEMPTS, {"destination": destination, "sequence": sequence, "limit": MAX_ATTEMPTS}).fetchall()
     logged = {one.attempted_ms: one for one in request_log.of_delivery(db, sequence, destination)}
     attempts = tuple(AttemptDetail(PastAttempt(*row), logged.get(row[0])) for row in rows)
     latest = next((it.logged for it in attempts if it.logged is not None), None)

@@ -25,7 +25,7 @@ EXAMINED_AT_ONCE: Final = 5_000
 
 _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
-_MOST_TRAININGS: Final = 1_000
+_MAX_TRAININGS: Final = 1_000
 _CLOCK_WINDOW: Final = 200
 """How many events next to a date are examined, because their times may be out of order after the clock was set back."""
 
@@ -215,7 +215,7 @@ def _matching_trainings(db: Database, text: str) -> list[str] | None:
         return None
     condition, values = search.contains_words("title", text)
     rows = db.execute(
-        f"SELECT source, id FROM trainings WHERE {condition} ORDER BY source, id LIMIT ?", [*values, _MOST_TRAININGS]
+        f"SELECT source, id FROM trainings WHERE {condition} ORDER BY source, id LIMIT ?", [*values, _MAX_TRAININGS]
     ).fetchall()
     return [*(f"{source} {id_}" for source, id_ in rows), *_at_each_source(db, text)]
 

@@ -9,17 +9,17 @@ from notifier.store.database import Database
 from notifier.store.queries.record_history import can_be_stored
 from notifier.store.tables import records_by_person
 
-MOST_PEOPLE: Final = 20
+MAX_PEOPLE: Final = 20
 """The most people in a result, even if more have a matching name."""
 
-MOST_RECORDS: Final = 100
+MAX_RECORDS: Final = 100
 """The most records in a result; if there are more, those with the latest completion dates are returned."""
 
 SHORTEST_NAME: Final = 2
 """The minimum number of characters of a name; a shorter text would match nearly everyone."""
 
 _LONGEST: Final = 200
-_MOST_WORDS: Final = 8
+_MAX_WORDS: Final = 8
 
 
 class FoundPerson(Struct, frozen=True):
@@ -83,14 +83,14 @@ def find_people(db: Database, text: str) -> list[FoundPerson]:
     rows = db.execute(
         f"SELECT source, id, name, employee_number FROM people WHERE {' OR '.join(terms)}"
         " ORDER BY length(name), name, source LIMIT ?",
-        [*values, MOST_PEOPLE],
+        [*values, MAX_PEOPLE],
     )
     return [FoundPerson(*row) for row in rows.fetchall()]
 
 
 def contains_words(column: str, text: str) -> tuple[str, list[str]]:
     """Return an SQL condition that is true if a column contains each word of a text, and the condition's parameters."""
-    words = [_spellings(word) for word in text.split()[:_MOST_WORDS]]
+    words = [_spellings(word) for word in text.split()[:_MAX_WORDS]]
     like = rf"{column} LIKE ? ESCAPE '\'"
     condition = " AND ".join(f"({' OR '.join([like] * len(spellings))})" for spellings in words)
     return condition, [_pattern(spelling) for spellings in words for spelling in spellings]
@@ -114,10 +114,10 @@ def _records(db: Database, people: Sequence[FoundPerson], by: str) -> list[Found
             f" FROM records r {by}"
             " LEFT JOIN trainings t ON t.source = r.source AND t.id = r.training_id"
             " WHERE r.user_id = ? AND r.source = ? ORDER BY r.completed_on DESC NULLS LAST, r.id DESC LIMIT ?",
-            [person.name, person.id, person.source, MOST_RECORDS],
+            [person.name, person.id, person.source, MAX_RECORDS],
         )
         found += [
             FoundRecord(source, key, name, training, completed_on, bool(removed))
             for source, key, name, training, completed_on, removed in rows.fetchall()
         ]
-    return sorted(found, key=lambda record: record.completed_on or "", reverse=True)[:MOST_RECORDS]
+    return sorted(found, key=lambda record: record.completed_on or "", reverse=True)[:MAX_RECORDS]

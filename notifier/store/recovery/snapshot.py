@@ -10,8 +10,8 @@ reads and writes the essentials file. `compare.py` compares the state file with 
   stamp in the state file. So a state file with this stamp is at least as new as the essentials, and need not be
   compared.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
-- At most MOST_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
-  cannot be found again. Up to MOST_OWED further `created` events are kept by their identity, so that they are announced
+- At most MAX_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
+  cannot be found again. Up to MAX_OWED further `created` events are kept by their identity, so that they are announced
   when their records are found again. Undelivered events beyond these limits are only counted.
 """
 
@@ -25,13 +25,13 @@ from msgspec import Struct, field
 from notifier.store.database import Database
 from notifier.store.queries.feed import highest_sequence
 
-MOST_UNDELIVERED: Final = 5_000
+MAX_UNDELIVERED: Final = 5_000
 """The most undelivered events that are kept whole; they take some megabytes."""
 
-MOST_OWED: Final = 100_000
+MAX_OWED: Final = 100_000
 """The most undelivered `created` events that are not kept whole, but by their identity; each takes about 100 bytes."""
 
-MOST_ANNOUNCED: Final = 10_000
+MAX_ANNOUNCED: Final = 10_000
 """The most ids of announced events that are kept, the newest ones; they take somewhat less than a megabyte."""
 
 STAMPS_KEPT: Final = 100
@@ -169,7 +169,7 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
     announced = db.execute(
         "SELECT id, source, subject, revision, detected_at FROM events WHERE type <> 'notifier.alert'"
         " ORDER BY sequence DESC LIMIT ?",
-        [MOST_ANNOUNCED],
+        [MAX_ANNOUNCED],
     ).fetchall()
     disabled = db.execute("SELECT name, reason, since FROM destinations WHERE state = 'disabled'")
     return Snapshot(
@@ -182,7 +182,7 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
         owed,
         len(left_out),
         tuple(AnnouncedEvent(*row[:4]) for row in announced if row[0] not in unannounced),
-        announced[-1][4] if len(announced) == MOST_ANNOUNCED else 0,
+        announced[-1][4] if len(announced) == MAX_ANNOUNCED else 0,
     )
 
 
@@ -220,26 +220,26 @@ def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[Owed
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"
     (count,) = db.execute(f"SELECT count(*) FROM ({waiting})").fetchone()
     # Sorted by type only if some have to be left out, because sorting a hundred thousand events takes long.
-    order = "type = 'completion.created', sequence" if count > MOST_UNDELIVERED else "sequence"
+    order = "type = 'completion.created', sequence" if count > MAX_UNDELIVERED else "sequence"
     rows = db.execute(
         f"SELECT {', '.join(names)} FROM events WHERE sequence IN ({waiting}) ORDER BY {order} LIMIT ?",
-        [MOST_UNDELIVERED],
+        [MAX_UNDELIVERED],
     ).fetchall()
     events = [dict(zip(names, row, strict=True)) for row in rows]
     deliveries = _deliveries_of(db, [event["sequence"] for event in events])
     whole = tuple(UndeliveredEvent(event, tuple(deliveries[event["sequence"]])) for event in events)
-    if count <= MOST_UNDELIVERED:
+    if count <= MAX_UNDELIVERED:
         return whole, (), set()
     others = db.execute(
         "SELECT id, source, subject, revision, type, (SELECT json_group_array(destination) FROM deliveries"
         " WHERE deliveries.sequence = events.sequence AND state <> 'delivered')"
         f" FROM events WHERE sequence IN ({waiting}) ORDER BY {order} LIMIT -1 OFFSET ?",
-        [MOST_UNDELIVERED],
+        [MAX_UNDELIVERED],
     ).fetchall()
     created = [row for row in others if row[4] == "completion.created"]
     owed = tuple(
         OwedEvent(id_, source, key, revision, tuple(orjson.loads(destinations)))
-        for id_, source, key, revision, _, destinations in created[:MOST_OWED]
+        for id_, source, key, revision, _, destinations in created[:MAX_OWED]
     )
     return whole, owed, {row[0] for row in others} - {it.id for it in owed}
 

@@ -32,7 +32,7 @@ from notifier.watch.source_reader import PreciseAnswer, SourceReader
 
 _log = logging.getLogger(__name__)
 
-_MOST_REREADINGS = 6
+_MAX_REREADINGS = 6
 """Maximum number of times that the pages of missing records are read again; this finds most records that moved."""
 
 
@@ -189,7 +189,7 @@ class Absences:
         earlier answers lacked them.
         """
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
-            for _ in range(_MOST_REREADINGS):
+            for _ in range(_MAX_REREADINGS):
                 pages = await self._pages_of(suspects)
                 if len(pages) > self._context.patience.most_questions:
                     break

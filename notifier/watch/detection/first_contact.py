@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from notifier.kpa.client import Page
 
-_MOST_SAMPLES: Final = 9
+_MAX_SAMPLES: Final = 9
 _NOISE_MS: Final = 5_000
 """Milliseconds up to which a difference is not corrected, because `Date` has whole seconds and requests take time."""
 
@@ -39,7 +39,7 @@ class ContactEstimate(Struct):
 
     def add(self, page: Page) -> None:
         """Add the estimate from a page's `Date` header, if it has one."""
-        if page.served_at_ms is not None and len(self._samples) < _MOST_SAMPLES:
+        if page.served_at_ms is not None and len(self._samples) < _MAX_SAMPLES:
             elapsed_ms = round((page.asked_at - self.asked_at) * 1000)
             self._samples.append(first_contact(page, 0) - elapsed_ms)
 

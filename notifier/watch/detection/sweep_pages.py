@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
-MOST_PAGES: Final = 4
+MAX_PAGES: Final = 4
 """The number of pages of all sources that may be in memory; a page of 1,000 records takes about a megabyte."""
 
 UNANSWERED_SECONDS: Final = 0.5
@@ -29,7 +29,7 @@ class SweepPageLimiter:
     async def requesting(self) -> AsyncIterator[None]:
         """Wait until another page may be requested; count the page until the answer, at most `UNANSWERED_SECONDS`."""
         async with self._turn_lock:
-            while self._count() >= MOST_PAGES:
+            while self._count() >= MAX_PAGES:
                 self._page_released.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(UNANSWERED_SECONDS):

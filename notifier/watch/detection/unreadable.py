@@ -11,7 +11,7 @@ from notifier.store.tables.left_out import TOO_LARGE, WITHOUT_KEY, UnreadableRec
 
 _log = logging.getLogger(__name__)
 
-_MOST_REPORTS = 100
+_MAX_REPORTS = 100
 """Maximum number of records that are named in the log; after a change of the API, all may be unreadable."""
 
 
@@ -26,10 +26,10 @@ class UnreadableRecordLog:
     def report(self, records: Iterable[InvalidRecord]) -> None:
         """Log the records that were not logged before."""
         for bad in records:
-            if (bad.key, bad.problem) in self._reported or len(self._reported) > _MOST_REPORTS:
+            if (bad.key, bad.problem) in self._reported or len(self._reported) > _MAX_REPORTS:
                 continue
             self._reported.add((bad.key, bad.problem))
-            if len(self._reported) > _MOST_REPORTS:
+            if len(self._reported) > _MAX_REPORTS:
                 _log.warning(
                     "more unreadable records; further ones are not logged one by one", extra={"source": self._source}
                 )

@@ -1,7 +1,7 @@
 """Determines the keys of v1 records, which have no ids; equal records have keys with the same base (`kpa.v1_keys`)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -58,9 +58,7 @@ class V1Records:
                 settled += assigned.assigned
         return tuple(settled)
 
-    async def assign_answer_keys(
-        self, completions: Sequence[Completion]
-    ) -> tuple[Completion, ...]:
+    async def assign_answer_keys(self, completions: Sequence[Completion]) -> tuple[Completion, ...]:
         """Return the records with their keys.
 
         If `completions` has a record, it must have all records with the same key base.

@@ -13,7 +13,7 @@ from notifier.web.responses import DAEMON
 
 DELIVERIES: Final = "/deliveries"
 
-MOST_SHOWN_BYTES: Final = 32_768
+MAX_SHOWN_BYTES: Final = 32_768
 """Maximum number of bytes of a body that a page shows. A longer body is cut; the whole body can be downloaded."""
 
 
@@ -53,7 +53,7 @@ class DeliveryPages:
             event=detail.stored.event,
             asked=asked,
             body=None if asked is None else format_body(asked),
-            is_cut=asked is not None and len(asked.body) > MOST_SHOWN_BYTES,
+            is_cut=asked is not None and len(asked.body) > MAX_SHOWN_BYTES,
             curl=None if asked is None or not asked.is_over_http else curl_command(asked, name),
         )
 
@@ -69,8 +69,8 @@ class DeliveryPages:
 
 def format_body(request: RequestPreview) -> str:
     """Return a request's body as text for display: JSON is indented, and a long body is cut. Pure."""
-    if len(request.body) > MOST_SHOWN_BYTES:
-        return request.body[:MOST_SHOWN_BYTES].decode(errors="ignore")
+    if len(request.body) > MAX_SHOWN_BYTES:
+        return request.body[:MAX_SHOWN_BYTES].decode(errors="ignore")
     try:
         return orjson.dumps(orjson.loads(request.body), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:

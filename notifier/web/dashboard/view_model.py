@@ -19,20 +19,20 @@ Status = Mapping[str, Any]
 FEW_ROWS: Final = 12
 """The number of sources, or of destinations, up to which a table has a row for each of them."""
 
-MOST_ROWS: Final = 20
+MAX_ROWS: Final = 20
 """Maximum number of rows if there are more than FEW_ROWS sources or destinations. A folded list names the others."""
 
-MOST_FOLDED: Final = 500
+MAX_FOLDED: Final = 500
 """Maximum number of names in the folded list."""
 
-MOST_GIVEN_UP: Final = 4
+MAX_GIVEN_UP: Final = 4
 """Maximum number of destinations whose given-up deliveries are listed. A folded list names the others."""
 
 _WELL: Final = frozenset({"ok", "untried", "idle"})
 _NEEDS_NO_ATTENTION: Final = _WELL | {"starting", "draining"}
 """The states in which a source or destination does not need the operator's attention."""
 
-_MOST_NAMED: Final = 3
+_MAX_NAMED: Final = 3
 _STORE_REASONS: Final = frozenset(StoreReason)
 
 _NEEDS_OPERATOR: Final = frozenset(reason for reason in ApiErrorReason if reason.remedy is not Remedy.WAIT)
@@ -118,7 +118,7 @@ def health_summary(status: Status) -> HealthSummary:
             HealthLevel.ATTENTION, "Completions are found, but no one is notified: there is no destination yet."
         )
     if problems := [*_source_problems(sources), *_destination_problems(destinations)]:
-        named, more = problems[:_MOST_NAMED], len(problems) - _MOST_NAMED
+        named, more = problems[:_MAX_NAMED], len(problems) - _MAX_NAMED
         rest = f", and {counted(more, 'more problem')}" if more > 0 else ""
         return HealthSummary(HealthLevel.UNSETTLED, f"Nothing is lost, but {'; '.join(named)}{rest}.")
     if starting := [name for name, source in sources.items() if source["state"] == "starting"]:
@@ -191,7 +191,7 @@ def unreported_changes(sources: Mapping[str, Mapping[str, Any]]) -> list[Unrepor
     held = [one for name, source in sources.items() for one in _held(name, source)]
     unreadable = [one for name, source in sources.items() for one in _unreadable(name, source)]
     waiting = [one for name, source in sources.items() for one in _waiting(name, source)]
-    return [*held, *unreadable, *waiting][:MOST_FOLDED]
+    return [*held, *unreadable, *waiting][:MAX_FOLDED]
 
 
 def _held(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges]:
@@ -223,15 +223,15 @@ def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Divide sources or destinations between the table and the folded list.
 
     If there are at most FEW_ROWS rows, the table gets all of them. Otherwise, the table gets the rows that need
-    attention, up to MOST_ROWS, and the list gets all other rows, up to MOST_FOLDED.
+    attention, up to MAX_ROWS, and the list gets all other rows, up to MAX_FOLDED.
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))
     need_attention = [row for row in rows.items() if not is_quiet(row[1])]
     quiet = sorted(name for name, row in rows.items() if is_quiet(row))
-    folded = [*need_attention[MOST_ROWS:], *((name, rows[name]) for name in quiet)]
+    folded = [*need_attention[MAX_ROWS:], *((name, rows[name]) for name in quiet)]
     well = all(row["state"] in _WELL and is_quiet(row) for _, row in folded)
-    return ListedRows(need_attention[:MOST_ROWS], folded[:MOST_FOLDED], well, max(0, len(folded) - MOST_FOLDED))
+    return ListedRows(need_attention[:MAX_ROWS], folded[:MAX_FOLDED], well, max(0, len(folded) - MAX_FOLDED))
 
 
 def is_quiet(row: Mapping[str, Any]) -> bool:

@@ -12,13 +12,13 @@ from notifier.web.feed.broadcast import Stream, StreamTiming
 from notifier.web.feed.subscriber import Subscriber
 from notifier.web.query_parameters import PageQuery, StreamQuery
 
-MOST_READERS: Final = 256
+MAX_READERS: Final = 256
 """Maximum number of readers of the stream at the same time."""
 
-MOST_READERS_PER_PEER: Final = 64
+MAX_READERS_PER_PEER: Final = 64
 """Maximum number of readers of one peer at the same time. A peer is an address or a user of this machine."""
 
-_MOST_PAGE_BYTES: Final = 4_000_000
+_MAX_PAGE_BYTES: Final = 4_000_000
 """The size in bytes at which a page ends, even if it has few events."""
 
 
@@ -30,8 +30,8 @@ class Feed:
         reader: StoreReader,
         sources: Callable[[], Collection[str]],
         timing: StreamTiming | None = None,
-        most_readers: int = MOST_READERS,
-        most_per_peer: int = MOST_READERS_PER_PEER,
+        most_readers: int = MAX_READERS,
+        most_per_peer: int = MAX_READERS_PER_PEER,
     ) -> None:
         """Initialize with the reader of the store; `sources` returns the names of the currently configured sources."""
         self._reader = reader
@@ -50,7 +50,7 @@ class Feed:
         """Return a page of events; an empty page if there are no more events. Raises UnknownNameError, StoreError."""
         after = await self._reader.run(start_position, query.after, query.event_filter, tuple(self._sources()))
         while True:
-            page = await self._reader.run(feed.page_after, after, query.event_filter, query.limit, _MOST_PAGE_BYTES)
+            page = await self._reader.run(feed.page_after, after, query.event_filter, query.limit, _MAX_PAGE_BYTES)
             if page.events or page.ended:
                 return page
             after = page.next

@@ -6,8 +6,8 @@ from typing import Final
 from msgspec import Struct
 
 _MOST: Final = 512
-_MOST_PER_PEER: Final = 256
-_MOST_FOR_OWNER: Final = 64
+_MAX_PER_PEER: Final = 256
+_MAX_FOR_OWNER: Final = 64
 _FEWEST: Final = 8
 
 _DESCRIPTOR_DIVISOR: Final = 4
@@ -29,8 +29,8 @@ class ConnectionLimits(Struct, frozen=True):
     """
 
     most: int = _MOST
-    most_per_peer: int = _MOST_PER_PEER
-    most_for_owner: int = _MOST_FOR_OWNER
+    most_per_peer: int = _MAX_PER_PEER
+    most_for_owner: int = _MAX_FOR_OWNER
     head_seconds: float = 10.0
     body_seconds: float = 10.0
     idle_seconds: float = 75.0
@@ -42,8 +42,8 @@ def limits_for(descriptors: int) -> ConnectionLimits:
     most = max(_FEWEST, min(_MOST, descriptors // _DESCRIPTOR_DIVISOR))
     return ConnectionLimits(
         most,
-        max(_FEWEST, min(_MOST_PER_PEER, most // 2)),
-        max(_FEWEST, min(_MOST_FOR_OWNER, descriptors // _OWNER_DESCRIPTOR_DIVISOR)),
+        max(_FEWEST, min(_MAX_PER_PEER, most // 2)),
+        max(_FEWEST, min(_MAX_FOR_OWNER, descriptors // _OWNER_DESCRIPTOR_DIVISOR)),
     )
 
 

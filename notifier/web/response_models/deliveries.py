@@ -9,7 +9,7 @@ from notifier.destinations.outcome import AttemptResult
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayState
-from notifier.web.query_parameters import MOST_PAGE_ENTRIES
+from notifier.web.query_parameters import MAX_PAGE_ENTRIES
 from notifier.web.response_models.shared import Count, Moment
 
 
@@ -42,7 +42,7 @@ class DeliveryPageDocument(TypedDict):
     """A page of deliveries."""
 
     deliveries: Annotated[
-        list[DeliveryDocument], Field(max_length=MOST_PAGE_ENTRIES, description="In order of event, then destination.")
+        list[DeliveryDocument], Field(max_length=MAX_PAGE_ENTRIES, description="In order of event, then destination.")
     ]
     next: Annotated[str, Field(description="The place after which the next page begins.")]
 

@@ -11,7 +11,7 @@ from notifier.store.subscriptions import Filter
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
 from notifier.watch.watcher import RoundResult
-from notifier.web.query_parameters import MOST_PAGE_ENTRIES
+from notifier.web.query_parameters import MAX_PAGE_ENTRIES
 from notifier.web.response_models.deliveries import DeliveryDocument
 from notifier.web.response_models.shared import Count, Moment
 from notifier.web.response_models.status import SweepDocument
@@ -21,7 +21,7 @@ class EventPageDocument(TypedDict):
     """A page of events."""
 
     events: Annotated[
-        list[dict[str, Any]], Field(max_length=MOST_PAGE_ENTRIES, description="In the order of their detection.")
+        list[dict[str, Any]], Field(max_length=MAX_PAGE_ENTRIES, description="In the order of their detection.")
     ]
     next: Annotated[Count, Field(description="The number after which the next page begins.")]
 

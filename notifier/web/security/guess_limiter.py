@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS: Final = 60.0
 """The longest wait in seconds. Up to this limit, each further wrong token doubles the wait."""
 
 _FORGET_AFTER_SECONDS: Final = 3600.0
-_MOST_PEERS: Final = 1000
+_MAX_PEERS: Final = 1000
 _log = logging.getLogger(__name__)
 LONGEST_DELAY_SECONDS: Final = 5.0
 """The longest delay, in seconds, of an answer to a wrong token. The answer may ask the peer to wait longer."""
@@ -59,7 +59,7 @@ class GuessLimiter:
         is_old = before is None or now - before.latest >= _FORGET_AFTER_SECONDS
         noted = _WrongTokens(1 if is_old or before is None else before.count + 1, now)
         self._wrong[peer] = noted
-        while len(self._wrong) > _MOST_PEERS:
+        while len(self._wrong) > _MAX_PEERS:
             self._wrong.popitem(last=False)
         return noted.count
 

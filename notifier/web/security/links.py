@@ -10,7 +10,7 @@ from notifier.clock import Clock
 VALID_SECONDS: Final = 600.0
 """Seconds for which a link is valid."""
 
-_MOST_LINKS: Final = 20
+_MAX_LINKS: Final = 20
 
 
 class SignInLinks:
@@ -24,7 +24,7 @@ class SignInLinks:
         """Create a link, and return its secret, which cannot be guessed."""
         secret = secrets.token_urlsafe(32)
         self._made_at[_digest(secret)] = self._clock.monotonic()
-        while len(self._made_at) > _MOST_LINKS:
+        while len(self._made_at) > _MAX_LINKS:
             self._made_at.popitem(last=False)
         return secret
 

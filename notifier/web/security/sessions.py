@@ -19,7 +19,7 @@ IDLE_SECONDS: Final = 12 * 3600.0
 LONGEST_SECONDS: Final = 7 * 86_400.0
 """Seconds after which a session ends even if it is in use."""
 
-MOST_SESSIONS: Final = 100
+MAX_SESSIONS: Final = 100
 """Maximum number of open sessions. A new session beyond the maximum ends the session that has been idle longest."""
 
 SECURE_COOKIE: Final = "__Host-notifier_session"
@@ -51,7 +51,7 @@ class Sessions:
         """Open a session for the host and port `origin`, and return its secret id. `is_secure` means TLS."""
         session, now = secrets.token_urlsafe(32), self._clock.monotonic()
         self._open[_digest(session)] = _Session(origin.lower(), is_secure, now, now)
-        while len(self._open) > MOST_SESSIONS:
+        while len(self._open) > MAX_SESSIONS:
             self._end(next(iter(self._open)))
         return session
 

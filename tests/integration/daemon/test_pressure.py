@@ -94,8 +94,8 @@ async def test_11_what_is_owed_for_long_is_told_in_words(
 async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.delivery.replay.MOST_WAITING", 2)
-    monkeypatch.setattr("notifier.daemon.api.replays.MOST_WAITING", 2)
+    monkeypatch.setattr("notifier.delivery.replay.MAX_WAITING", 2)
+    monkeypatch.setattr("notifier.daemon.api.replays.MAX_WAITING", 2)
     settings = world.settings()
     hr = settings.destinations["hr"]
     both = settings.model_copy(update={"destinations": {"hr": hr, "old": hr}})

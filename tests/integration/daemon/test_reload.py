@@ -251,7 +251,7 @@ async def test_readings_that_do_not_end_are_bounded(
     written: Written, hanging_configuration: HangingConfiguration, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.01)
-    monkeypatch.setattr("notifier.daemon.configuration_reader.MOST_HANGING_READS", 2)
+    monkeypatch.setattr("notifier.daemon.configuration_reader.MAX_HANGING_READS", 2)
     daemon: Daemon = await run(written.settings, None, ReloadHooks(hanging_configuration.read))
     answers: list[Any] = [await daemon.reload() for _ in range(4)]
     assert ["2 earlier readings" in answer.body["message"] for answer in answers] == [False, False, True, True]

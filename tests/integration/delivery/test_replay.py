@@ -74,7 +74,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(replaying, "MOST_WAITING", 4)
+    monkeypatch.setattr(replaying, "MAX_WAITING", 4)
     monkeypatch.setattr(replaying, "CHECK_INTERVAL_SECONDS", 0.01)
     async with Rig(tmp_path / "notifier.db") as rig:
         await rig.enter(*keys(10), to=("hr", "it"))

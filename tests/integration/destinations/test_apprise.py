@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from notifier.config.message_destinations import AppriseSettings
 from notifier.destinations import apprise
 from notifier.destinations.apprise import AppriseDestination
-from notifier.destinations.apprise_pool import MOST_PROCESSES, ApprisePool
+from notifier.destinations.apprise_pool import MAX_PROCESSES, ApprisePool
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
-from notifier.messages.layout import MOST_LINES, lay_out
+from notifier.messages.layout import MAX_LINES, lay_out
 from notifier.messages.templates import Templates
 from notifier.messages.variables import session_key
 from notifier.store.tables.outbox import Delivery
@@ -68,7 +68,7 @@ async def test_what_the_service_gets_and_the_log_does_not(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     destination = make(receiver)
-    assert destination.grouping == Grouping(size=MOST_LINES, digest_above=50, group_key=session_key)
+    assert destination.grouping == Grouping(size=MAX_LINES, digest_above=50, group_key=session_key)
     events = [make_event(1), make_event(2)]
     assert await destination.send(deliveries(*events)) == Outcome(AttemptResult.DELIVERED)
     receiver.answers(403, f"{PASSWORD} {TOPIC}".encode())
@@ -241,11 +241,11 @@ async def test_many_destinations_share_a_few_processes_that_are_kept(
     many = [AppriseDestination(f"phones-{number}", settings, pool) for number in range(8)]
     try:
         outcomes = await asyncio.gather(*(one.send(deliveries(make_event())) for one in many))
-        assert len(pool._idle) <= MOST_PROCESSES
+        assert len(pool._idle) <= MAX_PROCESSES
     finally:
         await pool.close()
     assert {outcome.reason for outcome in outcomes} == {AttemptResult.DELIVERED}
-    assert max(active) <= MOST_PROCESSES
+    assert max(active) <= MAX_PROCESSES
 
 
 async def test_the_librarys_process_is_given_no_secret_and_imports_nothing_from_outside(

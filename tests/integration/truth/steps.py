@@ -340,7 +340,7 @@ async def replaying(site: Site) -> None:
     await site.start()
     await site.minutes(3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notifier.delivery.replay.MOST_WAITING", 10)
+        patch.setattr("notifier.delivery.replay.MAX_WAITING", 10)
         # The command would wait for the end.
         await site.daemon.deliveries.replay(ReplaySelection(0, destination="hr"))
         async with asyncio.timeout(20):

@@ -17,7 +17,7 @@ from tests.support.clocks import FakeClock
 from tests.support.new_state_file import new_state_file
 
 MANY = 200
-MOST_MESSAGES = 8
+MAX_MESSAGES = 8
 
 SOURCES = [
     Condition(
@@ -50,7 +50,7 @@ async def test_it_is_a_handful_of_messages_that_name_everything(tmp_path: Path) 
     monitor = AlertMonitor(store, clock, "safety", current, lambda _events: None)
     await monitor.evaluate()
     events = await store.run(history.events_after, 0, 1000)
-    assert len(events) <= MOST_MESSAGES
+    assert len(events) <= MAX_MESSAGES
     named = {subject for event in events for subject in orjson.loads(event.data)["subjects"]}
     assert named == {it.subject for it in wrong}
     said = " ".join(
@@ -63,6 +63,6 @@ async def test_it_is_a_handful_of_messages_that_name_everything(tmp_path: Path) 
     wrong.clear()
     await monitor.evaluate()
     ends = (await store.run(history.events_after, 0, 1000))[len(events) :]
-    assert len(ends) <= MOST_MESSAGES
+    assert len(ends) <= MAX_MESSAGES
     assert {orjson.loads(event.data)["state"] for event in ends} == {"resolved"}
     await store.close()

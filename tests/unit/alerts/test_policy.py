@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alerts.conditions import Condition, ConditionName, destination_subject, source_subject
-from notifier.alerts.policy import MOST_ALERTS_A_DAY, REMIND_AFTER_MS, ChangeReason, find_changes, find_handovers
+from notifier.alerts.policy import MAX_ALERTS_A_DAY, REMIND_AFTER_MS, ChangeReason, find_changes, find_handovers
 from notifier.store.tables.conditions import ConditionChange, ConditionState, Phase, StoredCondition
 
 FIRING, RESOLVED = ConditionState.FIRING, ConditionState.RESOLVED
@@ -239,7 +239,7 @@ def test_nobody_gets_more_than_a_handful_of_messages_a_day_about_one_condition(
         assert len(evaluations.told) - before <= len(evaluations.stored) + len(current) + 1
         for which in evaluations.stored.values():
             told[which.key].append(which.alerts)
-    assert all(messages <= MOST_ALERTS_A_DAY for counts in told.values() for messages in counts)
+    assert all(messages <= MAX_ALERTS_A_DAY for counts in told.values() for messages in counts)
 
 
 @given(st.lists(st.tuples(steps, jumps, looks, st.sampled_from(["", "hr", "safety"])), max_size=40))

@@ -9,7 +9,7 @@ from notifier.config.message_destinations import TeamsSettings
 from notifier.destinations import teams
 from notifier.destinations.outcome import AttemptResult
 from notifier.destinations.teams import CARD_LIMIT_BYTES, TeamsDestination
-from notifier.messages.layout import MOST_LINES, lay_out
+from notifier.messages.layout import MAX_LINES, lay_out
 from notifier.messages.templates import Templates
 from notifier.store.tables.outbox import Delivery
 
@@ -85,7 +85,7 @@ def test_no_name_turns_into_a_date_that_a_client_would_put_in(make_event: "MakeE
 def test_the_longest_names_are_cut_as_short_as_the_limit_demands_and_no_shorter(make_event: "MakeEvent") -> None:
     long = "\N{GRINNING FACE}" * 400
     events = [
-        make_event(number, user_name=long, training_title=long, instructor_name=long) for number in range(MOST_LINES)
+        make_event(number, user_name=long, training_title=long, instructor_name=long) for number in range(MAX_LINES)
     ]
     assert CARD_LIMIT_BYTES / 2 < len(message(events, digest=False)) <= CARD_LIMIT_BYTES
     assert "\N{GRINNING FACE}" * 199 in lines(message(events[:1], digest=False))[0]

@@ -11,7 +11,7 @@ import pytest
 
 from notifier.http import resolver as resolver_module
 from notifier.http.exchange import RequestOptions, new_session, send
-from notifier.http.resolver import MOST_SLOW_LOOK_UPS, NameTimeoutError, Resolver
+from notifier.http.resolver import MAX_SLOW_LOOK_UPS, NameTimeoutError, Resolver
 from notifier.http.transport_errors import TransportError, TransportReason
 
 
@@ -85,7 +85,7 @@ async def test_what_hangs_again_and_again_has_few_threads(
     names.go_on.clear()
     names.asked.clear()
     await asyncio.gather(*(resolver.resolve(name) for name in many), return_exceptions=True)
-    assert len(names.asked) <= MOST_SLOW_LOOK_UPS
+    assert len(names.asked) <= MAX_SLOW_LOOK_UPS
 
 
 async def test_the_last_known_address_serves_while_its_name_hangs(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from notifier.destinations import apprise, slack, teams
 from notifier.events import Event, EventType
-from notifier.messages.layout import MOST_LINES, Fits, Layout, lay_out
+from notifier.messages.layout import MAX_LINES, Fits, Layout, lay_out
 from notifier.messages.notices import alert_variables
 from notifier.messages.template_names import Template, Variables
 from notifier.messages.templates import Templates
@@ -146,7 +146,7 @@ KINDS = st.sampled_from([*EventType, "completion.of_tomorrow"])
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=MOST_LINES), st.booleans())
+@given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=MAX_LINES), st.booleans())
 def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
     service: Service,
     make_event: "MakeEvent",
@@ -164,7 +164,7 @@ def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=MOST_LINES))
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=MAX_LINES))
 def test_names_of_an_ordinary_length_are_all_shown_in_full(
     service: Service, make_event: "MakeEvent", items: list[tuple[str, str, str | None]]
 ) -> None:
@@ -186,7 +186,7 @@ def test_names_of_an_ordinary_length_are_all_shown_in_full(
 @pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED])
 def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent", wide: str, kind: EventType) -> None:
     old = dict.fromkeys((*TEXT_FIELDS, *DATES, "group_training_id"), wide * 4000)
-    events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(MOST_LINES)]
+    events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(MAX_LINES)]
     text = said(service, events)
     if kind is EventType.UPDATED and service is SERVICES["apprise"]:
         assert is_digest()
@@ -256,7 +256,7 @@ HOSTILE_FIELDS = st.fixed_dictionaries(
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=MOST_LINES), st.booleans())
+@given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=MAX_LINES), st.booleans())
 def test_no_template_breaks_a_message_or_loses_a_record(
     service: Service,
     make_event: "MakeEvent",

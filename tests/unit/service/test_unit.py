@@ -15,7 +15,7 @@ UNITS = Path(__file__).parents[3] / "systemd"
 PROGRAM = PurePosixPath("/opt/notifier/bin/notifier")
 PLAIN = ServicePaths()
 ONE_OF_SEVERAL = ServicePaths("acme")
-MOST_EXPOSURE = "15"
+MAX_EXPOSURE = "15"
 """In tenths, as `systemd-analyze security --threshold` takes it."""
 
 
@@ -49,7 +49,7 @@ def test_systemd_understands_every_line_of_it_and_finds_it_locked_up(
     verified = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     judged = subprocess.run(
-        [analyze, "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", file],
+        [analyze, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", "--no-pager", file],
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@ import pytest
 
 from notifier.events import DetectedBy, EventType
 from notifier.store.database import Database
-from notifier.store.queries.search import MOST_PEOPLE, MOST_RECORDS, FoundRecords, find
+from notifier.store.queries.search import MAX_PEOPLE, MAX_RECORDS, FoundRecords, find
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.records import Findings, SilentRecord, write
@@ -91,7 +91,7 @@ def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> Non
     ]
     write(db, Findings("acme", "acme", learned=learned), [], 0)
     found = find(db, "ball")
-    assert (len(found.people), len(found.records)) == (MOST_PEOPLE, MOST_RECORDS)
+    assert (len(found.people), len(found.records)) == (MAX_PEOPLE, MAX_RECORDS)
     assert find(db, "ball " * 5000).people
 
 

@@ -184,7 +184,7 @@ def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
 def test_of_more_waiting_events_than_are_kept_whole_none_is_lost(
     place: Place, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.store.recovery.snapshot.MOST_UNDELIVERED", whole)
+    monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_UNDELIVERED", whole)
     everybody = [*HR, Subscription("archive", HR[0].events)]
     with closing(place.open()) as db:
         write_essentials(place.path, db)
@@ -201,8 +201,8 @@ def test_of_more_waiting_events_than_are_kept_whole_none_is_lost(
 
 
 def test_what_is_beyond_all_that_is_kept_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.store.recovery.snapshot.MOST_UNDELIVERED", 5)
-    monkeypatch.setattr("notifier.store.recovery.snapshot.MOST_OWED", 7)
+    monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_UNDELIVERED", 5)
+    monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_OWED", 7)
     with closing(place.open()) as db:
         write_essentials(place.path, db)
     place.path.unlink()
@@ -215,7 +215,7 @@ def test_what_is_beyond_all_that_is_kept_is_said(place: Place, monkeypatch: pyte
 def test_updates_and_removals_are_kept_whole_before_what_can_be_found_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.store.recovery.snapshot.MOST_UNDELIVERED", 2)
+    monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_UNDELIVERED", 2)
     with closing(place.open()) as db:
         edited = replace(completion(10), notes="another")
         update = Change(EventType.UPDATED, edited, 2, DetectedBy.SWEEP, "test", completion(10))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.delivery.policy.batching import (
-    MOST_IN_A_DIGEST,
+    MAX_IN_A_DIGEST,
     Batch,
     BatchSize,
     after_success,
@@ -54,7 +54,7 @@ def test_a_batch_is_in_order_within_its_bounds_and_past_nothing_of_its_records(
     found = batch(queue, grouping, busy={("acme", record) for record in busy}, in_order=in_order)
     chosen = [it.event.sequence for it in found.deliveries]
     assert chosen == sorted(chosen)
-    assert len(chosen) <= (MOST_IN_A_DIGEST if grouping.digest_above is not None else grouping.size)
+    assert len(chosen) <= (MAX_IN_A_DIGEST if grouping.digest_above is not None else grouping.size)
     assert not busy & {it.event.subject for it in found.deliveries}
     for it in found.deliveries:
         earlier = [

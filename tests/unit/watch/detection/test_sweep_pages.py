@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from notifier.watch.detection.sweep_pages import MOST_PAGES, UNANSWERED_SECONDS, SweepPageLimiter
+from notifier.watch.detection.sweep_pages import MAX_PAGES, UNANSWERED_SECONDS, SweepPageLimiter
 from tests.support.virtual_time import VirtualTimeLoop
 
 SLOW_ANSWER_SECONDS = 30.0
@@ -31,10 +31,10 @@ def test_there_are_never_more_pages_than_the_limit() -> None:
             present -= 1
 
     async def sweep_many() -> None:
-        await asyncio.gather(*(sweep() for _ in range(5 * MOST_PAGES)))
+        await asyncio.gather(*(sweep() for _ in range(5 * MAX_PAGES)))
 
     run(sweep_many())
-    assert (most, present) == (MOST_PAGES, 0)
+    assert (most, present) == (MAX_PAGES, 0)
 
 
 def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
@@ -45,7 +45,7 @@ def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
             await asyncio.sleep(SLOW_ANSWER_SECONDS)
 
     async def ask_beside_hanging_sources() -> None:
-        hanging = [asyncio.create_task(hang()) for _ in range(MOST_PAGES)]
+        hanging = [asyncio.create_task(hang()) for _ in range(MAX_PAGES)]
         await asyncio.sleep(0)
         async with pages.requesting():
             assert asyncio.get_running_loop().time() == pytest.approx(UNANSWERED_SECONDS, abs=0.01)

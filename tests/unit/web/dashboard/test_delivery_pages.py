@@ -9,7 +9,7 @@ from notifier.store.queries.record_history import PastAttempt
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
 from notifier.web.daemon_api import RequestPreview
-from notifier.web.dashboard.delivery_pages import MOST_SHOWN_BYTES
+from notifier.web.dashboard.delivery_pages import MAX_SHOWN_BYTES
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface
@@ -92,10 +92,10 @@ async def test_a_delivery_that_cannot_be_made_again_is_shown_too(interface: "Int
 
 
 async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") -> None:
-    body = b'"%b"' % (b"x" * MOST_SHOWN_BYTES)
+    body = b'"%b"' % (b"x" * MAX_SHOWN_BYTES)
     interface.daemon.delivery_inspection.request = RequestPreview("a", (), body)
     text = await fetch_page(interface)
-    assert len(text) < MOST_SHOWN_BYTES + 10_000
+    assert len(text) < MAX_SHOWN_BYTES + 10_000
     assert "Copy as curl" not in text
     async with interface.over_tcp.get(f"{interface.url}{PAGE}/body") as response:
         assert response.headers["Content-Disposition"] == 'attachment; filename="body.json"'

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from notifier.store.queries.dashboard import Day
 from notifier.web.dashboard.view_model import (
-    MOST_FOLDED,
-    MOST_ROWS,
+    MAX_FOLDED,
+    MAX_ROWS,
     HealthLevel,
     day_bars,
     health_summary,
@@ -156,10 +156,10 @@ def test_of_very_many_those_in_trouble_are_seen() -> None:
     shown = split_rows(rows)
     assert shown.rows == [("last", make_source("failing"))]
     assert (shown.folded[0][0], shown.well) == ("s-0", True)
-    assert (len(shown.folded), shown.left_out) == (MOST_FOLDED, 1000 - MOST_FOLDED)
+    assert (len(shown.folded), shown.left_out) == (MAX_FOLDED, 1000 - MAX_FOLDED)
     failing = split_rows({f"s-{number}": make_source("failing") for number in range(30)} | {"well": make_source()})
-    assert (len(failing.rows), failing.well) == (MOST_ROWS, False)
-    assert [name for name, _ in failing.folded] == [*(f"s-{number}" for number in range(MOST_ROWS, 30)), "well"]
+    assert (len(failing.rows), failing.well) == (MAX_ROWS, False)
+    assert [name for name, _ in failing.folded] == [*(f"s-{number}" for number in range(MAX_ROWS, 30)), "well"]
     assert split_rows({"b": make_source(), "a": make_source("failing")}).rows == (
         ("b", make_source()),
         ("a", make_source("failing")),

@@ -84,7 +84,7 @@ async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
 
 
 async def test_a_page_ends_before_it_gets_too_large(interface: "Interface", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notifier.web.feed.service._MOST_PAGE_BYTES", 1)
+    monkeypatch.setattr("notifier.web.feed.service._MAX_PAGE_BYTES", 1)
     await detect(interface, range(3))
     assert await fetch_page(interface) == ([1], 1)
     assert await fetch_page(interface, "?after=2") == ([3], 3)

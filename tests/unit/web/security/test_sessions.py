@@ -5,7 +5,7 @@ import pytest
 from notifier.web.listening.transport import peer_key_of
 from notifier.web.security.guess_limiter import FREE_GUESSES, LONGEST_WAIT_SECONDS, GuessLimiter
 from notifier.web.security.links import VALID_SECONDS, SignInLinks
-from notifier.web.security.sessions import IDLE_SECONDS, LONGEST_SECONDS, MOST_SESSIONS, Sessions, cookie_name
+from notifier.web.security.sessions import IDLE_SECONDS, LONGEST_SECONDS, MAX_SESSIONS, Sessions, cookie_name
 from tests.support.clocks import FakeClock
 
 HERE = "127.0.0.1:8787"
@@ -90,7 +90,7 @@ def test_of_very_many_sessions_the_one_at_rest_ends(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     first, second = sessions.begin(HERE), sessions.begin(HERE)
     assert sessions.extend(first, HERE)
-    for _ in range(MOST_SESSIONS - 1):
+    for _ in range(MAX_SESSIONS - 1):
         sessions.begin(HERE)
     assert sessions.extend(first, HERE)
     assert not sessions.extend(second, HERE)
