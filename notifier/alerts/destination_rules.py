@@ -134,9 +134,9 @@ def failing_seconds(
 ) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
-    Events that were refused for their content do not count, because they say nothing about the endpoint. If the failure
-    has been reported (`is_firing`), it lasts until a request succeeds and no event has waited for the endpoint for
-    FAILING_FOR_SECONDS.
+    Events that were refused for their content do not count, because they say nothing about the endpoint. A failure that
+    has been reported (`is_firing`) ends when a request has succeeded and no event has waited for FAILING_FOR_SECONDS or
+    longer.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):

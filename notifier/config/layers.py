@@ -284,7 +284,10 @@ def _advice_on_unknown_key(name: str) -> str:
 
 
 def _possible_paths(kind: Any, chosen: str) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of all keys that variables can set. `chosen` stands for keys that users choose, such as names."""
+    """Yield the paths of all keys that environment variables can set.
+
+    `chosen` stands for keys that users choose, such as names.
+    """
     below = [
         (key, introspection.key_type(kind, key))
         for table in introspection.table_classes(kind)

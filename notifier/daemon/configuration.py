@@ -116,7 +116,7 @@ def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[
 
 
 def store_keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
-    """Return the changed keys of the store's location; these take effect only at the next start."""
+    """Return the changed keys that say where the store is. They take effect only at the next start."""
     before = _store_location(settings_at_start)
     current = _store_location(after)
     return tuple(f"store.{key}" for key in current if current[key] != before[key])

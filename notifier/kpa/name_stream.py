@@ -300,7 +300,7 @@ class _SurrogateReplacer:
         self._unfinished = b""
 
     def replace_halves(self, piece: bytes) -> bytes:
-        """Return the next piece without half pairs; an unfinished escape at its end is kept for the next piece."""
+        """Return a piece with its half pairs replaced; an unfinished escape at its end is kept for the next piece."""
         text, self._unfinished = self._unfinished + piece, b""
         return _ESCAPE.sub(self._replaced, text)
 

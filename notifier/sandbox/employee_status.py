@@ -28,8 +28,9 @@ def status_page(
 ) -> AccountPage:
     """Return a page of the employee status list, which is made from the completion records.
 
-    `faults` change the request, the completion records and the count of people. `people` and `trainings` limit the list
-    to these ids (None: no limit). Each person is required to complete all trainings of the account.
+    `faults` can change what the page shows: the records, the number of people, or which request is answered. `people`
+    and `trainings` limit the list to these ids (None: no limit). Each person is required to complete all trainings of
+    the account.
     """
     for fault in faults:
         request = fault.change_request(request)

@@ -58,11 +58,11 @@ class Observations(Struct):
     """Observations of this process about the detection of changes in one source.
 
     Moments are in monotonic seconds. `gave_up_searching_at` is when a search first gave up at its limit; None again
-    after a search that finds the cause, or a sweep. `unsorted_since` is when the list was first found unsorted, None
-    while it counts as sorted. `has_incomplete_pages` means that the last sweep could not get every page complete.
+    after a sweep, or after a search that finds the cause. `unsorted_since` is when the list was first found unsorted,
+    None while it counts as sorted. `has_incomplete_pages` means that the last sweep could not get every page complete.
     `is_budget_exhausted` means that for most of the last minutes the request budget was used up, as `note_budget`
-    explains. `used_by` is the number of requests in the last minute, by purpose. `contradicted` are second looks that
-    several answers have contradicted, `waiting` the second looks that wait for confirmation.
+    explains. `used_by` is the number of requests in the last minute, by purpose. `waiting` are the changes that wait
+    for confirmation by a second look, `contradicted` those that several later answers have contradicted.
     """
 
     gave_up_searching_at: float | None = None

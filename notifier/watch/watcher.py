@@ -1,4 +1,4 @@
-"""Polls one source: reads its newest records, compares the count with the known records, searches and sweeps."""
+"""Watches one source: polls the newest records, checks the count of records, and starts searches and sweeps."""
 
 import asyncio
 from collections.abc import Mapping

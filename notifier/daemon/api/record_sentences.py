@@ -82,8 +82,8 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
 class UnsentReason(StrEnum):
     """Why an event is not sent to a destination.
 
-    Either a filter excludes the event; the reason is then the filter's key. Or the destination was added, or its
-    filters were changed, after the event was detected.
+    If a filter excludes the event, the reason is the filter's key. In all other cases, the destination was added after
+    the event was detected, or its filters were changed then.
     """
 
     EVENTS = Filter.EVENTS.value

@@ -127,8 +127,8 @@ def needed_recovery(path: Path) -> str | None:
 def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
-    The essentials are written. If no file has the state file's name now, a new state file with the content is made.
-    Failures are logged; the next opening then uses the essentials.
+    The essentials file beside the state file is written. If no file has the state file's name now, a new state file
+    with the content is made. Failures are logged; the next opening then uses the essentials.
     """
     real = real_path(path)
     try:

@@ -56,7 +56,7 @@ class AnnouncedEvent(NamedTuple):
 
 
 class OwedEvent(NamedTuple):
-    """The identity of a `created` event whose content is not kept, and the destinations that have not received it."""
+    """A `created` event that the essentials keep without its content, and the destinations that still wait for it."""
 
     id: str
     source: str

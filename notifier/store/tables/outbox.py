@@ -1,7 +1,7 @@
 """Reads the waiting deliveries that are due.
 
-Each statement returns a whole batch. SQLite then works without returning to Python for each row, which would interrupt
-the event loop's thread.
+Each statement returns a whole batch. If SQLite returned to Python for each row, it would interrupt the event loop's
+thread each time.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence

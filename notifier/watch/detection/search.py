@@ -171,9 +171,9 @@ class DiscrepancySearch:
         return [id_ for id_ in missing if id_ not in seen]
 
     async def _request_equals_of_ends(self, v1_records: V1Records) -> None:
-        """Request all records that equal the first or the last record of a page that was read.
+        """For the first and the last record of each page that was read, request all records with the same content.
 
-        Some of these equal records may be on pages that were not read.
+        Some of these records may be on pages that were not read.
         """
         uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
         for user_id, training_id in dict.fromkeys(uncertain):

@@ -299,7 +299,7 @@ class SweepRunner:
         return examined.events
 
     async def _missing_ids(self, sweep: Sweep, elsewhere: SeenRecords) -> list[int]:
-        """Return the store's numbers of the known records that no answer has contained since the sweep began."""
+        """Return the ids of the known records that no answer has contained since the sweep began."""
         seen = NumberSet()
         after: int | None = 0
         while after is not None:
