@@ -56,7 +56,7 @@ def build_watcher(
     called with the source's name and the reason of each failure. `on_served` is called with the server's time (Unix ms)
     of each response. `on_request` is called after each request. `on_deliveries` is described in `PageIngester`.
 
-    `chance` returns random numbers, which choose the positions of spot checks. `exchange` sends the requests; by
+    `chance` returns random numbers, which choose the positions of probes. `exchange` sends the requests; by
     default, they are sent over HTTP through `session`. `sweep_pages` must be the same object for all watchers of a
     process.
     """
@@ -71,7 +71,7 @@ def build_watcher(
     )
     health = SourceHealth(name, source, rate_limiter, store, clock, patience, on_failure)
     if chance is None:
-        chance = random.Random().random  # noqa: S311 - spreads spot checks, protects nothing
+        chance = random.Random().random  # noqa: S311 - spreads probes, protects nothing
     context = SourceContext(name, source, store, clock, health, patience, chance)
     names = NameCache(name, source, client, store, clock, on_failure, health.note_names) if source.names else None
     reader = SourceReader(context, client)

@@ -4,7 +4,7 @@
 |---|---|---|
 | entered among the newest records of the list | head poll | two polls later |
 | any change after which the API's count differs from the known records | count check | `difference` |
-| an entry and a deletion at the same moment, far from each other (profile `far_pairs`) | spot checks | `difference` |
+| an entry and a deletion at the same moment, far from each other (profile `far_pairs`) | probes | `difference` |
 | any other: edits below the first page, an entry and a deletion that cancel out | full scan | `scan` |
 | a removal, a return, an earlier state | as above | `confirm_after` and one poll later (`confirmed`) |
 | any, once no more faults happen | full scan | `end` |

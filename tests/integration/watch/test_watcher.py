@@ -202,7 +202,7 @@ async def test_a_backdated_entry_that_a_deletion_hides_from_the_count_is_found_b
     either: "Station",
 ) -> None:
     await either.open(200, page_size=20)
-    # Nothing is asked for the count then, and no spot check sees it earlier.
+    # Nothing is asked for the count then, and no probe sees it earlier.
     either.account.dialect = Dialect(total=True)
     await either.round()
     [new] = either.enter(1, date_number=YEARS_AGO)

@@ -333,7 +333,7 @@ async def test_a_list_without_records_that_the_paging_counts_removes_nothing(sta
 
 async def test_a_restart_while_it_asks_goes_on_asking(station: "Station") -> None:
     await settled(station, 230, page_size=10)
-    # No spot check sees it before the sweep.
+    # No probe sees it before the sweep.
     station.account.dialect = Dialect(total=True)
     gone = chosen(station, 10)
     for record in gone:

@@ -162,7 +162,7 @@ async def test_what_happens_while_it_searches_is_found_too(either: "Station", di
     for _ in range(3):
         await either.round()
     assert either.told_types()["completion.created"] > 0
-    # What cancels out between two places that were looked at is found by spot checks, and by the sweep for certain.
+    # What cancels out between two places that were looked at is found by probes, and by the sweep for certain.
     either.clock.advance(DAY)
     await either.settle()
     told = {(key, type_) for key, type_, _ in await changes(either)}
