@@ -101,7 +101,7 @@ RUNS: Final = (
         ),
     ),
     Run(
-        "detection --records 200000 --scans-only",
+        "detection --records 200000 --sweeps-only",
         (
             Row("quiet sweep, 200,000 records", "bare re-read", "quiet sweep", "quiet sweep, times the re-read"),
             Row("quiet sweep, processor", None, "quiet sweep", "quiet sweep, times its processor time"),

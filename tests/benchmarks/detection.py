@@ -1,6 +1,6 @@
 """What it costs to find changes out of sight in a large account, beside reading all of it again.
 
-    python -m tests.benchmarks.detection [--records 1000000] [--times 10] [--sizes 10000 100000] [--scans-only]
+    python -m tests.benchmarks.detection [--records 1000000] [--times 10] [--sizes 10000 100000] [--sweeps-only]
 
 The API is a process beside this one, without a rate limit; in this one works the notifier's watching half with a state
 file. Head polls read pages of 100, everything else pages of 1000. The floor fetches and parses every page, and does
@@ -211,14 +211,14 @@ async def lone_only(records: int, times: int) -> tuple[Lone, Lone]:
             return without, await lone_changes(bench, times)
 
 
-async def scans(records: int) -> None:
-    """Measure the scans alone, and print them."""
+async def sweeps(records: int) -> None:
+    """Measure the sweeps alone, and print them."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
-            await measure_scans(bench)
+            await measure_sweeps(bench)
 
 
-async def measure_scans(bench: Bench) -> Figures:
+async def measure_sweeps(bench: Bench) -> Figures:
     """Measure the first scan and a quiet one, and print them; return the floor."""
     floor = await bench.reread()
     show("bare re-read, fetched and parsed", floor, floor)
@@ -237,7 +237,7 @@ async def everything(records: int, times: int) -> tuple[Lone, Lone]:
     """Measure all there is in an account of so many records, and print it; return the lone changes."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
-            floor = await measure_scans(bench)
+            floor = await measure_sweeps(bench)
             show("quiet round", floor, await bench.quiet_round())
             without = await lone_changes(bench, times)
             show("one hidden insert", floor, *without.inserts)
@@ -263,10 +263,10 @@ async def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000], help="other accounts, for the table")
-    parser.add_argument("--scans-only", action="store_true", help="only the floor, a first and a quiet scan")
+    parser.add_argument("--sweeps-only", action="store_true", help="only the floor, a first and a quiet sweep")
     asked = parser.parse_args()
-    if asked.scans_only:
-        await scans(asked.records)
+    if asked.sweeps_only:
+        await sweeps(asked.records)
         return
     lone = {size: await lone_only(size, asked.times) for size in asked.sizes if size < asked.records}
     lone[asked.records] = await everything(asked.records, asked.times)
