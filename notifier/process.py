@@ -44,6 +44,14 @@ def resume_garbage_collection() -> None:
         gc.enable()
 
 
+def module_search_path() -> str:
+    """Return the PYTHONPATH with which a new process of this interpreter finds the same modules as this process.
+
+    The variable is for processes with the options -P and -s, so that they find no others.
+    """
+    return os.pathsep.join(folder for folder in sys.path if folder.startswith("/"))
+
+
 def release_free_memory() -> None:
     """Return unused memory of this process to the system, because glibc would keep much of it. May block."""
     # Imported here, because only the daemon needs it.

@@ -9,6 +9,8 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
+from notifier.process import module_search_path
+
 MAX_PROCESSES = 2
 """The most processes at once, each sending one message at a time."""
 
@@ -105,14 +107,17 @@ async def _start_process() -> Process:
     # The process gets its own session, so that Ctrl-C does not end it: a stopping daemon lets running attempts finish.
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        "-I",
+        "-Ps",
         str(_SCRIPT),
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
         start_new_session=True,
         limit=2**20,
-        env={name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ},
+        env={
+            **{name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ},
+            "PYTHONPATH": module_search_path(),
+        },
     )
 
 

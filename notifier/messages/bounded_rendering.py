@@ -5,6 +5,7 @@ would not help: Python cannot kill a thread, and an operation on a large number 
 """
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Final
 
+from notifier.http.answer_text import safe_line
 from notifier.messages.rendering import TemplateProblem
 from notifier.messages.template_names import Template, Variables
+from notifier.process import module_search_path
 
 RENDER_SECONDS: Final = 2.0
 """The time limit for rendering one line or one digest, in seconds."""
@@ -23,8 +26,9 @@ RENDER_SECONDS: Final = 2.0
 START_SECONDS: Final = 20.0
 """The time limit for starting the process and reading all templates, in seconds; enough for a busy machine."""
 
-_LONGEST_ANSWER: Final = 1_000_000
-_PIECE: Final = 65_536
+_PIECE_BYTES: Final = 65_536
+_END_SECONDS: Final = 5.0
+"""The most seconds that the process needs to end once it has closed its socket."""
 
 
 class TemplateProblemError(Exception):
@@ -34,6 +38,10 @@ class TemplateProblemError(Exception):
         """Initialize with the problem."""
         super().__init__(str(problem))
         self.problem = problem
+
+
+class _LimitError(Exception):
+    """A template exceeded a limit, so it would exceed the limit each time."""
 
 
 class BoundedRenderer:
@@ -72,7 +80,11 @@ class BoundedRenderer:
 
     def _running_process(self) -> "_Process":
         if self._process is None:
-            self._process = _Process()
+            try:
+                self._process = _Process()
+            except OSError as error:
+                description = f"no process can be started for it: {error.strerror}"
+                raise TemplateProblemError(TemplateProblem("", None, description)) from error
             first = {"templates": self._texts, "seconds": self._start_seconds}
             self._exchange(self._process, first, self._start_seconds, None)
         return self._process
@@ -82,19 +94,19 @@ class BoundedRenderer:
     ) -> dict[str, Any]:
         """Send a request to the process, and return the answer.
 
-        If no valid answer arrives in time, end the process, exclude `template` from any further rendering (None:
-        exclude all templates), and raise TemplateProblemError.
+        If no answer arrives, end the process and raise TemplateProblemError. If a limit was exceeded, also exclude
+        `template` from any further rendering (None: exclude all templates).
         """
         try:
             return process.exchange(request, seconds)
-        except (OSError, ValueError) as error:
+        except _LimitError as error:
             self._end()
-            description = (
-                f"takes longer than {seconds:g} s" if isinstance(error, TimeoutError) else "uses too much memory"
-            )
             file = "" if template is None else template.file
-            self._failed_templates[template] = problem = TemplateProblem(file, None, description)
+            self._failed_templates[template] = problem = TemplateProblem(file, None, str(error))
             raise TemplateProblemError(problem) from error
+        except OSError as error:
+            self._end()
+            raise TemplateProblemError(TemplateProblem("", None, str(error))) from error
 
     def _end(self) -> None:
         if self._process is not None:
@@ -107,37 +119,63 @@ class _Process:
 
     def __init__(self) -> None:
         self._socket, child_socket = socket.socketpair()
-        with child_socket:
+        try:
             # The new process does not inherit the environment, which may hold tokens, or the working directory.
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "notifier.messages.rendering_process"],
+            self._process = subprocess.Popen(
+                [sys.executable, "-Ps", "-m", "notifier.messages.rendering_process"],
                 stdin=child_socket.fileno(),
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 cwd="/",
-                env={"LC_ALL": "C.UTF-8"},
+                env={"LC_ALL": "C.UTF-8", "PYTHONPATH": module_search_path()},
             )
-        self.end = weakref.finalize(self, _end, process, self._socket)
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            child_socket.close()
+        self.end = weakref.finalize(self, _end, self._process, self._socket)
 
     def exchange(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Send a request, and return the answer. Raises OSError (TimeoutError at the time limit) and ValueError."""
+        """Send a request, and return the answer. Raises _LimitError, and OSError if the process itself has failed."""
         end = time.monotonic() + seconds
-        self._socket.settimeout(seconds)
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
         answer = b""
-        while not answer.endswith(b"\n"):
-            self._socket.settimeout(max(0.001, end - time.monotonic()))
-            piece = self._socket.recv(_PIECE)
-            if not piece or len(answer) > _LONGEST_ANSWER:
-                raise ConnectionError("the process that renders templates has ended")
-            answer += piece
-        found = json.loads(answer)
-        if not isinstance(found, dict):
-            raise ValueError(answer)  # noqa: TRY004 - treated like an answer that is not JSON
+        try:
+            self._socket.settimeout(seconds)
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            while not answer.endswith(b"\n"):
+                self._socket.settimeout(max(0.001, end - time.monotonic()))
+                piece = self._socket.recv(_PIECE_BYTES)
+                if not piece:
+                    raise self._reason_of_end(seconds)
+                answer += piece
+        except TimeoutError as error:
+            raise _LimitError(_too_slow(seconds)) from error
+        except ConnectionError as error:
+            raise self._reason_of_end(seconds) from error
+        found: dict[str, Any] = json.loads(answer)
         return found
+
+    def _reason_of_end(self, seconds: float) -> Exception:
+        """Return the error that states why the process, which has closed its socket, has ended."""
+        _, output = self._process.communicate(timeout=_END_SECONDS)
+        code = self._process.returncode
+        last_line = output.decode(errors="replace").strip().rpartition("\n")[2]
+        if code == -signal.SIGALRM:
+            return _LimitError(_too_slow(seconds))
+        if code < 0:
+            return _LimitError(f"uses too much memory (the process was ended by signal {-code})")
+        if last_line.startswith("MemoryError"):
+            return _LimitError("uses too much memory")
+        return OSError(f"the process that renders templates has failed: {safe_line(last_line, ())}")
+
+
+def _too_slow(seconds: float) -> str:
+    return f"takes longer than {seconds:g} s"
 
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
     connection.close()
     process.kill()
-    process.wait()
+    # This also closes the pipe.
+    process.communicate()

@@ -265,13 +265,11 @@ async def test_the_librarys_process_is_given_no_secret_and_imports_nothing_from_
         outcome = await AppriseDestination("phones", settings, pool).send(deliveries(make_event()))
         (process,) = pool._idle
         environ = Path(f"/proc/{process.pid}/environ").read_bytes()
-        command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
     finally:
         await pool.close()
     assert outcome.reason is AttemptResult.DELIVERED
-    assert b"-I" in command
     assert b"PATH=" in environ
-    assert not any(word in environ for word in (b"NOTIFIER", b"the-token-of-acme", b"PYTHONPATH"))
+    assert not any(word in environ for word in (b"NOTIFIER", b"the-token-of-acme", bytes(tmp_path)))
 
 
 def test_one_completion_has_no_title_and_calls_nobody(make_event: "MakeEvent") -> None:

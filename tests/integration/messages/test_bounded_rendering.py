@@ -1,8 +1,11 @@
 """Templates of users that would never end, or use everything: they stop nothing, and are reported."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import notifier
 from notifier.config import SlackSettings
 from notifier.config.message_values import Language
 from notifier.messages.bounded_rendering import BoundedRenderer, TemplateProblemError
@@ -84,6 +88,50 @@ def test_the_process_knows_nothing_of_this_ones_surroundings_and_ends_with_it(
     assert Path(f"/proc/{child}/cwd").readlink() == Path("/")
     bounded.close()
     assert child not in children()
+
+
+@pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
+def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_again_later(
+    bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the package is being replaced, or the machine has no process left."""
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "path", [])
+        broken.setattr(sys, "executable", getattr(sys, "_base_executable", ""))
+        with pytest.raises(TemplateProblemError, match=r"the process .* has failed: .*No module named 'notifier'"):
+            bounded.lines(Template.COMPLETED, {"person": "David"})
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(TemplateProblemError, match="no process can be started for it: No such file"):
+            bounded.lines(Template.COMPLETED, {"person": "David"})
+    assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
+
+
+@pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
+def test_a_process_that_is_killed_is_not_started_again(bounded: BoundedRenderer) -> None:
+    """As by the system, when a template has used up the machine's memory."""
+    others = {*children()}
+    assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
+    (child,) = {*children()} - others
+    os.kill(int(child), signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(TemplateProblemError, match=r"completed.j2: uses too much memory \(.* by signal 9\)"):
+            bounded.lines(Template.COMPLETED, {"person": "David"})
+    assert {*children()} == others
+
+
+def test_the_process_finds_the_packages_where_this_one_finds_them() -> None:
+    """Some systems put packages into folders that only the program's own path names."""
+    program = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from notifier.messages.bounded_rendering import BoundedRenderer
+from notifier.messages.template_names import Template
+print(BoundedRenderer({"completed.j2": "{{ person }}"}).lines(Template.COMPLETED, {"person": "David"}))
+"""
+    folders = [Path(notifier.__file__).parent.parent, sysconfig.get_path("purelib")]
+    command = [getattr(sys, "_base_executable", sys.executable), "-I", "-c", program, *map(str, folders)]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == "['David']\n"
 
 
 def children() -> list[str]:
