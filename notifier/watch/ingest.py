@@ -277,6 +277,9 @@ class PageIngester:
             self.found_missing += sum(look.kind is LookKind.REMOVAL for look in findings.looks)
         for observer in self.observers:
             observer(result)
+        if written.events:
+            # Let the destinations send their requests before this source sends its next one.
+            await asyncio.sleep(0)
         return result
 
     async def _request(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestRequest:

@@ -245,9 +245,6 @@ class Watcher:
                 # transaction.
                 fraction = self._context.random() if self._can_compare_places() else None
                 head = await self._head.read(self._retention, fraction)
-                if self._ingester.events_at_head != found_before:
-                    # Let the destinations read their new events before this round uses the store again.
-                    await asyncio.sleep(0)
                 await self._head.check_first_contact(head.first)
             except ApiError as failure:
                 await self._health.record_failure(failure)

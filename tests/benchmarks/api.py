@@ -1,11 +1,14 @@
-"""The simulated API in a process of its own; prints its base URL, and adds a record for every line it reads."""
+"""The simulated API in its own process: prints its base URL, and adds a record of today for every line it reads."""
 
 import argparse
 import asyncio
 import sys
 
-from notifier.sandbox.account_growth import Growth
+from msgspec.structs import replace
+
 from notifier.sandbox.fixtures import build_account
+from notifier.sandbox.record_generator import RecordGenerator
+from notifier.sandbox.records import date_number, day_of
 from notifier.sandbox.server import make_app, serve
 
 
@@ -15,11 +18,15 @@ async def main() -> None:
     parser.add_argument("records", type=int)
     asked = parser.parse_args()
     account = build_account(asked.records)
-    growth = Growth(account, seed=1)
+    trainings = [training.ids for training in account.trainings]
+    people = [user["id"] for user in account.users]
+    generator = RecordGenerator(people, trainings, seed=1, next_id=account.next_id)
     async with serve(make_app(account, rate_limit=None)) as url:
         print(url, flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
-            growth.grow(1)
+            today = day_of(account.now_ms())
+            session = replace(generator.generate_session(today), date_number=date_number(today))
+            account.add_many([generator.generate_record(session, session.attendees[0], account.now_ms())])
 
 
 if __name__ == "__main__":

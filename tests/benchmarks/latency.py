@@ -5,7 +5,7 @@
 The API and the receiver are processes beside this one; all three read the same monotonic clock. What is measured lies
 between the moment when the API's answer begins to arrive and the moment when the receiver has the request. The minimum
 is a loop that parses the page, looks up each id in a set, writes the new record in one transaction, as safely as the
-notifier does, and then sends it.
+notifier does, and then sends it. After both, the moments when the notifier has done each step are printed.
 """
 
 import argparse
@@ -19,10 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 import orjson
@@ -32,10 +33,15 @@ from notifier.config import load
 from notifier.daemon.watcher_factory import build_watcher
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.subscriptions import subscriptions_of
+from notifier.delivery.worker import Worker
 from notifier.http.connector import ExpiringConnection
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
-from tests.benchmarks.common import HERE, beside, report
+from notifier.watch import ingest, ingest_transaction
+from notifier.watch.source_reader import SourceReader
+from tests.benchmarks.common import HERE, beside, report, told
+
+PAGE_SIZE = 100
 
 
 class NotingConnection(ExpiringConnection):
@@ -59,10 +65,63 @@ class NotingConnection(ExpiringConnection):
         super().data_received(data)
 
 
+class Steps:
+    """Notes when each step was done for the first time after an answer began to arrive."""
+
+    def __init__(self) -> None:
+        self.moments: dict[str, int] = {}
+        self.took: dict[str, list[float]] = {}
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note the steps from the answer to the request, while this is entered."""
+        fetch, hand_over = SourceReader.fetch, Worker.hand_over
+        look_up, write = ingest_transaction._look_up, ingest_transaction.evaluate_and_write
+
+        async def noted_fetch(*arguments: Any, **options: Any) -> Any:
+            page = await fetch(*arguments, **options)
+            self._note("the page is read")
+            return page
+
+        def noted_function(function: Callable[..., Any], before: str, after: str) -> Callable[..., Any]:
+            def noted(*arguments: Any) -> Any:
+                if before:
+                    self._note(before)
+                result = function(*arguments)
+                self._note(after)
+                return result
+
+            return noted
+
+        with ExitStack() as patches:
+            for owner, name, noting in (
+                (SourceReader, "fetch", noted_fetch),
+                (ingest_transaction, "_look_up", noted_function(look_up, "the transaction begins", "looked up")),
+                (ingest, "evaluate_and_write", noted_function(write, "", "record, event and delivery are written")),
+                (Worker, "hand_over", noted_function(hand_over, "committed to the disk", "handed to the worker")),
+            ):
+                patches.enter_context(patch.object(owner, name, noting))
+            yield
+
+    def add(self, answered: int, arrived: int) -> None:
+        """Add the moments of one event, and forget them."""
+        for name, moment in (*self.moments.items(), ("the receiver has the request", arrived)):
+            self.took.setdefault(name, []).append((moment - answered) / 1e6)
+
+    def _note(self, name: str) -> None:
+        self.moments.setdefault(name, time.monotonic_ns())
+
+
 async def measure(
-    api: subprocess.Popen[str], receiver: str, events: int, answers: list[int], poll: Callable[[], Awaitable[object]]
+    api: subprocess.Popen[str],
+    receiver: str,
+    events: int,
+    answers: list[int],
+    poll: Callable[[], Awaitable[object]],
+    steps: Steps | None = None,
 ) -> list[float]:
     """Enter records one by one, and poll after each; return the milliseconds that each took."""
+    steps = steps or Steps()
     assert api.stdin is not None
     took = []
     async with aiohttp.ClientSession() as asking:
@@ -72,11 +131,13 @@ async def measure(
             arrived: list[int] = []
             while not arrived:
                 answers.clear()
+                steps.moments.clear()
                 await poll()
                 await asyncio.sleep(0.05)
                 async with asking.get(f"{receiver}/arrivals") as response:
                     arrived = await response.json()
             took.append((arrived[0] - answers[0]) / 1e6)
+            steps.add(answers[0], arrived[0])
     return took
 
 
@@ -86,7 +147,7 @@ async def measure_minimum(
     """Measure the loop that does the least."""
     answers: list[int] = []
     known: set[int] = set()
-    body = orjson.dumps({"token": "sandbox", "page": 1, "limit": 1000})
+    body = orjson.dumps({"token": "sandbox", "page": 1, "limit": PAGE_SIZE})
     async with aiohttp.ClientSession() as session, aiohttp.ClientSession() as api_session:
         note_answers(api_session, answers)
         with closing(sqlite3.connect(folder / "minimum.db")) as db:
@@ -117,7 +178,7 @@ def note_answers(session: aiohttp.ClientSession, answers: list[int]) -> None:
 
 
 async def measure_notifier(
-    api: subprocess.Popen[str], url: str, receiver: str, events: int, folder: Path
+    api: subprocess.Popen[str], url: str, receiver: str, events: int, folder: Path, steps: Steps
 ) -> list[float]:
     """Measure the watcher, the store and the worker of the daemon."""
     environ = {
@@ -125,8 +186,7 @@ async def measure_notifier(
         "NOTIFIER_SOURCES__ACME__BASE_URL": url,
         "NOTIFIER_SOURCES__ACME__TOKEN": "sandbox",
         "NOTIFIER_SOURCES__ACME__REQUESTS_PER_MINUTE": "10000000",
-        # The account has about a hundred records: all of them on one page, backdated entries too.
-        "NOTIFIER_SOURCES__ACME__PAGE_SIZE": "1000",
+        "NOTIFIER_SOURCES__ACME__PAGE_SIZE": str(PAGE_SIZE),
         "NOTIFIER_DESTINATIONS__HR__TYPE": "http",
         "NOTIFIER_DESTINATIONS__HR__URL": f"{receiver}/hook",
         "NOTIFIER_DESTINATIONS__HR__SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr",
@@ -155,7 +215,8 @@ async def measure_notifier(
         await watcher.run_followups()
         while watcher.is_sweeping:
             await asyncio.sleep(0.05)
-        took = await measure(api, receiver, events, answers, watcher.poll)
+        with steps.noted():
+            took = await measure(api, receiver, events, answers, watcher.poll, steps)
         await watcher.stop()
         await dispatcher.stop(1.0)
     await store.close()
@@ -164,8 +225,8 @@ async def measure_notifier(
 
 @contextmanager
 def running_api() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the API with an account of 100 records; yield its process, which adds a record for each line, and its URL."""
-    command = [sys.executable, str(HERE / "api.py"), "100"]
+    """Run the API with 1,000 records; yield its process, which adds a record for each line, and its URL."""
+    command = [sys.executable, str(HERE / "api.py"), "1000"]
     api = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert api.stdout is not None
     try:
@@ -181,11 +242,11 @@ async def main() -> None:
     asked = parser.parse_args()
     with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
         receiver = f"http://127.0.0.1:{port}"
-        # Each has an account of its own: records that were entered for one would make the page of the other longer.
+        # Each has an account of its own, so that both see the same records.
         with running_api() as (api, url):
             least = await measure_minimum(api, url, receiver, asked.events, Path(folder))
         with running_api() as (api, url):
-            took = await measure_notifier(api, url, receiver, asked.events, Path(folder))
+            took = await measure_notifier(api, url, receiver, asked.events, Path(folder), steps := Steps())
     minimum, ours = (statistics.quantiles(figures, n=100) for figures in (least, took))
     report("minimum, p50", [minimum[49]], "ms")
     report("minimum, p99", [minimum[98]], "ms")
@@ -193,6 +254,8 @@ async def main() -> None:
     report("answer to webhook, p99", [ours[98]], "ms")
     report("p50, times the minimum's", [ours[49] / minimum[49]], "")
     report("p99, times the minimum's", [ours[98] / minimum[98]], "")
+    for name, moments in steps.took.items():
+        print(told(name, statistics.quantiles(moments, n=4), "ms"))
 
 
 if __name__ == "__main__":

@@ -369,7 +369,9 @@ async def own_latency(singles: int) -> list[float]:
         beside("receiver.py") as port,
         tempfile.TemporaryDirectory() as folder,
     ):
-        return await latency.measure_notifier(api, url, f"http://127.0.0.1:{port}", singles, Path(folder))
+        return await latency.measure_notifier(
+            api, url, f"http://127.0.0.1:{port}", singles, Path(folder), latency.Steps()
+        )
 
 
 async def main() -> None:

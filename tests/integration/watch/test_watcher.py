@@ -1,5 +1,6 @@
 """What a source's watcher tells, and what it keeps to itself."""
 
+import asyncio
 import json
 import sqlite3
 from collections import Counter
@@ -13,6 +14,7 @@ from notifier.sandbox import Dialect, Override
 from notifier.store.file.store import FileStore
 from notifier.store.tables import sources
 from notifier.watch.source_health import SourceState
+from notifier.watch.source_reader import SourceReader
 from notifier.watch.watcher import RoundResult
 
 if TYPE_CHECKING:
@@ -42,6 +44,29 @@ async def test_five_thousand_existing_records_are_silence_and_three_new_ones_thr
     await either.round()
     assert len(either.events) == 3
     await either.check_consistency()
+
+
+async def test_a_delivery_starts_before_the_next_page_is_requested(
+    station: "Station", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await station.open(300)
+    await station.round()
+    order: list[str] = []
+    fetch, ingester = SourceReader.fetch, station.watcher._ingester
+
+    async def noted_fetch(*arguments: Any, **options: Any) -> Any:
+        order.append("request")
+        return await fetch(*arguments, **options)
+
+    async def deliver() -> None:
+        order.append("delivery")
+
+    monkeypatch.setattr(SourceReader, "fetch", noted_fetch)
+    monkeypatch.setattr(ingester, "_on_events", lambda _events: deliveries.append(asyncio.create_task(deliver())))
+    deliveries: list[asyncio.Task[None]] = []
+    station.enter(1)
+    await station.watcher.poll()
+    assert order[:3] == ["request", "delivery", "request"]
 
 
 @pytest.fixture
