@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -202,12 +202,12 @@ def settlements_of(
     Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the entry for the
     log of requests; this entry lists the sequence numbers of all deliveries.
     """
-    by_decision: dict[RetryDecision, list[Delivery]] = {}
-    if decisions.count(decisions[0]) == len(decisions):
-        by_decision[decisions[0]] = list(deliveries)
-    else:
+    groups: Iterable[tuple[RetryDecision, Sequence[Delivery]]] = [(decisions[0], deliveries)]
+    if decisions.count(decisions[0]) < len(decisions):
+        by_decision: dict[RetryDecision, list[Delivery]] = {}
         for delivery, decision in zip(deliveries, decisions, strict=True):
             by_decision.setdefault(decision, []).append(delivery)
+        groups = by_decision.items()
     settlements = [
         Settlement(
             tuple([it.event.sequence for it in shared]),
@@ -226,7 +226,7 @@ def settlements_of(
             outcome.taken_by,
             tuple([it.event.time_ms for it in shared if not it.again]),
         )
-        for decision, shared in by_decision.items()
+        for decision, shared in groups
     ]
     if logged is not None:
         sequences = tuple([it.event.sequence for it in deliveries])

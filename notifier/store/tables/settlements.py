@@ -165,9 +165,10 @@ def _to_rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
     """Return a settlement as one or more rows with the columns `_RUN_COLUMNS`."""
     fate = (
         settlement.destination,
-        settlement.state,
-        settlement.decision,
-        settlement.reason,
+        # SQLite would look for an adapter of an enum for each row.
+        str(settlement.state),
+        str(settlement.decision),
+        str(settlement.reason),
         settlement.status,
         settlement.detail or None,
         settlement.attempted_ms,

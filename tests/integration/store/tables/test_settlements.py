@@ -155,7 +155,7 @@ def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database
     destinations.read_or_create(db, "hr")
     refused: Any = None
     with pytest.raises((IntegrityError, psycopg.errors.IntegrityError)), db.atomic():
-        store_settlements(db, [settlement(first), replace(settlement(first), decision=refused)])
+        store_settlements(db, [settlement(first), replace(settlement(first), attempted_ms=refused)])
     with db.atomic():
         store_settlements(db, [settlement(second)])
     assert [(row["sequence"], row["attempts"]) for row in rows(db, "deliveries")] == [(first, 0), (second, 1)]
