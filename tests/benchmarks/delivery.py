@@ -1,18 +1,19 @@
 """Delivery of signed events to a receiver in another process, beside two bare aiohttp POST loops.
 
-    python -m tests.benchmarks.delivery [--events 10000] [--batch 1] [--rounds 5]
+    python -m tests.benchmarks.delivery [--events 10000] [--batch 1] [--rounds 5] [--steps]
 
 All three send the same bodies with the same concurrency. One bare loop has them ready before the clock starts; the
 other reads the events from the same state file and makes their bodies on the way, as any sender has to. The notifier
 reads events from its state file, signs them, and has written down every outcome when the clock stops. Beside the
-time that passes the processor's is compared: it says the same on a machine on which others work too.
+time that passes the processor's is compared: it says the same on a machine on which others work too. With --steps, the
+steps of Python's interpreter are counted instead, for the second loop and the notifier.
 """
 
 import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from notifier.store.tables import records, sources
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.settlements import Settlement
 from tests.benchmarks.common import beside, news, report
+from tests.benchmarks.steps import counted, print_steps
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
 
@@ -77,8 +79,10 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
         return Taken.since(started)
 
 
-async def notifier(events: int, settings: HttpSettings, store: Store) -> Taken:
-    """Deliver `events` that wait in a new store; return what it took."""
+async def notifier(
+    events: int, settings: HttpSettings, store: Store, begin: Callable[[], None] = lambda: None
+) -> Taken:
+    """Deliver `events` that wait in a new store, after calling `begin`; return what it took."""
     await store.open()
     wants = [subscription_of("receiver", settings)]
     await store.run(sources.read_or_create, "acme")
@@ -94,6 +98,7 @@ async def notifier(events: int, settings: HttpSettings, store: Store) -> Taken:
 
     async with new_session() as session:
         dispatcher = Dispatcher({"receiver": settings}, store, SystemClock(), count)
+        begin()
         started = Taken.now()
         await dispatcher.start(session)
         while answered < events or (await store.run(_delivered)) < events:
@@ -127,12 +132,26 @@ def _delivered(db: Database) -> int:
     return row[0] if row else 0
 
 
+async def print_interpreter_steps(asked: argparse.Namespace, url: str, settings: HttpSettings) -> None:
+    """Count the steps of the loop that makes its bodies, and of the notifier; print them for one event, by part."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "notifier.db"
+        with counted() as ours:
+            await notifier(asked.events, settings, FileStore(file), lambda: setattr(ours, "is_counting", True))
+        with counted() as making:
+            making.is_counting = True
+            await bare(url, made(file, settings), settings.concurrency)
+    of_event = [{part: steps / asked.events for part, steps in it.by_part().items()} for it in (making, ours)]
+    print_steps("steps an event", *of_event)
+
+
 async def main() -> None:
     """Measure in turn, and print rates and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=1, help="events in one request")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", action="store_true", help="count the steps of Python's interpreter")
     asked = parser.parse_args()
     ours, ready, making = [], [], []
     with beside("receiver.py") as port:
@@ -140,6 +159,9 @@ async def main() -> None:
         settings = HttpSettings.model_validate(
             {"type": "http", "url": url, "secret": SECRET, "batch_size": asked.batch}
         )
+        if asked.steps:
+            await print_interpreter_steps(asked, url, settings)
+            return
         for _ in range(asked.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "notifier.db"
