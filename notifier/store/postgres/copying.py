@@ -100,6 +100,7 @@ def restore_into_schema(
                 connection.execute(f'ALTER SCHEMA "{location.schema}" RENAME TO "{filled.replaced}"'.encode())
             schema.create_or_update(connection, location)
             _copy_all_in(db, target, progress)
+        holders.release_lock(connection, location)
         return filled
 
 

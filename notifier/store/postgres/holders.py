@@ -65,6 +65,15 @@ def try_lock(connection: Connection, location: Location) -> bool:
     return row is not None and bool(row[0])
 
 
+def release_lock(connection: Connection, location: Location) -> None:
+    """Release the lock. Raises psycopg.Error.
+
+    The server would also release it after the connection is closed, but a moment later. A process that starts at once
+    would find the lock taken.
+    """
+    connection.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_SPACE, lock_key(location.schema)])
+
+
 def server_timeline(connection: Connection) -> str | None:
     """Return the server's timeline, which changes when a replica is promoted or a backup is restored.
 

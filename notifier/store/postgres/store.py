@@ -246,6 +246,7 @@ class PostgresStore(Store):
             try:
                 with db.atomic():
                     holders.end_turn(db, self._epoch, self._now_ms())
+                holders.release_lock(db.connection, self.location)
             except psycopg.Error as error:
                 _log.debug("the end of the turn could not be stored", extra={"detail": str(error)})
         db.close()

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres import connection, holders
 from notifier.store.postgres import store as store_module
+from notifier.store.postgres.database import PostgresDatabase
 from notifier.store.postgres.holders import SKIPPED_EVENT_NUMBERS, Holder
 from notifier.store.postgres.location import Location
 from notifier.store.postgres.store import PostgresStore
@@ -86,6 +87,23 @@ async def test_a_second_process_is_told_who_holds_it_and_gets_it_when_that_one_s
     assert await second.try_open() is None
     assert await second.try_open() is None
     assert (await second.run(holders.latest_holder)) == Holder(2, holders.own_name(), FakeClock().now_ms(), None)
+
+
+async def test_the_store_is_free_before_its_connection_is_closed(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server would release the lock of a closed connection a moment later."""
+    was_free = []
+    close = PostgresDatabase.close
+
+    def check_and_close(db: PostgresDatabase) -> None:
+        with contextlib.closing(connection.connect(store.location)) as other:
+            was_free.append(holders.try_lock(other, store.location))
+        close(db)
+
+    monkeypatch.setattr(PostgresDatabase, "close", check_and_close)
+    await store.close()
+    assert was_free == [True]
 
 
 async def test_a_command_that_cannot_wait_is_told_where_to_run(store: PostgresStore, new_store: NewStore) -> None:
