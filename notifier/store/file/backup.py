@@ -26,8 +26,9 @@ from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
 from notifier.store.file.files import SQLITE_PARTS, belongs_to_state_file, open_private, real_path, replace_durably
 from notifier.store.file.lock import FileLock
 from notifier.store.migrations import unknown_steps
+from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import essentials, snapshot
-from notifier.store.recovery.compare import has_stamp
+from notifier.store.recovery.compare import has_stamp, skip_event_numbers
 from notifier.store.recovery.detect import delete_damage_marker, is_damage
 from notifier.store.recovery.exchange import REPLACED, finish_exchange, replace_state_file
 
@@ -105,6 +106,10 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
     def fill(fresh: Path, _aside: Path | None) -> None:
         copies.append(copy_and_check(source, fresh, progress, refuse_newer=True))
+        # Readers of the feed may know later numbers than the backup, and would miss new events with the same numbers.
+        with closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
+            db = FileDatabase(copy)
+            skip_event_numbers(db, highest_sequence(db))
         # If the old file is unreadable or from an older version, its existing essentials are used as they are.
         with contextlib.suppress(sqlite3.Error, OSError, StoreError):
             _write_essentials_of_replaced_file(path, now_ms)

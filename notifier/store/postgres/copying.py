@@ -37,7 +37,7 @@ from notifier.store.postgres.location import Location
 from notifier.store.postgres.reading import open_schema_read_only
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import snapshot
-from notifier.store.recovery.compare import add_missing_data
+from notifier.store.recovery.compare import add_missing_data, skip_event_numbers
 
 Progress = Callable[[int, int], None]
 
@@ -216,7 +216,7 @@ def _copy_all_out(source: PostgresReadingDatabase, db: FileDatabase, progress: P
         for number, table in enumerate(tables):
             progress(number, len(tables))
             _copy_out(source, db, table)
-        _skip_event_numbers(db, highest_sequence(source))
+        skip_event_numbers(db, highest_sequence(source))
     progress(len(tables), len(tables))
 
 
@@ -249,12 +249,6 @@ def _copy_out(source: PostgresDatabase, db: FileDatabase, table: str) -> None:
         rows.execute(f"SELECT {', '.join(columns)} FROM {table}".encode())
         while batch := rows.fetchmany(_ROWS_AT_ONCE):
             db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", batch)
-
-
-def _skip_event_numbers(db: FileDatabase, last: int) -> None:
-    values: list[Any] = [last + holders.SKIPPED_EVENT_NUMBERS]
-    if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", values).rowcount == 0:
-        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", values)
 
 
 def _identity_columns(connection: Connection) -> list[tuple[Any, ...]]:

@@ -223,7 +223,8 @@ def end_comparison(db: Database, now_ms: int) -> None:
 
 def _write_missing_data(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:
     loss = rebuild.loss if rebuild else Loss()
-    skip_event_numbers(db, max(known.sequence, highest_sequence(db)))
+    if highest := max(known.sequence, highest_sequence(db)):
+        skip_event_numbers(db, highest)
     if rebuild is None:
         _mark_delivered(db, known)
     for undelivered in known.undelivered:
@@ -378,9 +379,7 @@ def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
 
 
 def skip_event_numbers(db: Database, highest: int) -> None:
-    """Skip the SKIPPED_EVENT_NUMBERS event numbers after `highest`; do nothing if `highest` is 0."""
-    if not highest:
-        return
+    """Skip the SKIPPED_EVENT_NUMBERS event numbers after `highest`."""
     values: list[Any] = [highest + SKIPPED_EVENT_NUMBERS]
     if db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'", values).rowcount == 0:
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", values)
