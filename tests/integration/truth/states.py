@@ -261,10 +261,11 @@ STATES = (
     State(
         "a failing destination is disabled by hand",
         after(receiver(503), 25, types("disable", "hr")),
-        2,
+        8,
         told=("firing destination_failing", "withdrawn destination_failing"),
         destination="disabled",
         headline="Nothing is lost, but hr is disabled",
+        rules=("NotifierDestinationDisabled",),
         mend=after(takes_again(), types("enable", "hr")),
         remedy="`notifier enable NAME`",
     ),
@@ -376,12 +377,16 @@ STATES = (
     State(
         "the first alert is refused",
         first_alert_refused,
-        3,
+        8,
         ("destination_disabled", "alerts_undelivered"),
         told=(),
         destination="disabled",
+        rules=("NotifierDestinationDisabled",),
         mend=alerts_taken_again,
-        remedy="`notifier test NAME` shows why; correct it, then `notifier retry --state pending --destination NAME`",
+        remedy=(
+            "`notifier test NAME`, where NAME is the `[alerts] destination`, shows why; correct it, then"
+            " `notifier retry --state pending --destination NAME`"
+        ),
         ends="",
     ),
     State(
@@ -431,6 +436,6 @@ STATES = (
         remedy="enter a valid `token`, then `notifier reload`",
         ends="withdrawn",
     ),
-    State("no alerts are configured", nobody_hears, 4, told=(), beats=False),
+    State("neither alerts nor a heartbeat are configured", nobody_hears, 4, told=(), beats=False),
 )
 """The order is that of the documentation."""
