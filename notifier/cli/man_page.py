@@ -39,7 +39,7 @@ EXITS: Final = (
         ExitCode.WRONG_CONFIGURATION,
         "The configuration is wrong or missing. systemd does not restart the service after it.",
     ),
-    (ExitCode.INTERRUPTED, "Ended by Ctrl-C."),
+    (ExitCode.INTERRUPTED, "Ended by Ctrl-C; `run`, `sandbox`, `listen` and `receive` exit with 0 instead."),
 )
 _FILES: Final = (
     (f"./{FILE_NAME}, {SYSTEM_FILE}", f"The configuration, if neither `--config` nor ${CONFIG_VARIABLE} names one."),

@@ -70,13 +70,16 @@ class DestinationSettings(BaseTable, ABC):
     """How long one attempt may take, including the answer's body."""
     retry_first: Duration = default("5s")
     """The longest wait after the first failed attempt. This limit doubles with each further failure; the actual wait is
-    random, up to the limit."""
+    random, up to the limit. While the destination as a whole fails, it is tried after about a second at first, and at
+    least every five minutes."""
     retry_max: Duration = default("6h")
-    """The longest wait between two attempts."""
+    """The longest wait between two attempts, unless the receiver asks for a longer one (`Retry-After`, at most a
+    day)."""
     give_up_after: Duration = default("3d")
-    """How long after its first attempt an event is given up if every attempt fails. No further attempt follows, but the
-    event is kept (`notifier deliveries --state dead`), and `notifier retry` sends it again. Time in which the notifier
-    is stopped or the destination is disabled does not count. Raise the value if the receiver can be down longer."""
+    """If every attempt of an event fails, the event is given up this long after the first one. No further attempt
+    follows, but the event is kept (`notifier deliveries --state dead`), and `notifier retry` sends it again. Time in
+    which the notifier is stopped or the destination is disabled does not count. Raise the value if the receiver can be
+    down longer."""
 
     @abstractmethod
     def address(self) -> str:

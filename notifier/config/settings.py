@@ -97,7 +97,7 @@ class LogSettings(BaseTable):
     level: LogLevel = LogLevel.INFO
     """The least important messages that are logged."""
     format: LogFormat = LogFormat.AUTO
-    """The format of log lines. `auto` is text, under systemd with the priorities of the journal."""
+    """The format of log lines. `auto`: text; under systemd, with the journal's priority before each line."""
 
 
 class HttpInterfaceSettings(BaseTable):

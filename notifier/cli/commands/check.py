@@ -48,9 +48,10 @@ def check(global_options: GlobalOptions, *, online: bool, strict: bool, as_json:
     """Validate the configuration; --online tries each token.
 
     Nothing is stored or sent. With --online, this requests the newest page of each source and, unless the source has
-    `names = false`, its lists of people and trainings. Tables then show which requests went through a proxy, and how
-    many trainings and people the filters of each destination match today. Errors must be corrected. Warnings report
-    settings that are valid but probably a mistake; they do not change the exit code unless --strict is given.
+    `names = false`, its lists of people, trainings and, for `job_title`, job titles. Tables then show which requests
+    went through a proxy, and how many trainings and people the filters of each destination match today. Errors must be
+    corrected. Warnings report settings that are valid but probably a mistake; they do not change the exit code unless
+    --strict is given.
     """
     try:
         settings = read_settings(global_options)

@@ -106,7 +106,7 @@ def deliveries(
     help="Those that wait, or those that were given up.",
 )
 @click.option("--unmatched", is_flag=True, help="Only those whose events the destination's filters now exclude.")
-@click.option("--yes", is_flag=True, help="Do it. Without --yes, only print how many there are.")
+@click.option("--yes", is_flag=True, help="Do it. Without --yes, only print how many there are, and exit with 1.")
 @json_object_option
 @pass_global_options
 def drop(

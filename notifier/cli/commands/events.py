@@ -59,8 +59,8 @@ _COLUMNS: Final = (
 def events(global_options: GlobalOptions, after: int | None, *, follow: bool, as_json: bool, as_csv: bool) -> None:
     """Show detected events.
 
-    The newest event comes last. It works with and without a running daemon. In a CSV file, an apostrophe is put before
-    a cell that a spreadsheet would take for a formula.
+    The newest event comes last. This command works with and without a running daemon. In a CSV file, an apostrophe is
+    put before a cell that a spreadsheet would take for a formula.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot be combined")

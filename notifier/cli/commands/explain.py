@@ -48,7 +48,7 @@ def explain(global_options: GlobalOptions, record: str, *, as_json: bool) -> Non
     """Show a record's history and what was sent where.
 
     RECORD is the record's key. Shows every source that knows the record and, for each destination that was not
-    notified, the reason. It works with and without a running daemon.
+    notified, the reason. This command works with and without a running daemon.
     """
     settings = read_settings(global_options)
     with open_store_read_only(settings.store) as db:

@@ -48,8 +48,8 @@ ShowProgress = Callable[[int, int], None]
 @click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
 @click.option("--type", "type_", type=OneOf(REPLAYABLE_TYPES), help="Only events of this type.")
 @click.option("--dry-run", is_flag=True, help="Only print how many there are.")
-@click.option("--status", is_flag=True, help="Only show the progress of the running replay, and the latest one.")
-@click.option("--stop", is_flag=True, help="Stop the running replay for good.")
+@click.option("--status", is_flag=True, help="Only show the progress of the running replays and of the latest two.")
+@click.option("--stop", is_flag=True, help="Stop all running replays for good.")
 @json_object_option
 @pass_global_options
 def replay(

@@ -57,7 +57,7 @@ _BY_OPERATOR: Final = "operator"
 
 @click.command(epilog=examples("notifier status", "notifier status --json", "notifier status --exit-code"))
 @click.option("--json", "as_json", is_flag=True, help="Print one line: the object of /v1/status.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 while anything fails, waits or needs attention.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 while anything fails or needs attention.")
 @pass_global_options
 def status(global_options: GlobalOptions, *, as_json: bool, exit_code: bool) -> None:
     """Show the state of sources and destinations.

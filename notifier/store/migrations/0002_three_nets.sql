@@ -7,7 +7,7 @@ CREATE INDEX records_by_date ON records (source, removed_at, completed_on) WHERE
 ALTER TABLE sources ADD COLUMN uncounted INTEGER NOT NULL DEFAULT 0;
 -- The difference between the API's count and the known records that the last sweep did not explain.
 ALTER TABLE sources ADD COLUMN left_over INTEGER;
--- Since when, after a long outage, it is not certain that every record was seen.
+-- When an outage ended that was so long that records may have been missed. NULL: there is no such gap.
 ALTER TABLE sources ADD COLUMN gap_since INTEGER;
 -- The number of removals that are held back, because they are too many at once.
 ALTER TABLE sources ADD COLUMN held INTEGER NOT NULL DEFAULT 0;

@@ -20,7 +20,8 @@ INSERT INTO delivered_counts (quarter, destination, deliveries)
 SELECT last_attempt_at / 900000, destination, count(*) FROM deliveries
 WHERE state = 'delivered' AND last_attempt_at IS NOT NULL GROUP BY 1, 2;
 
--- How many deliveries of each hour (Unix ms / 3600000) came so many ms after the detection, rounded to two digits.
+-- How many deliveries of each hour (Unix ms / 3600000) were answered so many ms after the detection of their events.
+-- The ms are rounded down to their two leading digits.
 CREATE TABLE latency_counts (
     hour INTEGER NOT NULL,
     destination TEXT NOT NULL,

@@ -6,7 +6,7 @@ UPDATE sources SET count_offset = uncounted;
 -- The part of that difference that nothing explains now, and since when there has been one.
 ALTER TABLE sources ADD COLUMN unexplained INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sources ADD COLUMN unexplained_since INTEGER;
--- Whether the API's `paging.total` has contradicted its last page, and is ignored since.
+-- Whether the API's `paging.total` is ignored, because it has contradicted the number of the last page.
 ALTER TABLE sources ADD COLUMN total_disbelieved INTEGER NOT NULL DEFAULT 0;
 -- The most records on a page, if the API returns fewer than are requested.
 ALTER TABLE sources ADD COLUMN page_cap INTEGER;
@@ -18,7 +18,7 @@ ALTER TABLE sources ADD COLUMN head_day TEXT;
 -- What is requested (API version, address, filters), as JSON. Unknown records entered before view_since are history.
 ALTER TABLE sources ADD COLUMN view TEXT;
 ALTER TABLE sources ADD COLUMN view_since INTEGER;
--- How many arrivals and changes are held back, and which field has changed in all of these.
+-- How many arrivals and changes are held back, and the field of one of these changes.
 ALTER TABLE sources ADD COLUMN held_arrivals INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sources ADD COLUMN held_changes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sources ADD COLUMN held_field TEXT;

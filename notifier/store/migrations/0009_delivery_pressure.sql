@@ -11,7 +11,8 @@ ALTER TABLE destinations ADD COLUMN rate REAL;
 -- Events in one request that the receiver takes; NULL: as many as the configuration allows.
 ALTER TABLE destinations ADD COLUMN batch_limit INTEGER;
 
--- The value of destinations.trying at the first attempt. Of earlier deliveries, the time between attempts is known.
+-- The value of destinations.trying at the first attempt. For a delivery from before this step, `trying` counts from 0,
+-- so the time between its first and its last attempt is stored as a negative value.
 ALTER TABLE deliveries ADD COLUMN tried_from INTEGER;
 UPDATE deliveries SET tried_from = first_attempt_at - coalesce(last_attempt_at, first_attempt_at)
 WHERE state = 'pending' AND first_attempt_at IS NOT NULL;

@@ -13,7 +13,7 @@ ALTER TABLE told_before ADD COLUMN key TEXT;
 ALTER TABLE told_before ADD COLUMN revision INTEGER;
 CREATE INDEX told_before_by_key ON told_before (source, key);
 
--- Events to announce to these destinations when their record is found again.
+-- Events that are announced when their record is found again, and only to `destinations`.
 CREATE TABLE owed (
     source TEXT NOT NULL,
     key TEXT NOT NULL,

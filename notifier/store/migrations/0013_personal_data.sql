@@ -1,4 +1,4 @@
--- Delete personal data that is not needed, signatures and attachments. Add an index of removed records for erasure.
+-- Delete signatures and attachments: personal data that is not needed. Add an index of removed records for erasure.
 
 -- The stored fingerprints of the complete records stay, so no record counts as changed.
 UPDATE records SET record = json_replace(record, '$.signature', NULL)

@@ -31,7 +31,7 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
 
 def test_it_says_so_when_nothing_was_lost_or_nothing_left() -> None:
     (condition,) = rebuild_conditions(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT])
-    assert "; nothing was lost; nothing of it could be kept; check" in condition.summary
+    assert "; nothing was lost; there was no file to keep; check" in condition.summary
 
 
 def test_a_file_that_was_only_older_is_said_more_mildly_with_what_it_lacked_and_since_when() -> None:

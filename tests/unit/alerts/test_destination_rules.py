@@ -155,7 +155,8 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
             replace(LATE, blocked=2, blocked_by="evt_a"),
             (
                 "deliveries an hour: 1,900, new events an hour: 3,600; 2 events wait behind an earlier event of the"
-                " same record, the first behind evt_a (`notifier deliveries drop evt_a --destination hr` unblocks it)"
+                " same record, the first behind evt_a (`notifier deliveries drop evt_a --destination hr --yes`"
+                " unblocks it)"
             ),
         ),
     ],
@@ -273,4 +274,4 @@ def test_nothing_is_wrong_with_one_that_works() -> None:
 def test_an_event_that_is_refused_for_long_while_others_get_through_is_told() -> None:
     (condition,) = told(Health(), UNTRIED, REFUSED)
     assert (condition.name, condition.cause) == (ConditionName.DESTINATION_BEHIND, "refused")
-    assert "`notifier deliveries drop EVENT_ID --destination hr` removes one from the queue" in condition.summary
+    assert "`notifier deliveries drop EVENT_ID --destination hr --yes` removes one from the queue" in condition.summary

@@ -99,7 +99,7 @@ def test_several_stand_under_their_count(make_event: "MakeEvent", make_alert: "M
         make_alert(4, since=None),
     ]
     assert drawn(events).splitlines() == [
-        "*2 trainings completed, 1 record removed, 1 notice*",
+        "*2 trainings completed, 1 record removed, 1 alert*",
         "• *David Ball* completed Ladder Safety on 27 Feb 2020 · #1197",
         "• *Ann Lee* completed Ladder Safety on 28 Feb 2020 · #1198",
         "• *Bo* · Ladder Safety on 27 Feb 2020 was removed · #1199",
@@ -145,7 +145,7 @@ def test_a_digest_counts(make_event: "MakeEvent", make_alert: "MakeEvent") -> No
     ]
     events += [make_event(2000, kind=EventType.UPDATED, training_id="Ladder Safety"), make_alert(2001, since=None)]
     assert drawn(events, digest=True).splitlines() == [
-        "*62 trainings completed, 1 record changed, 1 notice*",
+        "*62 trainings completed, 1 record changed, 1 alert*",
         "• ⚠️ *acme: cannot be read* · No successful poll for 15 minutes",
         "• Ladder Safety: 31",
         "• Forklift: 20",

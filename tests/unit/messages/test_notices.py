@@ -45,7 +45,7 @@ def stored(changes: tuple[ConditionChange, ...]) -> list[StoredCondition]:
 
 def test_what_is_wrong_and_what_to_do_is_in_the_language_of_the_message() -> None:
     found = told(begun(failing()))
-    assert found["title"] == "no se puede entregar"
+    assert found["title"] == "fallan las entregas"
     assert found["details"].startswith(
         "No se pueden entregar eventos desde 21 nov 2026, 10:45 CST: tuvo un error interno (HTTP 503: busy);"
     )

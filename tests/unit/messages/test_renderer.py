@@ -48,7 +48,7 @@ async def test_the_same_words_go_everywhere(
     events = [make_event(1), make_event(2, "completion.removed"), make_alert(3, since=None)]
     assert await shown(make(), deliveries(*events)) == [
         (
-            "1 training completed, 1 record removed, 1 notice",
+            "1 training completed, 1 record removed, 1 alert",
             "• David Ball completed Ladder Safety on 27 Feb 2020 · #1197",
             "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1198",
             "• ⚠️ acme: cannot be read · No successful poll for 15 minutes",
