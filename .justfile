@@ -10,15 +10,15 @@ setup:
 test *arguments="-n 4":
     .venv/bin/pytest {{arguments}}
 
-# Check style and types.
+# Check style, types and layers.
 lint:
     .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy notifier tests && .venv/bin/lint-imports
 
-# Format, and mend what can be mended.
+# Format, and fix what ruff can fix.
 format:
     .venv/bin/ruff check --fix . && .venv/bin/ruff format .
 
-# Take the newest versions of all libraries for what CI installs.
+# Take the newest versions of all libraries, for CI and for the service.
 constraints:
     uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --extra dev \
         --custom-compile-command "just constraints" pyproject.toml --output-file .ci/constraints.txt
@@ -26,7 +26,7 @@ constraints:
         --constraint .ci/constraints.txt --custom-compile-command "just constraints" pyproject.toml \
         --output-file systemd/requirements.txt
 
-# Run the unit tests with the lowest versions of the libraries that are allowed.
+# Run the tests of modules, of the store and of messages with the lowest versions of the libraries that are allowed.
 lowest:
     .ci/lowest
 
