@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,18 @@ from aiohttp import web
 
 from notifier.web.daemon_api import RequestPreview
 from notifier.web.dashboard.curl import BODY_FILE, LONGEST_BODY_BYTES, curl_command
+from tests.support.needed_programs import needed
 from tests.support.servers import serving
 
 KEY = bytes(range(32))
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
 NASTY = """{"name": "O'Brien $(touch owned) `id` \\\\ \\"x\\" müller"}"""
 
-pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl")
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    needed("curl", "curl")
+    needed("openssl", "openssl")
 
 
 def make_request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
