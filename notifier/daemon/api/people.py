@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 NOT_ERASED = (
     "backups, and files set aside beside the state file",
     "what destinations have received",
+    "the log, and alerts that quote what a destination answered",
     "the account itself: its records are read again",
 )
 """Places from which this program does not erase a person's data."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.tables import expiries, request_log
+from notifier.store.tables.settlements import LONGEST_RUN
 
 CHUNK: Final = 500
 """The most records erased in one transaction, so that other work does not wait long for the store."""
@@ -84,17 +85,24 @@ def delete_names(db: Database, source: str, users: Sequence[str]) -> int:
 def find_people(db: Database, text: str) -> list[KnownPerson]:
     """Return the people of all sources whose id, or else employee number, or else name is exactly `text`.
 
-    If the lists of people contain no such person, the records and the events are searched.
+    If the lists of people contain no such person, the records and the events are searched, for instructors and for
+    people of earlier versions of a record, too.
     """
     for column in ("id", "employee_number", "name"):
         found = db.execute(f"SELECT source, id, name FROM people WHERE {column} = ? ORDER BY source, id", [text])
         if people := [KnownPerson(*row) for row in found]:
             return people
+    in_events = "".join(
+        f" UNION SELECT source, json_extract(data, '$.completion.{role}_id'),"
+        f" json_extract(data, '$.completion.{role}_name') FROM events WHERE :text IN"
+        f" (json_extract(data, '$.completion.{role}_id'), json_extract(data, '$.completion.{role}_name'),"
+        f" json_extract(data, '$.completion.{role}_employee_number'))"
+        for role in ("user", "instructor")
+    )
     known = db.execute(
-        "SELECT source, user_id, CAST(NULL AS TEXT) FROM records WHERE user_id = :text UNION SELECT source,"
-        " json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name') FROM events"
-        " WHERE :text IN (json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.user_name'),"
-        " json_extract(data, '$.completion.user_employee_number'))",
+        f"SELECT source, user_id, CAST(NULL AS TEXT) FROM records WHERE user_id = :text{in_events}"
+        " UNION SELECT source, CAST(:text AS TEXT), CAST(NULL AS TEXT) FROM events WHERE type = 'completion.updated'"
+        " AND :text IN (json_extract(data, '$.previous.user_id'), json_extract(data, '$.previous.instructor_id'))",
         {"text": text},
     )
     people = [KnownPerson(*row) for row in known]
@@ -103,50 +111,85 @@ def find_people(db: Database, text: str) -> list[KnownPerson]:
 
 
 def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEvents:
-    """Delete a person's events and their deliveries, and remove the person as instructor from other people's events.
+    """Delete a person's events and their deliveries, and remove the person from other people's events.
 
-    Each call examines a limited number of events with numbers above `behind`, so it must be repeated until no events
-    are left.
+    What receivers answered to requests with these events is erased, too, because it may name the person. Each call
+    examines a limited number of events with numbers above `behind`, so it must be repeated until no events are left.
     """
+    ids = ", ".join(f"json_extract(data, '$.{part}.{name}')" for part, name in _FIELDS_ABOUT)
     rows = db.execute(
-        "SELECT sequence, json_extract(data, '$.completion.user_id'), json_extract(data, '$.completion.instructor_id')"
+        f"SELECT sequence, json_extract(data, '$.completion.user_id'), {ids}"
         " FROM events WHERE sequence > ? AND source = ? ORDER BY sequence LIMIT ?",
         [behind, person.source, _EXAMINED_AT_ONCE],
     ).fetchall()
-    own = [(sequence,) for sequence, user, _ in rows if user == person.id]
+    own = [(sequence,) for sequence, user, *_ in rows if user == person.id]
+    others = [(sequence,) for sequence, user, *about in rows if user != person.id and person.id in about]
+    if own or others:
+        _erase_answers(db, [sequence for (sequence,) in own + others])
     deliveries = db.executemany("DELETE FROM deliveries WHERE sequence = ?", own).rowcount if own else 0
-    # An answer about other people's events may name the person, too, if they shared a request.
-    request_log.delete_for_events(
-        db, [sequence for sequence, user, instructor in rows if person.id in (user, instructor)]
-    )
     for table, column in (("events", "sequence"), ("attempt_runs", "first_sequence")):
-        # A run of attempts that also covers other people's events stays; it contains only numbers.
+        # A run of attempts that also covers other people's events stays; it contains only numbers now.
         where = " AND last_sequence = first_sequence" if table == "attempt_runs" else ""
         db.executemany(f"DELETE FROM {table} WHERE {column} = ?{where}", own)
-    for sequence, user, instructor in rows:
-        if instructor == person.id and user != person.id:
-            (data,) = db.execute("SELECT data FROM events WHERE sequence = ?", [sequence]).fetchone()
-            db.execute("UPDATE events SET data = ? WHERE sequence = ?", [_without_instructor(data), sequence])
+    for (sequence,) in others:
+        (data,) = db.execute("SELECT data FROM events WHERE sequence = ?", [sequence]).fetchone()
+        db.execute("UPDATE events SET data = ? WHERE sequence = ?", [_without_person(data, person.id), sequence])
     return ErasedEvents(len(own), max(0, deliveries), rows[-1][0] if len(rows) == _EXAMINED_AT_ONCE else None)
 
 
-def _without_instructor(data: str) -> str:
-    """Return an event's JSON with null in all fields about the instructor; everything else stays the same."""
+def _erase_answers(db: Database, sequences: Sequence[int]) -> None:
+    """Erase the texts of answers to the requests that carried these events, also where other events have them."""
+    request_log.delete_for_events(db, sequences)
+    requests = db.execute(
+        "SELECT DISTINCT r.destination || ' ' || r.attempted_at FROM (SELECT CAST(value AS BIGINT) AS number"
+        " FROM json_each(?)) n CROSS JOIN attempt_runs r ON r.first_sequence BETWEEN n.number - ? AND n.number"
+        " AND r.last_sequence >= n.number WHERE r.detail IS NOT NULL",
+        [json.dumps(sequences), LONGEST_RUN - 1],
+    ).fetchall()
+    for table, time in (("attempt_runs", "attempted_at"), ("deliveries", "last_attempt_at")) if requests else ():
+        db.execute(
+            f"UPDATE {table} SET detail = NULL WHERE detail IS NOT NULL"
+            f" AND destination || ' ' || {time} IN (SELECT value FROM json_each(?))",
+            [json.dumps([request for (request,) in requests])],
+        )
+
+
+def _without_person(data: str, id_: str) -> str:
+    """Return an event's JSON with null in all fields about this person; everything else stays the same."""
     event = json.loads(data)
-    for part, names in _INSTRUCTOR_FIELDS.items():
-        if isinstance(event.get(part), dict):
-            event[part] |= {name: None for name in names if name in event[part]}
+    about = [
+        field
+        for (part, name), fields in _FIELDS_ABOUT.items()
+        if isinstance(event.get(part), dict) and event[part].get(name) == id_
+        for field in fields
+    ]
+    for part, name in about:
+        if isinstance(event.get(part), dict) and name in event[part]:
+            event[part][name] = None
     return json.dumps(event, separators=(",", ":"))
 
 
-_INSTRUCTOR_FIELDS: Final = {
-    "completion": ("instructor_id", "instructor_name", "instructor_employee_number"),
-    "record": ("m_instructor_id", "instructor_id"),
+_FIELDS_ABOUT: Final = {
+    ("completion", "instructor_id"): (
+        ("completion", "instructor_id"),
+        ("completion", "instructor_name"),
+        ("completion", "instructor_employee_number"),
+        ("record", "m_instructor_id"),
+        ("record", "instructor_id"),
+    ),
+    ("previous", "user_id"): (("previous", "user_id"), ("previous", "notes")),
+    ("previous", "instructor_id"): (("previous", "instructor_id"),),
 }
+"""The fields of an event's data that may contain a person's id, each with the fields that are then about this person.
+
+The person whose completion it is is not among them: that person's events are deleted.
+"""
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:
     """Erase a person's name and facts, and the content of the person's removed records; count the other records.
+
+    The texts of the destinations' last errors are erased, too.
 
     The other records are those that the account still has, and are kept. If they were erased, the next poll would read
     their content again, and their next change would be reported wrongly.
@@ -157,6 +200,8 @@ def erase_records(db: Database, person: KnownPerson) -> Erased:
         here,
     ).rowcount
     expiries.delete_person(db, person.source, person.id)
+    # Any of these answers may name the person: the event that it is about may be deleted already.
+    db.execute("UPDATE destinations SET error_message = '' WHERE error_message <> ''")
     names = db.execute("DELETE FROM people WHERE source = ? AND id = ?", here).rowcount
     (living,) = db.execute(
         "SELECT count(*) FROM records WHERE source = ? AND user_id = ? AND removed_at IS NULL", here

@@ -11,12 +11,16 @@ from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import erasure, expiries, names, records
+from notifier.store.tables import destinations, erasure, expiries, names, records, request_log
+from notifier.store.tables.destinations import Health, LastError
 from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.expiries import ExpiryRow
 from notifier.store.tables.names import PersonName
+from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.record_lookups import known_records, stored_json
 from notifier.store.tables.records import Findings
+from notifier.store.tables.request_log import LoggedRequest, SentRequest
+from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.integration.store.conftest import MakeCompletion
 from tests.support.table_rows import STORE_TABLES, table_rows
 
@@ -111,6 +115,56 @@ def test_of_a_person_only_what_the_account_still_has_stays(db: Database) -> None
         None,
         None,
     )
+
+
+def move(db: Database, before: Completion, after: Completion) -> int:
+    """Write the event of a changed record; return its number."""
+    change = Change(EventType.UPDATED, after, 2, DetectedBy.SWEEP, "changed", before)
+    (event,) = records.write(db, Findings("acme", "acme", changes=[change]), [HR], NOW)
+    return event.sequence
+
+
+def test_a_person_is_erased_from_events_of_records_that_another_person_has_now(
+    db: Database, completion: MakeCompletion
+) -> None:
+    given = move(db, completion("2", notes="sore back"), completion("2", user_id=EVE, instructor_id="x"))
+    taught = move(db, completion("3", user_id=EVE, instructor_id=DAVID), completion("3", user_id=EVE, notes="new"))
+    (text,) = db.execute("SELECT data FROM events WHERE sequence = ?", [given]).fetchone()
+    request = SentRequest((), 9, "d", (), "no badge for David")
+    request_log.write(db, "hr", [LoggedRequest(5, (given,), request), LoggedRequest(5, (taught,), request)])
+    erasure.erase_events(db, KnownPerson("acme", DAVID, None))
+    assert db.execute("SELECT count(*) FROM request_log").fetchone() == (0,)
+    found = dict(db.execute("SELECT sequence, data FROM events").fetchall())
+    assert DAVID not in str(found)
+    before = json.loads(text)
+    assert json.loads(found[given]) == before | {"previous": before["previous"] | {"user_id": None, "notes": None}}
+    assert json.loads(found[taught])["previous"] == {"instructor_id": None, "notes": ""}
+
+
+def test_answers_to_shared_requests_are_erased_for_all_their_events(db: Database, completion: MakeCompletion) -> None:
+    new = [Change(EventType.CREATED, completion(key, user_id=EVE), 1, DetectedBy.HEAD, "new") for key in "56"]
+    made = records.write(db, Findings("acme", "acme", changes=new), [HR], NOW)
+    shared, apart = (event.sequence for event in made)
+    ended = DeliveryState.DEAD, "give_up", "server_error", 500
+    answered = [((1, 2, shared), "David is unknown", 7), ((apart,), "out of order", 8), ((3,), "David again", 9)]
+    store_settlements(db, [Settlement(numbers, "hr", *ended, text, at, 5, 0) for numbers, text, at in answered])
+    destinations.read_or_create(db, "hr")
+    destinations.store_health(db, "hr", Health(), LastError("server_error", "David is unknown", 9))
+    erasure.erase_events(db, KnownPerson("acme", DAVID, None))
+    erasure.erase_records(db, KnownPerson("acme", DAVID, None))
+    assert "David" not in everything(db)
+    assert destinations.read_all(db)["hr"].last_error == LastError("server_error", "", 9)
+    details = "SELECT sequence, detail FROM {} WHERE sequence IN (?, ?) ORDER BY sequence"
+    for table in ("attempts", "deliveries"):
+        rows = db.execute(details.format(table), [shared, apart]).fetchall()
+        assert rows == [(shared, None), (apart, "out of order")]
+
+
+@pytest.mark.parametrize("text", ["gone", "instructor"])
+def test_a_person_whom_only_events_of_others_name_is_found(db: Database, completion: MakeCompletion, text: str) -> None:
+    move(db, completion("2", user_id="gone"), completion("2", user_id=EVE, instructor_id="instructor"))
+    (person,) = erasure.find_people(db, text)
+    assert person == KnownPerson("acme", text, None)
 
 
 def test_names_without_a_user_and_a_living_record_go(db: Database) -> None:
