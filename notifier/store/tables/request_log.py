@@ -61,7 +61,7 @@ def write(db: Database, destination: str, requests: Sequence[LoggedRequest]) -> 
     )
     (newest,) = db.execute("SELECT max(id) FROM request_log").fetchone()
     if newest % _PRUNED_EVERY < len(requests):
-        _prune(db, destination, newest)
+        _prune(db, newest)
 
 
 def of_delivery(db: Database, sequence: int, destination: str) -> list[LoggedRequest]:
@@ -92,13 +92,15 @@ def delete_old(db: Database, before_ms: int) -> None:
     db.execute("DELETE FROM request_log WHERE attempted_at < ?", [before_ms])
 
 
-def _prune(db: Database, destination: str, newest: int) -> None:
+def _prune(db: Database, newest: int) -> None:
     # Ids are unique and only grow, so at most KEPT rows remain in all.
     db.execute("DELETE FROM request_log WHERE id <= ?", [newest - KEPT])
-    db.execute(
+    # All destinations, because one that always writes between two others would otherwise never have its turn.
+    names = db.execute("SELECT DISTINCT destination FROM request_log").fetchall()
+    db.executemany(
         "DELETE FROM request_log WHERE destination = ? AND id <= coalesce((SELECT kept.id FROM request_log kept"
         " WHERE kept.destination = ? ORDER BY kept.id DESC LIMIT 1 OFFSET ?), 0)",
-        [destination, destination, KEPT_PER_DESTINATION],
+        [(name, name, KEPT_PER_DESTINATION) for (name,) in names],
     )
 
 

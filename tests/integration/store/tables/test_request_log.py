@@ -62,6 +62,16 @@ def test_only_the_latest_requests_of_a_destination_are_kept(db: Database, monkey
     assert request_log.of_delivery(db, 499, "hr")
 
 
+def test_destinations_that_take_turns_each_keep_only_their_latest(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_log, "KEPT_PER_DESTINATION", 30)
+    for number in range(1, 500):
+        request_log.write(db, ("hr", "gate")[number % 2], [entry(number)])
+    assert 30 <= count(db, "hr") <= 130
+    assert 30 <= count(db, "gate") <= 130
+
+
 def test_all_destinations_together_have_a_limit_too(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_log, "KEPT", 50)
     for number in range(1, 400):
