@@ -43,23 +43,46 @@ SECOND = "evt_" + "b" * 26
 THIRD = "evt_" + "c" * 26
 
 
-def receiver_command(kind: str, port: int, folder: Path) -> list[str]:
+SOURCES = {
+    "python": "fastapi_receiver.py",
+    "node": "node_receiver.mjs",
+    "php": "php_receiver.php",
+    "go": "go_receiver.go",
+}
+SHORT_PAUSES = {
+    "python": ("RETRY_SECONDS = 60", "RETRY_SECONDS = 1"),
+    "node": ("RETRY_SECONDS = 60", "RETRY_SECONDS = 1"),
+    "go": ("retryAfter       = time.Minute", "retryAfter       = time.Second"),
+}
+"""How a receiver's pause before it tries a failed event again is shortened: a part of its source, and what replaces it.
+
+PHP has none: the next run tries the event again."""
+
+FAILURES = {
+    "python": "if event['id'] == '{id}' and not os.path.exists('{mended}'): raise RuntimeError('no printer')",
+    "node": "if (event.id === '{id}' && !fs.existsSync('{mended}')) return Promise.reject(Error('no printer'));",
+    "php": "if ($event['id'] === '{id}' && !file_exists('{mended}')) throw new Exception('no printer');",
+    "go": 'if _, err := os.Stat("{mended}"); it.ID == "{id}" && err != nil {{ panic("no printer") }}',
+}
+"""Statements for `work` that fail for one event until a file exists."""
+
+
+def receiver_command(kind: str, port: int, source: Path) -> list[str]:
     """Return the command that starts a receiver; skip the test if the receiver's language is not installed."""
     match kind:
         case "python":
-            shutil.copy(FOLDER / "fastapi_receiver.py", folder)
-            options = ["--port", str(port), "--log-level", "warning", "--app-dir", str(folder)]
+            options = ["--port", str(port), "--log-level", "warning", "--app-dir", str(source.parent)]
             return [sys.executable, "-m", "uvicorn", *options, "fastapi_receiver:app"]
         case "node":
-            return [needed("node", "nodejs"), str(FOLDER / "node_receiver.mjs")]
+            return [needed("node", "nodejs"), str(source)]
         case "php":
-            return [needed("php", "php-cli"), "-S", f"127.0.0.1:{port}", str(FOLDER / "php_receiver.php")]
+            return [needed("php", "php-cli"), "-S", f"127.0.0.1:{port}", str(source)]
         case _:
             # Go takes 300 MB, too much to install for every run of the tests.
             if shutil.which("go") is None:
                 pytest.skip("there is no go here: it is in Debian's package golang-go")
-            program = folder / "go_receiver"
-            subprocess.run(["go", "build", "-o", str(program), str(FOLDER / "go_receiver.go")], check=True)
+            program = source.with_suffix("")
+            subprocess.run(["go", "build", "-o", str(program), str(source)], check=True)
             return [str(program)]
 
 
@@ -70,9 +93,23 @@ class ReceiverProgram:
         self.port = free_port()
         self.kind = kind
         self.events = folder / "events"
-        self.command = receiver_command(kind, self.port, folder)
+        self.source = folder / SOURCES[kind]
+        shutil.copy(FOLDER / SOURCES[kind], self.source)
+        self.command = receiver_command(kind, self.port, self.source)
         self.environ = {**os.environ, "WEBHOOK_SECRET": SECRET, "EVENTS": str(self.events), "PORT": str(self.port)}
         self.url = f"http://127.0.0.1:{self.port}/hook"
+
+    def let_work_fail(self, identifier: str, mended: Path) -> None:
+        """Change the program: its work fails for an event, with short pauses, until the file `mended` exists."""
+        text = self.source.read_text()
+        example = next(line for line in text.splitlines() if line.endswith("replace this"))
+        failure = FAILURES[self.kind].format(id=identifier, mended=mended)
+        indentation = example[: len(example) - len(example.lstrip())]
+        for old, new in ((example, f"{indentation}{failure}\n{example}"), SHORT_PAUSES.get(self.kind, ("", ""))):
+            assert old in text
+            text = text.replace(old, new, 1)
+        self.source.write_text(text)
+        self.command = receiver_command(self.kind, self.port, self.source)
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -94,8 +131,7 @@ class ReceiverProgram:
     def finish_work(self) -> None:
         """Process the accepted events, if the receiver leaves this to a separate run (PHP)."""
         if self.kind == "php":
-            script = str(FOLDER / "php_receiver.php")
-            subprocess.run([self.command[0], script], env=self.environ, check=True, capture_output=True)
+            subprocess.run([self.command[0], str(self.source)], env=self.environ, check=True, capture_output=True)
 
     async def wait_until_finished(self, count: int) -> None:
         """Wait until this number of events was accepted and processed."""
@@ -130,9 +166,13 @@ def batch_message(events: object) -> bytes:
     return json.dumps({"id": "msg_1", "type": "notifier.batch", "data": {"events": events}}).encode()
 
 
+def signed_headers(body: bytes, age_seconds: int = 0) -> dict[str, str]:
+    return Signer([SecretStr(SECRET)]).headers("msg", time.time_ns() // 1_000_000 - age_seconds * 1000, body)
+
+
 async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: ReceiverProgram) -> None:
     async def post(body: bytes, age_seconds: int = 0, **changes: str) -> int:
-        headers = Signer([SecretStr(SECRET)]).headers("msg", time.time_ns() // 1_000_000 - age_seconds * 1000, body)
+        headers = signed_headers(body, age_seconds)
         changed = {**headers, **{name.replace("_", "-"): value for name, value in changes.items()}}
         async with session.post(receiver.url, data=body, headers=changed) as answer:
             return answer.status
@@ -181,6 +221,31 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Rec
         await asyncio.to_thread(receiver.finish_work)
         await until(lambda: receiver.unfinished_files() == [])
     assert set(receiver.finished_events()) == {FIRST, SECOND, THIRD}
+
+
+async def test_an_event_whose_work_fails_stops_no_other_and_is_tried_again(
+    receiver: ReceiverProgram, tmp_path: Path
+) -> None:
+    async def finish(*identifiers: str) -> None:
+        await asyncio.to_thread(receiver.finish_work)
+        await until(lambda: set(receiver.finished_events()) == set(identifiers))
+
+    async def post(*identifiers: str) -> None:
+        body = json.dumps([event_document(each) for each in identifiers]).encode()
+        async with aiohttp.request("POST", receiver.url, data=body, headers=signed_headers(body)) as answer:
+            assert answer.status == 204
+
+    mended = tmp_path / "mended"
+    receiver.let_work_fail(FIRST, mended)
+    with receiver.run():
+        await post(FIRST, SECOND)
+        await finish(SECOND)
+    with receiver.run():
+        await post(THIRD)
+        await finish(SECOND, THIRD)
+        assert receiver.unfinished_files() == [f"{FIRST}.json"]
+        mended.touch()
+        await finish(FIRST, SECOND, THIRD)
 
 
 def is_installed(kind: str) -> bool:

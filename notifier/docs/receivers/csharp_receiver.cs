@@ -15,6 +15,7 @@ using System.Threading.Channels;
 
 const int ToleranceSeconds = 300;
 const long LongestBodyBytes = 32 * 1024 * 1024;
+const int RetrySeconds = 60;
 
 var secret = Environment.GetEnvironmentVariable("WEBHOOK_SECRET")
     ?? throw new InvalidOperationException("WEBHOOK_SECRET is not set to a secret, whsec_...");
@@ -43,7 +44,8 @@ _ = Task.Run(async () =>
         }
         catch (Exception error)
         {
-            app.Logger.LogError(error, "{File} is tried again at the next start", file);
+            app.Logger.LogError(error, "{File} is tried again in {Seconds} seconds", file, RetrySeconds);
+            _ = Task.Delay(TimeSpan.FromSeconds(RetrySeconds)).ContinueWith(_ => toDo.Writer.TryWrite(file));
         }
     }
 });

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import time
@@ -27,7 +28,11 @@ KEY = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_") + "==
 EVENTS = Path(os.environ.get("EVENTS", "events"))
 TOLERANCE_SECONDS = 300
 LONGEST_BODY_BYTES = 32 * 2**20
+RETRY_SECONDS = 60
 ID = re.compile(r"evt_[a-z2-7]{26}")
+
+logger = logging.getLogger("receiver")
+to_do: asyncio.Queue[Path] = asyncio.Queue()
 
 
 def work(event: dict[str, Any]) -> None:
@@ -85,22 +90,34 @@ def finish(file: Path) -> None:
     file.rename(file.with_suffix(".done"))
 
 
-def finish_all() -> None:
-    """Finish the events that an earlier run accepted but did not finish."""
+def unfinished() -> list[Path]:
+    """Return the files that an earlier run has accepted and not finished; make the folder if there is none."""
     EVENTS.mkdir(parents=True, exist_ok=True)
-    for file in sorted(EVENTS.glob("*.json")):
-        finish(file)
+    return sorted(EVENTS.glob("*.json"))
+
+
+async def finish_all() -> None:
+    """Finish one kept event after the other. An event whose work fails is tried again later."""
+    while True:
+        file = await to_do.get()
+        try:
+            await asyncio.to_thread(finish, file)
+        except Exception:
+            logger.exception("%s is tried again in %d seconds", file, RETRY_SECONDS)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, to_do.put_nowait, file)
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Finish the events of an earlier run before the first request is accepted."""
-    await asyncio.to_thread(finish_all)
+    """Work on events while the program runs, first on those of an earlier run."""
+    for file in unfinished():
+        to_do.put_nowait(file)
+    worker = asyncio.create_task(finish_all())
     yield
+    worker.cancel()
 
 
 app = FastAPI(lifespan=lifespan, openapi_url=None)
-running: set[asyncio.Task[None]] = set()
 
 
 @app.post("/hook")
@@ -121,7 +138,5 @@ async def receive(request: Request) -> Response:
     for event in events:
         file = await asyncio.to_thread(keep, event)
         if file is not None:
-            task = asyncio.create_task(asyncio.to_thread(finish, file))
-            running.add(task)
-            task.add_done_callback(running.discard)
+            to_do.put_nowait(file)
     return Response(status_code=204)

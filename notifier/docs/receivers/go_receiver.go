@@ -29,6 +29,7 @@ import (
 const (
 	toleranceSeconds = 300
 	longestBodyBytes = 32 << 20
+	retryAfter       = time.Minute
 )
 
 var (
@@ -187,17 +188,23 @@ func keep(file string, raw json.RawMessage) (bool, error) {
 	return err == nil, err
 }
 
-// finish works on a kept event, and marks it as done.
+// finish works on a kept event, and marks it as done. If the work fails or panics, it is tried again later.
 func finish(file string) {
 	raw, err := os.ReadFile(file)
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("panic: %v", reason)
+		}
+		if err != nil {
+			log.Printf("%s is tried again in %s: %v", file, retryAfter, err)
+			time.AfterFunc(retryAfter, func() { toDo <- file })
+		}
+	}()
 	if err == nil {
 		err = work(raw)
 	}
 	if err == nil {
 		err = os.Rename(file, doneOf(file))
-	}
-	if err != nil {
-		log.Print(err) // it is tried again at the next start
 	}
 }
 

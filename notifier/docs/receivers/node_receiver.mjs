@@ -20,6 +20,7 @@ const KEY = Buffer.from(process.env.WEBHOOK_SECRET.replace(/^whsec_/, ""), "base
 const EVENTS = process.env.EVENTS ?? "events";
 const TOLERANCE_SECONDS = 300;
 const LONGEST_BODY_BYTES = 32 * 2 ** 20;
+const RETRY_SECONDS = 60;
 const ID = /^evt_[a-z2-7]{26}$/;
 
 // Does the work for an event. After a crash, it may be done again for the same event: it must be safe to repeat.
@@ -72,10 +73,15 @@ function keep(event) {
   }
 }
 
-// Works on a kept event, and marks it as done.
-function finish(file) {
-  work(JSON.parse(fs.readFileSync(file, "utf8")));
-  fs.renameSync(file, doneOf(file));
+// Works on a kept event, and marks it as done. If the work fails, it is tried again later.
+async function finish(file) {
+  try {
+    await work(JSON.parse(fs.readFileSync(file, "utf8")));
+    fs.renameSync(file, doneOf(file));
+  } catch (error) {
+    console.error(`${file} is tried again in ${RETRY_SECONDS} seconds:`, error);
+    setTimeout(finish, RETRY_SECONDS * 1000, file);
+  }
 }
 
 function doneOf(file) {
@@ -100,7 +106,7 @@ export function statusOf(headers, body) {
 
 fs.mkdirSync(EVENTS, { recursive: true });
 for (const name of fs.readdirSync(EVENTS).sort()) {
-  if (name.endsWith(".json")) finish(join(EVENTS, name)); // what an earlier run has accepted and not finished
+  if (name.endsWith(".json")) await finish(join(EVENTS, name)); // what an earlier run has accepted and not finished
 }
 
 createServer((request, response) => {

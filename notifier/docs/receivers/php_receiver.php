@@ -17,8 +17,12 @@ is_dir($events) || mkdir($events, 0700, true);
 
 if (PHP_SAPI === 'cli') {
     foreach (glob("$events/*.json") as $file) {
-        work(json_decode(file_get_contents($file), true, 512, JSON_THROW_ON_ERROR));
-        rename($file, done_of($file));
+        try {
+            work(json_decode(file_get_contents($file), true, 512, JSON_THROW_ON_ERROR));
+            rename($file, done_of($file));
+        } catch (Throwable $error) {
+            error_log("$file is tried again by the next run: $error");
+        }
     }
     exit;
 }
