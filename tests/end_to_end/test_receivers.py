@@ -223,6 +223,16 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Rec
     assert set(receiver.finished_events()) == {FIRST, SECOND, THIRD}
 
 
+async def test_an_event_kept_again_just_after_its_work_is_worked_on_once(receiver: ReceiverProgram) -> None:
+    receiver.events.mkdir()
+    (receiver.events / f"{FIRST}.done").write_text(json.dumps(event_document(FIRST)))
+    (receiver.events / f"{FIRST}.json").write_text(json.dumps({**event_document(FIRST), "type": "again"}))
+    with receiver.run():
+        await asyncio.to_thread(receiver.finish_work)
+        await until(lambda: receiver.unfinished_files() == [])
+    assert receiver.finished_events() == {FIRST: event_document(FIRST)}
+
+
 async def test_an_event_whose_work_fails_stops_no_other_and_is_tried_again(
     receiver: ReceiverProgram, tmp_path: Path
 ) -> None:

@@ -39,8 +39,14 @@ _ = Task.Run(async () =>
     {
         try
         {
+            var done = Path.ChangeExtension(file, ".done");
+            if (File.Exists(done))
+            {
+                File.Delete(file); // the event arrived again and was kept just after it was done
+                continue;
+            }
             Work(JsonDocument.Parse(File.ReadAllBytes(file)).RootElement);
-            File.Move(file, Path.ChangeExtension(file, ".done"));
+            File.Move(file, done);
         }
         catch (Exception error)
         {

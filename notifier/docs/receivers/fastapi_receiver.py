@@ -86,8 +86,12 @@ def keep(event: dict[str, Any]) -> Path | None:
 
 def finish(file: Path) -> None:
     """Work on a kept event, and mark it as done."""
+    done = file.with_suffix(".done")
+    if done.exists():  # the event arrived again and was kept just after it was done
+        file.unlink(missing_ok=True)
+        return
     work(json.loads(file.read_text(encoding="utf-8")))
-    file.rename(file.with_suffix(".done"))
+    file.rename(done)
 
 
 def unfinished() -> list[Path]:

@@ -190,6 +190,10 @@ func keep(file string, raw json.RawMessage) (bool, error) {
 
 // finish works on a kept event, and marks it as done. If the work fails or panics, it is tried again later.
 func finish(file string) {
+	if _, err := os.Stat(doneOf(file)); err == nil {
+		os.Remove(file) // the event arrived again and was kept just after it was done
+		return
+	}
 	raw, err := os.ReadFile(file)
 	defer func() {
 		if reason := recover(); reason != nil {

@@ -76,6 +76,7 @@ function keep(event) {
 // Works on a kept event, and marks it as done. If the work fails, it is tried again later.
 async function finish(file) {
   try {
+    if (fs.existsSync(doneOf(file))) return fs.rmSync(file, { force: true }); // kept again just after it was done
     await work(JSON.parse(fs.readFileSync(file, "utf8")));
     fs.renameSync(file, doneOf(file));
   } catch (error) {

@@ -4,8 +4,9 @@
 //     WEBHOOK_SECRET=whsec_... php -S 127.0.0.1:8000 php_receiver.php     (to try it; in production: PHP-FPM)
 //
 // This page writes each event to a file in the folder EVENTS (`<id>.json`) before it answers. Another process does the
-// work: run `php php_receiver.php` from cron or a systemd timer. It renames a file whose work is done to `<id>.done`.
-// These files are kept, so that an event that arrives again is recognised.
+// work: run `php php_receiver.php` from a systemd timer, or from cron with `flock -n`, so that only one runs at a time.
+// It renames a file whose work is done to `<id>.done`. These files are kept, so that an event that arrives again is
+// recognised.
 
 declare(strict_types=1);
 
@@ -18,6 +19,10 @@ is_dir($events) || mkdir($events, 0700, true);
 if (PHP_SAPI === 'cli') {
     foreach (glob("$events/*.json") as $file) {
         try {
+            if (file_exists(done_of($file))) {
+                unlink($file); // the event arrived again and was kept just after it was done
+                continue;
+            }
             work(json_decode(file_get_contents($file), true, 512, JSON_THROW_ON_ERROR));
             rename($file, done_of($file));
         } catch (Throwable $error) {
