@@ -170,6 +170,13 @@ def signed_headers(body: bytes, age_seconds: int = 0) -> dict[str, str]:
     return Signer([SecretStr(SECRET)]).headers("msg", time.time_ns() // 1_000_000 - age_seconds * 1000, body)
 
 
+async def post_batch(receiver: ReceiverProgram, *identifiers: str) -> int:
+    """Send events in one request; return the status of the answer."""
+    body = json.dumps([event_document(each) for each in identifiers]).encode()
+    async with aiohttp.request("POST", receiver.url, data=body, headers=signed_headers(body)) as answer:
+        return answer.status
+
+
 async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: ReceiverProgram) -> None:
     async def post(body: bytes, age_seconds: int = 0, **changes: str) -> int:
         headers = signed_headers(body, age_seconds)
@@ -240,22 +247,26 @@ async def test_an_event_whose_work_fails_stops_no_other_and_is_tried_again(
         await asyncio.to_thread(receiver.finish_work)
         await until(lambda: set(receiver.finished_events()) == set(identifiers))
 
-    async def post(*identifiers: str) -> None:
-        body = json.dumps([event_document(each) for each in identifiers]).encode()
-        async with aiohttp.request("POST", receiver.url, data=body, headers=signed_headers(body)) as answer:
-            assert answer.status == 204
-
     mended = tmp_path / "mended"
     receiver.let_work_fail(FIRST, mended)
     with receiver.run():
-        await post(FIRST, SECOND)
+        assert await post_batch(receiver, FIRST, SECOND) == 204
         await finish(SECOND)
     with receiver.run():
-        await post(THIRD)
+        assert await post_batch(receiver, THIRD) == 204
         await finish(SECOND, THIRD)
         assert receiver.unfinished_files() == [f"{FIRST}.json"]
         mended.touch()
         await finish(FIRST, SECOND, THIRD)
+
+
+@pytest.mark.parametrize("receiver", ["node"], indirect=True)
+async def test_events_kept_before_one_that_cannot_be_kept_are_worked_on(receiver: ReceiverProgram) -> None:
+    failing = f"if (event.id === '{SECOND}') throw new Error('no space');"
+    receiver.source.write_text(receiver.source.read_text().replace("keep(event) {\n", f"keep(event) {{\n{failing}\n"))
+    with receiver.run():
+        assert await post_batch(receiver, FIRST, SECOND) == 500
+        await until(lambda: set(receiver.finished_events()) == {FIRST})
 
 
 def is_installed(kind: str) -> bool:

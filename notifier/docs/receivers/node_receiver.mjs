@@ -99,7 +99,8 @@ export function statusOf(headers, body) {
     return 400;
   }
   if (events.length === 0 || !events.every((event) => ID.test(String(event?.id)))) return 400;
-  for (const file of events.map(keep)) {
+  for (const event of events) {
+    const file = keep(event);
     if (file !== null) setImmediate(finish, file);
   }
   return 204;
