@@ -154,9 +154,10 @@ def _event_rows(source: str, event: EventHistory, subscribed: Sequence[Subscript
     )
     for field, change in event.changes.items():
         yield "", f"changed {field}", NOTHING, _change(change)
-    if not event.deliveries:
-        yield "", "not sent", NOTHING, "no destination was configured to receive it"
-    for destination, reason in unsent_reasons(source, event, subscribed).items():
+    unsent = unsent_reasons(source, event, subscribed)
+    if not event.deliveries and not unsent:
+        yield "", "not sent", NOTHING, "no destination was configured to receive it, or its deliveries were dropped"
+    for destination, reason in unsent.items():
         yield "", "not sent", destination, UNSENT_SENTENCES[reason]
     for destination, filters in unjudged_filters(event, subscribed).items():
         yield "", "not judged", destination, unjudged_sentence(filters)

@@ -82,8 +82,9 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
 class UnsentReason(StrEnum):
     """Why an event is not sent to a destination.
 
-    If a filter excludes the event, the reason is the filter's key. In all other cases, the destination was added after
-    the event was detected, or its filters were changed then.
+    If a filter excludes the event, the reason is the filter's key. In all other cases, the reason is
+    `configured_later`: the destination was added or its filters were changed after the event was detected, or the
+    delivery was dropped. The store does not know which, because it keeps nothing of a dropped delivery.
     """
 
     EVENTS = Filter.EVENTS.value
@@ -109,7 +110,9 @@ UNSENT_SENTENCES: Final[Mapping[UnsentReason, str]] = MappingProxyType(
         UnsentReason.JOB_TITLES: "its `job_titles` exclude this person's job title",
         UnsentReason.FIELD_OFFICES: "its `field_offices` exclude this person's field offices",
         UnsentReason.LINES_OF_BUSINESS: "its `lines_of_business` exclude this person's lines of business",
-        UnsentReason.CONFIGURED_LATER: "it was added, or its filters were changed, after the event was detected",
+        UnsentReason.CONFIGURED_LATER: (
+            "it was added or its filters were changed after the event was detected, or the delivery was dropped"
+        ),
     }
 )
 

@@ -155,7 +155,7 @@ def _reason_for_none(db: Database, wanted: RetrySelection, destinations: Collect
     ).fetchall()
     if not rows:
         return (
-            "none of these events was meant for the requested destinations: `notifier explain RECORD` says why; a"
+            "none of these events has a delivery to the requested destinations: `notifier explain RECORD` says why; a"
             " replay applies the filters again"
         )
     found = ", ".join(f"{count:,} {state}" for state, count in rows)

@@ -144,9 +144,30 @@ async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(hom
 async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
     await write_history(home, lambda writer: writer.add_event(to=()))
-    *_, nobody, hr = (await home.call("explain", "1238")).lines
-    assert split_cells(nobody) == ["not sent", "-", "no destination was configured to receive it"]
+    *_, event, hr = (await home.call("explain", "1238")).lines
+    assert split_cells(event)[1] == "created (event 1)"
     assert split_cells(hr) == ["not sent", "hr", "its `events` exclude this type"]
+
+
+async def test_a_dropped_delivery_is_not_called_a_later_configuration(home: "Home") -> None:
+    def add_delivered(writer: HistoryWriter) -> None:
+        writer.add_attempt(
+            writer.add_event(to=("hr",)), DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=1_000
+        )
+
+    await write_history(home, add_delivered)
+    (event,) = {it["event"] for it in (await home.call("deliveries", "--json")).documents}
+    for command in ("retry {} --state delivered --destination hr", "deliveries drop {} --destination hr --yes"):
+        assert (await home.call(*command.format(event).split())).code == 0
+    hr = (await home.call("explain", "1238")).lines[-1]
+    assert split_cells(hr) == [
+        "not sent",
+        "hr",
+        "it was added or its filters were changed after the event was detected, or the delivery was dropped",
+    ]
+    home.config.write_text(home.config.read_text().partition("[destinations.hr]")[0])
+    nobody = (await home.call("explain", "1238")).lines[-1]
+    assert split_cells(nobody)[-1] == "no destination was configured to receive it, or its deliveries were dropped"
 
 
 async def test_history_says_why_nothing_was_told(home: "Home") -> None:

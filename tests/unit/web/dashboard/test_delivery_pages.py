@@ -108,7 +108,7 @@ async def test_an_event_leads_to_its_delivery_or_lists_them(interface: "Interfac
     interface.daemon.delivery_inspection.destinations = ("gate", "hr")
     assert '<a href="/deliveries/evt_known/gate">gate</a>' in await fetch_page(interface, "/deliveries/evt_known")
     interface.daemon.delivery_inspection.destinations = ()
-    assert "<strong>It was not sent</strong>" in await fetch_page(interface, "/deliveries/evt_known")
+    assert "<strong>It has no delivery</strong>" in await fetch_page(interface, "/deliveries/evt_known")
 
 
 @pytest.mark.parametrize("path", ["/deliveries/evt_other", "/deliveries/evt_other/hr", "/deliveries/%3Cb%3E/hr/body"])
