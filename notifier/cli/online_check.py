@@ -91,8 +91,11 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
         echo("", *warnings)
 
 
-def raise_on_problems(probes: "Sequence[ProbeResult]") -> None:
-    """If the probes found problems, raise CommandError, which lists all of them."""
+def raise_on_problems(probes: "Sequence[ProbeResult]", store_error: CommandError | None = None) -> None:
+    """If the probes found problems, or there is an error of the store, raise CommandError, which lists all of them."""
     troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
+    lines = [] if store_error is None else [store_error.message]
     if troubles:
-        raise CommandError(f"{format_count(len(troubles), 'request')} failed online:", *troubles)
+        lines += [f"{format_count(len(troubles), 'request')} failed online:", *troubles]
+    if lines:
+        raise CommandError(*lines) from store_error

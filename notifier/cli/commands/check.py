@@ -8,7 +8,7 @@ import click
 
 from notifier.cli import online_check
 from notifier.cli.context import read_settings
-from notifier.cli.errors import ConfigurationError
+from notifier.cli.errors import CommandError, ConfigurationError
 from notifier.cli.formatting import Column, format_count, terminal_safe
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
@@ -60,19 +60,25 @@ def check(global_options: GlobalOptions, *, online: bool, strict: bool, as_json:
             echo_json([{"errors": _error_texts(failure), "warnings": [], "notes": []}])
         raise
     file = find_file(global_options.config, environ=os.environ, cwd=Path.cwd())
-    warnings = [*map(str, settings.warnings()), *online_check.store_warnings(settings)]
+    warnings, store_error = [*map(str, settings.warnings())], None
+    try:
+        warnings += online_check.store_warnings(settings)
+    except CommandError as error:
+        # Raised at the end, because everything else is shown even if the database cannot be used.
+        store_error = error
     if not as_json:
         _show(file, settings, warnings)
     probes = online_check.probe_sources(global_options, settings) if online else None
     matches = online_check.match_filters(settings, probes or ()) if online else []
     warnings += [warning for match in matches for warning in match.warnings()]
     if as_json:
-        echo_json([_document(file, settings, probes, matches, warnings)])
+        errors = [] if store_error is None else [store_error.message]
+        echo_json([_document(file, settings, probes, matches, warnings, errors)])
     elif probes is not None:
         echo("")
         online_check.show_probes(probes)
         online_check.show_matches(matches)
-    online_check.raise_on_problems(probes or ())
+    online_check.raise_on_problems(probes or (), store_error)
     if strict and warnings:
         raise ConfigurationError(f"{format_count(len(warnings), 'warning')}, which --strict makes an error")
 
@@ -98,6 +104,7 @@ def _document(
     probes: "Sequence[ProbeResult] | None",
     matches: "Sequence[FilterMatches]",
     warnings: "Sequence[str]",
+    errors: "Sequence[str]",
 ) -> dict[str, Any]:
     public_keys = list(_public_keys(settings))
     sources: dict[str, dict[str, Any]] = {
@@ -133,7 +140,7 @@ def _document(
         "listen": None if settings.http.listen is None else str(settings.http.listen),
         "sources": sources,
         "destinations": destinations,
-        "errors": [],
+        "errors": list(errors),
         "warnings": list(warnings),
         "notes": list(settings.notes()),
     }

@@ -304,3 +304,22 @@ async def test_a_database_is_shown_without_its_password_and_tried(home: "Home") 
     assert said.code == 1
     assert "pa55word-of-it" not in said.out + said.err
     assert 'database "completions" on 127.0.0.1, port 1, schema "notifier": it cannot be reached' in said.err
+
+
+async def test_a_database_that_cannot_be_reached_hides_no_warning_and_no_other_problem(home: "Home") -> None:
+    home.configure(hr="http://example.com/hook")
+    url = 'url = "postgresql://clerk@127.0.0.1:1/completions"'
+    home.config.write_text(home.config.read_text().replace('path = "notifier.db"', url))
+    said = await home.call("check", "--online")
+    assert said.code == 1
+    assert "Warning: destinations.hr.url: is http://" in said.out
+    assert row(said)[1] == "no"
+    first, *others = said.err.splitlines()
+    assert "it cannot be reached" in first
+    assert others[0] == "  1 request failed online:"
+    assert others[1].startswith("  acme: there was no connection to the API")
+    said = await home.call("check", "--json")
+    (document,) = said.documents
+    assert said.code == 1
+    assert "it cannot be reached" in document["errors"][0]
+    assert "destinations.hr.url" in {warning.partition(":")[0] for warning in document["warnings"]}
