@@ -66,8 +66,8 @@ def _problems_in_folder(folder: Path, fits: Fits) -> Iterator[TemplateProblem]:
 
 def _unused_file_problem(stem: str) -> str:
     likely = nearest(stem, list(Template))
-    meant = f"did you mean `{likely}{SUFFIX}`? " if likely else ""
-    return f"no message uses it; {meant}A file that other templates include must begin with `{_INCLUDED_PREFIX}`"
+    meant = f"; did you mean `{likely}{SUFFIX}`?" if likely else ""
+    return f"no message uses it; a file that other templates include must begin with `{_INCLUDED_PREFIX}`{meant}"
 
 
 def _samples() -> Iterator[tuple[list[Event], bool]]:

@@ -98,7 +98,14 @@ WRONG = [
         "digest.j2": ("{{ people.append('x') }}", "digest.j2, line 1: access to attribute 'append' of 'list'"),
         "notice.j2": ('{% include "none.j2" %}', "notice.j2, line 1: there is no file named none.j2"),
         "other.j2": ("{{ person + 1 }}", "other.j2, line 1: TypeError: can only concatenate str"),
-        "complete.j2": ("x", "complete.j2: no message uses it; did you mean `completed.j2`?"),
+        "complete.j2": (
+            "x",
+            (
+                "complete.j2: no message uses it; a file that other templates include must begin with `_`; did you mean"
+                " `completed.j2`?"
+            ),
+        ),
+        "part.j2": ("x", "part.j2: no message uses it; a file that other templates include must begin with `_`"),
     },
     {
         "completed.j2": (
