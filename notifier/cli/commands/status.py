@@ -47,6 +47,7 @@ _DESTINATION_COLUMNS: Final = (
     Column("reason"),
     Column("pending", align_right=True),
     Column("oldest"),
+    Column("next attempt"),
     Column("delivered", align_right=True),
     Column("dead", align_right=True),
 )
@@ -255,6 +256,7 @@ def _destination_row(name: str, destination: Mapping[str, Any], now_ms: int) -> 
         destination["reason"] or NOTHING,
         f"{destination['pending']:,}",
         relative_time(parse_time_ms(destination["oldest_pending"]), now_ms),
+        relative_time(parse_time_ms(destination["next_attempt"]), now_ms),
         f"{destination['delivered']:,}",
         f"{destination['dead']:,}",
     )

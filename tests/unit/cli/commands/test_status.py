@@ -13,9 +13,11 @@ from notifier import __version__
 from notifier.cli import daemon_client
 from notifier.cli.commands.status import _schedule_line
 from notifier.cli.errors import CommandError
+from notifier.clock import SystemClock
 from notifier.store.file.store import FileStore
-from notifier.store.tables import conditions, sources
+from notifier.store.tables import conditions, destinations, sources
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
+from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.sources import SourceError
 
 if TYPE_CHECKING:
@@ -147,6 +149,19 @@ async def test_names_that_cannot_be_read_are_shown_at_once(home: "Home", monkeyp
     assert line.split("  ")[-1] == (
         "cannot be read, so filters let events pass if what they check is unknown: users.list: status 500"
     )
+
+
+async def test_a_destination_that_waits_for_its_retry_says_until_when(home: "Home") -> None:
+    await home.remember("David Ball")
+    store = FileStore(home.state_file)
+    await store.open()
+    retry_at_ms = SystemClock().now_ms() + 7_500_000
+    health = Health(HealthState.RETRYING, "server_error", NOW_MS, failures=1, retry_at_ms=retry_at_ms)
+    await store.run(destinations.read_or_create, "hr")
+    await store.run(destinations.store_health, "hr", health)
+    await store.close()
+    titles, row = (await home.call("status")).lines[-2:]
+    assert row[titles.index("NEXT ATTEMPT") :].startswith("in 2h")
 
 
 def test_a_path_too_long_for_a_socket_has_no_daemon(home: "Home") -> None:
