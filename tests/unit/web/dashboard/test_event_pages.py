@@ -48,6 +48,7 @@ async def test_what_fits_nothing_says_what_to_do_next(interface: "Interface") ->
     async with interface.over_tcp.get(f"{interface.url}/events?person=%3Cb%3E") as response:
         text = await response.text()
     assert "<strong>No stored event matches.</strong>" in text
+    assert "kept for the time in <code>[store] retention</code> after they were detected" in text
     assert '<a href="/records?q=%3Cb%3E">' in text
     assert "<b>" not in text
 
