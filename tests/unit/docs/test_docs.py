@@ -66,6 +66,17 @@ def test_every_link_leads_to_a_file_and_a_heading(file: Path) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+def test_a_message_that_tells_to_drop_deliveries_has_the_option_that_does_it() -> None:
+    files = [file for ending in ("toml", "html", "yml") for file in (ROOT / "notifier").rglob(f"*.{ending}")]
+    commands = [
+        command
+        for file in files
+        for command in re.findall(r"notifier deliveries drop[^`<]*", file.read_text(encoding="utf-8"))
+    ]
+    assert len(commands) >= 10
+    assert [command for command in commands if "--yes" not in command] == []
+
+
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
 def test_every_command_in_it_exists_and_has_the_options_that_are_named(file: Path) -> None:
     text = re.sub(r"`\\\|", "|", file.read_text(encoding="utf-8"))
