@@ -75,7 +75,7 @@ class ExpiringConnection(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, one head at a time; refuse answers that exceed the limits."""
-        if self._awaits_head and not self._head_begins and _is_plain_answer(data):
+        if self._awaits_head and not self._head_bytes and _is_plain_answer(data):
             self._awaits_head = False
         while self._awaits_head and data and not self._is_refused:
             size = self._count_head_bytes(data)
@@ -136,6 +136,13 @@ class ExpiringConnection(ResponseHandler):
         """Whether the connection is closed after the current request."""
         return super().should_close or self._loop.time() >= self._expires_at
 
+    def is_connected(self) -> bool:
+        """Return whether the connector may use the idle connection for another request.
+
+        It must not if the peer has sent an answer that no request has asked for: the next request would get it.
+        """
+        return super().is_connected() and not self.should_close
+
 
 class Connector(aiohttp.TCPConnector):
     """Makes connections with current addresses of host names and the system's current certificate authorities.
@@ -178,7 +185,7 @@ def _is_plain_answer(data: bytes) -> bool:
     head, end, body = data.partition(_END_OF_HEAD)
     return (
         data[_STATUS_OFFSET : _STATUS_OFFSET + 3] in _STATUSES_WITH_BODY
-        and len(head) < MAX_HEAD_BYTES
+        and len(head) + len(end) <= MAX_HEAD_BYTES
         and b"\r\nContent-Length: %d\r\n" % len(body) in head + end
     )
 

@@ -107,6 +107,37 @@ async def test_a_young_connection_is_used_again_and_the_name_is_not_asked_for_ea
     assert (len(server.connections), resolver.asked) == (1, 1)
 
 
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_that_of_the_next_request() -> None:
+    """A peer or a proxy in between sends two answers to one request, the second one a moment later."""
+    may_send_second = asyncio.Event()
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"x")
+        if connections == 1:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await may_send_second.wait()
+            writer.write(b"HTTP/1.1 200 Unasked\r\nContent-Length: 0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, new_session() as session:
+        assert (await send(session, "POST", url, b"x", RequestOptions({}, 5.0, 10))).status == 200
+        assert session.connector is not None
+        ((idle, _),) = next(iter(session.connector._conns.values()))
+        may_send_second.set()
+        await until(lambda: bool(idle._buffer))
+        assert (await send(session, "POST", url, b"x", RequestOptions({}, 5.0, 10))).status == 503
+    assert connections == 2
+
+
 async def test_whom_the_system_has_come_to_trust_is_trusted_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
