@@ -49,7 +49,10 @@ def module_search_path() -> str:
 
     The variable is for processes with the options -P and -s, so that they find no others.
     """
-    return os.pathsep.join(folder for folder in sys.path if folder.startswith("/"))
+    # Python ignores entries that are no texts.
+    entries: list[object] = [*sys.path]
+    folders = [entry for entry in entries if isinstance(entry, str) and entry.startswith("/")]
+    return os.pathsep.join(folder for folder in folders if not {os.pathsep, "\0"} & {*folder})
 
 
 def release_free_memory() -> None:

@@ -30,6 +30,12 @@ _PIECE_BYTES: Final = 65_536
 _END_SECONDS: Final = 5.0
 """The most seconds that the process needs to end once it has closed its socket."""
 
+PAUSE_SECONDS: Final = 60.0
+"""Seconds until a process is started again after one could not be started or has failed."""
+
+_ENDED_BY_OTHERS: Final = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT})
+"""The return codes of a process that was ended from outside, as when the service is stopped."""
+
 
 class TemplateProblemError(Exception):
     """A template could not be rendered; `problem` states the file, the line and the reason."""
@@ -47,7 +53,8 @@ class _LimitError(Exception):
 class BoundedRenderer:
     """Renders templates in another process, which is started for the first template.
 
-    A template that has exceeded a limit is not rendered again. Several threads may share one object.
+    A template that has exceeded a limit is not rendered again. If the process itself fails, no template is rendered for
+    PAUSE_SECONDS. Several threads may share one object.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class BoundedRenderer:
         self._seconds = seconds
         self._start_seconds = start_seconds
         self._failed_templates: dict[Template | None, TemplateProblem] = {}
+        self._process_failure: tuple[TemplateProblem, float] | None = None
         self._lock = threading.Lock()
         self._process: _Process | None = None
 
@@ -67,6 +75,8 @@ class BoundedRenderer:
             for failed in (None, template):
                 if failed in self._failed_templates:
                     raise TemplateProblemError(self._failed_templates[failed])
+            if self._process_failure is not None and time.monotonic() < self._process_failure[1]:
+                raise TemplateProblemError(self._process_failure[0])
             request = {"template": template.value, "variables": variables, "seconds": self._seconds}
             answer = self._exchange(self._running_process(), request, self._seconds, template)
         if "lines" in answer:
@@ -79,12 +89,14 @@ class BoundedRenderer:
             self._end()
 
     def _running_process(self) -> "_Process":
+        if self._process is not None and self._process.has_ended:
+            # It was ended from outside while it did nothing.
+            self._end()
         if self._process is None:
             try:
                 self._process = _Process()
-            except OSError as error:
-                description = f"no process can be started for it: {error.strerror}"
-                raise TemplateProblemError(TemplateProblem("", None, description)) from error
+            except (OSError, ValueError) as error:
+                raise self._failure_of_process(f"no process can be started for it: {error}") from error
             first = {"templates": self._texts, "seconds": self._start_seconds}
             self._exchange(self._process, first, self._start_seconds, None)
         return self._process
@@ -106,7 +118,12 @@ class BoundedRenderer:
             raise TemplateProblemError(problem) from error
         except OSError as error:
             self._end()
-            raise TemplateProblemError(TemplateProblem("", None, str(error))) from error
+            raise self._failure_of_process(str(error)) from error
+
+    def _failure_of_process(self, description: str) -> TemplateProblemError:
+        problem = TemplateProblem("", None, description)
+        self._process_failure = problem, time.monotonic() + PAUSE_SECONDS
+        return TemplateProblemError(problem)
 
     def _end(self) -> None:
         if self._process is not None:
@@ -136,6 +153,11 @@ class _Process:
             child_socket.close()
         self.end = weakref.finalize(self, _end, self._process, self._socket)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def exchange(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Send a request, and return the answer. Raises _LimitError, and OSError if the process itself has failed."""
         end = time.monotonic() + seconds
@@ -158,11 +180,16 @@ class _Process:
 
     def _reason_of_end(self, seconds: float) -> Exception:
         """Return the error that states why the process, which has closed its socket, has ended."""
-        _, output = self._process.communicate(timeout=_END_SECONDS)
+        try:
+            _, output = self._process.communicate(timeout=_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return OSError("the process that renders templates has failed, and does not end")
         code = self._process.returncode
         last_line = output.decode(errors="replace").strip().rpartition("\n")[2]
         if code == -signal.SIGALRM:
             return _LimitError(_too_slow(seconds))
+        if code in _ENDED_BY_OTHERS:
+            return OSError(f"the process that renders templates was ended by signal {-code}")
         if code < 0:
             return _LimitError(f"uses too much memory (the process was ended by signal {-code})")
         if last_line.startswith("MemoryError"):

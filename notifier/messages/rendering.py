@@ -10,7 +10,6 @@ from jinja2 import (
     BaseLoader,
     FunctionLoader,
     StrictUndefined,
-    TemplateError,
     TemplateNotFound,
     TemplateRuntimeError,
     TemplateSyntaxError,
@@ -56,8 +55,9 @@ def make_environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
     )
     environment.filters |= {"bold": bold, "code": code, "linked": linked, "counted": _counted, "number": _number}
     for name in texts:
-        # Templates are compiled here, in a thread. Otherwise the first message would compile them on the event loop.
-        with suppress(TemplateError):
+        # Templates are compiled here, in a thread. Otherwise the first message would compile them on the event loop. A
+        # template that cannot be compiled is reported when it is used; besides TemplateError, it can raise anything.
+        with suppress(Exception):
             environment.get_template(name)
     return environment
 

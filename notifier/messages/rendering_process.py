@@ -6,9 +6,11 @@ the answer is `{"lines"}` or `{"file", "line", "description"}`.
 """
 
 import json
+import os
 import resource
 import signal
 import socket
+import sys
 from typing import Any, Final
 
 from notifier.messages.rendering import make_environment, problem_of_error, render_lines
@@ -23,6 +25,8 @@ MARGIN_SECONDS: Final = 1.0
 
 def main() -> None:
     """Answer requests until the parent closes the socket."""
+    # The parent reads this only after the end of the process, so a full pipe must not block the process.
+    os.set_blocking(sys.stderr.fileno(), False)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     with socket.socket(fileno=0) as parent, parent.makefile("rb") as requests:
         first = json.loads(requests.readline() or b"null")

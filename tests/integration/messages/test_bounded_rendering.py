@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import notifier
+from notifier import process
 from notifier.config import SlackSettings
 from notifier.config.message_values import Language
+from notifier.messages import bounded_rendering
 from notifier.messages.bounded_rendering import BoundedRenderer, TemplateProblemError
 from notifier.messages.notices import alert_variables as variables_of
 from notifier.messages.renderer import MessageRenderer
@@ -91,10 +94,11 @@ def test_the_process_knows_nothing_of_this_ones_surroundings_and_ends_with_it(
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
-def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_again_later(
+def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_again_after_a_pause(
     bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the package is being replaced, or the machine has no process left."""
+    monkeypatch.setattr(bounded_rendering, "PAUSE_SECONDS", 0)
     with monkeypatch.context() as broken:
         broken.setattr(sys, "path", [])
         broken.setattr(sys, "executable", getattr(sys, "_base_executable", ""))
@@ -102,22 +106,80 @@ def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_aga
             bounded.lines(Template.COMPLETED, {"person": "David"})
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", "/nowhere/python")
-        with pytest.raises(TemplateProblemError, match="no process can be started for it: No such file"):
+        broken.setattr(bounded_rendering, "PAUSE_SECONDS", 0.5)
+        with pytest.raises(TemplateProblemError, match=r"no process can be started for it: .*No such file"):
             bounded.lines(Template.COMPLETED, {"person": "David"})
+    failed_at = time.monotonic()
+    with pytest.raises(TemplateProblemError, match=r"no process can be started for it: .*No such file"):
+        bounded.lines(Template.COMPLETED, {"person": "David"})
+    while time.monotonic() - failed_at < 0.5:
+        time.sleep(0.05)
     assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
-def test_a_process_that_is_killed_is_not_started_again(bounded: BoundedRenderer) -> None:
-    """As by the system, when a template has used up the machine's memory."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_ended_while_it_does_nothing_is_started_again(
+    bounded: BoundedRenderer, number: signal.Signals
+) -> None:
     others = {*children()}
     assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
     (child,) = {*children()} - others
-    os.kill(int(child), signal.SIGKILL)
-    for _ in range(2):
-        with pytest.raises(TemplateProblemError, match=r"completed.j2: uses too much memory \(.* by signal 9\)"):
-            bounded.lines(Template.COMPLETED, {"person": "David"})
-    assert {*children()} == others
+    os.kill(int(child), number)
+    os.waitid(os.P_PID, int(child), os.WEXITED | os.WNOWAIT)
+    assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
+
+
+@pytest.mark.parametrize(("number", "ends_for_good"), [(signal.SIGKILL, True), (signal.SIGTERM, False)])
+def test_a_process_that_is_killed_while_it_renders_has_used_too_much_memory(
+    number: signal.Signals, ends_for_good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the system, when a template has used up the machine's memory; other signals come from people."""
+    monkeypatch.setattr(bounded_rendering, "PAUSE_SECONDS", 0)
+    texts = {"completed.j2": "{% if slow %}" + LOOPS + "{% endif %}" + "{{ person }}"}
+    bounded = BoundedRenderer(texts, seconds=20)
+    others = {*children()}
+    assert bounded.lines(Template.COMPLETED, {"person": "David", "slow": False}) == ["David"]
+    (child,) = {*children()} - others
+    threading.Timer(0.2, os.kill, (int(child), number)).start()
+    with pytest.raises(TemplateProblemError, match=f"by signal {number.value}"):
+        bounded.lines(Template.COMPLETED, {"person": "David", "slow": True})
+    if ends_for_good:
+        with pytest.raises(TemplateProblemError, match=r"completed.j2: uses too much memory"):
+            bounded.lines(Template.COMPLETED, {"person": "David", "slow": False})
+    else:
+        assert bounded.lines(Template.COMPLETED, {"person": "David", "slow": False}) == ["David"]
+    bounded.close()
+
+
+UNCOMPILABLE = {
+    "a number that is too long for a text": "{{ 10 ** 5000 }}",
+    "too deep": "{% for a in b %}" * 25 + "{% endfor %}" * 25,
+    "too long an expression": "{{ 0" + "+1" * 3000 + " }}",
+}
+
+
+@pytest.mark.parametrize("bounded", UNCOMPILABLE.values(), ids=UNCOMPILABLE, indirect=True)
+def test_of_a_template_that_cannot_be_compiled_only_that_one_is_left_out(bounded: BoundedRenderer) -> None:
+    others = {*children()}
+    with pytest.raises(TemplateProblemError, match=r"completed\.j2"):
+        bounded.lines(Template.COMPLETED, {})
+    alert_variables = variables_of({"state": "resolved", "condition": "gap", "subject": "acme"}, 40)
+    assert "missed" in bounded.lines(Template.NOTICE, alert_variables)[0]
+    assert len({*children()} - others) == 1
+
+
+MANY_WARNINGS = "".join(f"{{% if false %}}{{{{ {number}[1:2] }}}}{{% endif %}}\n" for number in range(1500)) + "x"
+
+
+@pytest.mark.parametrize("bounded", [MANY_WARNINGS], indirect=True)
+def test_warnings_of_the_compiler_stop_nothing(bounded: BoundedRenderer) -> None:
+    assert bounded.lines(Template.COMPLETED, {})[-1].strip() == "x"
+
+
+def test_entries_of_the_search_path_that_fit_into_no_variable_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/a", "relative", "", "/b:c", "/d\0", None, b"/e", Path("/f"), "/g"])
+    assert process.module_search_path() == "/a:/g"
 
 
 def test_the_process_finds_the_packages_where_this_one_finds_them() -> None:
@@ -125,6 +187,7 @@ def test_the_process_finds_the_packages_where_this_one_finds_them() -> None:
     program = """
 import sys
 sys.path[:0] = sys.argv[1:]
+from notifier.messages import bounded_rendering
 from notifier.messages.bounded_rendering import BoundedRenderer
 from notifier.messages.template_names import Template
 print(BoundedRenderer({"completed.j2": "{{ person }}"}).lines(Template.COMPLETED, {"person": "David"}))
