@@ -154,6 +154,9 @@ class PageIngester:
         if detected_by is DetectedBy.HEAD:
             self.found_at_head += result.new_records()
             self.events_at_head += len(result.events)
+        if result.events:
+            # Let the destinations send their requests before this source sends its next one.
+            await asyncio.sleep(0)
         return result
 
     async def ingest_precise(
@@ -277,9 +280,6 @@ class PageIngester:
             self.found_missing += sum(look.kind is LookKind.REMOVAL for look in findings.looks)
         for observer in self.observers:
             observer(result)
-        if written.events:
-            # Let the destinations send their requests before this source sends its next one.
-            await asyncio.sleep(0)
         return result
 
     async def _request(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestRequest:
