@@ -225,12 +225,17 @@ def _at_each_source(db: Database, id_: str) -> list[str]:
 
 
 def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
-    """Return the keys of these people's records; None if finding them would mean reading too many records."""
+    """Return the keys of these people's records, also of those that other people have now.
+
+    Return None if finding them would mean reading too many records.
+    """
     if records_by_person.index_hint(db) is None:
         return None
     ids = {person.partition(" ")[2] for person in people}
     rows = db.execute(
-        "SELECT key FROM records WHERE user_id IN (SELECT value FROM json_each(?))", [_json(sorted(ids))]
+        "SELECT key FROM records WHERE user_id IN (SELECT value FROM json_each(:ids)) UNION SELECT subject FROM events"
+        " WHERE moved_from IN (SELECT value FROM json_each(:ids)) AND moved_from IS NOT NULL",
+        {"ids": _json(sorted(ids))},
     ).fetchall()
     return [key for (key,) in rows]
 

@@ -133,7 +133,10 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
         db.executemany(f"DELETE FROM {table} WHERE {column} = ?{where}", own)
     for (sequence,) in others:
         (data,) = db.execute("SELECT data FROM events WHERE sequence = ?", [sequence]).fetchone()
-        db.execute("UPDATE events SET data = ? WHERE sequence = ?", [_without_person(data, person.id), sequence])
+        db.execute(
+            "UPDATE events SET data = ?, moved_from = nullif(moved_from, ?) WHERE sequence = ?",
+            [_without_person(data, person.id), person.id, sequence],
+        )
     return ErasedEvents(len(own), max(0, deliveries), rows[-1][0] if len(rows) == _EXAMINED_AT_ONCE else None)
 
 

@@ -311,8 +311,8 @@ def _insert_event(db: Database, context: _WriteContext, change: Change) -> Event
     identifier, key = event_id(context.id_namespace, change), change.completion.key
     data = event_data(change, context.names, context.occasions.get(key))
     row = db.execute(
-        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
+        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data, moved_from)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
         [
             identifier,
             change.type,
@@ -323,9 +323,15 @@ def _insert_event(db: Database, context: _WriteContext, change: Change) -> Event
             change.reason,
             context.now_ms,
             data.decode(),
+            _moved_from(change),
         ],
     ).fetchone()
     return None if row is None else Event(row[0], identifier, change.type, context.source, key, context.now_ms, data)
+
+
+def _moved_from(change: Change) -> str | None:
+    before = None if change.previous is None else change.previous.user_id
+    return None if before == change.completion.user_id else before
 
 
 _INSERT = (

@@ -5,6 +5,7 @@ CREATE INDEX deliveries_unfinished ON deliveries (destination, state, sequence, 
     WHERE state <> 'delivered';
 CREATE INDEX events_by_subject ON events (subject);
 CREATE INDEX events_by_time ON events (detected_at);
+CREATE INDEX events_moved ON events (moved_from) WHERE moved_from IS NOT NULL;
 CREATE INDEX expiries_standing ON expiries (source, user_id, training_id) WHERE renewed = 0;
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
@@ -100,7 +101,7 @@ CREATE TABLE events (
     reason TEXT NOT NULL,
     detected_at INTEGER NOT NULL,
     data TEXT NOT NULL
-);
+, moved_from TEXT);
 CREATE TABLE expiries (
     source TEXT NOT NULL,
     key TEXT NOT NULL,          -- of the record

@@ -73,7 +73,7 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
 
 def insert_event(db: Database, number: int, type_: EventType, state: str) -> None:
     row = (number, f"evt_{number}", type_, "acme", "7", number, "", "", 0, "{}")
-    db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
     db.execute("INSERT INTO deliveries (sequence, destination, state) VALUES (?, 'hr', ?)", [number, state])
 
 

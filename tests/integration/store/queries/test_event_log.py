@@ -91,6 +91,23 @@ def test_the_ids_of_one_account_are_not_those_of_another(db: Database, enter: En
     assert found(db, person="u1") == ["2", "1"]
 
 
+def test_an_event_is_found_by_its_person_after_its_record_was_given_to_another(
+    db: Database, enter: Enter, completion: "MakeCompletion"
+) -> None:
+    enter("1")
+    changes = [
+        Change(EventType.UPDATED, completion("1", user_id=new), 2, DetectedBy.SWEEP, "", completion("1", user_id=old))
+        for old, new in (("u1", "u2"), ("u2", "u3"))
+    ]
+    for change in changes:
+        records.write(db, Findings("acme", "acme", changes=[change]), [HR], 0)
+
+    def types(person: str) -> list[str]:
+        return [it.event.type for it in read_page(db, EventLogFilter(person=person), None, 50).events]
+
+    assert [types(person) for person in ("ball", "müller", "u3")] == [[EventType.CREATED], *[[EventType.UPDATED]] * 2]
+
+
 def test_a_person_is_found_without_the_index_of_records_too(
     db: Database, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
