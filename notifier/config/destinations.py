@@ -8,7 +8,7 @@ adds the keys of a schedule.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
@@ -160,11 +160,11 @@ class WebSettings(DestinationSettings):
         yield from problem_if("proxy", likely_mistakes.of_proxy(self.proxy.get_secret_value()))
 
 
-NEEDS_A_SCHEDULE: Final = "has no effect without schedule, quiet_hours or quiet_days"
-
-
 class ScheduledSettings(DestinationSettings):
     """The keys of every type of destination that can postpone messages to certain hours and days."""
+
+    only_with_slots: ClassVar[tuple[str, ...]] = ("timezone", "urgent")
+    """The keys that have no effect unless `has_slots` is true."""
 
     type: str
     """The type of destination."""
@@ -175,7 +175,8 @@ class ScheduledSettings(DestinationSettings):
     """When events are sent: `immediately`, `daily 08:00`, `weekly mon 08:00`, or the five fields of cron (minute, hour,
     day, month, weekday). All events since the previous such time are sent together."""
     timezone: ZoneName = ""
-    """The IANA name of the time zone for `schedule`, `quiet_hours` and `quiet_days`. Empty: the machine's."""
+    """The IANA name of the time zone for `schedule`, `quiet_hours` and `quiet_days`, and for the times in messages for
+    people. Empty: the machine's."""
     quiet_hours: QuietHoursText = ""
     """The hours of each day in which nothing is sent, such as `20:00-06:00`. All events of these hours are sent
     together at their end."""
@@ -199,8 +200,8 @@ class ScheduledSettings(DestinationSettings):
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         if not self.has_slots:
-            for key in ("timezone", "urgent"):
-                if getattr(self, key):
-                    yield Problem(key, NEEDS_A_SCHEDULE)
+            for key in self.only_with_slots:
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    yield Problem(key, "has no effect without schedule, quiet_hours or quiet_days")
         elif unsent := [kind for kind in self.urgent if kind not in self.events]:
             yield Problem("urgent", f"names {', '.join(unsent)}, which `events` leaves out, so it is never sent")

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from notifier.config import likely_mistakes
 from notifier.config.apprise_url import AppriseUrl, shown_apprise_url
 from notifier.config.base_table import default
-from notifier.config.destinations import NEEDS_A_SCHEDULE, CompletionEvent, ScheduledSettings, WebSettings
+from notifier.config.destinations import CompletionEvent, ScheduledSettings, WebSettings
 from notifier.config.errors import Problem, problem_if
 from notifier.config.message_values import Language, LinkPattern, Mentions
 from notifier.config.types import Count, EncryptedUrl, Rate, ReadableFile, ReadableFolder
@@ -25,6 +25,9 @@ class DigestBy(StrEnum):
 
 class MessageSettings(ScheduledSettings, WebSettings):
     """The keys of every type of destination whose messages people read."""
+
+    # Not `timezone`, because messages contain times of that zone.
+    only_with_slots = ("urgent", "digest_by")
 
     type: str
     """The type of destination."""
@@ -70,8 +73,6 @@ class MessageSettings(ScheduledSettings, WebSettings):
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
         yield from super().warnings()
         yield from problem_if("url", likely_mistakes.of_url(self.url.get_secret_value()))
-        if self.digest_by is not DigestBy.TRAINING and not self.has_slots:
-            yield Problem("digest_by", NEEDS_A_SCHEDULE)
 
 
 class ChatWebhookSettings(MessageSettings):

@@ -144,6 +144,9 @@ def test_a_zone_without_a_schedule_is_warned_about() -> None:
     ("kind", "keys", "warned"),
     [
         ("slack", {"digest_by": "person"}, ["digest_by"]),
+        # It changes the times in messages.
+        ("slack", {"timezone": "UTC"}, []),
+        ("teams", {"timezone": "UTC", "urgent": ["completion.created"]}, ["urgent"]),
         ("slack", {"digest_by": "person", "quiet_days": ["sat"]}, []),
         ("slack", {"urgent": ["completion.removed"], "schedule": "daily 08:00"}, ["urgent"]),
         ("slack", {"urgent": ["completion.created"], "schedule": "daily 08:00"}, []),
