@@ -127,21 +127,22 @@ def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterato
         )
 
 
-def alert_conditions(evaluation: Evaluation | None) -> Iterator[Condition]:
+def alert_conditions(evaluation: Evaluation | None, *, has_heartbeat: bool) -> Iterator[Condition]:
     """Yield `alerts_undelivered` if an alert has waited for too long, or if its destination has refused it.
 
-    One refusal is enough, because the next alert may be sent weeks later.
+    One refusal is enough, because the next alert may be sent weeks later. `has_heartbeat` is whether a heartbeat URL is
+    configured.
     """
     if evaluation is None or evaluation.undelivered_seconds is None:
         return
     destination, refused = evaluation.alerts_to, evaluation.refusal_reason
     if refused or evaluation.is_alert_overdue:
         who = Sentence("alerts_undelivered.refuses", name=destination, reason=refused) if refused else destination
-        beats = "stopped" if evaluation.is_alert_overdue else "will_stop"
+        text = "no_heartbeat" if not has_heartbeat else "stopped" if evaluation.is_alert_overdue else "will_stop"
         yield Condition(
             ConditionName.ALERTS_UNDELIVERED,
             ALERTS,
-            Sentence(f"alerts_undelivered.{beats}", who=who),
+            Sentence(f"alerts_undelivered.{text}", who=who),
             remedy=Sentence("alerts_undelivered.test", name=destination),
         )
 

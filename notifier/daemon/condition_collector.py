@@ -87,7 +87,9 @@ class ConditionCollector:
                 if heartbeat is None
                 else daemon_rules.heartbeat_conditions(heartbeat.problem, heartbeat.failing_seconds)
             ),
-            *daemon_rules.alert_conditions(state.evaluation),
+            *daemon_rules.alert_conditions(
+                state.evaluation, has_heartbeat=heartbeat is not None and heartbeat.is_configured
+            ),
         ]
         waiting = await self._store.run(destinations.count_waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}

@@ -1,5 +1,6 @@
 """Conditions of the daemon itself, as people are told of them."""
 
+import pytest
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import ConditionName
@@ -73,14 +74,21 @@ def test_descriptors_run_short_at_four_fifths_and_are_enough_below_three() -> No
 
 def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_after_a_quarter_of_an_hour() -> None:
     waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered_seconds=60.0)
-    assert list(alert_conditions(None)) == []
-    assert list(alert_conditions(Evaluation(AT, 0.0, alerts_to="ops"))) == []
-    assert list(alert_conditions(waits)) == []
-    (refused,) = alert_conditions(replace(waits, refusal_reason="refused, HTTP 404"))
+    assert list(alert_conditions(None, has_heartbeat=True)) == []
+    assert list(alert_conditions(Evaluation(AT, 0.0, alerts_to="ops"), has_heartbeat=True)) == []
+    assert list(alert_conditions(waits, has_heartbeat=True)) == []
+    (refused,) = alert_conditions(replace(waits, refusal_reason="refused, HTTP 404"), has_heartbeat=True)
     assert refused.key == (ConditionName.ALERTS_UNDELIVERED, "alerts")
     assert refused.summary == (
         "alerts cannot be delivered to ops, which refuses them (refused, HTTP 404), so nobody is told about active"
         " conditions; the heartbeat will stop if they cannot be delivered within 15 minutes"
     )
-    (late,) = alert_conditions(replace(waits, undelivered_seconds=900.0))
+    (late,) = alert_conditions(replace(waits, undelivered_seconds=900.0), has_heartbeat=True)
     assert late.summary.endswith("the heartbeat has stopped until they can be delivered")
+
+
+@pytest.mark.parametrize("waited", [60.0, 900.0])
+def test_without_a_heartbeat_nothing_is_said_about_it(waited: float) -> None:
+    waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered_seconds=waited, refusal_reason="refused")
+    (condition,) = alert_conditions(waits, has_heartbeat=False)
+    assert condition.summary.endswith("so nobody is told about active conditions")
