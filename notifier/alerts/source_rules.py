@@ -116,7 +116,9 @@ def _other_request_conditions(
             Sentence("general.named", name=source, text=Sentence(f"{name}.why", why=why)),
             cause="" if trouble is None else trouble.reason,
             net=category,
-            remedy=Sentence("general.check_online"),
+            remedy=Sentence("sweep_failing.sweep", source=source)
+            if category is RequestCategory.SCAN
+            else Sentence("general.check_online"),
             begins_after_seconds=begins_after,
             ends_after_seconds=0.0
             if category is RequestCategory.NAMES

@@ -188,7 +188,7 @@ STATES = (
         ("sweep_failing",),
         rules=("NotifierCondition",),
         mend=works_again,
-        remedy="`notifier check --online` shows what is refused",
+        remedy="`notifier sweep NAME` continues the sweep, and shows why it fails",
     ),
     State(
         "the token may not read names",

@@ -261,21 +261,23 @@ def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "name", "begins_after_seconds"),
+    ("question", "name", "begins_after_seconds", "command"),
     [
-        (RequestCategory.COUNT, ConditionName.COUNT_FAILING, 900.0),
-        (RequestCategory.SCAN, ConditionName.SWEEP_FAILING, 900.0),
-        (RequestCategory.NAMES, ConditionName.NAMES_UNKNOWN, 3600.0),
+        (RequestCategory.COUNT, ConditionName.COUNT_FAILING, 900.0, "check --online"),
+        # Not `check --online`, which requests no page of a sweep.
+        (RequestCategory.SCAN, ConditionName.SWEEP_FAILING, 900.0, "sweep acme"),
+        (RequestCategory.NAMES, ConditionName.NAMES_UNKNOWN, 3600.0, "check --online"),
     ],
 )
 def test_what_fails_besides_the_head_is_a_condition_of_its_own(
-    question: RequestCategory, name: ConditionName, begins_after_seconds: float
+    question: RequestCategory, name: ConditionName, begins_after_seconds: float, command: str
 ) -> None:
     trouble = RequestFailure("server_error", "the API had an internal error", 1.0)
     report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), {question: trouble})
     (condition,) = conditions("acme", report, (), NOW)
     assert (condition.name, condition.net, condition.cause) == (name, question, "server_error")
     assert condition.begins_after_seconds == begins_after_seconds
+    assert condition.remedy.startswith(f"`notifier {command}` ")
 
 
 def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
