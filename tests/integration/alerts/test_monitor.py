@@ -184,7 +184,7 @@ async def test_alerts_are_events_that_every_destination_can_say(trouble: Trouble
     templates = Templates(None, print)
     layout = lay_out([sample_event("acme", 0), gap, held, over], templates, digest=False, fits=slack.fits)
     text = "\n".join(row.text for row in layout)
-    assert text.splitlines()[0] == "1 training completed, 3 notices"
+    assert text.splitlines()[0] == "1 training completed, 3 alerts"
     assert (
         "⚠️ acme: changes may have been missed · Something may have been missed · since 21 Nov 2026, 17:00 UTC" in text
     )
