@@ -256,7 +256,7 @@ STATES = (
         destination="disabled",
         rules=("NotifierDestinationDisabled",),
         mend=new_address,
-        remedy="enter the new `url`, then `notifier reload` and `notifier enable NAME`",
+        remedy="enter the new `url` and run `notifier reload`; or `notifier enable NAME`, if the `url` is still right",
     ),
     State(
         "a failing destination is disabled by hand",

@@ -141,7 +141,6 @@ async def new_address(site: Site) -> None:
     site.document["destinations"]["hr"]["url"] = f"{site.url}/new"
     site.write()
     await site.types("reload")
-    await site.types("enable", "hr")
 
 
 async def renamed(site: Site) -> None:

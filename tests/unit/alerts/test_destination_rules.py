@@ -218,8 +218,8 @@ def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult, wor
     assert (condition.name, condition.subject) == (ConditionName.DESTINATION_DISABLED, SUBJECT)
     assert condition.summary == (
         "hr: disabled since 2026-11-21T17:00:00.123Z, because the receiver answered that it accepts no more requests: "
-        f"{words} (HTTP 410); enter the new `url` in the configuration, run `notifier reload`, and then"
-        " `notifier enable hr`; 3 events wait"
+        f"{words} (HTTP 410); enter the new `url` in the configuration and run `notifier reload`, or, if the `url` is"
+        " still right, run `notifier enable hr`; 3 events wait"
     )
 
 
