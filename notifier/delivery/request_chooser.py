@@ -81,13 +81,14 @@ class RequestChooser:
         if self._is_incomplete_digest(ready):
             self._reader.read_due()
             return Choice(state, [])
+        grouping = self._bounds.grouping
         batch = next_batch(
             ready,
-            self._bounds.grouping,
+            grouping,
             state.size,
             busy=self._queue.blocked_records(),
             rate=min(self._bounds.rate, state.rate.per_second),
-            now_ms=self._clock.now_ms(),
+            now_ms=self._clock.now_ms() if grouping.wait_seconds else 0,
             in_order=self._bounds.in_order,
             has_slots=self._reader.gate is not None,
         )

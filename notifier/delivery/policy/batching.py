@@ -5,13 +5,13 @@ is found after about log2(N) splits. If a request was too large, the size of the
 the limit. The limit grows again after many successes.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.destinations.base import Grouping
-from notifier.events import Record
+from notifier.events import Event, Record
 from notifier.store.tables.outbox import Delivery
 
 MAX_IN_A_DIGEST = 1000
@@ -106,7 +106,7 @@ def next_batch(
     A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
     known to be at fault is sent alone. With `in_order`, a request ends where its next delivery would be skipped. A
     request that is not full waits for more events, until `grouping.wait_seconds` have passed since its first event
-    was detected.
+    was detected. `now_ms` is not used if `grouping.wait_seconds` is 0.
 
     `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different
     slots never share a request, and the deliveries of one slot are sent as a digest.
@@ -129,12 +129,14 @@ def next_batch(
     chosen = select_for_request(waiting, limit, busy, in_order=in_order)
     if not chosen:
         return Batch()
-    if len(chosen) < limit and len(chosen) == len(waiting) and not any(it.attempts for it in chosen):
+    may_wait = grouping.wait_seconds and len(chosen) < limit and len(chosen) == len(waiting)
+    if may_wait and not any(it.attempts for it in chosen):
         waited = (now_ms - min(it.event.time_ms for it in chosen)) / 1000
         if 0 <= waited < grouping.wait_seconds:
             return Batch(wait_seconds=grouping.wait_seconds - waited)
-    if not digest and len(chosen) == limit == grouping.size and not any(it.failures for it in chosen):
-        chosen = _keep_groups_whole(waiting, chosen, grouping)
+    is_full = not digest and len(chosen) == limit == grouping.size
+    if is_full and grouping.group_key is not None and not any(it.failures for it in chosen):
+        chosen = _keep_groups_whole(waiting, chosen, grouping.group_key)
     return Batch(tuple(chosen), is_trial=is_trial and len(chosen) > size.effective_limit(most))
 
 
@@ -184,18 +186,20 @@ def split_in_half(deliveries: Sequence[Delivery]) -> tuple[tuple[Delivery, ...],
     return tuple(deliveries[:middle]), tuple(deliveries[middle:])
 
 
-def _keep_groups_whole(waiting: Sequence[Delivery], chosen: list[Delivery], grouping: Grouping) -> list[Delivery]:
+def _keep_groups_whole(
+    waiting: Sequence[Delivery], chosen: list[Delivery], group_key: Callable[[Event], Hashable | None]
+) -> list[Delivery]:
     """Return `chosen`, shortened or extended so that the deliveries of a group (`Grouping.group_key`) stay together."""
     count = len(chosen)
-    if grouping.group_key is None or count == len(waiting) or list(waiting[:count]) != chosen:
+    if count == len(waiting) or list(waiting[:count]) != chosen:
         return chosen
-    group = grouping.group_key(waiting[count].event)
+    group = group_key(waiting[count].event)
     begin = count
-    while group is not None and begin and grouping.group_key(waiting[begin - 1].event) == group:
+    while group is not None and begin and group_key(waiting[begin - 1].event) == group:
         begin -= 1
     if begin:
         return chosen[:begin]
     for end in range(count, min(len(waiting), MAX_IN_A_GROUP)):
-        if waiting[end].failures or grouping.group_key(waiting[end].event) != group:
+        if waiting[end].failures or group_key(waiting[end].event) != group:
             return list(waiting[:end])
     return list(waiting[:MAX_IN_A_GROUP])
