@@ -253,4 +253,4 @@ def _header_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     # No forbidden character is printable, and this test is faster than the search.
     if not text.isprintable() and _FORBIDDEN.search(text):
         raise ValueError("a header field has a character that none may have")
-    return "".join(f"{line}\r\n" for line in lines).encode()
+    return "\r\n".join([*lines, ""]).encode()
