@@ -30,7 +30,7 @@ class RecentChanges:
             insort(self._batches, _Batch(asked_at, hashes), key=_asked_at)
 
     def forget_until(self, moment: float) -> None:
-        """Forget the changes by answers that were requested at or before `moment` (monotonic seconds)."""
+        """Forget what the answers to requests sent at or before `moment` (monotonic seconds) have changed."""
         del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
 
     def changed_after(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:

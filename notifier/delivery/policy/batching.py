@@ -48,8 +48,9 @@ class BatchSize(Struct, frozen=True):
 def after_success(size: BatchSize, count: int, most: int, *, is_half: bool, is_trial: bool) -> BatchSize:
     """Return the batch size after a request with `count` events got through.
 
-    `is_half`: the events were half of a refused group. `is_trial`: the request had more events than the limit. `most`
-    is the largest number of events that the destination allows; a limit as high as `most` is stored as None.
+    `is_half`: the events were half of a refused group. `is_trial`: the request was a trial with more events than the
+    learned limit, `size.limit`. `most` is the highest number of events that the configuration allows; if the learned
+    limit reaches it, the limit becomes None.
     """
     if size.limit is None and not size.proposed_limit and not is_trial:
         return size

@@ -143,5 +143,5 @@ def store_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
 
 
 def unreadable_keys(db: Database, source: str) -> set[str]:
-    """Return the keys of records that an answer has shown as unreadable before the first sweep ended."""
+    """Return the keys of the records that were found to be unreadable before the end of the first sweep."""
     return {key for (key,) in db.execute("SELECT key FROM unreadable_records WHERE source = ?", [source])}

@@ -6,7 +6,7 @@ from notifier.store.database import Database
 def mark_out_of_view(
     db: Database, source: str, *, training_id: str | None, user_id: str | None, has_attachments: bool | None
 ) -> int:
-    """Mark which known records these filters exclude; return how many existing records match the filters."""
+    """Mark each present record as inside or outside these filters; return how many are inside."""
     inside = ["1 = 1"]
     values: list[str] = []
     if training_id is not None:
