@@ -95,8 +95,8 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
     """Return how many events have waited for long because the receiver refuses their content.
 
-    An event counts if delivery has been possible for FAILING_FOR_SECONDS since its first attempt. If the destination
-    is retrying or disabled, the result is 0.
+    An event counts if, since its first attempt, the destination could be tried for FAILING_FOR_SECONDS in all. If the
+    destination is retrying or disabled, the result is 0.
     """
     if serving.health.state is not HealthState.OK:
         return 0

@@ -90,7 +90,7 @@ class DestinationSettings(BaseTable, ABC):
         """Return values that identify the receiver. Two destinations with equal values have the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs that are not secret, except for a password in them."""
+        """Yield the URLs that are not secret as a whole. A password in such a URL is yielded too, and is secret."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:

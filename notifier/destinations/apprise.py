@@ -92,7 +92,7 @@ class AppriseDestination(ChatDestination):
         return replace(outcome, request=partial(self._log_entry, sent, self._request(layout)[1], answer))
 
     def _log_entry(self, sent: Headers, body: bytes, answer: bytes) -> SentRequest:
-        """Return a call of the library and the library's answer for the log of requests, without secrets."""
+        """Return the entry for the log of requests: what the library was given and its answer, without secrets."""
         match _parse_answer(answer):
             case {"delivered": bool(all_delivered), "targets": list(targets), "log": str(log)}:
                 delivered = "yes" if all_delivered else "in part" if targets else "no"

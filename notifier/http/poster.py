@@ -229,7 +229,7 @@ async def _send_request(
 
 
 def _return_connection(connection: Connection) -> None:
-    """Return a connection to the connector, or close it if part of the request was not sent."""
+    """Give a connection back to the connector, or close it if part of the request was not sent."""
     transport = connection.transport
     if transport is not None and transport.get_write_buffer_size():
         # The peer answered before it had read the whole request, and may never read the rest.

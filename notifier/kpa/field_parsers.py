@@ -86,7 +86,7 @@ def day(record: dict[str, Any], name: str) -> str | None:
 
 
 def as_day(value: object, name: str) -> str | None:
-    """Return a `yyyymmdd` number as `day` does; `name` is the name of the field, for the error message."""
+    """Convert a `yyyymmdd` number to an ISO date, as `day` does; `name` is the field's name, for the error message."""
     if value is None:
         return None
     number = value if type(value) is int else whole_number(value)

@@ -74,7 +74,7 @@ class RecordFormat(Struct, frozen=True):
     def missing_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
         """Return the content fields that the API should always send but that none of these records has.
 
-        `raws` are the JSON of the records. If no record has a field, the answer says nothing about that field.
+        `raws` are the JSON of the records. Such a field counts as not sent, and not as empty.
         """
         present: set[str] = set()
         for raw in raws:

@@ -107,7 +107,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 def needed_recovery(path: Path) -> str | None:
     """Return why the state file must be recovered before it can be read; None if it can be read as it is.
 
-    Nothing is changed, because commands that only read call this while a daemon may be running.
+    Nothing is changed. Commands that only read the file use this function, and a daemon may run at the same time.
     """
     real = real_path(path)
     try:
