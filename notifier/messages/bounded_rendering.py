@@ -146,7 +146,7 @@ class _Process:
                 cwd="/",
                 env={"LC_ALL": "C.UTF-8", "PYTHONPATH": module_search_path()},
             )
-        except OSError:
+        except (OSError, ValueError):
             self._socket.close()
             raise
         finally:

@@ -109,7 +109,10 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
         # Readers of the feed may know later numbers than the backup, and would miss new events with the same numbers.
         with closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
             db = FileDatabase(copy)
-            skip_event_numbers(db, highest_sequence(db))
+            try:
+                skip_event_numbers(db, highest_sequence(db))
+            except sqlite3.Error as error:
+                raise _as_backup_error(error, source, fresh.parent) from error
         # If the old file is unreadable or from an older version, its existing essentials are used as they are.
         with contextlib.suppress(sqlite3.Error, OSError, StoreError):
             _write_essentials_of_replaced_file(path, now_ms)

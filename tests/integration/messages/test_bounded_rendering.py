@@ -118,6 +118,17 @@ def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_aga
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
+def test_a_program_whose_name_the_system_refuses_is_reported_and_leaves_no_socket_open(
+    bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/python\0")
+    open_before = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(TemplateProblemError, match=r"no process can be started for it: embedded null byte"):
+        bounded.lines(Template.COMPLETED, {"person": "David"})
+    assert len([*Path("/proc/self/fd").iterdir()]) == open_before
+
+
+@pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_is_ended_while_it_does_nothing_is_started_again(
     bounded: BoundedRenderer, number: signal.Signals

@@ -14,6 +14,7 @@ import pytest
 
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file import backup
 from notifier.store.file.backup import BackupError, Copy, back_up, restore
 from notifier.store.file.connection import open_database, open_file_read_only
 from notifier.store.file.store import FileStore
@@ -206,6 +207,24 @@ async def test_it_is_put_where_there_is_none_yet(lived: FileStore, target: Path,
     # A reader of the feed may have seen numbers that this machine does not know.
     with closing(open_state_file(elsewhere, NOW)) as db:
         assert highest_sequence(db) == 20 + SKIPPED_EVENT_NUMBERS
+
+
+async def test_a_disk_that_fills_up_when_the_copy_is_finished_is_named_and_changes_nothing(
+    lived: FileStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await copied(lived, target)
+    await lived.close()
+
+    def fill_disk(_db: object, _highest: int) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(backup, "skip_event_numbers", fill_disk)
+    before = lived.path.read_bytes()
+    with pytest.raises(BackupError):
+        restore(lived.path, target, unseen, NOW)
+    assert lived.path.read_bytes() == before
 
 
 async def test_nothing_is_put_back_while_a_daemon_runs(lived: FileStore, target: Path) -> None:
