@@ -92,7 +92,12 @@ class FileStore(Store):
         return self._db
 
     def _note_if_fatal(self, error: StoreError) -> None:
-        if error.reason in DAMAGE and self.fatal_error is None:
+        if error.reason not in DAMAGE or self.fatal_error is not None:
+            return
+        if self._is_displaced():
+            # A new reading connection opens whatever has the name now, so this error says nothing about the open file.
+            self.fatal_error = self._displaced_error()
+        else:
             self.fatal_error = error
             note_damage(self.path)
 
@@ -101,16 +106,22 @@ class FileStore(Store):
             return work(self._usable_connection())
 
     def _check_access(self) -> None:
-        if self._db is None or self.fatal_error is not None or not self._lock.holds_file:
-            return
-        if self._lock.is_in_place() and self._opened_log_file in (None, self._log_file_identity()):
-            return
-        self.fatal_error = StoreError(
+        if self.fatal_error is None and self._is_displaced():
+            self.fatal_error = self._displaced_error()
+            raise self.fatal_error
+
+    def _is_displaced(self) -> bool:
+        """Return whether the state file or its write-ahead log was removed or replaced since it was opened."""
+        if self._db is None or not self._lock.holds_file:
+            return False
+        return not self._lock.is_in_place() or self._opened_log_file not in (None, self._log_file_identity())
+
+    def _displaced_error(self) -> StoreError:
+        return StoreError(
             StoreReason.DISPLACED,
             f"state file {self.path} or its write-ahead log was removed or replaced while it was in use: the open"
             " file is saved; start again, and stop the daemon before the next such change",
         )
-        raise self.fatal_error
 
     def _log_file_identity(self) -> tuple[int, int] | None:
         try:

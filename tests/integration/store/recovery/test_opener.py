@@ -17,7 +17,8 @@ import pytest
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import FileDatabase, open_file_read_only, use_write_ahead_log
 from notifier.store.file.files import ESSENTIALS, sibling_path
-from notifier.store.recovery import compare, exchange
+from notifier.store.reader import StoreReader
+from notifier.store.recovery import compare, essentials, exchange
 from notifier.store.recovery.compare import RebuildKind
 from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, needed_recovery, open_state_file, open_store
 from notifier.store.tables import sources
@@ -272,6 +273,35 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
         # It waits still, under its number or as what the essentials knew.
         assert db.execute("SELECT count(*) FROM events WHERE subject = '900'").fetchone() == (1,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("lies_there", [None, b"a file of another program"])
+async def test_a_reader_that_comes_before_the_check_costs_nothing_either(
+    place: Place, lies_there: bytes | None
+) -> None:
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    await store.run(read_all_records, more=(NEWS.stop,))
+    reader = StoreReader(store)
+    place.path.unlink()
+    if lies_there is not None:
+        place.path.write_bytes(lies_there * 100)
+    with pytest.raises(StoreError):
+        await reader.run(sources.read_all)
+    assert store.failed.is_set()
+    assert store.fatal_error is not None
+    assert store.fatal_error.reason is StoreReason.DISPLACED
+    await reader.close()
+    await store.close()
+    if lies_there is None:
+        with closing(place.open(NOW + 2 * HOUR)) as db:
+            assert compare.latest_comparison(db) is None
+            assert db.execute("SELECT count(*) FROM events WHERE subject = '900'").fetchone() == (1,)
+            assert db.execute("SELECT count(*) FROM records").fetchone() == (len(HISTORY) + len(NEWS) + 1,)
+    else:
+        reading = essentials.read(place.path)
+        assert reading.snapshot is not None
+        assert any(it.event["subject"] == "900" for it in reading.snapshot.undelivered)
 
 
 @pytest.mark.parametrize("seed", range(3))
