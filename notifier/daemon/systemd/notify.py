@@ -51,6 +51,11 @@ class SystemdNotifier:
         """Whether systemd provides a socket to send messages to."""
         return self._address is not None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `report_ready` was called. From then on, systemd's watchdog is running."""
+        return self._is_ready
+
     def report_ready(self) -> None:
         """Report that the daemon has started."""
         self._is_ready = True

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from notifier.daemon.scheduler import SPREAD_SECONDS
 from notifier.daemon.systemd.liveness import (
+    LONG_TRANSACTION_SECONDS,
     JobStats,
     Observation,
     Part,
@@ -30,7 +31,6 @@ _READY_CHECK_SECONDS = 0.2
 _DEFAULT_TOLERANCE_SECONDS = 60.0
 """The tolerance for late parts in seconds, used if systemd sets no time limit for its watchdog."""
 
-_EXTEND_EVERY_SECONDS = 5.0
 _EXTENSION_SECONDS = 30.0
 LONGEST_OPENING_SECONDS = 4 * 3600.0
 """The longest time in seconds that opening the state file may take. After it, systemd ends the start."""
@@ -61,7 +61,10 @@ class SupervisedDaemon(Protocol):
 
 @contextmanager
 def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
-    """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes."""
+    """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes.
+
+    A process that stood by is ready already, so its watchdog is reset as well, but not for as long.
+    """
     asking = asyncio.create_task(_extend_repeatedly(manager), name="time to start") if manager.is_enabled else None
     try:
         yield
@@ -71,11 +74,18 @@ def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
 
 
 async def _extend_repeatedly(manager: SystemdNotifier) -> None:
-    end = time.monotonic() + LONGEST_OPENING_SECONDS
+    end = time.monotonic() + (LONG_TRANSACTION_SECONDS if manager.is_ready else LONGEST_OPENING_SECONDS)
     while time.monotonic() < end:
-        await asyncio.sleep(_EXTEND_EVERY_SECONDS)
+        await asyncio.sleep(_check_every_seconds(manager))
         manager.report_status("starting: the state file is being opened and updated")
-        manager.extend_timeout(_EXTENSION_SECONDS)
+        if manager.is_ready:
+            manager.reset_watchdog()
+        else:
+            manager.extend_timeout(_EXTENSION_SECONDS)
+
+
+def _check_every_seconds(manager: SystemdNotifier) -> float:
+    return min(CHECK_EVERY_SECONDS, (manager.watchdog_seconds or _DEFAULT_TOLERANCE_SECONDS) / _CHECKS_PER_TIME_LIMIT)
 
 
 class Watchdog:
@@ -89,7 +99,7 @@ class Watchdog:
         self._manager = manager
         self._monotonic = monotonic
         self._tolerance_seconds = manager.watchdog_seconds or _DEFAULT_TOLERANCE_SECONDS
-        self._check_every_seconds = min(CHECK_EVERY_SECONDS, self._tolerance_seconds / _CHECKS_PER_TIME_LIMIT)
+        self._check_every_seconds = _check_every_seconds(manager)
         self._checked_at = monotonic()
         self._observations: Mapping[str, Observation] = {}
         self._store_answers = 0
@@ -102,7 +112,8 @@ class Watchdog:
         The parts are also checked without systemd, because the health check of a container uses the result.
         """
         try:
-            if self._manager.is_enabled:
+            # A process that stood by is ready already. If it waited here, systemd's watchdog would end it.
+            if self._manager.is_enabled and not self._manager.is_ready:
                 await self._wait_until_ready()
                 self._manager.report_ready()
             while True:

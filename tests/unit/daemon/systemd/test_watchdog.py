@@ -103,6 +103,20 @@ async def test_ready_is_said_when_every_source_was_attempted_and_not_before(
     await until(lambda: "READY=1" in sent and "WATCHDOG=1" in sent and "STATUS=1 source ok" in sent)
 
 
+async def test_after_a_takeover_first_rounds_do_not_starve_the_watchdog(
+    fake_daemon: FakeDaemon, listener: NotifySocket
+) -> None:
+    """A process that stood by was ready before, so systemd's watchdog is running already."""
+    manager = SystemdNotifier(listener.address, WATCHDOG)
+    manager.report_ready()
+    sent = SentMessages(listener)
+    supervising = asyncio.create_task(Watchdog(fake_daemon, manager).run())
+    await until(lambda: "WATCHDOG=1" in sent)
+    assert fake_daemon.waits_for == ["acme"]
+    supervising.cancel()
+    await asyncio.wait([supervising])
+
+
 async def test_a_stuck_schedule_starves_the_watchdog_and_is_named(
     fake_daemon: FakeDaemon, sent: SentMessages, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,7 +188,7 @@ async def test_without_systemd_no_time_is_asked_for() -> None:
 async def test_more_time_is_asked_for_as_long_as_the_start_takes(
     listener: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog, "_EXTEND_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(watchdog, "CHECK_EVERY_SECONDS", 0.02)
     sent = SentMessages(listener)
     with extend_start_timeout(SystemdNotifier(listener.address)):
         assert "EXTEND_TIMEOUT_USEC=30000000" not in sent
@@ -184,3 +198,21 @@ async def test_more_time_is_asked_for_as_long_as_the_start_takes(
     sent.clear()
     await asyncio.sleep(0.1)
     assert sent.messages == []
+
+
+async def test_a_takeover_that_takes_long_does_not_starve_the_watchdog(
+    listener: NotifySocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "LONG_TRANSACTION_SECONDS", 4 * WATCHDOG)
+    manager, sent = SystemdNotifier(listener.address, WATCHDOG), SentMessages(listener)
+    with extend_start_timeout(manager):
+        await asyncio.sleep(WATCHDOG)
+    assert "WATCHDOG=1" not in sent
+    manager.report_ready()
+    with extend_start_timeout(manager):
+        await until(lambda: "WATCHDOG=1" in sent)
+        await asyncio.sleep(4 * WATCHDOG)
+        sent.clear()
+        await asyncio.sleep(WATCHDOG)
+        # What takes longer than any transaction may take counts as hanging.
+        assert "WATCHDOG=1" not in sent
