@@ -1,12 +1,13 @@
 """Opens the listening sockets of the interface, or takes those that systemd passes."""
 
 import asyncio
+import errno
 import os
 import socket
 import stat
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from notifier.config import TcpAddress
 from notifier.http.proxy import is_loopback
@@ -28,24 +29,20 @@ class ListenError(Exception):
 async def open_tcp_sockets(address: TcpAddress) -> list[socket.socket]:
     """Open a listening socket on each address of the host. Raises ListenError."""
     opened: list[socket.socket] = []
+    missing: OSError | None = None
     try:
         addresses = await asyncio.get_running_loop().getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         for family, _, _, _, place in dict.fromkeys(addresses):
             try:
-                listener = socket.socket(family, socket.SOCK_STREAM)
-            except OSError:
-                # Even on a machine without IPv6, localhost may have the address `::1`.
-                if len(addresses) > 1:
-                    continue
-                raise
-            opened.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(place)
-            listener.listen(BACKLOG)
+                opened.append(_open_tcp_socket(family, place))
+            except OSError as error:
+                if not _is_switched_off(error, str(place[0])):
+                    raise
+                missing = error
+        if missing is not None and not opened:
+            raise missing
     except OSError as error:
         for listener in opened:
             listener.close()
@@ -54,6 +51,28 @@ async def open_tcp_sockets(address: TcpAddress) -> list[socket.socket]:
             " for none)"
         ) from error
     return opened
+
+
+def _open_tcp_socket(family: int, place: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_switched_off(error: OSError, host: str) -> bool:
+    """Return whether an address cannot be bound because the machine or container has no IPv6 (or no IPv4).
+
+    The name localhost may have the address `::1` nevertheless.
+    """
+    return error.errno == errno.EAFNOSUPPORT or (error.errno == errno.EADDRNOTAVAIL and is_loopback(host))
 
 
 def open_unix_socket(path: Path) -> socket.socket:

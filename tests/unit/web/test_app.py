@@ -1,5 +1,7 @@
 """The answers of the local HTTP interface, and its listeners."""
 
+import asyncio
+import errno
 import os
 import re
 import socket
@@ -286,6 +288,31 @@ async def test_a_port_in_use_is_told_and_tried_again(
     async with interface.over_tcp.get(f"http://127.0.0.1:{port}/healthz") as response:
         assert response.status == 200
     assert [record.levelname for record in caplog.records if "does not listen" in record.getMessage()] == ["ERROR"]
+
+
+async def test_localhost_is_served_where_ipv6_is_switched_off(
+    listen: "Open", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container: the name has both addresses, and the kernel refuses `::1`.
+    both = [(socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    bind = socket.socket.bind
+
+    async def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(family, socket.SOCK_STREAM, 6, "", place) for family, place in both]
+
+    def refuse_ipv6(listener: socket.socket, place: Any) -> None:
+        if listener.family == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        bind(listener, place)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(socket.socket, "bind", refuse_ipv6)
+    interface = await listen("localhost:0")
+    assert interface.server.problem is None
+    assert [host for host, _ in interface.server.addresses] == ["127.0.0.1"]
+    both.pop()
+    alone = await listen("localhost:0", path=tmp_path / "alone.sock")
+    assert "Cannot assign requested address" in (alone.server.problem or "")
 
 
 # Sockets that systemd hands over

@@ -270,4 +270,4 @@ async def test_a_reader_who_is_gone_before_the_answer_is_no_fault(
         reader.close()
         await asyncio.sleep(0.002)
     await until(lambda: interface.feed.stream.reader_count == 0)
-    assert "fault" not in caplog.text
+    assert "internal error" not in caplog.text
