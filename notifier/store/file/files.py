@@ -62,11 +62,12 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path.parent)) / path.name
 
 
-def open_private(path: Path, flags: int) -> int:
+def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> int:
     """Open a file safely, and return the descriptor. If the file is created, other users cannot read it.
 
     Raises OSError if the file cannot be opened, or must not be used: it is a symbolic link, is not regular, has several
-    hard links, or belongs neither to this user nor to the owner of its folder.
+    hard links, or belongs neither to this user nor to the owner of its folder. One other hard link is allowed, at
+    `second_name`.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
@@ -78,7 +79,7 @@ def open_private(path: Path, flags: int) -> int:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        problem = _file_problem(found, path)
+        problem = _file_problem(found, path, second_name)
     except OSError:
         os.close(descriptor)
         raise
@@ -88,14 +89,15 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _file_problem(found: os.stat_result, path: Path) -> str | None:
+def _file_problem(found: os.stat_result, path: Path, second_name: Path | None = None) -> str | None:
     """Return why a file must not be used; None if it may be used.
 
-    A file may be used if it is regular, has only one name, and belongs to this user or to the owner of its folder.
+    A file may be used if it is regular, has only one name (or also `second_name`), and belongs to this user or to the
+    owner of its folder.
     """
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
-    if found.st_nlink > 1:
+    if found.st_nlink > 1 + (second_name is not None and _has_name(found, second_name)):
         return "it has a second name"
     if found.st_uid in (os.geteuid(), (folder := path.parent.stat()).st_uid):
         return None
@@ -103,6 +105,13 @@ def _file_problem(found: os.stat_result, path: Path) -> str | None:
     if os.geteuid() == 0 == folder.st_uid and not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return None
     return "it belongs to another user"
+
+
+def _has_name(found: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(found, path.lstat())
+    except OSError:
+        return False
 
 
 def state_file_problem(path: Path) -> str | None:

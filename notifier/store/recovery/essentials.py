@@ -84,10 +84,11 @@ def write(state_file: Path, snapshot: Snapshot) -> None:
 
 def read(state_file: Path) -> EssentialsReading:
     """Read the essentials beside a state file, or the previous file if the current one is unreadable. Blocks."""
-    reading = _read(sibling_path(state_file, ESSENTIALS))
+    path, previous = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_PREVIOUS)
+    reading = _read(path, second_name=previous)
     if reading.state is not EssentialsState.UNREADABLE:
         return reading
-    before = _read(sibling_path(state_file, ESSENTIALS_PREVIOUS))
+    before = _read(previous, second_name=path)
     return EssentialsReading(EssentialsState.UNREADABLE, before.snapshot, reading.detail)
 
 
@@ -100,9 +101,10 @@ def set_unreadable_aside(state_file: Path) -> None:
     sync_folder(path.parent)
 
 
-def _read(path: Path) -> EssentialsReading:
+def _read(path: Path, second_name: Path) -> EssentialsReading:
     try:
-        with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        # A process that was killed in `write` may have left one file under both names.
+        with os.fdopen(open_private(path, os.O_RDONLY, second_name=second_name), "rb") as file:
             content = orjson.loads(file.read())
         written_by = content["format"]
         if written_by == _FIRST_FORMAT:

@@ -1,6 +1,7 @@
 """What a rebuild saves, what it touches and what not, and what happens when it is cut off."""
 
 import logging
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -205,6 +206,23 @@ def test_a_generation_of_essentials_that_cannot_be_read_leaves_the_one_before(pl
     place.path.unlink()
     with closing(place.open()) as db:
         check_guarantees(db)
+
+
+def test_a_kill_while_essentials_replace_the_ones_before_leaves_them_readable(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(essentials, "replace_durably", end)
+    with closing(place.open()) as db, pytest.raises(KeyboardInterrupt):
+        write_essentials(place.path, db)
+    place.path.unlink()
+    with closing(place.open()) as db:
+        check_guarantees(db)
+    other = place.path.with_name("other")
+    os.link(sibling_path(place.path, ESSENTIALS), other)
+    assert essentials.read(place.path).detail == "it has a second name"
 
 
 def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
