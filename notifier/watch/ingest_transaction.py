@@ -25,9 +25,10 @@ from notifier.store.tables import (
 from notifier.store.tables.left_out import UnreadableRecord
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.record_lookups import StoredRecord
-from notifier.store.tables.records import Adoption, Findings
+from notifier.store.tables.records import Findings
 from notifier.store.tables.records_by_date import DayBoundary
 from notifier.store.tables.second_looks import LookKind
+from notifier.store.tables.silent_updates import Adoption
 from notifier.store.tables.sources import RoundSuccess, SourceMemory
 from notifier.store.tables.sweeps import SweptPage
 from notifier.watch.detection.evidence import (

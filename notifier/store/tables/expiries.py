@@ -110,8 +110,15 @@ def stored_content(db: Database, source: str, key: str) -> tuple[int, bytes] | N
 
 
 def standing_announcements(db: Database, source: str) -> list[ExpiryRow]:
-    """Return the announcements of a source that were not taken back."""
-    rows = db.execute(f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND renewed = 0", [source])
+    """Return the announcements of a source that were not taken back.
+
+    Those about records outside the source's filters are left out, because nothing is known about these records now.
+    """
+    rows = db.execute(
+        f"SELECT {_ANNOUNCED} FROM expiries e WHERE source = ? AND renewed = 0 AND NOT EXISTS (SELECT 1 FROM records r"
+        " WHERE r.source = e.source AND r.key = e.key AND r.out_of_view = 1)",
+        [source],
+    )
     return [ExpiryRow(*row) for row in rows]
 
 

@@ -5,7 +5,6 @@ from itertools import chain
 from operator import attrgetter
 from typing import Final
 
-import orjson
 from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
@@ -18,7 +17,6 @@ from notifier.events import (
     Names,
     event_data,
     event_id,
-    without_private_content,
 )
 from notifier.facts import Occasion
 from notifier.store.database import Database
@@ -29,9 +27,7 @@ from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.rollups import count_detected
 from notifier.store.tables.second_looks import SecondLook
-
-_LARGE_VALUE = 2048
-_LARGE_RECORD = 4096
+from notifier.store.tables.silent_updates import Adoption, change_key, refresh, stored_json
 
 
 class SilentRecord(Struct, frozen=True):
@@ -40,13 +36,6 @@ class SilentRecord(Struct, frozen=True):
     completion: Completion
     net: DetectedBy
     reason: str
-
-
-class Adoption(Struct, frozen=True):
-    """A known record to which the API now gives another key."""
-
-    old_key: str
-    completion: Completion
 
 
 class Findings(Struct, frozen=True):
@@ -138,7 +127,7 @@ def write_findings(
     past = read_announced(db, source, chain(learned, (it.completion.key for it in findings.changes_with_event())))
     context = _WriteContext(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
     for adoption in findings.adopted:
-        _change_key(db, context, adoption)
+        change_key(db, source, adoption, now_ms)
     owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.has_owed else []
     if findings.learned:
         _add_to_count(db, source, _insert_silent_records(db, context, findings.learned, held=False))
@@ -177,7 +166,7 @@ def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None
         db.execute("UPDATE sources SET held_arrivals = held_arrivals - 1 WHERE name = ?", [source])
         _add_to_count(db, source, -1)
     for completion in findings.refreshed:
-        _refresh(db, source, completion)
+        refresh(db, source, completion, completion.key)
 
 
 def _insert_silent_records(db: Database, context: _WriteContext, learned: Sequence[SilentRecord], *, held: bool) -> int:
@@ -197,49 +186,6 @@ def _insert_silent_records(db: Database, context: _WriteContext, learned: Sequen
         if not context.past.is_owed(known.completion.key)
     ]
     return int(db.executemany(f"{_INSERT} ON CONFLICT (source, key) DO NOTHING", rows).rowcount)
-
-
-def _change_key(db: Database, context: _WriteContext, adoption: Adoption) -> None:
-    """Give a known record the API's new key, which its later events use."""
-    completion = adoption.completion
-    db.execute(
-        "UPDATE records SET key = ?, user_id = ?, training_id = ?, completed_on = ?, recorded_at = ?, fingerprint = ?,"
-        " record = ? WHERE source = ? AND key = ?",
-        [
-            completion.key,
-            completion.user_id,
-            completion.training_id,
-            completion.completed_on,
-            completion.recorded_at,
-            completion.fingerprint(),
-            _stored_json(completion),
-            context.source,
-            adoption.old_key,
-        ],
-    )
-    second_looks.delete(db, context.source, [adoption.old_key])
-    db.execute(
-        "UPDATE sources SET renumbered = renumbered + 1, renumbered_at = ? WHERE name = ?",
-        [context.now_ms, context.source],
-    )
-
-
-def _refresh(db: Database, source: str, completion: Completion) -> None:
-    """Store the present form of a known record, without an event."""
-    db.execute(
-        "UPDATE records SET user_id = ?, training_id = ?, completed_on = ?, recorded_at = ?, fingerprint = ?,"
-        " record = ? WHERE source = ? AND key = ?",
-        [
-            completion.user_id,
-            completion.training_id,
-            completion.completed_on,
-            completion.recorded_at,
-            completion.fingerprint(),
-            _stored_json(completion),
-            source,
-            completion.key,
-        ],
-    )
 
 
 def _announce_known_record(db: Database, context: _WriteContext, change: Change) -> Event | None:
@@ -379,22 +325,5 @@ def _row(
         str(net),
         str(reason),
         completion.fingerprint(),
-        _stored_json(completion),
+        stored_json(completion),
     )
-
-
-def _stored_json(completion: Completion) -> str:
-    """Return the JSON to store, without large parts that no event needs.
-
-    A large list keeps its length: its items become null.
-    """
-    raw = without_private_content(completion.raw if completion.stored_raw is None else completion.stored_raw)
-    if len(raw) <= _LARGE_RECORD:
-        return raw.decode()
-    return orjson.dumps({name: _without_large_value(value) for name, value in orjson.loads(raw).items()}).decode()
-
-
-def _without_large_value(value: object) -> object:
-    if isinstance(value, dict | list) and len(orjson.dumps(value)) > _LARGE_VALUE:
-        return [None] * len(value) if isinstance(value, list) else None
-    return value

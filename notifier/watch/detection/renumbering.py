@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from notifier.events import Completion, EventType
-from notifier.store.tables.records import Adoption, Findings
+from notifier.store.tables.records import Findings
+from notifier.store.tables.silent_updates import Adoption
 from notifier.store.tables.sources import SourceMemory
 
 _log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.destinations.webhook.event_schema import schema
@@ -186,3 +187,59 @@ async def test_without_names_of_the_lists_the_first_round_waits(station: "Statio
     calendar = Calendar(station)
     await calendar.rounds.run_due_rounds()
     assert await station.query("SELECT last FROM expiry_rounds") == [(None,)]
+
+
+async def test_other_filters_take_nothing_back_and_repeat_nothing(calendar: Calendar) -> None:
+    inside, outside = enter(calendar, person=1, left=10), enter(calendar, person=2, left=10)
+    await calendar.look()
+    await calendar.days(1)
+    told = [("expiring", str(inside.id)), ("expiring", str(outside.id))]
+    assert calendar.told() == told
+    for user in (inside.user, None):
+        await calendar.station.restart(user_id=user)
+        calendar.restart()
+        await calendar.look()
+        await calendar.days(1)
+        assert calendar.told() == told
+    await calendar.days(20)
+    assert calendar.told()[2:] == [("expired", key) for _, key in told]
+
+
+async def test_records_under_other_keys_keep_their_announcements(calendar: Calendar) -> None:
+    account = calendar.station.account
+    records = [enter(calendar, person=person, left=10) for person in range(1, 6)]
+    await calendar.look()
+    await calendar.days(1)
+    assert len(calendar.told()) == 5
+    for record in records:
+        account.remove(record.id)
+    account.add_many(replace(record, id=record.id + 1000) for record in records)
+    await calendar.station.watcher.begin_sweep()
+    await calendar.look()
+    assert (await calendar.station.memory()).renumbered == 5
+    calendar.restart()
+    await calendar.days(1)
+    assert len(calendar.told()) == 5
+    await calendar.days(20)
+    assert calendar.told()[5:] == [("expired", str(record.id + 1000)) for record in records]
+
+
+async def test_another_version_of_the_api_keeps_announcements(station: "Station") -> None:
+    station.version = "v1"
+    station.destinations = {"hr": {"events": ENDS}}
+    await station.open(0, names=True, expiry=True)
+    await station.watcher.poll()
+    await station.round()
+    await names_are_stored(station)
+    calendar = Calendar(station)
+    await calendar.look()
+    records = [enter(calendar, person=person, left=10) for person in range(1, 4)]
+    await calendar.look()
+    await station.restart(api="v2")
+    await station.round()
+    calendar.restart()
+    await calendar.look()
+    await calendar.days(1)
+    assert [stage for stage, _ in calendar.told()] == ["expiring"] * 3
+    await calendar.days(20)
+    assert calendar.told()[3:] == [("expired", str(record.id)) for record in records]

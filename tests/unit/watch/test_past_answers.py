@@ -13,8 +13,9 @@ from notifier.kpa.versions import InvalidRecord
 from notifier.store.file.store import FileStore
 from notifier.store.tables import records
 from notifier.store.tables.holds import HeldChange
-from notifier.store.tables.records import Adoption, Findings, SilentRecord
+from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.second_looks import LookKind, SecondLook
+from notifier.store.tables.silent_updates import Adoption
 from notifier.store.tables.sources import SourceMemory
 from notifier.watch.detection.evidence import HoldState
 from notifier.watch.detection.holds import HoldLimits

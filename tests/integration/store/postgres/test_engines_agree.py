@@ -48,10 +48,11 @@ from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.left_out import UnreadableRecord
 from notifier.store.tables.names import NameList, PersonName
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.records import Adoption, Findings, SilentRecord
+from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.requeue import DropSelection, ReplayPlan, ReplayRange, RetrySelection
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.settlements import Settlement, store_settlements
+from notifier.store.tables.silent_updates import Adoption
 from notifier.store.tables.sources import SourceError
 from notifier.store.tables.sweeps import SweptPage
 from tests.support.postgres_server import PostgresServer

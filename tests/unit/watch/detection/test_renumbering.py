@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.events import Completion
-from notifier.store.tables.records import Adoption
+from notifier.store.tables.silent_updates import Adoption
 from notifier.store.tables.sources import SourceMemory
 from notifier.watch.detection.renumbering import find_adoptions, may_be_renumbered
 
