@@ -78,6 +78,10 @@ class Stream:
         """Notify the stream that there are new events in the store."""
         self._new_events.set()
 
+    def drop_cached_events(self) -> None:
+        """Forget the latest events, which are kept in memory, because some of them were erased from the store."""
+        self._tail = None
+
     def register_reader(self, peer: str) -> None:
         """Add a reader to the count for its peer. Raises TooManyReadersError at a limit, and after `stop`."""
         if self._stopped:
@@ -162,6 +166,8 @@ class Stream:
         batches: dict[tuple[int, EventFilter], FrameBatch] = {}
         remaining = {_RemainingWork.NOTHING if is_whole else _RemainingWork.MORE_EVENTS}
         for reader in tuple(self._readers):
+            if self._tail is not tail:
+                return _RemainingWork.MORE_EVENTS
             if reader.ended.done():
                 continue
             if reader.is_disconnected:
@@ -183,12 +189,17 @@ class Stream:
     async def _extend_tail(self) -> tuple[Tail, bool]:
         """Add a page of new events to the tail; return the tail, and whether it is up to date. Raises StoreError."""
         self._new_events.clear()
-        if self._tail is None:
-            self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
-        page = await self._read_page(self._tail.end, EventFilter())
+        while True:
+            if self._tail is None:
+                self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
+            tail = self._tail
+            page = await self._read_page(tail.end, EventFilter())
+            # If the tail was dropped in the meantime, the page may contain erased events.
+            if self._tail is tail:
+                break
         with self._time_budget.measure_work():
-            self._tail.extend(page.events, page.next)
-        return self._tail, page.ended
+            tail.extend(page.events, page.next)
+        return tail, page.ended
 
     async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
         """Return a batch of matching events after number `after`. If the tail begins after it, read the store."""

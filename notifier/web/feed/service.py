@@ -42,6 +42,10 @@ class Feed:
         """Notify the stream that there are new events in the store."""
         self.stream.wake()
 
+    def drop_cached_events(self) -> None:
+        """Forget the events that are kept in memory for the stream, because some were erased from the store."""
+        self.stream.drop_cached_events()
+
     async def stop(self) -> None:
         """Disconnect all readers of the stream."""
         await self.stream.stop()

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from notifier.web.requests import ForgetRequest, parse_body
 from notifier.web.responses import DAEMON, json_answer
+from notifier.web.routes.feed import FEED
 from notifier.web.security.guard import caller
 
 
@@ -14,5 +15,9 @@ def routes() -> list[web.RouteDef]:
 
 async def _forget(request: web.Request) -> web.Response:
     wish = parse_body(ForgetRequest, await request.read())
-    erased = await request.app[DAEMON].forget(wish.person, dry_run=bool(wish.dry_run), by=caller(request))
+    try:
+        erased = await request.app[DAEMON].forget(wish.person, dry_run=bool(wish.dry_run), by=caller(request))
+    finally:
+        # Otherwise, the stream would go on to send the person's events from memory.
+        request.app[FEED].drop_cached_events()
     return json_answer(erased)

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notifier.store.database import Database
+from tests.support.event_stream import detect, listening, numbers
+
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface
 
@@ -33,3 +36,21 @@ async def test_what_names_nobody_is_wrong(interface: "Interface", body: str) -> 
     status, said = await ask(interface, data=body, headers={"Content-Type": "application/json"})
     assert (status, said["error"]["reason"]) == (400, "bad_request")
     assert interface.daemon.forgotten == []
+
+
+async def test_the_stream_forgets_a_person_too(interface: "Interface") -> None:
+    async with listening(interface) as from_the_start:
+        await detect(interface, range(3))
+        assert numbers(await from_the_start.next(3)) == [1, 2, 3]
+        await interface.store.run(erase, 2)
+        await ask(interface, json={"person": "David Ball"})
+        async with listening(interface, "?after=0") as later:
+            assert numbers(await later.next(2)) == [1, 3]
+            await detect(interface, [10])
+            for listener in (from_the_start, later):
+                assert numbers(await listener.next(1)) == [4]
+
+
+def erase(db: Database, sequence: int) -> None:
+    for table in ("deliveries", "events"):
+        db.execute(f"DELETE FROM {table} WHERE sequence = ?", [sequence])
