@@ -21,7 +21,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from notifier.store.errors import StoreError
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
 from notifier.store.file.files import SQLITE_PARTS, belongs_to_state_file, open_private, real_path, replace_durably
 from notifier.store.file.lock import FileLock
@@ -29,7 +28,7 @@ from notifier.store.migrations import unknown_steps
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.compare import has_stamp, skip_event_numbers
-from notifier.store.recovery.detect import delete_damage_marker, is_damage
+from notifier.store.recovery.detect import delete_damage_marker, find_damage, is_damage
 from notifier.store.recovery.exchange import REPLACED, finish_exchange, replace_state_file
 
 Progress = Callable[[int, int], None]
@@ -113,8 +112,9 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
                 skip_event_numbers(db, highest_sequence(db))
             except sqlite3.Error as error:
                 raise _as_backup_error(error, source, fresh.parent) from error
-        # If the old file is unreadable or from an older version, its existing essentials are used as they are.
-        with contextlib.suppress(sqlite3.Error, OSError, StoreError):
+        # If the old file is damaged or from an older version, its existing essentials are used as they are. Damage can
+        # cause errors of any kind, and must not prevent the replacement.
+        with contextlib.suppress(Exception):
             _write_essentials_of_replaced_file(path, now_ms)
 
     try:
@@ -131,13 +131,13 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:
     """Write the essentials of the state file that will be replaced, and checkpoint its write-ahead log.
 
-    Existing essentials that are newer than the state file are kept.
+    Existing essentials are kept if they are newer than the state file, or if the state file is damaged.
     """
     if not path.exists():
         return
     known = essentials.read(path).snapshot
     with closing(connect(path)) as db:
-        if known is None or has_stamp(db, known.stamp):
+        if known is None or (has_stamp(db, known.stamp) and find_damage(db, path) is None):
             with db.atomic():
                 gathered = snapshot.take_snapshot(db, now_ms)
             essentials.write(path, gathered)

@@ -140,7 +140,7 @@ def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
             exchange.replace_state_file(
                 real, lambda fresh, _: _copy_content(db, fresh), "rescued", now_ms, keep_as=None
             )
-    except (sqlite3.Error, OSError, StoreError):
+    except (*UNREADABLE, OSError, StoreError):
         _log.exception("the contents of the open state file could not be saved", extra={"path": str(path)})
 
 

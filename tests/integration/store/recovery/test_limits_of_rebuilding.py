@@ -6,11 +6,13 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from notifier.store import pruning
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.backup import restore
 from notifier.store.file.connection import note_damage, open_database
 from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.file.store import FileStore
@@ -22,6 +24,7 @@ from notifier.store.recovery.opener import open_state_file
 from notifier.store.tables import record_lookups, records, sources
 from notifier.store.tables.records import Findings
 from tests.support.used_state_file import (
+    DEAD,
     DELIVERED,
     HOUR,
     HR,
@@ -223,6 +226,34 @@ def test_a_kill_while_essentials_replace_the_ones_before_leaves_them_readable(
     other = place.path.with_name("other")
     os.link(sibling_path(place.path, ESSENTIALS), other)
     assert essentials.read(place.path).detail == "it has a second name"
+
+
+def spoil_a_table_name(place: Place) -> None:
+    """Make a text of the schema undecodable, so that SQLite's error message is so, too."""
+    place.overwrite(place.path.read_bytes().index(b"CREATE TABLE owed"), b"CREATE\xe1TABLE owed")
+
+
+def hide_deliveries(place: Place) -> None:
+    """Shorten the last page of the deliveries, which SQLite does not notice when it reads the table."""
+    with closing(sqlite3.connect(place.path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'deliveries'").fetchone()
+    header = (root - 1) * PAGE
+    last = int.from_bytes(place.path.read_bytes()[header + 8 : header + 12], "big")
+    place.overwrite((last - 1) * PAGE + 3, (2).to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize("damage", [spoil_a_table_name, hide_deliveries])
+def test_a_backup_is_put_back_over_a_damaged_file_and_nothing_that_waited_is_lost(
+    place: Place, tmp_path: Path, damage: Callable[[Place], None]
+) -> None:
+    backup = tmp_path / "backup.db"
+    with closing(open_database(backup)):
+        pass
+    damage(place)
+    restore(place.path, backup, lambda _done, _of: None, NOW + HOUR)
+    with closing(place.open(NOW + 2 * HOUR)) as db:
+        assert waiting(db) == ids(PENDING)
+        assert waiting(db, "dead") == ids(DEAD)
 
 
 def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
