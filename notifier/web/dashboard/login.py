@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from aiohttp import hdrs, web
 
@@ -86,15 +86,16 @@ class SignInPages:
         return answer
 
     async def _sign_in(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        token, path = form.get("token", ""), _safe_path(str(form.get("next", "/")))
+        # aiohttp's `post()` raises various errors for a body that no browser sends, and writes files to the disk.
+        form = dict(parse_qsl((await request.read()).decode(errors="replace")))
+        token, path = form.get("token", ""), _safe_path(form.get("next", "/"))
         if self._guard.is_trusted(request):
             return redirect(path)
         if hdrs.ORIGIN not in request.headers:
             return await self._page(
                 path, 403, "This browser does not send the origin of the form: use another browser."
             )
-        if not isinstance(token, str) or not self._guard.is_right_token(token):
+        if not self._guard.is_right_token(token):
             return await self._refuse_token(request, path)
         answer = redirect(path)
         # A proxy in front of this server may use TLS; only the origin shows that.

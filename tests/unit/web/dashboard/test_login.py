@@ -49,6 +49,33 @@ async def test_without_tls_the_cookie_has_the_name_of_its_port(listen: "Open") -
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"token=\xff\xfe&next=\xff"),
+        ("application/x-www-form-urlencoded", b"token=%ff%fe&next=%ff"),
+        ("application/x-www-form-urlencoded; charset=none", b"token=x"),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"token=x"),
+        ("multipart/form-data", b"--x--"),
+        ("multipart/form-data; boundary=x", b"token=x"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\nx\r\n--x--\r\n',
+        ),
+        ("application/json", b"{"),
+    ],
+)
+async def test_a_body_that_no_browser_sends_is_a_wrong_token(
+    listen: "Open", kind: str, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    interface = await listen(token=TOKEN)
+    headers = {"Origin": interface.url, "Content-Type": kind}
+    async with interface.over_tcp.post(f"{interface.url}/sign-in", data=body, headers=headers) as response:
+        assert response.status == 403
+        assert "That is not the token" in await response.text()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 async def test_where_there_is_no_token_none_signs_in(listen: "Open") -> None:
     interface = await listen(anonymous=False)
     for token in ("", "x", TOKEN):
