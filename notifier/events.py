@@ -203,13 +203,13 @@ class Change(Struct, frozen=True):
     """One detected change of one record.
 
     `revision` numbers the events of a record, from 1. `previous` is the completion before an update; it is None for
-    other changes. `net` is the detection method. `reason` says why the change is reported.
+    other changes. `detected_by` is the detection method. `reason` says why the change is reported.
     """
 
     type: EventType
     completion: Completion
     revision: int
-    net: DetectedBy
+    detected_by: DetectedBy
     reason: str
     previous: Completion | None = None
 

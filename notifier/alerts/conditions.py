@@ -70,8 +70,8 @@ class Condition(Struct, frozen=True):
     """A problem of the notifier or its surroundings that exists now.
 
     `subject` is what the condition is about: `STORE`, `CLOCK` and so on, or the result of `source_subject` or
-    `destination_subject`. If the condition is about one kind of request to a source's API, `net` is that kind;
-    otherwise, `net` is empty. `summary` is a sentence for people, without secrets. `cause` is a fixed word for the
+    `destination_subject`. If the condition is about one kind of request to a source's API, `category` is that kind;
+    otherwise, `category` is empty. `summary` is a sentence for people, without secrets. `cause` is a fixed word for the
     reason, and `remedy` says what to do.
 
     A condition is reported once it has been seen for `begins_after_seconds`, and ends once it has not been seen for
@@ -82,7 +82,7 @@ class Condition(Struct, frozen=True):
     subject: str
     summary: str
     cause: str = ""
-    net: str = ""
+    category: str = ""
     remedy: str = ""
     begins_after_seconds: float = 0.0
     ends_after_seconds: float = 0.0

@@ -13,7 +13,7 @@ from notifier.destinations.outcome import AttemptResult, FailureScope, failure_s
 from notifier.events import Event
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.tables import conditions
+from notifier.store.tables import alert_events, conditions
 from notifier.store.tables.conditions import ConditionChange, Phase, StoredCondition
 
 _log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class AlertMonitor:
         )
         handovers = find_handovers(stored, changes, self._alerts_to, configured_destinations)
         if changes or handovers:
-            write = partial(conditions.write, now_ms=now_ms, handovers=handovers)
+            write = partial(alert_events.write, now_ms=now_ms, handovers=handovers)
             written = await self._store.run(write, changes)
             for destination in written.withdrawn:
                 self._on_withdrawn(destination)
@@ -122,8 +122,8 @@ class AlertMonitor:
         firing = [it for key, it in known.items() if it.phase is Phase.FIRING and key not in forgotten]
         since_ms = refusal_reason = None
         if self._alerts_to:
-            since_ms = await self._store.run(conditions.oldest_undelivered_ms, self._alerts_to)
-            refusal_reason = await self._store.run(conditions.latest_refusal, self._alerts_to, _REFUSALS)
+            since_ms = await self._store.run(alert_events.oldest_undelivered_ms, self._alerts_to)
+            refusal_reason = await self._store.run(alert_events.latest_refusal, self._alerts_to, _REFUSALS)
         self._evaluation = Evaluation(
             now_ms,
             now,

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from notifier.alerts.conditions import ALERTS, Condition, ConditionKey, destination_subject
 from notifier.alerts.texts import encode_sentences, with_end_summary
-from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
+from notifier.store.tables.alert_events import Handover
+from notifier.store.tables.conditions import ConditionChange, ConditionState, Phase, StoredCondition
 
 REMIND_AFTER_MS: Final = 24 * 3600 * 1000
 """After this time, the alert about a condition that still fires is sent again."""
@@ -253,7 +254,7 @@ def _with_description(stored: StoredCondition, condition: Condition) -> StoredCo
     return replace(
         stored,
         summary=str(condition.summary),
-        net=condition.net,
+        category=condition.category,
         cause=condition.cause,
         remedy=str(condition.remedy),
         texts=encode_sentences(condition.summary, condition.remedy),

@@ -55,7 +55,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         yield replace(
             condition(ConditionName.SOURCE_FAILING, _failure_sentence(memory)),
             cause=memory.error.reason if memory.error is not None else "",
-            net=RequestCategory.HEAD,
+            category=RequestCategory.HEAD,
             remedy=Sentence("source_failing.poll", source=source),
             begins_after_seconds=max(FAILING_FOR_SECONDS, _FAILING_POLL_INTERVALS * interval),
             ends_after_seconds=recovery_seconds(interval),
@@ -80,7 +80,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         is_old = reason.name == "gap.outage"
         yield replace(
             condition(ConditionName.GAP, reason),
-            net=RequestCategory.SCAN,
+            category=RequestCategory.SCAN,
             begins_after_seconds=0.0 if is_old else overdue_seconds,
         )
     for name, summary in (
@@ -115,7 +115,7 @@ def _other_request_conditions(
             subject,
             Sentence("general.named", name=source, text=Sentence(f"{name}.why", why=why)),
             cause="" if trouble is None else trouble.reason,
-            net=category,
+            category=category,
             remedy=Sentence("sweep_failing.sweep", source=source)
             if category is RequestCategory.SCAN
             else Sentence("general.check_online"),

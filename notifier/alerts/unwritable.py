@@ -13,7 +13,7 @@ from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType, alert_event_id
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.tables import conditions
+from notifier.store.tables import alert_events
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.wording.sentences import Sentence
 
@@ -84,7 +84,7 @@ class UnwritableStore:
         if self._alerts_to and self._alerted_to != self._alerts_to:
             change = ConditionChange(ConditionState.FIRING, self._firing, "began", self._alerts_to)
             identifier = alert_event_id(self._firing.name, STORE, change.state, since_ms, since_ms)
-            event = Event(0, identifier, EventType.ALERT, "", STORE, since_ms, conditions.alert_data([change]))
+            event = Event(0, identifier, EventType.ALERT, "", STORE, since_ms, alert_events.alert_data([change]))
             try:
                 outcome, _ = await self._send(self._alerts_to, event)
             except KeyError:
@@ -103,7 +103,7 @@ class UnwritableStore:
         over = with_end_summary(replace(before, alerted_ms=now_ms))
         change = ConditionChange(ConditionState.RESOLVED, over, "ended", alerted_to, is_forgotten=True)
         try:
-            events = list((await self._store.run(conditions.write, [change], now_ms)).events)
+            events = list((await self._store.run(alert_events.write, [change], now_ms)).events)
         except StoreError:
             # The file has become unwritable once more, so the condition goes on.
             return []

@@ -97,7 +97,7 @@ def sample_event(
     previous = None
     if kind is EventType.UPDATED:
         previous, completion = completion, replace(completion, expires_on=_day(today, 180))
-    change = Change(kind, completion, revision=1, net=DetectedBy.HEAD, reason="sample", previous=previous)
+    change = Change(kind, completion, revision=1, detected_by=DetectedBy.HEAD, reason="sample", previous=previous)
     data = orjson.loads(event_data(change, names, _OCCASIONS[number % 2]))
     if kind is EventType.RENEWED:
         data["previous"] = {"key": f"{completion.key}-before", "valid_until": _day(today, 14)}

@@ -14,8 +14,9 @@ from notifier.facts import ListedEnd, PersonField, TrainingFacts, Validity, Vali
 from notifier.kpa.versions import API_VERSIONS, RecordFormat
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
-from notifier.store.tables import expiries, records_by_person
+from notifier.store.tables import events, expiries, records_by_person
 from notifier.store.tables import names as name_table
+from notifier.store.tables.announced_events import was_announced
 from notifier.store.tables.expiries import ExpiryRow
 from notifier.store.tables.rollups import count_detected
 from notifier.watch.detection.expiry import (
@@ -219,7 +220,9 @@ def _write(
         request.now_ms,
         orjson.dumps(_with_record(data, completion)),
     )
-    event = expiries.insert_event(db, made, change.revision, change.reason, change.net)
+    if was_announced(db, made.id):
+        return []
+    event = events.insert(db, made, revision=change.revision, detected_by=change.detected_by, reason=change.reason)
     if event is None:
         return []
     known = KnownFacts(names.trainings.get(completion.training_id), visible.person_facts.get(completion.user_id))
@@ -228,7 +231,7 @@ def _write(
         for it in request.subscriptions
         if it.admits(kind, request.source, completion.training_id, completion.user_id, known)
     ]
-    expiries.deliver(db, event, destinations)
+    events.insert_deliveries(db, event, destinations)
     return [event]
 
 

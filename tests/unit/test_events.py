@@ -98,7 +98,7 @@ def test_changes_that_say_something_else_have_other_ids(one: Change, other: Chan
 
 @given(changes)
 def test_how_and_why_it_was_found_makes_no_other_id(change: Change) -> None:
-    found_otherwise = replace(change, net=DetectedBy.COUNT, reason="another")
+    found_otherwise = replace(change, detected_by=DetectedBy.COUNT, reason="another")
     shown_otherwise = replace(change, completion=replace(change.completion, raw=b'{"more":1}'))
     assert event_id("acme", found_otherwise) == event_id("acme", shown_otherwise) == event_id("acme", change)
 

@@ -96,7 +96,7 @@ def _facts(record_history: RecordHistory) -> Iterator[tuple[str, str]]:
     yield "training", _name_with_id(record_history.training_title, record_history.training_id)
     yield "completed", record_history.completed_on or NOTHING
     yield "entered", local_time(record_history.recorded_ms)
-    yield "first seen", f"{local_time(record_history.seen_ms)}, {DETECTION_SENTENCES[record_history.net]}"
+    yield "first seen", f"{local_time(record_history.seen_ms)}, {DETECTION_SENTENCES[record_history.detected_by]}"
     yield "treated as", reason_sentence(record_history.reason)
     if record_history.removed_ms is not None:
         yield "removed", local_time(record_history.removed_ms)
@@ -150,7 +150,7 @@ def _event_rows(source: str, event: EventHistory, subscribed: Sequence[Subscript
         local_time(event.detected_ms),
         what,
         NOTHING,
-        f"{event.id}, found {DETECTION_SENTENCES[event.net]}; {reason_sentence(event.reason)}",
+        f"{event.id}, found {DETECTION_SENTENCES[event.detected_by]}; {reason_sentence(event.reason)}",
     )
     for field, change in event.changes.items():
         yield "", f"changed {field}", NOTHING, _change(change)

@@ -218,9 +218,9 @@ def _event_document(source: str, event: EventHistory, subscriptions: Sequence[Su
 
 def _detection(detected: RecordHistory | EventHistory) -> "FoundDocument":
     return {
-        "net": detected.net,
+        "net": detected.detected_by,
         "reason": detected.reason,
-        "found": DETECTION_SENTENCES[detected.net],
+        "found": DETECTION_SENTENCES[detected.detected_by],
         "why": reason_sentence(detected.reason),
     }
 

@@ -211,7 +211,7 @@ def condition_status(condition: StoredCondition) -> "ConditionDocument":
         "subject": condition.subject,
         "summary": condition.summary,
         "since": iso_utc(condition.since_ms),
-        "net": condition.net or None,
+        "net": condition.category or None,
         "cause": condition.cause or None,
         "remedy": condition.remedy or None,
         "lived_seconds": round(condition.seen_ms / 1000),

@@ -57,7 +57,7 @@ class EventHistory(Struct, frozen=True):
     type: str
     revision: int
     detected_ms: int
-    net: DetectedBy
+    detected_by: DetectedBy
     reason: str
     training_id: str
     user_id: str
@@ -69,10 +69,11 @@ class EventHistory(Struct, frozen=True):
 class RecordHistory(Struct, frozen=True):
     """Everything that is stored about one record of one source; times in Unix milliseconds.
 
-    Names are the present ones, None if unknown. `net` and `reason` belong to the record's first detection. `look` is
-    the second look for which the record waits: a later request has to confirm a change. `held` means that the record's
-    arrival is held back. `held_field` is the changed field for which an update is held back. `out_of_view` means that
-    the source does not request the record now. `unreadable` says why the record cannot be read now; None if it can.
+    Names are the present ones, None if unknown. `detected_by` and `reason` belong to the record's first detection.
+    `look` is the second look for which the record waits: a later request has to confirm a change. `held` means that the
+    record's arrival is held back. `held_field` is the changed field for which an update is held back. `out_of_view`
+    means that the source does not request the record now. `unreadable` says why the record cannot be read now; None if
+    it can.
     """
 
     source: str
@@ -84,7 +85,7 @@ class RecordHistory(Struct, frozen=True):
     completed_on: str | None
     recorded_ms: int | None
     seen_ms: int
-    net: DetectedBy
+    detected_by: DetectedBy
     reason: str
     revision: int
     removed_ms: int | None
@@ -151,8 +152,8 @@ def can_be_stored(key: str) -> bool:
 
 
 def _to_history(row: tuple[Any, ...], look: SecondLook | None, events: tuple[EventHistory, ...]) -> RecordHistory:
-    source, key, user, name, training, title, completed, recorded, seen, net, reason, revision, removed, *withheld = row
-    held, held_field, out_of_view = withheld
+    source, key, user, name, training, title, completed, recorded, seen, *state = row
+    method, reason, revision, removed, held, held_field, out_of_view = state
     return RecordHistory(
         source,
         key,
@@ -163,7 +164,7 @@ def _to_history(row: tuple[Any, ...], look: SecondLook | None, events: tuple[Eve
         completed,
         recorded,
         seen,
-        DetectedBy(net),
+        DetectedBy(method),
         reason,
         revision,
         removed,
@@ -182,7 +183,7 @@ def _events(db: Database, key: str, source: str) -> tuple[EventHistory, ...]:
 
 
 def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryHistory, ...]) -> EventHistory:
-    sequence, id_, type_, revision, at, net, reason, data = row
+    sequence, id_, type_, revision, at, method, reason, data = row
     parsed = orjson.loads(data)
     old, new = parsed["previous"] or {}, parsed["completion"]
     changes = {name: FieldChange(old[name], new[name]) for name in CONTENT_FIELDS if name in old}
@@ -193,7 +194,7 @@ def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryHistory, ...]) -> Eve
         type_,
         revision,
         at,
-        DetectedBy(net),
+        DetectedBy(method),
         reason,
         training,
         user,

@@ -65,10 +65,10 @@ class AnnouncedEvents(Struct, frozen=True):
         """Return whether this record has an owed event."""
         return key in self.owed
 
-    def owed_change(self, completion: Completion, net: DetectedBy, reason: str) -> Change | None:
+    def owed_change(self, completion: Completion, detected_by: DetectedBy, reason: str) -> Change | None:
         """Return the change that the owed event of a record announces; None if no event is owed."""
         owed = self.owed.get(completion.key)
-        return None if owed is None else Change(EventType.CREATED, completion, owed.revision, net, reason)
+        return None if owed is None else Change(EventType.CREATED, completion, owed.revision, detected_by, reason)
 
     def revision_of(self, key: str) -> int:
         """Return the highest revision of a record in the table `told_before`; 0 if the record is not in it."""
@@ -91,7 +91,7 @@ class AnnouncedEvents(Struct, frozen=True):
         if self.db is None:
             return PlannedAnnouncement(change)
         highest = self.revision_of(change.completion.key)
-        if not self._was_announced(event_id(id_namespace, change)) and not (is_first(change) and highest):
+        if not was_announced(self.db, event_id(id_namespace, change)) and not (is_first(change) and highest):
             return PlannedAnnouncement(
                 replace(change, revision=max(change.revision, highest + 1)) if highest else change
             )
@@ -106,11 +106,6 @@ class AnnouncedEvents(Struct, frozen=True):
         ).fetchone()
         return max(int(in_file), self.revision_of(key))
 
-    def _was_announced(self, identifier: str) -> bool:
-        if self.db is None:
-            return False
-        return self.db.execute("SELECT 1 FROM told_before WHERE id = ?", [identifier]).fetchone() is not None
-
     def _was_read_since(self, key: str) -> bool:
         """Return whether, since its rows in `told_before` were added, the record was found or its source fully read."""
         if self.db is None:
@@ -124,6 +119,11 @@ class AnnouncedEvents(Struct, frozen=True):
         # The result is NULL if the rows are from essentials in the first format, which name no records. Then the event
         # is not announced again.
         return bool(row[0])
+
+
+def was_announced(db: Database, identifier: str) -> bool:
+    """Return whether the event with this id was announced, and then lost with the state file."""
+    return db.execute("SELECT 1 FROM told_before WHERE id = ?", [identifier]).fetchone() is not None
 
 
 def is_first(change: Change) -> bool:

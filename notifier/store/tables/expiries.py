@@ -4,9 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import orjson
-from msgspec.structs import replace
 
-from notifier.events import Event, EventType
+from notifier.events import EventType
 from notifier.store.database import NUMBERS, Database
 
 EXAMINED_AT_ONCE: Final = 20_000
@@ -138,36 +137,6 @@ def store_announcement(db: Database, source: str, row: ExpiryRow) -> None:
         " ON CONFLICT (source, key, valid_until) DO UPDATE SET user_id = excluded.user_id,"
         " training_id = excluded.training_id, stage = excluded.stage, turn = excluded.turn, renewed = excluded.renewed",
         [source, *row],
-    )
-
-
-def insert_event(db: Database, event: Event, revision: int, reason: str, net: str) -> Event | None:
-    """Insert a new event, and return it with its number; None if an event with this id was announced before."""
-    if db.execute("SELECT 1 FROM told_before WHERE id = ?", [event.id]).fetchone() is not None:
-        return None
-    row = db.execute(
-        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
-        [
-            event.id,
-            event.type,
-            event.source,
-            event.subject,
-            revision,
-            net,
-            reason,
-            event.time_ms,
-            event.data.decode(),
-        ],
-    ).fetchone()
-    return None if row is None else replace(event, sequence=row[0])
-
-
-def deliver(db: Database, event: Event, destinations: Iterable[str]) -> None:
-    """Add a delivery of an event for each of these destinations."""
-    db.executemany(
-        "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
-        [(event.sequence, destination) for destination in destinations],
     )
 
 

@@ -21,7 +21,7 @@ from notifier.events import (
 from notifier.facts import Occasion
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
-from notifier.store.tables import holds, records_by_person, second_looks
+from notifier.store.tables import events, holds, records_by_person, second_looks
 from notifier.store.tables.announced_events import AnnouncedEvents, PlannedAnnouncement, is_first, read_announced
 from notifier.store.tables.holds import HeldChange
 from notifier.store.tables.outbox import Delivery
@@ -34,7 +34,7 @@ class SilentRecord(Struct, frozen=True):
     """A record that becomes known without an event, and the reason why it is not announced."""
 
     completion: Completion
-    net: DetectedBy
+    detected_by: DetectedBy
     reason: str
 
 
@@ -128,7 +128,8 @@ def write_findings(
     context = _WriteContext(source, findings.id_namespace, findings.names, subscriptions, now_ms, past)
     for adoption in findings.adopted:
         change_key(db, source, adoption, now_ms)
-    owed = [past.owed_change(it.completion, it.net, it.reason) for it in findings.learned] if past.has_owed else []
+    recovered = findings.learned if past.has_owed else ()
+    owed = [past.owed_change(it.completion, it.detected_by, it.reason) for it in recovered]
     if findings.learned:
         _add_to_count(db, source, _insert_silent_records(db, context, findings.learned, held=False))
     if findings.held:
@@ -138,18 +139,17 @@ def write_findings(
     _write_silent_changes(db, findings, now_ms)
     changes = (*(change for change in owed if change is not None), *findings.changes)
     context = replace(context, occasions=records_by_person.occasions(db, source, (*changes, *findings.announced)))
-    events = [event for change in changes if (event := _write_change(db, context, change)) is not None]
-    events += [
-        event for change in findings.announced if (event := _announce_known_record(db, context, change)) is not None
-    ]
+    written = [_write_change(db, context, change) for change in changes]
+    written += [_announce_known_record(db, context, change) for change in findings.announced]
+    new_events = [event for event in written if event is not None]
     if findings.ended_looks:
         second_looks.delete(db, source, findings.ended_looks)
     if findings.looks:
         second_looks.put(db, source, findings.looks)
     if findings.held_changes or findings.ended_changes:
         holds.write_changes(db, source, findings.held_changes, findings.ended_changes)
-    count_detected(db, events)
-    return WrittenEvents(events, context.deliveries)
+    count_detected(db, new_events)
+    return WrittenEvents(new_events, context.deliveries)
 
 
 def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None:
@@ -176,7 +176,7 @@ def _insert_silent_records(db: Database, context: _WriteContext, learned: Sequen
                 context.source,
                 known.completion,
                 context.past.revision_of(known.completion.key) or 1,
-                known.net,
+                known.detected_by,
                 known.reason,
                 context.now_ms,
             ),
@@ -197,7 +197,7 @@ def _announce_known_record(db: Database, context: _WriteContext, change: Change)
         return None
     db.execute(
         "UPDATE records SET held = 0, net = ?, reason = ? WHERE source = ? AND key = ?",
-        [change.net, change.reason, context.source, change.completion.key],
+        [change.detected_by, change.reason, context.source, change.completion.key],
     )
     db.execute("UPDATE sources SET held_arrivals = held_arrivals - ? WHERE name = ?", [row[0], context.source])
     planned = context.past.plan_announcement(context.id_namespace, change)
@@ -244,35 +244,30 @@ def _insert_deliveries(db: Database, context: _WriteContext, planned: PlannedAnn
         if subscription.admits(planned.change.type, context.source, completion.training_id, completion.user_id, known)
         and planned.includes_destination(subscription.destination)
     ]
-    db.executemany(
-        "INSERT INTO deliveries (sequence, destination) VALUES (?, ?)",
-        [(event.sequence, destination) for destination in destinations],
-    )
+    events.insert_deliveries(db, event, destinations)
     room = _MAX_RETURNED - len(context.deliveries)
     context.deliveries.extend(Delivery(event, destination) for destination in destinations[:room])
 
 
 def _insert_event(db: Database, context: _WriteContext, change: Change) -> Event | None:
-    """Insert an event and return it; None if its id already exists."""
-    identifier, key = event_id(context.id_namespace, change), change.completion.key
-    data = event_data(change, context.names, context.occasions.get(key))
-    row = db.execute(
-        "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data, moved_from)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence",
-        [
-            identifier,
+    """Insert the event of a change, and return it; None if an event with its id exists already."""
+    key = change.completion.key
+    return events.insert(
+        db,
+        Event(
+            0,
+            event_id(context.id_namespace, change),
             change.type,
             context.source,
             key,
-            change.revision,
-            change.net,
-            change.reason,
             context.now_ms,
-            data.decode(),
-            _moved_from(change),
-        ],
-    ).fetchone()
-    return None if row is None else Event(row[0], identifier, change.type, context.source, key, context.now_ms, data)
+            event_data(change, context.names, context.occasions.get(key)),
+        ),
+        revision=change.revision,
+        detected_by=change.detected_by,
+        reason=change.reason,
+        moved_from=_moved_from(change),
+    )
 
 
 def _moved_from(change: Change) -> str | None:
@@ -299,7 +294,7 @@ def _store_record(db: Database, source: str, change: Change, now_ms: int) -> Non
         " training_id = excluded.training_id, completed_on = excluded.completed_on,"
         " recorded_at = excluded.recorded_at, removed_at = NULL, fingerprint = excluded.fingerprint,"
         " record = excluded.record",
-        (*_row(source, change.completion, change.revision, change.net, change.reason, now_ms), 0),
+        (*_row(source, change.completion, change.revision, change.detected_by, change.reason, now_ms), 0),
     )
     if change.type is EventType.CREATED:
         _add_to_count(db, source, 1)
@@ -310,7 +305,7 @@ def _add_to_count(db: Database, source: str, more: int) -> None:
 
 
 def _row(
-    source: str, completion: Completion, revision: int, net: DetectedBy, reason: str, now_ms: int
+    source: str, completion: Completion, revision: int, detected_by: DetectedBy, reason: str, now_ms: int
 ) -> tuple[str | int | None, ...]:
     return (
         source,
@@ -322,7 +317,7 @@ def _row(
         completion.recorded_at,
         now_ms,
         # Plain texts, because sqlite3 looks for an adapter for each value of an enumeration.
-        str(net),
+        str(detected_by),
         str(reason),
         completion.fingerprint(),
         stored_json(completion),

@@ -22,15 +22,15 @@ class SecondLook(Struct, frozen=True):
 
     `since_ms` is when the wait for confirmation began, None if an answer has contradicted the change. `flips` counts
     such answers; the last one came at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
-    removal). The confirming request asks for the records of `user_id` and `training_id`. `net` is the detection method
-    that first saw the change.
+    removal). The confirming request asks for the records of `user_id` and `training_id`. `detected_by` is the detection
+    method that first saw the change.
     """
 
     key: str
     kind: LookKind
     since_ms: int | None
     first_ms: int
-    net: str
+    detected_by: str
     form: int
     user_id: str
     training_id: str
@@ -75,7 +75,7 @@ def put(db: Database, source: str, looks: Sequence[SecondLook]) -> None:
                 look.kind,
                 look.since_ms,
                 look.first_ms,
-                look.net,
+                look.detected_by,
                 look.form,
                 look.user_id,
                 look.training_id,

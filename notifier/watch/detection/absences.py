@@ -255,7 +255,7 @@ class Absences:
                 await self._store_look(replace(look, since_ms=self._context.clock.now_ms()))
                 continue
             before = len(self._looks.by_key)
-            await self._ingester.ingest_precise(answer, [look.key], max_gone, DetectedBy(look.net))
+            await self._ingester.ingest_precise(answer, [look.key], max_gone, DetectedBy(look.detected_by))
             max_gone = max_gone if max_gone is None else max_gone - (before - len(self._looks.by_key))
         return False
 
@@ -296,7 +296,7 @@ class Absences:
         if answer is None:
             return
         suspects = [look.key] if look.kind is LookKind.RETURN else []
-        await self._ingester.ingest_precise(answer, suspects, None, DetectedBy(look.net))
+        await self._ingester.ingest_precise(answer, suspects, None, DetectedBy(look.detected_by))
         after = self._looks.by_key.get(look.key)
         if after is not None and after.since_ms is not None and look.kind is LookKind.EARLIER_FORM:
             # The record is no longer where an answer has shown it, so its second look begins again with the next

@@ -17,7 +17,7 @@ from notifier.delivery.policy import decisions
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.store.database import Database
-from notifier.store.tables import conditions, outbox
+from notifier.store.tables import alert_events, outbox
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import Delivery
@@ -66,7 +66,7 @@ async def raise_alert(rig: Rig, number: int = 0) -> None:
     """Write an alert for hr, as the monitor does."""
     gap = StoredCondition("gap", f"sources/acme-{number}", "something may have been missed", rig.clock.now_ms())
     change = ConditionChange(ConditionState.FIRING, gap, "began", "hr")
-    await rig.store.run(conditions.write, [change], rig.clock.now_ms())
+    await rig.store.run(alert_events.write, [change], rig.clock.now_ms())
 
 
 async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_is_not(
@@ -81,11 +81,11 @@ async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_
         worker.wake()
         await wait_for_attempts(rig, 2)
         assert (worker.health.state, worker.health.reason) == (HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED)
-        assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) == "refused, HTTP 404"
+        assert await rig.store.run(alert_events.latest_refusal, "hr", ("refused",)) == "refused, HTTP 404"
         receiver.answer = answering(200)
         await rig.settled()
         assert worker.health.state is HealthState.OK
-        assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) is None
+        assert await rig.store.run(alert_events.latest_refusal, "hr", ("refused",)) is None
 
 
 async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
@@ -103,7 +103,7 @@ async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Ri
         await until(lambda: receiver.subjects.count("sources/acme-0") > tried)
         await wait_for_attempts(rig, len(receiver.arrivals))
         assert worker.health.state is HealthState.OK
-        assert await rig.store.run(conditions.latest_refusal, "hr", ("refused",)) == "refused, HTTP 422"
+        assert await rig.store.run(alert_events.latest_refusal, "hr", ("refused",)) == "refused, HTTP 422"
 
 
 async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Rig, receiver: Receiver) -> None:

@@ -275,7 +275,7 @@ def test_what_fails_besides_the_head_is_a_condition_of_its_own(
     trouble = RequestFailure("server_error", "the API had an internal error", 1.0)
     report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), {question: trouble})
     (condition,) = conditions("acme", report, (), NOW)
-    assert (condition.name, condition.net, condition.cause) == (name, question, "server_error")
+    assert (condition.name, condition.category, condition.cause) == (name, question, "server_error")
     assert condition.begins_after_seconds == begins_after_seconds
     assert condition.remedy.startswith(f"`notifier {command}` ")
 

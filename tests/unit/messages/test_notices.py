@@ -12,7 +12,8 @@ from notifier.alerts.policy import find_changes
 from notifier.config.message_values import Language
 from notifier.messages.notices import alert_variables
 from notifier.messages.phrasing import Phrasing
-from notifier.store.tables.conditions import ConditionChange, StoredCondition, alert_data
+from notifier.store.tables.alert_events import alert_data
+from notifier.store.tables.conditions import ConditionChange, StoredCondition
 from notifier.wording.sentences import Sentence
 
 SPANISH = Phrasing(Language.ES, ZoneInfo("America/Chicago"))

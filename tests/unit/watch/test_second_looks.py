@@ -19,7 +19,7 @@ def looks(store: FileStore, clock: FakeClock) -> SecondLooks:
 
 def look(clock: FakeClock, key: str = "1", kind: LookKind = LookKind.REMOVAL, **fields: int | None) -> SecondLook:
     values = {"since_ms": clock.now_ms(), "first_ms": clock.now_ms(), "flips": 0, "flipped_ms": None} | fields
-    return SecondLook(key, kind, net="count", form=0, user_id="u", training_id="t", **values)  # type: ignore[arg-type]
+    return SecondLook(key, kind, detected_by="count", form=0, user_id="u", training_id="t", **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("jump", [0.0, -86_400.0, 86_400.0])

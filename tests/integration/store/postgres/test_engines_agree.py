@@ -21,6 +21,7 @@ from notifier.store.queries.history import DeliveryCursor, DeliveryFilter
 from notifier.store.queries.orphans import move_waiting, orphans
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
+    alert_events,
     announced_events,
     conditions,
     destinations,
@@ -268,10 +269,10 @@ class EnginesAgree(RuleBasedStateMachine):
     def notice(self, state: ConditionState, *, forgotten: bool) -> None:
         life = StoredCondition("gap", "source/acme", "there may be a gap", self.now_ms)
         notice = ConditionChange(state, life, "began", "hr", is_forgotten=forgotten)
-        self.both(conditions.write, [notice], self.now_ms)
+        self.both(alert_events.write, [notice], self.now_ms)
         self.both(conditions.read_all)
-        self.both(conditions.oldest_undelivered_ms, "hr")
-        self.both(conditions.latest_refusal, "hr", ["http_status"])
+        self.both(alert_events.oldest_undelivered_ms, "hr")
+        self.both(alert_events.latest_refusal, "hr", ["http_status"])
 
     @rule(state=st.sampled_from(HealthState), rate=st.sampled_from([None, 0.25, 3.0]))
     def be_well_or_not(self, state: HealthState, rate: float | None) -> None:

@@ -18,7 +18,7 @@ from notifier.store.migrations import migrations
 from notifier.store.queries import dashboard, search
 from notifier.store.queries.dashboard import Latency, quantile
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import conditions, outbox, records_by_person, requeue, retention, rollups
+from notifier.store.tables import alert_events, outbox, records_by_person, requeue, retention, rollups
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.records import Findings, write
@@ -179,7 +179,7 @@ def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell:
     for number in range(30):
         tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
-    conditions.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
+    alert_events.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
     store_settlements(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
     notice, newest, *others = dashboard.latest_events(db, 20)
     assert (notice.event.type, notice.event.summary, notice.event.person) == ("notifier.alert", "A gap.", None)
@@ -192,7 +192,7 @@ def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell:
 
 def test_notices_are_no_completions(db: FileDatabase) -> None:
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
-    conditions.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
+    alert_events.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
     day = dashboard.read_counts(db, NOON, UTC).days[-1]
     assert (day.created, day.updated, day.removed) == (0, 0, 0)
 

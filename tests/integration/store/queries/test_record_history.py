@@ -62,7 +62,7 @@ def test_the_record_is_told_with_the_names_known_now(db: Database, tell: "Tell")
     assert (life.user_id, life.user_name) == (DAVID, "David Ball")
     assert (life.training_id, life.training_title) == ("1046", "Ladder Safety")
     assert (life.completed_on, life.recorded_ms, life.seen_ms) == ("2020-02-27", 1_582_830_441_803, NOW)
-    assert (life.net, life.reason, life.revision) == (DetectedBy.HEAD, "entered_since_first_meeting", 1)
+    assert (life.detected_by, life.reason, life.revision) == (DetectedBy.HEAD, "entered_since_first_meeting", 1)
     assert life.removed_ms is None
 
 
@@ -73,7 +73,7 @@ def test_every_source_that_knows_the_key_tells_its_own_life(
     learn(db, completion, "beta", DetectedBy.COUNT)
     tell(db, "1238", "1239")
     found = record_histories(db, "1238")
-    assert [(life.source, life.net, len(life.events)) for life in found] == [
+    assert [(life.source, life.detected_by, len(life.events)) for life in found] == [
         ("acme", DetectedBy.HEAD, 1),
         ("beta", DetectedBy.COUNT, 0),
         ("zeta", DetectedBy.SWEEP, 0),
@@ -101,7 +101,7 @@ def test_events_come_in_order_with_what_each_of_them_changed(
         {},
     ]
     assert life.events[0].id.startswith("evt_")
-    assert (life.events[1].net, life.events[1].reason) == (DetectedBy.HEAD, "entered_since_first_meeting")
+    assert (life.events[1].detected_by, life.events[1].reason) == (DetectedBy.HEAD, "entered_since_first_meeting")
 
 
 def test_each_delivery_has_its_own_attempts_in_order(db: Database, tell: "Tell") -> None:

@@ -15,7 +15,7 @@ from notifier.cli.commands.status import _schedule_line
 from notifier.cli.errors import CommandError
 from notifier.clock import SystemClock
 from notifier.store.file.store import FileStore
-from notifier.store.tables import conditions, destinations, sources
+from notifier.store.tables import alert_events, destinations, sources
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.store.tables.destinations import Health, HealthState
 from notifier.store.tables.sources import SourceError
@@ -73,7 +73,7 @@ async def test_what_needs_attention_comes_first(home: "Home") -> None:
     gap = StoredCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
     store = FileStore(home.state_file)
     await store.open()
-    await store.run(conditions.write, [ConditionChange(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
+    await store.run(alert_events.write, [ConditionChange(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
     await store.close()
     assert (await home.call("status", "--json")).documents[0]["conditions"] == [
         {

@@ -280,7 +280,7 @@ def test_evaluate_records_a_change_follows_the_known_revision(
     for change in evaluate_records(case.completions, case.evidence, context(baseline, held, net)).changes:
         memory = case.evidence.known.get(change.completion.key)
         assert change.revision == (1 if memory is None else memory.revision + 1)
-        assert change.net is net
+        assert change.detected_by is net
         expected = EventType.UPDATED if memory is not None and not memory.removed else EventType.CREATED
         assert change.type is expected
 

@@ -6,7 +6,7 @@ import pytest
 
 from notifier.alerts.conditions import ConditionName
 from notifier.store.queries import feed
-from notifier.store.tables import conditions
+from notifier.store.tables import alert_events
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from tests.support.event_stream import detect
 
@@ -140,4 +140,4 @@ async def test_a_source_that_never_was_is_said_to_be_unknown(interface: "Interfa
 async def store_alert(interface: "Interface") -> None:
     standing = StoredCondition(ConditionName.GAP, "sources/acme", "acme: not everything was seen", 1_795_280_400_123)
     notice = ConditionChange(ConditionState.FIRING, standing, "began", "hr")
-    await interface.store.run(conditions.write, [notice], 1_795_280_400_123)
+    await interface.store.run(alert_events.write, [notice], 1_795_280_400_123)

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from notifier.store.database import Database
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
-from notifier.store.tables import conditions, destinations, outbox, retention
-from notifier.store.tables.conditions import ConditionChange, ConditionState, Handover, Phase, StoredCondition
+from notifier.store.tables import alert_events, conditions, destinations, outbox, retention
+from notifier.store.tables.alert_events import Handover
+from notifier.store.tables.conditions import ConditionChange, ConditionState, Phase, StoredCondition
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement, store_settlements
 
@@ -36,16 +37,16 @@ def deliveries(db: Database) -> list[tuple[int, str]]:
 
 
 def test_what_fires_is_remembered_the_longest_first(db: Database) -> None:
-    conditions.write(db, [firing(GAP), firing(HELD)], NOW)
+    alert_events.write(db, [firing(GAP), firing(HELD)], NOW)
     assert conditions.read_firing(db) == (HELD, GAP)
     later = StoredCondition(GAP.name, GAP.subject, "worse", GAP.since_ms, NOW + 5)
     over = StoredCondition(HELD.name, HELD.subject, "over", HELD.since_ms, phase=Phase.OVER)
-    conditions.write(db, [firing(later, None), resolved(over)], NOW)
+    alert_events.write(db, [firing(later, None), resolved(over)], NOW)
     assert conditions.read_firing(db) == (later,)
 
 
 def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
-    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     assert (event.type, event.source, event.subject, event.time_ms) == ("notifier.alert", "", "sources/acme", NOW)
     assert orjson.loads(event.data) == {
         "condition": "gap",
@@ -66,36 +67,36 @@ def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
 
 
 def test_whom_nobody_is_told_of_has_no_event(db: Database) -> None:
-    assert conditions.write(db, [firing(GAP, None)], NOW).events == ()
-    assert conditions.write(db, [resolved(GAP, None)], NOW).events == ()
+    assert alert_events.write(db, [firing(GAP, None)], NOW).events == ()
+    assert alert_events.write(db, [resolved(GAP, None)], NOW).events == ()
     assert history.events_after(db, 0, 10) == []
     assert deliveries(db) == []
 
 
 def test_each_notice_has_an_id_of_its_own_and_the_same_one_is_not_written_twice(db: Database) -> None:
     every = [firing(GAP), firing(HELD), resolved(GAP)]
-    events = [*conditions.write(db, every, NOW).events, *conditions.write(db, [firing(GAP)], NOW + 1).events]
+    events = [*alert_events.write(db, every, NOW).events, *alert_events.write(db, [firing(GAP)], NOW + 1).events]
     assert len({event.id for event in events}) == 4
-    assert conditions.write(db, every, NOW).events == ()
+    assert alert_events.write(db, every, NOW).events == ()
 
 
 def test_a_later_word_takes_the_earlier_one_that_waits_out_of_the_queue(db: Database) -> None:
-    (first,) = conditions.write(db, [firing(GAP)], NOW).events
-    (other,) = conditions.write(db, [firing(HELD)], NOW).events
-    later = conditions.write(db, [resolved(GAP)], NOW + 60_000)
+    (first,) = alert_events.write(db, [firing(GAP)], NOW).events
+    (other,) = alert_events.write(db, [firing(HELD)], NOW).events
+    later = alert_events.write(db, [resolved(GAP)], NOW + 60_000)
     assert later.withdrawn == {"safety"}
     assert deliveries(db) == [(other.sequence, "safety"), (later.events[0].sequence, "safety")]
     assert first.sequence not in dict(deliveries(db))
-    assert conditions.oldest_undelivered_ms(db, "safety") == NOW
+    assert alert_events.oldest_undelivered_ms(db, "safety") == NOW
 
 
 def test_what_was_delivered_is_not_withdrawn(db: Database) -> None:
     destinations.read_or_create(db, "safety")
-    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     store_settlements(db, [done])
-    assert conditions.oldest_undelivered_ms(db, "safety") is None
-    assert not conditions.write(db, [resolved(GAP)], NOW + 1).withdrawn
+    assert alert_events.oldest_undelivered_ms(db, "safety") is None
+    assert not alert_events.write(db, [resolved(GAP)], NOW + 1).withdrawn
 
 
 def delivered(db: Database, event: "Event") -> None:
@@ -105,10 +106,10 @@ def delivered(db: Database, event: "Event") -> None:
 
 
 def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stands(db: Database) -> None:
-    told, waits = conditions.write(db, [firing(GAP), firing(HELD)], NOW).events
+    told, waits = alert_events.write(db, [firing(GAP), firing(HELD)], NOW).events
     delivered(db, told)
     handover = Handover("safety", "ops", [GAP, HELD])
-    later = conditions.write(db, [], NOW + 60_000, [handover])
+    later = alert_events.write(db, [], NOW + 60_000, [handover])
     (event,) = later.events
     said = orjson.loads(event.data)
     assert (said["condition"], said["state"], said["ending"]) == ("alerts_moved", "withdrawn", "alerts now go to ops")
@@ -121,8 +122,8 @@ def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stan
 
 
 def test_a_destination_that_heard_of_nothing_gets_no_last_word(db: Database) -> None:
-    conditions.write(db, [firing(GAP)], NOW)
-    later = conditions.write(db, [], NOW + 60_000, [Handover("safety", "", [GAP])])
+    alert_events.write(db, [firing(GAP)], NOW)
+    later = alert_events.write(db, [], NOW + 60_000, [Handover("safety", "", [GAP])])
     assert later.events == ()
     assert later.withdrawn == {"safety"}
     assert deliveries(db) == []
@@ -130,9 +131,9 @@ def test_a_destination_that_heard_of_nothing_gets_no_last_word(db: Database) -> 
 
 def test_a_last_word_about_very_many_conditions_names_a_hundred(db: Database) -> None:
     many = [replace(GAP, subject=f"sources/customer-{number}") for number in range(130)]
-    for event in conditions.write(db, [firing(it) for it in many], NOW).events:
+    for event in alert_events.write(db, [firing(it) for it in many], NOW).events:
         delivered(db, event)
-    (event,) = conditions.write(db, [], NOW + 1, [Handover("safety", "", many)]).events
+    (event,) = alert_events.write(db, [], NOW + 1, [Handover("safety", "", many)]).events
     said = orjson.loads(event.data)
     assert said["summary"].count("customer-") == 100
     assert said["summary"].endswith("; and 30 more, which `notifier status` shows")
@@ -148,19 +149,19 @@ def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_n
         )
         for number, cause in enumerate(["http_status"] * 60 + ["token_invalid"])
     ]
-    together, alone = conditions.write(db, many, NOW).events
+    together, alone = alert_events.write(db, many, NOW).events
     said = orjson.loads(together.data)
     assert (said["subject"], len(said["subjects"]), said["cause"]) == ("sources", 60, "http_status")
     assert all(f"customer-{number}" in said["summary"] for number in range(60))
     assert alone.subject == "sources/customer-60"
     # The end of one of them leaves the word about the others where it is.
-    conditions.write(db, [resolved(many[3].condition)], NOW + 1)
+    alert_events.write(db, [resolved(many[3].condition)], NOW + 1)
     assert together.sequence in dict(deliveries(db))
 
 
 async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStore) -> None:
     def cut_off(db: Database) -> None:
-        conditions.write(db, [firing(GAP)], NOW)
+        alert_events.write(db, [firing(GAP)], NOW)
         raise RuntimeError
 
     def remembered(db: Database) -> tuple[Any, ...]:
@@ -174,7 +175,7 @@ async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStor
 def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "Tell") -> None:
     destinations.read_or_create(db, "safety")
     tell(db, "1238", to=("safety",))
-    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     assert destinations.read_all(db)["safety"].pending == 2
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     store_settlements(db, [done])
@@ -183,11 +184,11 @@ def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "
 
 
 def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
-    (event,) = conditions.write(db, [firing(GAP)], NOW).events
+    (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     destinations.read_or_create(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
     store_settlements(db, [done])
     assert retention.delete_old_events(db, NOW + 1).events == 1
     assert conditions.read_firing(db) == (GAP,)
-    conditions.write(db, [resolved(GAP)], NOW + 2)
+    alert_events.write(db, [resolved(GAP)], NOW + 2)
     assert [later.sequence for later in history.events_after(db, 0, 10)] == [event.sequence + 1]
