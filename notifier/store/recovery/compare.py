@@ -275,12 +275,15 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
 
 def _mark_delivered(db: Database, known: Snapshot) -> None:
     """In a file that is too old, mark those deliveries as delivered that are finished according to the essentials."""
-    unfinished = {it.id for it in known.undelivered}
-    finished = [announced.id for announced in known.announced if announced.id not in unfinished]
+    unfinished = {f"{it.id} {delivery['destination']}" for it in known.undelivered for delivery in it.deliveries}
+    unfinished |= {f"{it.id} {destination}" for it in known.owed for destination in it.destinations}
+    ids = [*(it.id for it in known.announced), *(it.id for it in known.undelivered), *(it.id for it in known.owed)]
     db.execute(
         "UPDATE deliveries SET state = 'delivered' WHERE state <> 'delivered'"
-        " AND sequence IN (SELECT sequence FROM events WHERE id IN (SELECT value FROM json_each(?)))",
-        [orjson.dumps(finished).decode()],
+        " AND sequence IN (SELECT sequence FROM events WHERE id IN (SELECT value FROM json_each(?)))"
+        " AND (SELECT id FROM events e WHERE e.sequence = deliveries.sequence) || ' ' || destination"
+        " NOT IN (SELECT value FROM json_each(?))",
+        [orjson.dumps(ids).decode(), orjson.dumps([*unfinished]).decode()],
     )
 
 

@@ -133,6 +133,22 @@ def test_what_an_older_file_holds_as_waiting_and_was_delivered_since_is_not_sent
         )
 
 
+def test_what_one_of_several_destinations_has_received_since_is_not_sent_to_it_again(place: Place) -> None:
+    with closing(place.open()) as db, db.atomic():
+        db.execute("INSERT INTO deliveries (sequence, destination) SELECT sequence, 'chat' FROM deliveries")
+    older = place.path.read_bytes()
+    with closing(place.open()) as db:
+        with db.atomic():
+            db.execute("UPDATE deliveries SET state = 'delivered' WHERE destination = 'chat'")
+            sources.record_success(db, "acme", NOW + HOUR)
+        write_essentials(place.path, db, NOW + HOUR)
+    place.path.write_bytes(older)
+    with closing(place.open()) as db:
+        unfinished = db.execute("SELECT DISTINCT destination FROM deliveries WHERE state <> 'delivered'").fetchall()
+        assert unfinished == [("hr",)]
+        assert (waiting(db), waiting(db, "dead")) == (ids(PENDING), ids(DEAD))
+
+
 def test_a_destination_enabled_after_the_essentials_were_written_stays_so(place: Place) -> None:
     with closing(place.open()) as db, db.atomic():
         db.execute("UPDATE destinations SET state = 'ok' WHERE name = 'gone'")
