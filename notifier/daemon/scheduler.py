@@ -197,13 +197,17 @@ class Schedule:
         """Check periodically whether the wall clock was set or the machine has slept, until cancelled."""
         while True:
             await asyncio.sleep(CLOCK_CHECK_SECONDS)
-            await self.detect_sleep()
-            jump = wall_offset - self._offset_to(self._wall_seconds())
-            wall_offset -= jump
-            if abs(jump) >= JUMP_SECONDS:
-                _log.warning("the system clock was set", extra={"seconds": round(jump, 1)})
-                if self._on_clock_jump is not None:
-                    await self._on_clock_jump()
+            try:
+                await self.detect_sleep()
+                jump = wall_offset - self._offset_to(self._wall_seconds())
+                if abs(jump) >= JUMP_SECONDS:
+                    _log.warning("the system clock was set", extra={"seconds": round(jump, 1)})
+                    if self._on_clock_jump is not None:
+                        await self._on_clock_jump()
+            except Exception:  # noqa: BLE001 - logged; otherwise no later jump or sleep would be noticed
+                _log.exception("the clocks could not be checked because of an internal error; they are checked again")
+            else:
+                wall_offset -= jump
 
     def _wall_seconds(self) -> float:
         return self._clock.now_ms() / 1000

@@ -169,9 +169,9 @@ class Dispatcher:
     async def follow_clock(self) -> None:
         """After the system clock was set, shift the scheduled attempts and retry waits by as much.
 
-        Raises StoreError.
+        If `apply_settings` is running, this waits for its end. Raises StoreError.
         """
-        async with AsyncExitStack() as stack:
+        async with self._settings_lock, AsyncExitStack() as stack:
             for worker in self._workers.values():
                 # No outcome is written during the shift. Otherwise its times would stay unshifted.
                 await stack.enter_async_context(worker.write_lock)

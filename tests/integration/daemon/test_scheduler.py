@@ -166,6 +166,25 @@ async def test_a_clock_that_jumps_neither_stalls_rounds_nor_doubles_them(
     assert [vars(record)["seconds"] for record in program_records(caplog)] == [pytest.approx(seconds, abs=0.5)]
 
 
+async def test_after_a_fault_in_what_follows_a_jump_it_is_done_again_and_clocks_are_watched_on(
+    schedule: Schedule, clock: SettableClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    jumps = JumpCounter()
+
+    async def fail_once() -> None:
+        await jumps()
+        if jumps.count == 1:
+            raise ZeroDivisionError
+
+    schedule.start(fail_once)
+    clock.set_wall_clock(DAY)
+    await until(lambda: jumps.count == 2)
+    clock.set_wall_clock(-DAY)
+    await until(lambda: jumps.count == 3)
+    (fault,) = [record for record in program_records(caplog) if record.exc_info]
+    assert fault.levelno == logging.ERROR
+
+
 async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
     schedule: Schedule, jumps: JumpCounter, clock: SettableClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -212,6 +212,22 @@ async def test_outcomes_that_come_in_while_the_clock_is_followed_are_not_late(
     await rig.settled(deadline=5.0)
 
 
+async def test_a_reload_while_the_clock_is_followed_disturbs_neither(
+    rig: Rig, receiver: Receiver, dispatcher: Dispatcher
+) -> None:
+    added = HttpSettings.model_validate({"type": "http", "url": receiver.url, **SHORT_WAITS})
+    settings = {**dispatcher._settings, "added": added}
+    rig.clock.set_wall_clock(-HOUR)
+    async with dispatcher._workers["hr"].write_lock:
+        following = asyncio.create_task(dispatcher.follow_clock())
+        await asyncio.sleep(0)
+        reload = asyncio.create_task(dispatcher.apply_settings(settings, rig.session, changed=["added"]))
+        await asyncio.sleep(0.2)
+    await asyncio.gather(following, reload)
+    assert not dispatcher._jump_free_clock.has_jumped
+    assert dispatcher.health().keys() == {"hr", "added"}
+
+
 async def test_a_destinations_filters_become_its_subscription() -> None:
     settings = HttpSettings.model_validate(
         {
