@@ -1,7 +1,7 @@
 """A dead man's switch: fetches a URL after each successful round of a source.
 
 If the fetches stop, an external monitor raises an alarm. The daemon does not fetch the URL while its alerts cannot be
-delivered.
+delivered, or while it does not look for problems.
 """
 
 import asyncio
@@ -55,6 +55,9 @@ class Heartbeat:
 
     def set_url(self, url: SecretStr) -> None:
         """Replace the URL; an empty URL stops the heartbeat."""
+        if self._fetching is not None:
+            # Its result would be taken for a result of the new URL, and would stay if the new URL is empty.
+            self._fetching.cancel()
         self._url = url
         self._problem = None
 

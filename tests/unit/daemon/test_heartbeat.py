@@ -1,7 +1,10 @@
-"""The heartbeat goes the way that the variables name."""
+"""The heartbeat goes the way that the variables name, and stops for a URL that is no longer configured."""
+
+import asyncio
 
 import aiohttp
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 
 from notifier.clock import SystemClock
@@ -38,3 +41,26 @@ async def test_it_goes_through_the_proxy_and_says_that_it_is_refused_there(
     assert problem is not None
     assert problem.startswith(f"the proxy {forward_proxy.address} refused: 407")
     assert PASSWORD not in problem
+
+
+async def test_a_fetch_that_hangs_says_nothing_about_the_next_url(
+    session: aiohttp.ClientSession, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    monkeypatch.setattr("notifier.daemon.heartbeat.TIMEOUT_SECONDS", 0.2)
+    receiver.script = hang
+    heartbeat = Heartbeat(SecretStr(f"{receiver.url}/old"), session, SystemClock())
+    heartbeat.beat()
+    await until(lambda: len(receiver.received) == 1)
+    # It fails, so its owner takes it out of the configuration.
+    heartbeat.set_url(SecretStr(""))
+    await until(lambda: heartbeat._fetching is not None and heartbeat._fetching.done())
+    await asyncio.sleep(0.3)
+    assert heartbeat.problem is None
+    receiver.script = None
+    heartbeat.set_url(SecretStr(f"{receiver.url}/new"))
+    assert await fetch_once(heartbeat) is None
+    assert [request.path for request in receiver.received] == ["/old", "/new"]
