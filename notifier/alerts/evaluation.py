@@ -43,16 +43,23 @@ class Evaluation(Struct, frozen=True):
 
     @property
     def is_alert_overdue(self) -> bool:
-        """Whether an alert has waited for UNDELIVERED_AFTER_SECONDS or longer. The heartbeat must then stop."""
+        """Whether an alert has waited for UNDELIVERED_AFTER_SECONDS or longer."""
         return self.undelivered_seconds is not None and self.undelivered_seconds >= UNDELIVERED_AFTER_SECONDS
 
     def is_stale(self, now: float) -> bool:
         """Return whether the evaluation is too old to be used; `now` is in monotonic seconds."""
         return now - self.at_seconds > STALE_AFTER_SECONDS
 
+    def reports_problems(self, now: float) -> bool:
+        """Return whether a problem would be reported: the evaluation is recent, and alerts are delivered.
+
+        Otherwise, the heartbeat must stop.
+        """
+        return not self.is_alert_overdue and not self.is_stale(now)
+
     def is_healthy(self, now: float) -> bool:
         """Return whether the evaluation is recent, no condition fires, and alerts are delivered."""
-        return not self.firing and not self.is_alert_overdue and not self.is_stale(now)
+        return not self.firing and self.reports_problems(now)
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:

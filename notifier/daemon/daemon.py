@@ -341,7 +341,7 @@ class Daemon:
         if done.is_done and not self._housekeeping.has_snapshot:
             self._schedule.run_now(ESSENTIALS_JOB)
         evaluation = self._alert_monitor.evaluation
-        is_heard = evaluation is None or not evaluation.is_alert_overdue
+        is_heard = evaluation is not None and evaluation.reports_problems(self._clock.monotonic())
         if done.is_done and self._heartbeat is not None and is_heard:
             self._heartbeat.beat()
 

@@ -1,5 +1,6 @@
 """Real troubles of a real daemon, told to the destination of notices: once, over a restart too, and taken back once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -252,6 +253,36 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
         assert (await daemon.operations.status())["conditions"] == []
     assert notice_receiver.of_the_store() == ["firing", "resolved"]
     assert len(notice_receiver.ids) == len({*notice_receiver.ids})
+
+
+async def test_the_heartbeat_stops_while_the_daemon_does_not_look_for_troubles(
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.alerts.evaluation.STALE_AFTER_SECONDS", LONG)
+    beats = 0
+
+    async def beat(_: web.Request) -> web.Response:
+        nonlocal beats
+        beats += 1
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", beat)
+    async with serving(app) as url:
+        document = settings_with_notices(world, notice_receiver).model_dump(mode="python")
+        document["sources"]["acme-1"]["token"] = "sandbox"
+        document["destinations"]["hr"]["url"] = world.receiver
+        document["alerts"]["heartbeat_url"] = f"{url}/"
+        async with running(Settings.model_validate(document)) as daemon:
+            await until(lambda: beats > 3)
+            # As by a reload that hangs in a file system.
+            async with daemon._reloader.apply_lock:
+                await until(lambda: "evaluation" in daemon.operations.unready())
+                await asyncio.sleep(0.1)
+                beaten, polled = beats, world.asked
+                await until(lambda: world.asked > polled + 5)
+                assert beats == beaten
+            await until(lambda: beats > beaten + 3)
 
 
 async def test_essentials_that_cannot_be_kept_for_long_are_told(
