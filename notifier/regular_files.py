@@ -1,8 +1,16 @@
-"""Recognizes pipes, sockets and devices, because a program that reads them as a file may wait for ever."""
+"""Examines paths: recognizes pipes, sockets and devices, because a program that reads them may wait for ever."""
 
 import os
 import stat
 from pathlib import Path
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a path exists; False also if this user cannot find out, because a folder above it is closed.
+
+    `Path.exists` raises PermissionError in that case.
+    """
+    return os.path.exists(path)  # noqa: PTH110 - see above
 
 
 def describe_irregular(path: Path) -> str | None:

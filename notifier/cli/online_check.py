@@ -11,6 +11,7 @@ from notifier.cli.global_options import GlobalOptions
 from notifier.cli.output import TableWriter, echo
 from notifier.clock import SystemClock
 from notifier.config import Settings
+from notifier.regular_files import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +46,7 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
     clock differs from this machine's clock. Raises CommandError if the database cannot be used.
     """
     is_file = not settings.store.url.get_secret_value()
-    if is_file and not settings.store.path.exists():
+    if is_file and not is_there(settings.store.path):
         return
     # Imported only here, because the state file usually does not exist at the first check.
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from notifier.config import Settings, paths
+from notifier.regular_files import is_there
 from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.recovery import essentials
 
@@ -19,7 +20,7 @@ def warn_of_other_daemons(settings: Settings) -> None:
     If the configured state file exists, this is not the first start, and nothing is checked. State files that cannot be
     read are ignored. May block.
     """
-    if settings.store.path.exists():
+    if is_there(settings.store.path):
         return
     for state_file in _other_state_files(settings.store.path):
         snapshot = essentials.read(state_file).snapshot
@@ -38,8 +39,5 @@ def _other_state_files(own: Path) -> Iterator[Path]:
     with suppress(OSError):
         candidates |= {folder / paths.STATE_FILE_NAME for folder in paths.STATE_ROOT.glob("notifier*")}
     for state_file in sorted(candidates - {own}):
-        try:
-            if sibling_path(state_file, ESSENTIALS).exists():
-                yield state_file
-        except OSError:
-            continue
+        if is_there(sibling_path(state_file, ESSENTIALS)):
+            yield state_file

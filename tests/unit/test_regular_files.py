@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from notifier.regular_files import describe_irregular
+from notifier.regular_files import describe_irregular, is_there
 
 
 def test_each_kind_is_named(tmp_path: Path) -> None:
@@ -19,3 +19,9 @@ def test_each_kind_is_named(tmp_path: Path) -> None:
     assert describe_irregular(Path("/dev/zero")) == "is a device, not a regular file"
     for usual in (file, tmp_path, Path(os.devnull), tmp_path / "missing", Path("a\0b")):
         assert describe_irregular(usual) is None
+
+
+def test_what_cannot_be_examined_counts_as_missing(tmp_path: Path) -> None:
+    assert is_there(tmp_path)
+    for missing in (tmp_path / "missing", tmp_path / ("n" * 300), Path("a\0b")):
+        assert not is_there(missing)

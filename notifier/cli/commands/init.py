@@ -1,5 +1,6 @@
 """The command `notifier init`, which writes a first configuration."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -129,7 +130,7 @@ def _write_files(
 
 def _require_absent(files: Sequence[Path]) -> None:
     """Raise CommandError if one of these files exists: the file may hold the secret of another account."""
-    if existing := [file for file in files if file.is_symlink() or file.exists()]:
+    if existing := [file for file in files if os.path.lexists(file)]:
         raise CommandError(
             f"{existing[0]} already exists: name another --secrets-dir or --source, or use --force to overwrite it"
         )

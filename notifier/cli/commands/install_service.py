@@ -15,6 +15,7 @@ from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.config.paths import CREDENTIALS_FOLDER_NAME
+from notifier.regular_files import is_there
 from notifier.service import systemctl
 from notifier.service.install import InstalledPath, InstallError, InstallResult, install_files, next_steps
 from notifier.service.preflight import (
@@ -137,7 +138,7 @@ def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]
         if not given_path.is_absolute():
             raise click.UsageError("--program: give the absolute path, beginning with /")
         # A program that does not exist here is meant for another machine.
-        return given_path, (given_path,) if given_path.exists() else ()
+        return given_path, (given_path,) if is_there(given_path) else ()
     present = installed_program(sys.argv[0])
     if present is None:
         raise CommandError(

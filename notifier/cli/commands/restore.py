@@ -16,6 +16,7 @@ from notifier.cli.progress import copy_progress
 from notifier.clock import SystemClock
 from notifier.config import StoreSettings
 from notifier.privileges import owner_to_become
+from notifier.regular_files import is_there
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError
 from notifier.store.file.backup import restore as put_back
@@ -43,7 +44,7 @@ def restore(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
     state_file = store.path
     owner = owner_to_become(state_file)
     with as_command_error(BackupError, StoreError), copy_progress("restore") as progress:
-        needs_root = owner is not None and file.exists() and not owner_can_read(owner, file)
+        needs_root = owner is not None and is_there(file) and not owner_can_read(owner, file)
         with copy_for_owner(owner, file) if owner is not None and needs_root else nullcontext(file) as source:
             switch_to_owner_of(state_file)
             restored = put_back(state_file, source, progress, SystemClock().now_ms())

@@ -30,6 +30,7 @@ from notifier.destinations.sample import SampleKind, sample_event, sample_events
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.messages.phrasing import message_context
+from notifier.regular_files import is_there
 from notifier.store.tables.destinations import Health, read_health
 from notifier.store.tables.outbox import Delivery
 
@@ -159,7 +160,7 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
         return {key: answer.body[key] for key in ("state", "reason", "unfollowed", "message")}
     health = Health()
     # Errors of the state file are ignored, because the test does not need the file.
-    if settings.store.url.get_secret_value() or settings.store.path.exists():
+    if settings.store.url.get_secret_value() or is_there(settings.store.path):
         with suppress(CommandError), open_store_read_only(settings.store) as db:
             health = read_health(db, destination)
     return destination_document(destination, health, UnloadedChanges())
@@ -170,7 +171,7 @@ def _end_pause(settings: Settings, destination: str) -> bool:
     answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
     if answer is not None:
         return bool(answer.body["waited"])
-    if not settings.store.path.exists():
+    if not is_there(settings.store.path):
         return False
     # Imported only without a daemon, because the import takes half a second.
     from notifier.cli.offline_deliveries import end_pause_offline  # noqa: PLC0415

@@ -72,8 +72,14 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
     if the copy cannot be made; the state file and `target` are then unchanged.
     """
     target = resolve_path(target)
-    if not state_file.exists():
-        raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
+    try:
+        if not state_file.exists():
+            raise BackupError(f"there is no state file {state_file} yet: there is nothing to back up")
+    except OSError as error:
+        raise BackupError(
+            f"state file {state_file} cannot be read ({error.strerror}): give this user access to it, or run this"
+            " command as the user that runs the daemon"
+        ) from error
     refuse_target(real_path(state_file), target, overwrite=overwrite)
     with temporary_backup(target, real_path(state_file)) as fresh:
         copy = copy_and_check(state_file, fresh, progress)

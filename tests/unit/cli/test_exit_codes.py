@@ -24,6 +24,9 @@ ARGUMENTS = {
     "restore": ("copy.db",),
 }
 
+TOO_LONG = "n" * 300
+"""A name that no file can have. `Path.exists` raises an error for it, as for a file in a folder that is closed."""
+
 GARBAGE = {
     "no TOML": (b"[sources", "not valid TOML"),
     "no text": (b"\xff\xfe\x00", "not UTF-8"),
@@ -142,12 +145,33 @@ async def test_a_damaged_state_file_is_1_and_says_what_to_do(home: "Home", name:
     assert "it is damaged: `notifier run` sets it aside when it starts and recovers what can be read" in said.err
 
 
-@pytest.mark.parametrize("name", ["status", "events"])
+@pytest.mark.parametrize("name", ["status", "events", "backup"])
 async def test_a_state_file_that_cannot_be_there_is_1(home: "Home", name: str) -> None:
-    home.config.write_text(home.config.read_text().replace("notifier.db", "n" * 300))
-    said = await home.call(name)
+    home.config.write_text(home.config.read_text().replace("notifier.db", TOO_LONG))
+    said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
     assert "File name too long" in said.err
+
+
+async def test_a_configuration_is_checked_without_the_state_file(home: "Home") -> None:
+    home.config.write_text(home.config.read_text().replace("notifier.db", TOO_LONG))
+    assert (await home.call("check")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("init", "new.toml", "--token", "t0ken", "--no-slack", "--no-http", "--secrets-dir"), 1),
+        (("install-service", "--print", "--program"), 0),
+        (("backup",), 1),
+        (("restore",), 1),
+    ],
+)
+async def test_a_path_that_cannot_be_there_is_no_internal_error(
+    home: "Home", monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.chdir(home.folder)
+    assert (await home.call(*arguments, str(home.folder / TOO_LONG))).code == code
 
 
 @pytest.mark.parametrize("name", ["poll", "sweep", "release"])

@@ -37,3 +37,8 @@ def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
     settings = Settings.model_validate({"store": {"path": str(own)}, "sources": {source: {"token": "t"}}})
     warn_of_other_daemons(settings)
     assert [str(other) in str(record.__dict__.get("path")) for record in caplog.records] == [True] * warned
+
+
+def test_a_state_file_that_cannot_be_examined_is_left_to_its_opening(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 300)
+    warn_of_other_daemons(Settings.model_validate({"store": {"path": str(path)}, "sources": {"acme": {"token": "t"}}}))
