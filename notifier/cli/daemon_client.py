@@ -12,13 +12,14 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from msgspec import Struct
 
 from notifier.cli.errors import CommandError, NameNotFoundError
 from notifier.daemon.socket_path import lock_path, socket_path
 
-_NOT_FOUND_REASONS: Final = ("unknown_event", "unknown_person")
+_NOT_FOUND_REASONS: Final = ("unknown_event", "unknown_name", "unknown_person")
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 """The default time limit for an answer of the daemon."""
@@ -43,7 +44,7 @@ def request(
 
     `timeout` is in seconds. With None, there is no limit; but whenever ANSWER_TIMEOUT_SECONDS have passed, this checks
     that the daemon still answers other requests. Raises CommandError if the daemon does not answer or reports a
-    failure, and NameNotFoundError if the daemon does not know the event or person.
+    failure, and NameNotFoundError if the daemon does not know the source, destination, event or person.
     """
     is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
     # This notices a daemon that hangs within ANSWER_TIMEOUT_SECONDS, even if `timeout` is longer.
@@ -60,6 +61,8 @@ def request(
         except OSError:
             return None
         try:
+            # The path may contain a name with any character if the configuration is too wrong to check names first.
+            path = quote(path, errors="replace")
             if body is None:
                 connection.request(verb, path)
             else:
@@ -79,7 +82,6 @@ def request(
                 "the daemon closed the connection before it answered; see its log for the reason"
             ) from error
     if "error" in document:
-        # Commands check the names of sources and destinations before. Only the daemon looks up events and people.
         error_type = NameNotFoundError if document["error"]["reason"] in _NOT_FOUND_REASONS else CommandError
         raise error_type(f"the daemon says: {document['error']['message']}")
     return DaemonAnswer(response.status == HTTPStatus.OK, document)

@@ -33,10 +33,12 @@ def _store_option(context: click.Context, parameter: click.Parameter, value: Pat
         context.obj = replace(context.obj or GlobalOptions(), **{parameter.name: value})
 
 
+# Not checked here: a configuration that cannot be read is a wrong configuration, and not wrong usage.
+_ANY_PATH: Final = click.Path(path_type=Path, readable=False)
 _OPTIONS: Final = (
     click.option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=_ANY_PATH,
         metavar="PATH",
         expose_value=False,
         callback=_store_option,
@@ -44,7 +46,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--secrets-dir",
-        type=click.Path(path_type=Path),
+        type=_ANY_PATH,
         metavar="PATH",
         expose_value=False,
         callback=_store_option,

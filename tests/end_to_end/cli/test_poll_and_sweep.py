@@ -137,7 +137,7 @@ async def test_a_source_that_the_running_daemon_does_not_have_is_told(home: "Hom
     async with home.daemon():
         home.configure(api.url, more='[sources.newer]\ntoken = "t"\n')
         said = await home.call("poll", "newer")
-    assert said.code == 1
+    assert said.code == 2
     assert "the daemon says: there is no source `newer`" in said.err
 
 

@@ -1,8 +1,12 @@
 """Every way to get it wrong has its exit code and its sentence, and none has a traceback."""
 
+import errno
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from notifier.store.file.store import FileStore
 from tests.support.command_line import READS_CONFIGURATION, call
@@ -57,6 +61,17 @@ async def test_every_command_that_needs_a_configuration_says_so(home: "Home", na
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 78
     assert "config.toml: cannot be read: No such file or directory" in said.err
+
+
+async def test_a_configuration_that_may_not_be_read_is_78(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests may run as root, who can read every file.
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    said = await home.call("check")
+    assert (said.code, said.err) == (78, f"Error: {home.config}: cannot be read: Permission denied\n")
 
 
 def test_no_configuration_at_all_is_78(monkeypatch: pytest.MonkeyPatch, home: "Home") -> None:
@@ -117,6 +132,34 @@ async def test_wrong_usage_is_2_and_says_what_is_wrong(home: "Home", arguments: 
     assert said.code == 2
     assert told in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["former", "HR System", "\udcff?#%/..", "\u00e9"])
+@pytest.mark.parametrize(("command", "is_broken"), [("deliveries drop", False), ("enable", True), ("poll", True)])
+async def test_a_name_that_only_the_daemon_can_look_up_is_2_too(
+    home: "Home", command: str, name: str, *, is_broken: bool
+) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        named = request.match_info.get("name") or (await request.json())["destination"]
+        error = {"reason": "unknown_name", "message": f"there is no {named.encode(errors='replace').decode()}"}
+        return web.json_response({"error": error}, status=404)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/healthz", answer)
+    app.router.add_post("/v1/deliveries/drop", refuse)
+    app.router.add_post("/v1/{kind}/{name:.+}/{verb:enable|poll}", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(home.socket)).start()
+    if is_broken:
+        home.config.write_text(home.config.read_text() + "nonsense = 1\n")
+    said = await home.call(*command.split(), name)
+    await runner.cleanup()
+    assert said.code == 2
+    assert f"Error: the daemon says: there is no {name.encode(errors='replace').decode()}\n" in said.err
 
 
 @pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain"])
