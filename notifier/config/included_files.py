@@ -1,22 +1,25 @@
 """Reads the files that a configuration includes: more sources and destinations, for example one file per customer."""
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
 from notifier.config.errors import ConfigError, Problem, dotted
-from notifier.config.layers import Layer, read_toml
+from notifier.config.layers import INCLUDE_KEY, Layer, read_toml
 from notifier.config.trust import why_untrusted
 from notifier.regular_files import describe_irregular
 
-KEY: Final = "include"
-"""The key that lists the patterns of the files to include."""
-
 _SHARED: Final = ("sources", "destinations")
 """The tables that an included file may have."""
+
+_ESCAPED: Final = re.compile(r"\[([*?[])\]")
+"""Matches a character that `glob.escape` has escaped, so that it stands for itself."""
 
 
 class UnmatchedPattern(Struct, frozen=True):
@@ -34,19 +37,19 @@ def read_included(layers: Iterable[Layer], main: Path | None) -> Iterator[Layer 
     """
     layers = [*layers]
     owners = {place: layer.file for layer in layers if layer.file is not None for place in _defined_names(layer.values)}
-    seen = set() if main is None else {main.resolve()}
+    seen = set() if main is None else {os.path.realpath(main)}
     for index, pattern in enumerate(_patterns(layers)):
-        key = dotted((KEY, index))
+        key = dotted((INCLUDE_KEY, index))
         try:
             files = _matching_files(pattern)
         except OSError as error:
             yield Problem(key, f"the folder cannot be read: {error.strerror}")
             continue
         if not files:
-            yield UnmatchedPattern(key) if has_magic(pattern) else Problem(key, "there is no such file")
+            yield UnmatchedPattern(key) if _is_pattern(pattern) else Problem(key, "there is no such file")
         for file in files:
-            if file.resolve() not in seen:
-                seen.add(file.resolve())
+            if (real := os.path.realpath(file)) not in seen:
+                seen.add(real)
                 yield from _read_included_file(file, owners)
 
 
@@ -65,18 +68,29 @@ def included_file_defining(key: str, layers: Iterable[Layer]) -> Path | None:
 
 
 def _patterns(layers: Iterable[Layer]) -> list[str]:
-    written: Any = next((layer.values[KEY] for layer in layers if KEY in layer.values), [])
+    written: Any = next((layer.values[INCLUDE_KEY] for layer in layers if INCLUDE_KEY in layer.values), [])
     # Validation reports a value that is not a list of texts.
     return [pattern for pattern in written if isinstance(pattern, str) and pattern] if isinstance(written, list) else []
 
 
 def _matching_files(pattern: str) -> list[Path]:
     """Return the files that match a pattern, sorted. Raises OSError if a folder exists and cannot be read."""
-    folder = Path(pattern).parent
-    if not has_magic(str(folder)) and folder.is_dir():
+    parts = Path(pattern).parts
+    plain = [*takewhile(lambda part: not _is_pattern(part), parts)]
+    start, rest = Path(*(_ESCAPED.sub(r"\1", part) for part in plain)), parts[len(plain) :]
+    folder = start if rest else start.parent
+    if len(rest) <= 1 and folder.is_dir():
         # glob() treats a folder that it may not read like an empty one.
         next(folder.iterdir(), None)
-    return [file for file in map(Path, sorted(glob(pattern, recursive=True))) if not file.is_dir()]  # noqa: PTH207 - the pattern is absolute
+    if not rest:
+        return [start] if os.path.lexists(start) and not start.is_dir() else []
+    found = map(start.joinpath, sorted(glob(str(Path(*rest)), root_dir=start, recursive=True)))  # noqa: PTH207 - the pattern may have several parts
+    return [file for file in found if not file.is_dir()]
+
+
+def _is_pattern(path: str) -> bool:
+    """Return whether a path contains a character that stands for others."""
+    return has_magic(_ESCAPED.sub("", path))
 
 
 def _read_included_file(file: Path, owners: dict[tuple[str, str], Path]) -> Iterator[Layer | Problem]:

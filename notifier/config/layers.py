@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ from notifier.regular_files import describe_irregular
 from notifier.suggest import TYPOGRAPHIC_QUOTES, nearest
 
 PREFIX: Final = "NOTIFIER_"
+INCLUDE_KEY: Final = "include"
+"""The key that lists the patterns of the files to include."""
+
 _LEVEL_SEPARATOR: Final = "__"
 _KUBERNETES_VARIABLE: Final = re.compile(
     r"NOTIFIER_+(?:[A-Z0-9]+_+)*(?:"
@@ -91,8 +95,17 @@ def read_toml(file: Path, *, is_included: bool = False) -> Layer:
     except (ValueError, RecursionError):
         message = "cannot be read as TOML: a number is too long, or tables are nested too deeply"
         raise ConfigError([Problem(str(file), message)]) from None
-    values = introspection.resolve_paths(values, Settings, file.parent.absolute())
-    return Layer(values, file=file, is_included=is_included)
+    return Layer(_resolve_paths(values, file.parent.absolute()), file=file, is_included=is_included)
+
+
+def _resolve_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return `values` with absolute paths: relative ones start from `folder`."""
+    resolved: dict[str, Any] = introspection.resolve_paths(values, Settings, folder)
+    if INCLUDE_KEY in values:
+        # A `*`, `?` or `[` in the name of the folder itself stands for nothing else.
+        kind = introspection.key_type(Settings, INCLUDE_KEY)
+        resolved[INCLUDE_KEY] = introspection.resolve_paths(values[INCLUDE_KEY], kind, Path(escape(str(folder))))
+    return resolved
 
 
 def _toml_message(error: tomllib.TOMLDecodeError, text: str) -> str:
@@ -230,7 +243,7 @@ def _read_variables(variables: list[_Variable], folder: Path) -> Iterator[Layer 
             continue
         first = readers.setdefault(path, variable.origin)
         if first == variable.origin:
-            yield Layer(introspection.resolve_paths(_nest(path, value), Settings, folder), variable.origin)
+            yield Layer(_resolve_paths(_nest(path, value), folder), variable.origin)
         else:
             yield Problem(variable.origin, f"means the same key as {first}; remove one of them")
 

@@ -139,6 +139,26 @@ def test_a_pattern_without_files_is_warned_about_and_a_missing_file_is_an_error(
     assert problems(folder) == ["include[0]: there is no such file"]
 
 
+@pytest.mark.parametrize("name", ["safety[1]", "what?", "all *", "[a]*"])
+def test_a_folder_whose_name_looks_like_a_pattern_is_only_a_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "sources.d"
+    folder.mkdir(parents=True)
+    write(folder / "beta.toml", BETA)
+    write(folder.parent / "config.toml", MAIN)
+    assert list(read(folder).sources) == ["acme", "beta"]
+    write(folder.parent / "config.toml", MAIN.replace("*", "beta"))
+    assert list(read(folder).sources) == ["acme", "beta"]
+    write(folder.parent / "config.toml", MAIN.replace("*", "gamma"))
+    assert problems(folder) == ["include[0]: there is no such file"]
+    write(folder.parent / "config.toml", MAIN.partition("\n")[2])
+    assert list(read(folder, {"NOTIFIER_INCLUDE": '["sources.d/b*"]'}).sources) == ["acme", "beta"]
+
+
+def test_a_link_that_leads_to_itself_is_a_problem(folder: Path) -> None:
+    (folder / "beta.toml").symlink_to("beta.toml")
+    assert problems(folder) == [f"{folder / 'beta.toml'}: cannot be read: Too many levels of symbolic links"]
+
+
 def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests may run as root, who can read every folder.
     def refuse(_: Path) -> None:
