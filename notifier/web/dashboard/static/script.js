@@ -84,7 +84,7 @@ async function press(button) {
       signal: waiting.signal,
     });
     const body = await answer.json();
-    const failed = !answer.ok || ("result" in body && "milliseconds" in body && !(body.status >= 200 && body.status < 300));
+    const failed = !answer.ok || (button.dataset.told === "test" && body.result !== "delivered");
     tell(body.error?.message ?? sentences[button.dataset.told](body), failed, button.dataset.answer);
   } catch {
     const done = waiting.signal.aborted ? "it may still do this when it continues" : "probably nothing was done";
@@ -205,6 +205,7 @@ async function fetchAgain() {
       return;
     }
     localise(fresh);
+    document.querySelector("#lost")?.remove();
     const state = document.querySelector("#connection");
     const [text, className] = [state?.textContent, state?.className];
     follow(main, fresh);
@@ -219,15 +220,22 @@ async function fetchAgain() {
   }
 }
 
-/** Replace the verdict, because the state is unknown. The next page that arrives restores it. */
+/** Say that the state is unknown: in place of the verdict, or else below the heading. The next page that arrives restores it. */
 function lose(words) {
   const verdict = main.querySelector(".verdict");
-  if (!verdict) return;
-  verdict.className = "verdict attention";
-  verdict.querySelector("h1 span").textContent = words;
-  verdict.querySelector(".shape").setAttribute("class", "shape bad");
-  verdict.querySelector("use").setAttribute("href", "#shape-bad");
-  connection("this page is out of date", true);
+  if (verdict) {
+    verdict.className = "verdict attention";
+    verdict.querySelector("h1 span").textContent = words;
+    verdict.querySelector(".shape").setAttribute("class", "shape bad");
+    verdict.querySelector("use").setAttribute("href", "#shape-bad");
+    connection("this page is out of date", true);
+  } else if (main.dataset.refresh !== undefined) {
+    const place = document.querySelector("#lost") ?? document.createElement("p");
+    [place.id, place.className, place.textContent] = ["lost", "in-place wrong", `${words} This page is out of date.`];
+    main.querySelector("h1").after(place);
+  } else {
+    return;
+  }
   const title = `${words} · Completion Notifier`;
   if (document.title !== title) speak(words);
   document.title = title;
@@ -256,6 +264,9 @@ const happenings = {
   "completion.created": ({ completion }) => `New: ${who(completion)} completed ${what(completion)}`,
   "completion.updated": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was changed`,
   "completion.removed": ({ completion }) => `the record of ${who(completion)}, ${what(completion)}, was removed`,
+  "completion.expiring": ({ completion }) => `${what(completion)} of ${who(completion)} expires on ${completion.valid_until}`,
+  "completion.expired": ({ completion }) => `${what(completion)} of ${who(completion)} has expired`,
+  "completion.renewed": ({ completion }) => `${what(completion)} of ${who(completion)} was renewed`,
   "notifier.alert": ({ summary }) => summary,
 };
 const who = (completion) => completion.user_name ?? completion.user_id;

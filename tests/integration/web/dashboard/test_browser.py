@@ -1,15 +1,18 @@
 """The dashboard of a real daemon in a real browser."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from multidict import MultiDict
 from playwright.async_api import expect
 
+from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.sandbox import Account, build_account
 from notifier.web.query_parameters import parse_delivery_page
 from tests.support.dashboard_server import DashboardServer, Receiver
@@ -339,6 +342,53 @@ async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(
     await expect(heading).to_contain_text("All is well")
     await expect(seen.page.locator(f'a[href="/records/{key}"]')).to_be_visible()
     await seen.live()
+
+
+async def test_the_page_of_a_source_says_too_that_nobody_answers(start_server: "StartServer", visit: "Go") -> None:
+    server = await start_server()
+    seen = await visit(server, may_complain=True)
+    await seen.see("/sources/acme")
+    lost = seen.page.locator("#lost")
+    await seen.page.get_by_text("Defaults", exact=True).click()
+    await seen.page.context.set_offline(True)
+    await expect(lost).to_have_text("The notifier does not answer. This page is out of date.")
+    await expect(seen.page).to_have_title("The notifier does not answer. · Completion Notifier")
+    await seen.page.context.set_offline(False)
+    await expect(lost).to_have_count(0)
+    await expect(seen.page).to_have_title("Source acme · Completion Notifier")
+    await expect(seen.page.locator("details", has_text="Defaults")).to_have_attribute("open", "")
+
+
+async def test_the_outcome_of_a_sample_event_is_not_judged_by_a_status(
+    start_server: "StartServer", visit: "Go", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await start_server()
+    assert server.daemon is not None
+    seen = await visit(server)
+    await seen.see("/destinations/hr-system")
+    for outcome, is_wrong in (
+        # A broker has no HTTP status; Slack may refuse with 200.
+        (Outcome(AttemptResult.DELIVERED, detail="partition 0, offset 7"), False),
+        (Outcome(AttemptResult.ANSWER_UNEXPECTED, 200, detail="invalid_payload"), True),
+    ):
+        monkeypatch.setattr(server.daemon._dispatcher, "send_sample", AsyncMock(return_value=(outcome, False)))
+        await seen.page.get_by_role("button", name="Send a sample event").click()
+        answer = seen.page.locator("#answer", has_text=outcome.detail)
+        await expect(answer).to_be_visible()
+        assert ("wrong" in str(await answer.get_attribute("class"))) is is_wrong
+
+
+async def test_what_runs_out_is_said_in_words(start_server: "StartServer", visit: "Go") -> None:
+    server = await start_server()
+    seen = await visit(server)
+    completion = {"user_name": "David Ball", "training_title": "Ladder Safety", "valid_until": "2027-01-31"}
+    event = json.dumps({"type": "completion.expiring", "data": {"completion": completion}})
+    await seen.page.route(
+        "**/v1/events/stream?*",
+        lambda route: route.fulfill(content_type="text/event-stream", body=f"id: 1\ndata: {event}\n\n"),
+    )
+    await seen.see()
+    await expect(seen.page.locator("#news")).to_have_text("Ladder Safety of David Ball expires on 2027-01-31")
 
 
 async def test_with_a_token_a_browser_signs_in_and_out(start_server: "StartServer", visit: "Go") -> None:
