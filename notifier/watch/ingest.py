@@ -203,13 +203,18 @@ class PageIngester:
         return len(events)
 
     async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
-        """Mark known records as gone and, if not `silently`, announce their removal; return the number of events."""
+        """Mark known records as gone and, if not `silently`, announce their removal; return the number of events.
+
+        Held-back arrivals among them are only forgotten, because they were never announced.
+        """
         event_count = 0
         for first in range(0, len(keys), _RELEASED_AT_ONCE):
             chunk = keys[first : first + _RELEASED_AT_ONCE]
             async with self._turn:
                 known = await self._context.store.run(record_lookups.known_records, self._context.name, chunk)
-                contents = await self._contents(chunk)
+                dropped = tuple(key for key in chunk if key in known and known[key].held)
+                gone = [key for key in chunk if key not in dropped]
+                contents = await self._contents(gone)
                 changes = (
                     []
                     if silently
@@ -221,7 +226,8 @@ class PageIngester:
                 findings = replace(
                     self._empty_findings(announced=(), names=await self._names_for(changes)),
                     changes=tuple(changes),
-                    removed=tuple(chunk) if silently else (),
+                    removed=tuple(gone) if silently else (),
+                    dropped=dropped,
                 )
                 events, memory = await self._context.store.run(
                     write_only, findings, self._subscriptions(), self._context.clock.now_ms()

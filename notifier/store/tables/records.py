@@ -146,10 +146,17 @@ def write_findings(
         second_looks.delete(db, source, findings.ended_looks)
     if findings.looks:
         second_looks.put(db, source, findings.looks)
-    if findings.held_changes or findings.ended_changes:
-        holds.write_changes(db, source, findings.held_changes, findings.ended_changes)
+    ended = [*findings.ended_changes, *_keys_no_longer_listed(findings)]
+    if findings.held_changes or ended:
+        holds.write_changes(db, source, findings.held_changes, ended)
     count_detected(db, new_events)
     return WrittenEvents(new_events, context.deliveries)
+
+
+def _keys_no_longer_listed(findings: Findings) -> list[str]:
+    """Return the keys of the records that are gone, or that the API now lists under other keys."""
+    removed = [change.completion.key for change in findings.changes if change.type is EventType.REMOVED]
+    return [*removed, *findings.removed, *findings.dropped, *(adoption.old_key for adoption in findings.adopted)]
 
 
 def _write_silent_changes(db: Database, findings: Findings, now_ms: int) -> None:

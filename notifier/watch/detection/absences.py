@@ -170,10 +170,12 @@ class Absences:
         return events
 
     async def clear_removal_hold(self) -> None:
-        """Record that no removal is held back any more."""
-        if self._context.health.memory.held:
+        """Record that no removal is held back any more, so that none waits to be released either."""
+        memory = self._context.health.memory
+        if memory.held:
             _log.info("removed records are no longer held back", extra={"source": self._context.name})
-            await self._context.health.write(held=0)
+        if memory.held or memory.release_removals is not None:
+            await self._context.health.write(held=0, release_removals=None)
 
     async def _suspects(self, ids: Sequence[int]) -> list[RemovalCandidate]:
         waiting = {look.key for look in self._looks.waiting(LookKind.REMOVAL)}

@@ -268,15 +268,17 @@ class SweepRunner:
 
     async def _finish(self, sweep: Sweep, seen: SeenRecords) -> SweepResult:
         done = await self.latest() or sweep
-        missing = await self._missing_ids(done, seen) if done.marks and done.whole else []
+        shows_missing = done.marks and done.whole
+        missing = await self._missing_ids(done, seen) if shows_missing else []
         await self._context.store.run(left_out.correct_after_sweep, done, len(missing))
         await self._context.health.refresh()
         if missing and self._context.health.memory.count_offset < 0:
             # These missing records may be the reason why the count seemed to be wrong.
             await self._context.health.write(count_offset=0)
-        events = await self._examine_or_release_missing(missing)
+        # Otherwise held-back removals, and the request to release them, wait for a sweep that shows what is missing.
+        events = await self._examine_or_release_missing(missing) if shows_missing else 0
         await self._context.store.run(sweeps.add_changes, sweep.id, events)
-        await self._context.health.write(release_changes=None, release_removals=None)
+        await self._context.health.write(release_changes=None)
         await self._context.store.run(sweeps.finish, sweep, self._context.clock.now_ms())
         await self._update_count_offset(done, missing=len(missing))
         _log.info(

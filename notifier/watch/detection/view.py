@@ -99,6 +99,8 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
         held=0,
         held_changes=0,
         held_field=None,
+        release_removals=None,
+        release_changes=None,
         page_cap=None,
         total_disbelieved=0,
     )

@@ -103,3 +103,50 @@ async def test_import_of_records_entered_now_is_not_held(world: World) -> None:
     await world.minutes(15)
     assert world.told_types == {"created": 300}
     assert await world.conditions() == set()
+
+
+async def test_held_change_of_a_record_that_is_deleted_ends_with_the_record(world: World) -> None:
+    await world.open(1000)
+    edited = [*world.account.records()][200:400]
+    for record in edited:
+        world.edit(record, notes="migrated")
+    await world.sweep()
+    assert "changes_held" in await world.conditions()
+    removed = world.delete(edited[5])
+    assert await world.told_after(REMOVAL) == [removed]
+    await world.release("changes")
+    assert len(await world.told_after(5)) == 200
+    assert await world.conditions() == set()
+
+
+async def test_import_that_is_undone_while_it_is_held_is_never_told(world: World) -> None:
+    await world.open(3000)
+    entered = world.control.edits.enter(300, held_days_ago=400, entered_days_ago=400)
+    assert "arrivals_held" in await world.wait_for_condition("arrivals_held", 25)
+    early = len(world.told)
+    for record in entered:
+        world.delete(record)
+    assert "removals_held" in await world.wait_for_condition("removals_held", 25)
+    await world.release("removals")
+    await world.minutes(15)
+    assert world.told_types["created"] == early == world.told_types["removed"]
+    assert await world.known() == 3000
+    assert await world.conditions() == set()
+
+
+async def test_incomplete_sweep_ends_no_hold_and_forgets_no_release(world: World) -> None:
+    await world.open(3000)
+    records = [*world.account.records()]
+    removed = [world.delete(record) for record in records[500:700]]
+    assert "removals_held" in await world.wait_for_condition("removals_held", 25)
+    fault = world.control.begin(f"short:#{records[1500].id}")
+    await world.sweep()
+    assert "removals_held" in await world.conditions()
+    await world.release("removals")
+    await world.scanned()
+    assert await world.told_after(5) == []
+    assert "removals_held" in await world.conditions()
+    world.control.end(fault)
+    await world.sweep()
+    assert sorted(await world.told_after(5)) == sorted(removed)
+    assert await world.conditions() == set()

@@ -63,12 +63,14 @@ def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
 def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9)
+    sources.write(db, "acme", release_removals="tell", release_changes="learn")
     sweeps.resume_or_start(db, "acme", 5)
     narrow = replace(WIDE, training_id="7")
     memory = apply_view(db, "acme", narrow, NOW_MS)
     assert View.from_text(memory.view or "") == narrow
     assert (memory.met_at_ms, memory.view_since_ms, memory.swept_at_ms) == (1, 9, None)
     assert (memory.unexplained, memory.count_offset, memory.held) == (0, 0, 0)
+    assert (memory.release_removals, memory.release_changes) == (None, None)
     due = sweeps.latest(db, "acme")
     assert due is not None
     assert (due.started_ms, due.finished_ms, due.next_page, due.marks) == (NOW_MS, None, 1, False)
