@@ -29,11 +29,11 @@ from notifier.destinations.broker import (
     BrokerDestination,
     Message,
     OutcomeCallback,
-    connect_timeout,
     connection_error,
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
+from notifier.http.transport_errors import connect_timeout
 from notifier.own_thread import run_in_thread
 
 _PORTS: Final = {"amqps": 5671, "amqp": 5672}

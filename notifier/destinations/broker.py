@@ -219,14 +219,6 @@ class BrokerDestination(ABC):
         return safe_line(text, self._secrets) if text else ""
 
 
-def connect_timeout(timeout: float) -> float:
-    """Return the time limit for connecting, in seconds: less than the attempt's `timeout`.
-
-    So a connection that takes too long fails before any message is sent.
-    """
-    return timeout - min(1.0, timeout / 4)
-
-
 def connection_error(error: OSError) -> AttemptError:
     """Return the AttemptError for a connection that failed with this error of the system or of OpenSSL."""
     match error:

@@ -17,9 +17,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from notifier.clock import Clock
 from notifier.config.brokers import KafkaSettings
-from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, OutcomeCallback, connect_timeout
+from notifier.destinations.broker import CONTENT_TYPE, BrokerDestination, Message, OutcomeCallback
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
+from notifier.http.transport_errors import connect_timeout
 from notifier.own_thread import call_on_loop
 
 _POLL_SECONDS: Final = 0.5

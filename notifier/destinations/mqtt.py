@@ -28,11 +28,11 @@ from notifier.destinations.broker import (
     BrokerDestination,
     Message,
     OutcomeCallback,
-    connect_timeout,
     connection_error,
 )
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.http.tls import Certificates, TlsContextCache
+from notifier.http.transport_errors import connect_timeout
 from notifier.own_thread import call_on_loop
 
 _log = logging.getLogger(__name__)

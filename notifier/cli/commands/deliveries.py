@@ -22,6 +22,7 @@ from notifier.daemon.api.delivery import delivery_document
 from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryCursor, DeliveryFilter, PastDelivery
+from notifier.store.tables import requeue
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.requeue import DropSelection
 from notifier.web.requests import DROPPABLE_STATES
@@ -201,13 +202,13 @@ def _require_known_destination(db: Database, settings: Settings | None, name: st
 
 def _pages(store: FollowedStore, delivery_filter: DeliveryFilter, *, follow: bool) -> Iterator[list[PastDelivery]]:
     db, _ = store.current()
-    last_attempt = history.newest_attempt(db)
+    last_attempt = requeue.newest_attempt_number(db)
     yield from _past_pages(db, delivery_filter)
     while follow:
         db, is_replaced = store.current()
         if is_replaced:
             # The new state file may number its attempts differently.
-            last_attempt = min(last_attempt, history.newest_attempt(db))
+            last_attempt = min(last_attempt, requeue.newest_attempt_number(db))
         before = last_attempt
         attempted, last_attempt = history.attempted_after(db, last_attempt, delivery_filter, _PAGE)
         if attempted:

@@ -112,12 +112,6 @@ def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[
     return _deliveries(db, terms, order, [*values, limit])[::-1]
 
 
-def newest_attempt(db: Database) -> int:
-    """Return the number of the newest attempt; 0 if there is none."""
-    number: int = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
-    return number
-
-
 def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
     """Return the deliveries that were tried by attempts with a number above `attempt`, in their present state.
 
