@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from notifier.events import EventType
 from notifier.store.tables.outbox import DeliveryState
-from notifier.store.tables.requeue import DropSelection, ReplayRange, RetrySelection
+from notifier.store.tables.requeue import DropSelection, RetrySelection
 from notifier.watch.detection.holds import Direction
 
 HIGHEST_INTEGER: Final = 2**63 - 1
@@ -320,15 +320,6 @@ class ReplaySelection(Struct, frozen=True):
     source: str | None = None
     type: str | None = None
     dry_run: bool = False
-
-    def to_range(self, now_ms: int, newest: int, newest_attempt: int) -> ReplayRange:
-        """Return the range of stored events to replay.
-
-        `newest` is the number of the newest event at `now_ms`, and `newest_attempt` that of the newest attempt. The
-        range excludes events and attempts with higher numbers.
-        """
-        until_ms = now_ms if self.until_ms is None else self.until_ms
-        return ReplayRange(self.since_ms, until_ms, newest, self.source, self.type, newest_attempt)
 
 
 def parse_retry(body: bytes) -> RetrySelection:

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from notifier.clock import Clock
 from notifier.config import ConfigError, Destination, Settings
 from notifier.daemon.api.delivery import delivery_document
-from notifier.daemon.api.replays import deleted_before_ms, plan_document, replays_document
+from notifier.daemon.api.replays import deleted_before_ms, plan_document, replay_range, replays_document
 from notifier.daemon.configuration import RunningConfiguration, UnloadedChanges, unloaded_changes
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
@@ -81,15 +81,14 @@ class DeliveryOperations:
         """Put deliveries back into the queue. Raises UnknownNameError, UnknownEventError, StoreError."""
         names = self._destination_names(request.destination)
         retried = await self._store.run(retry_deliveries, request, names, self._clock.now_ms())
-        waited = self._dispatcher.try_at_once(names)
-        return retry_document(retried.counts, waited, retried.why_none)
+        return retry_document(retried, self._dispatcher.try_at_once(names))
 
     async def drop(self, request: DropSelection, *, dry_run: bool) -> "DroppedDocument":
         """Remove deliveries from the queue for good; with `dry_run`, only count them.
 
         Raises UnknownNameError, UnknownEventError, StoreError.
         """
-        counts = await self._store.run(
+        dropped = await self._store.run(
             drop_deliveries,
             request,
             tuple(self._settings.destinations),
@@ -97,8 +96,8 @@ class DeliveryOperations:
             dry_run=dry_run,
         )
         if not dry_run:
-            self._dispatcher.reload_queues(counts)
-        return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
+            self._dispatcher.reload_queues(dropped["destinations"])
+        return dropped
 
     async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
         """Move the waiting deliveries of a destination that is no longer configured to another destination.
@@ -121,21 +120,18 @@ class DeliveryOperations:
         if request.source is not None and request.source not in self._settings.sources:
             raise UnknownNameError("source", request.source, tuple(self._settings.sources))
         now_ms = self._clock.now_ms()
-        newest = [
-            await self._store.run(number) for number in (requeue.newest_event_number, requeue.newest_attempt_number)
-        ]
-        replay_range = request.to_range(now_ms, *newest)
+        past = await self._store.run(replay_range, request, now_ms)
         number = None
         try:
             if request.dry_run:
-                plan = await self._replays.plan(replay_range, request.destination)
+                plan = await self._replays.plan(past, request.destination)
             else:
-                number, plan = await self._replays.start(replay_range, request.destination)
+                number, plan = await self._replays.start(past, request.destination)
         except ReplayRunningError as error:
             return ActionResult(ok=False, body={"message": str(error)})
         except ReplayStoppedError:
             return ActionResult(ok=False, body={"message": "the replay was stopped before it started"})
-        size = plan_document(plan, deleted_before_ms(self._settings, replay_range, now_ms))
+        size = plan_document(plan, deleted_before_ms(self._settings, past, now_ms))
         body: ReplayPlanDocument = {"id": number, **size, "message": ""}
         return ActionResult(ok=True, body=body)
 
@@ -285,17 +281,13 @@ def retry_deliveries(db: Database, request: RetrySelection, destinations: Sequen
     return requeue.retry(db, request, destinations, now_ms)
 
 
-def retry_document(counts: Mapping[str, int], waited: Sequence[str], why_none: str) -> "RetriedDocument":
-    """Return the result of a retry as a JSON object.
-
-    `counts` holds the number of deliveries put back, by destination. `waited` are the destinations whose pause after
-    failures was ended. `why_none` is the reason if no delivery was put back, otherwise "".
-    """
+def retry_document(retried: RetryResult, waited: Sequence[str]) -> "RetriedDocument":
+    """Return a retry as a JSON object; `waited` are the destinations whose pause after failures was ended."""
     return {
-        "deliveries": sum(counts.values()),
-        "destinations": dict(counts),
+        "deliveries": sum(retried.counts.values()),
+        "destinations": dict(retried.counts),
         "waited": list(waited),
-        "message": why_none,
+        "message": retried.why_none,
     }
 
 
@@ -306,11 +298,11 @@ def drop_deliveries(
     subscriptions: Sequence[Subscription],
     *,
     dry_run: bool,
-) -> dict[str, int]:
-    """Remove deliveries from the queue for good; with `dry_run`, only count them.
+) -> "DroppedDocument":
+    """Remove deliveries from the queue for good; with `dry_run`, only count them. Return the result as a JSON object.
 
-    Returns the number of these deliveries for each destination, without destinations that have none. Deliveries for
-    destinations that are no longer configured are included. Raises UnknownNameError, UnknownEventError.
+    Destinations without such deliveries are left out. Deliveries for destinations that are no longer configured are
+    included. Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in requeue.destinations_with_unfinished(db) if name not in configured))
     if request.destination is not None and request.destination not in known:
@@ -318,12 +310,13 @@ def drop_deliveries(
     _require_events(db, request.event_ids)
     names = known if request.destination is None else (request.destination,)
     if dry_run:
-        counts = {name: len(requeue.find_dropped(db, request, name, subscriptions)) for name in names}
-        return {name: count for name, count in counts.items() if count}
-    counts = requeue.drop(db, request, names, subscriptions)
-    for name, count in counts.items():
-        _log.warning("deliveries dropped by an operator", extra={"destination": name, "deliveries": count})
-    return counts
+        found = {name: len(requeue.find_dropped(db, request, name, subscriptions)) for name in names}
+        counts = {name: count for name, count in found.items() if count}
+    else:
+        counts = requeue.drop(db, request, names, subscriptions)
+        for name, count in counts.items():
+            _log.warning("deliveries dropped by an operator", extra={"destination": name, "deliveries": count})
+    return {"deliveries": sum(counts.values()), "destinations": counts, "dry_run": dry_run}
 
 
 def move_deliveries(

@@ -10,6 +10,7 @@ from notifier.store.tables import destinations, replays, requeue
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.replays import ReplayRun, ReplayState, ReplayTarget
 from notifier.store.tables.requeue import ReplayPlan, ReplayRange
+from notifier.web.requests import ReplaySelection
 
 if TYPE_CHECKING:
     from notifier.web.response_models.deliveries import (
@@ -37,13 +38,20 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 }
 
 
-def deleted_before_ms(settings: Settings, replay_range: ReplayRange, now_ms: int) -> int | None:
+def replay_range(db: Database, request: ReplaySelection, now_ms: int) -> ReplayRange:
+    """Return the range of stored events to replay, without the events and attempts that are written later."""
+    until_ms = now_ms if request.until_ms is None else request.until_ms
+    newest, newest_attempt = requeue.newest_event_number(db), requeue.newest_attempt_number(db)
+    return ReplayRange(request.since_ms, until_ms, newest, request.source, request.type, newest_attempt)
+
+
+def deleted_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> int | None:
     """Return the time (Unix ms) before which events may have been deleted. Pure.
 
-    If `replay_range` begins at that time or after it, return None.
+    If `past` begins at that time or after it, return None.
     """
     bound_ms = now_ms - round(settings.store.retention * 1000)
-    return bound_ms if replay_range.since_ms < bound_ms else None
+    return bound_ms if past.since_ms < bound_ms else None
 
 
 def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocument":
