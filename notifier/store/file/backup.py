@@ -83,12 +83,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
     refuse_target(real_path(state_file), target, overwrite=overwrite)
     with temporary_backup(target, real_path(state_file)) as fresh:
         copy = copy_and_check(state_file, fresh, progress)
-        if not overwrite and os.path.lexists(target):
-            raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
-        try:
-            replace_durably(fresh, target)
-        except OSError as error:
-            raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
+        finish_backup(fresh, target, overwrite=overwrite)
     return copy
 
 
@@ -200,6 +195,16 @@ def temporary_backup(target: Path, state_file: Path) -> Iterator[Path]:
                 fresh.with_name(fresh.name + part).unlink(missing_ok=True)
         # This must come after SQLite has closed the file, because closing a descriptor drops SQLite's locks too.
         os.close(descriptor)
+
+
+def finish_backup(fresh: Path, target: Path, *, overwrite: bool) -> None:
+    """Give a complete backup its name `target`, durably. Raises BackupError."""
+    if not overwrite and os.path.lexists(target):
+        raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
+    try:
+        replace_durably(fresh, target)
+    except OSError as error:
+        raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
 
 
 def _temporary_name(state_file: Path) -> str:

@@ -7,7 +7,7 @@ still create events.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,16 +19,16 @@ from msgspec.structs import replace as copy_with
 from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import (
-    BackupError,
     Copy,
+    Progress,
     check_copy,
     copy_and_check,
+    finish_backup,
     refuse_target,
     resolve_path,
     temporary_backup,
 )
 from notifier.store.file.connection import FileDatabase, open_database
-from notifier.store.file.files import replace_durably
 from notifier.store.postgres import holders, schema
 from notifier.store.postgres.connection import connect, refuse_replica
 from notifier.store.postgres.database import Connection, PostgresDatabase, PostgresReadingDatabase, to_postgres_value
@@ -38,8 +38,6 @@ from notifier.store.postgres.reading import open_schema_read_only
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import snapshot
 from notifier.store.recovery.compare import add_missing_data, skip_event_numbers
-
-Progress = Callable[[int, int], None]
 
 _ROWS_AT_ONCE: Final = 1000
 _COPIED_FIRST: Final = ("events", "replays")
@@ -122,12 +120,7 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             db.execute("PRAGMA journal_mode = DELETE").fetchone()
             found = check_copy(db.conn, target)
-        if not overwrite and os.path.lexists(target):
-            raise BackupError(f"{target} was created in the meantime: name another file, or overwrite it (--force)")
-        try:
-            replace_durably(fresh, target)
-        except OSError as error:
-            raise BackupError(f"{target} cannot be written ({error.strerror}): choose another path") from error
+        finish_backup(fresh, target, overwrite=overwrite)
     return Copy(target.stat().st_size, *found)
 
 
