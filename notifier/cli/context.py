@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 import notifier
-from notifier import config, privileges
+from notifier import config, log, privileges
 from notifier.cli.errors import CommandError, ConfigurationError, NameNotFoundError
 from notifier.cli.global_options import GlobalOptions
 from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
@@ -136,14 +136,29 @@ def _as_configuration_error() -> Iterator[None]:
         raise ConfigurationError(f"there are {len(lines)} problems with the configuration:", *lines) from error
 
 
-def require_source(settings: Settings, name: str) -> None:
-    """Raise NameNotFoundError, which suggests a similar name, if no source with this name is configured."""
-    _require_configured("source", name, settings.sources)
+def settings_without_daemon(global_options: GlobalOptions, settings: Settings | None = None) -> Settings:
+    """Return `settings`, read if they are None, and start to log, for a command that works without a daemon.
+
+    Raises ConfigurationError, CommandError.
+    """
+    settings = settings or read_settings(global_options)
+    log.setup(global_options.log_level(), "text")
+    return settings
 
 
-def require_destination(settings: Settings, name: str) -> None:
+def require_source(settings: Settings | None, name: str | None) -> None:
+    """Raise NameNotFoundError, which suggests a similar name, if no source with this name is configured.
+
+    If `settings` or `name` is None, nothing is checked; the same is true of `require_destination`.
+    """
+    if settings is not None and name is not None:
+        _require_configured("source", name, settings.sources)
+
+
+def require_destination(settings: Settings | None, name: str | None) -> None:
     """Raise NameNotFoundError, which suggests a similar name, if no destination with this name is configured."""
-    _require_configured("destination", name, settings.destinations)
+    if settings is not None and name is not None:
+        _require_configured("destination", name, settings.destinations)
 
 
 def _require_configured(destination_type: str, name: str, known: Collection[str]) -> None:

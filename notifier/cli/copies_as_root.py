@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 from notifier.privileges import Owner, acting_as, can_access
-from notifier.store.file.backup import BackupError
+from notifier.store.file.backup import BackupError, refuse_target
 
 Result = TypeVar("Result")
 
@@ -41,12 +41,7 @@ def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
     """
     target = target.absolute()
     _require_root_folder(target)
-    if target.is_symlink():
-        raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
-    if target.is_dir():
-        raise BackupError(f"{target} is a folder: name a file in it")
-    if target.exists() and not overwrite:
-        raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
+    refuse_target(target, overwrite=overwrite)
     with _folder_of_owner(owner) as folder:
         copy = folder / target.name
         with acting_as(owner, pass_closed_folders=True):

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, settings_and_state_file
+from notifier.cli.context import require_destination, settings_and_state_file, settings_without_daemon
 from notifier.cli.global_options import GlobalOptions
 
 
@@ -16,8 +15,7 @@ def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: boo
     Raises CommandError, NameNotFoundError.
     """
     settings, state_file = settings_and_state_file(global_options)
-    if settings is not None:
-        require_destination(settings, destination)
+    require_destination(settings, destination)
     verb = "enable" if enabled else "disable"
     answer = daemon_client.request(state_file, "POST", f"/v1/destinations/{destination}/{verb}")
     if answer is not None:
@@ -27,8 +25,7 @@ def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: boo
     from notifier.daemon.api.deliveries import switched_document  # noqa: PLC0415
     from notifier.daemon.configuration import UnloadedChanges  # noqa: PLC0415
 
-    settings = settings or read_settings(global_options)
-    log.setup(global_options.log_level(), "text")
+    settings = settings_without_daemon(global_options, settings)
     health, waited = set_enabled_offline(settings, destination, enabled=enabled)
     # `UnloadedChanges` is empty, because without a daemon no older configuration is in use.
     return switched_document(destination, health, UnloadedChanges(), waited=waited)

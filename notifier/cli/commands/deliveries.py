@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import click
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, settings_and_state_file
+from notifier.cli.context import require_destination, settings_and_state_file, settings_without_daemon
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import NOTHING, Column, format_count, local_time, relative_time
 from notifier.cli.global_options import GlobalOptions, pass_global_options
@@ -146,8 +145,7 @@ def drop(
         # Imported only without a daemon, because the import takes half a second.
         from notifier.cli.offline_deliveries import drop_offline  # noqa: PLC0415
 
-        settings = settings or read_settings(global_options)
-        log.setup(global_options.log_level(), "text")
+        settings = settings_without_daemon(global_options, settings)
         result = drop_offline(settings, request, dry_run=not yes)
     if as_json:
         echo_json([{**result, "daemon": answer is not None}])
@@ -170,8 +168,7 @@ def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) ->
     and NEW is not sent anything that it already has.
     """
     settings, state_file = settings_and_state_file(global_options)
-    if settings is not None:
-        require_destination(settings, new)
+    require_destination(settings, new)
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/move", body={"from": old, "to": new})
     if answer is not None:
         done, result = answer.done, answer.body
@@ -179,8 +176,7 @@ def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) ->
         # Imported only without a daemon, because the import takes half a second.
         from notifier.cli.offline_deliveries import move_offline  # noqa: PLC0415
 
-        settings = settings or read_settings(global_options)
-        log.setup(global_options.log_level(), "text")
+        settings = settings_without_daemon(global_options, settings)
         moved = move_offline(settings, old, new)
         done, result = moved.ok, dict(moved.body)
     if not done:

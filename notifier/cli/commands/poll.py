@@ -2,9 +2,8 @@
 
 import click
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_source, settings_and_state_file
+from notifier.cli.context import require_source, settings_and_state_file, settings_without_daemon
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import format_count
 from notifier.cli.global_options import GlobalOptions, pass_global_options
@@ -24,16 +23,14 @@ def poll(global_options: GlobalOptions, source: str, *, as_json: bool) -> None:
     in the state file until `notifier run` delivers them.
     """
     settings, state_file = settings_and_state_file(global_options)
-    if settings is not None:
-        require_source(settings, source)
+    require_source(settings, source)
     # There is no time limit, because a poll may read many pages.
     answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/poll", timeout=None)
     if answer is None:
-        settings = settings or read_settings(global_options)
         # Imported only without a daemon, because the import takes half a second.
         from notifier.cli.offline_sources import poll_offline  # noqa: PLC0415
 
-        log.setup(global_options.log_level(), "text")
+        settings = settings_without_daemon(global_options, settings)
         events = poll_offline(settings, source)
     elif answer.done:
         events = answer.body["events"]

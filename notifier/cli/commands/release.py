@@ -5,9 +5,8 @@ from typing import Final
 
 import click
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_source, settings_and_state_file
+from notifier.cli.context import require_source, settings_and_state_file, settings_without_daemon
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import format_count
 from notifier.cli.global_options import GlobalOptions, pass_global_options
@@ -34,8 +33,7 @@ def release(global_options: GlobalOptions, source: str, what: str, *, silently: 
     display of the progress, and the sweep continues.
     """
     settings, state_file = settings_and_state_file(global_options)
-    if settings is not None:
-        require_source(settings, source)
+    require_source(settings, source)
     direction = Direction(what)
     body = {"what": what, "silently": silently}
     with sweep_progress(source, quiet=as_json) as show_progress:
@@ -45,8 +43,7 @@ def release(global_options: GlobalOptions, source: str, what: str, *, silently: 
             # Imported only without a daemon, because the import takes half a second.
             from notifier.cli.offline_sources import release_offline  # noqa: PLC0415
 
-            settings = settings or read_settings(global_options)
-            log.setup(global_options.log_level(), "text")
+            settings = settings_without_daemon(global_options, settings)
             released = release_offline(settings, source, direction, silently=silently, show_progress=show_progress)
         else:
             released = answer.body["records"]

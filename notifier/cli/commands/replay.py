@@ -9,9 +9,8 @@ from typing import Any, Final
 import click
 import orjson
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, require_source, settings_and_state_file
+from notifier.cli.context import require_destination, require_source, settings_and_state_file, settings_without_daemon
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import format_count, local_time, parse_time_ms
 from notifier.cli.global_options import GlobalOptions, pass_global_options
@@ -97,8 +96,7 @@ def _request_replay(
                 # Imported only without a daemon, because the import takes half a second.
                 from notifier.cli.offline_deliveries import replay_offline  # noqa: PLC0415
 
-                settings = read_settings(global_options)
-                log.setup(global_options.log_level(), "text")
+                settings = settings_without_daemon(global_options)
                 plan = {**replay_offline(settings, request, show_progress)}
             elif not answer.done:
                 raise CommandError(answer.body["message"])
@@ -124,10 +122,8 @@ def _parse_options(settings: Settings | None, body: dict[str, Any]) -> ReplaySel
         raise click.UsageError(str(error)) from error
     except TypeError as error:
         raise click.UsageError("an option is not valid UTF-8") from error
-    if request.destination is not None and settings is not None:
-        require_destination(settings, request.destination)
-    if request.source is not None and settings is not None:
-        require_source(settings, request.source)
+    require_destination(settings, request.destination)
+    require_source(settings, request.source)
     return request
 
 
@@ -188,8 +184,7 @@ def _stop_replays(state_file: Path, global_options: GlobalOptions) -> Mapping[st
     # Imported only without a daemon, because the import takes half a second.
     from notifier.cli.offline_deliveries import stop_replay_offline  # noqa: PLC0415
 
-    log.setup(global_options.log_level(), "text")
-    return stop_replay_offline(read_settings(global_options))
+    return stop_replay_offline(settings_without_daemon(global_options))
 
 
 def _stop_after_interrupt(state_file: Path, number: int | None) -> None:

@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_destination, settings_and_state_file
+from notifier.cli.context import require_destination, settings_and_state_file, settings_without_daemon
 from notifier.cli.formatting import format_count
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
@@ -52,8 +51,7 @@ def retry(
     if state == DeliveryState.DELIVERED and not event_ids:
         raise click.UsageError(EVENTS_REQUIRED)
     settings, state_file = settings_and_state_file(global_options)
-    if destination is not None and settings is not None:
-        require_destination(settings, destination)
+    require_destination(settings, destination)
     body: dict[str, Any] = {"event_ids": event_ids, "destination": destination, "state": state}
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/retry", body=body)
     if answer is not None:
@@ -62,8 +60,7 @@ def retry(
         # Imported only without a daemon, because the import takes half a second.
         from notifier.cli.offline_deliveries import retry_offline  # noqa: PLC0415
 
-        settings = settings or read_settings(global_options)
-        log.setup(global_options.log_level(), "text")
+        settings = settings_without_daemon(global_options, settings)
         result = retry_offline(settings, RetrySelection(DeliveryState(state), event_ids, destination))
     count, waited = result["deliveries"], result["waited"]
     if as_json:

@@ -2,9 +2,8 @@
 
 import click
 
-from notifier import log
 from notifier.cli import daemon_client
-from notifier.cli.context import read_settings, require_source, settings_and_state_file
+from notifier.cli.context import require_source, settings_and_state_file, settings_without_daemon
 from notifier.cli.errors import CommandError
 from notifier.cli.formatting import format_count
 from notifier.cli.global_options import GlobalOptions, pass_global_options
@@ -26,16 +25,14 @@ def sweep(global_options: GlobalOptions, source: str, *, as_json: bool) -> None:
     them.
     """
     settings, state_file = settings_and_state_file(global_options)
-    if settings is not None:
-        require_source(settings, source)
+    require_source(settings, source)
     with sweep_progress(source, quiet=as_json) as show_progress:
         answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/sweep")
         if answer is None:
             # Imported only without a daemon, because the import takes half a second.
             from notifier.cli.offline_sources import sweep_offline  # noqa: PLC0415
 
-            settings = settings or read_settings(global_options)
-            log.setup(global_options.log_level(), "text")
+            settings = settings_without_daemon(global_options, settings)
             result = sweep_offline(settings, source, show_progress)
         elif answer.done:
             result = wait_for_sweep(state_file, source, show_progress)

@@ -80,7 +80,7 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
             f"state file {state_file} cannot be read ({error.strerror}): give this user access to it, or run this"
             " command as the user that runs the daemon"
         ) from error
-    refuse_target(real_path(state_file), target, overwrite=overwrite)
+    refuse_target(target, real_path(state_file), overwrite=overwrite)
     with temporary_backup(target, real_path(state_file)) as fresh:
         copy = copy_and_check(state_file, fresh, progress)
         finish_backup(fresh, target, overwrite=overwrite)
@@ -154,13 +154,13 @@ def resolve_path(path: Path) -> Path:
     return real_path(path)
 
 
-def refuse_target(state_file: Path, target: Path, *, overwrite: bool) -> None:
-    """Raise BackupError for a path that a backup must not be written to."""
+def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bool) -> None:
+    """Raise BackupError for a path that a backup, of this state file, must not be written to."""
     if target.is_symlink():
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
         raise BackupError(f"{target} is a folder: name a file in it")
-    if belongs_to_state_file(state_file, target):
+    if state_file is not None and belongs_to_state_file(state_file, target):
         raise BackupError(f"{target} is part of the state file itself: name another file")
     if target.exists() and not overwrite:
         raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")

@@ -108,7 +108,7 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
     Raises BackupError if the file cannot be written, and StoreError if the server cannot be used.
     """
     target = resolve_path(target)
-    refuse_target(target.with_name(f"{target.name}.none"), target, overwrite=overwrite)
+    refuse_target(target, overwrite=overwrite)
     with (
         converted_errors(location),
         closing(open_schema_read_only(location)) as source,
