@@ -1,5 +1,6 @@
 """The command `notifier help`, which shows pages of the documentation."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def help(_options: GlobalOptions, topic: str | None) -> None:  # noqa: A001 - na
         from rich.markdown import Markdown  # noqa: PLC0415
 
         console = Console()
-        with console.pager(styles=True):
+        # Without -R, less shows the codes of colours as text.
+        options = os.environ.setdefault("LESS", "-R")
+        with console.pager(styles="R" in options):
             console.print(Markdown(text))
     else:
         echo(text.removesuffix("\n"))
