@@ -28,7 +28,7 @@ from notifier.store.migrations import unknown_steps
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import essentials, snapshot
 from notifier.store.recovery.compare import has_stamp, skip_event_numbers
-from notifier.store.recovery.detect import delete_damage_marker, find_damage, is_damage
+from notifier.store.recovery.detect import UNREADABLE, delete_damage_marker, find_damage, is_damage
 from notifier.store.recovery.exchange import REPLACED, finish_exchange, replace_state_file
 
 Progress = Callable[[int, int], None]
@@ -256,7 +256,7 @@ def copy_and_check(source: Path, fresh: Path, progress: Progress, *, refuse_newe
             # Without a write-ahead log the copy is a single file, which can be read from a read-only folder.
             copy.execute("PRAGMA journal_mode = DELETE").fetchone()
             found = check_copy(copy, source)
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise _as_backup_error(error, source, fresh.parent) from error
     return Copy(fresh.stat().st_size, *found)
 
@@ -300,7 +300,7 @@ _REPAIR_ADVICE: Final = (
 )
 
 
-def _as_backup_error(error: sqlite3.Error, source: Path, folder: Path) -> BackupError:
+def _as_backup_error(error: Exception, source: Path, folder: Path) -> BackupError:
     if is_damage(error):
         return BackupError(f"{source} is not a state file, or is damaged ({error}): {_REPAIR_ADVICE}")
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:

@@ -40,9 +40,16 @@ _BY_SQLITE_CODE = {
 _PRIMARY_CODE_MASK = 0xFF
 
 
-def as_store_error(error: sqlite3.Error, path: Path) -> StoreError | None:
-    """Convert an SQLite error about the file to a StoreError; return None for an error that is a bug in the program."""
-    code = getattr(error, "sqlite_errorcode", None)
+def is_undecodable(error: Exception) -> bool:
+    """Return whether a text of the file, or SQLite's message that quotes the file, is not UTF-8, so it is damaged."""
+    # For texts, the sqlite3 module raises an error of its own, the only one without a code.
+    own = isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) is None
+    return own or isinstance(error, UnicodeDecodeError)
+
+
+def as_store_error(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError | None:
+    """Convert an error about the file to a StoreError; return None for an error that is a bug in the program."""
+    code = sqlite3.SQLITE_CORRUPT if is_undecodable(error) else getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None
     named = _BY_SQLITE_CODE.get(code) or _BY_SQLITE_CODE.get(code & _PRIMARY_CODE_MASK)
@@ -54,7 +61,7 @@ def converted_errors(path: Path) -> Iterator[None]:
     """In a `with` block, convert SQLite's errors about the state file to StoreError."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         named = as_store_error(error, path)
         if named is None:
             raise

@@ -2,10 +2,12 @@
 
 import contextlib
 import sqlite3
+from collections import deque
 from pathlib import Path
 from typing import Final
 
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase
+from notifier.store.file.errors import is_undecodable
 from notifier.store.file.files import DAMAGE_MARKER, sibling_path
 
 CHECKED_FULLY_BYTES: Final = 200_000_000
@@ -47,16 +49,24 @@ def find_damage(db: FileDatabase, path: Path) -> str | None:
         (result,) = db.execute(f"PRAGMA {check}").fetchone()
         if result != "ok":
             return str(result).splitlines()[-1]
+    return _unreadable_table(db, tables) if sibling_path(path, DAMAGE_MARKER).exists() else None
+
+
+def _unreadable_table(db: FileDatabase, tables: set[str]) -> str | None:
+    """Return which table contains text that is not UTF-8, which SQLite's own checks ignore; None if there is none."""
+    for table in sorted(tables):
+        try:
+            deque(db.execute(f"SELECT * FROM {table}"), maxlen=0)
+        except UNREADABLE as error:
+            if not is_damage(error):
+                raise
+            return f"table {table} contains text that is not UTF-8"
     return None
 
 
 def is_damage(error: Exception) -> bool:
     """Return whether an error means that the content of the file is damaged."""
-    if isinstance(error, UnicodeError):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)
-    # If text is not UTF-8, the sqlite3 module raises an error of its own without a code.
-    return isinstance(error, sqlite3.OperationalError) if code is None else code & 0xFF in _CORRUPT_CODES
+    return is_undecodable(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT_CODES
 
 
 def is_header_damage(error: Exception) -> bool:

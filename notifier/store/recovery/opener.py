@@ -37,6 +37,7 @@ from notifier.store.file.connection import (
     is_empty,
     make_empty,
     not_writable,
+    note_damage,
     refuse_foreign_or_newer,
     set_up,
 )
@@ -102,6 +103,11 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
             StoreReason.NOT_WRITABLE,
             f"the folder of state file {path} cannot be used ({error.strerror}): check it and its disk",
         ) from error
+    except StoreError as error:
+        if error.reason is StoreReason.CORRUPT:
+            # The check at the beginning has not found this damage. The next opening checks everything, and repairs it.
+            note_damage(path)
+        raise
 
 
 def needed_recovery(path: Path) -> str | None:

@@ -12,15 +12,15 @@ import pytest
 
 from notifier.store import pruning
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.backup import restore
-from notifier.store.file.connection import note_damage, open_database
+from notifier.store.file.backup import BackupError, back_up, restore
+from notifier.store.file.connection import note_damage, open_database, open_file_read_only
 from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.file.store import FileStore
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import compare, essentials
 from notifier.store.recovery.compare import SKIPPED_EVENT_NUMBERS
 from notifier.store.recovery.essentials import EssentialsState
-from notifier.store.recovery.opener import open_state_file
+from notifier.store.recovery.opener import open_state_file, open_store
 from notifier.store.tables import record_lookups, records, sources
 from notifier.store.tables.records import Findings
 from tests.support.used_state_file import (
@@ -288,6 +288,49 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     await again.close()
     assert len(place.set_aside()) == 1
     assert not place.path.with_name("notifier.db.damage-met").exists()
+
+
+async def test_text_that_is_not_utf_8_is_damage_like_any_other(place: Place) -> None:
+    with closing(sqlite3.connect(place.path)) as spoiling, spoiling:
+        spoiling.execute("UPDATE records SET record = CAST(x'7bff7d' AS TEXT) WHERE key = '7'")
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    with pytest.raises(StoreError) as met:
+        await store.run(record_lookups.stored_json, "acme", ["7"])
+    assert met.value.reason is StoreReason.CORRUPT
+    assert store.failed.is_set()
+    await store.close()
+    with closing(place.open()) as db:
+        check_guarantees(db)
+    assert len(place.set_aside()) == 1
+
+
+def test_damage_that_the_start_meets_only_after_its_check_is_mended_by_the_next_start(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.store.recovery.detect.READ_WHOLE_BYTES", 0)
+    monkeypatch.setattr("notifier.store.recovery.detect.CHECKED_FULLY_BYTES", 0)
+    older = place.path.read_bytes()
+    with closing(place.open()) as db:
+        with db.atomic():
+            sources.record_success(db, "acme", NOW + HOUR)
+        write_essentials(place.path, db, NOW + HOUR)
+    place.path.write_bytes(older)
+    zero_root_page("records_by_date")(place)
+    with pytest.raises(StoreError) as refused:
+        place.open()
+    assert refused.value.reason is StoreReason.CORRUPT
+    with closing(place.open()) as db:
+        check_guarantees(db)
+
+
+def test_commands_that_read_a_file_with_an_undecodable_schema_call_it_damaged(place: Place, tmp_path: Path) -> None:
+    spoil_a_table_name(place)
+    with pytest.raises(StoreError) as refused:
+        open_file_read_only(place.path)
+    assert refused.value.reason is StoreReason.CORRUPT
+    with pytest.raises(BackupError, match="is not a state file, or is damaged"):
+        back_up(place.path, tmp_path / "backup.db", lambda _done, _of: None)
 
 
 def test_a_note_of_damage_that_turns_out_to_be_none_is_taken_away(place: Place) -> None:
