@@ -22,6 +22,9 @@ LONGEST_OPEN_SECONDS = 300.0
 about 400 requests a day.
 """
 
+DOUBTFUL_OBJECTIONS = 10
+"""After this many objections to the rate without a success in between, the cause is probably not the rate."""
+
 LONG_OUTAGE_ROUNDS = 3
 """After this many failed rounds, it is assumed that the outage, and not a bad event, caused the splits of groups."""
 
@@ -86,6 +89,12 @@ class Breaker(Struct, frozen=True):
         """Whether probes are single events, which show whether the endpoint or some events are at fault."""
         return self.mode is BreakerMode.OPEN and self.scope is not FailureScope.ENDPOINT
 
+    @property
+    def doubts_pace(self) -> bool:
+        """Whether nothing gets through any more, although the request rate was lowered again and again."""
+        paced_in_vain = self.mode is BreakerMode.PACED and self.rounds >= DOUBTFUL_OBJECTIONS
+        return paced_in_vain or self.mode is BreakerMode.OPEN
+
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker after a success: closed, unless the peer requested a wait that has not ended yet."""
@@ -101,8 +110,10 @@ def after_throttling(
 
     After several objections in a row, a requested wait that is shorter than the default wait is not used.
     """
-    was_paced = breaker.mode is BreakerMode.PACED
-    rounds = breaker.rounds + (started >= breaker.wait_started) if was_paced else 0
+    # The rounds of an outage count on if the peer does not say how long to wait. Otherwise, a peer with two kinds of
+    # failures by turns would be tried every second.
+    counts_on = breaker.mode is BreakerMode.PACED or (breaker.mode is BreakerMode.OPEN and retry_after is None)
+    rounds = breaker.rounds + (started >= breaker.wait_started) if counts_on else 0
     default_wait = _wait_seconds(rounds, limits, jitter)
     if retry_after is not None and retry_after > _LONGEST_UNCONFIRMED_WAIT_SECONDS and rounds == 0:
         retry_after = None
@@ -152,9 +163,13 @@ def after_failure(
         if breaker.probes_left > 1:
             return replace(breaker, probes_left=breaker.probes_left - 1, scope=scope)
         return _open(breaker, scope, breaker.rounds + 1, now, limits, jitter)
-    one_is_enough = may_be_endpoint and (opens_at_once or (limits.in_order and scope is not FailureScope.EVENT))
+    one_is_enough = may_be_endpoint and (
+        opens_at_once or breaker.doubts_pace or (limits.in_order and scope is not FailureScope.EVENT)
+    )
     if breaker.consecutive_failures >= (1 if one_is_enough else FAILURES_TO_OPEN):
-        return _open(breaker, scope, 0, now, limits, jitter)
+        was_outage = breaker.mode is BreakerMode.PACED and breaker.consecutive_failures >= FAILURES_TO_OPEN
+        rounds = breaker.rounds if was_outage else 0
+        return _open(breaker, scope, rounds, now, limits, jitter)
     if breaker.mode is BreakerMode.PACED and now >= breaker.wait_until:
         return replace(breaker, mode=BreakerMode.CLOSED, wait_until=0.0, is_wait_requested=False)
     return breaker

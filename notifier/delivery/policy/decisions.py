@@ -144,9 +144,9 @@ def after_attempt(
     `trying_ms` is the destination's total time of trying (see `TryingClock`). `jitter` returns random numbers from 0 to
     1.
     """
-    scope = outcome.scope
     count = len(attempt.deliveries)
     first = attempt.deliveries[0]
+    scope = _scope_in_context(state, attempt, outcome, bounds)
     if attempt.kind is RequestKind.TRIAL:
         state = replace(state, size=replace(state.size, is_trial_under_way=False))
     if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
@@ -170,7 +170,8 @@ def after_attempt(
         may_be_endpoint = _may_be_endpoint_failure(attempt, proven=proven)
         state = _count_failure(state, attempt, scope, bounds, may_be_endpoint=may_be_endpoint, now=now, jitter=jitter)
     if count > 1:
-        return AttemptDecisions(state, (_SPLIT,) * count, split_in_half=True)
+        split = replace(_SPLIT, counts_against_event=outcome.scope is FailureScope.PACE)
+        return AttemptDecisions(state, (split,) * count, split_in_half=True)
     is_open_or_in_order = state.breaker.mode is BreakerMode.OPEN or bounds.in_order
     decision = retry.after_failure(
         first,
@@ -182,6 +183,20 @@ def after_attempt(
         jitter=jitter(),
     )
     return AttemptDecisions(state, (decision,))
+
+
+def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, bounds: Bounds) -> FailureScope:
+    """Return the failure scope of an outcome, considering what happened before.
+
+    A 503 without `Retry-After` usually is an objection to the rate. But servers of programs also answer it whenever one
+    event makes the program fail or take too long. So if waiting has not helped, or if the event has failed before, it
+    is not known whether the endpoint or the event is at fault.
+    """
+    is_plain_503 = outcome.reason is AttemptResult.SERVER_ERROR and outcome.retry_after is None
+    is_doubtful = state.breaker.doubts_pace or attempt.deliveries[0].failures > 0
+    if outcome.scope is FailureScope.PACE and is_plain_503 and is_doubtful and not bounds.sends_digests:
+        return FailureScope.UNKNOWN
+    return outcome.scope
 
 
 def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import EventType
 from notifier.store.tables.destinations import HealthState
+from notifier.store.tables.outbox import Delivery
 from tests.simulation.delivery import (
     DAY,
     HOUR,
@@ -304,6 +305,48 @@ def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dro
 
     receiver = simulate(poisoned(REFUSED), http_settings(), news, until=2 * HOUR, script=acts)
     assert [it.sequences for it in receiver.accepted] == [(3,), (2,)]
+
+
+# 503, which means "too many requests" to some servers and "this request made me fail" to others
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("batch_size", [1, 20])
+def test_an_event_that_is_always_answered_with_503_holds_up_the_others_for_minutes_at_most(
+    concurrency: int, batch_size: int
+) -> None:
+    news = [PlannedEvent(str(number), training=f"t{number % 5}", good=number != 3) for number in range(100)]
+    settings = http_settings(concurrency=concurrency, batch_size=batch_size)
+    receiver = simulate(poisoned(UNAVAILABLE), settings, news, until=HOUR)
+    assert len(receiver.first_accepted_seconds()) == 99
+    assert max(lateness(receiver, news).values()) < 300
+
+
+def test_an_event_that_is_always_answered_with_503_is_given_up_like_any_other() -> None:
+    async def acts(world: DeliveryWorld) -> None:
+        await asyncio.sleep(5 * DAY)
+        assert await world.states() == {"dead": 1, "delivered": 1}
+
+    news = [PlannedEvent("1", good=False), PlannedEvent("2", training="other")]
+    simulate(poisoned(UNAVAILABLE), http_settings(), news, script=acts, until=6 * DAY)
+
+
+@pytest.mark.parametrize("other", [UNAVAILABLE, THROTTLED], ids=["503", "429"])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_an_outage_with_two_kinds_of_answers_by_turns_is_not_hammered(concurrency: int, other: Outcome) -> None:
+    times = [Outage(float(k), k + 1.0, (BROKEN, other)[k % 2]) for k in range(6 * 3600)]
+    receiver = simulate(SimulatedReceiver(outages=times), http_settings(concurrency=concurrency), make_events(50))
+    assert len(receiver.refused) < 500
+
+
+def test_a_limit_of_the_rate_that_is_answered_with_503_gets_full_batches() -> None:
+    class Limited(SimulatedReceiver):
+        def _answer(self, now: float, deliveries: Sequence[Delivery]) -> tuple[float, Outcome, bool]:
+            seconds, outcome, taken = super()._answer(now, deliveries)
+            return seconds, UNAVAILABLE if outcome.reason is AttemptResult.THROTTLED else outcome, taken
+
+    receiver = simulate(Limited(every=30.0), http_settings(batch_size=100), make_events(2000))
+    assert sizes(receiver.accepted) == [100] * 20
 
 
 # The events' own time
