@@ -251,7 +251,8 @@ class SourceHealth:
     async def record_failure(self, failure: ApiError, category: RequestCategory = RequestCategory.HEAD) -> None:
         """Record a failed request, and pause the requests to the source for as long as the failure requires.
 
-        Only a failed head poll or an exceeded rate limit makes the source itself fail.
+        Only a failed head poll or an exceeded rate limit makes the source itself fail. If only an operator can solve
+        the failure of other requests, head polls go on: they fail, too, if the cause concerns the whole source.
         """
         self._on_failure(self._source, failure.reason)
         pause = self._pause_after(failure, category)
@@ -261,8 +262,8 @@ class SourceHealth:
         self._troubles[category] = trouble, now if before is None else before[1]
         self._sent_categories.add(category)
         if category is not RequestCategory.HEAD and failure.reason is not ApiErrorReason.RATE_LIMIT_EXCEEDED:
-            if pause:
-                self._extend_silence(pause, binding=failure.remedy is not Remedy.OPERATOR)
+            if pause and failure.remedy is not Remedy.OPERATOR:
+                self._extend_silence(pause, binding=True)
             if before is None or before[0].reason != failure.reason:
                 facts = {"source": self._source, "reason": failure.reason, "asked_for": category}
                 _log.warning(failure.message, extra=facts)

@@ -425,3 +425,25 @@ async def test_a_count_that_fails_beside_a_head_that_is_read_is_no_failure_of_th
     station.upstream.interfere = None
     await station.round()
     assert RequestCategory.COUNT not in station.watcher.report().troubles
+
+
+@pytest.mark.parametrize(("limit", "from_page"), [(1, 1), (50, 3)], ids=["count", "sweep"])
+async def test_other_requests_that_only_an_operator_can_mend_do_not_slow_the_polls(
+    station: "Station", refusal: "Callable[[str], Answer]", limit: int, from_page: int
+) -> None:
+    await station.open(300, page_size=10)
+    await station.round()
+    failing = refusal("query_cancelled")
+
+    async def interfere(asked: "Asked") -> "web.StreamResponse | None":
+        return await failing() if asked.limit == limit and (asked.page or 1) >= from_page else None
+
+    station.upstream.interfere = interfere
+    await station.watcher.begin_sweep()
+    for _ in range(5):
+        entered = station.enter()
+        assert (await station.round()).is_done
+        assert station.told()[-1:] == station.keys_of(entered)
+        station.clock.advance(60)
+    assert station.watcher.unready() is None
+    assert station.watcher.troubles()
