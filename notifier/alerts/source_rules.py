@@ -13,8 +13,8 @@ from notifier.kpa.errors import ApiErrorReason, sentence_of
 from notifier.store.errors import StoreReason
 from notifier.store.tables.second_looks import SecondLook
 from notifier.store.tables.sources import SourceMemory
+from notifier.watch.limits import DetectionLimits
 from notifier.watch.observations import Observations, PollHistory, RequestCategory, SourceReport
-from notifier.watch.patience import Patience
 from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
 
@@ -43,7 +43,7 @@ _OVERDUE_SWEEP_INTERVALS = 2
 
 def conditions(source: str, report: SourceReport, firing: Collection[ConditionKey], now_ms: int) -> Iterator[Condition]:
     """Yield the conditions of a source. `firing` has the keys of the conditions that fire already."""
-    memory, settings, patience, observations = report.memory, report.settings, report.patience, report.seen
+    memory, settings, limits, observations = report.memory, report.settings, report.limits, report.seen
     subject = source_subject(source)
 
     def condition(name: ConditionName, summary: str) -> Condition:
@@ -85,8 +85,8 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         )
     for name, summary in (
         *held_findings(source, memory),
-        *_count_findings(memory, settings, patience, observations, now_ms),
-        *_list_findings(memory, patience, observations, now_ms),
+        *_count_findings(memory, settings, limits, observations, now_ms),
+        *_list_findings(memory, limits, observations, now_ms),
         *_budget_findings(settings, observations),
     ):
         yield condition(name, summary)
@@ -145,9 +145,13 @@ def _is_store_failure(memory: SourceMemory) -> bool:
 
 
 def _count_findings(
-    memory: SourceMemory, settings: SourceSettings, patience: Patience, observations: Observations, now_ms: int
+    memory: SourceMemory,
+    settings: SourceSettings,
+    limits: DetectionLimits,
+    observations: Observations,
+    now_ms: int,
 ) -> Iterator[tuple[ConditionName, str]]:
-    if reason := unexplained_count(memory, observations.waiting, settings.confirm_after, patience, now_ms):
+    if reason := unexplained_count(memory, observations.waiting, settings.confirm_after, limits, now_ms):
         yield ConditionName.COUNT_UNEXPLAINED, reason
     if observations.contradicted:
         example = observations.contradicted[0]
@@ -162,20 +166,20 @@ def _count_findings(
             ),
         )
     since_ms = memory.unexplained_since_ms
-    late = since_ms is not None and now_ms - since_ms >= patience.unexplained_seconds * 1000
+    late = since_ms is not None and now_ms - since_ms >= limits.unexplained_seconds * 1000
     if late and observations.gave_up_searching_at is not None:
         yield ConditionName.SEARCH_GIVEN_UP, Sentence("search_given_up.too_many")
 
 
 def _list_findings(
-    memory: SourceMemory, patience: Patience, observations: Observations, now_ms: int
+    memory: SourceMemory, limits: DetectionLimits, observations: Observations, now_ms: int
 ) -> Iterator[tuple[ConditionName, str]]:
     if memory.unreadable:
         which = {"key": memory.unreadable_key} if memory.unreadable_key else {}
         text = "records_unreadable.such_as" if which else "records_unreadable.without_key"
         problem = memory.unreadable_problem
         yield ConditionName.RECORDS_UNREADABLE, Sentence(text, count=memory.unreadable, problem=problem, **which)
-    if memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < patience.shown_seconds * 1000:
+    if memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < limits.shown_seconds * 1000:
         yield ConditionName.RECORDS_RENUMBERED, Sentence("records_renumbered.recognised", count=memory.renumbered)
     if observations.unsorted_since is not None:
         yield ConditionName.LIST_UNSEARCHABLE, Sentence("list_unsearchable.unsorted")
@@ -216,7 +220,11 @@ def held_findings(source: str, memory: SourceMemory) -> Iterator[tuple[Condition
 
 
 def unexplained_count(
-    memory: SourceMemory, waiting: Sequence[SecondLook], confirm_after: float, patience: Patience, now_ms: int
+    memory: SourceMemory,
+    waiting: Sequence[SecondLook],
+    confirm_after: float,
+    limits: DetectionLimits,
+    now_ms: int,
 ) -> str | None:
     """Return a sentence about a problem with the API's count of records; None if there is no problem.
 
@@ -232,10 +240,10 @@ def unexplained_count(
             "count_unexplained.known_unreadable", records=memory.records, unreadable=memory.unreadable_unknown
         )
     since_ms = memory.unexplained_since_ms
-    if memory.unexplained and since_ms is not None and now_ms - since_ms >= patience.unexplained_seconds * 1000:
+    if memory.unexplained and since_ms is not None and now_ms - since_ms >= limits.unexplained_seconds * 1000:
         more = "more" if memory.unexplained > 0 else "fewer"
         return Sentence(f"count_unexplained.{more}", count=abs(memory.unexplained), known=known)
-    patient_ms = max(patience.unexplained_seconds, 2 * confirm_after) * 1000
+    patient_ms = max(limits.unexplained_seconds, 2 * confirm_after) * 1000
     late = [look for look in waiting if look.since_ms is not None and now_ms - look.since_ms >= patient_ms]
     if late:
         kind = Sentence(f"count_unexplained.{late[0].kind}")
@@ -283,9 +291,9 @@ def gap_reason(memory: SourceMemory, sweep_interval: float, now_ms: int) -> Sent
     Only a complete sweep proves that no record was missed. Before the first answer of the API, the result is None.
     `sweep_interval` is in seconds.
     """
-    if memory.met_at_ms is None:
+    if memory.first_contact_ms is None:
         return None
-    proven_ms = memory.swept_at_ms or memory.met_at_ms
+    proven_ms = memory.swept_at_ms or memory.first_contact_ms
     if now_ms - proven_ms > _OVERDUE_SWEEP_INTERVALS * sweep_interval * 1000:
         return Sentence("gap.overdue", since=iso_utc(proven_ms))
     if memory.gap_since_ms is not None:

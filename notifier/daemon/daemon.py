@@ -52,7 +52,7 @@ from notifier.store.tables.activity import ActivityKind, ActivitySubject
 from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.settlements import Settlement
 from notifier.watch.expiry_rounds import EVERY_SECONDS, ExpiryRounds
-from notifier.watch.patience import PATIENCE, Patience
+from notifier.watch.limits import DETECTION_LIMITS, DetectionLimits
 from notifier.watch.watcher import Round, RoundResult
 from notifier.web.feed.service import Feed
 from notifier.web.metrics.counters import Counters
@@ -88,16 +88,16 @@ class Daemon:
         reload_hooks: ReloadHooks | None = None,
         manager: SystemdNotifier | None = None,
         *,
-        patience: Patience = PATIENCE,
+        detection_limits: DetectionLimits = DETECTION_LIMITS,
         systemd_sockets: Sequence[socket.socket] = (),
         store: Store | None = None,
         configuration_problem: str | None = None,
     ) -> None:
         """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
 
-        `patience` holds delays and limits of detection for which there are no settings. `systemd_sockets` are listening
-        sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start` opens the
-        state file. `configuration_problem` is the reason why the last reload before this start failed.
+        `detection_limits` holds delays and limits of detection for which there are no settings. `systemd_sockets` are
+        listening sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start`
+        opens the state file. `configuration_problem` is the reason why the last reload before this start failed.
         """
         self._systemd_sockets = systemd_sockets
         self._configuration = RunningConfiguration(settings, reload_hooks)
@@ -133,7 +133,7 @@ class Daemon:
             self._on_round,
             self._counts.count_failure,
             self._peer_clocks,
-            patience,
+            detection_limits,
             self._activity.count_request,
             self._dispatcher.hand_over,
         )

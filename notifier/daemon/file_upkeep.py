@@ -27,7 +27,7 @@ SQLite itself keeps the log at about 4 MB, unless another process reads the file
 ESSENTIALS_EVERY_SECONDS = 600.0
 """Seconds after which the recovery snapshot is written again even if its important content has not changed."""
 
-ESSENTIALS_PATIENCE_SECONDS = 600.0
+ESSENTIALS_GRACE_SECONDS = 600.0
 """Seconds for which all writes of the recovery snapshot may fail before an alert is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
@@ -154,7 +154,7 @@ class FileUpkeep:
         self._written_sequence = content.sequence
 
     def write_failure(self) -> str | None:
-        """Return an error message if writes have failed for ESSENTIALS_PATIENCE_SECONDS, otherwise None."""
-        if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_PATIENCE_SECONDS:
+        """Return an error message if writes have failed for ESSENTIALS_GRACE_SECONDS, otherwise None."""
+        if self._failing_since is None or self._clock.monotonic() - self._failing_since < ESSENTIALS_GRACE_SECONDS:
             return None
         return f"{SNAPSHOT_NOT_WRITTEN} ({self._write_error})"

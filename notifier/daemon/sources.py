@@ -26,7 +26,7 @@ from notifier.watch.detection.holds import Direction
 from notifier.watch.detection.sweep_pages import SweepPageLimiter
 from notifier.watch.employee_statuses import StatusPageReader
 from notifier.watch.ingest import OnDeliveries, ignore_deliveries
-from notifier.watch.patience import PATIENCE, Patience
+from notifier.watch.limits import DETECTION_LIMITS, DetectionLimits
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Round, RoundResult, Watcher
 from notifier.web.daemon_api import ActionResult, UnknownNameError
@@ -56,7 +56,7 @@ class SourceRegistry:
         on_round: Callable[[Round, float], None],
         on_failure: Callable[[str, str], None],
         peer_clocks: PeerClocks | None = None,
-        patience: Patience = PATIENCE,
+        detection_limits: DetectionLimits = DETECTION_LIMITS,
         on_request: Callable[..., None] = _ignore_request,
         on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
@@ -75,7 +75,7 @@ class SourceRegistry:
         self._on_round = on_round
         self._on_failure = on_failure
         self._peer_clocks = peer_clocks or PeerClocks(clock)
-        self._patience = patience
+        self._detection_limits = detection_limits
         self._on_request = on_request
         self._on_deliveries = on_deliveries
         self._sweep_pages = SweepPageLimiter()
@@ -117,7 +117,7 @@ class SourceRegistry:
                 self._on_events,
                 on_failure=self._on_failure,
                 on_served=partial(self._peer_clocks.record, source_subject(name)),
-                patience=self._patience,
+                detection_limits=self._detection_limits,
                 on_request=partial(self._count_request, name),
                 sweep_pages=self._sweep_pages,
                 on_deliveries=self._on_deliveries,

@@ -23,8 +23,8 @@ from notifier.watch.detection.sweep import SweepRunner
 from notifier.watch.detection.sweep_pages import SweepPageLimiter
 from notifier.watch.detection.v1_records import V1Records
 from notifier.watch.ingest import OnDeliveries, PageIngester, ignore_deliveries
+from notifier.watch.limits import DETECTION_LIMITS, DetectionLimits
 from notifier.watch.name_cache import NameCache
-from notifier.watch.patience import PATIENCE, Patience
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import RandomSource, SourceContext
 from notifier.watch.source_health import SourceHealth
@@ -42,7 +42,7 @@ def build_watcher(
     on_events: Callable[[Sequence[Event]], None],
     on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
     *,
-    patience: Patience = PATIENCE,
+    detection_limits: DetectionLimits = DETECTION_LIMITS,
     chance: RandomSource | None = None,
     exchange: Exchange | None = None,
     on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
@@ -69,10 +69,10 @@ def build_watcher(
         rate_limiter,
         on_served,
     )
-    health = SourceHealth(name, source, rate_limiter, store, clock, patience, on_failure)
+    health = SourceHealth(name, source, rate_limiter, store, clock, detection_limits, on_failure)
     if chance is None:
         chance = random.Random().random  # noqa: S311 - spreads probes, protects nothing
-    context = SourceContext(name, source, store, clock, health, patience, chance)
+    context = SourceContext(name, source, store, clock, health, detection_limits, chance)
     names = NameCache(name, source, client, store, clock, on_failure, health.note_names) if source.names else None
     reader = SourceReader(context, client)
     v1_records = V1Records(name, store, reader) if API_VERSIONS[source.api].record_id is None else None

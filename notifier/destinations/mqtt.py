@@ -163,7 +163,7 @@ class _Connection:
         self._login_outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
         self._unconfirmed: dict[int, asyncio.Future[Outcome]] = {}
-        self._most_packet_bytes: int | None = None
+        self._max_packet_bytes: int | None = None
         self._in_flight_slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._is_aborted = False
         url = urlsplit(settings.url.get_secret_value())
@@ -213,8 +213,8 @@ class _Connection:
         async with self._in_flight_slots:
             if self._ended.done():
                 return self._ended.result()
-            if self._most_packet_bytes is not None and len(body) + _HEADER_BYTES > self._most_packet_bytes:
-                return outcome_of(_TOO_LARGE, f"it takes packets of at most {self._most_packet_bytes:,} bytes")
+            if self._max_packet_bytes is not None and len(body) + _HEADER_BYTES > self._max_packet_bytes:
+                return outcome_of(_TOO_LARGE, f"it takes packets of at most {self._max_packet_bytes:,} bytes")
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = CONTENT_TYPE
             properties.UserProperty = ("id", event_id)
@@ -272,9 +272,9 @@ class _Connection:
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
-        most_bytes = getattr(properties, "MaximumPacketSize", None)
+        max_bytes = getattr(properties, "MaximumPacketSize", None)
         most = getattr(properties, "ReceiveMaximum", _MAX_IN_FLIGHT)
-        call_on_loop(self._loop, self._handle_connack, outcome_of(code.value, words), most_bytes, most)
+        call_on_loop(self._loop, self._handle_connack, outcome_of(code.value, words), max_bytes, most)
 
     def _on_publish(self, _client: Any, _data: Any, number: int, code: Any, properties: Any) -> None:
         words = getattr(properties, "ReasonString", str(code))
@@ -288,8 +288,8 @@ class _Connection:
 
     # -- in the event loop --------------------------------------------------------------------------------------------
 
-    def _handle_connack(self, outcome: Outcome, most_bytes: int | None, most: int) -> None:
-        self._most_packet_bytes = most_bytes
+    def _handle_connack(self, outcome: Outcome, max_bytes: int | None, most: int) -> None:
+        self._max_packet_bytes = max_bytes
         # The library does not apply the broker's limit itself.
         self._in_flight_slots = asyncio.Semaphore(min(most, _MAX_IN_FLIGHT))
         if not self._login_outcome.done():

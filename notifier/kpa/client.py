@@ -51,8 +51,8 @@ class Page(Struct, frozen=True):
     """One page of the list of completions.
 
     `size` counts all records received, including the unreadable ones in `bad`. `last_page`, `total` and `served_at_ms`
-    (the server's clock in Unix milliseconds) are None if the API did not state them. `asked_at` is when the request was
-    sent, in monotonic seconds of the event loop: the page may miss later changes. `seconds` is how long the request
+    (the server's clock in Unix milliseconds) are None if the API did not state them. `requested_at` is when the request
+    was sent, in monotonic seconds of the event loop: the page may miss later changes. `seconds` is how long the request
     took, without the wait for the rate limiter. `parts` is the number of requests that read the page; the list may have
     changed between them. A page that was only `skimmed` (read for its keys and days) has no completions; `parsed`
     returns the page with them.
@@ -66,7 +66,7 @@ class Page(Struct, frozen=True):
     last_page: int | None
     total: int | None
     served_at_ms: int | None
-    asked_at: float
+    requested_at: float
     seconds: float
     parts: int = 1
     skimmed: SkimmedRecords | None = None
@@ -119,11 +119,11 @@ class Page(Struct, frozen=True):
 class _TimedAnswer(Struct, frozen=True):
     """An answer with its timing.
 
-    `asked_at` is when the request was sent (monotonic seconds), and `seconds` is how long the request took.
+    `requested_at` is when the request was sent (monotonic seconds), and `seconds` is how long the request took.
     """
 
     answer: Answer
-    asked_at: float
+    requested_at: float
     seconds: float
 
 
@@ -189,7 +189,7 @@ class Client:
                 last_page=None,
                 total=None,
                 served_at_ms=served_at_ms(asked.answer.headers),
-                asked_at=asked.asked_at,
+                requested_at=asked.requested_at,
                 seconds=asked.seconds,
             )
 
@@ -274,13 +274,13 @@ class Client:
         """Wait for the rate limiter, send one request, and return the answer."""
         await self._budget.wait_for_turn(priority)
         loop = asyncio.get_running_loop()
-        asked_at = loop.time()
+        requested_at = loop.time()
         try:
             answer = await self._exchange(method, parameters, limit_bytes=limit_bytes)
         except TransportError as error:
             raise no_answer_error(error, self._settings.token.get_secret_value()) from error
         self._on_served(served_at_ms(answer.headers))
-        return _TimedAnswer(answer, asked_at, loop.time() - asked_at)
+        return _TimedAnswer(answer, requested_at, loop.time() - requested_at)
 
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
         """Return the result of `read(answer, token)`. If the body is large, `read` is called in a thread."""
@@ -342,7 +342,7 @@ def _read_page(
         last_page=parse_count(paging.get("last_page")),
         total=parse_count(paging.get("total")),
         served_at_ms=served_at_ms(answer.headers),
-        asked_at=asked.asked_at,
+        requested_at=asked.requested_at,
         seconds=asked.seconds,
         skimmed=usual.skimmed,
     )

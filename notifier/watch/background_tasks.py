@@ -47,8 +47,8 @@ class BackgroundTasks:
         self._ensure_first_contact = ensure_first_contact
         self._sweep_task: asyncio.Task[None] | None = None
         self._search_task: asyncio.Task[None] | None = None
-        patience = context.patience
-        self._timing = SearchTiming(patience.first_search_again_seconds, patience.last_search_again_seconds)
+        limits = context.limits
+        self._timing = SearchTiming(limits.first_search_retry_seconds, limits.longest_search_retry_seconds)
         self._sweep_not_before = 0.0
         self._probes_not_before = 0.0
 
@@ -124,7 +124,7 @@ class BackgroundTasks:
         if latest is not None and latest.finished_ms is not None:
             since = max(0, self._clock.now_ms() - latest.finished_ms) / 1000
             pages = latest.last_page or 1
-            if not sweep_is_affordable(pages, since, self._context.patience.sweep_seconds_a_page):
+            if not sweep_is_affordable(pages, since, self._context.limits.sweep_seconds_a_page):
                 return
         await self.begin_sweep()
 
@@ -145,13 +145,13 @@ class BackgroundTasks:
         except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
             now = self._clock.monotonic()
             self._timing.note_search_end(now, found=False)
-            self._probes_not_before = now + self._context.patience.first_search_again_seconds
+            self._probes_not_before = now + self._context.limits.first_search_retry_seconds
             await self._context.health.record_internal_error("search", fault)
 
     def _apply_result(self, result: SearchResult) -> None:
-        now, patience = self._clock.monotonic(), self._context.patience
+        now, limits = self._clock.monotonic(), self._context.limits
         self._timing.note_search_end(
-            now, found=result.found > 0, rest_seconds=result.pages * patience.search_seconds_a_page
+            now, found=result.found > 0, rest_seconds=result.pages * limits.search_seconds_a_page
         )
         match result.outcome:
             case SearchOutcome.FOUND:
@@ -165,7 +165,7 @@ class BackgroundTasks:
                     extra={"source": self._context.name, "pages": result.pages, "left": result.left},
                 )
             case SearchOutcome.NOTHING:
-                self._probes_not_before = now + patience.first_search_again_seconds
+                self._probes_not_before = now + limits.first_search_retry_seconds
 
     def _note_unsorted(self) -> None:
         if self._observations.unsorted_since is None:
@@ -194,15 +194,15 @@ class BackgroundTasks:
             self._observations.has_incomplete_pages = not result.is_whole
             self._observations.gave_up_searching_at = None
         except ApiError as failure:
-            self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            self._sweep_not_before = self._clock.monotonic() + self._context.limits.retry_seconds
             if failure.reason is ApiErrorReason.PAGE_NOT_WHOLE:
                 self._observations.has_incomplete_pages = True
             await self._context.health.record_failure(failure, RequestCategory.SCAN)
         except StoreError as error:
-            self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            self._sweep_not_before = self._clock.monotonic() + self._context.limits.retry_seconds
             self._context.health.record_store_failure(error)
         except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
-            self._sweep_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            self._sweep_not_before = self._clock.monotonic() + self._context.limits.retry_seconds
             await self._context.health.record_internal_error("sweep", fault)
 
 

@@ -34,13 +34,13 @@ _log = logging.getLogger(__name__)
 class ApiCount(Struct, frozen=True):
     """The number of records according to one answer of the API.
 
-    `count` is None if the answer does not give the exact number. `asked_at` is when the answer was requested (monotonic
-    seconds). `served_at_ms` is when the server sent the answer (Unix ms of the server's clock). If the answer shows
-    that the list has moved, `moved_place` is the place that was requested; otherwise it is None.
+    `count` is None if the answer does not give the exact number. `requested_at` is when the answer was requested
+    (monotonic seconds). `served_at_ms` is when the server sent the answer (Unix ms of the server's clock). If the
+    answer shows that the list has moved, `moved_place` is the place that was requested; otherwise it is None.
     """
 
     count: int | None
-    asked_at: float
+    requested_at: float
     served_at_ms: int | None = None
     moved_place: int | None = None
 
@@ -68,7 +68,7 @@ class CountCheck:
             )
             await self._context.health.write(total_disbelieved=1)
         bounds = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved)
-        return ApiCount(bounds.exact, page.asked_at, page.served_at_ms)
+        return ApiCount(bounds.exact, page.requested_at, page.served_at_ms)
 
     async def fetch_count(self) -> ApiCount:
         """Fetch the first record of the list, and return the count that the answer states."""
@@ -115,9 +115,9 @@ class CountCheck:
     def is_stale(self, counted: ApiCount) -> bool:
         """Return whether `counted` is outdated.
 
-        That is so if the answer to a request sent after `counted.asked_at` has changed the number of known records.
+        That is so if the answer to a request sent after `counted.requested_at` has changed the number of known records.
         """
-        return counted.asked_at < self._ingester.existing_changed_at
+        return counted.requested_at < self._ingester.existing_changed_at
 
     async def fetch_balance(self) -> Balance:
         """Request the count, and return the balance: the count compared with the known records."""

@@ -45,13 +45,13 @@ _RELEASED_AT_ONCE: Final = 200
 class IngestResult(Struct, frozen=True):
     """The result of writing an answer to the store.
 
-    `ids` are the numbers by which the store identifies the known records of the answer. `asked_at` is when the answer
-    was requested (monotonic seconds). `has_new_records` means that the next page may have new records, too.
+    `ids` are the numbers by which the store identifies the known records of the answer. `requested_at` is when the
+    answer was requested (monotonic seconds). `has_new_records` means that the next page may have new records, too.
     `ends_round` means that the round is a success. A success that had to be stored at once was stored in the same
     transaction. `probe_boundary` is a place in the list that can be probed after the round.
     """
 
-    asked_at: float
+    requested_at: float
     events: tuple[Event, ...] = ()
     has_new_records: bool = False
     ids: "array[int]" = field(default_factory=lambda: array("q"))
@@ -70,10 +70,10 @@ class _Answer(Struct, frozen=True):
 
     completions: Sequence[Completion]
     bad: Sequence[InvalidRecord]
-    asked_at: float
+    requested_at: float
     absent: Collection[str] = ()
     max_gone: int | None = None
-    most_records: int | None = None
+    max_records: int | None = None
     is_precise: bool = False
     skimmed: SkimmedRecords | None = None
 
@@ -148,8 +148,8 @@ class PageIngester:
             completions: Sequence[Completion] = page.completions
             if self._v1_records is not None:
                 completions = await self._v1_records.assign_page_keys(page)
-            most_records = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved).most
-            answer = _Answer(completions, page.bad, page.asked_at, most_records=most_records, skimmed=page.skimmed)
+            max_records = count_bounds(page, believe_total=not self._context.health.memory.total_disbelieved).most
+            answer = _Answer(completions, page.bad, page.requested_at, max_records=max_records, skimmed=page.skimmed)
             result = await self._ingest(answer, detected_by, metadata)
         if detected_by is DetectedBy.HEAD:
             self.found_at_head += result.new_records()
@@ -178,7 +178,9 @@ class PageIngester:
                 if answer.has_unidentified_record or not answer.is_whole
                 else tuple(key for key in suspects if key not in present)
             )
-            whole = _Answer(completions, answer.bad, answer.asked_at, absent=absent, max_gone=max_gone, is_precise=True)
+            whole = _Answer(
+                completions, answer.bad, answer.requested_at, absent=absent, max_gone=max_gone, is_precise=True
+            )
             return await self._ingest(whole, detected_by, _NOTHING_ELSE)
 
     def begin_sweep(self) -> None:
@@ -253,7 +255,7 @@ class PageIngester:
 
     async def _ingest(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestResult:
         request = await self._request(answer, detected_by, metadata)
-        asked_at = answer.asked_at
+        requested_at = answer.requested_at
         store = self._context.store
         evaluated = await store.run(evaluate_and_write, request)
         if answer.skimmed is not None:
@@ -266,10 +268,10 @@ class PageIngester:
             self._context.health.remember(written.memory)
         elif written.ends_round and request.success is not None:
             self._context.health.note_unstored_success(request.success)
-        self._past.note(findings, asked_at, detected_by)
+        self._past.note(findings, requested_at, detected_by)
         renumbering.log_adoptions(self._context.name, findings)
         result = IngestResult(
-            asked_at,
+            requested_at,
             tuple(written.events),
             has_new_records(findings),
             written.ids,
@@ -291,12 +293,12 @@ class PageIngester:
     async def _request(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestRequest:
         await self._past.recall()
         context, memory = self._context, self._context.health.memory
-        contact_ms = memory.met_at_ms
+        contact_ms = memory.first_contact_ms
         baseline = Baseline(
             contact_ms,
             memory.swept_at_ms is not None,
             context.settings.first_run,
-            memory.told_until_ms,
+            memory.announced_until_ms,
             memory.view_since_ms,
         )
         return IngestRequest(
@@ -305,14 +307,14 @@ class PageIngester:
             to_unreadable_records(answer.bad),
             answer.absent,
             answer.max_gone,
-            answer.most_records,
+            answer.max_records,
             memory,
-            self._past.evidence(answer.asked_at, answer.keys(), is_precise=answer.is_precise),
+            self._past.evidence(answer.requested_at, answer.keys(), is_precise=answer.is_precise),
             AnswerContext(
                 context.name,
                 context.settings.namespace(context.name),
                 detected_by,
-                answer.asked_at,
+                answer.requested_at,
                 context.clock.now_ms(),
                 baseline,
                 self._past.hold_state(memory, detected_by),

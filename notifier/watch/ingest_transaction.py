@@ -81,7 +81,7 @@ class IngestRequest(Struct, frozen=True):
     ones first, and only those that have changed are parsed.
 
     `unreadable` are the answer's unreadable records. `absent` are keys of known records that a precise answer lacks. At
-    most `max_gone` of these records can be gone (None: any number). `most_records` is the largest number of records
+    most `max_gone` of these records can be gone (None: any number). `max_records` is the largest number of records
     that the API can have according to this answer, None if unknown. `success` is stored if the round ends with this
     answer. `person_fields` are the facts about people that events show.
     """
@@ -91,7 +91,7 @@ class IngestRequest(Struct, frozen=True):
     unreadable: Sequence[UnreadableRecord]
     absent: Collection[str]
     max_gone: int | None
-    most_records: int | None
+    max_records: int | None
     memory: SourceMemory
     evidence: Evidence
     context: AnswerContext
@@ -299,11 +299,11 @@ def _renumbered(
     """Return an adoption for each unknown record that is recognised as a known record with a new key."""
     unknown = [completion for completion in completions if completion.key not in known]
     memory, now_ms = request.memory, request.context.now_ms
-    if not unknown or memory.met_at_ms is None:
+    if not unknown or memory.first_contact_ms is None:
         return []
     view = None if memory.view is None else View.from_text(memory.view)
     expects = view is not None and view.renumbers
-    if not (expects or request.is_precise or may_be_renumbered(len(unknown), memory, request.most_records, now_ms)):
+    if not (expects or request.is_precise or may_be_renumbered(len(unknown), memory, request.max_records, now_ms)):
         return []
     alike = record_lookups.similar_records(db, request.context.source, unknown)
     present = {*request.keys}
@@ -343,7 +343,7 @@ def write_evaluated(
         if metadata.swept is not None:
             sweeps.advance(db, metadata.swept, changes=0, ids=ids.tobytes())
         if metadata.first_contact_ms is not None:
-            sources.write(db, source, met_at_ms=metadata.first_contact_ms)
+            sources.write(db, source, first_contact_ms=metadata.first_contact_ms)
             recounted = True
         # If nothing is written, the transaction does not have to wait for the disk.
         if success is not None and (success.is_due or recounted):
@@ -351,7 +351,7 @@ def write_evaluated(
             recounted = True
         return WrittenAnswer((), ids, sources.read_or_create(db, source) if recounted else None)
     if metadata.first_contact_ms is not None:
-        sources.write(db, source, met_at_ms=metadata.first_contact_ms)
+        sources.write(db, source, first_contact_ms=metadata.first_contact_ms)
     if metadata.head_key is not None and has_new_records(findings):
         sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
     told = records.write_findings(db, findings, request.subscriptions, request.context.now_ms)

@@ -171,7 +171,7 @@ class NameCache:
         self._fetching: asyncio.Task[None] | None = None
         self._names_awaited_until = 0.0
         self._fetched_ms: dict[NameList, int] | None = None
-        self._asked_at: dict[NameList, float] = {}
+        self._requested_at: dict[NameList, float] = {}
         self._failures: dict[NameList, ApiErrorReason] = {}
 
     @property
@@ -201,8 +201,8 @@ class NameCache:
         await self.refresh(missing)
         if self._fetching is None:
             return names.with_person_fields(self._shown_fields)
-        patience = self._names_awaited_until - asyncio.get_running_loop().time()
-        await asyncio.wait([self._fetching], timeout=max(0.0, patience))
+        limits = self._names_awaited_until - asyncio.get_running_loop().time()
+        await asyncio.wait([self._fetching], timeout=max(0.0, limits))
         return (await self._find(ids)).with_person_fields(self._shown_fields)
 
     async def refresh(self, missing: WantedIds = _NOTHING) -> None:
@@ -239,7 +239,7 @@ class NameCache:
         full.
         """
         now = self._clock.monotonic()
-        return tuple(names for names in lists if now - self._asked_at.get(names, -math.inf) >= RETRY_AFTER_SECONDS)
+        return tuple(names for names in lists if now - self._requested_at.get(names, -math.inf) >= RETRY_AFTER_SECONDS)
 
     async def _find(self, ids: WantedIds) -> Names:
         return await self._store.run(name_table.find_names, self._source, ids.people, ids.trainings, ids.fields)
@@ -266,7 +266,7 @@ class NameCache:
 
     async def _fetch_one(self, names: NameList, priority: Priority) -> None:
         """Fetch one list; if the fetch is interrupted, the names received so far are kept."""
-        self._asked_at[names] = self._clock.monotonic()
+        self._requested_at[names] = self._clock.monotonic()
         try:
             match names:
                 case NameList.PEOPLE:

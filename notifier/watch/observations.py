@@ -12,7 +12,7 @@ from notifier.kpa.errors import Remedy
 from notifier.kpa.rate_limiter import Usage
 from notifier.store.tables.second_looks import SecondLook
 from notifier.store.tables.sources import SourceMemory
-from notifier.watch.patience import Patience
+from notifier.watch.limits import DetectionLimits
 
 _NEARLY_ALL = 0.75
 
@@ -103,7 +103,7 @@ class SourceReport(Struct, frozen=True):
 
     memory: SourceMemory
     settings: SourceSettings
-    patience: Patience
+    limits: DetectionLimits
     polls: PollHistory
     seen: Observations
     troubles: Mapping[RequestCategory, RequestFailure] = field(default_factory=dict)

@@ -40,7 +40,7 @@ def _sizes(limit: int) -> list[int]:
     return sizes
 
 
-def too_large_record_page(number: int, asked_at: float, seconds: float) -> Page:
+def too_large_record_page(number: int, requested_at: float, seconds: float) -> Page:
     """Return a page with one unreadable record, which stands for a record that is too large for any answer."""
     bad = InvalidRecord(None, _TOO_LARGE, mark=number, is_too_large=True)
     return Page(
@@ -52,7 +52,7 @@ def too_large_record_page(number: int, asked_at: float, seconds: float) -> Page:
         last_page=None,
         total=None,
         served_at_ms=None,
-        asked_at=asked_at,
+        requested_at=requested_at,
         seconds=seconds,
     )
 

@@ -58,8 +58,8 @@ class PastAnswers:
         """Set the sweep's counts of arrivals and changes to zero; these counts are compared with the hold limits."""
         self._sweep_tally = Tally(self._context.clock.monotonic())
 
-    def evidence(self, asked_at: float, keys: Sequence[str], *, is_precise: bool) -> Evidence:
-        """Return the evidence for judging an answer that was requested at `asked_at` and concerns these `keys`.
+    def evidence(self, requested_at: float, keys: Sequence[str], *, is_precise: bool) -> Evidence:
+        """Return the evidence for judging an answer that was requested at `requested_at` and concerns these `keys`.
 
         `is_precise` means that the answer is the complete answer to a precise question.
         """
@@ -69,22 +69,21 @@ class PastAnswers:
             # Only a precise question counts as a second look: a server that lags would send the same outdated page
             # again.
             due=self._looks.due() if is_precise else frozenset(),
-            changed_at=self._recent.changed_after(asked_at, keys),
+            changed_at=self._recent.changed_after(requested_at, keys),
             held_changes=self._held_changes,
             unreadable=self._unreadable_keys,
         )
 
     def hold_state(self, memory: SourceMemory, detected_by: DetectedBy) -> HoldState:
         """Return the limits, the changes that are held back, and the recent numbers of arrivals and changes."""
-        patience, settings = self._context.patience, self._context.settings
+        settings, few = self._context.settings, self._context.limits.few_records
         tally = self._tally_for(detected_by)
-        few = patience.few_records
-        limits = HoldLimits(
+        hold_limits = HoldLimits(
             hold_limit(settings.hold_arrivals_above, memory.records, few),
             hold_limit(settings.hold_changes_above, memory.records, few),
         )
         return HoldState(
-            limits,
+            hold_limits,
             tally.arrivals,
             tally.changes,
             arrivals_held=memory.held_arrivals > 0,
@@ -93,7 +92,7 @@ class PastAnswers:
             release_changes=memory.release_changes,
         )
 
-    def note(self, findings: Findings, asked_at: float, detected_by: DetectedBy) -> None:
+    def note(self, findings: Findings, requested_at: float, detected_by: DetectedBy) -> None:
         """Remember what an answer has changed.
 
         An answer that was requested before this one may arrive after it, and must not undo the changes.
@@ -119,18 +118,18 @@ class PastAnswers:
         ]
         if not changed and not findings.in_view and not findings.dropped:
             return
-        horizon = asked_at - 2 * self._context.settings.timeout - _UNDER_WAY_SECONDS
+        horizon = requested_at - 2 * self._context.settings.timeout - _UNDER_WAY_SECONDS
         self._recent.forget_until(horizon)
-        self._recent.note(changed, asked_at)
+        self._recent.note(changed, requested_at)
         updated = sum(change.type is EventType.UPDATED for change in findings.changes)
         if len(findings.changes) > updated or findings.learned or findings.held or findings.in_view or findings.dropped:
-            self.existing_changed_at = max(self.existing_changed_at, asked_at)
+            self.existing_changed_at = max(self.existing_changed_at, requested_at)
 
     def _tally_for(self, detected_by: DetectedBy) -> Tally:
         """Return the tally of the sweep if a sweep got the answer, else the tally of the current time window."""
         if detected_by is DetectedBy.SWEEP:
             return self._sweep_tally
         now = self._context.clock.monotonic()
-        if now - self._tally.begun_at > self._context.patience.hold_window_seconds:
+        if now - self._tally.begun_at > self._context.limits.hold_window_seconds:
             self._tally = Tally(now)
         return self._tally

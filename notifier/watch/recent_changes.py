@@ -10,7 +10,7 @@ from msgspec import Struct
 class _Batch(Struct, frozen=True):
     """The changes of one answer: when it was requested (monotonic seconds), and hashes of the records' keys."""
 
-    asked_at: float
+    requested_at: float
     hashes: "array[int]"
 
 
@@ -24,26 +24,26 @@ class RecentChanges:
     def __init__(self) -> None:
         self._batches: list[_Batch] = []
 
-    def note(self, keys: Iterable[str], asked_at: float) -> None:
-        """Remember that an answer requested at `asked_at` has changed these records."""
+    def note(self, keys: Iterable[str], requested_at: float) -> None:
+        """Remember that an answer requested at `requested_at` has changed these records."""
         if hashes := array("q", map(hash, keys)):
-            insort(self._batches, _Batch(asked_at, hashes), key=_asked_at)
+            insort(self._batches, _Batch(requested_at, hashes), key=_requested_at)
 
     def forget_until(self, moment: float) -> None:
         """Forget what the answers to requests sent at or before `moment` (monotonic seconds) have changed."""
-        del self._batches[: bisect_right(self._batches, moment, key=_asked_at)]
+        del self._batches[: bisect_right(self._batches, moment, key=_requested_at)]
 
-    def changed_after(self, asked_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return the keys whose records were changed by an answer that was requested after `asked_at`.
+    def changed_after(self, requested_at: float, keys: Sequence[str]) -> dict[str, float]:
+        """Return the keys whose records were changed by an answer that was requested after `requested_at`.
 
         Each key is returned with the moment of that request. Moments are in monotonic seconds.
         """
         later: dict[str, float] = {}
-        for batch in self._batches[bisect_right(self._batches, asked_at, key=_asked_at) :]:
+        for batch in self._batches[bisect_right(self._batches, requested_at, key=_requested_at) :]:
             hashes = {*batch.hashes}
-            later.update((key, batch.asked_at) for key in keys if hash(key) in hashes)
+            later.update((key, batch.requested_at) for key in keys if hash(key) in hashes)
         return later
 
 
-def _asked_at(batch: _Batch) -> float:
-    return batch.asked_at
+def _requested_at(batch: _Batch) -> float:
+    return batch.requested_at

@@ -8,7 +8,7 @@ from notifier.clock import Clock
 from notifier.store.store import Store
 from notifier.store.tables import second_looks
 from notifier.store.tables.second_looks import LookKind, SecondLook
-from notifier.watch.patience import Patience
+from notifier.watch.limits import DetectionLimits
 
 _FORMS_SHARE: Final = 0.01
 """Old contents are deleted only once in this share of `form_seconds`, and so may be kept that much longer."""
@@ -81,10 +81,10 @@ class SecondLooks:
             if look.flips >= min_flips and look.flipped_ms is not None and now_ms - look.flipped_ms <= within_ms
         ]
 
-    async def forget_old(self, patience: Patience) -> None:
+    async def forget_old(self, limits: DetectionLimits) -> None:
         """Delete contradicted second looks, and earlier contents of records, when they are old. Raises StoreError."""
         now_ms = self._clock.now_ms()
-        longest_ms = round(patience.flips_seconds * 1000)
+        longest_ms = round(limits.flips_seconds * 1000)
         old = [
             look.key
             for look in self._looks.values()
@@ -94,5 +94,5 @@ class SecondLooks:
             await self._store.run(second_looks.delete, self._source, old)
             self.note((), old)
         if self._clock.monotonic() >= self._forms_not_before:
-            await self._store.run(second_looks.delete_old_forms, now_ms - round(patience.form_seconds * 1000))
-            self._forms_not_before = self._clock.monotonic() + patience.form_seconds * _FORMS_SHARE
+            await self._store.run(second_looks.delete_old_forms, now_ms - round(limits.form_seconds * 1000))
+            self._forms_not_before = self._clock.monotonic() + limits.form_seconds * _FORMS_SHARE

@@ -7,7 +7,7 @@ from msgspec import Struct
 from notifier.clock import Clock
 from notifier.config import SourceSettings
 from notifier.store.store import Store
-from notifier.watch.patience import Patience
+from notifier.watch.limits import DetectionLimits
 from notifier.watch.source_health import SourceHealth
 
 RandomSource = Callable[[], float]
@@ -22,5 +22,5 @@ class SourceContext(Struct, frozen=True):
     store: Store
     clock: Clock
     health: SourceHealth
-    patience: Patience
+    limits: DetectionLimits
     random: RandomSource

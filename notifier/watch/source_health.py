@@ -16,8 +16,8 @@ from notifier.store.store import Store
 from notifier.store.tables import sources
 from notifier.store.tables.names import NameList
 from notifier.store.tables.sources import RoundSuccess, SourceError, SourceMemory
+from notifier.watch.limits import DetectionLimits
 from notifier.watch.observations import PollHistory, RequestCategory, RequestFailure
-from notifier.watch.patience import Patience
 from notifier.watch.timing import pause_after, silence_left
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class SourceHealth:
         budget: RateLimiter,
         store: Store,
         clock: Clock,
-        patience: Patience,
+        limits: DetectionLimits,
         on_failure: Callable[[str, str], None],
     ) -> None:
         """Initialize with shared objects; `on_failure` gets the source's name and the reason of each failure."""
@@ -58,7 +58,7 @@ class SourceHealth:
         self._budget = budget
         self._store = store
         self._clock = clock
-        self._patience = patience
+        self._limits = limits
         self._memory = SourceMemory()
         self._stored_success_ms: int | None = None
         self._state = SourceState.STARTING
@@ -89,7 +89,7 @@ class SourceHealth:
     async def recall(self) -> None:
         """Load the state of the previous run, with a pause that a rate limit has caused. Raises StoreError."""
         await self.refresh()
-        longest = max(self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
+        longest = max(self._settings.rate_limit_pause, self._limits.operator_pause_seconds)
         left = silence_left(self._memory.silent_until_ms, longest, self._clock.now_ms())
         # A restart usually follows a corrected configuration, so only the pause of a rate limit is kept.
         if left and self._memory.silent_reason == ApiErrorReason.RATE_LIMIT_EXCEEDED:
@@ -288,7 +288,7 @@ class SourceHealth:
 
         If only an operator can solve the failure, this is 0.0 the first time, because the failure may be temporary.
         """
-        pause = pause_after(failure, self._settings.rate_limit_pause, self._patience.operator_pause_seconds)
+        pause = pause_after(failure, self._settings.rate_limit_pause, self._limits.operator_pause_seconds)
         before = self._troubles.get(category)
         is_first = before is None or before[0].remedy is not Remedy.OPERATOR
         return 0.0 if failure.remedy is Remedy.OPERATOR and is_first else pause

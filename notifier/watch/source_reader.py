@@ -70,14 +70,14 @@ def unreadable_page_error(page: Page) -> ApiError | None:
 class PreciseAnswer(Struct, frozen=True):
     """The answer to a precise question: all records of a person, a training, or both.
 
-    `asked_at` is when the first page was requested. `is_whole` means that the list did not change while the pages of
-    the answer were read. If `is_whole` is False, a missing record does not count as gone. The question was for the
+    `requested_at` is when the first page was requested. `is_whole` means that the list did not change while the pages
+    of the answer were read. If `is_whole` is False, a missing record does not count as gone. The question was for the
     records of `user_id` and `training_id` (None: any).
     """
 
     completions: Sequence[Completion]
     bad: Sequence[InvalidRecord]
-    asked_at: float
+    requested_at: float
     is_whole: bool = True
     user_id: str | None = None
     training_id: str | None = None
@@ -110,7 +110,7 @@ class SourceReader:
     @property
     def large_page(self) -> int:
         """The number of records on a page of a sweep or a search, which is the API's maximum."""
-        return self._context.health.memory.page_cap or self._context.patience.large_page
+        return self._context.health.memory.page_cap or self._context.limits.large_page
 
     async def fetch(self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
         """Return a page of at most `limit` records (None: the API's maximum), even if it is incomplete or not sorted.
@@ -126,7 +126,7 @@ class SourceReader:
 
         Raises ApiError `page_not_whole` if the page is incomplete in every attempt.
         """
-        for _ in range(self._context.patience.page_tries - 1):
+        for _ in range(self._context.limits.page_tries - 1):
             page = await self.fetch(number, priority, limit, skim=skim)
             if page_fault(page) not in _UNUSABLE:
                 return page
@@ -141,15 +141,15 @@ class SourceReader:
     ) -> PreciseAnswer | None:
         """Return all records of a person, a training, or both, from all pages.
 
-        If there are more than `most_question_pages` pages, None is returned, unless `all_pages` is True. If the list
+        If there are more than `max_question_pages` pages, None is returned, unless `all_pages` is True. If the list
         changes while its pages are read, all pages are read again, in up to `page_tries` attempts. If the list has
         changed in every attempt, the records of all attempts are returned (for v1: those of the last attempt).
         """
         readings: list[list[Page]] = []
         fit = False
-        for _ in range(self._context.patience.page_tries):
+        for _ in range(self._context.limits.page_tries):
             pages = [await self._precise_page(1, priority, user_id, training_id)]
-            if not all_pages and (pages[0].last_page or 1) > self._context.patience.most_question_pages:
+            if not all_pages and (pages[0].last_page or 1) > self._context.limits.max_question_pages:
                 return None
             while not pages[-1].is_last:
                 pages.append(await self._precise_page(len(pages) + 1, priority, user_id, training_id))
@@ -162,7 +162,7 @@ class SourceReader:
         if not fit and not self._is_v1:
             completions = [*{completion.key: completion for completion in completions}.values()]
         bad = [record for page in read for record in page.bad]
-        return PreciseAnswer(completions, bad, read[0].asked_at, fit, user_id, training_id)
+        return PreciseAnswer(completions, bad, read[0].requested_at, fit, user_id, training_id)
 
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
         """Return how many more records the API counts for the question of this `answer` than the answer contains.
@@ -237,13 +237,13 @@ class SourceReader:
     async def _fetch_in_parts(self, number: int, limit: int, size: int, fetch: "_Fetch") -> tuple[Page, int]:
         """Return a page read in parts of at most `size` records, and the largest size that worked."""
         if size == limit:
-            asked_at = asyncio.get_running_loop().time()
+            requested_at = asyncio.get_running_loop().time()
             try:
                 page = await fetch(number, limit=limit)
             except ApiError as failure:
-                seconds = asyncio.get_running_loop().time() - asked_at
+                seconds = asyncio.get_running_loop().time() - requested_at
                 if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE and limit == 1:
-                    return too_large_record_page(number, asked_at, seconds), 0
+                    return too_large_record_page(number, requested_at, seconds), 0
                 await self._check_smaller_pages_can_help(failure, number, limit, fetch)
             else:
                 self._timed_out.discard(limit)
@@ -289,8 +289,8 @@ class SourceReader:
         if size >= limit:
             self._working_sizes.pop(limit, None)
         else:
-            patience = self._context.patience
-            seconds = patience.smaller_pages_seconds if self._too_large else patience.slow_pages_seconds
+            limits = self._context.limits
+            seconds = limits.smaller_pages_seconds if self._too_large else limits.slow_pages_seconds
             self._working_sizes[limit] = _WorkingSize(max(1, size), self._context.clock.monotonic() + seconds)
         if before is None or before.size != size:
             _log.warning(

@@ -144,19 +144,19 @@ class Watcher:
 
     def report(self) -> SourceReport:
         """Return the current state of this source, for the alert rules."""
-        patience = self._context.patience
+        limits = self._context.limits
         self._observations.note_budget(
             self._budget.usage(),
             searching=self.is_searching,
             now=self._clock.monotonic(),
-            seconds=patience.exhausted_seconds,
+            seconds=limits.exhausted_seconds,
         )
         seen = self._observations.with_looks(
-            self._looks.contradicted(patience.min_flips, round(patience.flips_seconds * 1000)),
+            self._looks.contradicted(limits.min_flips, round(limits.flips_seconds * 1000)),
             [look for look in self._looks.by_key.values() if look.since_ms is not None],
         )
         untried = self._health.unsent_categories() - {RequestCategory.NAMES}
-        return SourceReport(self.memory, self._settings, patience, self._health.polls(), seen, self.troubles(), untried)
+        return SourceReport(self.memory, self._settings, limits, self._health.polls(), seen, self.troubles(), untried)
 
     def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
         """Return the categories of requests that fail now, each with the reason."""
@@ -274,7 +274,7 @@ class Watcher:
 
     async def _record_internal_error(self, work: str, fault: Exception) -> Round:
         await self._health.record_internal_error(work, fault)
-        self._health.begin_silence(self._context.patience.retry_seconds)
+        self._health.begin_silence(self._context.limits.retry_seconds)
         return Round(RoundResult.FAILED, message="an internal error; see the log")
 
     async def wait_for_search(self) -> None:
@@ -288,7 +288,7 @@ class Watcher:
         try:
             if self._names is not None:
                 await self._names.refresh()
-            await self._looks.forget_old(self._context.patience)
+            await self._looks.forget_old(self._context.limits)
             await self._tasks.begin_due_sweep()
         except StoreError as error:
             self._health.record_store_failure(error)
@@ -302,7 +302,7 @@ class Watcher:
 
         The first answer decides what is history. Only a head poll can record it, so one has to come before any sweep.
         """
-        return self.memory.met_at_ms is not None or (await self.poll(by_hand=True)).is_done
+        return self.memory.first_contact_ms is not None or (await self.poll(by_hand=True)).is_done
 
     async def _check_count(self, head: HeadPollResult) -> None:
         """Compare the API's count with the number of known records, and start a search if they differ."""
@@ -393,5 +393,5 @@ class Watcher:
             if await self._absences.run_second_looks(include_removals=not self._observations.has_incomplete_pages):
                 await self._tasks.begin_sweep_if_affordable()
         except ApiError:
-            self._looks_not_before = self._clock.monotonic() + self._context.patience.retry_seconds
+            self._looks_not_before = self._clock.monotonic() + self._context.limits.retry_seconds
             raise

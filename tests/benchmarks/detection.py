@@ -29,14 +29,16 @@ from notifier.daemon.watcher_factory import build_watcher
 from notifier.events import Event, EventType
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
-from notifier.watch.patience import PATIENCE
+from notifier.watch.limits import DETECTION_LIMITS
 from notifier.watch.watcher import RoundResult, Watcher
 from tests.benchmarks.common import beside, report
 
 MANY = 500
 CONFIRM_SECONDS = 1
 MAX_ROUNDS = 200
-UNRESTING = replace(PATIENCE, search_seconds_a_page=0.0, sweep_seconds_a_page=0.0, first_search_again_seconds=0.0)
+UNRESTING = replace(
+    DETECTION_LIMITS, search_seconds_a_page=0.0, sweep_seconds_a_page=0.0, first_search_retry_seconds=0.0
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Bench:
         self._peak.take()
         while pages < last_page:
             pages += 1
-            body = orjson.dumps({"token": "sandbox", "limit": PATIENCE.large_page, "page": pages})
+            body = orjson.dumps({"token": "sandbox", "limit": DETECTION_LIMITS.large_page, "page": pages})
             async with self._session.post(f"{self._url}/0/v1/completedtrainings.v2.list", data=body) as response:
                 last_page = orjson.loads(await response.read())["paging"]["last_page"]
         seconds, processor = time.perf_counter() - started, time.process_time() - processor
@@ -166,7 +168,7 @@ async def watching(url: str, folder: Path) -> AsyncIterator[Bench]:
     await store.open()
     async with new_session() as session, aiohttp.ClientSession() as own_session:
         watcher = build_watcher(
-            settings, "acme", session, store, SystemClock(), tuple, events.extend, patience=UNRESTING
+            settings, "acme", session, store, SystemClock(), tuple, events.extend, detection_limits=UNRESTING
         )
         await watcher.start()
         await watcher.poll()
@@ -274,7 +276,7 @@ async def main() -> None:
     for size, (without, with_total) in lone.items():
         inserts = cell(without.inserts, with_total.inserts)
         deletions = cell(without.deletions, with_total.deletions)
-        print(f"| {size:,} | {-(-size // PATIENCE.large_page):,} | {inserts} | {deletions} |")
+        print(f"| {size:,} | {-(-size // DETECTION_LIMITS.large_page):,} | {inserts} | {deletions} |")
 
 
 if __name__ == "__main__":

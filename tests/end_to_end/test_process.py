@@ -129,9 +129,9 @@ async def test_a_log_that_nobody_reads_stops_nothing(
         Growth(account).grow(240)
         await until(lambda: len(receiver.events) == 240)
         assert await request_status(program, "GET", "/v1/status") == 200
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         assert await end_with_signal(process) == 0
-        assert time.monotonic() - asked_at < 5
+        assert time.monotonic() - requested_at < 5
 
 
 FLOOD_REQUESTS = 3000
@@ -323,9 +323,9 @@ async def test_a_daemon_that_is_ended_during_its_start_leaves_with_0(program: Pr
         assert program.process is not None
         await wait_for_handler(program.process)
         await asyncio.sleep(delay)
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         assert await end_with_signal(program.process, number) == 0, program.said()
-        assert time.monotonic() - asked_at < SIGNAL_LIMIT_SECONDS
+        assert time.monotonic() - requested_at < SIGNAL_LIMIT_SECONDS
         assert "Traceback" not in program.said()
     # The daemons that were ended left nothing that prevents the next start.
     program.start()
@@ -351,10 +351,10 @@ async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(progr
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == "opening\n"
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, said = await asyncio.to_thread(process.communicate, timeout=20)
-        assert time.monotonic() - asked_at < SIGNAL_LIMIT_SECONDS
+        assert time.monotonic() - requested_at < SIGNAL_LIMIT_SECONDS
     assert process.returncode == 0
     assert json.loads(said.splitlines()[-1])["message"] == "stopped before it was started"
 

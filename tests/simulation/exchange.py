@@ -53,19 +53,19 @@ class SimulatedExchange:
         """The time (seconds) at which the API read the first request that it answered with a page."""
 
     async def __call__(self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int) -> Answer:
-        number, asked_at = len(self.sent) + 1, self._loop.seconds
+        number, requested_at = len(self.sent) + 1, self._loop.seconds
         page, limit = parameters.get("page", 1), parameters.get("limit", 0)
         precise = "user_id" in parameters and "training_id" in parameters
-        self.sent.append(SentRequest(asked_at, page, limit, precise))
+        self.sent.append(SentRequest(requested_at, page, limit, precise))
         name = f"  #{number} page {page} of {limit}{' precise' if precise else ''}"
-        fate = self._api.fate(number, asked_at)
+        fate = self._api.fate(number, requested_at)
         if fate.kind == "timeout" or fate.up + fate.down >= self.timeout_seconds:
             await asyncio.sleep(self.timeout_seconds)
-            self._log(f"{name}, asked at {asked_at:.2f}: timed out")
+            self._log(f"{name}, asked at {requested_at:.2f}: timed out")
             raise TransportError(TransportReason.TIMEOUT, "no whole answer in time")
         await asyncio.sleep(fate.up)
         if fate.kind == "lost":
-            self._log(f"{name}, asked at {asked_at:.2f}: lost")
+            self._log(f"{name}, asked at {requested_at:.2f}: lost")
             raise TransportError(TransportReason.CONNECTION_LOST, "the connection was closed")
         read_at = self._loop.seconds
         reply = self._api.reply(method, parameters, fate, number, read_at)
@@ -75,7 +75,9 @@ class SimulatedExchange:
         if share:
             self._schedule_change_during_answer(number, share, fate, [record.id for record in reply.records])
         await asyncio.sleep(fate.down)
-        self._log(f"{name}, asked at {asked_at:.2f}, read at {read_at:.2f}" + (f": {reply.note}" if reply.note else ""))
+        self._log(
+            f"{name}, asked at {requested_at:.2f}, read at {read_at:.2f}" + (f": {reply.note}" if reply.note else "")
+        )
         if fate.kind == "cut":
             raise TransportError(TransportReason.CONNECTION_LOST, "the answer was cut off")
         if len(reply.body) > limit_bytes:

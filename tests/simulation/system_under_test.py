@@ -31,7 +31,7 @@ from notifier.kpa.versions import API_VERSIONS
 from notifier.store.file.connection import FileDatabase, open_database
 from notifier.store.file.store import FileStore
 from notifier.watch.detection.holds import Direction
-from notifier.watch.patience import Patience
+from notifier.watch.limits import DetectionLimits
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import Watcher
 from tests.simulation.account import RecordState
@@ -253,7 +253,7 @@ class SystemUnderTest:
             self._clock,
             lambda: (),
             lambda _events: self._on_events(),
-            patience=Patience(large_page=self._profile.large_page),
+            detection_limits=DetectionLimits(large_page=self._profile.large_page),
             chance=self._chance,
             exchange=self._exchange,
         )
@@ -312,8 +312,8 @@ class ScheduledSystemUnderTest(SystemUnderTest):
     async def _apply_settings(self, differences: Differences) -> None:
         if self._sources is None:
             return
-        patience = Patience(large_page=self._profile.large_page)
-        make = partial(build_watcher, patience=patience, chance=self._chance, exchange=self._exchange)
+        detection_limits = DetectionLimits(large_page=self._profile.large_page)
+        make = partial(build_watcher, detection_limits=detection_limits, chance=self._chance, exchange=self._exchange)
         with mock.patch.object(notifier.daemon.sources, "build_watcher", make):
             await self._sources.apply_settings(self._settings(), _NO_SESSION, differences)
         self._watcher = self._sources.watcher(SOURCE)

@@ -27,7 +27,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, Account, Record, SandboxControl, make_app, serve, synthetic_account
 from notifier.sandbox.records import date_number, day_of
-from notifier.watch.patience import PATIENCE
+from notifier.watch.limits import DETECTION_LIMITS
 from tests.support.clocks import LapsingClock
 from tests.support.new_state_file import disable_fsync, new_state_file
 from tests.support.servers import serving
@@ -95,7 +95,7 @@ class World:
         self._daemon: Daemon | None = None
         self._settings: Settings | None = None
         self._keys: dict[str, Any] = {}
-        self._patience: Mapping[str, Any] = {}
+        self._detection_limits: Mapping[str, Any] = {}
         self._api = ""
         self._receiver = ""
 
@@ -133,18 +133,18 @@ class World:
         self._receiver = f"{url}/"
 
     async def open(
-        self, account: Account | int, *faults: str, patience: Mapping[str, Any] | None = None, **keys: Any
+        self, account: Account | int, *faults: str, detection_limits: Mapping[str, Any] | None = None, **keys: Any
     ) -> None:
         """Watch an account until the first scan is finished. A number stands for a made-up account of that size.
 
-        `faults` are active from the beginning. `patience` replaces fields of the daemon's `Patience`.
+        `faults` are active from the beginning. `detection_limits` replaces fields of the daemon's `DetectionLimits`.
         `keys` are settings of the source.
         """
-        await self.begin(account, *faults, patience=patience, **keys)
+        await self.begin(account, *faults, detection_limits=detection_limits, **keys)
         await self.scanned()
 
     async def begin(
-        self, account: Account | int, *faults: str, patience: Mapping[str, Any] | None = None, **keys: Any
+        self, account: Account | int, *faults: str, detection_limits: Mapping[str, Any] | None = None, **keys: Any
     ) -> None:
         """Start to watch an account like `open`, but without waiting for the first scan."""
         if isinstance(account, int):
@@ -154,14 +154,14 @@ class World:
         for fault in faults:
             self.control.begin(fault)
         self._keys = keys
-        self._patience = patience or {}
+        self._detection_limits = detection_limits or {}
         await self.start()
 
     async def start(self) -> None:
         """Start a daemon with the existing state file."""
         self._settings = self._new_settings()
         new_state_file(self._settings.store.path)
-        with daemon_options(self._patience) as options:
+        with daemon_options(self._detection_limits) as options:
             self._daemon = Daemon(self._settings, self.clock, ReloadHooks(self._new_settings), **options)
             await self._daemon.start()
         await disable_fsync(self._daemon._store)
@@ -346,13 +346,13 @@ class World:
 
 
 @contextmanager
-def daemon_options(patience: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield arguments for `Daemon` that replace these fields of `notifier.watch.patience.Patience`."""
+def daemon_options(detection_limits: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield arguments for `Daemon` that replace these fields of `notifier.watch.limits.DetectionLimits`."""
     # Polls are a minute apart. More frequent checks of the daemon's own state would take as much time as the polls.
     with ExitStack() as patches:
         for name in ("EVALUATE_EVERY_SECONDS", "ACTIVITY_EVERY_SECONDS", "EVERY_SECONDS"):
             patches.enter_context(patch(f"notifier.daemon.daemon.{name}", MINUTE))
-        yield {"patience": replace(PATIENCE, **patience)}
+        yield {"detection_limits": replace(DETECTION_LIMITS, **detection_limits)}
 
 
 def created(*records: Record) -> list[str]:

@@ -341,7 +341,7 @@ def listen(resources: AsyncExitStack, store: FileStore, reader: StoreReader, tmp
         is_open = not token if anonymous is None else anonymous
         settings = HttpInterfaceSettings.model_validate({"listen": address, "token": token, "anonymous": is_open})
         path = path or tmp_path / "notifier.db.sock"
-        feed = Feed(reader, lambda: ["acme", "other"], timing=TIMING, most_readers=MAX_READERS)
+        feed = Feed(reader, lambda: ["acme", "other"], timing=TIMING, max_readers=MAX_READERS)
         server = LocalServer(daemon, feed, settings, path, handed_over, limits)
         resources.push_async_callback(server.stop)
         await server.start()

@@ -63,7 +63,7 @@ def fill(db: Database) -> None:
     """Write the data of `live` into a new state file."""
     with db.atomic():
         sources.read_or_create(db, "acme")
-        sources.update(db, "acme", met_at_ms=MET)
+        sources.update(db, "acme", first_contact_ms=MET)
         destinations.read_or_create(db, "hr")
         destinations.read_or_create(db, "gone")
         destinations.store_health(db, "gone", Health(HealthState.DISABLED, "gone", NOW))
@@ -140,7 +140,9 @@ def read_all_records(db: Database, more: tuple[int, ...] = (), subscriptions: Se
     for start in range(0, len(numbers), 500):
         page = [completion(number) for number in numbers[start : start + 500]]
         memory = sources.read_or_create(db, "acme")
-        baseline = Baseline(memory.met_at_ms, memory.swept_at_ms is not None, FirstRun.SILENT, memory.told_until_ms)
+        baseline = Baseline(
+            memory.first_contact_ms, memory.swept_at_ms is not None, FirstRun.SILENT, memory.announced_until_ms
+        )
         known = record_lookups.known_records(db, "acme", [it.key for it in page])
         holds = HoldState(HoldLimits(len(numbers), len(numbers)))
         context = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, NOW + 2 * HOUR, baseline, holds)

@@ -27,7 +27,7 @@ from notifier.kpa.v1_keys import key_without_id
 from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, synthetic_account
 from notifier.store.file.store import FileStore
 from notifier.store.tables.sources import SourceMemory, read_or_create
-from notifier.watch.patience import Patience
+from notifier.watch.limits import DetectionLimits
 from notifier.watch.watcher import Round, Watcher
 from tests.support.new_state_file import disable_fsync, new_state_file
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from notifier.watch.source_context import RandomSource
     from tests.support.clocks import FakeClock
 
-PATIENCE = 10.0
+DETECTION_LIMITS = 10.0
 MAX_ROUNDS = 10
 
 Answer = Callable[[], Awaitable[web.StreamResponse | None]]
@@ -128,7 +128,7 @@ async def cut_off() -> web.StreamResponse:
 class Station:
     """The source `acme`, from its account to the state file, with one watcher at a time."""
 
-    large_page = Patience().large_page
+    large_page = DetectionLimits().large_page
 
     def __init__(self, folder: Path, version: str, clock: "FakeClock", resources: AsyncExitStack) -> None:
         self.clock = clock
@@ -137,7 +137,7 @@ class Station:
         self.upstream = Upstream()
         self.events: list[Event] = []
         self.store = FileStore(new_state_file(folder / "notifier.db"))
-        self.patience = Patience()
+        self.detection_limits = DetectionLimits()
         self.options: dict[str, Any] = {"rate_limit": None}
         self.keys: dict[str, Any] = {}
         self.settings: Settings | None = None
@@ -207,7 +207,7 @@ class Station:
             self.clock,
             lambda: wanted,
             self.events.extend,
-            patience=replace(self.patience, large_page=self.large_page),
+            detection_limits=replace(self.detection_limits, large_page=self.large_page),
             chance=self.chance,
         )
         await self._watcher.start()
@@ -259,7 +259,7 @@ class Station:
         await self.until(lambda: not self.watcher.is_sweeping and not self.watcher.is_searching)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DETECTION_LIMITS
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             await asyncio.sleep(0.002)

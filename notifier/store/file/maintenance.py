@@ -29,13 +29,13 @@ def release_pages(db: FileDatabase) -> bool:
 
 def checkpoint(db: FileDatabase) -> None:
     """Checkpoint and truncate the write-ahead log, if no reader prevents it. Runs outside of transactions."""
-    (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
+    (busy_timeout_ms,) = db.execute("PRAGMA busy_timeout").fetchone()
     # Waiting for a slow reader would delay all other work. The reader may have finished by the next checkpoint.
     db.execute("PRAGMA busy_timeout = 0")
     try:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
-        db.execute(f"PRAGMA busy_timeout = {patience}")
+        db.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
 
 
 def optimize(db: FileDatabase) -> None:

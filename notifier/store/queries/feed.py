@@ -44,10 +44,10 @@ def highest_sequence(db: Database) -> int:
     return row[0] if row else 0
 
 
-def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_bytes: int) -> EventPage:
+def page_after(db: Database, after: int, chosen: EventFilter, limit: int, max_bytes: int) -> EventPage:
     """Return a page of requested events among the next EXAMINED_AT_ONCE events after number `after`.
 
-    The page ends after `limit` events, or as soon as the data of its events reaches `most_bytes` bytes.
+    The page ends after `limit` events, or as soon as the data of its events reaches `max_bytes` bytes.
     """
     looked_at, last = _events_to_examine(db, after)
     rows = db.execute(
@@ -63,7 +63,7 @@ def page_after(db: Database, after: int, chosen: EventFilter, limit: int, most_b
     for number, id_, type_, source, subject, at, data in rows:
         events.append(Event(number, id_, type_, source, subject, at, data.encode()))
         size += len(data)
-        if len(events) == limit or size >= most_bytes:
+        if len(events) == limit or size >= max_bytes:
             return EventPage(tuple(events), number, ended=number == last and looked_at < EXAMINED_AT_ONCE)
     return EventPage(tuple(events), last, ended=looked_at < EXAMINED_AT_ONCE)
 

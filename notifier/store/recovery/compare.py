@@ -377,7 +377,7 @@ def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
         db.execute(
             "DELETE FROM records WHERE source = ? AND revision = 1 AND removed_at IS NULL AND recorded_at >= ?"
             " AND NOT EXISTS (SELECT 1 FROM events WHERE events.source = records.source AND subject = key)",
-            [name, max(source.read_ms, source.met_at_ms)],
+            [name, max(source.read_ms, source.first_contact_ms)],
         )
 
 

@@ -72,7 +72,7 @@ class KnownSource(Struct, frozen=True):
     read_ms: int
 
     @property
-    def met_at_ms(self) -> int:
+    def first_contact_ms(self) -> int:
         """The time of the first contact, by the server's clock; records entered later are new."""
         return int(self.row["met_at"])
 
@@ -186,17 +186,19 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
     )
 
 
-def read_until_ms(met_at_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None) -> int:
+def read_until_ms(
+    first_contact_ms: int, swept_at_ms: int | None, sweep_began_ms: int | None, success_ms: int | None
+) -> int:
     """Return the time of entry before which no record is news: every such record was read or is history. Pure.
 
     A finished sweep has read everything that was entered before its beginning. If the beginning is no longer known, a
-    day before its end is used. Before the first sweep, only records from before the first contact (`met_at_ms`) are
-    certain not to be news, because the first poll reads only the top of the list.
+    day before its end is used. Before the first sweep, only records from before the first contact (`first_contact_ms`)
+    are certain not to be news, because the first poll reads only the top of the list.
     """
     if swept_at_ms is None or success_ms is None:
-        return met_at_ms
+        return first_contact_ms
     began_ms = swept_at_ms - _DAY_MS if sweep_began_ms is None else sweep_began_ms
-    return max(met_at_ms, min(began_ms, success_ms) - MARGIN_MS)
+    return max(first_contact_ms, min(began_ms, success_ms) - MARGIN_MS)
 
 
 def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:

@@ -257,16 +257,14 @@ def queue_replay_step(
     subscription: Subscription,
     after: int,
     now_ms: int,
-    most_waiting: int | None = None,
+    max_waiting: int | None = None,
 ) -> ReplayStep:
     """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
     An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
-    only while fewer than `most_waiting` are due (None: no limit); those that wait for a slot do not count.
+    only while fewer than `max_waiting` are due (None: no limit); those that wait for a slot do not count.
     """
-    room = (
-        None if most_waiting is None else most_waiting - count_due(db, subscription.destination, now_ms, most_waiting)
-    )
+    room = None if max_waiting is None else max_waiting - count_due(db, subscription.destination, now_ms, max_waiting)
     if room == 0:
         return ReplayStep(after)
     last = _last_to_examine(db, past, after)

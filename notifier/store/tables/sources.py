@@ -28,8 +28,8 @@ class SourceError(Struct, frozen=True):
 class SourceMemory(Struct, frozen=True):
     """The stored state of a source; times in Unix milliseconds.
 
-    `met_at_ms` is the first contact, None before the first answer. `swept_at_ms` is None before a sweep has read the
-    whole list. `head_key` is the last record that an interrupted head poll read, `head_day` its completion date.
+    `first_contact_ms` is the first contact, None before the first answer. `swept_at_ms` is None before a sweep has read
+    the whole list. `head_key` is the last record that an interrupted head poll read, `head_day` its completion date.
 
     `records` counts the known records that exist and match the source's filters. The API's count can differ from
     `records` for three reasons. First, `unreadable` records of the list cannot be read; `unreadable_known` of them are
@@ -43,13 +43,13 @@ class SourceMemory(Struct, frozen=True):
     `held`, `held_arrivals` and `held_changes` count the removals, arrivals and changes that are held back; `held_field`
     is the field of one of these changes. `release_removals` and `release_changes` say what the next sweep does with
     held-back removals and changes. `gap_since_ms` is when an outage ended that was so long that records may have been
-    missed; None if there is no such gap. If a damaged file has lost records, `told_until_ms` is set: records entered
-    before that moment had been read, and are not announced. Records entered before `view_since_ms` are not announced
-    either, because the source had another `view` (other filters) then. `renumbered_ms` is when the API last gave other
-    keys to known records; `renumbered` counts all records that got other keys so far.
+    missed; None if there is no such gap. If a damaged file has lost records, `announced_until_ms` is set: records
+    entered before that moment had been read, and are not announced. Records entered before `view_since_ms` are not
+    announced either, because the source had another `view` (other filters) then. `renumbered_ms` is when the API last
+    gave other keys to known records; `renumbered` counts all records that got other keys so far.
     """
 
-    met_at_ms: int | None = None
+    first_contact_ms: int | None = None
     swept_at_ms: int | None = None
     head_key: str | None = None
     head_day: str | None = None
@@ -76,7 +76,7 @@ class SourceMemory(Struct, frozen=True):
     release_removals: str | None = None
     release_changes: str | None = None
     gap_since_ms: int | None = None
-    told_until_ms: int | None = None
+    announced_until_ms: int | None = None
     view: str | None = None
     view_since_ms: int | None = None
     renumbered: int = 0
@@ -106,13 +106,13 @@ class RoundSuccess(Struct, frozen=True):
 
 
 _COLUMN_OF: Final[Mapping[str, str]] = {
-    "met_at_ms": "met_at",
+    "first_contact_ms": "met_at",
     "swept_at_ms": "swept_at",
     "last_success_ms": "last_success",
     "silent_until_ms": "silent_until",
     "unexplained_since_ms": "unexplained_since",
     "gap_since_ms": "gap_since",
-    "told_until_ms": "told_until",
+    "announced_until_ms": "told_until",
     "view_since_ms": "view_since",
     "renumbered_ms": "renumbered_at",
 }

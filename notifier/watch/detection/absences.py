@@ -80,7 +80,7 @@ class SeenRecords:
         return record_id in self._seen
 
     def _observe(self, result: IngestResult) -> None:
-        if result.asked_at >= self._since:
+        if result.requested_at >= self._since:
             self._seen.add(result.ids)
 
 
@@ -104,12 +104,12 @@ class Absences:
         """Trainings with too many records to request all of them."""
 
     async def examine(
-        self, ids: Sequence[int], detected_by: DetectedBy, priority: Priority, *, most_questions: int | None = None
+        self, ids: Sequence[int], detected_by: DetectedBy, priority: Priority, *, max_questions: int | None = None
     ) -> ExaminationResult:
         """Request missing records from the API, or hold back their removals if there are too many.
 
         `ids` are the store's numbers of the missing records. If the API's count shows that no record can be gone,
-        they are not requested. Otherwise, for at most `most_questions` people with missing records, all records of the
+        they are not requested. Otherwise, for at most `max_questions` people with missing records, all records of the
         person are requested. A missing record that this answer does not contain either waits for a second look. The
         missing records of the remaining people are left to the next sweep.
         """
@@ -121,17 +121,15 @@ class Absences:
             return ExaminationResult()
         if max_gone is not None and len(suspects) > max_gone:
             suspects = await self._read_again(suspects, max_gone, detected_by, priority)
-        memory, patience = self._context.health.memory, self._context.patience
+        memory, limits = self._context.health.memory, self._context.limits
         possible = len(suspects) if max_gone is None else min(max_gone, len(suspects))
-        if exceeds_hold_limit(
-            possible, memory.records, self._context.settings.hold_removals_above, patience.few_records
-        ):
+        if exceeds_hold_limit(possible, memory.records, self._context.settings.hold_removals_above, limits.few_records):
             await self._hold_removals(possible, memory.records)
             return ExaminationResult(held=possible)
         by_person = [(person, [*group]) for person, group in groupby(suspects, key=lambda suspect: suspect.user_id)]
-        left = 0 if most_questions is None else sum(len(group) for _, group in by_person[most_questions:])
+        left = 0 if max_questions is None else sum(len(group) for _, group in by_person[max_questions:])
         events = 0
-        for user_id, group in by_person[:most_questions]:
+        for user_id, group in by_person[:max_questions]:
             events += await self._examine_person(user_id, group, max_gone, detected_by, priority)
         return ExaminationResult(events, left=left)
 
@@ -147,7 +145,7 @@ class Absences:
         if any(look.key in due for look in waiting):
             left = await self._confirm_removals(waiting, due)
         others = [look for look in self._looks.by_key.values() if look.key in due and look.kind is not LookKind.REMOVAL]
-        for look in others[: self._context.patience.most_questions]:
+        for look in others[: self._context.limits.max_questions]:
             await self._confirm_presence(look)
         return left
 
@@ -193,7 +191,7 @@ class Absences:
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MAX_REREADINGS):
                 pages = await self._pages_of(suspects)
-                if len(pages) > self._context.patience.most_questions:
+                if len(pages) > self._context.limits.max_questions:
                     break
                 for number in pages:
                     await self._ingester.ingest(await self._reader.fetch_whole(number, priority), detected_by)
@@ -247,7 +245,7 @@ class Absences:
             return False
         if max_gone is not None and max_gone < len(removals):
             return True
-        looked = [look for look in removals if look.key in due][: self._context.patience.most_questions]
+        looked = [look for look in removals if look.key in due][: self._context.limits.max_questions]
         for look in looked:
             answer = await self._ask_about_training(look)
             if answer is None:

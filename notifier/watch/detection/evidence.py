@@ -59,13 +59,13 @@ class HoldState(Struct, frozen=True):
 class AnswerContext(Struct, frozen=True):
     """The facts about one answer that apply to all of its records.
 
-    `asked_at` is when the answer was requested, in monotonic seconds. `now_ms` is the moment of detection.
+    `requested_at` is when the answer was requested, in monotonic seconds. `now_ms` is the moment of detection.
     """
 
     source: str
     id_namespace: str
     detected_by: DetectedBy
-    asked_at: float
+    requested_at: float
     now_ms: int
     baseline: Baseline
     holds: HoldState
@@ -121,7 +121,7 @@ def evaluate_records(completions: Sequence[Completion], evidence: Evidence, cont
     """Decide for each record of an answer whether it is history or news, needs a second look, or is held back."""
     decisions = _Decisions()
     for completion in completions:
-        if evidence.changed_at.get(completion.key, context.asked_at) > context.asked_at:
+        if evidence.changed_at.get(completion.key, context.requested_at) > context.requested_at:
             continue  # an answer that was requested later has changed this record
         memory = evidence.known.get(completion.key)
         if memory is None:
@@ -319,7 +319,7 @@ def evaluate_absences(
         key = completion.key
         memory = evidence.known.get(key)
         look = evidence.looks.get(key)
-        if memory is None or evidence.changed_at.get(key, context.asked_at) > context.asked_at:
+        if memory is None or evidence.changed_at.get(key, context.requested_at) > context.requested_at:
             continue
         if memory.removed:
             if look is not None and look.since_ms is not None:

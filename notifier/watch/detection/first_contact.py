@@ -30,17 +30,17 @@ def first_contact(page: Page, now_ms: int) -> int:
 class ContactEstimate(Struct):
     """Estimates when the first request was sent, by the server's clock, from the `Date` headers of several answers.
 
-    That request was sent at `asked_at` (monotonic seconds), which is `own_ms` (Unix ms) by our own clock.
+    That request was sent at `requested_at` (monotonic seconds), which is `own_ms` (Unix ms) by our own clock.
     """
 
-    asked_at: float
+    requested_at: float
     own_ms: int
     _samples: list[int] = field(default_factory=list)
 
     def add(self, page: Page) -> None:
         """Add the estimate from a page's `Date` header, if it has one."""
         if page.served_at_ms is not None and len(self._samples) < _MAX_SAMPLES:
-            elapsed_ms = round((page.asked_at - self.asked_at) * 1000)
+            elapsed_ms = round((page.requested_at - self.requested_at) * 1000)
             self._samples.append(first_contact(page, 0) - elapsed_ms)
 
     def correction(self, contact_ms: int) -> int | None:

@@ -47,7 +47,7 @@ class HeadPoll:
         because each transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first
         page cannot be read.
         """
-        if self._context.health.memory.met_at_ms is None:
+        if self._context.health.memory.first_contact_ms is None:
             head, recorded = HeadPollResult(await self._make_first_contact()), False
         else:
             head, recorded = await self._read_to_known_records(longest_outage_seconds, probe_fraction)
@@ -64,7 +64,7 @@ class HeadPoll:
         now_ms = self._context.clock.now_ms()
         page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size)
         contact_ms = first_contact(page, self._context.clock.now_ms())
-        self._contact = ContactEstimate(page.asked_at, now_ms)
+        self._contact = ContactEstimate(page.requested_at, now_ms)
         await self._ingester.ingest(page, DetectedBy.HEAD, PageMetadata(first_contact_ms=contact_ms))
         return page
 
@@ -73,7 +73,7 @@ class HeadPoll:
 
         After the first sweep, nothing is corrected any more.
         """
-        contact_ms = self._context.health.memory.met_at_ms
+        contact_ms = self._context.health.memory.first_contact_ms
         if self._contact is None or contact_ms is None:
             return
         if self._context.health.memory.swept_at_ms is not None:
@@ -88,7 +88,7 @@ class HeadPoll:
             extra={"source": self._context.name, "seconds": (contact_ms - corrected_ms) // 1000},
         )
         store = self._context.store
-        await self._context.health.write(met_at_ms=corrected_ms)
+        await self._context.health.write(first_contact_ms=corrected_ms)
         while keys := await store.run(
             record_lookups.learned_since,
             self._context.name,

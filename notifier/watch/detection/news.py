@@ -50,15 +50,15 @@ class Baseline(Struct, frozen=True):
 
     `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None until it
     is stored. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
-    `told_until_ms` is set if the state file was rebuilt without some records: records entered before this moment were
-    announced already. `view_since_ms` is set if the source had another view (other filters) before: records entered
-    before this moment are not news in the present view.
+    `announced_until_ms` is set if the state file was rebuilt without some records: records entered before this moment
+    were announced already. `view_since_ms` is set if the source had another view (other filters) before: records
+    entered before this moment are not news in the present view.
     """
 
     first_contact_ms: int | None
     swept: bool
     first_run: FirstRun | date
-    told_until_ms: int | None = None
+    announced_until_ms: int | None = None
     view_since_ms: int | None = None
 
 
@@ -68,7 +68,9 @@ def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsR
     `recorded_at` is the record's time of entry in Unix milliseconds, None if it has none.
     """
     contact_ms = baseline.first_contact_ms
-    if baseline.told_until_ms is not None and _was_read(recorded_at, baseline.told_until_ms, swept=baseline.swept):
+    if baseline.announced_until_ms is not None and _was_read(
+        recorded_at, baseline.announced_until_ms, swept=baseline.swept
+    ):
         return NewsReason.READ_BEFORE_DAMAGE, False
     if contact_ms is not None and baseline.swept:
         # Every earlier record is known, so an unknown one is new even if its time of entry says otherwise.
@@ -88,9 +90,9 @@ def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsR
     return (NewsReason.UNDATED_BEFORE_SWEEP if recorded_at is None else NewsReason.ENTERED_BEFORE), False
 
 
-def _was_read(recorded_at: int | None, told_until_ms: int, *, swept: bool) -> bool:
+def _was_read(recorded_at: int | None, announced_until_ms: int, *, swept: bool) -> bool:
     """Return whether a record may have been announced before it was lost with the damaged state file."""
-    return not swept and (recorded_at is None or recorded_at < told_until_ms)
+    return not swept and (recorded_at is None or recorded_at < announced_until_ms)
 
 
 def _first_run_announces(recorded_at: int | None, first_run: FirstRun | date) -> bool:

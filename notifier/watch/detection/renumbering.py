@@ -26,17 +26,17 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
     return memory.renumbered_ms is not None and 0 <= now_ms - memory.renumbered_ms < _DAY_MS
 
 
-def may_be_renumbered(unknown: int, memory: SourceMemory, most_records: int | None, now_ms: int) -> bool:
+def may_be_renumbered(unknown: int, memory: SourceMemory, max_records: int | None, now_ms: int) -> bool:
     """Return whether unknown records of an answer may be known ones under new keys.
 
-    `unknown` is the number of unknown records. `most_records` is the most records that the API can have, None if
-    not known. A few unknown records count as new if they and the known records are together at most `most_records`.
+    `unknown` is the number of unknown records. `max_records` is the most records that the API can have, None if
+    not known. A few unknown records count as new if they and the known records are together at most `max_records`.
     """
     if memory.swept_at_ms is None:
         return False
     if was_renumbered_lately(memory, now_ms):
         return True
-    return unknown > _FEW or (most_records is not None and memory.expected + unknown > most_records)
+    return unknown > _FEW or (max_records is not None and memory.expected + unknown > max_records)
 
 
 def find_adoptions(

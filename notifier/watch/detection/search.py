@@ -90,7 +90,7 @@ class DiscrepancySearch:
         counted = await self._counts.fetch_count()
         if counted.count is None:
             return SearchResult(SearchOutcome.NOTHING, 0)
-        with SeenRecords(self._ingester, counted.asked_at) as seen:
+        with SeenRecords(self._ingester, counted.requested_at) as seen:
             found = _FoundRecords()
             self._ingester.observers.append(found.observe)
             try:
@@ -108,10 +108,10 @@ class DiscrepancySearch:
         total, size = counted.count or 0, self._reader.large_page
         bisection = Bisection(known, total, size, counted.served_at_ms, self._context.random)
         first = None if moved_place is None else (moved_place - 1) // size + 1
-        most_pages = self._page_limit(total, size)
+        max_pages = self._page_limit(total, size)
         ids: dict[int, array[int]] = {}
         self._pages_read = 0
-        while (number := first or bisection.next_page()) is not None and len(ids) < most_pages:
+        while (number := first or bisection.next_page()) is not None and len(ids) < max_pages:
             first = None
             page = await self._fetch(number)
             result = await self._ingester.ingest(page, DetectedBy.COUNT)
@@ -124,7 +124,7 @@ class DiscrepancySearch:
             if changed.excess < 0 and all(page in ids for page in _page_numbers(changed)):
                 missing += await self._missing_ids(changed, ids, seen)
         examined = await self._absences.examine(
-            missing, DetectedBy.COUNT, Priority.SEARCH, most_questions=self._context.patience.most_questions
+            missing, DetectedBy.COUNT, Priority.SEARCH, max_questions=self._context.limits.max_questions
         )
         if self._v1_records is not None and found.total == 0 and not missing:
             await self._request_equals_of_ends(self._v1_records)
@@ -155,7 +155,7 @@ class DiscrepancySearch:
 
     def _page_limit(self, total: int, size: int) -> int:
         """Return how many pages a search may read: twice the binary logarithm of the page count, and some more."""
-        return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.patience.spare_search_pages
+        return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.limits.spare_search_pages
 
     async def _missing_ids(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
         """Return the store's numbers of a range's known records that were in no answer since the search began."""
@@ -175,7 +175,7 @@ class DiscrepancySearch:
 
         Some of these records may be on pages that were not read.
         """
-        uncertain = [*v1_records.uncertain.values()][: self._context.patience.most_questions]
+        uncertain = [*v1_records.uncertain.values()][: self._context.limits.max_questions]
         for user_id, training_id in dict.fromkeys(uncertain):
             answer = await self._reader.ask_precise_question(
                 Priority.SEARCH, user_id=user_id, training_id=training_id, all_pages=True

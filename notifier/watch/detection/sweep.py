@@ -348,7 +348,7 @@ class SweepRunner:
         self._same_difference_since = (
             self._same_difference_since if is_left_again and self._same_difference_since is not None else now
         )
-        has_lasted = now - self._same_difference_since >= self._context.patience.offset_seconds
+        has_lasted = now - self._same_difference_since >= self._context.limits.offset_seconds
         offset = (
             accepted_offset(unexplained, memory.left_over, memory.count_offset, has_lasted=has_lasted)
             if can_judge

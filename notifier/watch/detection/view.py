@@ -66,7 +66,7 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     """
     memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)
-    if before is None or memory.met_at_ms is None:
+    if before is None or memory.first_contact_ms is None:
         # No earlier view is stored, because the file is from an earlier version or the source was never read.
         return sources.update(db, source, view=view.to_text())
     if view.requests_same_list(before):
@@ -87,7 +87,7 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
         db,
         source,
         view=View(view.api, view.base_url, *view.filters, renumbers).to_text(),
-        view_since_ms=memory.last_success_ms or memory.met_at_ms,
+        view_since_ms=memory.last_success_ms or memory.first_contact_ms,
         records=existing,
         swept_at_ms=None,
         head_key=None,

@@ -52,14 +52,14 @@ class TooManyReadersError(Exception):
 class Stream:
     """Sends stored events to readers.
 
-    There can be up to `most_readers` at the same time, and up to `most_per_peer` from one peer.
+    There can be up to `max_readers` at the same time, and up to `max_per_peer` from one peer.
     """
 
-    def __init__(self, reader: StoreReader, timing: StreamTiming, most_readers: int, most_per_peer: int) -> None:
+    def __init__(self, reader: StoreReader, timing: StreamTiming, max_readers: int, max_per_peer: int) -> None:
         self._reader = reader
         self._timing = timing
-        self._most_readers = most_readers
-        self._most_per_peer = most_per_peer
+        self._max_readers = max_readers
+        self._max_per_peer = max_per_peer
         self._time_budget = TimeBudget(_EVENT_LOOP_SHARE)
         self._readers_by_peer: Counter[str] = Counter()
         self._readers: set[Subscriber] = set()
@@ -86,11 +86,11 @@ class Stream:
         """Add a reader to the count for its peer. Raises TooManyReadersError at a limit, and after `stop`."""
         if self._stopped:
             raise TooManyReadersError("the daemon is stopping: reconnect when it runs again")
-        if self._readers_by_peer.total() >= self._most_readers:
-            raise TooManyReadersError(f"the stream already has {self._most_readers} readers, which is the limit")
-        if self._readers_by_peer[peer] >= self._most_per_peer:
+        if self._readers_by_peer.total() >= self._max_readers:
+            raise TooManyReadersError(f"the stream already has {self._max_readers} readers, which is the limit")
+        if self._readers_by_peer[peer] >= self._max_per_peer:
             raise TooManyReadersError(
-                f"the stream already has {self._most_per_peer} readers from your address, which is the limit"
+                f"the stream already has {self._max_per_peer} readers from your address, which is the limit"
             )
         self._readers_by_peer[peer] += 1
 

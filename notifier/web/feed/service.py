@@ -30,13 +30,13 @@ class Feed:
         reader: StoreReader,
         sources: Callable[[], Collection[str]],
         timing: StreamTiming | None = None,
-        most_readers: int = MAX_READERS,
-        most_per_peer: int = MAX_READERS_PER_PEER,
+        max_readers: int = MAX_READERS,
+        max_per_peer: int = MAX_READERS_PER_PEER,
     ) -> None:
         """Initialize with the reader of the store; `sources` returns the names of the currently configured sources."""
         self._reader = reader
         self._sources = sources
-        self.stream = Stream(reader, timing or StreamTiming(), most_readers, most_per_peer)
+        self.stream = Stream(reader, timing or StreamTiming(), max_readers, max_per_peer)
 
     def wake(self) -> None:
         """Notify the stream that there are new events in the store."""

@@ -53,11 +53,11 @@ class _Frame(Struct, frozen=True):
 class Tail:
     """The latest events, already formatted: all events after number `start` and up to number `end`."""
 
-    def __init__(self, start: int, most_bytes: int) -> None:
-        """Initialize for events after number `start`. Beyond `most_bytes`, the oldest events will be dropped."""
+    def __init__(self, start: int, max_bytes: int) -> None:
+        """Initialize for events after number `start`. Beyond `max_bytes`, the oldest events will be dropped."""
         self.start = start
         self.end = start
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._numbers: list[int] = []
         self._frames: list[_Frame] = []
@@ -72,8 +72,8 @@ class Tail:
         self.end = end
         self._drop_oldest()
 
-    def batch(self, after: int, event_filter: EventFilter, most_bytes: int) -> FrameBatch:
-        """Return the events after number `after` that match the reader's filter, up to about `most_bytes`.
+    def batch(self, after: int, event_filter: EventFilter, max_bytes: int) -> FrameBatch:
+        """Return the events after number `after` that match the reader's filter, up to about `max_bytes`.
 
         `after` must not be less than `start`.
         """
@@ -84,13 +84,13 @@ class Tail:
             if event_filter.admits(it.source, it.type):
                 pieces.append(it.data)
                 size += len(it.data)
-                if size >= most_bytes:
+                if size >= max_bytes:
                     return FrameBatch(b"".join(pieces), self._numbers[index])
         return FrameBatch(b"".join(pieces), self.end)
 
     def _drop_oldest(self) -> None:
         count = 0
-        while self._bytes > self._most_bytes:
+        while self._bytes > self._max_bytes:
             self._bytes -= len(self._frames[count].data)
             self.start = self._numbers[count]
             count += 1

@@ -176,9 +176,9 @@ class Connections:
         same_kind = [it for it in self._open if (it.listener_kind is ListenerKind.OWNER) == is_owner]
         from_peer = [it for it in same_kind if it.peer_key == new.peer_key]
         if is_owner:
-            is_admitted = len(same_kind) < self.limits.most_for_owner or self._close_longest_idle(same_kind)
+            is_admitted = len(same_kind) < self.limits.max_for_owner or self._close_longest_idle(same_kind)
         else:
-            is_admitted = len(from_peer) < self.limits.most_per_peer or self._close_longest_idle(from_peer)
+            is_admitted = len(from_peer) < self.limits.max_per_peer or self._close_longest_idle(from_peer)
             is_admitted = is_admitted and (
                 len(same_kind) < self.limits.most
                 or self._close_longest_idle(it for it in same_kind if it in self._open)

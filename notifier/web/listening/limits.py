@@ -22,15 +22,15 @@ _OWNER_DESCRIPTOR_DIVISOR: Final = 16
 class ConnectionLimits(Struct, frozen=True):
     """The maximum numbers of open connections, and the time limits of each connection.
 
-    `most_for_owner` applies to the owner's socket, `most` to all other listeners together, and `most_per_peer` to each
+    `max_for_owner` applies to the owner's socket, `most` to all other listeners together, and `max_per_peer` to each
     peer of these other listeners. A request's head must arrive within `head_seconds`, and its body within
     `body_seconds`. A connection without a request is closed after `idle_seconds`. A connection whose client receives no
     byte of an answer for `stalled_seconds` is closed.
     """
 
     most: int = _MOST
-    most_per_peer: int = _MAX_PER_PEER
-    most_for_owner: int = _MAX_FOR_OWNER
+    max_per_peer: int = _MAX_PER_PEER
+    max_for_owner: int = _MAX_FOR_OWNER
     head_seconds: float = 10.0
     body_seconds: float = 10.0
     idle_seconds: float = 75.0

@@ -188,7 +188,7 @@ def check_recovery(scenario: str, folder: Path) -> None:
 
 def check_earlier_data(scenario: str, db: Database) -> None:
     """Check that earlier records and deliveries are kept, and that no event gets a second id."""
-    assert sources.read_or_create(db, "acme").met_at_ms == MET
+    assert sources.read_or_create(db, "acme").first_contact_ms == MET
     assert waiting(db) >= ids(PENDING)
     if scenario != "moving":
         assert waiting(db, "dead") == ids(DEAD)

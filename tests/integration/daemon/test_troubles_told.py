@@ -288,7 +288,7 @@ async def test_the_heartbeat_stops_while_the_daemon_does_not_look_for_troubles(
 async def test_essentials_that_cannot_be_kept_for_long_are_told(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.daemon.file_upkeep.ESSENTIALS_PATIENCE_SECONDS", LONG)
+    monkeypatch.setattr("notifier.daemon.file_upkeep.ESSENTIALS_GRACE_SECONDS", LONG)
     settings = settings_with_notices(world, notice_receiver)
     in_the_way = settings.store.path.with_name(f"{settings.store.path.name}.essentials.new")
     in_the_way.mkdir()

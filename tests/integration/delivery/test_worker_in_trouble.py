@@ -181,12 +181,12 @@ async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) ->
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
         await until(lambda: worker.health.state is HealthState.RETRYING)
-    asked_at = receiver.arrivals[0].at
+    requested_at = receiver.arrivals[0].at
     receiver.answer = answering(200)
     async with rig.running(rig.http(receiver.url)) as worker:
         assert worker.health.state is HealthState.RETRYING
         await rig.settled()
-    assert receiver.arrivals[1].at - asked_at >= 1.99
+    assert receiver.arrivals[1].at - requested_at >= 1.99
     assert len(receiver.arrivals) == 4
 
 

@@ -10,7 +10,7 @@ BUSY = 30
 
 
 async def test_busy_account_is_followed_within_the_budget(world: World) -> None:
-    await world.open(10_000, patience={"large_page": 50}, requests_per_minute=60)
+    await world.open(10_000, detection_limits={"large_page": 50}, requests_per_minute=60)
     luck = random.Random(1)
     below = [*world.account.records()][500:]
     entered: dict[str, float] = {}

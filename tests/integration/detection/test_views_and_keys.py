@@ -29,7 +29,7 @@ async def test_filter_set_on_purpose_removes_nothing_and_costs_nothing(world: Wo
 
 @pytest.mark.parametrize(("records", "told"), [(3000, 60), (15, 3)])
 async def test_source_that_changes_from_v1_to_v2_tells_nothing_twice(world: World, records: int, told: int) -> None:
-    await world.open(records, api="v1", patience={"shown_seconds": 3600.0})
+    await world.open(records, api="v1", detection_limits={"shown_seconds": 3600.0})
     world.control.edits.enter(told)
     assert len(await world.told_after(3)) == told
     await world.reload(api="v2")

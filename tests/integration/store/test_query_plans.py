@@ -92,7 +92,7 @@ def filled(path: Path, size: int) -> Path:
     """Make a state file with so many records, each with an event and two deliveries, tried once, names, looks."""
     with closing(open_database(path)) as db, db.atomic():
         sources.read_or_create(db, "acme")
-        sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+        sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
         for first in range(0, size, 1000):
             created = [
                 Change(EventType.CREATED, completion(number), 1, DetectedBy.HEAD, "entered_since_first_meeting")

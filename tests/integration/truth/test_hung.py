@@ -67,8 +67,11 @@ class Surroundings:
 
     async def page(self) -> str:
         """Scrape `/metrics`, as Prometheus does."""
-        patience = aiohttp.ClientTimeout(total=3)
-        async with aiohttp.ClientSession(timeout=patience) as session, session.get(f"{self.url}/metrics") as response:
+        detection_limits = aiohttp.ClientTimeout(total=3)
+        async with (
+            aiohttp.ClientSession(timeout=detection_limits) as session,
+            session.get(f"{self.url}/metrics") as response,
+        ):
             return await response.text()
 
 

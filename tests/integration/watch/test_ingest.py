@@ -29,7 +29,7 @@ async def test_the_first_meeting_on_a_full_disk_is_no_meeting(either: "Station")
     done = await either.watcher.poll()
     assert done.result is RoundResult.FAILED
     assert "the disk is full" in done.message
-    assert (await either.memory()).met_at_ms is None
+    assert (await either.memory()).first_contact_ms is None
     assert await either.query("SELECT * FROM records") == []
     await either.limit_pages(PLENTY)
     either.clock.advance(60)

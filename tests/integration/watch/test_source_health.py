@@ -168,7 +168,7 @@ async def test_the_first_meeting_fails_without_a_trace(
     for _ in range(failing):
         assert (await either.watcher.poll()).result is RoundResult.FAILED
         assert either.watcher.unready()
-    assert (await either.memory()).met_at_ms is None
+    assert (await either.memory()).first_contact_ms is None
     either.enter(2)
     assert (await either.round()).events == 0
     new = either.enter(1)

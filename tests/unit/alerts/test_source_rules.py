@@ -15,14 +15,14 @@ from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Usage
 from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.sources import SourceError, SourceMemory
+from notifier.watch.limits import DETECTION_LIMITS
 from notifier.watch.observations import Observations, PollHistory, RequestCategory, RequestFailure, SourceReport
-from notifier.watch.patience import PATIENCE
 
 DAY = 86_400.0
 DAY_MS = 86_400_000
 MOMENT = 10_000.0
 NOW = 1_795_280_400_123  # 2026-11-21T17:00:00.123Z
-WHOLE = SourceMemory(met_at_ms=NOW - 30 * DAY_MS, swept_at_ms=NOW - 1000, records=1200)
+WHOLE = SourceMemory(first_contact_ms=NOW - 30 * DAY_MS, swept_at_ms=NOW - 1000, records=1200)
 
 SETTINGS = SourceSettings.model_validate({"token": "t", "sweep_interval": "24h", "poll_interval": "60s"})
 WELL = PollHistory(30.0, any_succeeded=True)
@@ -38,7 +38,7 @@ def told(
     firing: Collection[ConditionKey] = (),
     seen: Observations | None = None,
 ) -> list[Condition]:
-    report = SourceReport(memory, SETTINGS, PATIENCE, polls, seen or Observations())
+    report = SourceReport(memory, SETTINGS, DETECTION_LIMITS, polls, seen or Observations())
     found = conditions("acme", report, firing, NOW)
     return [
         it
@@ -110,12 +110,12 @@ def test_a_sweep_proves_everything_for_two_intervals(age_ms: int, proven: bool) 
 
 @pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
 def test_the_first_sweep_has_two_intervals_from_the_first_meeting(age_ms: int, proven: bool) -> None:
-    assert (gap_reason(SourceMemory(met_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
+    assert (gap_reason(SourceMemory(first_contact_ms=NOW - age_ms), DAY, NOW) is None) is proven
 
 
 @given(moments, moments, st.floats(1, 1e7), moments)
 def test_the_longer_the_interval_the_later_the_alert(met: int, swept: int, interval: float, now_ms: int) -> None:
-    memory = SourceMemory(met_at_ms=met, swept_at_ms=swept)
+    memory = SourceMemory(first_contact_ms=met, swept_at_ms=swept)
     if gap_reason(memory, interval, now_ms) is None:
         assert gap_reason(memory, interval * 2, now_ms) is None
     else:
@@ -126,7 +126,7 @@ def test_it_says_since_when_nothing_is_proven() -> None:
     reason = gap_reason(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), DAY, NOW)
     assert reason is not None
     assert "no sweep has read the whole list since 2026-11-18T17:00:00.123Z" in reason
-    never_swept = gap_reason(SourceMemory(met_at_ms=NOW - 4 * DAY_MS), DAY, NOW)
+    never_swept = gap_reason(SourceMemory(first_contact_ms=NOW - 4 * DAY_MS), DAY, NOW)
     assert never_swept is not None
     assert "2026-11-17T17:00:00.123Z" in never_swept
 
@@ -273,7 +273,7 @@ def test_what_fails_besides_the_head_is_a_condition_of_its_own(
     question: RequestCategory, name: ConditionName, begins_after_seconds: float, command: str
 ) -> None:
     trouble = RequestFailure("server_error", "the API had an internal error", 1.0)
-    report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), {question: trouble})
+    report = SourceReport(WHOLE, SETTINGS, DETECTION_LIMITS, WELL, Observations(), {question: trouble})
     (condition,) = conditions("acme", report, (), NOW)
     assert (condition.name, condition.category, condition.cause) == (name, question, "server_error")
     assert condition.begins_after_seconds == begins_after_seconds
@@ -281,7 +281,7 @@ def test_what_fails_besides_the_head_is_a_condition_of_its_own(
 
 
 def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
-    report = SourceReport(WHOLE, SETTINGS, PATIENCE, WELL, Observations(), untried=frozenset(RequestCategory))
+    report = SourceReport(WHOLE, SETTINGS, DETECTION_LIMITS, WELL, Observations(), untried=frozenset(RequestCategory))
     assert list(conditions("acme", report, (), NOW)) == []
     (condition,) = conditions("acme", report, {("sweep_failing", "sources/acme")}, NOW)
     assert condition.name is ConditionName.SWEEP_FAILING
@@ -293,7 +293,9 @@ def test_a_state_file_that_cannot_be_written_is_no_failure_of_the_api() -> None:
 
 
 def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None:
-    report = SourceReport(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), SETTINGS, PATIENCE, WELL, Observations())
+    report = SourceReport(
+        replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), SETTINGS, DETECTION_LIMITS, WELL, Observations()
+    )
     (condition,) = conditions("acme", report, (), NOW)
     assert (condition.name, condition.seen_seconds, condition.begins_after_seconds) == (
         ConditionName.GAP,

@@ -33,7 +33,7 @@ async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
     opened = FileStore(new_state_file(tmp_path / "notifier.db"))
     await opened.open()
     await opened.run(sources.read_or_create, "acme")
-    await opened.run(partial(sources.update, met_at_ms=1_000), "acme")
+    await opened.run(partial(sources.update, first_contact_ms=1_000), "acme")
     yield opened
     await opened.close()
 
@@ -65,7 +65,7 @@ async def test_the_essentials_are_written_when_they_change_and_now_and_then(
     assert snapshot_written_ms(store) == clock.now_ms()
     clock.advance(1)
     await store.run(sources.read_or_create, "globex")
-    await store.run(partial(sources.update, met_at_ms=2_000), "globex")
+    await store.run(partial(sources.update, first_contact_ms=2_000), "globex")
     await housekeeping.maintain_store()
     assert snapshot_written_ms(store) == clock.now_ms()
     assert sibling_path(store.path, ESSENTIALS).stat().st_mode & 0o777 == 0o600

@@ -29,7 +29,7 @@ def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
     other.parent.mkdir(parents=True)
     with closing(open_database(other)) as db:
         sources.read_or_create(db, "acme")
-        sources.write(db, "acme", met_at_ms=1)
+        sources.write(db, "acme", first_contact_ms=1)
         essentials.write(other, snapshot.take_snapshot(db, 2))
     own = tmp_path / "own.db"
     if exists:

@@ -91,7 +91,7 @@ async def test_a_page_says_when_it_was_asked_for_without_the_wait_for_its_turn(
     begun = asyncio.get_running_loop().time()
     page = await client.page(2, limit=5, priority=Priority.HEAD)
     ended = asyncio.get_running_loop().time()
-    assert begun + 0.25 < page.asked_at < page.asked_at + page.seconds <= ended
+    assert begun + 0.25 < page.requested_at < page.requested_at + page.seconds <= ended
 
 
 async def test_a_bad_record_is_reported_beside_the_good_ones(

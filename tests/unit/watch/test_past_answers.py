@@ -20,8 +20,8 @@ from notifier.store.tables.sources import SourceMemory
 from notifier.watch.detection.evidence import HoldState
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import NewsReason
+from notifier.watch.limits import DETECTION_LIMITS
 from notifier.watch.past_answers import PastAnswers
-from notifier.watch.patience import PATIENCE
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceHealth
@@ -37,20 +37,22 @@ class Source:
 
     def __init__(self, store: FileStore, clock: FakeClock) -> None:
         limiter = RateLimiter(60, clock)
-        self.health = SourceHealth("acme", SETTINGS, limiter, store, clock, PATIENCE, lambda _source, _reason: None)
-        self._context = SourceContext("acme", SETTINGS, store, clock, self.health, PATIENCE, lambda: 0.5)
+        self.health = SourceHealth(
+            "acme", SETTINGS, limiter, store, clock, DETECTION_LIMITS, lambda _source, _reason: None
+        )
+        self._context = SourceContext("acme", SETTINGS, store, clock, self.health, DETECTION_LIMITS, lambda: 0.5)
         self.looks = SecondLooks("acme", store, clock, SETTINGS.confirm_after)
         self.past = self.past_after_restart()
 
     def past_after_restart(self) -> PastAnswers:
         return PastAnswers(self._context, self.looks)
 
-    def note(self, asked_at: float = 100.0, net: DetectedBy = DetectedBy.HEAD, **findings: Any) -> None:
-        self.past.note(Findings("acme", "acme", **findings), asked_at, net)
+    def note(self, requested_at: float = 100.0, net: DetectedBy = DetectedBy.HEAD, **findings: Any) -> None:
+        self.past.note(Findings("acme", "acme", **findings), requested_at, net)
 
-    def changed(self, asked_at: float, *keys: str) -> dict[str, float]:
+    def changed(self, requested_at: float, *keys: str) -> dict[str, float]:
         """Return which of these records a later answer has changed than the one requested at that moment."""
-        return dict(self.past.evidence(asked_at, keys, is_precise=False).changed_at)
+        return dict(self.past.evidence(requested_at, keys, is_precise=False).changed_at)
 
     def hold_state(self, net: DetectedBy = DetectedBy.HEAD, **memory: Any) -> HoldState:
         return self.past.hold_state(SourceMemory(**memory), net)
@@ -153,7 +155,7 @@ def test_arrivals_and_changed_fields_are_counted_and_ordinary_news_is_not(source
 def test_a_sweep_has_a_count_of_its_own_which_the_next_sweep_begins_again(source: Source, clock: FakeClock) -> None:
     source.note(changes=[arrival("1")])
     source.note(net=DetectedBy.SWEEP, changes=[arrival("2"), arrival("3")])
-    clock.advance(PATIENCE.hold_window_seconds + 1)
+    clock.advance(DETECTION_LIMITS.hold_window_seconds + 1)
     assert source.counted(DetectedBy.SWEEP) == (2, {})
     source.past.begin_sweep()
     assert source.counted(DetectedBy.SWEEP) == (0, {})
@@ -161,7 +163,7 @@ def test_a_sweep_has_a_count_of_its_own_which_the_next_sweep_begins_again(source
 
 def test_counts_outside_sweeps_end_with_their_time_window(source: Source, clock: FakeClock) -> None:
     source.note(changes=[arrival("1")])
-    clock.advance(PATIENCE.hold_window_seconds)
+    clock.advance(DETECTION_LIMITS.hold_window_seconds)
     assert source.counted() == (1, {})
     clock.advance(0.001)
     assert source.counted() == (0, {})
@@ -169,11 +171,11 @@ def test_counts_outside_sweeps_end_with_their_time_window(source: Source, clock:
 
 def test_limits_are_those_of_the_settings_for_the_number_of_known_records(source: Source) -> None:
     assert source.hold_state(records=1000).limits == HoldLimits(200, 50)
-    assert source.hold_state(records=100).limits == HoldLimits(200, PATIENCE.few_records)
+    assert source.hold_state(records=100).limits == HoldLimits(200, DETECTION_LIMITS.few_records)
 
 
 def test_what_is_held_back_already_is_told_from_the_stored_state(source: Source) -> None:
-    few = PATIENCE.few_records
+    few = DETECTION_LIMITS.few_records
     nothing = source.hold_state(held_changes=few, held_field="notes")
     assert (nothing.arrivals_held, nothing.held_field, nothing.release_changes) == (False, None, None)
     held = source.hold_state(held_arrivals=1, held_changes=few + 1, held_field="notes", release_changes="announce")

@@ -12,14 +12,14 @@ NEVER = -1.0
 
 @given(st.lists(st.tuples(keys, moments), max_size=8), moments, st.just(NEVER) | moments, keys)
 def test_later_changes_are_those_that_were_noted_and_not_forgotten(
-    noted: list[tuple[list[str], float]], asked_at: float, forgotten_until: float, asked: list[str]
+    noted: list[tuple[list[str], float]], requested_at: float, forgotten_until: float, asked: list[str]
 ) -> None:
     changes = RecentChanges()
     expected: dict[str, float] = {}
     for changed, at in noted:
         changes.note(changed, at)
         for key in changed:
-            if at > max(asked_at, forgotten_until) and key in asked:
+            if at > max(requested_at, forgotten_until) and key in asked:
                 expected[key] = max(at, expected.get(key, at))
     changes.forget_until(forgotten_until)
-    assert changes.changed_after(asked_at, asked) == expected
+    assert changes.changed_after(requested_at, asked) == expected

@@ -5,7 +5,7 @@ import pytest
 from notifier.store.file.store import FileStore
 from notifier.store.tables import second_looks
 from notifier.store.tables.second_looks import LookKind, SecondLook
-from notifier.watch.patience import PATIENCE
+from notifier.watch.limits import DETECTION_LIMITS
 from notifier.watch.second_looks import SecondLooks
 from tests.support.clocks import FakeClock
 
@@ -92,5 +92,5 @@ async def test_forget_old_forgets_those_interrupted_long_ago(looks: SecondLooks,
         ],
         (),
     )
-    await looks.forget_old(PATIENCE)
+    await looks.forget_old(DETECTION_LIMITS)
     assert sorted(looks.by_key) == ["new", "waits"]

@@ -45,7 +45,7 @@ def lived_in(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
     """A state file with a bit of everything: large numbers, odd letters, NULLs, binary marks."""
     with closing(open_database(path)) as db, db.atomic():
         sources.read_or_create(db, "acme")
-        sources.write(db, "acme", met_at_ms=2**63 - 1, last_success_ms=5)
+        sources.write(db, "acme", first_contact_ms=2**63 - 1, last_success_ms=5)
         tell(db, "1", "2", to=("hr", "gate"))
         odd = completion("\U0001f9ef'\"", {"notes": "\x00\\u0000 \ud83e\uddef"}, notes="\x00", completed_on=None)
         learned = [SilentRecord(odd, DetectedBy.SWEEP, "history")]

@@ -117,7 +117,7 @@ def test_a_person_is_found_without_the_index_of_records_too(
     monkeypatch.setattr(records_by_person, "FEW_RECORDS", 0)
     assert not records_by_person.has_index(db)
     assert found(db, person="ball") == ["1"]
-    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+    sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
     records_by_person.create_index(db)
     assert records_by_person.has_index(db)
     assert found(db, person="ball") == ["1"]

@@ -30,7 +30,7 @@ def test_every_chosen_event_stands_on_one_page(
     change: "MakeChange",
     made: list[tuple[str, bool]],
     limit: int,
-    most_bytes: int,
+    max_bytes: int,
     look: int,
     chosen: EventFilter,
 ) -> None:
@@ -47,7 +47,7 @@ def test_every_chosen_event_stands_on_one_page(
         assert feed.highest_sequence(db) == len(made)
         found, after, ended = list[Event](), 0, False
         while not ended:
-            page = feed.page_after(db, after, chosen, limit, most_bytes)
+            page = feed.page_after(db, after, chosen, limit, max_bytes)
             assert len(page.events) <= limit
             assert page.next > after or page.ended
             found += page.events

@@ -83,7 +83,7 @@ def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, c
     with closing(lost.open()) as db:
         assert kind_of(db) is RebuildKind.BEHIND
         assert waiting(db) == ids(PENDING) | ids(LATE)
-        assert sources.read_or_create(db, "acme").met_at_ms == MET
+        assert sources.read_or_create(db, "acme").first_contact_ms == MET
         # Those of the log are met again, and are told already.
         new = LATE.stop + 1
         assert read_all_records(db, more=(new, *LATE)) == ids(range(new, new + 1))
@@ -97,14 +97,14 @@ def test_a_source_that_an_older_file_does_not_know_is_not_met_anew(place: Place)
     with closing(place.open()) as db:
         with db.atomic():
             sources.read_or_create(db, "beta")
-            sources.update(db, "beta", met_at_ms=MET + HOUR)
+            sources.update(db, "beta", first_contact_ms=MET + HOUR)
             sources.record_success(db, "beta", NOW)
         find(db, LATE, "beta")
         write_essentials(place.path, db, NOW)
     place.path.write_bytes(older)
     with closing(place.open()) as db:
         beta = sources.read_or_create(db, "beta")
-        assert (beta.met_at_ms, beta.last_success_ms, beta.swept_at_ms) == (MET + HOUR, NOW, None)
+        assert (beta.first_contact_ms, beta.last_success_ms, beta.swept_at_ms) == (MET + HOUR, NOW, None)
         told = {f"{row[0]}/{row[1]}" for row in db.execute("SELECT source, subject FROM events WHERE source = 'beta'")}
         assert told == {f"beta/{number}" for number in LATE}
         assert waiting(db) > ids(PENDING)
@@ -179,7 +179,7 @@ def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
         "format": 1,
         "written_at": NOW,
         "sequence": known.sequence,
-        "sources": {name: [it.met_at_ms, it.read_ms, it.last_success_ms] for name, it in known.sources.items()},
+        "sources": {name: [it.first_contact_ms, it.read_ms, it.last_success_ms] for name, it in known.sources.items()},
         "disabled": known.disabled,
         "undelivered": [
             [[it.event[name] for name in columns], [[row["destination"], row["state"]] for row in it.deliveries]]
@@ -258,7 +258,7 @@ def see(db: Database, notes: str | None, now_ms: int) -> list[Event]:
     known = record_lookups.known_records(db, "acme", ["5000"]).get("5000")
     with db.atomic():
         if known is None and notes is not None:
-            baseline = Baseline(memory.met_at_ms, True, FirstRun.SILENT, memory.told_until_ms)
+            baseline = Baseline(memory.first_contact_ms, True, FirstRun.SILENT, memory.announced_until_ms)
             holds = HoldState(HoldLimits(100, 100))
             context = AnswerContext("acme", "acme", DetectedBy.SWEEP, 0.0, now_ms, baseline, holds)
             return records.write(db, evaluate_records([with_notes(notes)], Evidence({}), context), HR, now_ms)

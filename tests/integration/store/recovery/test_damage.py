@@ -130,7 +130,7 @@ def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
         place.overwrite(where % (size - 300), content)
     with closing(place.open()) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        assert sources.read_or_create(db, "acme").met_at_ms == MET
+        assert sources.read_or_create(db, "acme").first_contact_ms == MET
         read_all_records(db)
     shutil.rmtree(folder)
 

@@ -79,7 +79,7 @@ def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -
         assert rebuild is not None
         assert rebuild.lost == "attempt_runs"
         memory = sources.read_or_create(db, "acme")
-        assert (memory.swept_at_ms, memory.told_until_ms) == (SWEPT + HOUR, None)
+        assert (memory.swept_at_ms, memory.announced_until_ms) == (SWEPT + HOUR, None)
         assert db.execute("SELECT count(*) FROM deliveries").fetchone() == (len(NEWS),)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["without the index", "with the index"])
 def swept(db: Database, request: pytest.FixtureRequest) -> Database:
     """A store whose only source was read as a whole."""
-    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+    sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
     if request.param == "with the index":
         records_by_person.create_index(db)
     return db
@@ -121,7 +121,7 @@ def test_many_records_are_not_read_without_the_index(
     db: Database, change: "MakeChange", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records_by_person, "FEW_RECORDS", 0)
-    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2, records=1)
+    sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2, records=1)
     assert told(db, change("2")) == {"2": None}
     records_by_person.create_index(db)
     assert told(db, change("3")) == {"3": "first"}

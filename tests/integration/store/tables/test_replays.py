@@ -254,9 +254,9 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
             if since <= detected_ms < since + length and BOTH[name].admits("completion.created", source, "", "")
         }
 
-    def step(self, name: str, most_waiting: int | None) -> None:
+    def step(self, name: str, max_waiting: int | None) -> None:
         waited = self.pending()
-        replays.advance(self.db, self.number, BOTH[name], NOW, most_waiting)
+        replays.advance(self.db, self.number, BOTH[name], NOW, max_waiting)
         done = self.logged()
         reached = next((part.reached for part in self.parts if part.destination == name), 0)
         assert {to for _, to in done} <= {name}
@@ -270,9 +270,9 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
         return next((memory.parts for memory in replays.latest(self.db) if memory.id == self.number), ())
 
     @precondition(lambda self: self.runs)
-    @rule(name=names, most_waiting=st.none() | st.integers(1, 12))
-    def advance(self, name: str, most_waiting: int | None) -> None:
-        self.step(name, most_waiting)
+    @rule(name=names, max_waiting=st.none() | st.integers(1, 12))
+    def advance(self, name: str, max_waiting: int | None) -> None:
+        self.step(name, max_waiting)
 
     @rule(name=names, steps=st.integers(1, 400))
     def be_cut_off(self, name: str, steps: int) -> None:

@@ -73,11 +73,11 @@ def counted(db: "Database", wanted: ReplayRange, *subscriptions: Subscription) -
 
 
 def replayed(
-    db: "Database", wanted: ReplayRange, subscription: Subscription = HR, *, most_waiting: int | None = None
+    db: "Database", wanted: ReplayRange, subscription: Subscription = HR, *, max_waiting: int | None = None
 ) -> int:
     reached = queued = 0
     while reached < wanted.last:
-        step = requeue.queue_replay_step(db, wanted, subscription, reached, NOW, most_waiting)
+        step = requeue.queue_replay_step(db, wanted, subscription, reached, NOW, max_waiting)
         reached, queued = step.sequence, queued + step.queued
     return queued
 

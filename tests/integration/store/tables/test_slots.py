@@ -122,10 +122,10 @@ def test_a_replay_belongs_to_the_next_slot_and_has_room_for_all_of_it(db: "Datab
     passed(db, CLOSED)
     wants = Subscription("hr", frozenset(EventType))
     past = ReplayRange(0, NOW, told[-1])
-    step = requeue.queue_replay_step(db, past, wants, 0, NOW, most_waiting=5)
+    step = requeue.queue_replay_step(db, past, wants, 0, NOW, max_waiting=5)
     assert step.queued == 5
     assert requeue.count_due(db, "hr", NOW, 100) == 0
-    assert requeue.queue_replay_step(db, past, wants, step.sequence, NOW, most_waiting=5).queued == 5
+    assert requeue.queue_replay_step(db, past, wants, step.sequence, NOW, max_waiting=5).queued == 5
     assert due(db, passed(db, CLOSED)) == []
 
 

@@ -59,7 +59,7 @@ def test_where_a_head_poll_broke_off_is_remembered_until_a_round_succeeds(db: Da
 
 def test_sources_do_not_disturb_each_other(db: Database) -> None:
     sources.read_or_create(db, "globex")
-    sources.update(db, "globex", met_at_ms=1000)
+    sources.update(db, "globex", first_contact_ms=1000)
     sources.record_failure(db, "globex", ERROR, 65_000)
     sources.update(db, "globex", head_key="1238", head_day="2020-02-27")
     assert sources.read_or_create(db, "acme") == SourceMemory()

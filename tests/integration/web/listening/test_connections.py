@@ -114,7 +114,7 @@ async def test_a_stream_may_be_silent_for_as_long_as_nothing_happens(listen: "Op
 async def test_the_oldest_idle_connection_makes_room_and_one_at_work_does_not(
     listen: "Open", caplog: pytest.LogCaptureFixture
 ) -> None:
-    interface = await listen(limits=replace(QUICK, head_seconds=60, idle_seconds=60, most_per_peer=4))
+    interface = await listen(limits=replace(QUICK, head_seconds=60, idle_seconds=60, max_per_peer=4))
     at_work = await interface.over_tcp.get(f"{interface.url}/v1/events/stream")
     silent = [await asyncio.open_connection("127.0.0.1", interface.port) for _ in range(3)]
     await until(lambda: len(interface.server._connections) == 4)
@@ -133,7 +133,7 @@ async def test_the_oldest_idle_connection_makes_room_and_one_at_work_does_not(
 
 
 async def test_where_all_are_at_work_a_new_connection_is_closed(listen: "Open") -> None:
-    interface = await listen(limits=replace(QUICK, most_per_peer=3))
+    interface = await listen(limits=replace(QUICK, max_per_peer=3))
     async with AsyncExitStack() as stack:
         for _ in range(3):
             session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -147,7 +147,7 @@ async def test_where_all_are_at_work_a_new_connection_is_closed(listen: "Open") 
 
 
 async def test_guessers_whose_answers_are_held_back_make_room(listen: "Open") -> None:
-    interface = await listen(token=TOKEN, limits=replace(QUICK, most_per_peer=8))
+    interface = await listen(token=TOKEN, limits=replace(QUICK, max_per_peer=8))
     wrong = {"Authorization": "Bearer wrong"}
 
     async def guess() -> None:
@@ -169,7 +169,7 @@ async def test_streams_of_one_peer_are_limited_and_leave_places_for_others(
     listen: "Open", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interface = await listen()
-    monkeypatch.setattr(interface.feed.stream, "_most_per_peer", 2)
+    monkeypatch.setattr(interface.feed.stream, "_max_per_peer", 2)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             stream = await interface.over_tcp.get(f"{interface.url}/v1/events/stream")
@@ -244,7 +244,7 @@ async def test_silent_connections_of_another_user_use_up_nothing(listen: "Open")
 )
 def test_the_limits_follow_what_the_process_may_have(descriptors: int, limits: tuple[int, int, int]) -> None:
     found = limits_for(descriptors)
-    assert (found.most, found.most_per_peer, found.most_for_owner) == limits
+    assert (found.most, found.max_per_peer, found.max_for_owner) == limits
     assert (found.head_seconds, found.body_seconds, found.idle_seconds) == (10, 10, 75)
 
 

@@ -28,7 +28,7 @@ def pages_of(records: int, limit: int) -> int:
 
 
 def page(number: int, limit: int, size: int, *, last_page: int | None = None, total: int | None = None) -> Page:
-    return Page(number, limit, size, (), (), last_page, total, served_at_ms=None, asked_at=0.0, seconds=0.1)
+    return Page(number, limit, size, (), (), last_page, total, served_at_ms=None, requested_at=0.0, seconds=0.1)
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,12 @@ def look(kind: LookKind, one: Completion, form: int = 0, since_ms: int | None = 
 
 
 def context(
-    baseline: Baseline = SWEPT, holds: HoldState = NO_HOLDS, net: DetectedBy = DetectedBy.HEAD, asked_at: float = ASKED
+    baseline: Baseline = SWEPT,
+    holds: HoldState = NO_HOLDS,
+    net: DetectedBy = DetectedBy.HEAD,
+    requested_at: float = ASKED,
 ) -> AnswerContext:
-    return AnswerContext("acme", "space", net, asked_at, NOW, baseline, holds)
+    return AnswerContext("acme", "space", net, requested_at, NOW, baseline, holds)
 
 
 def nothing(findings: Findings) -> bool:
@@ -98,7 +101,7 @@ baselines = st.builds(
 def page(*days: str | None, limit: int = 10, last_page: int | None = 1, bad: Sequence[InvalidRecord] = ()) -> Page:
     completions = tuple(completion(str(place), completed_on=day) for place, day in enumerate(days))
     size = len(completions) + len(bad)
-    return Page(1, limit, size, completions, tuple(bad), last_page, None, None, asked_at=0.0, seconds=0.1)
+    return Page(1, limit, size, completions, tuple(bad), last_page, None, None, requested_at=0.0, seconds=0.1)
 
 
 @pytest.mark.parametrize(
@@ -147,16 +150,16 @@ def test_classify_entered_before_first_contact_is_history_until_the_first_sweep(
 
 @given(around, first_runs, st.none() | st.just(MET + 5), st.none() | st.just(MET + 7))
 def test_classify_unknown_after_the_first_sweep_is_news_whatever_its_moment_of_entry(
-    recorded_at: int | None, first_run: FirstRun | date, told_until_ms: int | None, view_since_ms: int | None
+    recorded_at: int | None, first_run: FirstRun | date, announced_until_ms: int | None, view_since_ms: int | None
 ) -> None:
-    reason, is_news = classify_unknown(recorded_at, Baseline(MET, True, first_run, told_until_ms, view_since_ms))
+    reason, is_news = classify_unknown(recorded_at, Baseline(MET, True, first_run, announced_until_ms, view_since_ms))
     assert is_news
     assert reason.is_new_entry
 
 
 @given(around)
 def test_classify_lost_with_a_damaged_file_is_no_news_until_the_first_sweep(recorded_at: int | None) -> None:
-    reason, is_news = classify_unknown(recorded_at, Baseline(MET - 9, False, FirstRun.NOTIFY, told_until_ms=MET))
+    reason, is_news = classify_unknown(recorded_at, Baseline(MET - 9, False, FirstRun.NOTIFY, announced_until_ms=MET))
     assert is_news is (recorded_at is not None and recorded_at >= MET)
     assert (reason is NewsReason.READ_BEFORE_DAMAGE) is not is_news
 
@@ -169,16 +172,18 @@ def test_classify_in_another_view_only_what_was_entered_since_is_news(recorded_a
 
 
 @given(around, st.none() | st.just(MET), st.booleans())
-def test_classify_notify_announces_everything(recorded_at: int | None, met_at_ms: int | None, swept: bool) -> None:
-    assert classify_unknown(recorded_at, Baseline(met_at_ms, swept, FirstRun.NOTIFY))[1]
+def test_classify_notify_announces_everything(
+    recorded_at: int | None, first_contact_ms: int | None, swept: bool
+) -> None:
+    assert classify_unknown(recorded_at, Baseline(first_contact_ms, swept, FirstRun.NOTIFY))[1]
 
 
 @given(around, st.none() | st.just(MET), st.booleans())
 def test_classify_a_date_announces_in_addition_what_was_entered_since(
-    recorded_at: int | None, met_at_ms: int | None, swept: bool
+    recorded_at: int | None, first_contact_ms: int | None, swept: bool
 ) -> None:
-    silently = classify_unknown(recorded_at, Baseline(met_at_ms, swept, FirstRun.SILENT))
-    reason, is_news = classify_unknown(recorded_at, Baseline(met_at_ms, swept, FIRST_RUN_DAY))
+    silently = classify_unknown(recorded_at, Baseline(first_contact_ms, swept, FirstRun.SILENT))
+    reason, is_news = classify_unknown(recorded_at, Baseline(first_contact_ms, swept, FIRST_RUN_DAY))
     if silently[1] or recorded_at is None or recorded_at < MIDNIGHT:
         assert (reason, is_news) == silently
     else:

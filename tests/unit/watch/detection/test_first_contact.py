@@ -11,8 +11,8 @@ HOUR = 3_600_000
 moments = st.integers(1, 2**42)
 
 
-def page(served_at_ms: int | None, asked_at: float = 0.0, seconds: float = 0.0) -> Page:
-    return Page(1, 100, 0, (), (), 1, None, served_at_ms, asked_at, seconds)
+def page(served_at_ms: int | None, requested_at: float = 0.0, seconds: float = 0.0) -> Page:
+    return Page(1, 100, 0, (), (), 1, None, served_at_ms, requested_at, seconds)
 
 
 @given(moments, st.floats(0, 300), moments)
@@ -25,7 +25,7 @@ def test_first_contact_is_by_the_servers_clock_and_before_its_answer(
 
 def estimate(*served_at_ms: int | None, own_ms: int = NOW) -> ContactEstimate:
     """Make an estimate of answers asked for a minute apart, with the server's clock at the first contact."""
-    made = ContactEstimate(asked_at=100.0, own_ms=own_ms)
+    made = ContactEstimate(requested_at=100.0, own_ms=own_ms)
     for minute, served_ms in enumerate(served_at_ms):
         made.add(page(None if served_ms is None else served_ms + 60_000 * minute, 100.0 + 60 * minute))
     return made

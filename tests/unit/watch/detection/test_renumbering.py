@@ -20,18 +20,18 @@ def completion(key: str, training_id: str = "t") -> Completion:
 
 
 @given(st.integers(1, 300), st.none() | st.integers(0, 500))
-def test_may_be_renumbered_not_before_the_first_sweep(unknown: int, most_records: int | None) -> None:
-    assert not may_be_renumbered(unknown, replace(SWEPT, swept_at_ms=None), most_records, 0)
+def test_may_be_renumbered_not_before_the_first_sweep(unknown: int, max_records: int | None) -> None:
+    assert not may_be_renumbered(unknown, replace(SWEPT, swept_at_ms=None), max_records, 0)
 
 
 @pytest.mark.parametrize(
-    ("unknown", "most_records", "may_be"),
+    ("unknown", "max_records", "may_be"),
     [(1, 102, False), (1, 101, True), (20, 121, False), (20, 120, True), (20, None, False), (21, None, True)],
 )
 def test_may_be_renumbered_more_unknown_than_the_count_has_room_for_or_many(
-    unknown: int, most_records: int | None, may_be: bool
+    unknown: int, max_records: int | None, may_be: bool
 ) -> None:
-    assert may_be_renumbered(unknown, SWEPT, most_records, 0) is may_be
+    assert may_be_renumbered(unknown, SWEPT, max_records, 0) is may_be
 
 
 unknowns = st.lists(st.sampled_from("tuv"), max_size=8).map(

@@ -55,20 +55,22 @@ NOW_MS = 10
 
 
 def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
-    before = sources.update(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3)
+    before = sources.update(db, "acme", first_contact_ms=1, swept_at_ms=2, unexplained=3)
     assert apply_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.to_text())
     assert apply_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.to_text())
 
 
 def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
-    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9)
+    sources.write(
+        db, "acme", first_contact_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9
+    )
     sources.write(db, "acme", release_removals="tell", release_changes="learn")
     sweeps.resume_or_start(db, "acme", 5)
     narrow = replace(WIDE, training_id="7")
     memory = apply_view(db, "acme", narrow, NOW_MS)
     assert View.from_text(memory.view or "") == narrow
-    assert (memory.met_at_ms, memory.view_since_ms, memory.swept_at_ms) == (1, 9, None)
+    assert (memory.first_contact_ms, memory.view_since_ms, memory.swept_at_ms) == (1, 9, None)
     assert (memory.unexplained, memory.count_offset, memory.held) == (0, 0, 0)
     assert (memory.release_removals, memory.release_changes) == (None, None)
     due = sweeps.latest(db, "acme")
@@ -78,7 +80,7 @@ def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_swee
 
 def test_follow_view_another_api_version_expects_other_keys_until_a_sweep_is_a_proof(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
-    sources.write(db, "acme", met_at_ms=1, swept_at_ms=2)
+    sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
     assert View.from_text(apply_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
     assert View.from_text(apply_view(db, "acme", replace(WIDE, api="v1", user_id="u"), NOW_MS).view or "").renumbers
     sources.write(db, "acme", swept_at_ms=3)

@@ -23,9 +23,9 @@ def sequences_in(written: bytes) -> list[int]:
 
 @given(EVENTS, st.integers(1, 5), st.integers(1, 5_000), st.integers(1, 1_000), st.sampled_from(["", "acme"]))
 def test_all_that_it_holds_is_handed_out_once_and_in_order(
-    event_specs: list[tuple[int, str, int]], at_once: int, most_bytes: int, batch_bytes: int, source: str
+    event_specs: list[tuple[int, str, int]], at_once: int, max_bytes: int, batch_bytes: int, source: str
 ) -> None:
-    tail = Tail(7, most_bytes)
+    tail = Tail(7, max_bytes)
     number = 7
     everything = []
     for gap, name, size in event_specs:
@@ -37,7 +37,7 @@ def test_all_that_it_holds_is_handed_out_once_and_in_order(
     chosen = EventFilter(frozenset({source} - {""}))
     in_memory = [it for it in everything if it.sequence > tail.start]
     assert tail.end == number
-    assert sum(len(format_frame(it)) for it in in_memory) <= most_bytes
+    assert sum(len(format_frame(it)) for it in in_memory) <= max_bytes
     after, found = tail.start, list[int]()
     while after < tail.end:
         batch = tail.batch(after, chosen, batch_bytes)

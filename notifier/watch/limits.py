@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 
-class Patience(Struct, frozen=True):
+class DetectionLimits(Struct, frozen=True):
     """All delays and limits of detection in one object, so that a test can use seconds instead of hours.
 
     `large_page` is the page size of sweeps, searches and precise questions, which is the API's maximum.
@@ -18,9 +18,9 @@ class Patience(Struct, frozen=True):
     retry_seconds: float = 60.0
     """Wait between two tries of a failed sweep, search or second look."""
 
-    first_search_again_seconds: float = 60.0
+    first_search_retry_seconds: float = 60.0
     """Wait between the first two searches for the same unexplained difference; doubled after each futile search."""
-    last_search_again_seconds: float = 3600.0
+    longest_search_retry_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
     """Wait after a search for each page that it has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
@@ -49,9 +49,9 @@ class Patience(Struct, frozen=True):
 
     page_tries: int = 3
     """The number of times that an incomplete page is requested."""
-    most_questions: int = 20
+    max_questions: int = 20
     """Maximum number of precise questions in one search, or in one round of second looks."""
-    most_question_pages: int = 5
+    max_question_pages: int = 5
     """Maximum number of pages of one answer to a question about only a person or only a training."""
     spare_search_pages: int = 10
     """Pages that a search may read in addition to twice the binary logarithm of the number of pages."""
@@ -59,4 +59,4 @@ class Patience(Struct, frozen=True):
     """This many changes at once, or fewer, are never held back."""
 
 
-PATIENCE: Final = Patience()
+DETECTION_LIMITS: Final = DetectionLimits()
