@@ -42,9 +42,8 @@ _PRIMARY_CODE_MASK = 0xFF
 
 def is_undecodable(error: Exception) -> bool:
     """Return whether a text of the file, or SQLite's message that quotes the file, is not UTF-8, so it is damaged."""
-    # For texts, the sqlite3 module raises an error of its own, the only one without a code.
-    own = isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) is None
-    return own or isinstance(error, UnicodeDecodeError)
+    # For texts, the sqlite3 module raises an error of its own, which has no code.
+    return isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode to UTF-8")
 
 
 def as_store_error(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError | None:
