@@ -369,10 +369,10 @@ class Worker:
         return replace(attempt, deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
-        """Remove an ended attempt; if a bug ended it, read its deliveries from the store again after a pause."""
+        """Remove an ended attempt; after a bug, or a cancellation before `stop`, read its deliveries again later."""
         self._attempts.discard(attempt)
         fault = None if attempt.cancelled() else attempt.exception()
-        if fault is None:
+        if fault is None and not (attempt.cancelled() and self._running):
             return
         facts = {"destination": self.name, "events": len(deliveries)}
         _log.critical("an internal error; these events are retried later", extra=facts, exc_info=fault)

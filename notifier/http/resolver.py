@@ -133,7 +133,11 @@ async def _look_up_in_thread(host: str, port: int, family: socket.AddressFamily)
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(set_result, found)
 
-    threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+    try:
+        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+    except RuntimeError as error:
+        # The limit of threads is reached. As with an unreachable name server, a known address is used.
+        raise socket.gaierror(socket.EAI_AGAIN, str(error)) from error
     return await answer
 
 

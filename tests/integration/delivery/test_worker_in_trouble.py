@@ -396,6 +396,27 @@ async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     assert "an internal error" in caplog.text
 
 
+async def test_an_attempt_that_is_cancelled_from_within_leaves_no_event_behind(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by a library that cancels the future for which the attempt waits."""
+    monkeypatch.setattr(worker_module, "FAULT_PAUSE_SECONDS", 0.05)
+    worker = rig.http(receiver.url)
+    send, cancelled = worker._destination.send, iter([True])
+
+    async def cancel_once(deliveries: Sequence[Delivery]) -> Outcome:
+        if next(cancelled, False):
+            raise asyncio.CancelledError
+        return await send(deliveries)
+
+    monkeypatch.setattr(worker._destination, "send", cancel_once)
+    await rig.enter(*keys(3))
+    async with rig.running(worker):
+        await rig.settled()
+    assert sorted(receiver.subjects) == keys(3)
+    assert "an internal error" in caplog.text
+
+
 async def test_what_fails_for_too_long_is_given_up_and_kept(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = refusing(422, "2")
     await rig.enter(*keys(3))

@@ -105,6 +105,28 @@ async def test_a_name_that_is_gone_is_gone(resolver: Resolver, names: Names) -> 
 
 
 @pytest.mark.usefixtures("names")
+async def test_without_a_thread_for_the_look_up_the_request_fails_and_the_known_address_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a limit of the process or of the container makes it."""
+    resolver = Resolver()
+    known = await resolver.resolve("known.example.com", 80)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with new_session(resolver) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            assert await resolver.resolve("known.example.com", 80) == known
+            with pytest.raises(TransportError) as caught:
+                await send(session, "POST", "http://hr.example.com/", b"", RequestOptions({}, 5, 10))
+        assert caught.value.reason is TransportReason.NAME_NOT_RESOLVED
+        assert await resolver.resolve("hr.example.com", 80)
+    await resolver.close()
+
+
+@pytest.mark.usefixtures("names")
 async def test_a_request_says_that_the_name_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS", 0.05)
     async with new_session() as session:
