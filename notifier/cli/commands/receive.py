@@ -87,9 +87,19 @@ async def _serve(
     # Imported here, because this import takes a quarter of a second and wrong usage is reported without it.
     from notifier.cli.receiver import WebhookReceiver  # noqa: PLC0415
 
+    failures: list[Exception] = []
     with stop_on_signal() as stop:
+
+        def show_or_stop(request: "ReceivedRequest") -> None:
+            # An error would otherwise only fail this request, and the command would not end.
+            try:
+                show(request)
+            except (CommandError, click.exceptions.Exit) as failure:
+                failures.append(failure)
+                stop.set()
+
         try:
-            async with WebhookReceiver(secrets, statuses, show).serve(port) as url:
+            async with WebhookReceiver(secrets, statuses, show_or_stop).serve(port) as url:
                 verification = (
                     "signatures are verified" if secrets else "signatures are not verified: there is no --secret"
                 )
@@ -103,6 +113,8 @@ async def _serve(
             # Removes the address, which asyncio puts in front of the system's message.
             why = str(error.strerror).rpartition(": ")[2]
             raise CommandError(f"cannot listen on port {port} ({why}): give another --port") from error
+    if failures:
+        raise failures[0]
 
 
 def _show_json(request: "ReceivedRequest") -> None:

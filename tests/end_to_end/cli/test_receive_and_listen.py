@@ -3,10 +3,14 @@
 import asyncio
 import base64
 import json
+import os
 import re
 import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
 
 if TYPE_CHECKING:
     import subprocess
@@ -54,3 +58,19 @@ async def test_events_are_printed_and_forwarded_also_after_the_daemon_was_restar
     assert [event["subject"] for event in events] == keys
     assert [(one["genuine"], one["status"], one["path"]) for one in received] == [(True, 200, "/in")] * 2
     assert [one["events"][0]["id"] for one in received] == [event["id"] for event in events]
+
+
+@pytest.mark.parametrize(("to", "code", "told"), [("pipe", 0, ""), ("/dev/full", 1, "No space left on device")])
+async def test_the_receiver_ends_when_nobody_reads_what_it_prints(home: "Home", to: str, code: int, told: str) -> None:
+    reader, writer = os.pipe() if to == "pipe" else (None, os.open(to, os.O_WRONLY))
+    with home.started("receive", "--port", "0", "--json", stdout=writer) as receiver:
+        os.close(writer)
+        url = re.search(r"http://[0-9.:]+", await next_line(receiver.stderr))
+        assert url is not None
+        if reader is not None:
+            os.close(reader)
+        event = {"id": "evt_1", "type": "completion.created", "data": {}}
+        async with aiohttp.ClientSession() as session, session.post(url[0], json=event) as answer:
+            assert answer.status == 200
+        _, err = await asyncio.to_thread(receiver.communicate, timeout=20)
+    assert (receiver.returncode, told in err, "Traceback" in err) == (code, True, False)
