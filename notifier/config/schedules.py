@@ -105,6 +105,11 @@ def parse_time_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name) if name else _machine_time_zone()
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        if not name:
+            raise InvalidValue(
+                "is not set, and the time zone of this machine (the variable TZ, or /etc/localtime) is not one that can"
+                ' be used: write a name such as "America/Chicago"'
+            ) from None
         raise InvalidValue(
             'is not a time zone that this machine knows: write a name such as "America/Chicago" or "UTC" (`timedatectl'
             " list-timezones` shows all; a small system may lack the package tzdata)"
@@ -146,6 +151,8 @@ def _parse_weekdays(field: str) -> Iterator[int]:
         begin = _parse_weekday(first)
         end = _parse_weekday(last) if dash else begin
         yield begin
+        if (first, last) == ("0", "7"):
+            yield from range(len(WEEKDAYS))
         while begin != end:
             begin = (begin + 1) % len(WEEKDAYS)
             yield begin

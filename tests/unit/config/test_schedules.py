@@ -2,7 +2,7 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from notifier.config import HttpSettings, ScheduledSettings, SlackSettings, TeamsSettings
+from notifier.config import HttpSettings, ScheduledSettings, SlackSettings, TeamsSettings, schedules
 from notifier.config.errors import InvalidValue
 from notifier.config.message_destinations import AppriseSettings
 from notifier.config.schedules import QuietHours, parse_quiet_hours, parse_schedule, parse_time_zone
@@ -28,6 +28,7 @@ def times(schedule: str, count: int = 3) -> list[str]:
         ("0 8 * * 1", ["Mon 23 08:00", "Mon 30 08:00", "Mon 07 08:00"]),
         ("0 8 * * 0", ["Sun 22 08:00", "Sun 29 08:00", "Sun 06 08:00"]),
         ("0 8 * * 7", ["Sun 22 08:00", "Sun 29 08:00", "Sun 06 08:00"]),
+        ("0 8 * * 0-7", ["Sun 22 08:00", "Mon 23 08:00", "Tue 24 08:00"]),
         ("0 8 * * 1-5", ["Mon 23 08:00", "Tue 24 08:00", "Wed 25 08:00"]),
         ("0 8 * * fri-mon", ["Sun 22 08:00", "Mon 23 08:00", "Fri 27 08:00"]),
         ("0 8 * * SAT,sun", ["Sun 22 08:00", "Sat 28 08:00", "Sun 29 08:00"]),
@@ -99,6 +100,14 @@ def test_impossible_quiet_hours_are_refused(written: str) -> None:
 def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(InvalidValue, match="not a time zone that this machine knows"):
         parse_time_zone(name)
+
+
+def test_a_machine_without_a_usable_time_zone_is_told_apart_from_a_wrong_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CST6CDT,M3.2.0,M11.1.0")
+    monkeypatch.setattr("tzlocal.unix._cache_tz", None)
+    schedules._machine_time_zone.cache_clear()
+    with pytest.raises(InvalidValue, match="is not set, and the time zone of this machine"):
+        parse_time_zone("")
 
 
 def test_an_empty_zone_is_the_one_of_the_machine() -> None:
