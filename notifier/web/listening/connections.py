@@ -22,7 +22,9 @@ _CHECK_INTERVAL_SECONDS: Final = 1.0
 """Seconds between two checks of the connections' time limits."""
 
 _SEND_LIMIT_FACTOR: Final = 10
-"""The time limit for sending an answer, as a multiple of `ConnectionLimits.stalled_seconds`."""
+"""The time in which a client must receive _SEND_LIMIT_BYTES, as a multiple of `ConnectionLimits.stalled_seconds`."""
+
+_SEND_LIMIT_BYTES: Final = 65_536
 
 _LOG_INTERVAL_SECONDS: Final = 60.0
 """Seconds between two log lines about too many connections."""
@@ -45,8 +47,8 @@ class Connection(RequestHandler):
         """When the connection was made, or a check first found it idle (event loop's clock); None during a request."""
         self._connections = connections
         self._head_since: float | None = None
-        self._unsent = 0
-        self._unsent_since = self._sending_since = 0.0
+        self._unsent = self._taken_bytes = 0
+        self._unsent_since = self._taken_since = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -68,7 +70,7 @@ class Connection(RequestHandler):
         connection = transport.get_extra_info("socket")
         self.peer = peer_of(connection)
         self.peer_key = peer_key_of(self.peer)
-        self.idle_noticed_at = self._head_since = self._unsent_since = self._sending_since = self._loop.time()
+        self.idle_noticed_at = self._head_since = self._unsent_since = self._taken_since = self._loop.time()
         super().connection_made(transport)
         if not self._connections.admit(self):
             self.drop()
@@ -129,13 +131,15 @@ class Connection(RequestHandler):
     def _is_stalled(self, now: float, limit_seconds: float) -> bool:
         transport = self.transport
         unsent = transport.get_write_buffer_size() if isinstance(transport, asyncio.Transport) else 0
-        if not unsent:
-            self._sending_since = now
+        # Data that was written since the last check hides some of what was received, but never adds to it.
+        self._taken_bytes += max(0, self._unsent - unsent)
+        if not unsent or self._taken_bytes >= _SEND_LIMIT_BYTES:
+            self._taken_bytes, self._taken_since = 0, now
         if not unsent or unsent != self._unsent:
             self._unsent, self._unsent_since = unsent, now
         # The second limit is for a client that receives a byte now and then, and so never exceeds the first one.
         return (
-            now - self._unsent_since >= limit_seconds or now - self._sending_since >= limit_seconds * _SEND_LIMIT_FACTOR
+            now - self._unsent_since >= limit_seconds or now - self._taken_since >= limit_seconds * _SEND_LIMIT_FACTOR
         )
 
 

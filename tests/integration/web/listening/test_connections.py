@@ -100,6 +100,53 @@ async def test_an_answer_that_nobody_takes_is_given_up(listen: "Open", monkeypat
         await until(lambda: len(connections) == 0)
 
 
+async def test_an_answer_that_is_taken_steadily_may_take_any_time(
+    listen: "Open", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.web.listening.connections._SEND_LIMIT_FACTOR", 1)
+    interface = await listen(limits=replace(QUICK, stalled_seconds=2.0))
+    size = 14_000_000
+
+    async def much(_self: object) -> bytes:
+        return b"x" * size
+
+    monkeypatch.setattr(type(interface.daemon), "metrics", much)
+    with closing(socket.create_connection(("127.0.0.1", interface.port))) as steady:
+        steady.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert await asyncio.to_thread(take_steadily, steady) > size
+
+
+def take_steadily(connection: socket.socket) -> int:
+    """Read at about 3 MB a second until the connection is closed, and return the number of bytes."""
+    count = 0
+    while piece := connection.recv(30_000):
+        count += len(piece)
+        time.sleep(0.01)
+    return count
+
+
+async def test_an_answer_that_is_taken_byte_by_byte_is_given_up(
+    listen: "Open", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.web.listening.connections._SEND_LIMIT_FACTOR", 4)
+    interface = await listen(limits=QUICK)
+
+    async def much(_self: object) -> bytes:
+        return b"x" * 50_000_000
+
+    monkeypatch.setattr(type(interface.daemon), "metrics", much)
+    with closing(socket.socket()) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", interface.port))
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connections = interface.server._connections
+        await until(lambda: len(connections) == 1)
+        async with asyncio.timeout(20):
+            while len(connections):
+                slow.recv(1000)
+                await asyncio.sleep(0.1)
+
+
 async def test_a_stream_may_be_silent_for_as_long_as_nothing_happens(listen: "Open") -> None:
     interface = await listen(limits=QUICK)
     async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
