@@ -22,6 +22,7 @@ _PLACEHOLDER: Final = re.compile(
 _QUOTES: Final = "'\"`" + TYPOGRAPHIC_QUOTES
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 _SLACK_HOSTS: Final = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
+_INCOMING_WEBHOOK: Final = re.compile(r"/services/[^/]+/[^/]+/[^/]+")
 _TEAMS_DOMAINS: Final = (
     "logic.azure.com",
     "logic.azure.us",
@@ -93,8 +94,15 @@ def of_proxy(url: str) -> str | None:
 def of_slack_url(url: str) -> str | None:
     """Return a sentence about a likely mistake in the URL of a Slack channel; None if there is none."""
     host = urlsplit(url).hostname or ""
-    if host in _SLACK_HOSTS or is_loopback(host):
+    if is_loopback(host) or of_url(url):
         return None
+    if host in _SLACK_HOSTS:
+        is_complete = _INCOMING_WEBHOOK.fullmatch(urlsplit(url).path) is not None
+        return (
+            None
+            if is_complete
+            else f"is not the complete URL of an incoming webhook: https://{host}/services/T.../B.../..."
+        )
     return 'is not a Slack URL (https://hooks.slack.com/...); for another service use type = "http" or "apprise"'
 
 

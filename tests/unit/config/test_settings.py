@@ -171,6 +171,14 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         (SOURCE + SLACK.replace("T/B/x", "..."), "destinations.safety.url: contains a placeholder"),
         (SOURCE + SLACK.replace("T/B/x", "T00000000/B00000000/x"), "destinations.safety.url: contains a placeholder"),
         (SOURCE + SLACK.replace("hooks.slack.com", "example.com"), "destinations.safety.url: is not a Slack URL"),
+        (
+            SOURCE + SLACK.replace("T/B/x", "T/B"),
+            "destinations.safety.url: is not the complete URL of an incoming webhook",
+        ),
+        (
+            SOURCE + SLACK.replace("services/T/B/x", "triggers/T/1/x"),
+            "destinations.safety.url: is not the complete URL of an incoming webhook",
+        ),
         (SOURCE + TEAMS, "destinations.teams.url: is an Office 365 connector"),
         (SOURCE + HTTP, "destinations.hr.secret: is empty"),
         (
