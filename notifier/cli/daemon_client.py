@@ -56,7 +56,7 @@ def request(
             connection.connect()
         except PermissionError as error:
             raise CommandError(
-                f"{socket_file} refuses this user: run this command as the user that runs the daemon"
+                f"{socket_file} refuses this user: run this command as root (sudo), or as the user that runs the daemon"
             ) from error
         except OSError:
             return None

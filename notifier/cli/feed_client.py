@@ -135,5 +135,7 @@ async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
 
 def _unreachable_error(socket_file: Path, error: Exception) -> CommandError:
     if isinstance(error, PermissionError):
-        return CommandError(f"{socket_file} refuses this user: run this command as the user that runs the daemon")
+        return CommandError(
+            f"{socket_file} refuses this user: run this command as root (sudo), or as the user that runs the daemon"
+        )
     return CommandError("no daemon runs with this configuration: start `notifier run` first")

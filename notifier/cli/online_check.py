@@ -97,6 +97,6 @@ def raise_on_problems(probes: "Sequence[ProbeResult]", store_error: CommandError
     troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
     lines = [] if store_error is None else [store_error.message]
     if troubles:
-        lines += [f"{format_count(len(troubles), 'request')} failed online:", *troubles]
+        lines += [f"{format_count(len(troubles), 'problem')} found online:", *troubles]
     if lines:
         raise CommandError(*lines) from store_error

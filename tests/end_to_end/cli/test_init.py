@@ -296,5 +296,5 @@ async def test_a_token_that_is_refused_is_told_and_the_file_stays(tmp_path: Path
     options = ("--token", "wrong", "--base-url", api.url, "--no-slack", "--no-http", "--check")
     said = await asyncio.to_thread(run_init, str(file), *options)
     assert said.code == 1
-    assert "Error: 1 request failed online:\n  kpa: " in said.err
+    assert "Error: 1 problem found online:\n  kpa: " in said.err
     assert file.exists()

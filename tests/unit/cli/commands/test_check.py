@@ -116,7 +116,10 @@ async def test_programs_read_errors_and_warnings_apart(home: "Home") -> None:
     assert said.code == 78
     (document,) = said.documents
     assert document["errors"] == [
-        "sources.acme.token: is required; set it in the file or as NOTIFIER_SOURCES__ACME__TOKEN",
+        (
+            "sources.acme.token: is required; set it in the file, or as a variable or credential file"
+            " NOTIFIER_SOURCES__ACME__TOKEN"
+        ),
         "sources.acme.tokn: unknown key; did you mean `token`?",
     ]
 
@@ -278,7 +281,7 @@ async def test_one_source_that_fails_does_not_hide_another(home: "Home", api: "A
     assert said.code == 1
     assert row(said)[1] == "yes"
     assert row(said, "broken")[1] == "no"
-    assert said.err.startswith("Error: 1 request failed online:\n  broken: there was no connection to the API")
+    assert said.err.startswith("Error: 1 problem found online:\n  broken: there was no connection to the API")
 
 
 async def test_the_public_key_of_a_private_one_is_shown(home: "Home") -> None:
@@ -316,7 +319,7 @@ async def test_a_database_that_cannot_be_reached_hides_no_warning_and_no_other_p
     assert row(said)[1] == "no"
     first, *others = said.err.splitlines()
     assert "it cannot be reached" in first
-    assert others[0] == "  1 request failed online:"
+    assert others[0] == "  1 problem found online:"
     assert others[1].startswith("  acme: there was no connection to the API")
     said = await home.call("check", "--json")
     (document,) = said.documents
