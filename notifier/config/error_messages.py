@@ -58,6 +58,9 @@ _TYPE_ADVICE: Final[Mapping[str, str]] = {
 }
 """The advice for each wrong `type` that people often write for a destination."""
 
+_INCOMPLETE: Final = frozenset({"missing", "union_tag_not_found"})
+"""The types of pydantic's errors about a key that a table needs and does not have."""
+
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _NO_SOURCE: Final = (
     "at least one source is required: a table [sources.NAME] with a token, or NOTIFIER_SOURCES__NAME__TOKEN"
@@ -94,7 +97,17 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
         path = (*place.path, introspection.TYPE_KEY) if details["type"].startswith("union_tag") else place.path
         origin = next((layer.origin for layer in layers if layer.sets(path)), None)
         message = _message(details, place)
-        yield Problem(dotted(path), f"{message} (from {origin})" if origin else message)
+        if origin:
+            message += f" (from {origin})"
+        elif details["type"] in _INCOMPLETE and (leftover := _only_mention(place.path[:2], layers)):
+            message += f"; only {leftover} mentions {dotted(place.path[:2])}: remove it if it is left over"
+        yield Problem(dotted(path), message)
+
+
+def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | None:
+    """Return the first variable or credential file that sets a key in a table; None if a configuration file has it."""
+    owners = [layer.origin for layer in layers if layer.sets(table)]
+    return None if None in owners else next(iter(owners), None)
 
 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
@@ -123,7 +136,7 @@ def _message(details: "ErrorDetails", place: _Place) -> str:
         case "missing" | "too_short" if place.path == ("sources",):
             return _NO_SOURCE
         case "missing":
-            return f"is required; set it in the file or as {variable_name(place.path)}"
+            return f"is required; set it in the file, or as a variable or credential file {variable_name(place.path)}"
         case "extra_forbidden":
             return _unknown_key(str(place.path[-1]), place)
         case "enum" | "literal_error":

@@ -86,7 +86,9 @@ def read_toml(file: Path, *, is_included: bool = False) -> Layer:
         text = file.read_bytes().decode("utf-8-sig")
         values = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError([Problem(str(file), f"cannot be read: {error.strerror}")]) from None
+        is_forbidden = isinstance(error, PermissionError)
+        remedy = "; let the user that runs this read it, or run this as root (sudo)" if is_forbidden else ""
+        raise ConfigError([Problem(str(file), f"cannot be read: {error.strerror}{remedy}")]) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([Problem(str(file), f"line {line}: is not UTF-8 text; save the file as UTF-8")]) from None

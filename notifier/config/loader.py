@@ -24,7 +24,7 @@ from notifier.config.paths import (
 )
 from notifier.config.secret_values import all_strings
 from notifier.config.settings import Settings, StoreSettings
-from notifier.config.trust import is_world_readable, why_untrusted
+from notifier.config.trust import is_world_readable, is_world_searchable, why_untrusted
 from notifier.privileges import is_root
 
 
@@ -55,10 +55,16 @@ def load(
     file = find_file(path, environ=environ, cwd=cwd)
     credentials = credentials_directory(secrets_dir, environ=environ, cwd=cwd, file=file)
 
+    # Folders of other programs, such as Kubernetes, have the modes that those programs choose.
+    typed_credentials = None if secrets_dir is not None or environ.get(CREDENTIALS_VARIABLE) else credentials
+
     found = list(_read(file, credentials, environ, cwd))
     layers = [item for item in found if isinstance(item, Layer)]
     problems = [item for item in found if isinstance(item, Problem)]
     unmatched = [item.key for item in found if isinstance(item, UnmatchedPattern)]
+    if any(problem.key == str(credentials) for problem in problems):
+        # No secret was read, so validation would report each of them as missing.
+        raise ConfigError(problems)
     values = merge(layers)
     if file is None and not values.get("sources"):
         raise ConfigError([*problems, _missing_configuration(cwd)])
@@ -69,7 +75,7 @@ def load(
     if problems:
         raise ConfigError(problems)
     return settings.with_load_warnings(
-        world_readable_files=_world_readable_files(settings, layers), unmatched_patterns=unmatched
+        world_readable_files=_world_readable_files(settings, layers, typed_credentials), unmatched_patterns=unmatched
     )
 
 
@@ -80,16 +86,27 @@ def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Ite
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
 
 
-def _world_readable_files(settings: Settings, layers: Iterable[Layer]) -> Iterator[Path]:
-    """Yield the files that contain secrets and that every user of the machine can read."""
+def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentials: Path | None) -> Iterator[Path]:
+    """Yield the files that contain secrets and that every user of the machine can read.
+
+    Of credential files, only those in the folder `credentials` are considered.
+    """
     secrets = {secret for secret in settings.secrets() if likely_mistakes.of_secret(secret) is None}
     for layer in layers:
-        if (
-            layer.file is not None
-            and is_world_readable(layer.file)
-            and not secrets.isdisjoint(all_strings(layer.values))
-        ):
-            yield layer.file
+        file = layer.file or _credential_file(layer, credentials)
+        if file is not None and is_world_readable(file) and not secrets.isdisjoint(all_strings(layer.values)):
+            yield file
+
+
+def _credential_file(layer: Layer, folder: Path | None) -> Path | None:
+    """Return the file of a layer that was read from the folder of credential files; None for other layers.
+
+    The result is also None if only the folder's owner or group can reach its files.
+    """
+    if folder is None or layer.origin is None or not is_world_searchable(folder):
+        return None
+    file = Path(layer.origin)
+    return file if file.parent == folder else None
 
 
 class ConfiguredNames(Struct, frozen=True):

@@ -98,6 +98,14 @@ def is_world_readable(file: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and bool(found.st_mode & stat.S_IROTH)
 
 
+def is_world_searchable(folder: Path) -> bool:
+    """Return whether all users of the machine can open files in a folder whose names they know."""
+    try:
+        return bool(folder.stat().st_mode & stat.S_IXOTH)
+    except OSError:
+        return False
+
+
 def _is_writable_by_others(found: os.stat_result) -> bool:
     return bool(found.st_mode & stat.S_IWOTH) or (bool(found.st_mode & stat.S_IWGRP) and not _is_private_group(found))
 

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,19 @@ def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_there_but_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "config.toml").symlink_to("config.toml")
     with pytest.raises(ConfigError, match="cannot be read: Too many levels of symbolic links"):
+        load(environ={}, cwd=tmp_path)
+
+
+@pytest.mark.usefixtures("not_root")
+def test_a_forbidden_file_says_who_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "config.toml").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(
+        ConfigError, match=r"Permission denied; let the user that runs this read it, or run this as root"
+    ):
         load(environ={}, cwd=tmp_path)
 
 

@@ -274,6 +274,32 @@ def test_an_unreadable_credential_file_is_told(
     assert problem.startswith(f"{file}: the credential file cannot be read: ")
 
 
+def test_a_folder_of_credentials_that_cannot_be_read_is_the_only_problem(
+    problems_of: Problems, secrets_dir: Path
+) -> None:
+    """Without the secrets in it, every key that they set would be reported as missing."""
+    (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("t0ken")
+    secrets_dir.chmod(0o777)
+    (problem,) = problems_of("[sources.acme]", secrets_dir=secrets_dir)
+    assert problem.startswith(f"{secrets_dir}: can be written by other users")
+
+
+def test_what_a_removed_destination_leaves_behind_is_named(problems_of: Problems, secrets_dir: Path) -> None:
+    leftover = secrets_dir / "NOTIFIER_DESTINATIONS__GATE__SECRET"
+    leftover.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    (problem,) = problems_of(secrets_dir=secrets_dir)
+    assert problem.startswith("destinations.gate.type: is required")
+    assert problem.endswith(f"; only {leftover} mentions destinations.gate: remove it if it is left over")
+
+    (problem,) = problems_of(environ={"NOTIFIER_SOURCES__BETA__PAGE_SIZE": "5"})
+    assert problem.endswith(
+        "; only NOTIFIER_SOURCES__BETA__PAGE_SIZE mentions sources.beta: remove it if it is left over"
+    )
+
+    (problem,) = problems_of(f'{FILE}[destinations.gate]\nurl = "https://x.example"', secrets_dir=secrets_dir)
+    assert "left over" not in problem
+
+
 def test_a_credential_file_that_is_no_text_is_told(problems_of: Problems, secrets_dir: Path) -> None:
     (secrets_dir / "NOTIFIER_HTTP__TOKEN").write_bytes(b"\xff\xfe")
     assert problems_of(secrets_dir=secrets_dir) == [

@@ -252,3 +252,28 @@ def test_a_file_without_secrets_may_be_read_by_everybody(file: Path) -> None:
     file.chmod(0o644)
     environ = {"NOTIFIER_SOURCES__ACME__TOKEN": "t0ken-of-acme"}
     assert str(file) not in [one.key for one in load(file, environ=environ, cwd=file.parent).warnings()]
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "file_mode", "warned"), [(0o755, 0o644, True), (0o700, 0o644, False), (0o755, 0o600, False)]
+)
+def test_credentials_beside_the_configuration_that_everybody_can_read_give_a_warning(
+    file: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int, file_mode: int, warned: bool
+) -> None:
+    monkeypatch.setattr("notifier.config.paths.SYSTEM_FILE", file)
+    file.write_text("[sources.acme]\n")
+    folder = file.parent / "credentials"
+    folder.mkdir()
+    folder.chmod(folder_mode)
+    secret = folder / "NOTIFIER_SOURCES__ACME__TOKEN"
+    secret.write_text("t0ken-of-acme\n")
+    secret.chmod(file_mode)
+
+    def warned_files(**places: Path) -> list[str]:
+        found = load(file, environ={}, cwd=file.parent, **places).warnings()
+        return [one.key for one in found if "every user can read it" in one.message]
+
+    assert warned_files() == [str(secret)] * warned
+    assert warned_files(secrets_dir=folder) == [], (
+        "a folder that another program has made has the modes of that program"
+    )

@@ -201,7 +201,11 @@ WRONG_ELSEWHERE = [
     ),
     ("alerts.heartbeat_url", '[alerts]\nheartbeat_url = "hc-ping.com/x"', "must be a URL"),
     ("sources.beta", "[sources]\nbeta = 5", "must be a table"),
-    ("sources.beta.token", "[sources.beta]", "is required; set it in the file or as NOTIFIER_SOURCES__BETA__TOKEN"),
+    (
+        "sources.beta.token",
+        "[sources.beta]",
+        "is required; set it in the file, or as a variable or credential file NOTIFIER_SOURCES__BETA__TOKEN",
+    ),
     ("sources.beta.has_attachments", '[sources.beta]\ntoken="x"\napi="v1"\nhas_attachments=true', "only in v2"),
     (
         "sources.beta.id_namespace",
