@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from notifier.config.paths import CREDENTIALS_FOLDER_NAME
+from notifier.config.paths import CREDENTIALS_FOLDER_NAME, SYSTEM_FILE
 from notifier.service.unit import FIRST_LINE, ServicePaths
 
 _UNIT_FOLDER: Final = Path("/etc/systemd/system")
@@ -31,6 +31,7 @@ class InstallResult(StrEnum):
     CREATED_FOR_SECRETS = "created, for secrets: only root can read it"
     RESTRICTED = "permissions removed: only root can read it now"
     UNCHANGED = "exists, and was not changed"
+    CLOSED = "exists, but the service could not enter it"
     UNREADABLE = "exists, but the service could not read it"
     INCOMPLETE = "written; complete it"
     WRITTEN = "written"
@@ -100,7 +101,9 @@ def _under_root(root: Path, path: Path) -> Path:
 
 def _install_folder(path: Path) -> InstalledPath:
     if path.is_dir():
-        return InstalledPath(path, InstallResult.EXISTS)
+        # The folder of an instance is in the folder of the default service.
+        is_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, path.parent))
+        return InstalledPath(path, InstallResult.EXISTS if is_open else InstallResult.CLOSED)
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             folder.mkdir()
@@ -183,4 +186,9 @@ def next_steps(names: ServicePaths, program: Path, results: Collection[InstallRe
 def _start_commands(names: ServicePaths, program: Path, results: Collection[InstallResult]) -> list[str]:
     config = "" if names.instance is None else f" --config {names.configuration}"
     start = "restart" if InstallResult.REPLACED in results else "enable --now"
-    return [f"  sudo {shlex.quote(str(program))} check --online{config}", f"  sudo systemctl {start} {names.service}"]
+    folders = dict.fromkeys((SYSTEM_FILE.parent, names.folder))
+    return [
+        *([f"  sudo chmod o+x {' '.join(map(str, folders))}"] if InstallResult.CLOSED in results else []),
+        f"  sudo {shlex.quote(str(program))} check --online{config}",
+        f"  sudo systemctl {start} {names.service}",
+    ]

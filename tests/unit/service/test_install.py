@@ -117,6 +117,24 @@ def test_a_configuration_that_the_service_could_not_read_is_told_with_the_remedy
     assert image.mode("/etc/notifier/config.toml") == 0o600
 
 
+@pytest.mark.parametrize(
+    ("instance", "folders"), [((), "/etc/notifier"), (("--instance", "acme"), "/etc/notifier /etc/notifier/acme")]
+)
+def test_a_folder_that_the_service_could_not_enter_is_told_with_the_remedy(
+    image: Image, instance: tuple[str, ...], folders: str
+) -> None:
+    folder = image.path(folders.rsplit(maxsplit=1)[-1])
+    folder.mkdir(parents=True)
+    image.path("/etc/notifier").chmod(0o750)
+    for result in ("written; complete it", "exists, and was not changed"):
+        said = image.install(*instance)
+        assert said.lines[0] == f"{folder}: exists, but the service could not enter it"
+        assert said.lines[2] == f"{folder}/config.toml: {result}"
+        assert f"  sudo chmod o+x {folders}" in said.lines
+    image.path("/etc/notifier").chmod(0o755)
+    assert "chmod" not in image.install(*instance).out
+
+
 def test_one_of_several_has_a_folder_a_state_and_a_socket_of_its_own(image: Image) -> None:
     said = image.install("--instance", "acme")
     assert "%i" in image.path("/etc/systemd/system/notifier@.service").read_text()
