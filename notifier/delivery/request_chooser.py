@@ -21,6 +21,7 @@ from notifier.store.tables.outbox import Delivery
 from notifier.token_bucket import TokenBucket
 
 _MILLISECONDS = 1000
+_LONGEST_LEARNED_WAIT_SECONDS = 10.0
 
 
 class Choice(Struct, frozen=True):
@@ -71,6 +72,14 @@ class RequestChooser:
             if half := self._queue.take_half(size, in_order=self._bounds.in_order):
                 return Choice(state, half, RequestKind.HALF)
         return self._choose_from_front(state, self._queue.ready)
+
+    def sample_wait_seconds(self, state: ReceiverState, now: float) -> float:
+        """Return how many seconds the rate lets a sample wait at `now` (monotonic seconds).
+
+        The wait of a learned rate may be an hour. An operator must be able to test sooner whether it still applies.
+        """
+        longest = max(_LONGEST_LEARNED_WAIT_SECONDS, 1 / self._bounds.rate)
+        return min(self._rate_wait_seconds(state, now), longest)
 
     def _choose_from_front(
         self, state: ReceiverState, ready: Sequence[Delivery], kind: RequestKind = RequestKind.NORMAL

@@ -48,7 +48,6 @@ _log = logging.getLogger(__name__)
 _READ_AHEAD = 500
 _REFILL_BELOW = 100
 _MILLISECONDS = 1000
-_LONGEST_LEARNED_WAIT = 10.0
 
 
 async def _do_nothing() -> None:
@@ -245,9 +244,7 @@ class Worker:
     async def _wait_for_rate(self) -> None:
         """Count one more request, so that later ones wait longer; then wait until the rate allows this one."""
         now = self._clock.monotonic()
-        # The learned wait may be an hour. An operator must be able to test sooner whether it still applies.
-        learned = min(self._health.state.rate.next_at - now, _LONGEST_LEARNED_WAIT)
-        wait = max(self.bucket.seconds_to_wait(now), learned, 0.0)
+        wait = self._chooser.sample_wait_seconds(self._health.state, now)
         self.bucket.spend()
         self._health.note_request_start(now + wait)
         if wait > 0:

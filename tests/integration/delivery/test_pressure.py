@@ -238,6 +238,21 @@ def test_10_a_sample_that_gets_through_ends_the_wait() -> None:
     assert max(receiver.first_accepted_seconds().values()) < 3
 
 
+def test_a_sample_does_not_wait_an_hour_for_a_rate_that_was_learned() -> None:
+    seconds: list[float] = []
+
+    async def acts(world: DeliveryWorld) -> None:
+        await asyncio.sleep(5 * HOUR)
+        assert world.worker is not None
+        for _ in range(3):
+            began = asyncio.get_running_loop().time()
+            await world.worker.send_sample(world.receiver.requests[0].deliveries[0].event)
+            seconds.append(asyncio.get_running_loop().time() - began)
+
+    simulate(SimulatedReceiver(every=HOUR), http_settings(), make_events(20), wanted=0, script=acts)
+    assert max(seconds) < 11
+
+
 # 14, 16, 17: waits and order
 
 
