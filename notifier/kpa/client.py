@@ -239,13 +239,14 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers a page beyond the last one. `narrowed` means that
-        the request has filters of its own. If it has only filters of the configuration, `content_not_found` for the
-        first page means that one of these is wrong, and the operator has to see the error.
+        The documentation does not say how the API answers a page beyond the last one, or a filter with a person or a
+        training that was deleted. `narrowed` means that the request has filters of its own, whose values the API has
+        sent. If it has only filters of the configuration, `content_not_found` for the first page means that one of
+        these is wrong, and the operator has to see the error.
         """
-        if number > 1:
+        if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)
-        return reason is ApiErrorReason.CONTENT_NOT_FOUND and (narrowed or not self._filters(None, None))
+        return reason is ApiErrorReason.CONTENT_NOT_FOUND and not self._filters(None, None)
 
     async def _names(
         self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], priority: Priority

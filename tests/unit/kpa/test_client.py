@@ -243,6 +243,8 @@ async def test_every_request_takes_its_turn(
         (2, "server_error", {}, {}, False),
         (1, "content_not_found", {}, {}, True),
         (1, "content_not_found", {}, {"user_id": USER, "training_id": "7"}, True),
+        (1, "parameter_invalid", {}, {"user_id": USER}, True),
+        (1, "server_error", {}, {"user_id": USER}, False),
         (1, "content_not_found", {"training_id": "7"}, {}, False),
         (1, "parameter_invalid", {}, {}, False),
     ],

@@ -357,3 +357,25 @@ async def test_a_restart_while_it_asks_goes_on_asking(station: "Station") -> Non
     await station.settle()
     assert sorted(await removed(station)) == sorted(station.keys_of(gone))
     await station.check_consistency()
+
+
+async def test_records_of_a_person_whom_the_api_no_longer_accepts_are_removed(
+    either: "Station", refusal: "Callable[[str], Answer]"
+) -> None:
+    await settled(either, 230, page_size=10)
+    person = [*either.account.records()][100].user
+    gone = [record for record in either.account.records() if record.user == person]
+    for record in gone:
+        either.account.remove(record.id)
+    refuse = refusal("parameter_invalid")
+
+    async def interfere(asked: "Asked") -> web.StreamResponse | None:
+        return await refuse() if asked.precise else None
+
+    either.upstream.interfere = interfere
+    either.clock.advance(DAY)
+    await either.round()
+    await either.settle()
+    assert sorted(await removed(either)) == sorted(either.keys_of(gone))
+    assert conditions(either) == []
+    assert either.watcher.troubles() == {}
