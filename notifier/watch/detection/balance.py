@@ -55,7 +55,7 @@ def contradicts_total(page: Page) -> bool:
 
 def _bounds_of_empty_page(number: int, limit: int, last: int | None) -> CountBounds:
     """Return the bounds according to an empty page, for example one beyond the end of the list."""
-    if number == 1:
+    if number == 1 and (last is None or last <= 1):
         return CountBounds(0, 0)
     if last is None or last >= number:
         return CountBounds(0, None)

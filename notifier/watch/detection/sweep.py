@@ -172,7 +172,7 @@ class SweepRunner:
         while True:
             # The next page is fetched while this one is written.
             is_last = page.is_last and not (page.last_page is None and page.size)
-            ahead = None if is_last else asyncio.create_task(self._fetch(page.number + 1, sweep))
+            ahead = None if is_last else asyncio.create_task(self._fetch(page.number + 1, sweep, page.last_page or 0))
             try:
                 if page.size or page.number == 1:
                     await self._write_page(page, sweep)
@@ -183,8 +183,11 @@ class SweepRunner:
                 if ahead is not None:
                     ahead.cancel()
 
-    async def _fetch(self, number: int, sweep: Sweep) -> Page:
-        """Fetch a page, several times if it is incomplete; if it stays incomplete, mark the sweep as incomplete."""
+    async def _fetch(self, number: int, sweep: Sweep, last_page: int = 0) -> Page:
+        """Fetch a page, several times if it is incomplete; if it stays incomplete, mark the sweep as incomplete.
+
+        `last_page` is the number of the last page according to the page before; 0 if unknown.
+        """
         if number == 1 and self._context.health.memory.page_cap is not None:
             # The API's own page limit may no longer apply.
             await self._context.health.write(page_cap=None)
@@ -193,6 +196,8 @@ class SweepRunner:
         skim = bool(sweep.marks) and self._has_parsed_all
         try:
             async with self._pages.requesting():
+                page = await self._reader.fetch_whole(number, Priority.SWEEP, skim=skim)
+            if page.size == 0 and number <= max(last_page, (page.last_page or 0) - 1):  # the list should not end here
                 page = await self._reader.fetch_whole(number, Priority.SWEEP, skim=skim)
         except ApiError as failure:
             if failure.reason is not ApiErrorReason.PAGE_NOT_WHOLE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
 
 import pytest
+from aiohttp import web
 
 from notifier.kpa.versions import RecordFormat, SkimmedRecords
 from notifier.sandbox import Dialect, Override
@@ -15,8 +16,6 @@ from notifier.store.tables import second_looks, sweeps
 from notifier.store.tables.second_looks import LookKind, SecondLook
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from notifier.store.tables.sweeps import Sweep
     from tests.support.watched_source import Asked, Station
 
@@ -508,3 +507,31 @@ async def test_deletions_while_a_place_is_read_again_hide_nothing_either(station
     await station.quiet()
     known = {key for (key,) in await station.query("SELECT key FROM records")}
     assert {station.key(record) for record in station.account.records()} <= known
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ok": True, "completedtrainings": [], "paging": {"last_page": 5}},
+        {"ok": True, "completedtrainings": [], "paging": {"last_page": 2}},
+        {"ok": False, "error": "content_not_found"},
+    ],
+    ids=["empty", "empty_and_last", "refused"],
+)
+async def test_one_empty_answer_does_not_end_a_sweep(station: "Station", answer: dict[str, Any]) -> None:
+    await station.open(230, page_size=10)
+    await station.round()
+    oldest = [*station.account.records()][-1]
+    station.account.edit(oldest.id, notes="corrected")
+    empty = iter([answer])
+
+    async def interfere(asked: "Asked") -> "web.StreamResponse | None":
+        is_chosen = (asked.page, asked.limit) == (3, 50)
+        return web.json_response(found) if is_chosen and (found := next(empty, None)) else None
+
+    station.upstream.interfere = interfere
+    station.clock.advance(DAY)
+    await station.round()
+    assert station.told() == [station.key(oldest)]
+    assert (await latest(station)).records == 230
+    assert next(empty, None) is None

@@ -103,6 +103,7 @@ def test_the_last_pages_number_leaves_no_more_open_than_a_page(api: Api, limit: 
         (page(3, 100, 0), CountBounds(0, None)),
         (page(3, 100, 0, last_page=2), CountBounds(101, 200)),
         (page(1, 100, 0), CountBounds(0, 0)),
+        (page(1, 100, 0, last_page=3), CountBounds(0, None)),
         (page(1, 100, 100, last_page=3), CountBounds(201, 300)),
         (page(3, 100, 17, last_page=3), CountBounds(217, 217)),
         (page(1, 100, 100, last_page=3, total=217), CountBounds(217, 217)),
