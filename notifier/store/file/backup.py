@@ -112,7 +112,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
             try:
                 skip_event_numbers(db, highest_sequence(db))
             except sqlite3.Error as error:
-                raise _as_backup_error(error, source, fresh.parent) from error
+                raise as_backup_error(error, source, fresh.parent) from error
         # If the old file is damaged or from an older version, its existing essentials are used as they are. Damage can
         # cause errors of any kind, and must not prevent the replacement.
         with contextlib.suppress(Exception):
@@ -257,7 +257,7 @@ def copy_and_check(source: Path, fresh: Path, progress: Progress, *, refuse_newe
             copy.execute("PRAGMA journal_mode = DELETE").fetchone()
             found = check_copy(copy, source)
         except UNREADABLE as error:
-            raise _as_backup_error(error, source, fresh.parent) from error
+            raise as_backup_error(error, source, fresh.parent) from error
     return Copy(fresh.stat().st_size, *found)
 
 
@@ -269,7 +269,7 @@ def _open_source(path: Path) -> sqlite3.Connection:
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS
         )
     except sqlite3.Error as error:
-        raise _as_backup_error(error, path, path.parent) from error
+        raise as_backup_error(error, path, path.parent) from error
 
 
 def _refuse_foreign_or_newer(db: sqlite3.Connection, path: Path, *, refuse_newer: bool) -> None:
@@ -300,7 +300,8 @@ _REPAIR_ADVICE: Final = (
 )
 
 
-def _as_backup_error(error: Exception, source: Path, folder: Path) -> BackupError:
+def as_backup_error(error: Exception, source: Path, folder: Path) -> BackupError:
+    """Convert an SQLite error during the copying of `source` to a file in `folder`."""
     if is_damage(error):
         return BackupError(f"{source} is not a state file, or is damaged ({error}): {_REPAIR_ADVICE}")
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:

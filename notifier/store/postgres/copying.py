@@ -6,6 +6,7 @@ still create events.
 """
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,8 +20,10 @@ from msgspec.structs import replace as copy_with
 from notifier.clock import iso_utc
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import (
+    BackupError,
     Copy,
     Progress,
+    as_backup_error,
     check_copy,
     copy_and_check,
     finish_backup,
@@ -115,11 +118,14 @@ def back_up_schema(location: Location, target: Path, progress: Progress, *, over
         temporary_backup(target, target) as fresh,
     ):
         source.connection.execute("SET statement_timeout = 0")
-        with closing(open_database(fresh)) as db:
-            _copy_all_out(source, db, progress)
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            db.execute("PRAGMA journal_mode = DELETE").fetchone()
-            found = check_copy(db.conn, target)
+        try:
+            with closing(open_database(fresh)) as db:
+                _copy_all_out(source, db, progress)
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                db.execute("PRAGMA journal_mode = DELETE").fetchone()
+                found = check_copy(db.conn, target)
+        except sqlite3.Error as error:
+            raise as_backup_error(error, target, target.parent) from error
         finish_backup(fresh, target, overwrite=overwrite)
     return Copy(target.stat().st_size, *found)
 
@@ -136,10 +142,19 @@ def _temporary_copy(source: Path, progress: Progress) -> Iterator[tuple[FileData
 @contextmanager
 def _temporary_file() -> Iterator[Path]:
     """Provide an empty file that only its owner can read."""
-    with tempfile.TemporaryDirectory(prefix="notifier-restore-") as folder:
-        fresh = Path(folder) / "copy.db"
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="notifier-restore-")
+    except OSError as error:
+        raise BackupError(
+            f"no temporary file can be created ({error.strerror}): free some space, or set TMPDIR"
+        ) from error
+    with folder as name:
+        fresh = Path(name) / "copy.db"
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        yield fresh
+        try:
+            yield fresh
+        except sqlite3.Error as error:
+            raise as_backup_error(error, fresh, fresh.parent) from error
 
 
 def _is_used(connection: Connection, location: Location) -> bool:

@@ -40,6 +40,8 @@ _REFUSED: Final = (StoreReason.REFUSED, "the server refuses this user (%s): corr
 _BY_CLASS: Final = {
     "08": (StoreReason.UNREACHABLE, "the connection is lost (%s)"),
     "28": _REFUSED,
+    # A replica ends a statement with 40001 if the statement reads rows that the primary has deleted.
+    "40": (StoreReason.BUSY, "the server has cancelled the statement (%s): try again"),
     "53": (StoreReason.BUSY, "the server is short of resources (%s)"),
     "57": (StoreReason.UNREACHABLE, "the server is being stopped or started (%s)"),
     "58": (StoreReason.IO_ERROR, "the server's disk reports errors (%s): check it"),

@@ -1,5 +1,7 @@
 """A state file moves into a schema and back, and nothing of it changes."""
 
+import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.backup import BackupError
 from notifier.store.file.connection import open_database, open_file_read_only
+from notifier.store.postgres import copying
 from notifier.store.postgres.copying import back_up_schema, restore_into_schema
 from notifier.store.postgres.holders import SKIPPED_EVENT_NUMBERS
 from notifier.store.postgres.location import Location
@@ -188,6 +191,32 @@ def test_no_file_is_overwritten_unless_it_is_meant(lived_in: Path, location: Loc
     assert target.read_text() == "mine"
     back_up_schema(location, target, unseen, overwrite=True)
     assert [it.name for it in tmp_path.iterdir() if it.name.startswith(".")] == []
+
+
+def test_a_full_disk_is_named(
+    lived_in: Path, location: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore_into_schema(location, lived_in, unseen, NOW)
+
+    def fill_disk(*_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(copying, "_copy_all_out", fill_disk)
+    with pytest.raises(BackupError, match="free some space"):
+        back_up_schema(location, tmp_path / "there.db", unseen)
+    with pytest.raises(BackupError, match="free some space"):
+        restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+    assert [it.name for it in tmp_path.iterdir() if not it.name.startswith(lived_in.name)] == []
+
+
+def test_without_a_temporary_folder_nothing_is_put_back(
+    lived_in: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(BackupError, match="no temporary file can be created"):
+        restore_into_schema(location, lived_in, unseen, NOW)
 
 
 def test_without_a_store_there_is_nothing_to_back_up(location: Location, tmp_path: Path) -> None:

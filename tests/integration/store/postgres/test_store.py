@@ -348,6 +348,7 @@ SAID = {
     "58030": (StoreReason.IO_ERROR, "SQLSTATE 58030"),
     "XX001": (StoreReason.CORRUPT, "SQLSTATE XX001"),
     "53200": (StoreReason.BUSY, "SQLSTATE 53200"),
+    "40001": (StoreReason.BUSY, "try again"),
 }
 
 
