@@ -206,7 +206,9 @@ def to_postgres_value(value: Any, *, has_json: bool = False) -> Any:
         # This turns a member of a StrEnum into a plain text.
         text = str(value)
         if has_json and "\\u" in text:
-            return json.dumps(_without_unstorable(json.loads(text)), ensure_ascii=False)
+            # Other parameters of the same statement may be no JSON, such as a text from a search form.
+            with contextlib.suppress(ValueError):
+                return json.dumps(_without_unstorable(json.loads(text)), ensure_ascii=False)
         return text.replace("\x00", _REPLACEMENT) if "\x00" in text else text
     return value
 

@@ -145,6 +145,7 @@ def test_every_filter_narrows(db: Database, enter: Enter) -> None:
     assert found(db, since_ms=99 * HOUR) == []
     assert found(db, until_ms=HOUR) == []
     assert found(db, person="ball", training="crane", source="acme", state=DeliveryState.PENDING) == ["2"]
+    assert found(db, source=r"C:\users", destination=r"\u0000", types=frozenset({"completion.removed"})) == []
 
 
 def test_an_event_leads_to_its_only_delivery_or_to_the_requested_one(db: Database, enter: Enter) -> None:
