@@ -79,7 +79,13 @@ class StoreReader:
         if self._store.fatal_error is not None:
             self._release(thread)
             raise self._store.fatal_error
-        done = asyncio.get_running_loop().run_in_executor(thread.executor, thread.perform, work)
+        try:
+            done = asyncio.get_running_loop().run_in_executor(thread.executor, thread.perform, work)
+        except RuntimeError as error:
+            self._release(thread)
+            raise StoreError(
+                StoreReason.BUSY, f"the state cannot be read now ({error}): raise the limit of threads, or try later"
+            ) from error
         done.add_done_callback(lambda ended: self._work_ended(thread, ended))
         try:
             async with asyncio.timeout(self._limits.work_seconds):

@@ -43,6 +43,24 @@ def endless(db: Database) -> None:
     db.execute(ENDLESS).fetchone()
 
 
+async def test_without_a_thread_it_is_busy_and_later_reads_again(
+    reader: StoreReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a limit of the process or of the container makes it."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(StoreError) as caught:
+                await reader.run(one)
+            assert caught.value.reason is StoreReason.BUSY
+            assert "can't start new thread" in caught.value.message
+    assert await reader.run(one) == 1
+
+
 async def test_it_reads_while_the_store_writes(opened: FileStore, reader: StoreReader) -> None:
     may_end = threading.Event()
 
