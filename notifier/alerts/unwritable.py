@@ -13,7 +13,7 @@ from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import Event, EventType, alert_event_id
 from notifier.store.errors import StoreError
 from notifier.store.store import Store
-from notifier.store.tables import alert_events
+from notifier.store.tables import alert_events, conditions
 from notifier.store.tables.conditions import ConditionChange, ConditionState, StoredCondition
 from notifier.wording.sentences import Sentence
 
@@ -48,7 +48,7 @@ class UnwritableStore:
         self._alerts_to = alerts_to
         self._send = send
         self._configured_destinations = configured_destinations
-        self._since_ms: int | None = None
+        self._failing_since: float | None = None
         self._firing: StoredCondition | None = None
         self._alerted_to = ""
 
@@ -63,14 +63,21 @@ class UnwritableStore:
 
     async def check(self) -> list[Event]:
         """Check whether the state file can be written, and report a change. Return the alerts that were stored."""
-        error = self._store.last_error
-        if error is None:
+        if self._store.last_error is None:
             return await self._end()
-        if self._since_ms is None:
-            self._since_ms = self._clock.now_ms()
-        if self._clock.now_ms() - self._since_ms >= FAILING_FOR_MS:
-            await self._fire(error, self._since_ms)
-        return []
+        if self._failing_since is None:
+            self._failing_since = self._clock.monotonic()
+        failing_ms = round((self._clock.monotonic() - self._failing_since) * 1000)
+        if failing_ms < FAILING_FOR_MS:
+            return []
+        try:
+            # Perhaps nothing else was to be written since the error.
+            await self._store.run(conditions.write_nothing)
+        except StoreError as error:
+            before = self._firing
+            await self._fire(error, self._clock.now_ms() - failing_ms if before is None else before.since_ms)
+            return []
+        return await self._end()
 
     async def _fire(self, error: StoreError, since_ms: int) -> None:
         summary = Sentence("store_unwritable.why", why=error.message)
@@ -94,20 +101,18 @@ class UnwritableStore:
                 self._alerted_to = self._alerts_to
 
     async def _end(self) -> list[Event]:
-        before, alerted_to = self._firing, self._alerted_to
-        if before is None or alerted_to not in self._configured_destinations():
-            self._since_ms = self._firing = None
-            self._alerted_to = ""
-            return []
-        now_ms = self._clock.now_ms()
-        over = with_end_summary(replace(before, alerted_ms=now_ms))
-        change = ConditionChange(ConditionState.RESOLVED, over, "ended", alerted_to, is_forgotten=True)
-        try:
-            events = list((await self._store.run(alert_events.write, [change], now_ms)).events)
-        except StoreError:
-            # The file has become unwritable once more, so the condition goes on.
-            return []
-        self._since_ms = self._firing = None
+        before, events = self._firing, list[Event]()
+        if before is not None:
+            if self._alerted_to in self._configured_destinations():
+                now_ms = self._clock.now_ms()
+                over = with_end_summary(replace(before, alerted_ms=now_ms))
+                change = ConditionChange(ConditionState.RESOLVED, over, "ended", self._alerted_to, is_forgotten=True)
+                try:
+                    events += (await self._store.run(alert_events.write, [change], now_ms)).events
+                except StoreError:
+                    # The file has become unwritable once more, so the condition goes on.
+                    return []
+            _log.warning("a condition is resolved", extra={"condition": before.name, "subject": STORE})
+        self._failing_since = self._firing = None
         self._alerted_to = ""
-        _log.warning("a condition is resolved", extra={"condition": before.name, "subject": STORE})
         return events

@@ -112,3 +112,10 @@ def store_change(db: Database, change: ConditionChange) -> None:
         f"INSERT INTO conditions ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (name, subject) DO UPDATE SET {_REPLACED}",
         [*astuple(it)],
     )
+
+
+def write_nothing(db: Database) -> None:
+    """Write a row and delete it, to find out whether the store can be written."""
+    # SQLite does not write to the disk if a row is only replaced by an equal one.
+    db.execute("INSERT INTO conditions (name, subject, summary, since) VALUES ('', '', '', 0)")
+    db.execute("DELETE FROM conditions WHERE name = '' AND subject = ''")

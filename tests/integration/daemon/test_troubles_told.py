@@ -14,7 +14,7 @@ from notifier.config import Settings
 from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.store.database import Database
-from notifier.store.errors import StoreReason
+from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.store import FileStore
 from notifier.store.tables.destinations import Health, HealthState, store_health
 from tests.support.daemon import running
@@ -253,6 +253,44 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
         assert (await daemon.operations.status())["conditions"] == []
     assert notice_receiver.of_the_store() == ["firing", "resolved"]
     assert len(notice_receiver.ids) == len({*notice_receiver.ids})
+
+
+async def test_a_write_that_failed_once_is_not_told_although_nothing_was_written_since(
+    world: "World",
+    notice_receiver: NoticeReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As by another program's lock, or a database that was started again, with polls that are far apart."""
+    monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
+    document = settings_with_notices(world, notice_receiver).model_dump(mode="python")
+    document["sources"]["acme-1"] |= {"token": "sandbox", "poll_interval": "1h"}
+    document["destinations"]["hr"]["url"] = world.receiver
+    async with running(Settings.model_validate(document)) as daemon:
+        await until(lambda: not daemon.operations.unready())
+        store, written = daemon._store, -1
+        assert isinstance(store, FileStore)
+        while store._db is not None and written != store._db.changes:
+            written = store._db.changes
+            await asyncio.sleep(0.5)
+        store.last_error = StoreError(StoreReason.LOCKED, "another program locks it")
+        await until(lambda: store.last_error is None)
+        await wait_for_evaluations(notice_receiver)
+        assert await firing_conditions(daemon) == []
+    assert notice_receiver.of_the_store() == []
+    assert "a condition" not in caplog.text
+
+
+async def test_without_a_destination_of_alerts_the_log_also_says_that_the_state_file_can_be_written_again(
+    world: "World", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
+    monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
+    async with running(world.settings()) as daemon:
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        await until(lambda: "a condition requires action" in caplog.text)
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
+        await until(lambda: "a condition is resolved" in caplog.text)
 
 
 async def test_the_heartbeat_stops_while_the_daemon_does_not_look_for_troubles(
