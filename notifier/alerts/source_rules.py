@@ -103,18 +103,18 @@ def _other_request_conditions(
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
         is_firing = (name, subject) in firing
-        trouble = report.troubles.get(category)
-        if trouble is not None and report.polls.is_failing and not is_firing and category is not RequestCategory.NAMES:
+        failure = report.request_failures.get(category)
+        if failure is not None and report.polls.is_failing and not is_firing and category is not RequestCategory.NAMES:
             # While the head poll fails, no other requests are made, and the head poll has its own condition.
             continue
-        if trouble is None and not (is_firing and category in report.untried):
+        if failure is None and not (is_firing and category in report.untried):
             continue
-        why = Sentence("general.untried") if trouble is None else sentence_of(trouble.reason, trouble.message)
+        why = Sentence("general.untried") if failure is None else sentence_of(failure.reason, failure.message)
         yield Condition(
             name,
             subject,
             Sentence("general.named", name=source, text=Sentence(f"{name}.why", why=why)),
-            cause="" if trouble is None else trouble.reason,
+            cause="" if failure is None else failure.reason,
             category=category,
             remedy=Sentence("sweep_failing.sweep", source=source)
             if category is RequestCategory.SCAN

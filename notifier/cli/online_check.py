@@ -94,9 +94,9 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
 
 def raise_on_problems(probes: "Sequence[ProbeResult]", store_error: CommandError | None = None) -> None:
     """If the probes found problems, or there is an error of the store, raise CommandError, which lists all of them."""
-    troubles = [f"{probe.source}: {trouble}" for probe in probes for trouble in probe.troubles]
+    problems = [f"{probe.source}: {problem}" for probe in probes for problem in probe.problems]
     lines = [] if store_error is None else [store_error.message]
-    if troubles:
-        lines += [f"{format_count(len(troubles), 'problem')} found online:", *troubles]
+    if problems:
+        lines += [f"{format_count(len(problems), 'problem')} found online:", *problems]
     if lines:
         raise CommandError(*lines) from store_error

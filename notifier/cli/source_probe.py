@@ -44,7 +44,7 @@ class ProbeResult(Struct, frozen=True):
     `records` is the API's record count, None if it is unknown. `newest` is the completion date of the newest record,
     None if no record was read. `unreadable` counts the unreadable records on the newest page. `directory` holds the
     lists of people and trainings. `names` maps the name of each list that was read, such as `people`, to its length.
-    `troubles` are sentences about problems, for the operator. `proxy` is None if the requests were sent directly.
+    `problems` are sentences for the operator. `proxy` is None if the requests were sent directly.
     """
 
     source: str
@@ -53,7 +53,7 @@ class ProbeResult(Struct, frozen=True):
     newest: str | None = None
     unreadable: int = 0
     names: Mapping[str, int] = field(default_factory=dict)
-    troubles: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     proxy: Proxy | None = None
     directory: Directory = field(default_factory=Directory)
 
@@ -66,7 +66,7 @@ class ProbeResult(Struct, frozen=True):
             "unreadable": self.unreadable,
             "people": self.names.get("people"),
             "trainings": self.names.get("trainings"),
-            "troubles": list(self.troubles),
+            "troubles": list(self.problems),
             "proxy": None if self.proxy is None else str(self.proxy),
         }
 
@@ -96,14 +96,14 @@ async def probe_all(sources: Mapping[str, SourceSettings]) -> list[ProbeResult]:
 async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSession) -> ProbeResult:
     """Request a source's record count, its newest page and, if `settings.names` is true, its lists of names.
 
-    Failures are reported in the `troubles` of the result.
+    Failures are reported in the `problems` of the result.
     """
     exchange = HttpExchange(session, settings)
     client = Client(exchange, settings, RateLimiter(_REQUESTS_PER_MINUTE, SystemClock()))
     try:
         first = page = await client.page(1, limit=1, priority=Priority.HEAD)
     except ApiError as failure:
-        return ProbeResult(name, troubles=(failure.message,), proxy=exchange.proxy)
+        return ProbeResult(name, problems=(failure.message,), proxy=exchange.proxy)
     page_problems: tuple[str, ...] = ()
     if not first.is_last:
         try:
@@ -116,7 +116,7 @@ async def probe(name: str, settings: SourceSettings, session: aiohttp.ClientSess
         records=count_bounds(first).exact,
         newest=page.completions[0].completed_on if page.completions else None,
         unreadable=len(page.bad),
-        troubles=(*_clock_problems(page.served_at_ms), *_unreadable_problems(page), *page_problems),
+        problems=(*_clock_problems(page.served_at_ms), *_unreadable_problems(page), *page_problems),
         proxy=exchange.proxy,
     )
     return await _add_names(client, settings, result) if settings.names and not page_problems else result
@@ -156,7 +156,7 @@ async def _add_names(client: Client, settings: SourceSettings, result: ProbeResu
             names_by_list[list_name] = await _collect(batches)
         except ApiError as failure:
             advice = _ADVICE[list_name] if failure.reason is ApiErrorReason.TOKEN_PERMISSION else ""
-            result = replace(result, troubles=(*result.troubles, f"names of {list_name}: {failure.message}{advice}"))
+            result = replace(result, problems=(*result.problems, f"names of {list_name}: {failure.message}{advice}"))
             if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
                 # The client would delay another request until the rate limit allows it, but this command must not wait.
                 break

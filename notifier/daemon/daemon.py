@@ -341,8 +341,8 @@ class Daemon:
         if done.is_done and not self._housekeeping.has_snapshot:
             self._schedule.run_now(ESSENTIALS_JOB)
         evaluation = self._alert_monitor.evaluation
-        is_heard = evaluation is not None and evaluation.reports_problems(self._clock.monotonic())
-        if done.is_done and self._heartbeat is not None and is_heard:
+        reports_problems = evaluation is not None and evaluation.reports_problems(self._clock.monotonic())
+        if done.is_done and self._heartbeat is not None and reports_problems:
             self._heartbeat.beat()
 
     async def _evaluate_conditions(self) -> None:

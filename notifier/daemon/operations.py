@@ -207,8 +207,8 @@ class Operations:
     async def summary(self) -> str:
         """Query the store, and return the state of the daemon as a sentence. Raises StoreError."""
         states = {name: health.state for name, health in self._dispatcher.health().items()}
-        troubled = [name for name, state in states.items() if state is not HealthState.OK]
-        waiting = await self._store.run(destinations.count_waiting, troubled)
+        unhealthy = [name for name, state in states.items() if state is not HealthState.OK]
+        waiting = await self._store.run(destinations.count_waiting, unhealthy)
         evaluation = self._evaluation()
         return summary(
             self._sources.states(),

@@ -146,9 +146,9 @@ class SourceRegistry:
         """
         now = self._clock.monotonic()
         return [
-            pulse.name
-            for pulse in self._schedule.job_stats()
-            if pulse.name in self._watchers and not pulse.is_first_round_over(now)
+            job.name
+            for job in self._schedule.job_stats()
+            if job.name in self._watchers and not job.is_first_round_over(now)
         ]
 
     def names(self) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ class SourceRegistry:
                 sweep=sweep_status(sweeps.get(name), running=watcher.is_sweeping),
                 waiting=watcher.second_looks.counts(),
                 examples=examples.get(name, HeldExamples()),
-                troubles=watcher.troubles(),
+                request_failures=watcher.request_failures(),
             )
             for name, watcher in [*self._watchers.items()]
         }

@@ -20,10 +20,10 @@ class JumpFreeClock:
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds, as if the system clock had not been set since the last `follow`."""
         now_ms = self._clock.now_ms()
-        steady_ms = self._monotonic_ms() + self._offset_ms
-        if abs(now_ms - steady_ms) >= _TOLERANCE_MS:
-            return steady_ms
-        self._offset_ms += now_ms - steady_ms
+        expected_ms = self._monotonic_ms() + self._offset_ms
+        if abs(now_ms - expected_ms) >= _TOLERANCE_MS:
+            return expected_ms
+        self._offset_ms += now_ms - expected_ms
         return now_ms
 
     def monotonic(self) -> float:

@@ -246,10 +246,10 @@ def outcomes_of(service: str, answer: Answer, count: int) -> list[Outcome]:
         reason = known or reason_of_status(answer.status)
         return [Outcome(reason, answer.status, detail=f"{code}: {words}" if code else words)] * count
     named = _sns_outcomes(text) if service == "sns" else _json_outcomes(text)
-    unsaid = Outcome(
+    unmentioned = Outcome(
         AttemptResult.ANSWER_UNEXPECTED, answer.status, detail="the answer does not say whether the message was taken"
     )
-    return [named.get(str(number), unsaid) for number in range(count)]
+    return [named.get(str(number), unmentioned) for number in range(count)]
 
 
 def _delivered_outcome(id_: object) -> Outcome:

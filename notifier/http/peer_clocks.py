@@ -28,10 +28,12 @@ class PeerClocks(Struct):
     def offset_seconds(self) -> float | None:
         """Return by how many seconds the peers' clocks are ahead: the median (negative: behind; None: unknown)."""
         passed_ms = self._monotonic_ms()
-        self._reported = {peer: heard for peer, heard in self._reported.items() if heard[1] >= passed_ms - _MAX_AGE_MS}
+        self._reported = {
+            peer: report for peer, report in self._reported.items() if report[1] >= passed_ms - _MAX_AGE_MS
+        }
         if not self._reported:
             return None
-        theirs_ms = median(served_ms + passed_ms - heard_ms for served_ms, heard_ms in self._reported.values())
+        theirs_ms = median(served_ms + passed_ms - received_ms for served_ms, received_ms in self._reported.values())
         return (theirs_ms - self.clock.now_ms()) / 1000
 
     def _monotonic_ms(self) -> int:

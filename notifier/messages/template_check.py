@@ -93,12 +93,12 @@ def _samples() -> Iterator[tuple[list[Event], bool]]:
         everything.append(_alert_event(notice))
         yield [everything[-1]], False
     for completion in fields:
-        alike = _completion_event(EventType.CREATED, {**completion, "group_training_id": "77"})
+        completed = _completion_event(EventType.CREATED, {**completion, "group_training_id": "77"})
         other = _completion_event(
             EventType.CREATED, {**_FULL_COMPLETION, **completion, "expires_on": None, "group_training_id": "77"}
         )
-        yield [alike, alike], False
-        yield [alike, other], False
+        yield [completed, completed], False
+        yield [completed, other], False
     yield everything[:MAX_LINES], False
     yield everything, True
     yield everything[:1], True

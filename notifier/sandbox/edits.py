@@ -74,9 +74,9 @@ class Edits(Struct, frozen=True):
 
     def twin(self, ids: frozenset[int]) -> list[Record]:
         """Enter copies of records. A copy differs only in its id, which version 1 of the API does not show."""
-        twins = [replace(self.account.get(id_), id=self.account.next_id()) for id_ in self._existing(ids)]
-        self.account.add_many(twins)
-        return twins
+        copies = [replace(self.account.get(id_), id=self.account.next_id()) for id_ in self._existing(ids)]
+        self.account.add_many(copies)
+        return copies
 
     def _existing(self, ids: frozenset[int]) -> list[int]:
         known = {record.id for record in self.account.records()}

@@ -201,8 +201,8 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     findings = replace(_evaluate(db, request, completions, lookup.known, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
-    if request.shows_names and (told := findings.changes_with_event()):
-        names = stored_names(db, source, (change.completion for change in told), request.person_fields)
+    if request.shows_names and (changes := findings.changes_with_event()):
+        names = stored_names(db, source, (change.completion for change in changes), request.person_fields)
         if names is None:
             return EvaluatedAnswer(undecided, findings, lookup, None)
         findings = replace(findings, names=names)
@@ -305,9 +305,9 @@ def _renumbered(
     expects = view is not None and view.renumbers
     if not (expects or request.is_precise or may_be_renumbered(len(unknown), memory, request.max_records, now_ms)):
         return []
-    alike = record_lookups.similar_records(db, request.context.source, unknown)
+    similar = record_lookups.similar_records(db, request.context.source, unknown)
     present = {*request.keys}
-    found = find_adoptions(unknown, alike, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
+    found = find_adoptions(unknown, similar, present, expected=expects, any_match=was_renumbered_lately(memory, now_ms))
     return _with_last_readable(db, request, found)
 
 
@@ -354,16 +354,16 @@ def write_evaluated(
         sources.write(db, source, first_contact_ms=metadata.first_contact_ms)
     if metadata.head_key is not None and has_new_records(findings):
         sources.write(db, source, head_key=metadata.head_key, head_day=metadata.head_day)
-    told = records.write_findings(db, findings, request.subscriptions, request.context.now_ms)
+    written = records.write_findings(db, findings, request.subscriptions, request.context.now_ms)
     # A first sweep does not need the ids, and looking them up would take a tenth of its time.
     wanted = keys if metadata.swept is None or metadata.swept.marks else ()
     ids = array("q", lookup.unchanged.values())
     ids += records_by_date.ids_of(db, source, [key for key in wanted if key not in lookup.unchanged])
     if metadata.swept is not None:
-        sweeps.advance(db, metadata.swept, changes=len(told.events), ids=ids.tobytes())
+        sweeps.advance(db, metadata.swept, changes=len(written.events), ids=ids.tobytes())
     if success is not None:
         _write_success(db, source, success)
-    return WrittenAnswer(told.events, ids, sources.read_or_create(db, source), deliveries=told.deliveries)
+    return WrittenAnswer(written.events, ids, sources.read_or_create(db, source), deliveries=written.deliveries)
 
 
 def _write_success(db: Database, source: str, success: RoundSuccess) -> None:

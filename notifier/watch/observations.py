@@ -97,8 +97,8 @@ class Observations(Struct):
 class SourceReport(Struct, frozen=True):
     """The state of one source at one moment, from which the alert rules derive its conditions.
 
-    `troubles` are the categories of requests that fail, `untried` the categories not requested since this process
-    started.
+    `request_failures` are the categories of requests that fail, `untried` the categories not requested since this
+    process started.
     """
 
     memory: SourceMemory
@@ -106,5 +106,5 @@ class SourceReport(Struct, frozen=True):
     limits: DetectionLimits
     polls: PollHistory
     seen: Observations
-    troubles: Mapping[RequestCategory, RequestFailure] = field(default_factory=dict)
+    request_failures: Mapping[RequestCategory, RequestFailure] = field(default_factory=dict)
     untried: frozenset[RequestCategory] = frozenset()

@@ -68,7 +68,7 @@ class SourceHealth:
         self._silence_is_binding = False
         self._faults: dict[str, float] = {}
         self._on_failure = on_failure
-        self._troubles: dict[RequestCategory, tuple[RequestFailure, float]] = {}
+        self._request_failures: dict[RequestCategory, tuple[RequestFailure, float]] = {}
         self._sent_categories: set[RequestCategory] = set()
 
     @property
@@ -152,12 +152,12 @@ class SourceHealth:
             blocked_seconds=0.0 if blocked_task is None else now - self._faults[blocked_task],
         )
 
-    def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
+    def request_failures(self) -> Mapping[RequestCategory, RequestFailure]:
         """Return the categories of requests that fail, with the reasons."""
         now = self._clock.monotonic()
         return {
-            category: replace(trouble, failing_seconds=now - since)
-            for category, (trouble, since) in self._troubles.items()
+            category: replace(problem, failing_seconds=now - since)
+            for category, (problem, since) in self._request_failures.items()
         }
 
     def unsent_categories(self) -> frozenset[RequestCategory]:
@@ -167,7 +167,7 @@ class SourceHealth:
     def record_answer(self, category: RequestCategory) -> None:
         """Record that a request of this category was answered properly."""
         self._sent_categories.add(category)
-        if self._troubles.pop(category, None) is not None and category is not RequestCategory.HEAD:
+        if self._request_failures.pop(category, None) is not None and category is not RequestCategory.HEAD:
             _log.warning("the API answers again", extra={"source": self._source, "asked_for": category})
 
     def silence_seconds(self) -> float:
@@ -257,9 +257,9 @@ class SourceHealth:
         self._on_failure(self._source, failure.reason)
         pause = self._pause_after(failure, category)
         now = self._clock.monotonic()
-        before = self._troubles.get(category)
-        trouble = RequestFailure(failure.reason, failure.message, 0.0, failure.remedy)
-        self._troubles[category] = trouble, now if before is None else before[1]
+        before = self._request_failures.get(category)
+        problem = RequestFailure(failure.reason, failure.message, 0.0, failure.remedy)
+        self._request_failures[category] = problem, now if before is None else before[1]
         self._sent_categories.add(category)
         if category is not RequestCategory.HEAD and failure.reason is not ApiErrorReason.RATE_LIMIT_EXCEEDED:
             if pause and failure.remedy is not Remedy.OPERATOR:
@@ -280,8 +280,8 @@ class SourceHealth:
         silent_until_ms = now_ms + round(pause * 1000) if pause else None
         try:
             self.remember(await self._store.run(sources.record_failure, self._source, error, silent_until_ms))
-        except StoreError as trouble:
-            self.record_store_failure(trouble)
+        except StoreError as error:
+            self.record_store_failure(error)
 
     def _pause_after(self, failure: ApiError, category: RequestCategory) -> float:
         """Return for how many seconds to pause.
@@ -289,7 +289,7 @@ class SourceHealth:
         If only an operator can solve the failure, this is 0.0 the first time, because the failure may be temporary.
         """
         pause = pause_after(failure, self._settings.rate_limit_pause, self._limits.operator_pause_seconds)
-        before = self._troubles.get(category)
+        before = self._request_failures.get(category)
         is_first = before is None or before[0].remedy is not Remedy.OPERATOR
         return 0.0 if failure.remedy is Remedy.OPERATOR and is_first else pause
 
@@ -319,9 +319,9 @@ class SourceHealth:
             f"an internal error of the notifier in its {work} ({type(error).__name__}), which is tried again after a"
             " pause: please report it with the traceback in the log"
         )
-        trouble = SourceError(FAULT, message, self._clock.now_ms())
+        problem = SourceError(FAULT, message, self._clock.now_ms())
         try:
-            self.remember(await self._store.run(sources.record_failure, self._source, trouble, None))
+            self.remember(await self._store.run(sources.record_failure, self._source, problem, None))
         except StoreError as unwritten:
             self.record_store_failure(unwritten)
 
@@ -347,8 +347,8 @@ class SourceHealth:
 
     def _already_fails_for(self, reason: str) -> bool:
         """Return whether the source already fails for this reason, so that the reason was logged before."""
-        troubled = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
-        return troubled and self._memory.error is not None and self._memory.error.reason == reason
+        is_failing = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
+        return is_failing and self._memory.error is not None and self._memory.error.reason == reason
 
     def _extend_silence(self, seconds: float, *, binding: bool) -> None:
         """Send no requests for `seconds`; if `binding` is True, not even those of an operator.

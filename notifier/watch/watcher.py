@@ -156,11 +156,13 @@ class Watcher:
             [look for look in self._looks.by_key.values() if look.since_ms is not None],
         )
         untried = self._health.unsent_categories() - {RequestCategory.NAMES}
-        return SourceReport(self.memory, self._settings, limits, self._health.polls(), seen, self.troubles(), untried)
+        return SourceReport(
+            self.memory, self._settings, limits, self._health.polls(), seen, self.request_failures(), untried
+        )
 
-    def troubles(self) -> Mapping[RequestCategory, RequestFailure]:
+    def request_failures(self) -> Mapping[RequestCategory, RequestFailure]:
         """Return the categories of requests that fail now, each with the reason."""
-        found = dict(self._health.troubles())
+        found = dict(self._health.request_failures())
         if self._names is not None and (reason := self._names.failure):
             found[RequestCategory.NAMES] = RequestFailure(reason, MEANINGS[reason].advice, 0.0, reason.remedy)
         return found

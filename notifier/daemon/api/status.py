@@ -90,12 +90,12 @@ def source_status(
     sweep: "SweepDocument | None",
     waiting: Mapping[LookKind, int],
     examples: HeldExamples,
-    troubles: Mapping[RequestCategory, RequestFailure],
+    request_failures: Mapping[RequestCategory, RequestFailure],
 ) -> "SourceDocument":
     """Return the JSON object of one source.
 
     `usage` is None without a running daemon. `waiting` counts the records with a change that a second look must
-    confirm, by kind of second look. `troubles` holds the kinds of requests to the API that fail at present.
+    confirm, by kind of second look. `request_failures` holds the kinds of requests to the API that fail at present.
     """
     return {
         "state": state,
@@ -121,7 +121,7 @@ def source_status(
         "searching": searching,
         "last_error": _error_document(memory.error),
         "failing": {
-            it.value: {"reason": trouble.reason, "message": trouble.message} for it, trouble in troubles.items()
+            it.value: {"reason": failure.reason, "message": failure.message} for it, failure in request_failures.items()
         },
         "sweep": sweep,
         "last_sweep": _iso_or_none(memory.swept_at_ms),
@@ -218,10 +218,10 @@ def condition_status(condition: StoredCondition) -> "ConditionDocument":
     }
 
 
-def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str = "") -> "EvaluationDocument":
+def evaluation_status(evaluation: Evaluation | None, now: float, alerts_to: str = "") -> "EvaluationDocument":
     """Return the JSON object of the latest evaluation of conditions; `evaluation` is None if no daemon runs.
 
-    `heard_by` is the destination of alerts. If there is none, `heard_by` is "heartbeat" if a heartbeat is configured,
+    `alerts_to` is the destination of alerts. If there is none, `alerts_to` is "heartbeat" if a heartbeat is configured,
     otherwise "".
     """
     if evaluation is None:
@@ -229,14 +229,14 @@ def evaluation_status(evaluation: Evaluation | None, now: float, heard_by: str =
             "at": None,
             "age_seconds": None,
             "well": False,
-            "alerts_to": heard_by or None,
+            "alerts_to": alerts_to or None,
             "undelivered_seconds": None,
         }
     return {
         "at": iso_utc(evaluation.at_ms),
         "age_seconds": round(max(0.0, now - evaluation.at_seconds), 1),
         "well": evaluation.is_healthy(now),
-        "alerts_to": heard_by or None,
+        "alerts_to": alerts_to or None,
         "undelivered_seconds": None
         if evaluation.undelivered_seconds is None
         else round(evaluation.undelivered_seconds, 1),

@@ -47,7 +47,7 @@ def stored_status_document(
             sweep=sweep,
             waiting=second_looks.count_waiting(db, name),
             examples=holds.examples(db, name),
-            troubles={},
+            request_failures={},
         )
     described_destinations = {}
     for name in destination_names:

@@ -73,7 +73,7 @@ def all_parts(jobs: Iterable[JobStats], store_answers: int, tolerance_seconds: f
     tolerance_seconds = max(tolerance_seconds, LEAST_TOLERANCE_SECONDS)
     return (
         Part(STORE, store_answers, LONG_TRANSACTION_SECONDS + tolerance_seconds),
-        *(_job_part(pulse, tolerance_seconds) for pulse in jobs),
+        *(_job_part(job, tolerance_seconds) for job in jobs),
     )
 
 

@@ -125,7 +125,7 @@ class Watchdog:
 
     async def _wait_until_ready(self) -> None:
         """Wait until the first round of each source has ended, or has lasted as long as one request may take."""
-        longest_answer_seconds = max((pulse.answer_seconds for pulse in self._daemon.job_stats()), default=0.0)
+        longest_answer_seconds = max((job.answer_seconds for job in self._daemon.job_stats()), default=0.0)
         self._manager.extend_timeout(SPREAD_SECONDS + longest_answer_seconds + _DEFAULT_TOLERANCE_SECONDS)
         while sources := self._daemon.sources_in_first_round():
             self._manager.report_status(f"starting: waiting for the first round of {', '.join(sources)}")

@@ -150,7 +150,7 @@ def after_attempt(
     if attempt.kind is RequestKind.TRIAL:
         state = replace(state, size=replace(state.size, is_trial_under_way=False))
     if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
-        state = replace(state, retries=state.retries.with_result(got_through=scope is FailureScope.NONE))
+        state = replace(state, retries=state.retries.with_result(has_succeeded=scope is FailureScope.NONE))
     if scope is FailureScope.NONE:
         return _after_success(state, attempt, bounds, now)
     if scope is FailureScope.PERMANENT:
@@ -164,8 +164,8 @@ def after_attempt(
     if outcome.is_too_large and count > 1:
         is_trial = attempt.kind is RequestKind.TRIAL
         state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, is_trial=is_trial))
-    others_got_through = attempt.first_failed_at is not None and attempt.first_failed_at < state.breaker.last_success
-    proven = first.proven or others_got_through or outcome.reason is AttemptResult.UNSENDABLE
+    others_have_succeeded = attempt.first_failed_at is not None and attempt.first_failed_at < state.breaker.last_success
+    proven = first.proven or others_have_succeeded or outcome.reason is AttemptResult.UNSENDABLE
     if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
         may_be_endpoint = _may_be_endpoint_failure(attempt, proven=proven)
         state = _count_failure(state, attempt, scope, bounds, may_be_endpoint=may_be_endpoint, now=now, jitter=jitter)

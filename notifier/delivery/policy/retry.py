@@ -52,9 +52,9 @@ class RetryHistory(Struct, frozen=True):
 
     latest: tuple[bool, ...] = ()
 
-    def with_result(self, *, got_through: bool) -> "RetryHistory":
+    def with_result(self, *, has_succeeded: bool) -> "RetryHistory":
         """Return the history with one more result at the end."""
-        return replace(self, latest=(*self.latest[1 - _HISTORY_LENGTH :], got_through))
+        return replace(self, latest=(*self.latest[1 - _HISTORY_LENGTH :], has_succeeded))
 
     @property
     def suggests_random_failures(self) -> bool:

@@ -301,8 +301,8 @@ def _delete_records_with_damaged_keys(fresh: FileDatabase, old: sqlite3.Connecti
             "INSERT OR IGNORE INTO keys VALUES (?, ?)",
             old.execute("SELECT source, key FROM records INDEXED BY records_by_key"),
         )
-        impostors = "(source, key) NOT IN (SELECT source, key FROM keys)"
-        return fresh.execute(f"DELETE FROM records WHERE {impostors}").rowcount == 0
+        unmatched = "(source, key) NOT IN (SELECT source, key FROM keys)"
+        return fresh.execute(f"DELETE FROM records WHERE {unmatched}").rowcount == 0
     except UNREADABLE:
         # The index is damaged too, so it proves nothing.
         return True

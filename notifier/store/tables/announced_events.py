@@ -74,10 +74,10 @@ class AnnouncedEvents(Struct, frozen=True):
         """Return the highest revision of a record in the table `told_before`; 0 if the record is not in it."""
         if self.db is None:
             return 0
-        (told,) = self.db.execute(
+        (highest,) = self.db.execute(
             "SELECT coalesce(max(revision), 0) FROM told_before WHERE source = ? AND key = ?", [self.source, key]
         ).fetchone()
-        return int(told)
+        return int(highest)
 
     def plan_announcement(self, id_namespace: str, change: Change) -> PlannedAnnouncement:
         """Return how to announce a change.

@@ -75,10 +75,10 @@ def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str,
     ).fetchone() or (None, None)
     if swept_ms is None:
         return {}
-    told = {change.completion.key for change in changes}
+    changed_keys = {change.completion.key for change in changes}
     days: dict[Pair, dict[str, str | None]] = {_pair(change): {} for change in changes}
     for pair, key, completed_on in _present_records(db, source, days, by):
-        if key not in told:
+        if key not in changed_keys:
             days[pair][key] = completed_on
     for change in changes:
         if change.type is not EventType.REMOVED:

@@ -163,7 +163,7 @@ def _add_runs(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> Non
 
 def _to_rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
     """Return a settlement as one or more rows with the columns `_RUN_COLUMNS`."""
-    fate = (
+    outcome = (
         settlement.destination,
         # SQLite would look for an adapter of an enum for each row.
         str(settlement.state),
@@ -180,9 +180,9 @@ def _to_rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
         orjson.dumps(sorted(settlement.taken_by)).decode() if settlement.taken_by else None,
     )
     if len(settlement.sequences) == 1:
-        return [settlement.sequences * 2 + fate]
+        return [settlement.sequences * 2 + outcome]
     return [
-        (begin, min(begin + LONGEST_RUN - 1, last), *fate)
+        (begin, min(begin + LONGEST_RUN - 1, last), *outcome)
         for first, last in consecutive_runs(settlement.sequences)
         for begin in range(first, last + 1, LONGEST_RUN)
     ]

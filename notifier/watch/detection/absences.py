@@ -223,12 +223,14 @@ class Absences:
         if answer is not None and answer.is_whole:
             return await self._ingest_answer(answer, [suspect.key for suspect in group], max_gone, detected_by)
         events = 0
-        for training_id, alike in groupby(group, key=lambda suspect: suspect.training_id):
+        for training_id, same_training in groupby(group, key=lambda suspect: suspect.training_id):
             answer = await self._reader.ask_precise_question(
                 priority, user_id=user_id, training_id=training_id, all_pages=True
             )
             if answer is not None:
-                events += await self._ingest_answer(answer, [suspect.key for suspect in alike], max_gone, detected_by)
+                events += await self._ingest_answer(
+                    answer, [suspect.key for suspect in same_training], max_gone, detected_by
+                )
         return events
 
     async def _ingest_answer(

@@ -50,6 +50,6 @@ class ContactEstimate(Struct):
         """
         if not self._samples:
             return None
-        witnesses = self._samples if len(self._samples) > 2 else [*self._samples, self.own_ms]  # noqa: PLR2004
-        believed = median_low(sorted(witnesses))
-        return believed if contact_ms - believed > _NOISE_MS else None
+        estimates = self._samples if len(self._samples) > 2 else [*self._samples, self.own_ms]  # noqa: PLR2004
+        median = median_low(sorted(estimates))
+        return median if contact_ms - median > _NOISE_MS else None

@@ -41,7 +41,7 @@ def may_be_renumbered(unknown: int, memory: SourceMemory, max_records: int | Non
 
 def find_adoptions(
     unknown: Sequence[Completion],
-    alike: Mapping[str, Sequence[tuple[str, str]]],
+    similar: Mapping[str, Sequence[tuple[str, str]]],
     present: Collection[str],
     *,
     expected: bool,
@@ -49,16 +49,16 @@ def find_adoptions(
 ) -> list[Adoption]:
     """Return an adoption for each unknown record that matches a known one; each known record is matched only once.
 
-    `alike` maps an unknown record's key to the keys and trainings of known records with the same person, time of entry
-    and date. Known records whose keys are `present` in the same answer are never matched. `expected` means that the API
-    version has changed: ids of trainings then differ and are not compared, and every match counts. Otherwise, the
-    trainings must be equal, and the matches count only if they are at least half of the unknown records, or if
+    `similar` maps an unknown record's key to the keys and trainings of known records with the same person, time of
+    entry and date. Known records whose keys are `present` in the same answer are never matched. `expected` means that
+    the API version has changed: ids of trainings then differ and are not compared, and every match counts. Otherwise,
+    the trainings must be equal, and the matches count only if they are at least half of the unknown records, or if
     `any_match` is True.
     """
     taken: set[str] = set()
     found: list[Adoption] = []
     for completion in unknown:
-        for key, training_id in alike.get(completion.key, ()):
+        for key, training_id in similar.get(completion.key, ()):
             if key in taken or key in present or not (expected or training_id == completion.training_id):
                 continue
             taken.add(key)

@@ -14,9 +14,9 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _forget(request: web.Request) -> web.Response:
-    wish = parse_body(ForgetRequest, await request.read())
+    body = parse_body(ForgetRequest, await request.read())
     try:
-        erased = await request.app[DAEMON].forget(wish.person, dry_run=bool(wish.dry_run), by=caller(request))
+        erased = await request.app[DAEMON].forget(body.person, dry_run=bool(body.dry_run), by=caller(request))
     finally:
         # Otherwise, the stream would go on to send the person's events from memory.
         request.app[FEED].drop_cached_events()

@@ -132,7 +132,7 @@ async def test_a_sweep_that_breaks_off_goes_on_where_it_was(
     await station.quiet()
     # Its newest records can be read all the same: it is the scan that fails.
     assert station.watcher.state is SourceState.OK
-    assert list(station.watcher.report().troubles) == [RequestCategory.SCAN]
+    assert list(station.watcher.report().request_failures) == [RequestCategory.SCAN]
     station.upstream.interfere = None
     station.upstream.asked.clear()
     station.clock.advance(60)
@@ -424,7 +424,7 @@ async def test_a_count_that_fails_beside_a_head_that_is_read_is_no_failure_of_th
     assert [it.name for it in station.conditions()] == ["count_failing"]
     station.upstream.interfere = None
     await station.round()
-    assert RequestCategory.COUNT not in station.watcher.report().troubles
+    assert RequestCategory.COUNT not in station.watcher.report().request_failures
 
 
 @pytest.mark.parametrize(("limit", "from_page"), [(1, 1), (50, 3)], ids=["count", "sweep"])
@@ -446,4 +446,4 @@ async def test_other_requests_that_only_an_operator_can_mend_do_not_slow_the_pol
         assert station.told()[-1:] == station.keys_of(entered)
         station.clock.advance(60)
     assert station.watcher.unready() is None
-    assert station.watcher.troubles()
+    assert station.watcher.request_failures()

@@ -53,9 +53,9 @@ def open_breaker(scope: FailureScope = UNKNOWN, now: float = 10.0) -> Breaker:
 @given(st.lists(st.booleans(), max_size=60))
 def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) -> None:
     breaker, in_row = Breaker(), 0
-    for now, got_through in enumerate(outcomes):
-        breaker = after_success(breaker, float(now)) if got_through else after_failure(breaker, float(now))
-        in_row = 0 if got_through else in_row + 1
+    for now, has_succeeded in enumerate(outcomes):
+        breaker = after_success(breaker, float(now)) if has_succeeded else after_failure(breaker, float(now))
+        in_row = 0 if has_succeeded else in_row + 1
         if in_row < FAILURES_TO_OPEN:
             assert breaker.mode is BreakerMode.CLOSED
         if in_row == FAILURES_TO_OPEN:

@@ -92,7 +92,7 @@ def test_a_delivery_that_is_given_up_is_dead() -> None:
 def test_chance_is_judged_by_the_latest_twenty_retries(outcomes: list[bool]) -> None:
     retries = RetryHistory()
     for outcome in outcomes:
-        retries = retries.with_result(got_through=outcome)
+        retries = retries.with_result(has_succeeded=outcome)
     latest = outcomes[-20:]
     assert retries.latest == tuple(latest)
     assert retries.suggests_random_failures is (len(latest) >= 5 and sum(latest) * 5 >= len(latest))

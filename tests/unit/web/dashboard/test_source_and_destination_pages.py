@@ -36,7 +36,7 @@ def source(state: SourceState = SourceState.OK, error: SourceError | None = None
         sweep=None,
         waiting={},
         examples=HeldExamples(),
-        troubles={},
+        request_failures={},
     )
 
 
