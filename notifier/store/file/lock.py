@@ -60,7 +60,8 @@ class FileLock:
         """Take the locks without waiting.
 
         Raises StoreError: IN_USE if another process has one of the locks, LINKED if a file must not be used (such as a
-        link or a mount), NOT_WRITABLE if the folder cannot be written to.
+        link or a mount), NOT_WRITABLE if the folder cannot be written to or
+        has no locks.
         """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
@@ -81,6 +82,13 @@ class FileLock:
                 StoreReason.IN_USE,
                 f"state file {self._state_file} is in use by process {holder}: stop that process first, or set"
                 " another [store] path here",
+            ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreError(
+                StoreReason.NOT_WRITABLE,
+                f"{self._path} cannot be locked ({error.strerror}): its file system may not support locks (for example"
+                " a network share); set [store] path to a local disk",
             ) from error
         self._lock_descriptor = descriptor
         # The process id is only for the error message of a second process, so it may be missing if the disk is full.

@@ -1,6 +1,8 @@
 """The state file as a file: who may open it, what else may stand in its place, and what a full disk does to it."""
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -262,6 +264,16 @@ async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
     error = await refusal(path)
     assert error.reason is StoreReason.NOT_A_STATE_FILE
     assert "is a folder" in error.message
+
+
+async def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    error = await refusal(path)
+    assert error.reason is StoreReason.NOT_WRITABLE
+    assert "cannot be locked (No locks available)" in error.message
 
 
 async def test_an_empty_file_becomes_a_state_file(path: Path) -> None:
