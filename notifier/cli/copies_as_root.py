@@ -64,16 +64,16 @@ def copy_for_owner(owner: Owner, source: Path) -> Iterator[Path]:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise BackupError(f"{source} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BackupError(f"{source} is not a regular file")
-        with _folder_of_owner(owner) as folder:
-            copy = folder / source.name
-            with acting_as(owner):
-                new_file = os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-            with new_file:
-                shutil.copyfileobj(file, new_file)
-            yield copy
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BackupError(f"{source} is not a regular file")
+    with os.fdopen(descriptor, "rb") as file, _folder_of_owner(owner) as folder:
+        copy = folder / source.name
+        with acting_as(owner):
+            new_file = os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+        with new_file:
+            shutil.copyfileobj(file, new_file)
+        yield copy
 
 
 def _require_root_folder(path: Path) -> None:

@@ -165,6 +165,8 @@ def test_root_keeps_a_backup_for_root_and_puts_it_back(
     assert back.returncode == 0, back.stderr
     assert owner_ids(state_file.parent) == {user.uid}
     assert [path.name for path in folder.iterdir()] == ["copy.db"]
+    refused = run_as_root(user, config, "restore", str(folder))
+    assert (refused.returncode, f"{folder} is not a regular file" in refused.stderr) == (1, True)
 
 
 def test_a_backup_goes_through_no_link(config: Path, user: OtherUser, shared: Path, secret_file: Path) -> None:

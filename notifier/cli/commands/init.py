@@ -85,6 +85,9 @@ def _target_file(path: Path, *, force: bool) -> Path:
         if not (file.is_symlink() or file.exists()):
             if not file.parent.is_dir():
                 raise CommandError(f"there is no folder {file.parent}: create it first")
+        elif file.exists() and not (file.is_file() or file.is_dir()):
+            # Root could replace even /dev/null.
+            raise CommandError(f"{file} is not a regular file: name another PATH")
         elif not force:
             raise CommandError(f"{file} already exists: name another PATH, or use --force to overwrite it")
         elif file.is_dir():

@@ -15,7 +15,7 @@ def write_private(file: Path, text: str, *, overwrite: bool) -> None:
     An existing file is replaced only with `overwrite`. Raises FileWriteError.
     """
     target = file.resolve() if overwrite else file
-    temporary = target.with_name(f"{target.name}.new") if overwrite else target
+    temporary = target.with_name(f".{target.name}.new") if overwrite else target
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if overwrite:

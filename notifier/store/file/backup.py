@@ -162,6 +162,9 @@ def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bo
         raise BackupError(f"{target} is a folder: name a file in it")
     if state_file is not None and belongs_to_state_file(state_file, target):
         raise BackupError(f"{target} is part of the state file itself: name another file")
+    if target.exists() and not target.is_file():
+        # Root could replace even /dev/null.
+        raise BackupError(f"{target} is not a regular file: name another one")
     if target.exists() and not overwrite:
         raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
 

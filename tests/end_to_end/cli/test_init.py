@@ -1,6 +1,7 @@
 """`notifier init`, with a user at a terminal and in a script."""
 
 import asyncio
+import os
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,6 +195,23 @@ def test_a_file_that_is_there_is_written_over_only_when_told_to(tmp_path: Path) 
     assert run_init(str(file), *options, "--force").code == 0
     assert (file_mode(file), [*load(file, environ={}).sources]) == (0o600, ["kpa"])
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path, options: tuple[str, ...]) -> None:
+    pipe = tmp_path / "config.toml"
+    os.mkfifo(pipe)
+    said = run_init(str(pipe), "--token", TOKEN, "--no-slack", "--no-http", *options)
+    assert (said.code, said.err) == (1, f"Error: {pipe} is not a regular file: name another PATH\n")
+    assert pipe.is_fifo()
+
+
+def test_a_file_of_the_user_is_not_in_the_way(tmp_path: Path) -> None:
+    file, draft = tmp_path / "config.toml", tmp_path / "config.toml.new"
+    for path in (file, draft):
+        path.write_text("mine")
+    assert run_init(str(file), "--token", TOKEN, "--no-slack", "--no-http", "--force").code == 0
+    assert draft.read_text() == "mine"
 
 
 def test_a_dangling_link_is_there_too(tmp_path: Path) -> None:

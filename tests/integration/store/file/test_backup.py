@@ -132,6 +132,10 @@ async def test_the_state_file_itself_is_no_place_for_its_copy(lived: FileStore, 
 async def test_a_place_that_does_not_do_is_named(lived: FileStore, target: Path) -> None:
     with pytest.raises(BackupError, match="backups is a folder: name a file in it"):
         await copied(lived, target.parent)
+    os.mkfifo(target.parent / "pipe")
+    for overwrite in (False, True):
+        with pytest.raises(BackupError, match="pipe is not a regular file: name another one"):
+            await copied(lived, target.parent / "pipe", overwrite=overwrite)
     with pytest.raises(BackupError, match=r"nothing can be written into .*nowhere \(No such file or directory\)"):
         await copied(lived, target.parent / "nowhere" / "copy.db")
 
