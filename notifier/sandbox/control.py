@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from notifier.sandbox.account import Account
 from notifier.sandbox.change_log import ChangeLog
@@ -90,12 +90,12 @@ class ActiveEffect(Struct):
         return True
 
 
-class _WaitingEdit(ActiveEffect):
-    action: Callable[[], object] = field(default=lambda: None)
+class _WaitingEdit(ActiveEffect, kw_only=True):
+    action: Callable[[], object]
 
 
-class _ActiveFault(ActiveEffect):
-    fault: Fault = field(default_factory=Fault)
+class _ActiveFault(ActiveEffect, kw_only=True):
+    fault: Fault
 
 
 class SandboxControl:

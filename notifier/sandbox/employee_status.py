@@ -34,7 +34,7 @@ def status_page(
     """
     for fault in faults:
         request = fault.change_request(request)
-    records = change_log.records(max((fault.age_seconds() for fault in faults), default=0.0))
+    records = change_log.records(max((fault.age_seconds for fault in faults), default=0.0))
     for fault in faults:
         records = fault.change_list(records, request)
     unlisted = frozenset[int]().union(*(fault.unlisted_ids(records) for fault in faults))
@@ -54,7 +54,7 @@ def status_page(
         ):
             newest_of_person[record.training.v2] = record
     rows = [_employee(account, user, newest[user], required) for user in chosen]
-    total = max(0, len(known) + sum(fault.count_offset() for fault in faults))
+    total = max(0, len(known) + sum(fault.count_offset for fault in faults))
     return AccountPage(rows, max(1, -(-total // request.limit)), total)
 
 

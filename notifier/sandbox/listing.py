@@ -19,12 +19,12 @@ def list_page(
         request = fault.change_request(request)
     if not faults:
         return account.page(version, limit=request.limit, page=request.page, filters=request.filters)
-    records = change_log.records(max(fault.age_seconds() for fault in faults))
+    records = change_log.records(max(fault.age_seconds for fault in faults))
     for fault in faults:
         records = fault.change_list(records, request)
     unlisted = frozenset[int]().union(*(fault.unlisted_ids(records) for fault in faults))
     matching = records if request.filters == Filters() else [*filter(request.filters.accept, records)]
-    total = max(0, len(matching) + sum(fault.count_offset() for fault in faults))
+    total = max(0, len(matching) + sum(fault.count_offset for fault in faults))
     listed = [record for record in matching if record.id not in unlisted] if unlisted else matching
     start = (request.page - 1) * request.limit
     chosen = listed[start : start + request.limit]
