@@ -2,38 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from functools import partial
+import math
 
 import pytest
 
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.log import RepeatFilter
-from tests.support.simulated_delivery import DAY, HOUR, SimulatedDelivery, now, simulate
+from tests.simulation.delivery import DAY, PlannedEvent, http_settings, make_events, simulate
+from tests.simulation.receiver import BROKEN, UNAVAILABLE, Outage, SimulatedReceiver
 
-DOWN = Outcome(AttemptResult.SERVER_ERROR, 503, detail="busy")
-BROKEN = Outcome(AttemptResult.SERVER_ERROR, 500, detail="oops")
 REFUSED = Outcome(AttemptResult.REFUSED, 400, detail="no such employee")
-OK = Outcome(AttemptResult.DELIVERED, 200)
 
 
 def log_lines(caplog: pytest.LogCaptureFixture, at_least: int = logging.INFO) -> list[tuple[str, str]]:
     return [(record.levelname.lower(), record.getMessage()) for record in caplog.records if record.levelno >= at_least]
 
 
-async def enter_ten_events(delivery: SimulatedDelivery, days: float) -> None:
-    await delivery.enter(*map(str, range(10)))
-    await asyncio.sleep(days * DAY)
+def down(seconds: float, outcome: Outcome = UNAVAILABLE) -> SimulatedReceiver:
+    return SimulatedReceiver(outages=[Outage(0.0, seconds, outcome)])
 
 
 def test_a_receiver_that_is_down_for_hundreds_of_attempts_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "notifier")
-
-    def answer(_subjects: Sequence[str]) -> Outcome:
-        return DOWN if now() < 3 * DAY else OK
-
-    endpoint = simulate(answer, partial(enter_ten_events, days=4), give_up_after="60d", retry_max="1h", concurrency=8)
-    assert len(endpoint.requests) > 500
+    settings = http_settings(give_up_after="60d", retry_max="1h", concurrency=8)
+    receiver = simulate(down(3 * DAY), settings, make_events(10))
+    assert len(receiver.requests) > 500
     assert log_lines(caplog) == [
         ("warning", "destination fails; its events wait and are tried again"),
         ("warning", "destination works again"),
@@ -42,14 +35,16 @@ def test_a_receiver_that_is_down_for_hundreds_of_attempts_is_told_of_once(caplog
 
 def test_at_debug_level_every_attempt_is_there(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "notifier")
-    endpoint = simulate(lambda _subjects: DOWN, partial(enter_ten_events, days=1), give_up_after="60d", retry_max="6h")
+    settings = http_settings(give_up_after="60d", retry_max="6h")
+    receiver = simulate(down(math.inf), settings, make_events(10), until=DAY)
     failed = [line for line in log_lines(caplog, logging.DEBUG) if line == ("debug", "attempt failed")]
-    assert len(failed) == len(endpoint.requests) > 100
+    assert len(failed) == len(receiver.requests) > 100
 
 
 def test_each_delivery_that_is_given_up_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "notifier")
-    simulate(lambda _subjects: BROKEN, partial(enter_ten_events, days=5), give_up_after="1d", retry_max="1h")
+    settings = http_settings(give_up_after="1d", retry_max="1h")
+    simulate(down(math.inf, BROKEN), settings, make_events(10), until=5 * DAY)
     given_up = [record for record in caplog.records if record.getMessage() == "delivery given up"]
     assert len({vars(record)["event"] for record in given_up}) == 10
     assert {record.levelname for record in given_up} == {"ERROR"}
@@ -60,12 +55,9 @@ def test_an_event_that_is_refused_is_told_of_when_it_first_is_and_when_it_is_giv
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
-
-    def answer(subjects: Sequence[str]) -> Outcome:
-        return REFUSED if "3" in subjects else OK
-
-    endpoint = simulate(answer, partial(enter_ten_events, days=5), give_up_after="3d", retry_max="1h")
-    assert len(endpoint.attempts_at("3")) > 50
+    choosy = SimulatedReceiver(poisonous=lambda it: it.event.subject == "3", poison=REFUSED)
+    receiver = simulate(choosy, http_settings(give_up_after="3d", retry_max="1h"), make_events(10), until=5 * DAY)
+    assert len([request for request in receiver.requests if "3" in request.subjects]) > 50
     assert log_lines(caplog) == [("info", "attempt failed"), ("error", "delivery given up")]
     assert {vars(record)["decision"] for record in caplog.records} == {"retry_later", "give_up"}
 
@@ -75,21 +67,14 @@ def test_an_endpoint_that_comes_and_goes_is_told_of_now_and_then(
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
     caplog.handler.addFilter(bounded)
-
-    def answer(_subjects: Sequence[str]) -> Outcome:
-        return DOWN if now() // 60 % 2 else OK
-
-    async def an_event_every_minute(delivery: SimulatedDelivery) -> None:
-        for number in range(60 * 6):
-            await delivery.enter(str(number))
-            await asyncio.sleep(HOUR / 60)
-
+    minutes = 60 * 6
+    outages = [Outage(60.0 * minute, 60.0 * (minute + 1), UNAVAILABLE) for minute in range(1, minutes, 2)]
+    news = [PlannedEvent(str(minute), at=60.0 * minute) for minute in range(minutes)]
     try:
-        simulate(answer, an_event_every_minute, retry_first="2s", retry_max="10s")
+        simulate(SimulatedReceiver(outages=outages), http_settings(retry_first="2s", retry_max="10s"), news)
     finally:
         caplog.handler.removeFilter(bounded)
-    changes = 60 * 6
-    assert len(caplog.records) <= 2 * (20 + 6) < changes / 6
+    assert len(caplog.records) <= 2 * (20 + 6) < minutes / 6
     assert any(vars(record).get("left_out", 0) > 10 for record in caplog.records)
 
 
@@ -99,7 +84,7 @@ def bounded() -> logging.Filter:
 
     class InVirtualTime(RepeatFilter):
         def filter(self, record: logging.LogRecord) -> bool:
-            record.created = now()
+            record.created = asyncio.get_running_loop().time()
             return super().filter(record)
 
     return InVirtualTime()
