@@ -80,7 +80,7 @@ class DeliveryWorld:
 
     async def enter(self, news: Sequence[PlannedEvent]) -> None:
         """Write events into the state file, and wake the worker, as a poll of a source does."""
-        deliveries = await self.store.run(_insert, news, LoopClock().now_ms())
+        deliveries = await self.store.run(insert_events, news, LoopClock().now_ms())
         if self.worker is not None:
             self.worker.hand_over(deliveries)
             self.worker.wake()
@@ -119,7 +119,7 @@ def simulate(
     missing = sum(it.good for it in news) if wanted is None else wanted
 
     async def perform() -> None:
-        async with _open_store() as store:
+        async with open_store() as store:
             world = DeliveryWorld(store, receiver, settings, random.Random(seed), TokenBucket(settings.rate))
             await world.start()
             script_task = None if script is None else asyncio.create_task(_run_script(script, world))
@@ -156,7 +156,8 @@ async def _run_script(script: Script, world: DeliveryWorld) -> None:
 
 
 @asynccontextmanager
-async def _open_store() -> AsyncIterator[ThreadlessStore]:
+async def open_store() -> AsyncIterator[ThreadlessStore]:
+    """Provide a new store with the source acme."""
     with tempfile.TemporaryDirectory() as folder:
         store = ThreadlessStore(Path(folder) / "notifier.db")
         await store.open()
@@ -165,7 +166,7 @@ async def _open_store() -> AsyncIterator[ThreadlessStore]:
         await store.close()
 
 
-def _insert(db: Database, news: Sequence[PlannedEvent], now_ms: int) -> list[Delivery]:
+def insert_events(db: Database, news: Sequence[PlannedEvent], now_ms: int) -> list[Delivery]:
     """Insert events without their records, which is faster: some tests need hundreds of thousands of events."""
     (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
     rows = []

@@ -2,16 +2,13 @@
 
 import asyncio
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import orjson
 import pytest
 
 from notifier.config.message_destinations import SlackSettings
@@ -20,12 +17,12 @@ from notifier.delivery.worker import Worker
 from notifier.destinations.base import Grouping
 from notifier.destinations.outcome import AttemptResult, Outcome
 from notifier.events import EventType
-from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.history import DeliveryFilter
-from notifier.store.tables import destinations, outbox, requeue, sources
+from notifier.store.tables import destinations, outbox, requeue
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.requeue import RetrySelection
+from tests.simulation.delivery import PlannedEvent, insert_events, open_store
 from tests.support.virtual_time import ThreadlessStore, VirtualTimeLoop
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -130,7 +127,8 @@ class World:
         self.worker = None
 
     async def enter(self, *records: str, kind: str = EventType.CREATED) -> None:
-        await self.store.run(insert_events, records, kind, self.clock.now_ms())
+        news = [PlannedEvent(record, kind=kind) for record in records]
+        await self.store.run(insert_events, news, self.clock.now_ms())
         self.entered += len(records)
         if self.worker is not None:
             self.worker.wake()
@@ -152,18 +150,6 @@ class World:
         return memory.scheduled, None if memory.scheduled_for_ms is None else local_time(memory.scheduled_for_ms)
 
 
-def insert_events(db: Database, records: Sequence[str], kind: str, now_ms: int) -> None:
-    (last,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
-    for number, record in enumerate(records, last + 1):
-        data = orjson.dumps({"completion": {"key": record, "training_id": "t", "user_id": record}}).decode()
-        db.execute(
-            "INSERT INTO events (sequence, id, type, source, subject, revision, net, reason, detected_at, data)"
-            " VALUES (?, ?, ?, 'acme', ?, 1, 'head', 'entered_since', ?, ?)",
-            [number, f"evt_{number:026}", kind, record, now_ms, data],
-        )
-        db.execute("INSERT INTO deliveries (sequence, destination) VALUES (?, 'hr')", [number])
-
-
 def make_settings(**keys: Any) -> SlackSettings | HttpSettings:
     kind = keys.pop("type", "slack")
     wanted = {"type": kind, "url": "https://127.0.0.1:9/x", "timezone": "America/Chicago", "rate": 0, **keys}
@@ -183,16 +169,12 @@ def play(story: Story, began: str, **keys: Any) -> World:
     )
 
     async def perform() -> World:
-        with tempfile.TemporaryDirectory() as folder:
-            store = ThreadlessStore(Path(folder) / "notifier.db")
-            await store.open()
-            await store.run(sources.read_or_create, "acme")
+        async with open_store() as store:
             world = World(store, clock, Channel(clock, grouping), settings)
             await world.start()
             await story(world)
             if world.worker is not None:
                 await world.stop()
-            await store.close()
             assert not world.channel.mixed
             return world
 
