@@ -1,8 +1,10 @@
-"""What holds for all tests, and a clock that stands still."""
+"""What holds for all tests, a clock that stands still, and a stack of what is to be closed."""
 
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,3 +36,10 @@ sys.dont_write_bytecode = False
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[AsyncExitStack]:
+    """Close what a test has opened."""
+    async with AsyncExitStack() as stack:
+        yield stack

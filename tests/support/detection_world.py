@@ -6,7 +6,7 @@ when all tasks wait, so the settings can be those of a real installation: polls 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import aiohttp
 import orjson
+import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec.structs import replace
@@ -393,3 +394,10 @@ def alike(account: Account, records: int, **fields: Any) -> list[Record]:
     ]
     account.add_many(entered)
     return entered
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """What is around the daemon; the test opens it."""
+    async with World(tmp_path) as around:
+        yield around

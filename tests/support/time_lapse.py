@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
@@ -104,3 +104,8 @@ def _copy_result(work: Future[T], future: asyncio.Future[T]) -> None:
         future.set_exception(error)
     else:
         future.set_result(work.result())
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], TimeLapse]]:
+    """Run every test of a folder on a loop in which time passes only where everybody waits."""
+    return {"time lapse": TimeLapse}

@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -316,12 +316,6 @@ class Station:
     async def limit_pages(self, pages: int) -> None:
         """Simulate a full disk: the state file cannot grow beyond this number of pages."""
         await self.store.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}"))
-
-
-@pytest.fixture
-async def resources() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture

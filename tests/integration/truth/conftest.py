@@ -1,7 +1,7 @@
 """The real daemon and all that is around it on one loop, on which an hour of waiting takes no time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,9 @@ import pytest
 from notifier.alerts.disk_rules import FreeSpace
 from tests.integration.truth.prometheus import check
 from tests.integration.truth.site import Site
-from tests.support.time_lapse import TimeLapse
+from tests.support.time_lapse import TimeLapse, pytest_asyncio_loop_factories
 
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], TimeLapse]]:
-    """Run every test here on a loop in which time passes only where everybody waits."""
-    return {"time lapse": TimeLapse}
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture(autouse=True)

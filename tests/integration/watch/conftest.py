@@ -1,5 +1,5 @@
 """A source under watch."""
 
-from tests.support.watched_source import either, faults, refusal, resources, small_pages, station
+from tests.support.watched_source import either, faults, refusal, small_pages, station
 
-__all__ = ["either", "faults", "refusal", "resources", "small_pages", "station"]
+__all__ = ["either", "faults", "refusal", "small_pages", "station"]

@@ -80,12 +80,6 @@ async def _serve(resources: AsyncExitStack, context: ssl.SSLContext | None) -> U
 
 
 @pytest.fixture
-async def resources() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
 async def upstream(resources: AsyncExitStack) -> Upstream:
     return await _serve(resources, None)
 

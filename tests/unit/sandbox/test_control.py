@@ -14,21 +14,9 @@ from notifier.sandbox.edits import EditError
 from notifier.sandbox.faults import ApiRequest
 from notifier.sandbox.notation import NotationError
 from notifier.sandbox.records import date_number, day_of
+from tests.support.clocks import FakeClock
 
 V2 = "completedtrainings.v2.list"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -37,8 +25,8 @@ def account() -> Account:
 
 
 @pytest.fixture
-def control(account: Account, clock: Clock) -> SandboxControl:
-    return SandboxControl(account, clock)
+def control(account: Account, clock: FakeClock) -> SandboxControl:
+    return SandboxControl(account, clock.monotonic)
 
 
 def meets(control: SandboxControl, *questions: ApiRequest) -> list[bool]:
@@ -79,7 +67,7 @@ def test_a_scope_counts_requests(control: SandboxControl) -> None:
     assert control.running() == []
 
 
-def test_a_scope_has_its_time(control: SandboxControl, clock: Clock) -> None:
+def test_a_scope_has_its_time(control: SandboxControl, clock: FakeClock) -> None:
     control.begin("empty:after=5s,for=10s")
     seen = []
     for _ in range(5):

@@ -15,6 +15,7 @@ from notifier.sandbox import CONTROL, Dialect, SandboxControl, make_app, serve, 
 from notifier.sandbox.control import parse_fault
 from notifier.sandbox.fault_kinds import FAULT_KINDS
 from notifier.sandbox.notation import NotationError
+from tests.support.clocks import FakeClock
 from tests.unit.sandbox.conftest import Caller
 
 if TYPE_CHECKING:
@@ -29,18 +30,10 @@ LIST = "completedtrainings.v2.list"
 RECORDS = 250
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 class Sandbox:
     """A served account of 250 records, and its control."""
 
-    def __init__(self, account: "Account", clock: Clock, control: SandboxControl, caller: Caller) -> None:
+    def __init__(self, account: "Account", clock: FakeClock, control: SandboxControl, caller: Caller) -> None:
         self.account = account
         self.clock = clock
         self.control = control
@@ -60,8 +53,8 @@ class Sandbox:
 @pytest.fixture
 async def sandbox() -> "AsyncIterator[Sandbox]":
     account = synthetic_account(RECORDS)
-    clock = Clock()
-    app = make_app(account, rate_limit=None, clock=clock)
+    clock = FakeClock()
+    app = make_app(account, rate_limit=None, clock=clock.monotonic)
     async with serve(app) as url, aiohttp.ClientSession() as session:
         yield Sandbox(account, clock, app[CONTROL], Caller(url, session, None))  # type: ignore[arg-type]
 

@@ -2,17 +2,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from notifier.sandbox import RateLimit, Token, documented_account
+from tests.support.clocks import FakeClock
 
 if TYPE_CHECKING:
     from tests.unit.sandbox.conftest import Caller, Start
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 async def answers(api: "Caller", requests: int, **parameters: Any) -> list[bool]:
@@ -22,7 +15,7 @@ async def answers(api: "Caller", requests: int, **parameters: Any) -> list[bool]
 async def test_the_request_above_eighty_a_minute_is_refused_as_documented(
     start: "Start", sample: Callable[[str], dict[str, Any]]
 ) -> None:
-    api = await start(documented_account(), clock=Clock())
+    api = await start(documented_account(), clock=FakeClock().monotonic)
     assert all(await answers(api, 80))
     assert await api.post("trainings.list") == sample("error.rate_limit_exceeded.json")
     assert api.traffic.errors == {"rate_limit_exceeded": 1}
@@ -30,8 +23,8 @@ async def test_the_request_above_eighty_a_minute_is_refused_as_documented(
 
 
 async def test_after_that_every_request_of_every_token_fails_for_a_minute(start: "Start") -> None:
-    clock = Clock()
-    api = await start(documented_account(), tokens=[Token("sandbox"), Token("payroll")], clock=clock)
+    clock = FakeClock()
+    api = await start(documented_account(), tokens=[Token("sandbox"), Token("payroll")], clock=clock.monotonic)
     assert all(await answers(api, 40))
     assert await answers(api, 41, token="payroll") == [True] * 40 + [False]
     for _ in range(6):
@@ -42,8 +35,8 @@ async def test_after_that_every_request_of_every_token_fails_for_a_minute(start:
 
 
 async def test_the_minute_slides(start: "Start") -> None:
-    clock = Clock()
-    api = await start(documented_account(), clock=clock, rate_limit=RateLimit(requests=4))
+    clock = FakeClock()
+    api = await start(documented_account(), clock=clock.monotonic, rate_limit=RateLimit(requests=4))
     assert all(await answers(api, 2))
     clock.seconds += 40
     assert all(await answers(api, 2))
@@ -52,8 +45,8 @@ async def test_the_minute_slides(start: "Start") -> None:
 
 
 async def test_the_penalty_lasts_although_the_minute_would_have_room_again(start: "Start") -> None:
-    clock = Clock()
-    api = await start(documented_account(), clock=clock, rate_limit=RateLimit(requests=4))
+    clock = FakeClock()
+    api = await start(documented_account(), clock=clock.monotonic, rate_limit=RateLimit(requests=4))
     await answers(api, 2)
     clock.seconds += 50
     assert await answers(api, 3) == [True, True, False]
@@ -64,8 +57,8 @@ async def test_the_penalty_lasts_although_the_minute_would_have_room_again(start
 
 
 async def test_a_steady_rate_within_the_limit_is_never_refused(start: "Start") -> None:
-    clock = Clock()
-    api = await start(documented_account(), clock=clock)
+    clock = FakeClock()
+    api = await start(documented_account(), clock=clock.monotonic)
     for _ in range(200):
         clock.seconds += 60 / 80
         assert all(await answers(api, 1))
@@ -73,7 +66,9 @@ async def test_a_steady_rate_within_the_limit_is_never_refused(start: "Start") -
 
 async def test_wrong_requests_of_the_customer_draw_on_the_pool_and_strangers_do_not(start: "Start") -> None:
     tokens = [Token("sandbox"), Token("sleeping", active=False)]
-    api = await start(documented_account(), tokens=tokens, clock=Clock(), rate_limit=RateLimit(requests=3))
+    api = await start(
+        documented_account(), tokens=tokens, clock=FakeClock().monotonic, rate_limit=RateLimit(requests=3)
+    )
     assert not any(await answers(api, 5, token="stranger"))
     await answers(api, 1, token="sleeping")
     await answers(api, 1, colour="red")
