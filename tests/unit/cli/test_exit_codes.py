@@ -71,7 +71,8 @@ async def test_a_configuration_that_may_not_be_read_is_78(home: "Home", monkeypa
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     said = await home.call("check")
-    assert (said.code, said.err) == (78, f"Error: {home.config}: cannot be read: Permission denied\n")
+    advice = "let the user that runs this read it, or run this as root (sudo)"
+    assert (said.code, said.err) == (78, f"Error: {home.config}: cannot be read: Permission denied; {advice}\n")
 
 
 def test_no_configuration_at_all_is_78(monkeypatch: pytest.MonkeyPatch, home: "Home") -> None:
