@@ -14,7 +14,7 @@ Page = TypeVar("Page")
 
 _GAP: Final = "  "
 
-_LONGEST_CELL: Final = 300
+_LONGEST_CELL: Final = 1000
 """Maximum number of characters in a cell of a table; longer text is cut, but not with `--json`."""
 
 

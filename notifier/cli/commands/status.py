@@ -185,11 +185,13 @@ def _evaluation_line(evaluation: Mapping[str, Any]) -> str:
 
 
 def _condition_row(condition: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
+    summary, remedy = condition["summary"], condition["remedy"]
     return (
         condition["condition"],
         condition["subject"],
         relative_time(parse_time_ms(condition["since"]), now_ms),
-        condition["summary"],
+        # Some summaries contain the same advice.
+        f"{summary}. What to do: {remedy}" if remedy and remedy not in summary else summary,
     )
 
 

@@ -51,7 +51,7 @@ def test_harmless_json_is_the_same_json(text: str) -> None:
 
 def test_a_long_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     TableWriter(Column("name"), Column("more")).show([("x" * 5000, "y")])
-    assert capsys.readouterr().out.splitlines()[1] == f"{'x' * 299}…  y"
+    assert capsys.readouterr().out.splitlines()[1] == f"{'x' * 999}…  y"
 
 
 def test_an_error_holds_no_configured_secret_and_nothing_that_a_terminal_obeys() -> None:

@@ -95,6 +95,20 @@ async def test_what_needs_attention_comes_first(home: "Home") -> None:
     assert (lines[4], lines[5][:6]) == ("", "SOURCE")
 
 
+@pytest.mark.parametrize(
+    ("remedy", "shown"), [("`notifier sweep acme`", "x. What to do: `notifier sweep acme`"), ("x", "x"), ("", "x")]
+)
+async def test_what_needs_attention_says_what_to_do_and_is_not_cut(home: "Home", remedy: str, shown: str) -> None:
+    await home.remember("David Ball")
+    long = "it is long, " * 50
+    gap = StoredCondition("gap", "sources/acme", f"{long}x", 1_795_280_400_123, remedy=remedy)
+    store = FileStore(home.state_file)
+    await store.open()
+    await store.run(alert_events.write, [ConditionChange(ConditionState.FIRING, gap, "began", None)], gap.since_ms)
+    await store.close()
+    assert (await home.call("status")).lines[3].endswith(f"{long}{shown}")
+
+
 async def test_a_socket_that_a_killed_daemon_left_is_no_daemon(home: "Home") -> None:
     await home.remember("David Ball")
     with closing(socket.socket(socket.AF_UNIX)) as left:

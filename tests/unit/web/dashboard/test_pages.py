@@ -198,3 +198,27 @@ async def test_where_no_token_is_needed_nobody_is_asked(interface: "Interface", 
     ) as response:
         assert (response.status, response.headers["Location"]) == (303, "/")
         assert not response.cookies
+
+
+@pytest.mark.parametrize(
+    ("remedy", "shown"),
+    [
+        ("look: `ss -ltnp`", '<p dir="auto">What to do: look: <code>ss -ltnp</code></p>'),
+        ("a condition", ""),
+        (None, ""),
+    ],
+)
+async def test_a_condition_says_what_to_do_unless_its_summary_does(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch, remedy: str | None, shown: str
+) -> None:
+    condition = {"condition": "interface_down", "subject": "interface", "summary": "it is a condition"}
+    document = await interface.daemon.status()
+    document["conditions"] = [{**condition, "since": "2026-11-21T17:00:00.123Z", "remedy": remedy}]
+
+    async def status() -> Any:
+        return document
+
+    monkeypatch.setattr(interface.daemon, "status", status)
+    async with interface.over_tcp.get(f"{interface.url}/") as response:
+        text = await response.text()
+    assert f'<p dir="auto">it is a condition</p>{shown}</div></li>' in text
