@@ -32,6 +32,7 @@ from msgspec import Struct
 from notifier.store.database import Database
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
+from notifier.store.tables import sweeps
 
 SKIPPED_EVENT_NUMBERS: Final = 1_000_000
 """By how much the next event's number exceeds the highest known one, because higher numbers may have been used."""
@@ -255,7 +256,15 @@ def _write_missing_data(db: Database, known: Snapshot, missing: Missing, now_ms:
         "UPDATE sources SET records = (SELECT count(*) FROM records WHERE source = sources.name"
         " AND removed_at IS NULL AND out_of_view = 0)"
     )
+    _begin_sweeps(db, now_ms)
     _store_comparison(db, known, missing, now_ms, rebuild)
+
+
+def _begin_sweeps(db: Database, now_ms: int) -> None:
+    """Let a new sweep of every source begin at once: only sweeps find lost updates and removals again."""
+    for (name,) in db.execute("SELECT name FROM sources WHERE met_at IS NOT NULL").fetchall():
+        sweeps.delete_unfinished(db, name)
+        sweeps.resume_or_start(db, name, now_ms)
 
 
 def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: int, rebuild: Rebuild | None) -> None:

@@ -319,7 +319,7 @@ STATES = (
         destination="untried",
         rules=("NotifierCondition",),
         mend=after(works_again, scanned),
-        remedy="nothing to do: the next sweep ends it; check the disk",
+        remedy="nothing to do: the sweeps that begin at once end it; check the disk",
     ),
     State(
         "another program uses the port of the HTTP interface",

@@ -26,7 +26,7 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
         "the state file was damaged (file is not a database) and was rebuilt at 2026-11-21T17:00:00.123Z; these"
         " parts could not be read: events, records; the damaged file is kept as"
         " /state/notifier.db.damaged-20261121T170000Z; delete it when it is no longer needed; check the disk. Events"
-        " keep their ids. This condition ends when every source has been swept"
+        " keep their ids. A sweep of every source begins at once; when all have finished, this condition ends"
     )
 
 

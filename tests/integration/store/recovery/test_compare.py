@@ -20,6 +20,7 @@ from notifier.store.recovery.opener import open_state_file
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import destinations, record_lookups, records, sources, sweeps
 from notifier.store.tables.records import Findings
+from notifier.store.tables.sweeps import SweptPage
 from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate_records, removal_change
 from notifier.watch.detection.holds import HoldLimits
 from notifier.watch.detection.news import Baseline, NewsReason
@@ -90,6 +91,24 @@ def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, c
         assert len([*lost.path.parent.glob("*.damaged-*")]) == 0
     with closing(lost.open()) as db:
         assert db.execute("SELECT count(*) FROM rebuilds").fetchone() == (1,)
+
+
+def test_sweeps_begin_at_once_because_only_they_find_lost_updates_and_removals_again(place: Place) -> None:
+    with closing(place.open()) as db, db.atomic():
+        finished = sweeps.resume_or_start(db, "acme", NOW - HOUR)
+        sweeps.finish(db, finished, NOW - HOUR)
+        interrupted = sweeps.resume_or_start(db, "acme", NOW - HOUR // 2)
+        sweeps.advance(db, SweptPage(interrupted.id, 1, 9, 1000, 0, marks=False), changes=0, ids=b"")
+    older = place.path.read_bytes()
+    with closing(place.open()) as db:
+        find(db, LATE)
+        write_essentials(place.path, db, NOW)
+    place.path.write_bytes(older)
+    with closing(place.open()) as db:
+        assert kind_of(db) is RebuildKind.BEHIND
+        begun = sweeps.latest(db, "acme")
+        assert begun is not None
+        assert (begun.finished_ms, begun.next_page) == (None, 1), "what was read before the loss does not count"
 
 
 def test_a_source_that_an_older_file_does_not_know_is_not_met_anew(place: Place) -> None:
