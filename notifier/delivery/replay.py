@@ -15,7 +15,9 @@ from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 _log = logging.getLogger(__name__)
 
 MAX_WAITING = 500
-"""A replay adds deliveries to a destination's queue until it holds this many, new events included."""
+"""A replay adds deliveries to a destination's queue until it holds this many, new events included. All of them may be
+sent before an event that is detected now; while such an event waits, no more are added.
+"""
 
 CHECK_INTERVAL_SECONDS = 0.5
 """Seconds between checks for room in a destination's queue. This limits a replay to 1,000 deliveries a second."""
@@ -37,12 +39,17 @@ class ReplayRunner:
         subscriptions: Callable[[], Sequence[Subscription]],
         wake: Callable[[], None],
         clock: Clock,
+        batch_wait: Callable[[str], float] = lambda _name: 0.0,
     ) -> None:
-        """Initialize; `subscriptions` returns the current filters of all destinations, `wake` wakes the dispatcher."""
+        """Initialize; `subscriptions` returns the current filters of all destinations, `wake` wakes the dispatcher.
+
+        `batch_wait` returns for how many seconds an event may wait for others before it is sent to a destination.
+        """
         self._store = store
         self._subscriptions = subscriptions
         self._wake = wake
         self._clock = clock
+        self._batch_wait = batch_wait
         self._feeding: dict[int, asyncio.Task[None]] = {}
         self._stops = 0
 
@@ -141,7 +148,8 @@ class ReplayRunner:
         now_ms = self._clock.now_ms()
         subscription = next((it for it in self._subscriptions() if it.destination == name), None)
         if subscription is not None:
-            return await self._store.run(replays.advance, number, subscription, now_ms, MAX_WAITING)
+            new_before_ms = now_ms - round(self._batch_wait(name) * 1000)
+            return await self._store.run(replays.advance, number, subscription, now_ms, MAX_WAITING, new_before_ms)
         await self._store.run(replays.end_removed_part, number, name, now_ms)
         _log.warning("replay ended for a destination that was removed", extra={"destination": name})
         return StepResult(queued=0, has_advanced=False, is_over=True)

@@ -57,8 +57,8 @@ def replay(
     """Send past events again, under their old ids.
 
     Each event goes to every destination whose filters match, even if the destination was added after the event. The
-    events are sent in small portions, so that new events are not delayed. Ctrl-C stops the replay; a restart of the
-    daemon or a lost terminal does not.
+    events are sent in small portions, so that at most 500 of them are sent before a new event. Ctrl-C stops the replay;
+    a restart of the daemon or a lost terminal does not.
     """
     body = {**options, "type": type_}
     # Wrong usage is reported before any error of the configuration.

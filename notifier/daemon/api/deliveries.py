@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from notifier.clock import Clock
-from notifier.config import ConfigError, Destination, Settings
+from notifier.config import BrokerSettings, ConfigError, Destination, HttpSettings, Settings
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.replays import deleted_before_ms, plan_document, replay_range, replays_document
 from notifier.daemon.configuration import RunningConfiguration, UnloadedChanges, unloaded_changes
@@ -63,7 +63,9 @@ class DeliveryOperations:
         self._dispatcher = dispatcher
         self._clock = clock
         self._configuration = configuration
-        self._replays = ReplayRunner(store, lambda: configuration.subscriptions, dispatcher.wake, clock)
+        self._replays = ReplayRunner(
+            store, lambda: configuration.subscriptions, dispatcher.wake, clock, self._batch_wait
+        )
 
     async def start(self) -> None:
         """Continue the replays that the last run of the daemon did not finish. Raises StoreError."""
@@ -225,6 +227,13 @@ class DeliveryOperations:
         if destination not in self._dispatcher.health():
             raise UnknownNameError("destination", destination, known)
         return (destination,)
+
+    def _batch_wait(self, destination: str) -> float:
+        match self._settings.destinations.get(destination):
+            case HttpSettings(batch_wait=seconds) | BrokerSettings(batch_wait=seconds):
+                return seconds
+            case _:
+                return 0.0
 
     @property
     def _settings(self) -> Settings:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         ReplayTargetDocument,
     )
 
+_SHORT_PAUSE_MS: Final = 60_000
+"""The longest time in milliseconds for which a replay waits for a new event without being shown as paused."""
+
 _NO_REPLAY: Final["ReplayDocument"] = {
     "id": None,
     "state": None,
@@ -115,8 +118,9 @@ def _pause_reason(db: Database, target: ReplayTarget, now_ms: int) -> str | None
     health = destinations.read_health(db, name)
     if health.state is HealthState.DISABLED:
         return f"`{name}` is disabled; `notifier enable {name}` enables it"
-    if requeue.count_due(db, name, now_ms, MAX_WAITING) < MAX_WAITING:
+    is_full = requeue.count_due(db, name, now_ms, MAX_WAITING) >= MAX_WAITING
+    if not is_full and not requeue.has_new_event(db, name, target.reached, now_ms, now_ms - _SHORT_PAUSE_MS):
         return None
     if health.state is HealthState.RETRYING:
         return f"no delivery to `{name}` succeeds ({health.reason})"
-    return f"{MAX_WAITING:,} events already wait for `{name}`"
+    return f"{MAX_WAITING:,} events already wait for `{name}`" if is_full else f"`{name}` gets new events first"

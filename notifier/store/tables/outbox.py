@@ -71,13 +71,13 @@ _COLUMNS = (
 )
 _PENDING = f"d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
 _DUE = f"{_PENDING} AND d.next_attempt_at NOT BETWEEN :now + 1 AND :horizon"
-_IS_BLOCKED = (
+IS_BLOCKED = (
     "EXISTS (SELECT 1 FROM events b JOIN deliveries w ON w.sequence = b.sequence AND w.destination = :destination"
     " WHERE b.subject = e.subject AND b.source = e.source AND b.sequence < e.sequence AND w.state = 'pending'"
     " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon)"
 )
-"""The condition that an earlier event of the same record waits for its next attempt."""
-_HAS_EARLIER = _IS_BLOCKED.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
+"""The condition that an earlier event of the record of event `e` waits for its next attempt."""
+_HAS_EARLIER = IS_BLOCKED.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
 
 
 def read_due(
@@ -107,7 +107,7 @@ def read_due(
             db,
             f"WHERE {_DUE} AND {part}"
             f"{' AND d.sequence NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(:others))' if others else ''}"
-            f"{'' if delayed is None else f' AND NOT {_IS_BLOCKED}'}{_release_condition(gate)}"
+            f"{'' if delayed is None else f' AND NOT {IS_BLOCKED}'}{_release_condition(gate)}"
             " ORDER BY d.sequence LIMIT :limit",
             {
                 **now,

@@ -115,18 +115,23 @@ def start(db: Database, past: ReplayRange, plan: ReplayPlan, now_ms: int) -> int
 
 
 def advance(
-    db: Database, number: int, subscription: Subscription, now_ms: int, max_waiting: int | None = None
+    db: Database,
+    number: int,
+    subscription: Subscription,
+    now_ms: int,
+    max_waiting: int | None = None,
+    new_before_ms: int = 0,
 ) -> StepResult:
     """Put the next deliveries to one destination back into the queue, and store the progress.
 
-    Deliveries are added only while fewer than `max_waiting` are due (None: no limit). Nothing changes if the replay,
-    or its part for this destination, has ended.
+    Deliveries are added only while fewer than `max_waiting` are due (None: no limit), and while no new event waits that
+    was detected before `new_before_ms`. Nothing changes if the replay, or its part for this destination, has ended.
     """
     run = _read(db, number)
     part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None
     if run is None or part is None or part.state is not ReplayState.RUNNING:
         return StepResult(queued=0, has_advanced=False, is_over=True)
-    step = requeue.queue_replay_step(db, run.past, subscription, part.reached, now_ms, max_waiting)
+    step = requeue.queue_replay_step(db, run.past, subscription, part.reached, now_ms, max_waiting, new_before_ms)
     if step.sequence == part.reached:
         return StepResult(queued=0, has_advanced=False, is_over=False)
     is_over = step.sequence >= run.past.last

@@ -13,7 +13,7 @@ from notifier.events import EventType
 from notifier.store.database import Database
 from notifier.store.subscriptions import FACTS_SQL, Subscription, facts_of_row
 from notifier.store.tables.destinations import HealthState
-from notifier.store.tables.outbox import DeliveryState
+from notifier.store.tables.outbox import IS_BLOCKED, DeliveryState
 from notifier.store.tables.slots import IS_WAITING
 from notifier.suggest import nearest
 
@@ -258,14 +258,17 @@ def queue_replay_step(
     after: int,
     now_ms: int,
     max_waiting: int | None = None,
+    new_before_ms: int = 0,
 ) -> ReplayStep:
     """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
     An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
-    only while fewer than `max_waiting` are due (None: no limit); those that wait for a slot do not count.
+    only while fewer than `max_waiting` are due (None: no limit); those that wait for a slot do not count. None are
+    added while a new event waits that was detected before `new_before_ms`: they would be sent before it.
     """
-    room = None if max_waiting is None else max_waiting - count_due(db, subscription.destination, now_ms, max_waiting)
-    if room == 0:
+    name = subscription.destination
+    room = None if max_waiting is None else max_waiting - count_due(db, name, now_ms, max_waiting)
+    if room == 0 or has_new_event(db, name, after, now_ms, new_before_ms):
         return ReplayStep(after)
     last = _last_to_examine(db, past, after)
     wanted = _events_to_replay(db, past, subscription, after, last)
@@ -273,7 +276,7 @@ def queue_replay_step(
     db.executemany(
         "INSERT INTO deliveries (sequence, destination, again, queued_at) VALUES (:sequence, :destination, 1, :now)"
         f" ON CONFLICT (sequence, destination) DO UPDATE SET {_RESET}, slot_at = NULL, at_once = 0",
-        [{"sequence": sequence, "destination": subscription.destination, "now": now_ms} for sequence in now],
+        [{"sequence": sequence, "destination": name, "now": now_ms} for sequence in now],
     )
     return ReplayStep(last if len(now) == len(wanted) else now[-1], len(now))
 
@@ -298,15 +301,33 @@ def _last_to_examine(db: Database, past: ReplayRange, after: int) -> int:
     return last if found == EXAMINED_AT_ONCE else past.last
 
 
+_DUE = (
+    "FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
+    f" WHERE d.destination = :destination AND d.state = 'pending' AND d.{_UNFINISHED}"
+    f" AND d.next_attempt_at <= :now AND NOT {IS_WAITING}"
+)
+
+
 def count_due(db: Database, destination: str, now_ms: int, enough: int) -> int:
     """Return how many deliveries to a destination are due now; counting stops at `enough`."""
-    waiting = (
-        "SELECT 1 FROM deliveries d JOIN events e USING (sequence) LEFT JOIN destinations t ON t.name = d.destination"
-        f" WHERE d.destination = ? AND d.state = 'pending' AND d.{_UNFINISHED}"
-        f" AND d.next_attempt_at <= ? AND NOT {IS_WAITING} LIMIT ?"
-    )
-    count: int = db.execute(f"SELECT count(*) FROM ({waiting}) AS waiting", [destination, now_ms, enough]).fetchone()[0]
+    count: int = db.execute(
+        f"SELECT count(*) FROM (SELECT 1 {_DUE} LIMIT :enough) AS waiting",
+        {"destination": destination, "now": now_ms, "enough": enough},
+    ).fetchone()[0]
     return count
+
+
+def has_new_event(db: Database, destination: str, after: int, now_ms: int, before_ms: int) -> bool:
+    """Return whether an event above number `after` that was detected before `before_ms` can be sent to a destination.
+
+    Events that an operator has requested again are not new.
+    """
+    (found,) = db.execute(
+        f"SELECT EXISTS (SELECT 1 {_DUE} AND NOT {IS_BLOCKED} AND d.again = 0 AND d.sequence > :after"
+        " AND e.detected_at < :before)",
+        {"destination": destination, "now": now_ms, "horizon": _HIGHEST, "after": after, "before": before_ms},
+    ).fetchone()
+    return bool(found)
 
 
 def _events_to_replay(db: Database, past: ReplayRange, subscription: Subscription, after: int, last: int) -> list[int]:

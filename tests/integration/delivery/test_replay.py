@@ -104,6 +104,17 @@ async def test_it_adds_no_more_than_may_wait_and_goes_on_as_the_queue_drains(sce
     assert scene.woken == 6
 
 
+async def test_a_new_event_goes_before_all_that_is_not_queued_yet(scene: Scene) -> None:
+    await scene.begin("hr")
+    await scene.has_queued(hr=4)
+    (new,) = (await scene.rig.enter("new", to=["hr"])).deliveries
+    await scene.rig.ask(f"UPDATE deliveries SET state = 'delivered' WHERE sequence < {new.event.sequence}")
+    await asyncio.sleep(0.1)
+    assert await scene.queued() == {"hr": 4}
+    await scene.deliver("hr")
+    await scene.has_queued(hr=8)
+
+
 async def test_it_ends_though_its_last_part_still_waits(scene: Scene) -> None:
     await scene.rig.ask("DELETE FROM deliveries WHERE sequence > 4")
     await scene.rig.ask("DELETE FROM events WHERE sequence > 4")

@@ -241,6 +241,31 @@ def test_no_more_wait_than_may_and_it_goes_on_where_it_stopped(
     assert rows(db)[4:] == [(5, "delivered"), (6, "delivered"), (7, "delivered"), (8, "pending")]
 
 
+def test_nothing_is_added_before_a_new_event_that_has_waited_for_long_enough(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
+    everything, detected = past(db), NOW + 7 * DAY
+    (new,) = tell(db, "new")
+    assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, detected + 1) == ReplayStep(0, 0)
+    assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, detected) == ReplayStep(2, 2)
+    # What the replay itself has queued is not new.
+    settle(db, DeliveryState.DELIVERED, new)
+    assert requeue.queue_replay_step(db, everything, HR, 2, NOW, 3, detected + 1) == ReplayStep(3, 1)
+
+
+def test_a_new_event_that_an_earlier_one_of_its_record_holds_up_does_not_stop_a_replay(
+    db: "Database", tell: "Callable[..., list[int]]"
+) -> None:
+    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 5))))
+    everything = past(db)
+    first, second = tell(db, "5", "6")
+    settle(db, DeliveryState.PENDING, first, later_ms=NOW + DAY)
+    assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, NOW + 9 * DAY) == ReplayStep(0, 0)
+    db.execute("UPDATE events SET subject = '5' WHERE sequence = ?", [second])
+    assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, NOW + 9 * DAY) == ReplayStep(2, 2)
+
+
 def test_a_long_past_is_looked_at_bit_by_bit(
     db: "Database", tell: "Callable[..., list[int]]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
