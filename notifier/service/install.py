@@ -185,10 +185,13 @@ def next_steps(names: ServicePaths, program: Path, results: Collection[InstallRe
 
 def _start_commands(names: ServicePaths, program: Path, results: Collection[InstallResult]) -> list[str]:
     config = "" if names.instance is None else f" --config {names.configuration}"
-    start = "restart" if InstallResult.REPLACED in results else "enable --now"
+    # An existing unit may belong to a running service that still uses the program of an earlier version.
+    was_installed = InstallResult.REPLACED in results or InstallResult.UP_TO_DATE in results
+    is_upgrade = was_installed and InstallResult.INCOMPLETE not in results
+    verbs = ("enable", "restart") if is_upgrade else ("enable --now",)
     folders = dict.fromkeys((SYSTEM_FILE.parent, names.folder))
     return [
         *([f"  sudo chmod o+x {' '.join(map(str, folders))}"] if InstallResult.CLOSED in results else []),
         f"  sudo {shlex.quote(str(program))} check --online{config}",
-        f"  sudo systemctl {start} {names.service}",
+        *(f"  sudo systemctl {verb} {names.service}" for verb in verbs),
     ]

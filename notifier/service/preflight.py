@@ -26,8 +26,8 @@ LOCATION_ADVICE: Final = (
 
 
 OWNERSHIP_ADVICE: Final = (
-    "make root its only owner: chown -R root:root FOLDER and chmod -R go-w FOLDER, or install it as root (sudo)"
-    " into /opt/notifier"
+    "install it as root (sudo) into /opt/notifier; or, if its folder contains nothing else, make root the folder's only"
+    " owner: chown -R root:root FOLDER and chmod -R go-w FOLDER"
 )
 """The advice to print after the problems that `ownership_problems` returns."""
 

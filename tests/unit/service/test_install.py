@@ -76,6 +76,14 @@ def test_again_it_changes_nothing(image: Image) -> None:
     ]
 
 
+def test_after_an_upgrade_it_names_the_restart_also_if_the_unit_is_the_same(image: Image) -> None:
+    image.install()
+    assert image.install().lines[-2:] == ["  sudo systemctl enable notifier", "  sudo systemctl restart notifier"]
+    for instance in ("acme", "beta"):
+        said = image.install("--instance", instance)
+        assert said.lines[-1] == f"  sudo systemctl enable --now notifier@{instance}"
+
+
 def test_a_configuration_and_secrets_that_are_there_stay_and_an_old_unit_goes(image: Image) -> None:
     image.install()
     image.path("/etc/notifier/config.toml").write_text("# mine\n")
@@ -270,7 +278,7 @@ def test_the_service_is_not_installed_for_a_program_that_others_could_change(ima
     # The tests' own folder is closed to others, which is reported first.
     said = call("install-service", "--root", str(image.root), "--print", "--program", str(program))
     assert f"Warning: {program} belongs to user 12345, who could change what the service runs" in said.err
-    assert "Warning: make root its only owner" in said.err
+    assert "Warning: install it as root (sudo) into /opt/notifier" in said.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
