@@ -5,7 +5,7 @@ import faulthandler
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from notifier.clock import SystemClock
@@ -32,6 +32,9 @@ _STANDBY_REASONS: Final = frozenset({StoreReason.HELD_ELSEWHERE, StoreReason.UNR
 STOP_SECONDS: Final = 1.0
 """Seconds that an interrupted start may take to close its files and sockets."""
 
+LONGEST_STOP_SECONDS: Final = 9.0
+"""Seconds after which a stop has failed, because a disk or a database does not answer. systemd allows 10 seconds."""
+
 
 class StoppedDuringStart(Exception):  # noqa: N818 - no error
     """A signal stopped the daemon before its start was complete.
@@ -41,8 +44,11 @@ class StoppedDuringStart(Exception):  # noqa: N818 - no error
     """
 
 
-async def serve(settings: Settings, reload_hooks: ReloadHooks) -> None:
+async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: Callable[[], None]) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
+
+    `on_stop_signal` is called when a signal requests the stop. If this function has not returned LONGEST_STOP_SECONDS
+    later, the caller should end the process.
 
     With a store in a database, the process stands by while another process holds the store. If the daemon later loses
     the store, the process stands by again.
@@ -57,6 +63,7 @@ async def serve(settings: Settings, reload_hooks: ReloadHooks) -> None:
     raise_descriptor_limit()
     with daemon_signals() as signals:
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
+        stopped.add_done_callback(lambda task: None if task.cancelled() else on_stop_signal())
         sockets = take_systemd_sockets(os.environ)
         try:
             if not uses_postgres(settings.store):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 TRY_EVERY_SECONDS: Final = 0.5
 """Seconds between two attempts to take the lock of the store from the database."""
+
+SILENT_AFTER_SECONDS: Final = 10.0
+"""Seconds without an answer after which the database counts as unusable; the attempt goes on."""
 
 _TEMPORARY_REASONS: Final = frozenset(
     {StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED}
@@ -63,8 +67,10 @@ async def wait_for_store(
             manager.reset_watchdog()
             await asyncio.wait([stopped], timeout=TRY_EVERY_SECONDS)
             await server.apply_settings()
-            if not stopped.done() and await _try_to_take_store(store, state):
-                return True
+            # An update of the tables, after a takeover from an older version, can take minutes.
+            with extend_start_timeout(manager, "standing by: waiting for an answer of the database"):
+                if not stopped.done() and await _try_to_take_store(store, state):
+                    return True
             if state.error is not None and state.error.reason in _PERMANENT_REASONS:
                 raise state.error
     finally:
@@ -88,13 +94,26 @@ def _create_socket_folder(settings: Settings) -> None:
 async def _try_to_take_store(store: "PostgresStore", state: StandbyState) -> bool:
     """Try to become the holder of the store, and return whether that succeeded. If not, set the reason in `state`."""
     before = state.sentence()
+    state.asked_at = time.monotonic()
+    attempt = asyncio.create_task(store.try_open(), name="take the store")
+    await asyncio.wait([attempt], timeout=SILENT_AFTER_SECONDS)
+    if not attempt.done() and state.error is None:
+        # Without an answer on an open connection, the attempt may never end: a stalled server, a pooler without one.
+        state.error = StoreError(
+            StoreReason.UNREACHABLE,
+            f"{store.location}: there has been no answer for {SILENT_AFTER_SECONDS:g} seconds: check the server",
+        )
+        _log.warning(state.error.message, extra={"reason": state.error.reason})
+        before = state.sentence()
     try:
-        holder: Holder | None = await store.try_open()
+        holder: Holder | None = await attempt
     except StoreError as error:
         state.error = error
         if state.sentence() != before:
             _log.warning(error.message, extra={"reason": error.reason})
         return False
+    finally:
+        state.asked_at = None
     state.error = None
     if holder is None:
         return True

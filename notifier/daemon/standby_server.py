@@ -4,6 +4,7 @@ import asyncio
 import html
 import logging
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -17,6 +18,7 @@ from notifier.config import Settings, TcpAddress, UnixAddress
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.daemon.socket_path import socket_path
 from notifier.daemon.standby_reload import StandbyReloader
+from notifier.daemon.systemd.liveness import LONG_TRANSACTION_SECONDS, STORE
 from notifier.store.errors import StoreError
 from notifier.store.opening import open_read_only, store_address
 from notifier.web.listening.sockets import ListenError, open_tcp_sockets, open_unix_socket
@@ -39,12 +41,19 @@ class StandbyState(Struct):
     """The state of the store as seen by a process that stands by.
 
     `holder` names the process that has held the store since the time `since_ms` (Unix ms); both are None if no holder
-    is known yet. `error` is the reason why the database cannot be used; None if it can be used.
+    is known yet. `error` is the reason why the database cannot be used; None if it can be used. `asked_at` is when the
+    request to the database that is under way began (monotonic seconds); None if there is none.
     """
 
     holder: str | None = None
     since_ms: int | None = None
     error: StoreError | None = None
+    asked_at: float | None = None
+
+    @property
+    def is_hanging(self) -> bool:
+        """Whether the request to the database has taken too long, even for an update of all tables."""
+        return self.asked_at is not None and time.monotonic() - self.asked_at > LONG_TRANSACTION_SECONDS
 
     def sentence(self) -> str:
         """Return the state as a sentence for people."""
@@ -139,8 +148,10 @@ class StandbyServer:
             await web.SockSite(runner, listener).start()
         return runner
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return _json({"ok": True})
+    async def _healthz(self, request: web.Request) -> web.Response:
+        if not self._state.is_hanging:
+            return _json({"ok": True})
+        return _json({"ok": False, **({"hanging": [STORE]} if request.app[_IS_OWNER] else {})}, 503)
 
     async def _readyz(self, request: web.Request) -> web.Response:
         if request.query.get(STANDBY) == "ok":

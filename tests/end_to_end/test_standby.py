@@ -10,7 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from notifier.daemon.standby import TRY_EVERY_SECONDS
+from notifier.daemon.run import LONGEST_STOP_SECONDS
+from notifier.daemon.standby import SILENT_AFTER_SECONDS, TRY_EVERY_SECONDS
 from notifier.sandbox.account import Account
 from notifier.sandbox.account_growth import Growth
 from notifier.sandbox.fixtures import build_account
@@ -193,6 +194,33 @@ async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
         assert await wait_for_holder(first) is first
         await first.stop()
     check_events(receiver, record_keys(account) - history)
+
+
+async def test_a_server_that_stalls_makes_the_standby_unready_and_does_not_keep_either_from_ending(
+    pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
+) -> None:
+    async with served(build_account(50)) as api:
+        start_pair(pair, server, api, receiver)
+        first = await wait_for_holder(*pair)
+        second = next(it for it in pair if it is not first)
+        await wait_for_standby(second)
+        await wait_for_sweep(first)
+        server.signal(signal.SIGSTOP)
+        try:
+            deadline = now() + SILENT_AFTER_SECONDS + 5
+            while (await asyncio.to_thread(second.get, "/readyz?standby=ok"))[0] != 503:
+                assert now() < deadline
+                await asyncio.sleep(0.1)
+            assert "there has been no answer for" in second.said_by_page()
+            for member in pair:
+                member.signal(signal.SIGTERM)
+            for member in pair:
+                assert member.process is not None
+                assert await asyncio.to_thread(member.process.wait, LONGEST_STOP_SECONDS + 5) == 1
+                (error,) = member.errors()
+                assert error["message"].startswith("the stop takes too long")
+        finally:
+            server.signal(signal.SIGCONT)
 
 
 async def test_a_restart_of_the_server_under_load_is_lived_through(

@@ -18,7 +18,7 @@ from notifier.config import Settings, keys_from_systemd
 from notifier.config.proxies import describe_proxies
 from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.other_daemons import warn_of_other_daemons
-from notifier.daemon.run import STOP_SECONDS, StoppedDuringStart, serve
+from notifier.daemon.run import LONGEST_STOP_SECONDS, STOP_SECONDS, StoppedDuringStart, serve
 from notifier.store.errors import StoreError
 from notifier.web.listening.sockets import ListenError
 
@@ -43,11 +43,12 @@ def run(global_options: GlobalOptions) -> None:
     warn_of_other_daemons(settings)
     # asyncio.Runner waits for all its threads, and a thread can hang in a file system that does not answer.
     exit_timer = threading.Timer(STOP_SECONDS, _end_process)
-    exit_timer.daemon = True
+    stop_timer = threading.Timer(LONGEST_STOP_SECONDS, _end_hanging_process)
+    exit_timer.daemon = stop_timer.daemon = True
     try:
         with asyncio.Runner() as runner:
             try:
-                runner.run(serve(settings, configuration))
+                runner.run(serve(settings, configuration, on_stop_signal=stop_timer.start))
                 exit_timer.start()
             except StoppedDuringStart:
                 _end_process()
@@ -55,12 +56,19 @@ def run(global_options: GlobalOptions) -> None:
                 raise DaemonError(str(error)) from error
     finally:
         exit_timer.cancel()
+        stop_timer.cancel()
 
 
 def _end_process() -> None:
     """End the process at once, without Python's own clean-up. Call this only when nothing is left to do."""
     log.flush()
     os._exit(ExitCode.DONE)
+
+
+def _end_hanging_process() -> None:
+    _log.critical("the stop takes too long, because a disk or database does not answer: the process ends now")
+    log.flush()
+    os._exit(ExitCode.FAILED)
 
 
 class DaemonError(CommandError):

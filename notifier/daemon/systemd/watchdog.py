@@ -59,13 +59,19 @@ class SupervisedDaemon(Protocol):
         ...
 
 
+_STARTING = "starting: the state file is being opened and updated"
+
+
 @contextmanager
-def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
+def extend_start_timeout(manager: SystemdNotifier, status: str = _STARTING) -> Iterator[None]:
     """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes.
 
-    A process that stood by is ready already, so its watchdog is reset as well, but not for as long.
+    `status` is reported meanwhile. A process that stands by is ready already, so its watchdog is reset instead, but not
+    for as long.
     """
-    asking = asyncio.create_task(_extend_repeatedly(manager), name="time to start") if manager.is_enabled else None
+    asking = None
+    if manager.is_enabled:
+        asking = asyncio.create_task(_extend_repeatedly(manager, status), name="time to start")
     try:
         yield
     finally:
@@ -73,11 +79,11 @@ def extend_start_timeout(manager: SystemdNotifier) -> Iterator[None]:
             asking.cancel()
 
 
-async def _extend_repeatedly(manager: SystemdNotifier) -> None:
+async def _extend_repeatedly(manager: SystemdNotifier, status: str) -> None:
     end = time.monotonic() + (LONG_TRANSACTION_SECONDS if manager.is_ready else LONGEST_OPENING_SECONDS)
     while time.monotonic() < end:
         await asyncio.sleep(_check_every_seconds(manager))
-        manager.report_status("starting: the state file is being opened and updated")
+        manager.report_status(status)
         if manager.is_ready:
             manager.reset_watchdog()
         else:
