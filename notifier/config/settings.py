@@ -312,7 +312,11 @@ class Settings(BaseTable):
 
 
 def _secret_parts(url: str, *, is_address: bool) -> Iterator[str]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # It is a password or a token that only looks like a URL.
+        return
     if parts.password:
         yield unquote(parts.password)
     if not is_address and parts.path:

@@ -144,3 +144,7 @@ def test_a_proxy_is_a_secret_only_with_a_password() -> None:
     settings_ = Settings.model_validate({"sources": {"acme": source}, "destinations": {"channel": slack}})
     assert SECRET in settings_.secrets()
     assert SECRET not in f"{settings_!r} {settings_.model_dump_json()}"
+
+
+def test_a_token_that_looks_like_a_broken_url_is_a_secret_like_others(load_text: Load) -> None:
+    assert load_text('[sources.acme]\ntoken = "x9://[Kq7"\n').secrets() == ("x9://[Kq7",)
