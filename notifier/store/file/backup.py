@@ -24,10 +24,10 @@ from msgspec import Struct
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
 from notifier.store.file.files import SQLITE_PARTS, belongs_to_state_file, open_private, real_path, replace_durably
 from notifier.store.file.lock import FileLock
-from notifier.store.migrations import unknown_steps
+from notifier.store.migrations import migrations, unknown_steps
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import essentials, snapshot
-from notifier.store.recovery.compare import has_stamp, skip_event_numbers
+from notifier.store.recovery.compare import is_newer, skip_event_numbers
 from notifier.store.recovery.detect import UNREADABLE, delete_damage_marker, find_damage, is_damage
 from notifier.store.recovery.exchange import REPLACED, finish_exchange, replace_state_file
 
@@ -106,17 +106,23 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
 
     def fill(fresh: Path, _aside: Path | None) -> None:
         copies.append(copy_and_check(source, fresh, progress, refuse_newer=True))
-        # Readers of the feed may know later numbers than the backup, and would miss new events with the same numbers.
         with closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
             db = FileDatabase(copy)
             try:
-                skip_event_numbers(db, highest_sequence(db))
+                highest = highest_sequence(db)
+                # Readers of the feed may know later numbers than the backup, and would miss new events with the same
+                # numbers.
+                skip_event_numbers(db, highest)
+                # If the old file is damaged or from an older version, its existing essentials are used as they are.
+                # Damage can cause errors of any kind, and must not prevent the replacement.
+                with contextlib.suppress(Exception):
+                    _write_essentials_of_replaced_file(path, now_ms)
+                known = essentials.read(path).snapshot
+                # A backup of an older version has other tables, so it cannot be compared yet.
+                if known is not None and known.stamp and not migrations.pending(db) and is_newer(db, highest, known):
+                    snapshot.add_stamp(db, known.stamp, now_ms)
             except sqlite3.Error as error:
                 raise as_backup_error(error, source, fresh.parent) from error
-        # If the old file is damaged or from an older version, its existing essentials are used as they are. Damage can
-        # cause errors of any kind, and must not prevent the replacement.
-        with contextlib.suppress(Exception):
-            _write_essentials_of_replaced_file(path, now_ms)
 
     try:
         finish_exchange(path)
@@ -138,7 +144,7 @@ def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:
         return
     known = essentials.read(path).snapshot
     with closing(connect(path)) as db:
-        if known is None or (has_stamp(db, known.stamp) and find_damage(db, path) is None):
+        if known is None or (snapshot.has_stamp(db, known.stamp) and find_damage(db, path) is None):
             with db.atomic():
                 gathered = snapshot.take_snapshot(db, now_ms)
             essentials.write(path, gathered)

@@ -60,8 +60,7 @@ class FileLock:
         """Take the locks without waiting.
 
         Raises StoreError: IN_USE if another process has one of the locks, LINKED if a file must not be used (such as a
-        link or a mount), NOT_WRITABLE if the folder cannot be written to or
-        has no locks.
+        link or a mount), NOT_WRITABLE if the folder cannot be written to or has no locks.
         """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)

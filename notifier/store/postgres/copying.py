@@ -40,7 +40,7 @@ from notifier.store.postgres.location import Location
 from notifier.store.postgres.reading import open_schema_read_only
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery import snapshot
-from notifier.store.recovery.compare import add_missing_data, skip_event_numbers
+from notifier.store.recovery.compare import add_missing_data, is_newer, skip_event_numbers
 
 _ROWS_AT_ONCE: Final = 1000
 _COPIED_FIRST: Final = ("events", "replays")
@@ -190,7 +190,8 @@ def _add_replaced_data(db: FileDatabase, connection: Connection, location: Locat
         if error.reason not in {StoreReason.TABLES_CHANGED, StoreReason.CORRUPT}:
             raise
         return error
-    add_missing_data(db, known, now_ms)
+    if not is_newer(db, highest_sequence(db), known):
+        add_missing_data(db, known, now_ms)
     return None
 
 

@@ -31,7 +31,7 @@ from msgspec import Struct
 
 from notifier.store.database import Database
 from notifier.store.queries.feed import highest_sequence
-from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, columns, read_until_ms
+from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, add_stamp, columns, has_stamp, read_until_ms
 from notifier.store.tables import sweeps
 
 SKIPPED_EVENT_NUMBERS: Final = 1_000_000
@@ -173,15 +173,8 @@ def add_missing_data(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuil
         if rebuild is not None or missing:
             _write_missing_data(db, known, missing, now_ms, rebuild)
         if known.stamp:
-            db.execute(
-                "INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?) ON CONFLICT DO NOTHING", [known.stamp, now_ms]
-            )
+            add_stamp(db, known.stamp, now_ms)
     return missing if missing or rebuild is not None else None
-
-
-def has_stamp(db: Database, stamp: str) -> bool:
-    """Return whether the state file contains a stamp of the essentials, so that it is at least as new as they are."""
-    return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
 
 
 def find_missing(db: Database, known: Snapshot) -> Missing:
@@ -207,6 +200,16 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
         undelivered,
         max((success for _, success in rows.values() if success is not None), default=None),
     )
+
+
+def is_newer(db: Database, highest: int, known: Snapshot) -> bool:
+    """Return whether a file, with this highest event number, is newer than the one from which these essentials are.
+
+    Undelivered events that a newer file lacks were delivered and then deleted, or dropped.
+    """
+    successes = dict(db.execute("SELECT name, coalesce(last_success, 0) FROM sources WHERE met_at IS NOT NULL"))
+    later_ms = [successes.get(name, -1) - (source.last_success_ms or 0) for name, source in known.sources.items()]
+    return min(later_ms, default=0) >= 0 and max(later_ms, default=0) > 0 and known.sequence <= highest
 
 
 def latest_comparison(db: Database) -> Comparison | None:
@@ -323,8 +326,7 @@ def _insert(db: Database, table: str, row: Row) -> None:
 
 def _add_owed_events(db: Database, known: Snapshot, now_ms: int) -> None:
     for owed in known.owed:
-        found = db.execute("SELECT sequence FROM events WHERE id = ?", [owed.id]).fetchone()
-        if found is not None:
+        if (found := db.execute("SELECT sequence FROM events WHERE id = ?", [owed.id]).fetchone()) is not None:
             for destination in owed.destinations:
                 _insert(db, "deliveries", {"sequence": found[0], "destination": destination})
         else:

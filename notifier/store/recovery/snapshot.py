@@ -116,6 +116,16 @@ class Snapshot(Struct, frozen=True):
     announced_since_ms: int = 0
 
 
+def has_stamp(db: Database, stamp: str) -> bool:
+    """Return whether the state file contains a stamp of the essentials, so that it is at least as new as they are."""
+    return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
+
+
+def add_stamp(db: Database, stamp: str, now_ms: int) -> None:
+    """Store the stamp of essentials in a state file that lacks nothing of what they contain."""
+    db.execute("INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?) ON CONFLICT DO NOTHING", [stamp, now_ms])
+
+
 def columns(db: Database, table: str) -> tuple[str, ...]:
     """Return the names of a table's columns, except BLOB columns, which JSON cannot hold."""
     rows = db.execute(f"PRAGMA table_info('{table}')").fetchall()
@@ -158,7 +168,7 @@ def take_snapshot(db: Database, now_ms: int, *, instead_of: str = "") -> Snapsho
     """
     stamp = secrets.token_hex(8)
     db.execute("DELETE FROM essentials_stamps WHERE stamp = ?", [instead_of])
-    db.execute("INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?)", [stamp, now_ms])
+    add_stamp(db, stamp, now_ms)
     db.execute(
         "DELETE FROM essentials_stamps WHERE id NOT IN (SELECT id FROM essentials_stamps ORDER BY id DESC LIMIT ?)",
         [STAMPS_KEPT],

@@ -144,6 +144,22 @@ async def test_a_state_that_is_replaced_is_kept_and_what_only_it_knows_is_added(
     postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
 
 
+def test_a_state_that_is_older_than_the_file_adds_nothing(
+    lived_in: Path, location: Location, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    restore_into_schema(location, lived_in, unseen, NOW)
+    newer = tmp_path / "newer.db"
+    back_up_schema(location, newer, unseen)
+    with closing(open_database(newer)) as db, db.atomic():
+        sources.write(db, "acme", last_success_ms=6)
+        db.execute("DELETE FROM deliveries")
+        db.execute("DELETE FROM events")
+    done = restore_into_schema(location, newer, unseen, NOW, replace=True)
+    assert done.replaced is not None
+    assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".deliveries') == [(0,)]
+    postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
+
+
 def test_a_state_whose_tables_someone_changed_can_be_replaced_too(
     lived_in: Path, location: Location, postgres_server: PostgresServer
 ) -> None:

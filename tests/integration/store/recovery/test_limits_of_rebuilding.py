@@ -21,7 +21,7 @@ from notifier.store.recovery import compare, essentials
 from notifier.store.recovery.compare import SKIPPED_EVENT_NUMBERS
 from notifier.store.recovery.essentials import EssentialsState
 from notifier.store.recovery.opener import open_state_file, open_store
-from notifier.store.tables import record_lookups, records, sources
+from notifier.store.tables import record_lookups, records, retention, sources
 from notifier.store.tables.records import Findings
 from tests.support.used_state_file import (
     DEAD,
@@ -254,6 +254,22 @@ def test_a_backup_is_put_back_over_a_damaged_file_and_nothing_that_waited_is_los
     with closing(place.open(NOW + 2 * HOUR)) as db:
         assert waiting(db) == ids(PENDING)
         assert waiting(db, "dead") == ids(DEAD)
+
+
+def test_a_backup_that_is_newer_than_the_file_takes_nothing_from_it(place: Place, tmp_path: Path) -> None:
+    newer = Place(tmp_path / "newer.db")
+    shutil.copy(place.path, newer.path)
+    with closing(newer.open()) as db, db.atomic():
+        db.execute("UPDATE deliveries SET state = 'delivered'")
+        db.execute("UPDATE destinations SET state = 'ok' WHERE name = 'gone'")
+        sources.record_success(db, "acme", NOW + 1)
+        retention.delete_old_events(db, NOW + HOUR)
+    back_up(newer.path, tmp_path / "backup.db", lambda _done, _of: None)
+    restore(place.path, tmp_path / "backup.db", lambda _done, _of: None, NOW + HOUR)
+    with closing(place.open(NOW + 2 * HOUR)) as db:
+        assert compare.latest_comparison(db) is None
+        assert waiting(db) == set()
+        assert db.execute("SELECT state FROM destinations WHERE name = 'gone'").fetchone() == ("ok",)
 
 
 def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
