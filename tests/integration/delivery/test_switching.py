@@ -60,23 +60,6 @@ def test_what_was_remembered_moves_with_the_clock() -> None:
     assert shifted(Health(), 7) == Health()
 
 
-async def test_a_parked_destination_stays_parked_over_a_restart_and_gets_everything_once_resumed(
-    rig: Rig, receiver: Receiver
-) -> None:
-    async with rig.running(rig.http(receiver.url)) as worker:
-        await worker.set_enabled(enabled=False)
-    await rig.enter(*keys(5))
-    async with rig.running(rig.http(receiver.url)) as worker:
-        worker.wake()
-        worker.try_at_once()
-        await asyncio.sleep(0.1)
-        assert (worker.health.state, worker.health.reason) == (HealthState.DISABLED, "operator")
-        assert receiver.arrivals == []
-        await worker.set_enabled(enabled=True)
-        await rig.settled()
-    assert sorted(receiver.subjects) == keys(5)
-
-
 async def test_without_a_worker_a_destination_is_switched_in_the_state_file(rig: Rig) -> None:
     await rig.enter("1")
     first = await rig.store.run(set_enabled_without_worker, "hr", enabled=False, now_ms=NOW)

@@ -194,6 +194,9 @@ async def test_a_parked_destination_keeps_its_events_over_a_restart_until_it_is_
         await rig.enter(*keys(10))
         worker.wake()
     async with rig.running(rig.http(receiver.url)) as worker:
+        worker.wake()
+        worker.try_at_once()
+        await asyncio.sleep(0.1)
         assert worker.health.state is HealthState.DISABLED
         assert (worker.health.reason, receiver.arrivals) == ("operator", [])
         assert await rig.states() == {"pending": 10}

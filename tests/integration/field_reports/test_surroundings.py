@@ -78,31 +78,3 @@ async def test_a_log_that_nobody_reads_keeps_nobody_waiting(world: "World") -> N
         later = world.enter()
         assert (await world.told_after(5))[80:] == created(later)
         assert await world.conditions() == set()
-
-
-@pytest.mark.parametrize("told", [3, 30], ids=["a few", "more than are removed without being held"])
-async def test_going_from_version_1_to_2_tells_nothing_again_and_leaves_no_ghosts(
-    world: "World", told: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "notifier")
-    await world.open(40, api="v1")
-    before = world.control.edits.enter(told)
-    assert len(await world.told_after(3)) == told
-    await world.reload(api="v2")
-    await world.sweep()
-    assert "records_renumbered" in await world.wait_for_condition("records_renumbered", 10)
-    assert len(await world.told_after(5)) == told
-    recognised = [
-        it
-        for it in caplog.records
-        if it.getMessage()
-        == "the API has given known records new ids; they are matched to the old ones and not reported as new"
-    ]
-    assert sum(vars(it)["matched"] for it in recognised) == 40 + told
-    assert not any(vars(it)["unmatched"] for it in recognised)
-    source = await world.source()
-    assert (source["records"], source["held"]["removals"]["records"], source["state"]) == (40 + told, 0, "ok")
-    # From now on they go by the keys of version 2, and one that goes is gone.
-    gone, new = world.delete(before[0]), world.enter()
-    assert sorted((await world.told_after(8))[told:]) == sorted([gone, *created(new)])
-    assert "removals_held" not in await world.conditions()

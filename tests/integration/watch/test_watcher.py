@@ -298,19 +298,6 @@ async def test_an_edit_on_a_page_that_is_read_is_told_with_what_was_before(eithe
     await either.check_consistency()
 
 
-@pytest.mark.usefixtures("small_pages")
-async def test_an_edit_elsewhere_is_found_by_a_sweep(either: "Station") -> None:
-    await either.open(200, page_size=20)
-    await either.round()
-    record = list(either.account.records())[180]
-    either.account.edit(record.id, expiry=20301231)
-    assert (await either.round()).events == 0
-    either.clock.advance(86_400)
-    await either.round()
-    assert either.told() == [either.key(record)]
-    assert either.told_types() == {"completion.updated": 1}
-
-
 async def test_an_edit_back_and_forth_is_told_each_time_under_a_new_id(either: "Station") -> None:
     await either.open(50)
     await either.round()

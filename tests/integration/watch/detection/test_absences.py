@@ -273,38 +273,6 @@ async def test_another_list_is_swept_soon_and_not_only_when_the_last_sweep_is_ol
     assert (await station.memory()).swept_at_ms is not None
 
 
-async def test_a_filter_that_is_changed_removes_and_holds_nothing(station: "Station") -> None:
-    await settled(station, 300, page_size=10)
-    await station.restart(training_id=str(station.account.trainings[0].ids.v2))
-    for _ in range(3):
-        station.clock.advance(DAY)
-        await station.round()
-    assert station.told() == []
-    assert conditions(station) == []
-    station.keys.pop("training_id")
-    await station.restart()
-    for _ in range(3):
-        station.clock.advance(DAY)
-        await station.round()
-    assert station.told() == []
-    assert conditions(station) == []
-    assert (await station.memory()).records == 300
-
-
-async def test_held_removals_are_learned_silently_on_an_operators_word(station: "Station") -> None:
-    await settled(station, 300, page_size=10)
-    for record in chosen(station, 40):
-        station.account.remove(record.id)
-    await station.round()
-    assert conditions(station) == [ConditionName.REMOVALS_HELD]
-    assert await station.watcher.release(Direction.REMOVALS, silently=True) == 40
-    await station.quiet()
-    await station.round()
-    assert station.told() == []
-    assert conditions(station) == []
-    assert (await station.memory()).records == 260
-
-
 async def test_a_list_without_records_that_the_paging_counts_removes_nothing(station: "Station") -> None:
     """The API leaves records out of its lists and answers alike, and counts them all the same."""
     await settled(station, 230, page_size=10)

@@ -239,27 +239,6 @@ async def test_undated_records_do_not_disturb_the_search(station: "Station") -> 
     assert (await changes(station))[-1] == (str(new[0].id), "removed", "count")
 
 
-@pytest.mark.usefixtures("small_pages")
-async def test_a_list_in_another_order_is_swept_instead_and_said(station: "Station") -> None:
-    await settled(station, 600, page_size=20)
-    new = station.enter(3, date_number=YEARS_AGO)
-
-    async def upside_down(asked: "Asked") -> web.StreamResponse | None:
-        if asked.limit != 50 or asked.page is None:
-            return None
-        page = station.account.page(Version.V2, limit=50, page=asked.page)
-        paging = {"last_page": page.last_page}
-        return web.json_response({"ok": True, "completedtrainings": page.records[::-1], "paging": paging})
-
-    station.upstream.interfere = upside_down
-    await station.round()
-    assert [condition.name for condition in station.conditions()] == [ConditionName.LIST_UNSEARCHABLE]
-    station.clock.advance(60)
-    await station.round()
-    assert sorted(station.told()) == sorted(station.keys_of(new))
-    assert {net for _, _, net in await changes(station)} == {"sweep"}
-
-
 class Miscounting:
     """An API whose count is wrong by a constant, page numbers included."""
 
