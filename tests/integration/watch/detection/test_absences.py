@@ -346,4 +346,4 @@ async def test_records_of_a_person_whom_the_api_no_longer_accepts_are_removed(
     await either.settle()
     assert sorted(await removed(either)) == sorted(either.keys_of(gone))
     assert conditions(either) == []
-    assert either.watcher.troubles() == {}
+    assert either.watcher.request_failures() == {}
