@@ -180,13 +180,16 @@ class SourceReader:
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        If pages were read in parts, the pages of the previous attempt (`before`) must have the same keys.
+        If pages were read in parts, the pages of the previous attempt (`before`) must have the same keys. The same is
+        required if pages without ids repeat a record: it may have moved from one page to the next.
         """
         if len({page.last_page for page in pages}) > 1:
             return False
-        if any(page.parts > 1 for page in pages) and (before is None or _keys(before) != _keys(pages)):
-            return False
         keys = _keys(pages)
+        may_have_moved = self._is_v1 and len(pages) > 1 and len(keys) > len(set(keys))
+        must_be_repeated = may_have_moved or any(page.parts > 1 for page in pages)
+        if must_be_repeated and (before is None or _keys(before) != keys):
+            return False
         return self._is_v1 or len(keys) == len(set(keys))
 
     @property

@@ -6,7 +6,7 @@ import pytest
 
 if TYPE_CHECKING:
     from notifier.sandbox import Record
-    from tests.support.watched_source import Station
+    from tests.support.watched_source import Asked, Station
 
 DAY = 86_400
 
@@ -86,4 +86,33 @@ async def test_equal_records_that_fill_whole_pages_are_all_known(either: "Statio
     await either.round()
     assert watcher.memory.swept_at_ms is not None
     assert watcher.memory.records == len(either.account) == 4 * small_pages
+    await either.check_consistency()
+
+
+@version_1
+async def test_a_record_that_moves_between_the_pages_of_an_answer_about_its_person_is_not_told_twice(
+    either: "Station", small_pages: int
+) -> None:
+    await either.open(2 * small_pages, page_size=20)
+    alike: dict[str, Any] = {"user": either.account.users[0]["id"], "training": either.account.trainings[0].ids}
+    long_ago = either.account.now_ms() - 9_000_000_000
+    records = [
+        either.account.add(**alike, created=long_ago + number, date_number=20250101)
+        for number in range(2 * small_pages + 10)
+    ]
+    await either.round()
+    either.account.remove(records[5].id)
+    entered: list[Record] = []
+
+    async def enter_between_two_pages(asked: "Asked") -> None:
+        if asked.precise and asked.page == 2 and not entered:
+            entered.extend(either.enter(**alike))
+
+    either.upstream.interfere = enter_between_two_pages
+    either.clock.advance(DAY + 1)
+    await either.round()
+    await either.settle()
+    assert len(entered) == 1
+    assert sorted(either.told()) == sorted(either.keys_of([records[5], *entered]))
+    assert either.told_types() == {"completion.created": 1, "completion.removed": 1}
     await either.check_consistency()
