@@ -195,10 +195,7 @@ def _evaluate_known(
         decisions.ended_looks.append(key)
         look = None
     previous = evidence.contents.get(key)
-    if previous is None:
-        if look is not None and look.since_ms is not None:
-            decisions.looks.append(contradicted_look(look, context.now_ms))
-    else:
+    if previous is not None:
         unread = frozenset(field.name for field in completion.unread)
         current = completion.with_last_readable(previous)
         if (fields := changed_fields(current, previous)) and not memory.held:
@@ -207,6 +204,8 @@ def _evaluate_known(
         if not evidence.lacks_fields and unread <= {field.name for field in previous.unread}:
             # No content field differs: only store the rest of the JSON, so that it need not be compared next time.
             decisions.refreshed.append(completion)
+    if look is not None and look.since_ms is not None:
+        decisions.looks.append(contradicted_look(look, context.now_ms))
     if key in evidence.held_changes:
         decisions.ended_changes.append(key)
 

@@ -376,6 +376,17 @@ def test_evaluate_records_present_form_interrupts_the_wait_of_an_earlier_one() -
     assert findings == Findings("acme", "space", looks=(contradicted_look(waiting, NOW),))
 
 
+def test_evaluate_records_present_form_interrupts_the_wait_though_another_part_of_the_json_has_changed() -> None:
+    before = completion()
+    one = replace(before, raw=before.raw.replace(b"}", b', "link": "another"}'))
+    assert one.fingerprint() != before.fingerprint()
+    waiting = look(LookKind.EARLIER_FORM, one, form=1)
+    evidence = Evidence({"1": known(before)}, contents={"1": before}, looks={"1": waiting}, due={"1"})
+    findings = evaluate_records([one], evidence, context())
+    assert findings.refreshed == (one,)
+    assert findings.looks == (contradicted_look(waiting, NOW),)
+
+
 @given(cases)
 def test_evaluate_records_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -> None:
     findings = evaluate_records(case.completions, case.evidence, context())
