@@ -153,7 +153,11 @@ class BrokerDestination(ABC):
 
         If the broker confirms only some of the events, the next attempt publishes only the other events.
         """
-        needed = [it.event for it in deliveries if it.again or it.event.id not in self._confirmed_ids]
+        for it in deliveries:
+            if it.again and not it.attempts:
+                # A confirmation from before the event was requested again does not count.
+                self._confirmed_ids.pop(it.event.id, None)
+        needed = [it.event for it in deliveries if it.event.id not in self._confirmed_ids]
         answers: dict[str, Outcome] = {}
         try:
             async with asyncio.timeout(self._timeout):

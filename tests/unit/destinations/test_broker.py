@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from notifier.clock import SystemClock
 from notifier.config.brokers import AmqpSettings
@@ -105,6 +106,20 @@ async def test_messages_left_out_after_a_failure_are_not_delivered_and_do_not_hi
     outcome = await broker.send(deliveries_of(1, 2, 1))
     assert outcome.reason is AttemptResult.TARGET_MISSING
     assert broker.published == ["acme/1", "acme/2"]
+
+
+async def test_of_a_replay_too_only_what_was_not_confirmed_is_published_again() -> None:
+    delivered, refused = Outcome(AttemptResult.DELIVERED), Outcome(AttemptResult.PAYLOAD_REFUSED)
+    broker = FailingBroker({1: delivered, 2: refused, 3: delivered})
+    replayed = [replace(it, again=True) for it in deliveries_of(1, 2, 3)]
+    assert (await broker.send(replayed)).reason is AttemptResult.PAYLOAD_REFUSED
+    second = [replace(it, attempts=1) for it in replayed]
+    assert (await broker.send(second[:1])).reason is AttemptResult.DELIVERED
+    assert (await broker.send(second[1:])).reason is AttemptResult.PAYLOAD_REFUSED
+    assert broker.published == ["acme/1", "acme/2", "acme/3", "acme/2"]
+    # The third event is dropped, and then requested once more.
+    assert (await broker.send(replayed[2:])).reason is AttemptResult.DELIVERED
+    assert broker.published[4:] == ["acme/3"]
 
 
 async def test_a_message_without_an_outcome_never_counts_as_delivered() -> None:
