@@ -33,6 +33,9 @@ _END_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 60.0
 """Seconds until a process is started again after one could not be started or has failed."""
 
+LIMIT_PAUSE_SECONDS: Final = 600.0
+"""Seconds until a template that has exceeded a limit is rendered again: a busy machine may have been the cause."""
+
 _ENDED_BY_OTHERS: Final = frozenset({-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT})
 """The return codes of a process that was ended from outside, as when the service is stopped."""
 
@@ -53,8 +56,8 @@ class _LimitError(Exception):
 class BoundedRenderer:
     """Renders templates in another process, which is started for the first template.
 
-    A template that has exceeded a limit is not rendered again. If the process itself fails, no template is rendered for
-    PAUSE_SECONDS. Several threads may share one object.
+    A template that has exceeded a limit is not rendered for LIMIT_PAUSE_SECONDS. If the process itself fails, no
+    template is rendered for PAUSE_SECONDS. Several threads may share one object.
     """
 
     def __init__(
@@ -64,8 +67,8 @@ class BoundedRenderer:
         self._texts = dict(texts)
         self._seconds = seconds
         self._start_seconds = start_seconds
-        self._failed_templates: dict[Template | None, TemplateProblem] = {}
-        self._process_failure: tuple[TemplateProblem, float] | None = None
+        self._failures: dict[Template | None, tuple[TemplateProblem, float]] = {}
+        """The latest problem of each template (None: of all), and until when it excludes them (monotonic seconds)."""
         self._lock = threading.Lock()
         self._process: _Process | None = None
 
@@ -73,10 +76,8 @@ class BoundedRenderer:
         """Return the lines that a template renders. Blocks, up to the time limits. Raises TemplateProblemError."""
         with self._lock:
             for failed in (None, template):
-                if failed in self._failed_templates:
-                    raise TemplateProblemError(self._failed_templates[failed])
-            if self._process_failure is not None and time.monotonic() < self._process_failure[1]:
-                raise TemplateProblemError(self._process_failure[0])
+                if failed in self._failures and time.monotonic() < self._failures[failed][1]:
+                    raise TemplateProblemError(self._failures[failed][0])
             request = {"template": template.value, "variables": variables, "seconds": self._seconds}
             answer = self._exchange(self._running_process(), request, self._seconds, template)
         if "lines" in answer:
@@ -96,7 +97,7 @@ class BoundedRenderer:
             try:
                 self._process = _Process()
             except (OSError, ValueError) as error:
-                raise self._failure_of_process(f"no process can be started for it: {error}") from error
+                raise self._exclude(None, f"no process can be started for it: {error}", PAUSE_SECONDS) from error
             first = {"templates": self._texts, "seconds": self._start_seconds}
             self._exchange(self._process, first, self._start_seconds, None)
         return self._process
@@ -106,23 +107,22 @@ class BoundedRenderer:
     ) -> dict[str, Any]:
         """Send a request to the process, and return the answer.
 
-        If no answer arrives, end the process and raise TemplateProblemError. If a limit was exceeded, also exclude
-        `template` from any further rendering (None: exclude all templates).
+        If no answer arrives, end the process, exclude `template` (None: all templates) from rendering for some time,
+        and raise TemplateProblemError.
         """
         try:
             return process.exchange(request, seconds)
         except _LimitError as error:
             self._end()
-            file = "" if template is None else template.file
-            self._failed_templates[template] = problem = TemplateProblem(file, None, str(error))
-            raise TemplateProblemError(problem) from error
+            raise self._exclude(template, str(error), LIMIT_PAUSE_SECONDS) from error
         except OSError as error:
             self._end()
-            raise self._failure_of_process(str(error)) from error
+            raise self._exclude(None, str(error), PAUSE_SECONDS) from error
 
-    def _failure_of_process(self, description: str) -> TemplateProblemError:
-        problem = TemplateProblem("", None, description)
-        self._process_failure = problem, time.monotonic() + PAUSE_SECONDS
+    def _exclude(self, template: Template | None, description: str, seconds: float) -> TemplateProblemError:
+        """Exclude a template (None: all) from rendering for `seconds`, and return the error that says why."""
+        problem = TemplateProblem("" if template is None else template.file, None, description)
+        self._failures[template] = problem, time.monotonic() + seconds
         return TemplateProblemError(problem)
 
     def _end(self) -> None:

@@ -118,6 +118,22 @@ def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_aga
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
+def test_a_template_that_a_busy_machine_has_made_slow_once_is_rendered_again_later(
+    bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {*children()}
+    assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
+    (child,) = {*children()} - others
+    os.kill(int(child), signal.SIGSTOP)
+    monkeypatch.setattr(bounded_rendering, "LIMIT_PAUSE_SECONDS", 0.5)
+    for _ in range(2):
+        with pytest.raises(TemplateProblemError, match=r"takes longer than"):
+            bounded.lines(Template.COMPLETED, {"person": "David"})
+    time.sleep(0.5)
+    assert bounded.lines(Template.COMPLETED, {"person": "David"}) == ["David"]
+
+
+@pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
 def test_a_program_whose_name_the_system_refuses_is_reported_and_leaves_no_socket_open(
     bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
