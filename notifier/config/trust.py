@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 _ROOT: Final = 0
+_PASSED_CREDENTIALS: Final = Path("/run/credentials")
+"""The folder, of root, in which systemd mounts a folder with the credentials of each service (systemd.exec(5))."""
 
 
 def why_untrusted(path: Path) -> str | None:
@@ -39,6 +41,8 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
     mounts a secret as a sticky folder: a tmpfs of root with the mode 1777
     (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
+    if _is_passed_by_systemd(folder):
+        return None
     try:
         is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
     except OSError:
@@ -60,6 +64,8 @@ def why_untrusted_credential_file(file: Path) -> str | None:
         named, folder = file.lstat(), file.parent.stat()
     except OSError:
         return None
+    if stat.S_ISREG(named.st_mode) and _is_passed_by_systemd(file.parent):
+        return None
     if _is_writable_by_others(folder):
         if named.st_uid not in (os.geteuid(), _ROOT):
             kind = "a link" if stat.S_ISLNK(named.st_mode) else "a file"
@@ -67,6 +73,19 @@ def why_untrusted_credential_file(file: Path) -> str | None:
         if stat.S_ISREG(named.st_mode) and named.st_nlink > 1:
             return "has a second name, and is in a folder that every user can write to: copy it and remove the original"
     return why_untrusted(file)
+
+
+def _is_passed_by_systemd(folder: Path) -> bool:
+    """Return whether systemd passes this folder of credentials to a service.
+
+    The folder and the files in it may belong to the service's user, but on a read-only file system that user can change
+    nothing.
+    """
+    real = Path(os.path.realpath(folder))
+    try:
+        return real.parent == _PASSED_CREDENTIALS and bool(os.statvfs(real).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _why_untrusted_file(found: os.stat_result, path: Path) -> str | None:

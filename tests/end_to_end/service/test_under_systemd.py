@@ -46,6 +46,10 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(
     # Root runs commands without an option for the configuration.
     status = json.loads(machine.do(NOTIFIER, "status", "--json"))
     assert status["sources"]["acme"]["state"] == "ok"
+    # The credentials of the running service belong to the service's user.
+    assert "The configuration is valid" in machine.do(
+        NOTIFIER, "check", "--secrets-dir", "/run/credentials/notifier.service"
+    )
 
     begun = time.monotonic()
     assert (await service.systemctl("stop")).returncode == 0

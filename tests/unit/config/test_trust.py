@@ -1,10 +1,11 @@
 import os
 import pwd
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from notifier.config import ConfigError, configured_names, load
+from notifier.config import ConfigError, configured_names, load, trust
 from notifier.config.trust import why_untrusted
 from tests.unit.config.conftest import Load
 
@@ -135,6 +136,35 @@ def test_a_configuration_and_secrets_in_one_projected_volume_are_read(tmp_path: 
         folder.chmod(0o2755)
     settings = load(mount / "config.toml", environ={}, secrets_dir=mount / "credentials", cwd=tmp_path)
     assert settings.log.level == "debug"
+
+
+@only_root
+@pytest.mark.parametrize("is_read_only", [True, False])
+def test_root_reads_what_systemd_passes_to_a_service_of_another_user(
+    file: Path, monkeypatch: pytest.MonkeyPatch, *, is_read_only: bool
+) -> None:
+    """As on systemd 252, where the credentials belong to the service's user, in a file system mounted read-only."""
+    folder = file.parent / "notifier.service"
+    folder.mkdir()
+    level, link = folder / "NOTIFIER_LOG__LEVEL", folder / "notifier_NOTIFIER_LOG__FORMAT"
+    level.write_text("debug")
+    for path in (folder, level):
+        os.chown(path, 12345, 12345)
+        path.chmod(0o500)
+    monkeypatch.setattr(trust, "_PASSED_CREDENTIALS", file.parent)
+    flags = SimpleNamespace(f_flag=os.ST_RDONLY if is_read_only else 0)
+    monkeypatch.setattr(os, "statvfs", lambda _: flags)
+    if not is_read_only:
+        with pytest.raises(ConfigError, match="belongs to user 12345"):
+            load(file, environ={}, secrets_dir=folder, cwd=file.parent)
+        return
+    assert load(file, environ={}, secrets_dir=folder, cwd=file.parent).log.level == "debug"
+    theirs = file.parent / "theirs"
+    theirs.write_text("json")
+    os.chown(theirs, 12345, 12345)
+    link.symlink_to(theirs)
+    with pytest.raises(ConfigError, match="belongs to user 12345"):
+        load(file, environ={}, secrets_dir=folder, cwd=file.parent)
 
 
 def test_a_folder_that_others_may_write_is_refused_unless_they_cannot_replace_its_files(
