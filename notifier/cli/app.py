@@ -125,4 +125,21 @@ def main() -> int:
 
         report_internal_error(fault)
         return ExitCode.FAILED
+    finally:
+        _discard_unwritable_output()
     return exit_code or ExitCode.DONE
+
+
+def _discard_unwritable_output() -> None:
+    """Discard what is left in the buffer of standard output if it cannot be written.
+
+    The failure has been reported. When Python ends, it would try again, print a second error, and exit with 120.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

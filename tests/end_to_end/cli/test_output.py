@@ -106,6 +106,13 @@ PRINTING_COMMANDS = [
 ]
 
 
+@pytest.fixture
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Python buffer its output, as it does unless this variable is set; at its end it tries to write the rest."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+@pytest.mark.usefixtures("buffered")
 @pytest.mark.parametrize("arguments", PRINTING_COMMANDS, ids=" ".join)
 async def test_a_full_disk_is_a_sentence(home: "Home", arguments: tuple[str, ...]) -> None:
     await home.remember("David Ball")
@@ -114,7 +121,8 @@ async def test_a_full_disk_is_a_sentence(home: "Home", arguments: tuple[str, ...
     assert (process.returncode, err) == (1, "Error: the output cannot be written: No space left on device\n")
 
 
-@pytest.mark.parametrize("arguments", PRINTING_COMMANDS[:3], ids=" ".join)
+@pytest.mark.usefixtures("buffered")
+@pytest.mark.parametrize("arguments", PRINTING_COMMANDS[:4], ids=" ".join)
 async def test_a_reader_who_has_gone_is_no_trouble(home: "Home", arguments: tuple[str, ...]) -> None:
     script = f'{sys.executable} -m notifier "$@" | true; test "${{PIPESTATUS[0]}}" -eq 0'
     assert _in_bash(home, script, *arguments) == (0, "")
