@@ -7,7 +7,7 @@ import click
 from notifier.cli.context import read_settings_as_caller, switch_to_owner_of
 from notifier.cli.copies_as_root import make_as_owner, owner_can_write
 from notifier.cli.errors import as_command_error
-from notifier.cli.formatting import local_time, terminal_safe
+from notifier.cli.formatting import format_count, local_time, terminal_safe
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
@@ -45,9 +45,10 @@ def backup(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
         else:
             copy = make_as_owner(owner, file, lambda made: back_up(state_file, made, progress), overwrite=force)
     target = terminal_safe(str(file))
+    waiting = format_count(copy.pending, "pending delivery", "pending deliveries")
     echo(
         f"{target}: {copy.size / 1_000_000:,.1f} MB, checked; it contains all data received from the API"
-        f" until {local_time(copy.last_success_ms)}, and {copy.pending:,} pending deliveries",
+        f" until {local_time(copy.last_success_ms)}, and {waiting}",
         f"To restore it: stop the daemon, run `notifier restore {target}`, start the daemon.",
     )
 
@@ -59,8 +60,9 @@ def _back_up_database(store: StoreSettings, file: Path, *, force: bool) -> None:
     with as_command_error(BackupError, StoreError), copy_progress("backup") as progress:
         copy = back_up_schema(postgres_location(store), file, progress, overwrite=force)
     target = terminal_safe(str(file))
+    waiting = format_count(copy.pending, "pending delivery", "pending deliveries")
     echo(
         f"{target}: {copy.size / 1_000_000:,.1f} MB, checked; a state file with all data received from the"
-        f" API until {local_time(copy.last_success_ms)}, and {copy.pending:,} pending deliveries",
+        f" API until {local_time(copy.last_success_ms)}, and {waiting}",
         f"To use it: `[store] path`, or `notifier restore {target}` into an empty database.",
     )

@@ -155,8 +155,6 @@ def _print_next_steps(global_options: GlobalOptions, file: Path, answers: Config
     )
     echo(
         "",
-        (
-            "To run it as a systemd service: `sudo notifier install-service` creates /etc/notifier and lists the"
-            " remaining steps."
-        ),
+        "No one is told yet if the notifier itself has a problem: set `destination` or `heartbeat_url` under [alerts].",
+        "To run it as a systemd service, follow `notifier help service`.",
     )
