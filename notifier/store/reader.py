@@ -1,6 +1,7 @@
 """Reads the store for the HTTP interface, with time limits and without blocking the thread that writes."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -75,12 +76,12 @@ class StoreReader:
             ) from None
 
     async def _run_on_thread(self, work: Callable[[Database], T]) -> T:
-        thread = self._free_threads.pop()
+        thread, given_up = self._free_threads.pop(), threading.Event()
         if self._store.fatal_error is not None:
             self._release(thread)
             raise self._store.fatal_error
         try:
-            done = asyncio.get_running_loop().run_in_executor(thread.executor, thread.perform, work)
+            done = asyncio.get_running_loop().run_in_executor(thread.executor, thread.perform, work, given_up)
         except RuntimeError as error:
             self._release(thread)
             raise StoreError(
@@ -96,6 +97,7 @@ class StoreReader:
                 f"reading this takes longer than {self._limits.work_seconds:g} s: request less, or try again later",
             ) from None
         finally:
+            given_up.set()
             thread.interrupt_until(done)
 
     def _work_ended(self, thread: "_ReaderThread", ended: "asyncio.Future[T]") -> None:
@@ -117,20 +119,32 @@ class _ReaderThread:
     def __init__(self, store: Store, number: int) -> None:
         self._store = store
         self._db: ReadingDatabase | None = None
+        self._reading: ReadingDatabase | None = None
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader {number}")
 
-    def perform(self, work: Callable[[Database], T]) -> T:
-        """Call `work` in one read transaction, and return its result; runs on this thread."""
+    def perform(self, work: Callable[[Database], T], given_up: threading.Event) -> T:
+        """Call `work` in one read transaction, and return its result; runs on this thread.
+
+        Raises StoreError if nobody waits for the result any more (`given_up`) when the connection is open.
+        """
         with self._store.converted_errors():
             db = self._open()
-            with db.atomic():
-                return work(db)
+            # An interrupt may cut the connection. If opening one takes longer than reading may take, no reader would
+            # ever get one.
+            if given_up.is_set():
+                raise StoreError(StoreReason.BUSY, "opening a connection took too long: try again")
+            self._reading = db
+            try:
+                with db.atomic():
+                    return work(db)
+            finally:
+                self._reading = None
 
     def interrupt_until(self, done: "asyncio.Future[T]") -> None:
         """Interrupt this thread's running statement again and again until `done` is set; runs on the event loop."""
         if done.done():
             return
-        if (db := self._db) is not None:
+        if (db := self._reading) is not None:
             db.interrupt()
         asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_SECONDS, self.interrupt_until, done)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -9,10 +10,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.postgres import connection, holders
 from notifier.store.postgres import store as store_module
-from notifier.store.postgres.database import PostgresDatabase
+from notifier.store.postgres.database import PostgresDatabase, PostgresReadingDatabase
 from notifier.store.postgres.holders import SKIPPED_EVENT_NUMBERS, Holder
 from notifier.store.postgres.location import Location
 from notifier.store.postgres.store import PostgresStore
@@ -324,6 +326,27 @@ async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(st
         await reader.run(lambda db: db.execute("SELECT pg_sleep(30)"))
     assert caught.value.reason is StoreReason.BUSY
     assert await reader.run(sources.read_all) == {}
+    await reader.close()
+
+
+async def test_a_connection_that_opens_too_slowly_serves_the_next_reader(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = store.open_reader
+
+    def connect_slowly() -> PostgresReadingDatabase:
+        time.sleep(0.5)
+        return connect()
+
+    monkeypatch.setattr(store, "open_reader", connect_slowly)
+
+    def read(db: Database) -> Any:
+        return db.execute("SELECT 7 FROM pg_sleep(0.1)").fetchone()
+
+    reader = StoreReader(store, ReadingLimits(max_readers=1, wait_seconds=5.0, work_seconds=0.3))
+    with pytest.raises(StoreError, match="takes longer"):
+        await reader.run(read)
+    assert await reader.run(read) == (7,)
     await reader.close()
 
 
