@@ -52,13 +52,13 @@ def owner_to_become(file: Path) -> Owner | None:
         return None
     folder = next((folder for folder in file.parents if folder.is_dir()), Path("/")).stat()
     if folder.st_uid != _ROOT:
-        return _owner_of(folder)
+        return owner_of(folder)
     if folder.st_mode & _OTHERS_WRITE:
         try:
             found = file.lstat()
         except OSError:
             return None
-        return None if found.st_uid == _ROOT else _owner_of(found)
+        return None if found.st_uid == _ROOT else owner_of(found)
     return None
 
 
@@ -106,6 +106,15 @@ def can_access(path: Path, owner: Owner, mode: int) -> bool:
         return os.access(path, mode, effective_ids=True)
 
 
+def owner_of(found: os.stat_result) -> Owner:
+    """Return the owner of a file."""
+    try:
+        known = pwd.getpwuid(found.st_uid)
+    except KeyError:
+        return Owner(found.st_uid, found.st_gid, None)
+    return Owner(known.pw_uid, known.pw_gid, known.pw_name)
+
+
 def _keep_only_search(permitted: int) -> None:
     """Reduce the effective capabilities of this process to CAP_DAC_READ_SEARCH (capabilities(7), capset(2)).
 
@@ -134,11 +143,3 @@ def _set_groups(owner: Owner) -> None:
         os.setgroups([owner.gid])
     else:
         os.initgroups(owner.name, owner.gid)
-
-
-def _owner_of(found: os.stat_result) -> Owner:
-    try:
-        known = pwd.getpwuid(found.st_uid)
-    except KeyError:
-        return Owner(found.st_uid, found.st_gid, None)
-    return Owner(known.pw_uid, known.pw_gid, known.pw_name)

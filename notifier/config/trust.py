@@ -11,6 +11,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from notifier.privileges import owner_of
+
 _ROOT: Final = 0
 _PASSED_CREDENTIALS: Final = Path("/run/credentials")
 """The folder, of root, in which systemd mounts a folder with the credentials of each service (systemd.exec(5))."""
@@ -69,7 +71,7 @@ def why_untrusted_credential_file(file: Path) -> str | None:
     if _is_writable_by_others(folder):
         if named.st_uid not in (os.geteuid(), _ROOT):
             kind = "a link" if stat.S_ISLNK(named.st_mode) else "a file"
-            return f"is {kind} of {_name(named.st_uid)} in a folder that every user can write to: remove it"
+            return f"is {kind} of {owner_of(named)} in a folder that every user can write to: remove it"
         if stat.S_ISREG(named.st_mode) and named.st_nlink > 1:
             return "has a second name, and is in a folder that every user can write to: copy it and remove the original"
     return why_untrusted(file)
@@ -91,8 +93,8 @@ def _is_passed_by_systemd(folder: Path) -> bool:
 def _why_untrusted_file(found: os.stat_result, path: Path) -> str | None:
     if found.st_uid not in (os.geteuid(), _ROOT):
         return (
-            f"belongs to {_name(found.st_uid)}, not to you or root: change its owner (chown), or run this as"
-            f" {_name(found.st_uid)}"
+            f"belongs to {owner_of(found)}, not to you or root: change its owner (chown), or run this as"
+            f" {owner_of(found)}"
         )
     if _is_writable_by_others(found):
         return f"can be written by other users (mode {_mode(found)}): remove that permission (chmod go-w {path})"
@@ -104,7 +106,7 @@ def _why_untrusted_folder(found: os.stat_result, path: Path) -> str | None:
     if found.st_uid in (os.geteuid(), _ROOT) and (found.st_mode & stat.S_ISVTX or not _is_writable_by_others(found)):
         return None
     if found.st_uid not in (os.geteuid(), _ROOT):
-        return f"is in a folder of {_name(found.st_uid)}, who could replace it: move it into a folder of yours"
+        return f"is in a folder of {owner_of(found)}, who could replace it: move it into a folder of yours"
     return f"is in a folder that other users can write to (mode {_mode(found)}): chmod go-w {path}"
 
 
@@ -136,13 +138,6 @@ def _is_private_group(found: os.stat_result) -> bool:
     except KeyError:
         return False
     return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and set(group.gr_mem) <= {owner.pw_name}
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def _mode(found: os.stat_result) -> str:

@@ -11,6 +11,7 @@ import orjson
 from msgspec.structs import replace
 
 from notifier.clock import iso_utc
+from notifier.config import Destination, Settings
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data
 from notifier.facts import Occasion, TrainingFacts
 from notifier.wording.sentences import Sentence
@@ -49,6 +50,11 @@ _TYPES: Final[Mapping[SampleKind, EventType]] = {
     SampleKind.RENEWED: EventType.RENEWED,
 }
 """The event type of each kind of sample; kinds that are not listed have `completion.created`."""
+
+
+def sample_source(settings: Settings, destination: Destination) -> str:
+    """Return the name of a source whose events go to the destination; its sample event names this source."""
+    return next(iter(destination.sources or settings.sources))
 
 
 def sample_events(kind: SampleKind, source: str, now_ms: int, count: int) -> list[Event]:

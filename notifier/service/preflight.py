@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import notifier
+from notifier.privileges import owner_of
 
 _PROGRAM: Final = "notifier"
 _PRIVATE_FOLDERS: Final = ("/tmp", "/var/tmp")  # noqa: S108 - not used, but known to be hidden by PrivateTmp=
@@ -77,7 +78,7 @@ def _ownership_problem(path: Path) -> str | None:
         return None
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid != 0:
-        return f"{path} belongs to {_user_name(found.st_uid)}, who could change what the service runs"
+        return f"{path} belongs to {owner_of(found)}, who could change what the service runs"
     # In a folder with the sticky bit, users cannot replace files of other users.
     by_others = mode & stat.S_IWOTH or (mode & stat.S_IWGRP and _has_members(found.st_gid))
     is_sticky_folder = stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX
@@ -96,13 +97,6 @@ def _has_members(gid: int) -> bool:
         return True
     members |= {user.pw_name for user in pwd.getpwall() if user.pw_gid == gid}
     return bool(members - {"root"})
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def is_in_home_folder(path: Path) -> bool:

@@ -26,7 +26,7 @@ from notifier.destinations import registry
 from notifier.destinations.base import Destination as AnyDestination
 from notifier.destinations.base import Preview, SupportsPreview, close
 from notifier.destinations.outcome import AttemptResult, FailureScope, Outcome
-from notifier.destinations.sample import SampleKind, sample_event, sample_events
+from notifier.destinations.sample import SampleKind, sample_event, sample_events, sample_source
 from notifier.events import Event
 from notifier.http.exchange import new_session
 from notifier.messages.phrasing import message_context
@@ -104,7 +104,7 @@ def test(
     require_destination(settings, destination)
     log.setup(global_options.log_level(), "text")
     clock = SystemClock()
-    source = _sample_source(settings, settings.destinations[destination])
+    source = sample_source(settings, settings.destinations[destination])
     if preview:
         has_schedule = timetable_of(settings.destinations[destination]) is not None
         sample_kind = SampleKind(kind) if kind else SampleKind.DIGEST if has_schedule else SampleKind.CREATED
@@ -177,11 +177,6 @@ def _end_pause(settings: Settings, destination: str) -> bool:
     from notifier.cli.offline_deliveries import end_pause_offline  # noqa: PLC0415
 
     return end_pause_offline(settings, destination)
-
-
-def _sample_source(settings: Settings, destination: Destination) -> str:
-    """Return the name of a source whose events go to the destination."""
-    return next(iter(destination.sources or settings.sources))
 
 
 async def _send_sample(settings: Settings, name: str, event: Event) -> Outcome:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from notifier.clock import Clock
-from notifier.config import BrokerSettings, ConfigError, Destination, HttpSettings, Settings
+from notifier.config import BrokerSettings, ConfigError, HttpSettings, Settings
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.replays import deleted_before_ms, plan_document, replay_range, replays_document
 from notifier.daemon.configuration import RunningConfiguration, UnloadedChanges, unloaded_changes
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
-from notifier.destinations.sample import sample_event
+from notifier.destinations.sample import sample_event, sample_source
 from notifier.store.database import Database
 from notifier.store.queries import history
 from notifier.store.queries.orphans import move_waiting, orphans
@@ -178,7 +178,7 @@ class DeliveryOperations:
         self._destination_names(destination)
         settings, unloaded = self._settings, await self._unloaded_changes(destination)
         health = self._dispatcher.health()[destination]
-        event = sample_event(_sample_source(settings, settings.destinations[destination]), self._clock.now_ms())
+        event = sample_event(sample_source(settings, settings.destinations[destination]), self._clock.now_ms())
         started = self._clock.monotonic()
         outcome, waited = await self._dispatcher.send_sample(destination, event)
         return {
@@ -366,8 +366,3 @@ def delivery_page(db: Database, query: DeliveryPageRequest, configured: Sequence
         "deliveries": [delivery_document(delivery) for delivery in page],
         "next": format_cursor(page[-1].cursor if page else query.after),
     }
-
-
-def _sample_source(settings: Settings, destination: Destination) -> str:
-    """Return the name of a source whose events the destination gets; the sample event names this source."""
-    return next(iter(destination.sources or settings.sources))
