@@ -1,7 +1,6 @@
 """Finds the proxy of each source and destination, for `notifier check` and the log."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from notifier.config.brokers import AwsSettings, BrokerSettings
@@ -15,32 +14,31 @@ _ANY_SERVICE: Final = "https://apprise.invalid"
 """A placeholder for the web address that apprise makes from its URL. apprise compares that address with `NO_PROXY`."""
 
 
-def of_source(source: SourceSettings, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """Return the proxy of a source's requests; `environ` is the process's environment by default."""
-    return proxy_of(source.base_url, source.proxy.get_secret_value(), environ)
+def of_source(source: SourceSettings) -> Proxy | None:
+    """Return the proxy of a source's requests."""
+    return proxy_of(source.base_url, source.proxy.get_secret_value())
 
 
-def of_destination(destination: Destination, environ: Mapping[str, str] | None = None) -> Proxy | None:
+def of_destination(destination: Destination) -> Proxy | None:
     """Return the proxy of a destination's requests. Of the message brokers, only AWS can have a proxy."""
     if isinstance(destination, AwsSettings):
-        return proxy_of(destination.endpoint(), "", environ)
+        return proxy_of(destination.endpoint())
     if isinstance(destination, BrokerSettings):
         return None
     url = _ANY_SERVICE if isinstance(destination, AppriseSettings) else destination.url.get_secret_value()
-    return proxy_of(url, destination.proxy.get_secret_value(), environ)
+    return proxy_of(url, destination.proxy.get_secret_value())
 
 
-def describe_proxies(settings: Settings, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+def describe_proxies(settings: Settings) -> Iterator[str]:
     """Yield a text for each proxy in use: its address, where the address is set, and what uses the proxy."""
-    environ = os.environ if environ is None else environ
     users: dict[Proxy, list[str]] = {}
     for name, source in settings.sources.items():
-        if (proxy := of_source(source, environ)) is not None:
+        if (proxy := of_source(source)) is not None:
             users.setdefault(proxy, []).append(name)
     for name, destination in settings.destinations.items():
-        if (proxy := of_destination(destination, environ)) is not None:
+        if (proxy := of_destination(destination)) is not None:
             users.setdefault(proxy, []).append(name)
-    if (proxy := proxy_of(settings.alerts.heartbeat_url.get_secret_value(), "", environ)) is not None:
+    if (proxy := proxy_of(settings.alerts.heartbeat_url.get_secret_value())) is not None:
         users.setdefault(proxy, []).append("heartbeat")
     for proxy, names in users.items():
         yield f"{proxy} (from {proxy.origin}) for {', '.join(names)}"

@@ -110,24 +110,24 @@ def _selected_ids(edits: Edits, written: ParsedNotation) -> frozenset[int]:
     return parse_selection(written.value).ids_in([*edits.account.records()])
 
 
-def _int_parameter(written: ParsedNotation, name: str, default: int) -> int:
-    return parse_number(written.parameters[name], least=0) if name in written.parameters else default
+def _days(written: ParsedNotation, default: int) -> int:
+    return parse_number(written.parameters["days"], least=0) if "days" in written.parameters else default
 
 
 def _enter(edits: Edits, written: ParsedNotation) -> list[Record]:
     count = parse_number(written.value or "1")
     match written.name:
         case "backdate":
-            return edits.enter(count, held_days_ago=_int_parameter(written, "days", 30))
+            return edits.enter(count, held_days_ago=_days(written, 30))
         case "offline":
-            days = _int_parameter(written, "days", 1)
+            days = _days(written, 1)
             return edits.enter(count, held_days_ago=days, entered_days_ago=days)
         case _:
             return edits.enter(count)
 
 
 def _move(edits: Edits, written: ParsedNotation) -> list[Record]:
-    days = _int_parameter(written, "days", 0) if "days" in written.parameters else None
+    days = _days(written, 0) if "days" in written.parameters else None
     person = written.parameters.get("person")
     if days is None and person is None:
         raise NotationError("`move` needs days=, person= or both")

@@ -119,18 +119,16 @@ class SourceReader:
         """
         return await self._page(number, limit or self.large_page, priority, skim=skim)
 
-    async def fetch_whole(
-        self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False
-    ) -> Page:
+    async def fetch_whole(self, number: int, priority: Priority, *, skim: bool = False) -> Page:
         """Return a page as `fetch` does, but retry if it is incomplete.
 
         Raises ApiError `page_not_whole` if the page is incomplete in every attempt.
         """
         for _ in range(self._context.limits.page_tries - 1):
-            page = await self.fetch(number, priority, limit, skim=skim)
+            page = await self.fetch(number, priority, skim=skim)
             if page_fault(page) not in _UNUSABLE:
                 return page
-        page = await self.fetch(number, priority, limit, skim=skim)
+        page = await self.fetch(number, priority, skim=skim)
         fault = page_fault(page)
         if fault in _UNUSABLE:
             raise page_not_whole_error(page, fault)

@@ -170,6 +170,6 @@ def ask(question: str, find_problem: FindProblem, *, default: str = "", hidden: 
         click.echo(f"  That cannot be used: {terminal_safe(reason)}", err=True)
 
 
-def confirm(question: str, *, default: bool = True) -> bool:
+def confirm(question: str) -> bool:
     """Ask a question; return whether the answer is yes. Raises click.Abort on Ctrl-C and at the end of the input."""
-    return click.confirm(question, default=default, err=True)
+    return click.confirm(question, default=True, err=True)

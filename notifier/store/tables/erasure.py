@@ -17,9 +17,6 @@ from notifier.store.tables.settlements import LONGEST_RUN
 CHUNK: Final = 500
 """The most records erased in one transaction, so that other work does not wait long for the store."""
 
-ERASED: Final = "{}"
-"""The JSON of a record whose content was erased."""
-
 _EXAMINED_AT_ONCE: Final = 2000
 
 

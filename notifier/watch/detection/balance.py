@@ -22,10 +22,6 @@ class CountBounds(Struct, frozen=True):
         """The exact number; None if it is not certain."""
         return self.least if self.least == self.most else None
 
-    def admits(self, count: int) -> bool:
-        """Return whether `count` is within the bounds."""
-        return self.least <= count and (self.most is None or count <= self.most)
-
 
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
     """Return the bounds that a page proves for the number of records in the list.

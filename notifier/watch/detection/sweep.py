@@ -73,8 +73,6 @@ class SweepRunner:
         self._same_difference_since: float | None = None
         self._has_parsed_all = False
         self._finished: Sweep | None = None
-        self.pages_read = 0
-        """The number of sweep pages that this process has read."""
 
     async def latest(self) -> Sweep | None:
         """Return the newest sweep with its progress; None before the first one.
@@ -254,7 +252,6 @@ class SweepRunner:
         self._note_order(page)
         with self._pages.writing():
             await self._ingester.ingest(page, DetectedBy.SWEEP, PageMetadata(swept=swept))
-        self.pages_read += 1
         self._page = page.number
         await self.note_count((await self._counts.count_of_page(page)).count)
         if page.number % _PAGES_PER_PROGRESS_LOG == 0:

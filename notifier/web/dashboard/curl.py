@@ -41,7 +41,7 @@ def _variables(request: RequestPreview, destination: str) -> Iterator[str]:
         yield f"{_variable_name(name)}='...'    # the header {name}"
     is_short = len(request.body) <= LONGEST_BODY_BYTES
     if request.is_signed:
-        if _ASYMMETRIC_PREFIX in _header_value(request, _SIGNATURE):
+        if _ASYMMETRIC_PREFIX in _signature(request):
             yield "# It is signed with the shared secret only: a signature with the private key (whsk_...) is left out."
         yield "SECRET='whsec_...'"
         yield f"ID={shlex.quote(dict(request.headers).get('webhook-id', ''))}"
@@ -81,11 +81,11 @@ _TIMESTAMP_ARGUMENT: Final = '--header "webhook-timestamp: $(date +%s)"'
 
 def _keeps_signature(request: RequestPreview) -> bool:
     """Return whether the script repeats the original signature: a shell can sign again only with a shared secret."""
-    return not request.is_signed and any(name.lower() == _SIGNATURE for name, _ in request.headers)
+    return not request.is_signed and bool(_signature(request))
 
 
-def _header_value(request: RequestPreview, header: str) -> str:
-    return next((value for name, value in request.headers if name.lower() == header), "")
+def _signature(request: RequestPreview) -> str:
+    return next((value for name, value in request.headers if name.lower() == _SIGNATURE), "")
 
 
 def _variable_name(header: str) -> str:

@@ -59,7 +59,8 @@ limits = st.integers(1, 20)
 @given(apis, numbers, limits)
 def test_what_any_page_tells_is_true(api: Api, number: int, limit: int) -> None:
     told = count_bounds(api.page(number, limit))
-    assert told.admits(api.records)
+    assert told.least <= api.records
+    assert told.most is None or api.records <= told.most
     assert told.exact in (None, api.records)
 
 
@@ -113,13 +114,6 @@ def test_the_last_pages_number_leaves_no_more_open_than_a_page(api: Api, limit: 
 )
 def test_what_a_page_tells(answer: Page, told: CountBounds) -> None:
     assert count_bounds(answer) == told
-
-
-@given(st.integers(0, 50), st.none() | st.integers(0, 50), st.integers(-5, 60))
-def test_what_it_admits_lies_between_the_bounds(least: int, more: int | None, count: int) -> None:
-    told = CountBounds(least, None if more is None else least + more)
-    assert told.admits(count) is (count >= least and (more is None or count <= least + more))
-    assert told.exact == (least if more == 0 else None)
 
 
 @given(apis, numbers, limits)
