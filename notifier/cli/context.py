@@ -13,7 +13,8 @@ import notifier
 from notifier import config, log, privileges
 from notifier.cli.errors import CommandError, ConfigurationError, NameNotFoundError
 from notifier.cli.global_options import GlobalOptions
-from notifier.config import ConfigError, MessageSettings, Problem, Settings, load
+from notifier.config import ConfigError, MessageSettings, Problem, Settings, find_file, load
+from notifier.config.paths import default_state_file, working_directory
 from notifier.daemon.socket_path import socket_path
 from notifier.http.proxy import proxy_secrets
 from notifier.redact import remember_secrets
@@ -122,6 +123,24 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
         found = config.locate_state_file(global_options.config, secrets_dir=global_options.secrets_dir)
     switch_to_owner_of(found)
     return found
+
+
+def locate_daemon(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
+    """Return the path of the state file, and None.
+
+    If the configuration is too wrong to contain the path, return the default path and the error. Commands that change
+    nothing, or only what the daemon reads itself, can then still reach a daemon that started with a valid
+    configuration. If this process is root, also switch to the user that owns the file. Raises ConfigurationError if
+    the working directory was removed, and CommandError.
+    """
+    try:
+        return locate_state_file(global_options), None
+    except ConfigurationError as error:
+        with _as_configuration_error():
+            file = find_file(global_options.config, environ=os.environ, cwd=working_directory())
+        state_file = default_state_file(os.environ, file)
+        switch_to_owner_of(state_file)
+        return state_file, error
 
 
 @contextmanager

@@ -8,12 +8,11 @@ from typing import Final
 import click
 
 from notifier.cli import daemon_client
-from notifier.cli.context import locate_state_file
-from notifier.cli.errors import CommandError, ConfigurationError
+from notifier.cli.context import locate_daemon
+from notifier.cli.errors import CommandError
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo
-from notifier.config.paths import default_state_file
 
 LONGEST_START_SECONDS: Final = 4 * 3600.0
 """The longest time for a daemon to open its state file. The systemd service allows the same time."""
@@ -28,7 +27,7 @@ def health(global_options: GlobalOptions) -> None:
     no progress. The exit code is 0 while the daemon is starting. It is also 0 if the daemon cannot poll a source or
     reach a destination; `notifier status --exit-code` reports such failures.
     """
-    state_file, config_error = _find_state_file(global_options)
+    state_file, config_error = locate_daemon(global_options)
     answer = daemon_client.request(state_file, "GET", "/healthz")
     if answer is not None and answer.done:
         echo("The daemon works.")
@@ -40,18 +39,6 @@ def health(global_options: GlobalOptions) -> None:
     else:
         _require_starting(state_file)
         echo("The daemon is starting.")
-
-
-def _find_state_file(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
-    """Return the path of the state file, and None.
-
-    If the configuration is too wrong to contain the path, return the default path and the error. The command can then
-    still find a working daemon whose configuration file became invalid after the start.
-    """
-    try:
-        return locate_state_file(global_options), None
-    except ConfigurationError as error:
-        return default_state_file(os.environ), error
 
 
 def _require_starting(state_file: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from notifier.cli import daemon_client
-from notifier.cli.context import locate_state_file
+from notifier.cli.context import locate_daemon
 from notifier.cli.errors import CommandError, ConfigurationError
 from notifier.cli.formatting import format_count
 from notifier.cli.global_options import GlobalOptions, pass_global_options
@@ -29,7 +29,10 @@ def reload(global_options: GlobalOptions, *, as_json: bool) -> None:
     daemon was started is closed, the daemon exits (unless it was started with nohup).
     """
     # This command does not check the configuration itself, because only the daemon has systemd's credentials.
-    answer = daemon_client.request(locate_state_file(global_options), "POST", "/v1/reload", timeout=_TIMEOUT_SECONDS)
+    state_file, config_error = locate_daemon(global_options)
+    answer = daemon_client.request(state_file, "POST", "/v1/reload", timeout=_TIMEOUT_SECONDS)
+    if answer is None and config_error is not None:
+        raise config_error
     if answer is None:
         raise CommandError("no daemon is running, so there is nothing to reload; `notifier run` starts one")
     if not answer.done:
