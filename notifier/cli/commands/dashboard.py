@@ -1,5 +1,9 @@
 """The command `notifier dashboard`, which signs a browser in to the dashboard."""
 
+from ipaddress import ip_address
+from socket import gethostname
+from urllib.parse import urlsplit
+
 import click
 
 from notifier.cli import daemon_client
@@ -41,3 +45,7 @@ def dashboard(global_options: GlobalOptions, *, only_print: bool) -> None:
         echo("The browser opens the link, which is valid once.")
     else:
         echo(f"Open it in a browser on this machine within {minutes} minutes; it is valid once.")
+        address = urlsplit(link)
+        if ip_address(address.hostname or "").is_loopback:
+            tunnel = f"ssh -L {address.port}:{address.netloc} {gethostname()}"
+            echo(f"To open it on another machine, first run `{tunnel}` there.")

@@ -32,6 +32,7 @@ async def test_a_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
         link = URL(said.out.splitlines()[0])
         assert said.code == 0
         assert "Open it in a browser on this machine within 10 minutes; it is valid once." in said.out
+        assert f"first run `ssh -L {link.port}:127.0.0.1:{link.port} {socket.gethostname()}` there" in said.out
         status = link.origin() / "v1/status"
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
             async with browser.get(status) as response:
