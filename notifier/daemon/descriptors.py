@@ -1,5 +1,6 @@
 """The number of open file descriptors of this process, and its limit. Each socket and each open file uses one."""
 
+import errno
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,9 @@ def descriptors_in_use() -> DescriptorUse | None:
     try:
         # The listing itself opens one descriptor.
         used = sum(1 for _ in _DESCRIPTOR_FOLDER.iterdir()) - 1
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            return None
+        # The listing fails because all descriptors of this process are in use.
+        used = soft
     return DescriptorUse(used, None if soft == resource.RLIM_INFINITY else soft)
