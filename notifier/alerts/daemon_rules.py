@@ -173,6 +173,26 @@ def descriptor_conditions(used: int, limit: int | None, firing: Collection[Condi
         )
 
 
+def unknown_conditions(
+    evaluation: Evaluation | None, peers: PeerClocks, *, essentials_unwritten: bool, heartbeat_untried: bool
+) -> Iterator[ConditionKey]:
+    """Yield the keys of the conditions about which this process does not know anything yet, mostly after its start.
+
+    `evaluation` is the last one. `essentials_unwritten` is whether this process has not written the essentials yet, and
+    `heartbeat_untried` whether it has not requested the configured heartbeat URL yet.
+    """
+    if evaluation is None:
+        # The HTTP interface is started after the first evaluation.
+        yield ConditionName.INTERFACE_DOWN, INTERFACE
+        yield ConditionName.ALERTS_UNDELIVERED, ALERTS
+    if peers.offset_seconds() is None:
+        yield ConditionName.CLOCK_OFF, CLOCK
+    if essentials_unwritten:
+        yield ConditionName.ESSENTIALS_NOT_KEPT, STORE
+    if heartbeat_untried:
+        yield ConditionName.HEARTBEAT_FAILING, HEARTBEAT
+
+
 def _offset_sentence(offset: float, peers: int) -> Sentence:
     """Return a sentence about the offset of the clock; `peers` is the number of servers whose clocks were compared."""
     way = "behind" if offset > 0 else "ahead_of"

@@ -17,13 +17,15 @@ UNDELIVERED_AFTER_SECONDS: Final = 900.0
 
 
 class EvaluationFindings(Struct, frozen=True):
-    """The conditions that hold now, and the conditions that are withdrawn.
+    """The conditions that hold now, those that are withdrawn, and those that cannot be judged yet.
 
-    `withdrawn` maps the key of each withdrawn condition to the reason.
+    `withdrawn` maps the key of each withdrawn condition to the reason. `unknown` has the keys of conditions about which
+    this process does not know anything yet. If they were reported before, they have not ended.
     """
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    unknown: Collection[ConditionKey] = ()
 
 
 class Evaluation(Struct, frozen=True):

@@ -100,6 +100,7 @@ class AlertMonitor:
             now_ms,
             step_ms=round(step * 1000),
             withdrawn=found.withdrawn,
+            unknown=found.unknown,
             configured_destinations=configured_destinations,
         )
         handovers = find_handovers(stored, changes, self._alerts_to, configured_destinations)

@@ -71,6 +71,7 @@ def find_changes(
     *,
     step_ms: int = 0,
     withdrawn: Mapping[ConditionKey, str] | None = None,
+    unknown: Collection[ConditionKey] = (),
     configured_destinations: Collection[str] = (),
 ) -> tuple[ConditionChange, ...]:
     """Compare the `current` conditions with the `stored` conditions, and return the changes to store.
@@ -79,6 +80,7 @@ def find_changes(
     condition of a destination is never reported to that destination. The end of a condition is reported only to the
     destination that got the alert about its beginning, and only if that destination is still configured. A condition
     that is no longer seen is withdrawn if `withdrawn` has a reason for its key; otherwise, it is resolved at its end.
+    As long as its key is in `unknown`, it does not end.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
@@ -86,7 +88,9 @@ def find_changes(
     for key, before in known.items():
         if key not in seen:
             recipient = _end_recipient(before, alerts_to, configured_destinations)
-            change = _update_unseen(before, recipient, now_ms, step_ms, (withdrawn or {}).get(key, ""))
+            change = None
+            if before.phase is Phase.OVER or key not in unknown:
+                change = _update_unseen(before, recipient, now_ms, step_ms, (withdrawn or {}).get(key, ""))
             changes.append(_mark_handed_over(before, change, alerts_to))
     return tuple(change for change in changes if change is not None)
 

@@ -93,8 +93,16 @@ class ConditionCollector:
         ]
         waiting = await self._store.run(destinations.count_waiting, {it.partition("/")[2] for _, it in firing})
         serving = {name: report.serving.health for name, report in reports.items()}
+        unknown = daemon_rules.unknown_conditions(
+            state.evaluation,
+            self._peer_clocks,
+            essentials_unwritten=self._housekeeping.lacks_first_snapshot,
+            heartbeat_untried=heartbeat is not None and heartbeat.is_untried,
+        )
         return EvaluationFindings(
-            conditions, withdrawal_reasons(firing, conditions, self._sources.names(), serving, waiting)
+            conditions,
+            withdrawal_reasons(firing, conditions, self._sources.names(), serving, waiting),
+            frozenset(unknown),
         )
 
     async def orphans(self) -> list[Orphan]:

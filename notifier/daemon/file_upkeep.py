@@ -72,6 +72,11 @@ class FileUpkeep:
         """Whether this process has written a recovery snapshot that contains at least one source."""
         return self._has_snapshot
 
+    @property
+    def has_written(self) -> bool:
+        """Whether this process has written the recovery snapshot."""
+        return self._written_at > 0
+
     async def compact(self) -> None:
         """Release unused space of the state file, and truncate its write-ahead log. Raises StoreError.
 

@@ -37,11 +37,17 @@ class Heartbeat:
         self._clock = clock
         self._problem: str | None = None
         self._failing_since = 0.0
+        self._is_tried = False
 
     @property
     def is_configured(self) -> bool:
         """Whether a URL is configured."""
         return bool(self._url.get_secret_value())
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether a URL is configured that was not fetched yet."""
+        return self.is_configured and not self._is_tried
 
     @property
     def problem(self) -> str | None:
@@ -60,6 +66,7 @@ class Heartbeat:
             self._fetching.cancel()
         self._url = url
         self._problem = None
+        self._is_tried = False
 
     def beat(self) -> None:
         """Start to fetch the URL in the background, unless an earlier fetch is still under way."""
@@ -101,3 +108,4 @@ class Heartbeat:
         elif self._problem is not None and not problem:
             _log.warning("the heartbeat works again")
         self._problem = problem
+        self._is_tried = True

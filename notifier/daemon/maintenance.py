@@ -130,6 +130,11 @@ class Housekeeping:
         if self.upkeep is not None:
             await self.upkeep.rewrite_essentials()
 
+    @property
+    def lacks_first_snapshot(self) -> bool:
+        """Whether this process has to write the recovery snapshot, but has not written it yet."""
+        return self.upkeep is not None and not self.upkeep.has_written
+
     def snapshot_failure(self) -> str | None:
         """Return an error message if the recovery snapshot could not be written for ten minutes, otherwise None."""
         return None if self.upkeep is None else self.upkeep.write_failure()
