@@ -248,8 +248,16 @@ class SourceRegistry:
     async def poll(self, name: str) -> "ActionResult[PollDocument]":
         """Poll a source now, outside its schedule. Raises UnknownNameError."""
         watcher = self.watcher(name)
-        done = await watcher.poll(by_hand=True)
-        await watcher.run_followups()
+        try:
+            done = await watcher.poll(by_hand=True)
+            await watcher.run_followups()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Only the poll was cancelled: a reload has replaced or removed the watcher.
+            message = "the poll was interrupted, because the source's configuration has changed: poll again"
+            done = Round(RoundResult.FAILED, message=message)
         return ActionResult(
             ok=done.result is RoundResult.DONE,
             body={"source": name, "result": done.result, "events": done.events, "message": done.message},

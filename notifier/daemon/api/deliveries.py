@@ -149,7 +149,12 @@ class DeliveryOperations:
     async def set_enabled(self, destination: str, *, enabled: bool) -> "SwitchedDocument":
         """Enable or disable a destination. Raises UnknownNameError, StoreError."""
         self._destination_names(destination)
-        health, waited = await self._dispatcher.set_enabled(destination, enabled=enabled)
+        try:
+            health, waited = await self._dispatcher.set_enabled(destination, enabled=enabled)
+        except KeyError:
+            # A reload may have removed the destination in the meantime.
+            self._destination_names(destination)
+            raise
         return switched_document(destination, health, await self._unloaded_changes(destination), waited=waited)
 
     async def count_unmatched(self, names: Sequence[str]) -> dict[str, int]:
@@ -175,10 +180,12 @@ class DeliveryOperations:
 
     async def test(self, destination: str) -> "TestedDocument":
         """Send a sample event to a destination, without retries, and return the result. Raises UnknownNameError."""
-        self._destination_names(destination)
-        settings, unloaded = self._settings, await self._unloaded_changes(destination)
-        health = self._dispatcher.health()[destination]
-        event = sample_event(sample_source(settings, settings.destinations[destination]), self._clock.now_ms())
+        unloaded = await self._unloaded_changes(destination)
+        settings = self._settings
+        tested, health = settings.destinations.get(destination), self._dispatcher.health().get(destination)
+        if tested is None or health is None:
+            raise UnknownNameError("destination", destination, tuple(settings.destinations))
+        event = sample_event(sample_source(settings, tested), self._clock.now_ms())
         started = self._clock.monotonic()
         outcome, waited = await self._dispatcher.send_sample(destination, event)
         return {

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from notifier.alerts import source_rules
 from notifier.alerts.conditions import Condition, ConditionName
 from notifier.config import Settings
-from notifier.daemon.configuration import Differences, ReloadHooks, keys_pending_restart
+from notifier.daemon.configuration import Differences, ReloadHooks, UnloadedChanges, keys_pending_restart
 from notifier.daemon.daemon import Daemon
+from notifier.web.daemon_api import UnknownNameError
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready, status_when, until_swept
 from tests.support.waiting import until
@@ -105,12 +106,17 @@ async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, wor
     asked = world.asked
     await until(lambda: world.asked > asked)
     key = world.complete()
+    by_hand = asyncio.create_task(daemon.operations.poll("acme-1"))
+    await asyncio.sleep(0)
     written.change(sources={"acme-1": acme | {"page_size": 3}})
     # The request under way is never answered; those of the changed source are.
     world.hangs = False
     async with asyncio.timeout(5):
         changed = await changes(daemon, "sources")
+        interrupted = await by_hand
     assert changed["changed"] == ("acme-1",)
+    assert not interrupted.ok
+    assert "poll again" in interrupted.body["message"]
     await until(lambda: subjects(world) == {key: 1})
     assert (await daemon.operations.status())["sources"]["acme-1"]["records"] == 21
 
@@ -125,6 +131,31 @@ async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
     assert (await changes(daemon, "destinations"))["added"] == ("audit",)
     second = world.complete()
     await until(lambda: subjects(world) == {first: 1, second: 2})
+
+
+async def test_a_destination_that_is_removed_meanwhile_is_unknown(
+    daemon: Daemon, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hr = dumped(written.settings)["destinations"]["hr"]
+    written.change(destinations={"audit": hr})
+    lock = daemon._dispatcher._settings_lock
+    async with lock:
+        reload = asyncio.create_task(daemon.reload())
+        await until(lambda: bool(lock._waiters))
+        disabling = asyncio.create_task(daemon.deliveries.set_enabled("hr", enabled=False))
+        await asyncio.sleep(0)
+    await reload
+    with pytest.raises(UnknownNameError):
+        await disabling
+
+    async def reload_first(_name: str) -> UnloadedChanges:
+        await daemon.reload()
+        return UnloadedChanges()
+
+    written.change(destinations={"hr": hr})
+    monkeypatch.setattr(daemon.deliveries, "_unloaded_changes", reload_first)
+    with pytest.raises(UnknownNameError):
+        await daemon.deliveries.test("audit")
 
 
 async def test_templates_are_read_again_though_the_configuration_has_not_changed(
