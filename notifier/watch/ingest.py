@@ -23,6 +23,7 @@ from notifier.watch.detection.evidence import AnswerContext, has_new_records, re
 from notifier.watch.detection.news import Baseline, NewsReason
 from notifier.watch.detection.unreadable import UnreadableRecordLog, to_unreadable_records
 from notifier.watch.detection.v1_records import V1Records
+from notifier.watch.detection.view import View
 from notifier.watch.ingest_transaction import (
     IngestRequest,
     PageMetadata,
@@ -300,6 +301,7 @@ class PageIngester:
             context.settings.first_run,
             memory.announced_until_ms,
             memory.view_since_ms,
+            None if memory.view is None or memory.swept_at_ms is not None else View.from_text(memory.view).earlier,
         )
         return IngestRequest(
             self._version,

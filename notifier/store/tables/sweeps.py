@@ -74,6 +74,15 @@ def latest_of_each(db: Database) -> dict[str, Sweep]:
     return {sweep.source: sweep for sweep in (Sweep(*row) for row in rows)}
 
 
+def start_of(db: Database, source: str, finished_ms: int) -> int:
+    """Return when the sweep began that was finished at `finished_ms`; if it is not stored any more, `finished_ms`."""
+    row = db.execute(
+        "SELECT started_at FROM sweeps WHERE source = ? AND finished_at = ? ORDER BY id DESC LIMIT 1",
+        [source, finished_ms],
+    ).fetchone()
+    return finished_ms if row is None else int(row[0])
+
+
 def resume_or_start(db: Database, source: str, now_ms: int) -> Sweep:
     """Return the source's unfinished sweep, or start a new one at the first page."""
     unfinished = latest(db, source)

@@ -150,7 +150,7 @@ def evaluate_records(completions: Sequence[Completion], evidence: Evidence, cont
 def _evaluate_unknown(
     completion: Completion, evidence: Evidence, context: AnswerContext, decisions: _Decisions
 ) -> None:
-    reason, is_news = classify_unknown(completion.recorded_at, context.baseline)
+    reason, is_news = classify_unknown(completion.recorded_at, context.baseline.of(completion))
     appeared = reason in (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
     if not is_news:
         decisions.learned.append(SilentRecord(completion, context.detected_by, reason))

@@ -4,8 +4,10 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.config import FirstRun
+from notifier.events import Completion
 
 
 class NewsReason(StrEnum):
@@ -45,6 +47,26 @@ _FRESH = (
 )
 
 
+class EarlierView(Struct, frozen=True):
+    """The filters that a source had before.
+
+    A record that they include and that was entered before `known_until_ms` (Unix ms) is known.
+    """
+
+    training_id: str | None
+    user_id: str | None
+    has_attachments: bool | None
+    known_until_ms: int
+
+    def includes(self, completion: Completion) -> bool:
+        """Return whether these filters include a record."""
+        return (
+            self.training_id in (None, completion.training_id)
+            and self.user_id in (None, completion.user_id)
+            and self.has_attachments in (None, completion.has_attachments)
+        )
+
+
 class Baseline(Struct, frozen=True):
     """The facts about a source that separate history from news.
 
@@ -52,7 +74,7 @@ class Baseline(Struct, frozen=True):
     is stored. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
     `announced_until_ms` is set if the state file was rebuilt without some records: records entered before this moment
     were announced already. `view_since_ms` is set if the source had another view (other filters) before: records
-    entered before this moment are not news in the present view.
+    entered before this moment are not news in the present view, unless `earlier_view` includes them.
     """
 
     first_contact_ms: int | None
@@ -60,6 +82,13 @@ class Baseline(Struct, frozen=True):
     first_run: FirstRun | date
     announced_until_ms: int | None = None
     view_since_ms: int | None = None
+    earlier_view: EarlierView | None = None
+
+    def of(self, completion: Completion) -> "Baseline":
+        """Return the baseline for this record: if the earlier view includes it, it is news from an earlier time on."""
+        if self.earlier_view is None or not self.earlier_view.includes(completion):
+            return self
+        return replace(self, view_since_ms=self.earlier_view.known_until_ms)
 
 
 def classify_unknown(recorded_at: int | None, baseline: Baseline) -> tuple[NewsReason, bool]:

@@ -1,23 +1,26 @@
 """The view of a source: the list that it requests, by API version, address and filters. Other records are ignored."""
 
-from typing import Any
+from typing import Final
 
-import orjson
-from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec import Struct, json
 
 from notifier.config import SourceSettings
 from notifier.store.database import Database
 from notifier.store.tables import left_out, sources, sweeps
 from notifier.store.tables.sources import SourceMemory
 from notifier.store.tables.view import delete_unconfirmed, mark_out_of_view
+from notifier.watch.detection.news import EarlierView
+
+_CLOCKS_DIFFER_MS: Final = 600_000
+"""Records count as unknown from this many milliseconds before a sweep on: the API's clock may be behind ours."""
 
 
 class View(Struct, frozen=True):
     """The list that a source requests.
 
     `renumbers` means that the known records have other keys in this API version than in the earlier one. Until a sweep
-    has read the whole list, unknown records are matched with the known ones.
+    has read the whole list, unknown records are matched with the known ones. `earlier` is the view before the present
+    one; None if there was none, or if it tells nothing about which records of the present view are known.
     """
 
     api: str
@@ -26,6 +29,7 @@ class View(Struct, frozen=True):
     user_id: str | None = None
     has_attachments: bool | None = None
     renumbers: bool = False
+    earlier: EarlierView | None = None
 
     @classmethod
     def from_settings(cls, settings: SourceSettings) -> "View":
@@ -41,12 +45,11 @@ class View(Struct, frozen=True):
     @classmethod
     def from_text(cls, text: str) -> "View":
         """Return the view that `to_text` has converted to this text."""
-        values: dict[str, Any] = orjson.loads(text)
-        return cls(**values)
+        return json.decode(text, type=cls)
 
     def to_text(self) -> str:
         """Return the view as text for the store."""
-        return orjson.dumps(asdict(self)).decode()
+        return json.encode(self).decode()
 
     def requests_same_list(self, other: "View") -> bool:
         """Return whether two views request the same list."""
@@ -62,7 +65,10 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
     If the view has changed, an unknown record that was entered before the last successful poll is history, and is not
-    announced. The counts and sweeps of the earlier view prove nothing for the new one, so a sweep is due.
+    announced. An exception are records that the earlier filters include: they are history if they were entered before
+    the last sweep that has read the whole list, because polls and searches may have missed later ones. Before the first
+    such sweep, what is history stays as it is. The counts and sweeps of the earlier view prove nothing for the new one,
+    so a sweep is due.
     """
     memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)
@@ -72,6 +78,13 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     if view.requests_same_list(before):
         return memory
     renumbers = view.api != before.api or (before.renumbers and memory.swept_at_ms is None)
+    earlier, since_ms = before.earlier, memory.view_since_ms
+    if memory.swept_at_ms is not None:
+        since_ms = memory.last_success_ms or memory.first_contact_ms
+        known_until_ms = sweeps.start_of(db, source, memory.swept_at_ms) - _CLOCKS_DIFFER_MS
+        # At another address, or with other ids, the earlier filters may mean other records.
+        comparable = not renumbers and view.base_url == before.base_url
+        earlier = EarlierView(*before.filters, known_until_ms) if comparable else None
     sweeps.delete_unfinished(db, source)
     delete_unconfirmed(db, source)
     left_out.delete_all(db, source)
@@ -86,8 +99,8 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     memory = sources.update(
         db,
         source,
-        view=View(view.api, view.base_url, *view.filters, renumbers).to_text(),
-        view_since_ms=memory.last_success_ms or memory.first_contact_ms,
+        view=View(view.api, view.base_url, *view.filters, renumbers, earlier).to_text(),
+        view_since_ms=since_ms,
         records=existing,
         swept_at_ms=None,
         head_key=None,

@@ -465,3 +465,28 @@ async def test_equal_records_of_version_1_are_told_apart_by_their_number(either:
     await either.round()
     assert len(either.events) == 3
     await either.check_consistency()
+
+
+@pytest.mark.parametrize("widened", [False, True])
+async def test_other_filters_lose_no_entry_that_the_earlier_ones_include(station: "Station", *, widened: bool) -> None:
+    await station.open(0)
+    me, other = (person["id"] for person in station.account.users[:2])
+    for user in (me, other):
+        station.enter(30, user=user, date_number=20250101)
+    station.enter(60, user=me, date_number=20240601)
+    station.clock.advance(3600)
+    await station.restart(user_id=me if widened else None, page_size=10)
+    await station.round()
+    station.clock.advance(3600)
+    if widened:
+        station.enter(user=other, date_number=20230101)
+    (entered,) = station.enter(user=me, date_number=20240601)
+    # An entry and a deletion of the same day leave the count as it is, so that polls do not find them.
+    station.account.remove([record.id for record in station.account.records() if record.user == me][-1])
+    station.clock.advance(60)
+    await station.watcher.poll()
+    told = station.told()
+    assert station.key(entered) not in told
+    await station.restart(user_id=None if widened else me)
+    await station.round()
+    assert station.told() == [*told, station.key(entered)]

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from notifier.config import SourceSettings
 from notifier.store.database import Database
 from notifier.store.tables import sources, sweeps
+from notifier.watch.detection.news import EarlierView
 from notifier.watch.detection.view import View, apply_view
 from tests.support.tables_in_memory import tables_in_memory
 
@@ -62,14 +63,15 @@ def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
 
 def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
+    sweeps.finish(db, sweeps.resume_or_start(db, "acme", 3), 4)
     sources.write(
-        db, "acme", first_contact_ms=1, swept_at_ms=2, unexplained=3, count_offset=4, held=5, last_success_ms=9
+        db, "acme", first_contact_ms=1, swept_at_ms=4, unexplained=3, count_offset=4, held=5, last_success_ms=9
     )
     sources.write(db, "acme", release_removals="tell", release_changes="learn")
     sweeps.resume_or_start(db, "acme", 5)
     narrow = replace(WIDE, training_id="7")
     memory = apply_view(db, "acme", narrow, NOW_MS)
-    assert View.from_text(memory.view or "") == narrow
+    assert View.from_text(memory.view or "") == replace(narrow, earlier=EarlierView(None, None, None, 3 - 600_000))
     assert (memory.first_contact_ms, memory.view_since_ms, memory.swept_at_ms) == (1, 9, None)
     assert (memory.unexplained, memory.count_offset, memory.held) == (0, 0, 0)
     assert (memory.release_removals, memory.release_changes) == (None, None)
@@ -85,3 +87,27 @@ def test_follow_view_another_api_version_expects_other_keys_until_a_sweep_is_a_p
     assert View.from_text(apply_view(db, "acme", replace(WIDE, api="v1", user_id="u"), NOW_MS).view or "").renumbers
     sources.write(db, "acme", swept_at_ms=3)
     assert not View.from_text(apply_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
+
+
+def test_follow_view_before_the_first_sweep_another_view_changes_nothing_about_history(db: Database) -> None:
+    apply_view(db, "acme", WIDE, NOW_MS)
+    sources.write(db, "acme", first_contact_ms=1, last_success_ms=9)
+    memory = apply_view(db, "acme", replace(WIDE, training_id="7"), NOW_MS)
+    assert memory.view_since_ms is None
+    sources.write(db, "acme", swept_at_ms=9)
+    changed = apply_view(db, "acme", replace(WIDE, training_id="8"), NOW_MS)
+    sources.write(db, "acme", last_success_ms=12)
+    again = apply_view(db, "acme", replace(WIDE, training_id="9"), NOW_MS)
+    assert again.view_since_ms == changed.view_since_ms == 9
+    assert View.from_text(again.view or "").earlier == View.from_text(changed.view or "").earlier
+
+
+@pytest.mark.parametrize("other", [{"base_url": "https://b"}, {"api": "v1"}])
+def test_follow_view_another_list_says_nothing_about_which_records_are_known(
+    db: Database, other: dict[str, str]
+) -> None:
+    apply_view(db, "acme", WIDE, NOW_MS)
+    sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2, last_success_ms=9)
+    memory = apply_view(db, "acme", replace(WIDE, **other), NOW_MS)
+    assert View.from_text(memory.view or "").earlier is None
+    assert memory.view_since_ms == 9
