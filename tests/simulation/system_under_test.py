@@ -240,9 +240,14 @@ class SystemUnderTest:
         return True
 
     async def _poll_once(self) -> None:
-        watcher = self._watcher
-        if watcher is not None and (await watcher.poll()).is_done:
-            await watcher.run_followups()
+        watcher, current = self._watcher, asyncio.current_task()
+        try:
+            if watcher is not None and (await watcher.poll()).is_done:
+                await watcher.run_followups()
+        except asyncio.CancelledError:
+            # A reload ends the poll of the watcher that it stops. The next poll is that of the new watcher.
+            if current is None or current.cancelling():
+                raise
 
     def _build_watcher(self, settings: Settings) -> Watcher:
         return build_watcher(
