@@ -1,6 +1,5 @@
 """Operators' requests about deliveries and destinations, such as retry, drop, replay and test."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from notifier.config import BrokerSettings, ConfigError, HttpSettings, Settings
 from notifier.daemon.api.delivery import delivery_document
 from notifier.daemon.api.replays import deleted_before_ms, plan_document, replay_range, replays_document
 from notifier.daemon.configuration import RunningConfiguration, UnloadedChanges, unloaded_changes
+from notifier.daemon.configuration_reader import ConfigurationReader, ConfigurationReadError
 from notifier.delivery.dispatcher import Dispatcher
 from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
 from notifier.destinations.sample import sample_event, sample_source
@@ -63,6 +63,7 @@ class DeliveryOperations:
         self._dispatcher = dispatcher
         self._clock = clock
         self._configuration = configuration
+        self._configuration_reader = ConfigurationReader(configuration.reload_hooks)
         self._replays = ReplayRunner(
             store, lambda: configuration.subscriptions, dispatcher.wake, clock, self._batch_wait
         )
@@ -210,13 +211,15 @@ class DeliveryOperations:
     async def _unloaded_changes(self, destination: str) -> UnloadedChanges:
         """Return how a destination's settings in the configuration file differ from those in the running daemon.
 
-        If the configuration file is invalid, the result contains only a message.
+        If the configuration file is invalid or cannot be read, the result contains only a message.
         """
         try:
-            settings = await asyncio.to_thread(self._configuration.reload_hooks.read)
-        except ConfigError:
-            message = "the configuration is wrong now (`notifier check`), and the daemon still uses the previous one"
-            return UnloadedChanges(message=message)
+            settings = await self._configuration_reader.read()
+        except ConfigurationReadError as error:
+            what = "is wrong now" if isinstance(error.__cause__, ConfigError) else "cannot be read now"
+            return UnloadedChanges(
+                message=f"the configuration {what} (`notifier check`), and the daemon still uses the previous one"
+            )
         return unloaded_changes(
             destination,
             self._settings.destinations.get(destination),

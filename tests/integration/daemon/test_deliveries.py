@@ -1,5 +1,7 @@
 """What a running daemon's local interface does about deliveries and destinations."""
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from notifier.config import Settings
+from notifier.daemon.configuration import ReloadHooks
 from notifier.daemon.daemon import Daemon
 from notifier.store.tables import requeue
 from notifier.store.tables.outbox import DeliveryState
@@ -181,6 +184,28 @@ async def test_who_is_unknown_is_said_to_be(rig: DaemonRig) -> None:
     assert (await rig.ask("GET", "/v1/deliveries?destination=hrr"))[0] == 404
     status, answer = await rig.ask("POST", "/v1/deliveries/retry", json={"event_ids": ["evt_x"]})
     assert (status, answer["error"]["reason"]) == (404, "unknown_event")
+
+
+async def test_a_configuration_that_hangs_holds_up_only_what_reads_it(
+    rig: DaemonRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a file system that does not answer."""
+    monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.2)
+    may_end = threading.Event()
+
+    def hang() -> Settings:
+        may_end.wait(60)
+        return rig.daemon.settings
+
+    reader = rig.daemon.deliveries._configuration_reader
+    monkeypatch.setattr(reader, "_reload_hooks", ReloadHooks(hang))
+    try:
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(*(rig.ask("GET", "/v1/destinations/hr") for _ in range(40)))
+            assert await asyncio.to_thread(lambda: 7) == 7
+    finally:
+        may_end.set()
+    assert {answer["message"].partition(" (")[0] for _, answer in answers} == {"the configuration cannot be read now"}
 
 
 async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(rig: DaemonRig) -> None:
