@@ -24,6 +24,7 @@ from notifier.store.opening import open_read_only, store_address
 from notifier.web.listening.sockets import ListenError, open_tcp_sockets, open_unix_socket
 from notifier.web.metrics.snapshot import CONTENT_TYPE
 from notifier.web.responses import action_answer
+from notifier.web.server import RETRY_INTERVAL_SECONDS
 
 _log = logging.getLogger(__name__)
 
@@ -85,18 +86,21 @@ class StandbyServer:
         self._owner_runner: web.AppRunner | None = None
         self._interface_runner: web.AppRunner | None = None
         self._listen = configuration.settings.http.listen
+        self._listen_again_at: float | None = None
 
     async def start(self) -> None:
         """Start to listen on the Unix socket for commands and on `[http] listen`.
 
-        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, logs an error.
+        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, logs an error, and
+        `apply_settings` tries again.
         """
         self._owner_runner = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
         await self._start_interface()
 
     async def apply_settings(self) -> None:
-        """Listen on the new address if a reload changed `[http] listen`."""
-        if self._settings.http.listen != self._listen:
+        """Listen on the new address if a reload changed `[http] listen`; also try again if listening has failed."""
+        is_due = self._listen_again_at is not None and time.monotonic() >= self._listen_again_at
+        if is_due or self._settings.http.listen != self._listen:
             await _stop_runner(self._interface_runner)
             await self._start_interface()
 
@@ -115,7 +119,13 @@ class StandbyServer:
         try:
             self._interface_runner = await self._serve(await self._interface_sockets(), owner=False)
         except ListenError as error:
-            _log.error("the HTTP interface does not listen", extra={"detail": str(error)})
+            if self._listen_again_at is None:
+                _log.error("the HTTP interface does not listen; it is tried again", extra={"detail": str(error)})
+            self._listen_again_at = time.monotonic() + RETRY_INTERVAL_SECONDS
+        else:
+            if self._listen_again_at is not None:
+                _log.info("the HTTP interface is available again")
+            self._listen_again_at = None
 
     async def _interface_sockets(self) -> list[socket.socket]:
         if self._systemd_sockets:

@@ -1,9 +1,11 @@
 """What a process that stands by answers."""
 
+import socket
 import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from notifier.config import Settings
 from notifier.daemon.configuration import RunningConfiguration
@@ -14,16 +16,36 @@ from notifier.daemon.systemd.liveness import LONG_TRANSACTION_SECONDS
 from notifier.daemon.systemd.notify import SystemdNotifier
 
 
-async def test_a_request_to_the_database_that_never_ends_is_a_reason_for_a_restart(tmp_path: Path) -> None:
+def standby_server(folder: Path, state: StandbyState, *, listen: str = "") -> StandbyServer:
     document = {
-        "store": {"path": str(tmp_path / "notifier.db")},
-        "http": {"listen": ""},
+        "store": {"path": str(folder / "notifier.db")},
+        "http": {"listen": listen},
         "sources": {"acme": {"token": "secret"}},
         "destinations": {},
     }
     configuration = RunningConfiguration(Settings.model_validate(document))
+    return StandbyServer(state, configuration, StandbyReloader(configuration, SystemdNotifier()))
+
+
+async def test_a_port_that_is_in_use_at_the_start_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.daemon.standby_server.RETRY_INTERVAL_SECONDS", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = standby_server(tmp_path, StandbyState(), listen=f"127.0.0.1:{port}")
+        await server.start()
+    try:
+        await server.apply_settings()
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert answer.status == 200
+    finally:
+        await server.stop()
+
+
+async def test_a_request_to_the_database_that_never_ends_is_a_reason_for_a_restart(tmp_path: Path) -> None:
     state = StandbyState()
-    server = StandbyServer(state, configuration, StandbyReloader(configuration, SystemdNotifier()))
+    server = standby_server(tmp_path, state)
     await server.start()
     try:
         connector = aiohttp.UnixConnector(str(socket_path(tmp_path / "notifier.db")))
