@@ -32,6 +32,8 @@ def why_untrusted(path: Path) -> str | None:
         return None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         return None
+    if _is_passed_by_systemd(real if stat.S_ISDIR(found.st_mode) else real.parent):
+        return None
     return _why_untrusted_file(found, path) or _why_untrusted_folder(folder, real.parent)
 
 
@@ -43,8 +45,6 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
     mounts a secret as a sticky folder: a tmpfs of root with the mode 1777
     (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
-    if _is_passed_by_systemd(folder):
-        return None
     try:
         is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
     except OSError:
@@ -66,8 +66,6 @@ def why_untrusted_credential_file(file: Path) -> str | None:
         named, folder = file.lstat(), file.parent.stat()
     except OSError:
         return None
-    if stat.S_ISREG(named.st_mode) and _is_passed_by_systemd(file.parent):
-        return None
     if _is_writable_by_others(folder):
         if named.st_uid not in (os.geteuid(), _ROOT):
             kind = "a link" if stat.S_ISLNK(named.st_mode) else "a file"
@@ -78,16 +76,12 @@ def why_untrusted_credential_file(file: Path) -> str | None:
 
 
 def _is_passed_by_systemd(folder: Path) -> bool:
-    """Return whether systemd passes this folder of credentials to a service.
+    """Return whether systemd passes the credentials in this real folder to a service.
 
     The folder and the files in it may belong to the service's user, but on a read-only file system that user can change
     nothing.
     """
-    real = Path(os.path.realpath(folder))
-    try:
-        return real.parent == _PASSED_CREDENTIALS and bool(os.statvfs(real).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+    return folder.parent == _PASSED_CREDENTIALS and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _why_untrusted_file(found: os.stat_result, path: Path) -> str | None:

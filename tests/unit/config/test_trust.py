@@ -159,6 +159,7 @@ def test_root_reads_what_systemd_passes_to_a_service_of_another_user(
             load(file, environ={}, secrets_dir=folder, cwd=file.parent)
         return
     assert load(file, environ={}, secrets_dir=folder, cwd=file.parent).log.level == "debug"
+    assert why_untrusted(level) is None
     theirs = file.parent / "theirs"
     theirs.write_text("json")
     os.chown(theirs, 12345, 12345)
