@@ -51,6 +51,7 @@ class BackgroundTasks:
         self._timing = SearchTiming(limits.first_search_retry_seconds, limits.longest_search_retry_seconds)
         self._sweep_not_before = 0.0
         self._probes_not_before = 0.0
+        self._is_stopped = False
 
     @property
     def is_sweeping(self) -> bool:
@@ -68,7 +69,8 @@ class BackgroundTasks:
         return self._clock.monotonic() >= self._probes_not_before
 
     async def stop(self) -> None:
-        """Stop the sweep and the search, if they are running."""
+        """Stop the sweep and the search, if they are running; no other begins after that."""
+        self._is_stopped = True
         if begun := [task for task in (self._sweep_task, self._search_task) if task is not None]:
             await cancel_and_wait(begun)
 
@@ -93,7 +95,7 @@ class BackgroundTasks:
 
     def begin_search(self, moved_place: int | None) -> None:
         """Start a search if none is running; `moved_place` is where the list seems to have moved, None if unknown."""
-        if not self.is_searching:
+        if not self.is_searching and not self._is_stopped:
             self._search_task = asyncio.create_task(self._search(moved_place), name=f"search {self._context.name}")
 
     async def begin_due_sweep(self) -> None:
@@ -115,7 +117,8 @@ class BackgroundTasks:
         if self.is_sweeping:
             return
         sweep = await self._sweep_runner.begin()
-        if not self.is_sweeping:
+        # A reload may have stopped this watcher in the meantime, and begun another one for the same source.
+        if not self._is_stopped and not self.is_sweeping:
             self._sweep_task = asyncio.create_task(self._sweep(sweep), name=f"sweep {self._context.name}")
 
     async def begin_sweep_if_affordable(self) -> None:

@@ -169,6 +169,7 @@ class NameCache:
         self._on_failure = on_failure
         self._on_fault = on_fault
         self._fetching: asyncio.Task[None] | None = None
+        self._is_stopped = False
         self._names_awaited_until = 0.0
         self._fetched_ms: dict[NameList, int] | None = None
         self._requested_at: dict[NameList, float] = {}
@@ -217,7 +218,7 @@ class NameCache:
         due = self._not_recently_fetched(due)
         # A name that an event waits for is as urgent as the event.
         priority = Priority.HEAD if missing else Priority.NAMES
-        if due and self._fetching is None:
+        if due and not self._is_stopped and self._fetching is None:
             self._names_awaited_until = asyncio.get_running_loop().time() + MAX_WAIT_SECONDS
             self._fetching = asyncio.create_task(self._fetch(due, priority), name=f"names of {self._source}")
 
@@ -227,7 +228,8 @@ class NameCache:
             await asyncio.wait([self._fetching])
 
     async def stop(self) -> None:
-        """Stop the fetch, if one is running."""
+        """Stop the fetch, if one is running; no other begins after that."""
+        self._is_stopped = True
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])

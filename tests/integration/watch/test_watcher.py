@@ -490,3 +490,18 @@ async def test_other_filters_lose_no_entry_that_the_earlier_ones_include(station
     await station.restart(user_id=None if widened else me)
     await station.round()
     assert station.told() == [*told, station.key(entered)]
+
+
+@pytest.mark.parametrize("work", ["begin_sweep", "run_followups"])
+async def test_nothing_begins_after_the_stop(station: "Station", work: str) -> None:
+    await station.open(50, names=True)
+    await station.watcher.poll()
+    # Both ask the store first, and the watcher is stopped meanwhile.
+    begun = asyncio.create_task(getattr(station.watcher, work)())
+    await asyncio.sleep(0)
+    await station.watcher.stop()
+    asked = len(station.upstream.asked)
+    await begun
+    await asyncio.sleep(0.1)
+    assert not station.watcher.is_sweeping
+    assert len(station.upstream.asked) == asked
