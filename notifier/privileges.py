@@ -50,7 +50,8 @@ def owner_to_become(file: Path) -> Owner | None:
     """
     if not is_root():
         return None
-    folder = next((folder for folder in file.parents if folder.is_dir()), Path("/")).stat()
+    # Path.is_dir() raises an error for a folder that this process cannot reach, for example on a network file system.
+    folder = next((folder for folder in file.parents if os.path.isdir(folder)), Path("/")).stat()  # noqa: PTH112
     if folder.st_uid != _ROOT:
         return owner_of(folder)
     if folder.st_mode & _OTHERS_WRITE:

@@ -60,12 +60,30 @@ def read_settings_as_caller(global_options: GlobalOptions) -> Settings:
         return load_settings(global_options)
 
 
+def owner_to_become(state_file: Path) -> privileges.Owner | None:
+    """Return the user that root should become before it uses the state file; None if it should become none.
+
+    Raises CommandError if root may not become that user, as in a container without capabilities.
+    """
+    owner = privileges.owner_to_become(state_file)
+    if owner is not None:
+        try:
+            with privileges.acting_as(owner):
+                pass
+        except OSError as error:
+            raise CommandError(
+                f"the state file {state_file} belongs to {owner}, and root may not become that user here"
+                f" ({error.strerror}): run this as {owner}, or make root the owner of its folder"
+            ) from error
+    return owner
+
+
 def switch_to_owner_of(state_file: Path) -> None:
     """If this process is root and another user owns the state file, become that user until the process ends.
 
-    Raises CommandError if that user cannot read this program's modules.
+    Raises CommandError if this process may not become that user, or if that user cannot read this program's modules.
     """
-    owner = privileges.owner_to_become(state_file)
+    owner = owner_to_become(state_file)
     if owner is None:
         return
     # Modules that are imported later are read as this user.

@@ -150,6 +150,20 @@ def test_a_closed_folder_above_is_passed_through_but_no_file_of_others_is_writte
     assert owner_ids(there.parent) == {user.uid}
 
 
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("backup", "copy.db"), ("restore", "copy.db")], ids=lambda arguments: arguments[0]
+)
+def test_root_without_the_capability_to_become_the_owner_is_told(
+    config: Path, state_file: Path, user: OtherUser, arguments: tuple[str, ...]
+) -> None:
+    """As in a container that runs as root without capabilities, with a folder of the host."""
+    limited = ("setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid")
+    done = run([*limited, *user.program, "--config", str(config), *arguments], config.parent)
+    assert done.returncode == 1
+    assert f"belongs to {user.name}, and root may not become that user here (Operation not permitted)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_root_keeps_a_backup_for_root_and_puts_it_back(
     config: Path, state_file: Path, user: OtherUser, shared: Path
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from notifier.cli.context import read_settings_as_caller, switch_to_owner_of
+from notifier.cli.context import owner_to_become, read_settings_as_caller, switch_to_owner_of
 from notifier.cli.copies_as_root import make_as_owner, owner_can_write
 from notifier.cli.errors import as_command_error
 from notifier.cli.formatting import format_count, local_time, terminal_safe
@@ -13,7 +13,6 @@ from notifier.cli.help_text import examples
 from notifier.cli.output import echo
 from notifier.cli.progress import copy_progress
 from notifier.config import StoreSettings
-from notifier.privileges import owner_to_become
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError, back_up
 from notifier.store.opening import postgres_location, uses_postgres

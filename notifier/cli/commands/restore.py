@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from notifier.cli.context import read_settings_as_caller, switch_to_owner_of
+from notifier.cli.context import owner_to_become, read_settings_as_caller, switch_to_owner_of
 from notifier.cli.copies_as_root import copy_for_owner, owner_can_read
 from notifier.cli.errors import as_command_error
 from notifier.cli.formatting import format_count, local_time, terminal_safe
@@ -15,7 +15,6 @@ from notifier.cli.output import echo
 from notifier.cli.progress import copy_progress
 from notifier.clock import SystemClock
 from notifier.config import StoreSettings
-from notifier.privileges import owner_to_become
 from notifier.regular_files import is_there
 from notifier.store.errors import StoreError
 from notifier.store.file.backup import BackupError
