@@ -181,6 +181,7 @@ class Daemon:
             self._on_events,
             self._dispatcher.reload_queues,
             self._sources.employee_status_reader,
+            self._peer_clocks.offset_seconds,
         )
         self._reloader = Reloader(
             self._configuration,

@@ -45,6 +45,12 @@ _log = logging.getLogger(__name__)
 EVERY_SECONDS: Final = 30.0
 """Seconds between two checks whether a round is due or a pair has to be examined again."""
 
+_LONGEST_OFFSET_SECONDS: Final = 86_400.0
+"""If this machine's clock differs by a day or more from those of its peers, no round is run with its date."""
+
+_PEERS_AWAITED_SECONDS: Final = 600.0
+"""Seconds after the start for which a round waits until a peer has reported its time."""
+
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""
 
@@ -75,14 +81,18 @@ class ExpiryRounds:
         on_events: Callable[[Sequence[Event]], None],
         on_dequeued: Callable[[Collection[str]], None],
         status_list: Callable[[str], StatusPageReader | None] = lambda _source: None,
+        clock_offset_seconds: Callable[[], float | None] = lambda: 0.0,
     ) -> None:
         """Initialize with functions that return the present settings and subscriptions.
 
         `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were deleted.
         `status_list` returns the function that reads the employee status list of the source with the given name. It
-        returns None if the source is not watched now.
+        returns None if the source is not watched now. `clock_offset_seconds` returns by how much the clocks of the
+        machine's peers are ahead (negative: behind; None: unknown).
         """
         self._status_list = status_list
+        self._clock_offset_seconds = clock_offset_seconds
+        self._started_at = clock.monotonic()
         self._readings: dict[str, _Reading] = {}
         self._unreadable_lists: set[str] = set()
         self._store = store
@@ -110,8 +120,11 @@ class ExpiryRounds:
     async def run_due_rounds(self) -> None:
         """Run the rounds that are due; after a failed write, the next call continues.
 
-        A round that reads a status list is only started here, and runs in its own task.
+        A round that reads a status list is only started here, and runs in its own task. While this machine's clock
+        seems to be wrong, nothing is done: an end that is announced too early cannot be announced again.
         """
+        if not self._clock_seems_right():
+            return
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
         self._done_on = {name: day for name, day in self._done_on.items() if name in sources}
         try:
@@ -122,6 +135,12 @@ class ExpiryRounds:
         except StoreError as error:
             # Other parts, which use the store all the time, report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
+
+    def _clock_seems_right(self) -> bool:
+        offset = self._clock_offset_seconds()
+        if offset is None:
+            return self._clock.monotonic() - self._started_at >= _PEERS_AWAITED_SECONDS
+        return abs(offset) < _LONGEST_OFFSET_SECONDS
 
     async def stop(self) -> None:
         """Stop the rounds that are reading a status list; the next run of the program repeats them."""

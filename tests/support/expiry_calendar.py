@@ -25,6 +25,7 @@ class Calendar:
         self.station = station
         self.events: list[Event] = []
         self.set_aside: list[str] = []
+        self.clock_offset: float | None = 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -32,7 +33,13 @@ class Calendar:
         assert station.settings is not None
         settings, wanted = station.settings, subscriptions_of(station.settings.destinations)
         self.rounds = ExpiryRounds(
-            station.store, station.clock, lambda: settings, lambda: wanted, self.events.extend, self.set_aside.extend
+            station.store,
+            station.clock,
+            lambda: settings,
+            lambda: wanted,
+            self.events.extend,
+            self.set_aside.extend,
+            clock_offset_seconds=lambda: self.clock_offset,
         )
 
     async def look(self) -> None:

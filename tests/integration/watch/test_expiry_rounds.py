@@ -243,3 +243,30 @@ async def test_another_version_of_the_api_keeps_announcements(station: "Station"
     assert [stage for stage, _ in calendar.told()] == ["expiring"] * 3
     await calendar.days(20)
     assert calendar.told()[3:] == [("expired", str(record.id)) for record in records]
+
+
+@pytest.mark.parametrize("days", [400, 5, -5])
+async def test_a_clock_that_the_peers_contradict_announces_nothing(calendar: Calendar, days: int) -> None:
+    record, clock = enter(calendar, person=1, left=33), calendar.station.clock
+    await calendar.look()
+    clock.set_wall_clock(days * 86_400)
+    calendar.clock_offset = None
+    calendar.restart()
+    await calendar.rounds.run_due_rounds()
+    calendar.clock_offset = -days * 86_400.0
+    await calendar.rounds.run_due_rounds()
+    assert calendar.events == []
+    clock.set_wall_clock(-days * 86_400)
+    calendar.clock_offset = 1.0
+    await calendar.days(60)
+    assert calendar.told() == [("expiring", str(record.id)), ("expired", str(record.id))]
+
+
+async def test_a_round_does_not_wait_long_for_peers_that_do_not_answer(calendar: Calendar) -> None:
+    enter(calendar, person=1, left=10)
+    await calendar.look()
+    calendar.clock_offset = None
+    calendar.restart()
+    calendar.station.clock.advance(11 * 86_400)
+    await calendar.rounds.run_due_rounds()
+    assert [stage for stage, _ in calendar.told()] == ["expired"]
