@@ -154,7 +154,7 @@ def test_a_closed_folder_above_is_passed_through_but_no_file_of_others_is_writte
     "arguments", [("status",), ("backup", "copy.db"), ("restore", "copy.db")], ids=lambda arguments: arguments[0]
 )
 def test_root_without_the_capability_to_become_the_owner_is_told(
-    config: Path, state_file: Path, user: OtherUser, arguments: tuple[str, ...]
+    config: Path, user: OtherUser, arguments: tuple[str, ...]
 ) -> None:
     """As in a container that runs as root without capabilities, with a folder of the host."""
     limited = ("setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid")
