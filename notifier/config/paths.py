@@ -45,9 +45,10 @@ def _may_exist(file: Path) -> bool:
 def usual_files(cwd: Path) -> tuple[Path, ...]:
     """Return the paths where a configuration file is looked for if none was named.
 
-    For root, the working directory is left out, because it may belong to any user.
+    For root, the working directory is left out, because it may belong to any user. A working directory that this user
+    cannot enter is left out, too: `sudo -u` keeps the one of the caller.
     """
-    return (SYSTEM_FILE,) if is_root() else (cwd / FILE_NAME, SYSTEM_FILE)
+    return (SYSTEM_FILE,) if is_root() or not os.access(cwd, os.X_OK) else (cwd / FILE_NAME, SYSTEM_FILE)
 
 
 def credentials_directory(

@@ -70,6 +70,19 @@ def test_a_file_that_is_there_but_cannot_be_read_is_not_passed_over(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("not_root")
+def test_a_working_directory_of_another_user_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `sudo -u notifier notifier status` in /root."""
+    system_file = tmp_path / "etc" / "config.toml"
+    system_file.parent.mkdir()
+    system_file.write_text(configuration("of-the-service"))
+    (tmp_path / "config.toml").write_text(configuration("of-root"))
+    monkeypatch.setattr("notifier.config.paths.SYSTEM_FILE", system_file)
+    assert loaded_token(None, {}, tmp_path) == "of-root"
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    assert loaded_token(None, {}, tmp_path) == "of-the-service"
+
+
+@pytest.mark.usefixtures("not_root")
 def test_a_forbidden_file_says_who_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
