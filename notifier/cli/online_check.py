@@ -42,14 +42,16 @@ def probe_sources(global_options: GlobalOptions, settings: Settings) -> "Sequenc
 def store_warnings(settings: Settings) -> "Iterator[str]":
     """Yield warnings about the store, if it exists.
 
-    A destination is reported if events wait for it although it is not configured. A database server is reported if its
-    clock differs from this machine's clock. Raises CommandError if the database cannot be used.
+    A destination is reported if events wait for it although it is not configured. A source that was probably renamed is
+    reported, and so is a database server whose clock differs from this machine's clock. Raises CommandError if the
+    database cannot be used.
     """
     is_file = not settings.store.url.get_secret_value()
     if is_file and not is_there(settings.store.path):
         return
     # Imported only here, because the state file usually does not exist at the first check.
     from notifier.alerts.destination_rules import orphan_sentence  # noqa: PLC0415
+    from notifier.cli.renamed_sources import last_polls, rename_sentences  # noqa: PLC0415
     from notifier.store.errors import StoreError, StoreReason  # noqa: PLC0415
     from notifier.store.opening import open_read_only  # noqa: PLC0415
     from notifier.store.postgres.server_clock import difference_sentence, server_clock_ahead_ms  # noqa: PLC0415
@@ -58,6 +60,7 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
     try:
         with closing(open_read_only(settings.store)) as db:
             orphans = find_orphans(db, tuple(settings.destinations))
+            polled_ms = last_polls(db)
             ahead_ms = 0 if is_file else server_clock_ahead_ms(db, SystemClock().now_ms)
     except StoreError as error:
         # Errors of the state file are not reported here; the daemon reports them when it starts.
@@ -65,6 +68,7 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
             return
         raise CommandError(error.message) from error
     yield from (orphan_sentence(orphan) for orphan in orphans if orphan.pending)
+    yield from rename_sentences(settings.sources, polled_ms, SystemClock().now_ms())
     if sentence := difference_sentence(ahead_ms):
         yield sentence
 

@@ -1,10 +1,14 @@
 """`notifier check`: what is configured, and what the tokens see."""
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from notifier.cli.renamed_sources import rename_sentences
+from notifier.clock import SystemClock
+from notifier.config import load
 from notifier.destinations.webhook.signature import public_key
 from notifier.sandbox import (
     TRAFFIC,
@@ -16,6 +20,8 @@ from notifier.sandbox import (
     make_app,
     serve,
 )
+from notifier.store.file.store import FileStore
+from notifier.store.tables import sources
 from tests.support.proxies import (
     AUTHORIZATION,
     CREDENTIALS,
@@ -235,6 +241,26 @@ async def test_what_waits_for_a_destination_that_is_not_configured_is_a_warning(
     assert "Warning: 2 events wait for `former`, which is not configured" in said.out
     (document,) = (await home.call("check", "--json")).documents
     assert any("notifier deliveries move former OTHER" in warning for warning in document["warnings"])
+
+
+async def test_a_source_that_was_renamed_is_a_warning_that_says_how_to_lose_nothing(home: "Home") -> None:
+    await home.remember("David Ball")
+    store = FileStore(home.state_file)
+    await store.open()
+    now_ms = SystemClock().now_ms()
+    await store.run(sources.update, "acme", first_contact_ms=now_ms, last_success_ms=now_ms)
+    await store.close()
+    assert "have renamed" not in (await home.call("check")).out
+    written = home.config.read_text().replace("[sources.acme]", "[sources.kpa]")
+    home.config.write_text(written)
+    told = (await home.call("check")).out
+    day = f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}"
+    assert "Warning: source `kpa` is new, and `acme` is no longer configured: if you have renamed it" in told
+    assert f'`id_namespace = "acme"` and `first_run = "{day}"` in [sources.kpa]' in told
+    renamed = load(home.config, environ={}, cwd=home.folder).sources
+    assert [*rename_sentences(renamed, {"acme": now_ms}, now_ms + 8 * 86_400_000)] == [], "it left long ago"
+    home.config.write_text(written.replace("[sources.kpa]", f'[sources.kpa]\nfirst_run = "{day}"'))
+    assert "have renamed" not in (await home.call("check")).out
 
 
 async def test_without_names_it_does_not_ask_for_them(home: "Home") -> None:
