@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -34,7 +35,7 @@ def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Seque
     A row wider than the terminal is not cut; the terminal wraps it.
     """
     console = Console(highlight=False)
-    widest = [max([width, *map(len, cells)]) for width, *cells in zip(widths, *rows, strict=True)]
+    widest = [max([width, *map(cell_len, cells)]) for width, *cells in zip(widths, *rows, strict=True)]
     console.width = max(console.width, sum(widest) + _GAP * len(widths))
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=show_titles, header_style="bold")
     for column, width in zip(columns, widths, strict=True):
