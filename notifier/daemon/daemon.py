@@ -1,6 +1,5 @@
 """The `Daemon` class, which starts all parts of the daemon in order, and stops them in reverse order."""
 
-import asyncio
 import logging
 import socket
 from collections.abc import Sequence
@@ -75,8 +74,6 @@ EVALUATE_EVERY_SECONDS = 30.0
 EXPIRY_JOB = "(expiry)"
 """The name of the job that announces completions whose validity ends."""
 
-_STORE_RETRY_SECONDS = 5.0
-
 
 class Daemon:
     """Creates, starts and stops all parts of the daemon, for one configuration and one store."""
@@ -124,6 +121,7 @@ class Daemon:
             self._store, self._reader, self._dispatcher, self._clock, self._configuration
         )
         self.feed = Feed(self._reader, lambda: self.settings.sources)
+        self._store.on_recovery += [self._dispatcher.wake, self.feed.wake]
         self._sources = SourceRegistry(
             self._schedule,
             self._store,
@@ -264,7 +262,7 @@ class Daemon:
                 await self._alert_monitor.evaluate()
             stack.push_async_callback(self.feed.stop)
             stack.push_async_callback(self._schedule.stop)
-            self._schedule.start(self._after_clock_jump, self._after_sleep)
+            self._schedule.start(self._dispatcher.follow_clock_when_possible, self._after_sleep)
             self._exit_stack = stack.pop_all()
         _log.info(
             "started",
@@ -388,13 +386,3 @@ class Daemon:
         # No `await` here: jobs would run in the meantime, and would take the sleep for a failure.
         self._sources.wake_after_sleep(slept)
         self._dispatcher.wake_after_sleep(slept)
-
-    async def _after_clock_jump(self) -> None:
-        while True:
-            try:
-                await self._dispatcher.follow_clock()
-            except StoreError as error:
-                _log.error(error.message, extra={"reason": error.reason})
-                await asyncio.sleep(_STORE_RETRY_SECONDS)
-            else:
-                return

@@ -30,6 +30,8 @@ from notifier.store.tables.outbox import Delivery, DeliveryState
 
 _log = logging.getLogger(__name__)
 
+_STORE_RETRY_SECONDS = 5.0
+
 
 class Dispatcher:
     """Delivers the events in the store to the configured destinations."""
@@ -180,6 +182,17 @@ class Dispatcher:
             self._jump_free_clock.follow(by_ms)
             for worker in self._workers.values():
                 worker.follow_clock(by_ms)
+
+    async def follow_clock_when_possible(self) -> None:
+        """Call `follow_clock` until the store can be written."""
+        while True:
+            try:
+                await self.follow_clock()
+            except StoreError as error:
+                _log.error(error.message, extra={"reason": error.reason})
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+            else:
+                return
 
     def wake_after_sleep(self, slept: float) -> None:
         """Look for deliveries that became due while the machine slept for `slept` seconds.

@@ -35,6 +35,13 @@ class Store(ABC):
         """Set when `fatal_error` is set."""
         self.last_error: StoreError | None = None
         """The error of the latest failed use of the store; None if a write has succeeded since."""
+        self.on_recovery: list[Callable[[], None]] = []
+        """Called after the first use that succeeds after one that failed or was cancelled.
+
+        That one may have been written nevertheless, for example if the answer to its commit was lost. Then its caller
+        has told nobody of what it wrote.
+        """
+        self._has_lost_result = False
         self._thread = WorkThread("store")
         self._closed = False
 
@@ -118,11 +125,17 @@ class Store(ABC):
 
     async def _run_on_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await self._thread.run(work)
-        except StoreError:
+            result = await self._thread.run(work)
+        except (StoreError, asyncio.CancelledError):
+            self._has_lost_result = True
             if self.fatal_error is not None:
                 self.failed.set()
             raise
+        if self._has_lost_result:
+            self._has_lost_result = False
+            for action in self.on_recovery:
+                action()
+        return result
 
     def _perform(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._use_connection() as db, db.atomic():

@@ -298,7 +298,7 @@ async def test_a_clock_that_jumps_is_followed_though_the_state_file_fails_just_t
     def read_only(db: Database, *, on: bool) -> None:
         db.execute(f"PRAGMA query_only = {int(on)}")
 
-    monkeypatch.setattr("notifier.daemon.daemon._STORE_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("notifier.delivery.dispatcher._STORE_RETRY_SECONDS", 0.1)
     world.receiver_answers = 422
     daemon = await run(world.settings(retry_first="300ms", retry_max="300ms"), clock)
     await ready(daemon)

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -498,3 +499,30 @@ def test_a_reader_is_told_when_the_file_cannot_be_looked_at(tmp_path: Path) -> N
     with pytest.raises(StoreError) as caught:
         open_file_read_only(tmp_path / ("n" * 300))
     assert caught.value.reason is StoreReason.NOT_WRITABLE
+
+
+async def test_a_use_after_one_whose_result_was_lost_is_told_once(tmp_path: Path) -> None:
+    store, recoveries = FileStore(tmp_path / "notifier.db"), list[str]()
+    store.on_recovery.append(lambda: recoveries.append("told"))
+    await store.open()
+    may_end = threading.Event()
+
+    def write(db: Database) -> None:
+        db.execute("INSERT INTO sources (name) VALUES ('acme')")
+        may_end.wait(20)
+
+    try:
+        cancelled = asyncio.create_task(store.run(write))
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        assert recoveries == []
+        may_end.set()
+        # It was written all the same.
+        assert await store.run(lambda db: db.execute("SELECT name FROM sources").fetchall()) == [("acme",)]
+        assert recoveries == ["told"]
+        await store.run(lambda db: db.execute("SELECT 1"))
+        assert recoveries == ["told"]
+    finally:
+        may_end.set()
+        await store.close()
