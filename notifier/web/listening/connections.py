@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from notifier.web.listening.limits import ConnectionLimits
@@ -25,6 +26,11 @@ _SEND_LIMIT_FACTOR: Final = 10
 """The time in which a client must receive _SEND_LIMIT_BYTES, as a multiple of `ConnectionLimits.stalled_seconds`."""
 
 _SEND_LIMIT_BYTES: Final = 65_536
+
+_HEAD_TOO_LONG: Final = (
+    "a line in the head of this request is too long; a browser also sends the cookies of other programs at this host:"
+    " delete them, or use 127.0.0.1 instead of localhost"
+)
 
 _LOG_INTERVAL_SECONDS: Final = 60.0
 """Seconds between two log lines about too many connections."""
@@ -103,7 +109,8 @@ class Connection(RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             answer = error_answer(status, "internal_error", "an internal error; see the log")
         else:
-            answer = error_answer(status, "bad_request", "this is not a well-formed HTTP request")
+            problem = _HEAD_TOO_LONG if isinstance(exc, LineTooLong) else "this is not a well-formed HTTP request"
+            answer = error_answer(status, "bad_request", problem)
         set_default_headers(answer)
         answer.force_close()
         return answer

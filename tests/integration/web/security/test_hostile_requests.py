@@ -206,6 +206,12 @@ async def test_it_is_refused_over_every_way(listen: "Open", tmp_path: Path, way:
         assert "server: completion-notifier" in head, case.name
 
 
+async def test_cookies_of_other_programs_that_are_too_long_are_named(interface: "Interface") -> None:
+    answer = await interface.raw(LOOK + OWN + b"Cookie: session=" + b"a" * 9_000 + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 400")
+    assert b"cookies of other programs" in answer
+
+
 async def test_a_link_from_elsewhere_may_lead_here(interface: "Interface") -> None:
     link = fetch_headers(b"cross-site", b"navigate", b"document")
     answer = await interface.raw(LOOK + OWN + link + b"Connection: close\r\n\r\n")
