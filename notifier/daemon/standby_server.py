@@ -24,6 +24,7 @@ from notifier.store.opening import open_read_only, store_address
 from notifier.web.listening.sockets import ListenError, open_tcp_sockets, open_unix_socket
 from notifier.web.metrics.snapshot import CONTENT_TYPE
 from notifier.web.responses import action_answer
+from notifier.web.security.headers import add_default_headers
 from notifier.web.server import RETRY_INTERVAL_SECONDS
 
 _log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class StandbyServer:
 
     async def _serve(self, listeners: Sequence[socket.socket], *, owner: bool) -> web.AppRunner:
         app = web.Application()
+        app.on_response_prepare.append(add_default_headers)
         app[_IS_OWNER] = owner
         app.add_routes(
             [

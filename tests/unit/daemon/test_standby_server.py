@@ -14,6 +14,7 @@ from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.standby_server import StandbyServer, StandbyState
 from notifier.daemon.systemd.liveness import LONG_TRANSACTION_SECONDS
 from notifier.daemon.systemd.notify import SystemdNotifier
+from notifier.web.security.headers import DEFAULT_HEADERS
 
 
 def standby_server(folder: Path, state: StandbyState, *, listen: str = "") -> StandbyServer:
@@ -54,6 +55,9 @@ async def test_a_request_to_the_database_that_never_ends_is_a_reason_for_a_resta
             state.asked_at = time.monotonic() - LONG_TRANSACTION_SECONDS / 2
             async with session.get("/healthz") as answer:
                 assert (answer.status, await answer.json()) == (200, {"ok": True})
+                # As those of the daemon, which a cache or a load balancer may not tell apart.
+                assert answer.headers.items() >= DEFAULT_HEADERS.items()
+                assert answer.headers["Server"] == "completion-notifier"
             state.asked_at = time.monotonic() - LONG_TRANSACTION_SECONDS - 1
             async with session.get("/healthz") as answer:
                 assert (answer.status, await answer.json()) == (503, {"ok": False, "hanging": ["the store's thread"]})
