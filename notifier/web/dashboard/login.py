@@ -57,7 +57,7 @@ class SignInPages:
         """Return the result of `POST /v1/sign-in-link`: a failure if the server listens only on the owner's socket."""
         address = self.make_link()
         if address is None:
-            message = "the daemon listens on no port now: set `listen` under [http], or use `notifier status`"
+            message = "the daemon listens on no port now: `listen` under [http] is empty, or `notifier status` says why"
             return ActionResult(ok=False, body={"message": message})
         return ActionResult(ok=True, body={"url": address, "valid_seconds": round(VALID_SECONDS)})
 
