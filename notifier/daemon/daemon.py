@@ -386,3 +386,5 @@ class Daemon:
         # No `await` here: jobs would run in the meantime, and would take the sleep for a failure.
         self._sources.wake_after_sleep(slept)
         self._dispatcher.wake_after_sleep(slept)
+        if self._heartbeat is not None:
+            self._heartbeat.after_sleep(slept)

@@ -68,6 +68,10 @@ class Heartbeat:
         self._problem = None
         self._is_tried = False
 
+    def after_sleep(self, slept: float) -> None:
+        """Do not count the `slept` seconds, for which the machine slept, as time in which fetches failed."""
+        self._failing_since += slept
+
     def beat(self) -> None:
         """Start to fetch the URL in the background, unless an earlier fetch is still under way."""
         if self._url.get_secret_value() and (self._fetching is None or self._fetching.done()):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from tests.support.clocks import SettableClock
 from tests.support.daemon import World, ready, status_when
@@ -58,8 +59,11 @@ async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
 async def test_it_makes_no_alert_though_nobody_can_be_reached_at_first(
     world: World, run: Any, clock: SettableClock
 ) -> None:
-    daemon = await run(world.settings(), clock)
+    settings = world.settings()
+    alerts = settings.alerts.model_copy(update={"heartbeat_url": SecretStr("http://127.0.0.1:9/")})
+    daemon = await run(settings.model_copy(update={"alerts": alerts}), clock)
     await ready(daemon)
+    await until(lambda: daemon._heartbeat.problem is not None)
     world.receiver_answers = 503
     world.complete()
     await status_when(daemon, "hr", "state", "retrying")
