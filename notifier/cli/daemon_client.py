@@ -88,11 +88,18 @@ def request(
 
 
 def _wait_for_answer(connection: socket.socket, state_file: Path) -> None:
-    """Wait until the answer begins. Raises CommandError if the daemon stops answering other requests."""
+    """Wait until the answer begins. Raises CommandError if the daemon stops answering other requests, or hangs."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     while not poll.poll(ANSWER_TIMEOUT_SECONDS * 1000):
-        request(state_file, "GET", "/healthz")
+        health = request(state_file, "GET", "/healthz")
+        if health is not None and not health.done:
+            raise hang_error(health)
+
+
+def hang_error(health: DaemonAnswer) -> CommandError:
+    """Return the error for an answer of `/healthz` by which a part of the daemon makes no progress."""
+    return CommandError(f"the daemon hangs ({', '.join(health.body.get('hanging', ())) or 'a part of it'}): restart it")
 
 
 def lock_holder_pid(state_file: Path) -> int | None:

@@ -17,7 +17,7 @@ def set_enabled(global_options: GlobalOptions, destination: str, *, enabled: boo
     settings, state_file = settings_and_state_file(global_options)
     require_destination(settings, destination)
     verb = "enable" if enabled else "disable"
-    answer = daemon_client.request(state_file, "POST", f"/v1/destinations/{destination}/{verb}")
+    answer = daemon_client.request(state_file, "POST", f"/v1/destinations/{destination}/{verb}", timeout=None)
     if answer is not None:
         return answer.body
     # Imported only without a daemon, because these imports take half a second.

@@ -138,7 +138,7 @@ def drop(
         "unmatched": unmatched,
         "dry_run": not yes,
     }
-    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/drop", body=body)
+    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/drop", body=body, timeout=None)
     if answer is not None:
         result: Mapping[str, Any] = answer.body
     else:
@@ -169,7 +169,8 @@ def move(global_options: GlobalOptions, old: str, new: str, *, as_json: bool) ->
     """
     settings, state_file = settings_and_state_file(global_options)
     require_destination(settings, new)
-    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/move", body={"from": old, "to": new})
+    body = {"from": old, "to": new}
+    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/move", body=body, timeout=None)
     if answer is not None:
         done, result = answer.done, answer.body
     else:

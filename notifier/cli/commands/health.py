@@ -32,8 +32,7 @@ def health(global_options: GlobalOptions) -> None:
     if answer is not None and answer.done:
         echo("The daemon works.")
     elif answer is not None:
-        parts = ", ".join(answer.body.get("hanging", ())) or "a part of it"
-        raise CommandError(f"the daemon hangs ({parts}): restart it")
+        raise daemon_client.hang_error(answer)
     elif config_error is not None:
         raise config_error
     else:

@@ -178,7 +178,7 @@ def _read_progress(store: StoreSettings | Path) -> Mapping[str, Any]:
 
 def _stop_replays(state_file: Path, global_options: GlobalOptions) -> Mapping[str, Any]:
     """Stop all running replays, and return the object of `GET /v1/replay`."""
-    answer = daemon_client.request(state_file, "POST", "/v1/replay/stop")
+    answer = daemon_client.request(state_file, "POST", "/v1/replay/stop", timeout=None)
     if answer is not None:
         return answer.body
     # Imported only without a daemon, because the import takes half a second.

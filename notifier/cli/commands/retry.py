@@ -53,7 +53,8 @@ def retry(
     settings, state_file = settings_and_state_file(global_options)
     require_destination(settings, destination)
     body: dict[str, Any] = {"event_ids": event_ids, "destination": destination, "state": state}
-    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/retry", body=body)
+    # There is no time limit, because a long outage can leave hundreds of thousands of dead deliveries.
+    answer = daemon_client.request(state_file, "POST", "/v1/deliveries/retry", body=body, timeout=None)
     if answer is not None:
         result: Mapping[str, Any] = answer.body
     else:

@@ -27,7 +27,7 @@ def sweep(global_options: GlobalOptions, source: str, *, as_json: bool) -> None:
     settings, state_file = settings_and_state_file(global_options)
     require_source(settings, source)
     with sweep_progress(source, quiet=as_json) as show_progress:
-        answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/sweep")
+        answer = daemon_client.request(state_file, "POST", f"/v1/sources/{source}/sweep", timeout=None)
         if answer is None:
             # Imported only without a daemon, because the import takes half a second.
             from notifier.cli.offline_sources import sweep_offline  # noqa: PLC0415

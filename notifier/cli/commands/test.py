@@ -168,7 +168,7 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
 
 def _end_pause(settings: Settings, destination: str) -> bool:
     """End a destination's pause after failures; return whether it was paused."""
-    answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try")
+    answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try", timeout=None)
     if answer is not None:
         return bool(answer.body["waited"])
     if not is_there(settings.store.path):
