@@ -1,6 +1,6 @@
 """The command `notifier retry`, which puts deliveries back into the queue."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,9 @@ from notifier.web.requests import EVENTS_REQUIRED, RETRYABLE_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_MOST_EVENTS: Final = 1000
+"""The daemon refuses a request with many more event ids as too large."""
 
 
 @click.command(
@@ -50,6 +53,8 @@ def retry(
     """
     if state == DeliveryState.DELIVERED and not event_ids:
         raise click.UsageError(EVENTS_REQUIRED)
+    if len(event_ids) > _MOST_EVENTS:
+        raise click.UsageError(f"name at most {_MOST_EVENTS:,} events at once (`xargs -n {_MOST_EVENTS}` does that)")
     settings, state_file = settings_and_state_file(global_options)
     require_destination(settings, destination)
     body: dict[str, Any] = {"event_ids": event_ids, "destination": destination, "state": state}

@@ -104,6 +104,7 @@ async def test_all_problems_are_told_at_once(home: "Home") -> None:
         (("deliveries", "--state", "lost"), "'lost' is not one of 'pending', 'delivered', 'dead'"),
         (("deliveries", "--state", "ded"), "did you mean `dead`?"),
         (("retry", "--state", "pendin"), "did you mean `pending`?"),
+        (("retry", *["evt_o5xz64gu32q36eieigh27fof3j"] * 1001), "name at most 1,000 events at once"),
         (("replay", "--since", "2026-11-21", "--type", "completed.created"), "did you mean `completion.created`?"),
         (("replay", "--since", "2026-11-21", "--source", "acm"), "there is no source `acm`; did you mean `acme`?"),
         (("schema", "configg"), "did you mean `config`?"),
