@@ -131,7 +131,7 @@ def evaluate_records(completions: Sequence[Completion], evidence: Evidence, cont
         else:
             _evaluate_known(completion, memory, evidence, context, decisions)
     _announce_or_hold_arrivals(decisions, context)
-    _announce_or_hold_updates(decisions, context)
+    _announce_or_hold_updates(decisions, evidence, context)
     return Findings(
         context.source,
         context.id_namespace,
@@ -242,21 +242,27 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
     decisions.arrivals.clear()
 
 
-def _announce_or_hold_updates(decisions: _Decisions, context: AnswerContext) -> None:
+def _announce_or_hold_updates(decisions: _Decisions, evidence: Evidence, context: AnswerContext) -> None:
     """Announce updates, but hold back the updates of a field that changes in too many records at once.
 
-    If an operator has released held-back changes, none is held back: all are announced, or all are only stored.
+    If an operator has released held-back changes, none is held back, or those that were held back, and further changes
+    of the same field, are only stored.
     """
-    holds = context.holds
+    holds, updates = context.holds, decisions.updates
     if holds.release_changes == Release.LEARN:
-        decisions.refreshed += [update.completion for update in decisions.updates]
-        decisions.ended_changes += [update.completion.key for update in decisions.updates]
-        return
+        learned = {
+            update.completion.key: update.completion
+            for update in updates
+            if update.completion.key in evidence.held_changes or holds.held_field in update.fields
+        }
+        decisions.refreshed += learned.values()
+        decisions.ended_changes += learned
+        updates = [update for update in updates if update.completion.key not in learned]
     held: set[str] = set()
-    if holds.release_changes is None:
-        changed = Counter(name for update in decisions.updates for name in update.fields)
+    if holds.release_changes != Release.TELL:
+        changed = Counter(name for update in updates for name in update.fields)
         held = fields_to_hold(changed, holds.counted_changes, holds.limits.changes, holds.held_field)
-    for update in decisions.updates:
+    for update in updates:
         field_held = next((name for name in update.fields if name in held), None)
         if field_held is not None:
             decisions.held_changes.append(HeldChange(update.completion.key, field_held))

@@ -435,13 +435,33 @@ def test_evaluate_records_changes_of_one_field_beyond_the_limit_are_held(
 ) -> None:
     before = [completion(str(number), notes="before") for number in range(changes)]
     after = [replace(one, notes="after", raw=one.raw + b" ") for one in before]
-    evidence = Evidence({one.key: known(one) for one in before}, contents={one.key: one for one in before})
+    evidence = Evidence(
+        {one.key: known(one) for one in before},
+        contents={one.key: one for one in before},
+        held_changes={one.key for one in before if release is not None},
+    )
     held = HoldState(HoldLimits(9, limit), counted_changes={"notes": counted}, release_changes=release)
     findings = evaluate_records(after, evidence, context(holds=held))
     too_many = release is None and counted + changes > limit
     assert len(findings.held_changes) == changes * too_many
     assert len(findings.changes) == changes * (release is not Release.LEARN and not too_many)
     assert len(findings.refreshed) == changes * (release is Release.LEARN)
+
+
+def test_evaluate_records_a_silent_release_learns_what_was_held_and_further_changes_of_the_field_only() -> None:
+    before = [completion(str(number), notes="before") for number in range(3)]
+    after = [
+        replace(before[0], user_id="another", raw=b"0"),
+        replace(before[1], notes="after", raw=b"1"),
+        replace(before[2], user_id="another", raw=b"2"),
+    ]
+    evidence = Evidence(
+        {one.key: known(one) for one in before}, contents={one.key: one for one in before}, held_changes={"0"}
+    )
+    held = HoldState(HoldLimits(9, 9), held_field="notes", release_changes=Release.LEARN)
+    findings = evaluate_records(after, evidence, context(holds=held))
+    assert [one.key for one in findings.refreshed] == ["0", "1"]
+    assert [change.completion.key for change in findings.changes] == ["2"]
 
 
 # Absences.
