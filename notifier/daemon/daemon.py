@@ -152,7 +152,17 @@ class Daemon:
         self._session: aiohttp.ClientSession | None = None
         self._heartbeat: Heartbeat | None = None
         self._server: LocalServer | None = None
-        self._housekeeping = Housekeeping(self._store, self._clock, self._configuration)
+        self._expiry = ExpiryRounds(
+            self._store,
+            self._clock,
+            lambda: self.settings,
+            lambda: self._configuration.subscriptions,
+            self._on_events,
+            self._dispatcher.reload_queues,
+            self._sources.employee_status_reader,
+            self._peer_clocks.offset_seconds,
+        )
+        self._housekeeping = Housekeeping(self._store, self._clock, self._configuration, self._expiry.clock_seems_right)
         self._conditions = ConditionCollector(
             self._store,
             self._clock,
@@ -170,16 +180,6 @@ class Daemon:
             self._wake_for_events,
             lambda name: self._dispatcher.reload_queues([name]),
             self._dispatcher.health,
-        )
-        self._expiry = ExpiryRounds(
-            self._store,
-            self._clock,
-            lambda: self.settings,
-            lambda: self._configuration.subscriptions,
-            self._on_events,
-            self._dispatcher.reload_queues,
-            self._sources.employee_status_reader,
-            self._peer_clocks.offset_seconds,
         )
         self._reloader = Reloader(
             self._configuration,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from notifier import process
 from notifier.clock import Clock
@@ -42,10 +42,13 @@ class Housekeeping:
         store: Store,
         clock: Clock,
         configuration: RunningConfiguration,
+        clock_seems_right: Callable[[], bool] = lambda: True,
     ) -> None:
+        """Initialize with the store and the configuration; nothing old is deleted unless `clock_seems_right()`."""
         self._store = store
         self._clock = clock
         self._configuration = configuration
+        self._clock_seems_right = clock_seems_right
         self.upkeep = FileUpkeep(store, clock) if isinstance(store, FileStore) else None
         """The upkeep of the state file; None if the store is a database."""
 
@@ -55,7 +58,12 @@ class Housekeeping:
         return self.upkeep is None or self.upkeep.has_snapshot
 
     async def delete_old_data(self) -> None:
-        """Delete data that is older than the retention, and free its space. Errors are only logged."""
+        """Delete data that is older than the retention, and free its space. Errors are only logged.
+
+        While this machine's clock seems to be wrong, nothing is done: by a clock that is months ahead, all is old.
+        """
+        if not self._clock_seems_right():
+            return
         forgotten = 0
         try:
             before_ms = self._clock.now_ms() - round(self._configuration.settings.store.retention * 1000)

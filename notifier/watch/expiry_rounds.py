@@ -123,7 +123,7 @@ class ExpiryRounds:
         A round that reads a status list is only started here, and runs in its own task. While this machine's clock
         seems to be wrong, nothing is done: an end that is announced too early cannot be announced again.
         """
-        if not self._clock_seems_right():
+        if not self.clock_seems_right():
             return
         sources = {name: source for name, source in self._settings().sources.items() if source.expiry}
         self._done_on = {name: day for name, day in self._done_on.items() if name in sources}
@@ -136,7 +136,8 @@ class ExpiryRounds:
             # Other parts, which use the store all the time, report the same error.
             _log.debug(error.message, extra={"reason": error.reason})
 
-    def _clock_seems_right(self) -> bool:
+    def clock_seems_right(self) -> bool:
+        """Return whether this machine's clock agrees with those of its peers, as far as is known, to within a day."""
         offset = self._clock_offset_seconds()
         if offset is None:
             return self._clock.monotonic() - self._started_at >= _PEERS_AWAITED_SECONDS

@@ -40,6 +40,21 @@ async def test_what_is_entered_arrives_and_what_was_there_does_not(world: World,
     assert status["sources"]["acme-1"]["records"] == 21
 
 
+async def test_a_clock_that_is_a_year_ahead_makes_no_event_old(world: World, run: Any, clock: SettableClock) -> None:
+    daemon = await run(None, clock)
+    await ready(daemon)
+    world.complete()
+    await status_when(daemon, "hr", "delivered", 1)
+    clock.set_wall_clock(365 * DAY)
+    await daemon._housekeeping.delete_old_data()
+    assert await daemon._store.run(lambda db: db.execute("SELECT count(*) FROM events").fetchone()) == (1,)
+    # The account's clock agrees that the time has passed.
+    daemon._peer_clocks.record("sources/acme-1", clock.now_ms())
+    daemon._peer_clocks.record("destinations/hr", clock.now_ms())
+    await daemon._housekeeping.delete_old_data()
+    assert await daemon._store.run(lambda db: db.execute("SELECT count(*) FROM events").fetchone()) == (0,)
+
+
 async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) -> None:
     world.receiver_answers = 503
     daemon = await run()
