@@ -46,7 +46,7 @@ _SYSTEM: Final = Path("/")
 )
 @click.option("--print", "only_print", is_flag=True, help="Print the unit and do nothing.")
 @click.option("--instance", metavar="NAME", help="One of several services, each with its own configuration and state.")
-@click.option("--now", is_flag=True, help="Start it, now and at every boot; needs a complete configuration.")
+@click.option("--now", is_flag=True, help="Start or restart it now, and start it at every boot.")
 @click.option(
     "--program", type=click.Path(path_type=Path), metavar="PATH", help="The program it runs; else the present one."
 )
@@ -160,11 +160,12 @@ def _install(paths: ServicePaths, program: Path, text: str, root: Path, *, now: 
     elif any(placed.result is InstallResult.INCOMPLETE for placed in done):
         raise CommandError("nothing was started: complete the configuration first", *next_steps(paths, program))
     else:
-        _start(paths, restarts=any(placed.result is InstallResult.REPLACED for placed in done))
+        _start(paths)
 
 
-def _start(paths: ServicePaths, *, restarts: bool) -> None:
-    """Enable the service, then start it or, with `restarts`, restart it. Raises SystemctlError."""
+def _start(paths: ServicePaths) -> None:
+    """Enable the service, and start or restart it. Raises SystemctlError."""
     systemctl.run_systemctl("enable", paths.service)
-    systemctl.run_systemctl("restart" if restarts else "start", paths.service)
+    # A running service may still use the program of an earlier version.
+    systemctl.run_systemctl("restart", paths.service)
     echo(f"{paths.service}: running, now and after every boot")

@@ -51,6 +51,11 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(
         NOTIFIER, "check", "--secrets-dir", "/run/credentials/notifier.service"
     )
 
+    # After an upgrade, the running service has to be replaced, even if its unit is the same.
+    former = service.show("MainPID")
+    await asyncio.to_thread(machine.do, NOTIFIER, "install-service", "--now")
+    assert service.show("MainPID") not in {former, "0"}
+
     begun = time.monotonic()
     assert (await service.systemctl("stop")).returncode == 0
     assert time.monotonic() - begun < 15
