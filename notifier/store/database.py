@@ -11,10 +11,16 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+import orjson
 from msgspec import Struct
 
 NUMBERS: Final = "(SELECT CAST(value AS BIGINT) FROM json_each(?))"
 """A subquery that returns the numbers in a JSON array. The array is the subquery's parameter."""
+
+
+def json_list(values: Iterable[Any]) -> str:
+    """Return a list as JSON, as the parameter of `json_each(?)` and of `NUMBERS`."""
+    return orjson.dumps([*values]).decode()
 
 
 class Engine(StrEnum):

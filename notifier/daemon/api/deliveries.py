@@ -15,7 +15,7 @@ from notifier.delivery.replay import ReplayRunner, ReplayStoppedError
 from notifier.destinations.sample import sample_event, sample_source
 from notifier.store.database import Database
 from notifier.store.queries import history
-from notifier.store.queries.orphans import move_waiting, orphans
+from notifier.store.queries.orphans import move_waiting, orphans, unfinished_destinations
 from notifier.store.reader import StoreReader
 from notifier.store.store import Store
 from notifier.store.subscriptions import Subscription
@@ -323,7 +323,7 @@ def drop_deliveries(
     Destinations without such deliveries are left out. Deliveries for destinations that are no longer configured are
     included. Raises UnknownNameError, UnknownEventError.
     """
-    known = (*configured, *(name for name in requeue.destinations_with_unfinished(db) if name not in configured))
+    known = (*configured, *(name for name in unfinished_destinations(db) if name not in configured))
     if request.destination is not None and request.destination not in known:
         raise UnknownNameError("destination", request.destination, known)
     _require_events(db, request.event_ids)

@@ -9,10 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-import orjson
 from msgspec import Struct
 
-from notifier.store.database import NUMBERS, Database
+from notifier.store.database import NUMBERS, Database, json_list
 from notifier.store.queries import search
 from notifier.store.queries.dashboard import SELECT_LINE, EventLine, to_event_line
 from notifier.store.queries.orphans import unfinished_destinations
@@ -115,7 +114,7 @@ def numbers_before(
         # The few numbers come first, because their range may contain all events.
         listed = "SELECT CAST(value AS BIGINT) AS number FROM json_each(:numbers)"
         among = f"({listed}) n CROSS JOIN events e ON e.sequence = n.number"
-        values["numbers"] = _json(area.numbers)
+        values["numbers"] = json_list(area.numbers)
     rows = db.execute(
         f"SELECT e.sequence FROM {among} WHERE {' AND '.join(['e.sequence > :floor', 'e.sequence < :top', *terms])}"
         " ORDER BY e.sequence DESC LIMIT :limit",
@@ -156,7 +155,7 @@ def _choose_candidates(
             db.execute(
                 "SELECT sequence FROM events WHERE subject IN (SELECT value FROM json_each(?)) AND sequence < ?"
                 " AND sequence > ? ORDER BY sequence DESC LIMIT ?",
-                [_json(keys), top, bottom, max_examined + 1],
+                [json_list(keys), top, bottom, max_examined + 1],
             ).fetchall(),
             max_examined,
             bottom,
@@ -235,7 +234,7 @@ def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
     rows = db.execute(
         "SELECT key FROM records WHERE user_id IN (SELECT value FROM json_each(:ids)) UNION SELECT subject FROM events"
         " WHERE moved_from IN (SELECT value FROM json_each(:ids)) AND moved_from IS NOT NULL",
-        {"ids": _json(sorted(ids))},
+        {"ids": json_list(sorted(ids))},
     ).fetchall()
     return [key for (key,) in rows]
 
@@ -256,7 +255,7 @@ def _conditions(
         values["source"] = chosen.source
     if chosen.types:
         terms.append("e.type IN (SELECT value FROM json_each(:types))")
-        values["types"] = _json(sorted(chosen.types))
+        values["types"] = json_list(sorted(chosen.types))
     wanted = [f"d.{name} = :{name}" for name in ("destination", "state") if getattr(chosen, name)]
     if wanted:
         terms.append(f"EXISTS (SELECT 1 FROM deliveries d WHERE {' AND '.join(['d.sequence = e.sequence', *wanted])})")
@@ -267,12 +266,12 @@ def _conditions(
                 f"e.source || ' ' || json_extract(e.data, '$.completion.{what}_id')"
                 f" IN (SELECT value FROM json_each(:{what}))"
             )
-            values[what] = _json(ids)
+            values[what] = json_list(ids)
     return terms, values
 
 
 def _events(db: Database, numbers: Sequence[int], destination: str) -> tuple[LoggedEvent, ...]:
-    wanted = _json(numbers)
+    wanted = json_list(numbers)
     rows = db.execute(
         f"{SELECT_LINE} WHERE sequence IN {NUMBERS} ORDER BY sequence DESC",
         [wanted],
@@ -294,7 +293,3 @@ def _logged(line: EventLine, counts: Counter[DeliveryState], named: Sequence[tup
         return LoggedEvent(line, counts, None, None)
     ((destination, state),) = named
     return LoggedEvent(line, counts, destination, state)
-
-
-def _json(values: Collection[Any]) -> str:
-    return orjson.dumps(list(values)).decode()

@@ -1,13 +1,11 @@
 """The feed: events in the order of detection, from any position, a page at a time."""
 
-from collections.abc import Collection
 from typing import Final
 
-import orjson
 from msgspec import Struct
 
 from notifier.events import Event
-from notifier.store.database import Database, EngineSql
+from notifier.store.database import Database, EngineSql, json_list
 
 EXAMINED_AT_ONCE: Final = 2000
 """Number of events examined in one transaction, so that other work does not wait long for the store."""
@@ -56,7 +54,7 @@ def page_after(db: Database, after: int, chosen: EventFilter, limit: int, max_by
         " AND (:sources = '[]' OR source IN (SELECT value FROM json_each(:sources)))"
         " AND (:types = '[]' OR type IN (SELECT value FROM json_each(:types)))"
         " ORDER BY sequence",
-        {"after": after, "last": last, "sources": _json(chosen.sources), "types": _json(chosen.types)},
+        {"after": after, "last": last, "sources": json_list(chosen.sources), "types": json_list(chosen.types)},
     )
     events: list[Event] = []
     size = 0
@@ -83,7 +81,3 @@ def _events_to_examine(db: Database, after: int) -> tuple[int, int]:
         f"SELECT count(*), coalesce(max(sequence), ?) FROM ({numbers}) AS looked_at", [after, after, EXAMINED_AT_ONCE]
     ).fetchone()
     return found, last
-
-
-def _json(values: Collection[str]) -> str:
-    return orjson.dumps(sorted(values)).decode()

@@ -7,11 +7,10 @@ write-ahead log.
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-import orjson
 from msgspec import Struct
 
 from notifier.events import Event
-from notifier.store.database import NUMBERS, Database
+from notifier.store.database import NUMBERS, Database, json_list
 from notifier.store.tables.destinations import HealthState
 from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.slots import WAIT_END
@@ -35,7 +34,7 @@ def events_numbered(db: Database, sequences: Collection[int]) -> list[Event]:
     rows = db.execute(
         "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
         f" WHERE sequence IN {NUMBERS} ORDER BY sequence DESC",
-        [orjson.dumps(list(sequences)).decode()],
+        [json_list(sequences)],
     ).fetchall()
     return [
         Event(number, id_, type_, source, subject, at, data.encode())
@@ -132,7 +131,7 @@ def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: i
 
 def deliveries_of(db: Database, sequences: Collection[int]) -> list[PastDelivery]:
     """Return all deliveries of the events with these numbers, in order."""
-    wanted = orjson.dumps(list(sequences)).decode()
+    wanted = json_list(sequences)
     terms = [f"d.sequence IN {NUMBERS}"]
     return _deliveries(db, terms, "ORDER BY d.sequence, d.destination", [wanted])
 

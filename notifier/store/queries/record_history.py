@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.events import CONTENT_FIELDS, DetectedBy, EventType
-from notifier.store.database import NUMBERS, Database
+from notifier.store.database import NUMBERS, Database, json_list
 from notifier.store.queries import history
 from notifier.store.queries.history import PastDelivery
 from notifier.store.subscriptions import NOTHING_KNOWN, KnownFacts, facts_of_data
@@ -207,7 +207,7 @@ def _event(row: tuple[Any, ...], deliveries: tuple[DeliveryHistory, ...]) -> Eve
 def _deliveries(db: Database, sequences: Collection[int]) -> dict[int, list[DeliveryHistory]]:
     """Return the deliveries of these events, by the events' numbers."""
     attempts: dict[tuple[int, str], list[PastAttempt]] = {}
-    for sequence, destination, *attempt in db.execute(_ATTEMPTS, [orjson.dumps(list(sequences)).decode()]):
+    for sequence, destination, *attempt in db.execute(_ATTEMPTS, [json_list(sequences)]):
         attempts.setdefault((sequence, destination), []).append(PastAttempt(*attempt))
     found: dict[int, list[DeliveryHistory]] = {}
     for delivery in history.deliveries_of(db, sequences):

@@ -26,10 +26,9 @@ minute. Both conditions report this, and since when changes may be missing.
 from enum import StrEnum
 from typing import Any, Final
 
-import orjson
 from msgspec import Struct
 
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, add_stamp, columns, has_stamp, read_until_ms
 from notifier.store.tables import sweeps
@@ -190,7 +189,7 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
     (undelivered,) = db.execute(
         "SELECT count(*) FROM json_each(?) WHERE value NOT IN (SELECT id FROM events)"
         " AND value NOT IN (SELECT id FROM told_before) AND value NOT IN (SELECT id FROM owed)",
-        [orjson.dumps(ids).decode()],
+        [json_list(ids)],
     ).fetchone()
     # Announced events that only the essentials have are not missing: the retention may have deleted them from the file.
     return Missing(
@@ -295,7 +294,7 @@ def _mark_delivered(db: Database, known: Snapshot) -> None:
         " AND sequence IN (SELECT sequence FROM events WHERE id IN (SELECT value FROM json_each(?)))"
         " AND (SELECT id FROM events e WHERE e.sequence = deliveries.sequence) || ' ' || destination"
         " NOT IN (SELECT value FROM json_each(?))",
-        [orjson.dumps(ids).decode(), orjson.dumps([*unfinished]).decode()],
+        [json_list(ids), json_list(unfinished)],
     )
 
 
@@ -332,7 +331,7 @@ def _add_owed_events(db: Database, known: Snapshot, now_ms: int) -> None:
         else:
             db.execute(
                 "INSERT OR REPLACE INTO owed (source, key, id, revision, destinations, at) VALUES (?, ?, ?, ?, ?, ?)",
-                [owed.source, owed.key, owed.id, owed.revision, orjson.dumps(owed.destinations).decode(), now_ms],
+                [owed.source, owed.key, owed.id, owed.revision, json_list(owed.destinations), now_ms],
             )
             # The record is deleted, so that it is found again and announced.
             db.execute(

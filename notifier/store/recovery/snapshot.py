@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from msgspec import Struct, field
 
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 from notifier.store.queries.feed import highest_sequence
 
 MAX_UNDELIVERED: Final = 5_000
@@ -261,7 +261,7 @@ def _deliveries_of(db: Database, sequences: Sequence[int]) -> dict[int, list[Row
     rows = db.execute(
         f"SELECT {', '.join(names)} FROM deliveries WHERE state <> 'delivered'"
         " AND sequence IN (SELECT value FROM json_each(?))",
-        [orjson.dumps(sequences).decode()],
+        [json_list(sequences)],
     ).fetchall()
     found: dict[int, list[Row]] = {sequence: [] for sequence in sequences}
     for values in rows:

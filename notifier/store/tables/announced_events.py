@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, EventType, event_id
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 
 
 class OwedRecord(Struct, frozen=True):
@@ -140,7 +140,7 @@ def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedE
         return AnnouncedEvents(source)
     owed = db.execute(
         "SELECT key, revision, destinations FROM owed WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(list(keys)).decode()],
+        [source, json_list(keys)],
     ).fetchall()
     return AnnouncedEvents(
         source,

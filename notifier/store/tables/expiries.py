@@ -3,10 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
-import orjson
-
 from notifier.events import EventType
-from notifier.store.database import NUMBERS, Database
+from notifier.store.database import NUMBERS, Database, json_list
 
 EXAMINED_AT_ONCE: Final = 20_000
 """Number of records examined in one transaction, so that other work does not wait long for the store."""
@@ -69,7 +67,7 @@ def delete_other_sources(db: Database, sources: Sequence[str]) -> None:
     """Delete the stored rounds of all sources but these, because the other sources no longer announce expiries."""
     db.execute(
         "DELETE FROM expiry_rounds WHERE source NOT IN (SELECT value FROM json_each(?))",
-        [orjson.dumps(sources).decode()],
+        [json_list(sources)],
     )
 
 
@@ -88,7 +86,7 @@ def present_records(db: Database, source: str, after: int) -> list[PresentRecord
 def present_records_of(db: Database, source: str, pairs: Iterable[tuple[str, str]]) -> list[PresentRecord]:
     """Return the present records whose person id and training id are one of the `pairs`."""
     wanted = set(pairs)
-    people = orjson.dumps(sorted({user for user, _ in wanted})).decode()
+    people = json_list(sorted({user for user, _ in wanted}))
     rows = db.execute(f"{_PRESENT} AND user_id IN (SELECT value FROM json_each(?))", [source, people])
     return [record for row in rows if ((record := PresentRecord(*row)).user_id, record.training_id) in wanted]
 
@@ -97,7 +95,7 @@ def record_contents(db: Database, ids: Collection[int]) -> list[tuple[str, int, 
     """Return the key, the revision and the JSON of the records with these ids; removed records are left out."""
     rows = db.execute(
         f"SELECT key, revision, record FROM records WHERE removed_at IS NULL AND id IN {NUMBERS}",
-        [orjson.dumps([*ids]).decode()],
+        [json_list(ids)],
     )
     return [(key, revision, record.encode()) for key, revision, record in rows]
 
@@ -125,7 +123,7 @@ def announcements_of(db: Database, source: str, keys: Sequence[str]) -> list[Exp
     """Return the announcements about the records with these keys, including those that were taken back."""
     rows = db.execute(
         f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     )
     return [ExpiryRow(*row) for row in rows]
 

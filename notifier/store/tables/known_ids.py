@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from notifier.facts import PersonFacts, PersonField
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 from notifier.store.tables.names import NameList
 
 EXAMINED_AT_ONCE: Final = 20_000
@@ -23,7 +23,7 @@ def names_are_fetched(db: Database, sources: Collection[str], names: NameList) -
     count = db.execute(
         "SELECT count(*) FROM names_fetched"
         " WHERE list = ? AND outcome = 'ok' AND source IN (SELECT value FROM json_each(?))",
-        [names, _json(sources)],
+        [names, json_list(sources)],
     ).fetchone()[0]
     return bool(count == len(sources))
 
@@ -34,7 +34,7 @@ def ids_without_name(db: Database, sources: Collection[str], names: NameList, id
         f"SELECT value FROM json_each(?) WHERE value NOT IN"
         f" (SELECT id FROM {names} WHERE source IN (SELECT value FROM json_each(?))"
         f" AND id IN (SELECT value FROM json_each(?)))",
-        [_json(ids), _json(sources), _json(ids)],
+        [json_list(ids), json_list(sources), json_list(ids)],
     )
     return [id_ for (id_,) in rows]
 
@@ -55,7 +55,7 @@ def ids_in_records(
     rows = db.execute(
         f"SELECT DISTINCT {column} FROM records WHERE id > ? AND id <= ?"
         f" AND source IN (SELECT value FROM json_each(?)) AND {column} IN (SELECT value FROM json_each(?))",
-        [after, last, _json(sources), _json(ids)],
+        [after, last, json_list(sources), json_list(ids)],
     )
     return {id_ for (id_,) in rows}, last
 
@@ -63,7 +63,7 @@ def ids_in_records(
 def training_titles(db: Database, sources: Collection[str]) -> list[str]:
     """Return the different titles of the sources' trainings."""
     rows = db.execute(
-        "SELECT DISTINCT title FROM trainings WHERE source IN (SELECT value FROM json_each(?))", [_json(sources)]
+        "SELECT DISTINCT title FROM trainings WHERE source IN (SELECT value FROM json_each(?))", [json_list(sources)]
     )
     return [title for (title,) in rows]
 
@@ -74,10 +74,6 @@ def people_facts(db: Database, sources: Collection[str]) -> list[tuple[str, Pers
         "SELECT p.id, p.facts, j.title FROM people p LEFT JOIN job_titles j"
         " ON j.source = p.source AND j.id = json_extract(p.facts, '$.job_title_id')"
         " WHERE p.source IN (SELECT value FROM json_each(?))",
-        [_json(sources)],
+        [json_list(sources)],
     )
     return [(id_, {**orjson.loads(facts), PersonField.JOB_TITLE.value: title}) for id_, facts, title in rows]
-
-
-def _json(values: Collection[str]) -> str:
-    return orjson.dumps(list(values)).decode()

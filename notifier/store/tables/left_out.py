@@ -3,10 +3,9 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-import orjson
 from msgspec import Struct
 
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 from notifier.store.tables.sweeps import Sweep
 
 WITHOUT_KEY: Final = "?"
@@ -76,7 +75,7 @@ def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
     """Delete the entries of records that can be read now; return whether there were any."""
     gone = db.execute(
         "DELETE FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?)) RETURNING known",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     ).fetchall()
     if gone:
         _add_to_counts(db, source, -len(gone), -sum(known for (known,) in gone))
@@ -130,7 +129,7 @@ def of_record(db: Database, key: str) -> dict[str, UnreadableRecord]:
 def _stored_keys(db: Database, source: str, keys: Sequence[str]) -> set[str]:
     rows = db.execute(
         "SELECT key FROM left_out WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     )
     return {key for (key,) in rows}
 

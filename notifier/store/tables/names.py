@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from notifier.events import Names
 from notifier.facts import FactValue, PersonFacts, PersonField, TrainingFacts
-from notifier.store.database import Database, EngineSql
+from notifier.store.database import Database, EngineSql, json_list
 
 _NO_FACTS: Final[Mapping[str, TrainingFacts]] = MappingProxyType({})
 
@@ -46,7 +46,7 @@ def find_names(
         "SELECT p.id, p.name, p.facts, j.title FROM people p LEFT JOIN job_titles j"
         " ON j.source = p.source AND j.id = json_extract(p.facts, '$.job_title_id')"
         " WHERE p.source = ? AND p.id IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(list(people)).decode()],
+        [source, json_list(people)],
     ):
         names[id_] = name
         facts[id_] = _selected_facts(orjson.loads(stored), title, fields)
@@ -54,7 +54,7 @@ def find_names(
     rules: dict[str, TrainingFacts] = {}
     for id_, title, stored in db.execute(
         "SELECT id, title, facts FROM trainings WHERE source = ? AND id IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(list(trainings)).decode()],
+        [source, json_list(trainings)],
     ):
         titles[id_] = title
         if stored != _NEVER_STORED:

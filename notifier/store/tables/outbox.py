@@ -13,7 +13,7 @@ import orjson
 from msgspec import Struct
 
 from notifier.events import Event
-from notifier.store.database import Database, Engine
+from notifier.store.database import Database, Engine, json_list
 from notifier.store.tables import slots
 from notifier.store.tables.slots import Gate
 
@@ -114,7 +114,7 @@ def read_due(
                 **_gate_parameters(gate),
                 "begin": begin,
                 "end": end,
-                "others": orjson.dumps(others).decode(),
+                "others": json_list(others),
                 "limit": limit - len(deliveries),
             },
             has_slots=gate is not None,
@@ -161,8 +161,8 @@ def read_spread_due(
         {
             **now,
             **_gate_parameters(gate),
-            "places": orjson.dumps(list(spread(first, last))).decode(),
-            "busy": orjson.dumps(list(busy)).decode(),
+            "places": json_list(spread(first, last)),
+            "busy": json_list(busy),
         },
         has_slots=gate is not None,
     )
@@ -174,7 +174,7 @@ def _release_condition(gate: Gate | None) -> str:
 
 
 def _gate_parameters(gate: Gate | None) -> dict[str, int | str]:
-    return {} if gate is None or gate.is_open else {"urgent": orjson.dumps(sorted(gate.urgent)).decode()}
+    return {} if gate is None or gate.is_open else {"urgent": json_list(sorted(gate.urgent))}
 
 
 def _next_due(db: Database, now: dict[str, int | str]) -> int | None:

@@ -6,7 +6,7 @@ import orjson
 from msgspec import Struct
 
 from notifier.events import Completion
-from notifier.store.database import Database, Engine, EngineSql
+from notifier.store.database import Database, Engine, EngineSql, json_list
 
 
 class StoredRecord(Struct, frozen=True):
@@ -29,7 +29,7 @@ def known_records(db: Database, source: str, keys: Sequence[str]) -> dict[str, S
     rows = db.execute(
         "SELECT key, revision, fingerprint, removed_at IS NOT NULL, id, held, out_of_view FROM records"
         " WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     )
     return {row[0]: StoredRecord(row[1], row[2], bool(row[3]), row[4], bool(row[5]), bool(row[6])) for row in rows}
 
@@ -49,7 +49,7 @@ def unchanged_ids(db: Database, source: str, fingerprints: Mapping[str, int]) ->
     """
     if db.engine is Engine.SQLITE:
         keys, wanted = [*fingerprints], [*fingerprints.values()]
-        row = db.execute(_COLUMNS_OF_PRESENT, [orjson.dumps(keys).decode(), source]).fetchone()
+        row = db.execute(_COLUMNS_OF_PRESENT, [json_list(keys), source]).fetchone()
         places, shown, ids = map(orjson.loads, row)
         # On most pages no record has changed.
         if shown == wanted:
@@ -72,7 +72,7 @@ def known_with_suffixes(db: Database, source: str, bases: Sequence[str]) -> dict
         " ON source = ? AND key = base"
         " UNION ALL SELECT key, revision, fingerprint, removed_at IS NOT NULL FROM bases CROSS JOIN records"
         " ON source = ? AND key > base || '-' AND key < base || '.'",
-        [orjson.dumps(bases).decode(), source, source],
+        [json_list(bases), source, source],
     )
     return {key: StoredRecord(revision, mark, bool(removed)) for key, revision, mark, removed in rows}
 
@@ -82,7 +82,7 @@ def stored_json(db: Database, source: str, keys: Sequence[str]) -> dict[str, byt
     rows = db.execute(
         "SELECT key, record FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))"
         " AND record <> '{}'",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     )
     return {key: record.encode() for key, record in rows}
 
@@ -113,7 +113,7 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
         f" AND r.recorded_at {same} w.recorded_at AND r.completed_on {same} w.completed_on"
         " WHERE r.source = ? AND r.removed_at IS NULL AND r.out_of_view = 0"
         " AND r.completed_on IN (SELECT completed_on FROM wanted) ORDER BY r.id",
-        [orjson.dumps(wanted).decode(), source],
+        [json_list(wanted), source],
     )
     found: dict[str, list[tuple[str, str]]] = {}
     for wanted_key, key, training_id in rows:

@@ -7,7 +7,7 @@ from datetime import date
 import orjson
 from msgspec import Struct
 
-from notifier.store.database import NUMBERS, Database, EngineSql
+from notifier.store.database import NUMBERS, Database, EngineSql, json_list
 
 _IS_PRESENT = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
@@ -126,7 +126,7 @@ def ids_of(db: Database, source: str, keys: Sequence[str]) -> "array[int]":
     """Return the ids of the known records with these keys."""
     rows = db.execute(
         "SELECT id FROM records WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     )
     return array("q", (id_ for (id_,) in rows))
 
@@ -140,6 +140,6 @@ def removal_candidates(db: Database, ids: Sequence[int]) -> list[RemovalCandidat
         "SELECT id, key, user_id, training_id, completed_on FROM records"
         f" WHERE id IN {NUMBERS}"
         " AND removed_at IS NULL AND out_of_view = 0 ORDER BY user_id, training_id, key",
-        [orjson.dumps(list(ids)).decode()],
+        [json_list(ids)],
     )
     return [RemovalCandidate(*row) for row in rows]

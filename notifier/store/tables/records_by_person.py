@@ -3,11 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-import orjson
-
 from notifier.events import Change, EventType
 from notifier.facts import Occasion, occasion_of
-from notifier.store.database import Database, EngineSql
+from notifier.store.database import Database, EngineSql, json_list
 
 FEW_RECORDS: Final = 5_000
 """Up to this number of stored records, a search for one person's records takes milliseconds without the index."""
@@ -38,7 +36,7 @@ def create_index(db: Database, sources: Collection[str] | None = None) -> None:
     take longer than everything else, because each record changes a different page of the index. Creating the index
     after the sweep takes about a second.
     """
-    watched = None if sources is None else orjson.dumps([*sources]).decode()
+    watched = None if sources is None else json_list(sources)
     (met, read) = db.execute(
         "SELECT count(met_at), count(swept_at) FROM sources WHERE met_at IS NOT NULL"
         " AND (CAST(:watched AS TEXT) IS NULL OR name IN (SELECT value FROM json_each(:watched)))",
@@ -103,7 +101,7 @@ def _present_records(
         f" SELECT r.user_id, r.training_id, r.key, r.completed_on FROM wanted w CROSS JOIN records r {by}"
         " ON r.user_id = w.user_id AND r.training_id = w.training_id WHERE r.source = ?"
         " AND r.removed_at IS NULL AND r.out_of_view = 0",
-        [orjson.dumps(sorted(pairs)).decode(), source],
+        [json_list(sorted(pairs)), source],
     )
     for user_id, training_id, key, completed_on in rows:
         yield (user_id, training_id), key, completed_on

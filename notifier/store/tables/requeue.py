@@ -219,11 +219,6 @@ def _condition(destination: str, state: DeliveryState, event_ids: Collection[str
     return where, values
 
 
-def destinations_with_unfinished(db: Database) -> list[str]:
-    """Return the names of all destinations with waiting or given-up deliveries."""
-    return [name for (name,) in db.execute(f"SELECT DISTINCT destination FROM deliveries WHERE {_UNFINISHED}")]
-
-
 def newest_event_number(db: Database) -> int:
     """Return the number of the newest event; 0 if there is none."""
     number: int = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]

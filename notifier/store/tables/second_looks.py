@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-import orjson
 from msgspec import Struct
 
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 
 
 class LookKind(StrEnum):
@@ -106,7 +105,7 @@ def earlier_forms(db: Database, source: str, keys: Sequence[str]) -> dict[str, s
     found: dict[str, set[int]] = {}
     rows = db.execute(
         "SELECT key, form FROM record_forms WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
-        [source, orjson.dumps(keys).decode()],
+        [source, json_list(keys)],
     )
     for key, form in rows:
         found.setdefault(key, set()).add(form)

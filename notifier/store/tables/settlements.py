@@ -11,7 +11,7 @@ from itertools import chain
 import orjson
 from msgspec import Struct
 
-from notifier.store.database import Database, Engine
+from notifier.store.database import Database, Engine, json_list
 from notifier.store.tables import request_log
 from notifier.store.tables.outbox import DeliveryState, consecutive_runs
 from notifier.store.tables.request_log import LoggedRequest
@@ -177,7 +177,7 @@ def _to_rows(settlement: Settlement) -> list[tuple[str | int | None, ...]]:
         int(settlement.suspicious),
         int(settlement.proven),
         settlement.trying_ms,
-        orjson.dumps(sorted(settlement.taken_by)).decode() if settlement.taken_by else None,
+        json_list(sorted(settlement.taken_by)) if settlement.taken_by else None,
     )
     if len(settlement.sequences) == 1:
         return [settlement.sequences * 2 + outcome]

@@ -8,11 +8,10 @@ Deliveries that are added later belong to the next slot.
 from collections.abc import Callable
 from typing import Final
 
-import orjson
 from msgspec import Struct
 
 from notifier.events import EventType
-from notifier.store.database import Database
+from notifier.store.database import Database, json_list
 
 _MAX_AHEAD_MS: Final = 86_400_000
 """By how many milliseconds the stored time `slots_from` may lie in the future; more means that a wrong clock wrote it.
@@ -76,7 +75,7 @@ def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: i
     if from_ms > now_ms + _MAX_AHEAD_MS:
         from_ms, stored = now_ms, []
     gate = gate_at(from_ms)
-    urgent = orjson.dumps(sorted(gate.urgent)).decode()
+    urgent = json_list(sorted(gate.urgent))
     if gate.slot_ms is not None:
         db.execute(
             "UPDATE deliveries SET slot_at = :slot WHERE destination = :destination AND state = 'pending'"
