@@ -216,9 +216,11 @@ def _announce_known_record(db: Database, context: _WriteContext, change: Change)
 
 def _write_change(db: Database, context: _WriteContext, change: Change) -> Event | None:
     completion = change.completion
-    if change.previous is not None:
+    # A removed record may come back with another content. A server that lags then shows the content before the removal.
+    earlier = completion if change.type is EventType.REMOVED else change.previous
+    if earlier is not None:
         second_looks.store_earlier_form(
-            db, context.source, completion.key, change.previous.content_fingerprint(), context.now_ms
+            db, context.source, completion.key, earlier.content_fingerprint(), context.now_ms
         )
     planned = context.past.plan_announcement(context.id_namespace, change)
     change = planned.change

@@ -41,6 +41,20 @@ async def test_head_that_is_stale_at_every_other_poll_tells_nothing_and_is_a_con
     assert await world.conditions() == set()
 
 
+async def test_head_that_shows_what_a_record_was_before_its_removal_tells_nothing(world: World) -> None:
+    await world.open(3000)
+    record = world.at(5)
+    expected = [world.delete(record)]
+    assert await world.told_after(REMOVAL) == expected
+    world.control.edits.restore()
+    world.edit(record)
+    expected += created(record)
+    assert await world.told_after(REMOVAL) == expected
+    world.control.begin("stale:2h,limit=100,for=4m")
+    assert await world.told_after(25) == expected
+    assert await world.conditions() <= {"answers_disagree"}
+
+
 async def test_every_other_answer_that_is_stale_tells_nothing(world: World) -> None:
     expected = await settle(world)
     world.control.begin("stale:2h,every=2,for=4m")
