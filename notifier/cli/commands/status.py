@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from notifier import __version__
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings, settings_and_state_file
 from notifier.cli.errors import CommandError, ExitCode
@@ -148,6 +149,8 @@ def _heading_lines(document: Mapping[str, Any], state_file: Path) -> Iterator[st
         yield f"This process stands by; {_holder_text(document)}."
     elif started_ms is not None:
         yield f"Completion Notifier {document['version']}, running since {local_time(started_ms)}"
+        if document["version"] != __version__:
+            yield f"Warning: {__version__} is installed: restart the daemon to run it."
         if in_database:
             yield f"Its state is in a database; {_holder_text(document)}"
         yield _evaluation_line(document["evaluation"])
@@ -185,7 +188,7 @@ def _evaluation_line(evaluation: Mapping[str, Any]) -> str:
 
 
 def _condition_row(condition: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
-    summary, remedy = condition["summary"], condition["remedy"]
+    summary, remedy = condition["summary"], condition.get("remedy")
     return (
         condition["condition"],
         condition["subject"],

@@ -3,6 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from notifier import __version__
 
 if TYPE_CHECKING:
@@ -43,6 +45,16 @@ async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -
     (remembered,) = (await home.call("status", "--json")).documents
     assert remembered["started_at"] is None
     assert key_tree(remembered) == key_tree(document)
+
+
+async def test_after_an_upgrade_it_says_that_the_daemon_is_still_the_old_one(
+    home: "Home", api: "Api", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.configure(api.url)
+    async with home.daemon():
+        assert "installed" not in (await home.call("status")).out
+        monkeypatch.setattr("notifier.cli.commands.status.__version__", "7.0.0")
+        assert (await home.call("status")).lines[1] == "Warning: 7.0.0 is installed: restart the daemon to run it."
 
 
 async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_from_being_asked(
