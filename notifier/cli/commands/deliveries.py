@@ -78,7 +78,9 @@ def deliveries(
     removes deliveries from the queue. After a destination was renamed, `notifier deliveries move` moves its deliveries
     to the new name.
     """
-    if context.invoked_subcommand is not None:
+    if (command := context.invoked_subcommand) is not None:
+        if state is not None or destination is not None or follow or as_json:
+            raise click.UsageError(f"write the options of `{command}` after it: `notifier deliveries {command} ...`")
         return
     settings, state_file = settings_and_state_file(global_options)
     delivery_filter = DeliveryFilter(None if state is None else DeliveryState(state), destination)

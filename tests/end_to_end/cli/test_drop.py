@@ -36,6 +36,20 @@ async def test_one_event_is_dropped_by_its_id_for_one_destination(home: "Home") 
     assert sorted(left) == [(False, "hr"), (False, "it"), (True, "it")]
 
 
+@pytest.mark.parametrize(
+    "misplaced", [("--destination", "hr"), ("--state", "dead"), ("--json",), ("--follow",)], ids=lambda it: it[0]
+)
+async def test_options_before_the_word_drop_are_refused_and_not_ignored(
+    home: "Home", misplaced: tuple[str, ...]
+) -> None:
+    await home.remember("Jorge Miller", to=("hr", "it"))
+    event = (await deliveries(home))[0]["event"]
+    said = await home.call("deliveries", *misplaced, "drop", event, "--yes")
+    assert (said.code, said.out) == (2, "")
+    assert "write the options of `drop` after it" in said.err
+    assert await states(home) == ["pending"] * 2
+
+
 async def test_names_and_ids_that_nothing_has_are_said(home: "Home") -> None:
     await home.remember("Jorge Miller")
     nobody = await home.call("deliveries", "drop", "payroll", "--yes")
