@@ -54,6 +54,8 @@ async def _stream(request: web.Request) -> web.StreamResponse:
                 POSITION_HEADER: str(reader.after),
             }
         )
+        # `connect` lifts the limit of the connection's send buffer, which a later answer, such as a download, needs.
+        response.force_close()
         await reader.connect(request, response)
         await reader.send(OPENING_LINE)
         await feed.stream.serve(reader)

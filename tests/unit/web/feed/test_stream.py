@@ -236,6 +236,17 @@ async def test_a_fault_ends_the_stream_so_that_readers_come_back(
         assert numbers(await again.next(1)) == [1]
 
 
+async def test_a_connection_ends_with_its_stream(interface: "Interface") -> None:
+    connection, writer = await asyncio.open_connection("127.0.0.1", interface.port)
+    writer.write(b"GET /v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await until(lambda: bool(interface.feed.stream._readers))
+    for reader in interface.feed.stream._readers:
+        reader.end()
+    async with asyncio.timeout(5):
+        assert (await connection.read()).endswith(b"\r\n0\r\n\r\n")
+    writer.close()
+
+
 async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface") -> None:
     interface.feed.stream._timing = StreamTiming(slow_reader_seconds=60.0)
     with socket.socket() as stuck:
