@@ -20,7 +20,7 @@ NUMBERS: Final = "(SELECT CAST(value AS BIGINT) FROM json_each(?))"
 
 def json_list(values: Iterable[Any]) -> str:
     """Return a list as JSON, as the parameter of `json_each(?)` and of `NUMBERS`."""
-    return orjson.dumps([*values]).decode()
+    return orjson.dumps(values if type(values) is list else [*values]).decode()
 
 
 class Engine(StrEnum):
