@@ -66,6 +66,13 @@ LISTEN: Final = ListenType()
 RATE: Final = RateType()
 
 
+def reject_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty value: it is a variable that a script has not set, and the daemon would take it for "all"."""
+    if value == "":
+        raise click.BadParameter("must not be empty")
+    return value
+
+
 def source_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of configured sources that begin with `incomplete`, for shell completion."""
     return [name for name in _names(context).sources if name.startswith(incomplete)]

@@ -13,7 +13,7 @@ from notifier.cli.formatting import NOTHING, Column, format_count, local_time, r
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import TableWriter, echo, echo_json, is_terminal, show_pages
-from notifier.cli.parameter_types import OneOf, destination_names, json_object_option
+from notifier.cli.parameter_types import OneOf, destination_names, json_object_option, reject_empty
 from notifier.cli.store_access import FollowedStore, follow_store
 from notifier.clock import SystemClock
 from notifier.config import Settings
@@ -96,9 +96,13 @@ def deliveries(
         "notifier deliveries drop hr-system --unmatched --yes",
     )
 )
-@click.argument("what", metavar="DESTINATION|EVENT_ID")
+@click.argument("what", metavar="DESTINATION|EVENT_ID", callback=reject_empty)
 @click.option(
-    "--destination", metavar="D", shell_complete=destination_names, help="With EVENT_ID: only to this destination."
+    "--destination",
+    metavar="D",
+    callback=reject_empty,
+    shell_complete=destination_names,
+    help="With EVENT_ID: only to this destination.",
 )
 @click.option(
     "--state",

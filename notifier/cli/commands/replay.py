@@ -16,7 +16,7 @@ from notifier.cli.formatting import format_count, local_time, parse_time_ms
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json, is_terminal
-from notifier.cli.parameter_types import OneOf, destination_names, json_object_option, source_names
+from notifier.cli.parameter_types import OneOf, destination_names, json_object_option, reject_empty, source_names
 from notifier.cli.replay_text import history_lines, unfinished_lines
 from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
@@ -41,10 +41,25 @@ ShowProgress = Callable[[int, int], None]
         "notifier replay --stop",
     )
 )
-@click.option("--since", metavar="DATE", help="Detected from this date (UTC) or moment (RFC 3339) on.")
-@click.option("--until", metavar="DATE", help="Detected up to this date's end, or before this moment; else until now.")
-@click.option("--destination", metavar="D", shell_complete=destination_names, help="Only to this destination.")
-@click.option("--source", metavar="S", shell_complete=source_names, help="Only events of this source.")
+@click.option(
+    "--since", metavar="DATE", callback=reject_empty, help="Detected from this date (UTC) or moment (RFC 3339) on."
+)
+@click.option(
+    "--until",
+    metavar="DATE",
+    callback=reject_empty,
+    help="Detected up to this date's end, or before this moment; else until now.",
+)
+@click.option(
+    "--destination",
+    metavar="D",
+    shell_complete=destination_names,
+    callback=reject_empty,
+    help="Only to this destination.",
+)
+@click.option(
+    "--source", metavar="S", shell_complete=source_names, callback=reject_empty, help="Only events of this source."
+)
 @click.option("--type", "type_", type=OneOf(REPLAYABLE_TYPES), help="Only events of this type.")
 @click.option("--dry-run", is_flag=True, help="Only print how many there are.")
 @click.option("--status", is_flag=True, help="Only show the progress of the running replays and of the latest two.")
