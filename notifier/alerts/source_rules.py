@@ -92,6 +92,17 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
         yield condition(name, summary)
 
 
+def unknown_conditions(source: str, report: SourceReport) -> Iterator[ConditionKey]:
+    """Yield the keys of the conditions about which the source's watcher cannot know anything yet after its start."""
+    subject, observations = source_subject(source), report.seen
+    if not observations.is_budget_known:
+        yield ConditionName.BUDGET_EXHAUSTED, subject
+    if not observations.has_read_list:
+        yield ConditionName.LIST_UNSEARCHABLE, subject
+        if report.memory.unexplained_since_ms is not None:
+            yield ConditionName.SEARCH_GIVEN_UP, subject
+
+
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:

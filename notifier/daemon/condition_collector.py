@@ -66,8 +66,9 @@ class ConditionCollector:
         since_ms = self._clock.now_ms() - round(daemon_rules.RESTARTS_WITHIN_SECONDS * 1000)
         unclean_runs = await self._store.run(starts.count_unclean, since_ms, state.started_ms)
         heartbeat = state.heartbeat
+        of_sources, unknown_of_sources = self._sources.conditions(firing)
         conditions = [
-            *self._sources.conditions(firing),
+            *of_sources,
             *await self._rebuild_conditions(),
             *destination_rules.orphan_conditions(await self.orphans()),
             *daemon_rules.clock_conditions(self._peer_clocks, firing),
@@ -102,7 +103,7 @@ class ConditionCollector:
         return EvaluationFindings(
             conditions,
             withdrawal_reasons(firing, conditions, self._sources.names(), serving, waiting),
-            frozenset(unknown),
+            frozenset((*unknown, *unknown_of_sources)),
         )
 
     async def orphans(self) -> list[Orphan]:

@@ -180,14 +180,19 @@ class SourceRegistry:
         """Return the names of the sources that are not ready, each with the reason."""
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
 
-    def conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
-        """Return the current conditions of all sources; `firing` are the conditions of the last evaluation."""
+    def conditions(self, firing: Collection[ConditionKey]) -> tuple[list[Condition], list[ConditionKey]]:
+        """Return the current conditions of all sources, and the keys of those about which nothing is known yet.
+
+        `firing` are the conditions of the last evaluation.
+        """
         now_ms = self._clock.now_ms()
-        return [
-            condition
-            for name, watcher in self._watchers.items()
-            for condition in source_rules.conditions(name, watcher.report(), firing, now_ms)
-        ]
+        found: list[Condition] = []
+        unknown: list[ConditionKey] = []
+        for name, watcher in self._watchers.items():
+            report = watcher.report()
+            found += source_rules.conditions(name, report, firing, now_ms)
+            unknown += source_rules.unknown_conditions(name, report)
+        return found, unknown
 
     def memories(self) -> list[SourceMemory]:
         """Return the stored state of each source, as of the source's last round or sweep."""

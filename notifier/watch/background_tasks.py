@@ -152,6 +152,7 @@ class BackgroundTasks:
             await self._context.health.record_internal_error("search", fault)
 
     def _apply_result(self, result: SearchResult) -> None:
+        self._observations.has_read_list = True
         now, limits = self._clock.monotonic(), self._context.limits
         self._timing.note_search_end(
             now, found=result.found > 0, rest_seconds=result.pages * limits.search_seconds_a_page
@@ -195,6 +196,7 @@ class BackgroundTasks:
             else:
                 self._observations.unsorted_since = None
             self._observations.has_incomplete_pages = not result.is_whole
+            self._observations.has_read_list = True
             self._observations.gave_up_searching_at = None
         except ApiError as failure:
             self._sweep_not_before = self._clock.monotonic() + self._context.limits.retry_seconds

@@ -61,14 +61,17 @@ class Observations(Struct):
     after a sweep, or after a search that finds the cause. `unsorted_since` is when the list was first found unsorted,
     None while it counts as sorted. `has_incomplete_pages` means that the last sweep could not get every page complete.
     `is_budget_exhausted` means that for most of the last minutes the request budget was used up, as `note_budget`
-    explains. `used_by` is the number of requests in the last minute, by purpose. `waiting` are the changes that wait
-    for confirmation by a second look, `contradicted` those that several later answers have contradicted.
+    explains; `is_budget_known` that it was observed for long enough. `has_read_list` means that a sweep or a search has
+    ended. `used_by` is the number of requests in the last minute, by purpose. `waiting` are the changes that wait for
+    confirmation by a second look, `contradicted` those that several later answers have contradicted.
     """
 
     gave_up_searching_at: float | None = None
     unsorted_since: float | None = None
     has_incomplete_pages: bool = False
     is_budget_exhausted: bool = False
+    is_budget_known: bool = False
+    has_read_list: bool = False
     used_by: Mapping[str, int] = field(default_factory=dict)
     contradicted: Sequence[SecondLook] = field(default_factory=tuple)
     waiting: Sequence[SecondLook] = field(default_factory=tuple)
@@ -85,8 +88,8 @@ class Observations(Struct):
         self._busy.append((now, is_busy))
         while self._busy[-1][0] - self._busy[0][0] > seconds:
             self._busy.popleft()
-        lasted = now - self._busy[0][0] >= seconds * _NEARLY_ALL
-        self.is_budget_exhausted = lasted and 2 * sum(busy for _, busy in self._busy) > len(self._busy)
+        self.is_budget_known = now - self._busy[0][0] >= seconds * _NEARLY_ALL
+        self.is_budget_exhausted = self.is_budget_known and 2 * sum(busy for _, busy in self._busy) > len(self._busy)
         self.used_by = {label: used for label, used in usage.by.items() if used}
 
     def with_looks(self, contradicted: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":

@@ -273,6 +273,7 @@ async def test_essentials_that_cannot_be_kept_for_long_are_told(
         in_the_way.rmdir()
         world.complete()
         await until(lambda: len(notice_receiver.notices) == 2)
+        await wait_for_evaluations(notice_receiver)
         assert await firing_conditions(daemon) == []
 
 

@@ -198,6 +198,15 @@ def test_what_was_withdrawn_is_no_all_clear() -> None:
     assert evaluations.stored[FAILS_KEY].summary == "acme was removed from the configuration. Before: acme: it fails"
 
 
+def test_what_is_unknown_neither_begins_nor_ends() -> None:
+    evaluations = Evaluations()
+    evaluations.minutes(16, FAILS)
+    stored = list(evaluations.stored.values())
+    later_ms = evaluations.now_ms + HOUR
+    assert find_changes((), stored, "safety", later_ms, step_ms=HOUR, unknown={FAILS_KEY}) == ()
+    assert len(find_changes((), stored, "safety", later_ms, step_ms=HOUR)) == 1
+
+
 def test_what_has_passed_before_it_was_told_leaves_nothing() -> None:
     evaluations = Evaluations()
     evaluations.minutes(10, FAILS)

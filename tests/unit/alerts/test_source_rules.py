@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from notifier.alerts.conditions import Condition, ConditionKey, ConditionName
-from notifier.alerts.source_rules import FAILING_FOR_SECONDS, conditions, gap_reason, is_source_failing
+from notifier.alerts.source_rules import (
+    FAILING_FOR_SECONDS,
+    conditions,
+    gap_reason,
+    is_source_failing,
+    unknown_conditions,
+)
 from notifier.config import SourceSettings
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Usage
@@ -302,3 +308,19 @@ def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None
         0.0,
         3 * 3600.0,
     )
+
+
+def test_after_its_start_a_watcher_does_not_know_what_takes_observation() -> None:
+    observations = Observations()
+    unexplained = replace(WHOLE, unexplained=1, unexplained_since_ms=NOW)
+
+    def unknown(memory: SourceMemory = unexplained) -> set[str]:
+        report = SourceReport(memory, SETTINGS, DETECTION_LIMITS, WELL, observations)
+        return {name for name, _ in unknown_conditions("acme", report)}
+
+    assert unknown() == {"budget_exhausted", "list_unsearchable", "search_given_up"}
+    assert unknown(WHOLE) == {"budget_exhausted", "list_unsearchable"}
+    for minute in range(11):
+        observations.note_budget(Usage(30, 30, 0, 0, 0), searching=False, now=60.0 * minute, seconds=600.0)
+    observations.has_read_list = True
+    assert unknown() == set()
