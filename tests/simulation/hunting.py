@@ -14,9 +14,6 @@ from tests.simulation.world import Outcome, run_seed
 CALM: Final = ("calm", "calm_anybody", "calm_total", "calm_moves", "calm_pairs", "far_pairs", "scheduled")
 """The profiles without faults of the API, the network and the machine."""
 
-AMBUSH: Final = ("ambush", "ambush_edits", "ambush_moves", "ambush_behind")
-"""The profiles in which somebody changes a record while an answer that shows it is being sent."""
-
 
 @dataclass(frozen=True, slots=True)
 class FirstViolation:

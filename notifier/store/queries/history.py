@@ -4,7 +4,7 @@ Nothing here writes. Each page is fetched completely at once, so that a slow cli
 write-ahead log.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -18,24 +18,17 @@ from notifier.store.tables.slots import WAIT_END
 
 def events_after(db: Database, sequence: int, limit: int) -> list[Event]:
     """Return up to `limit` events after the one with this number, in order."""
-    rows = db.execute(
-        "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
-        " WHERE sequence > ? ORDER BY sequence LIMIT ?",
-        [sequence, limit],
-    ).fetchall()
-    return [
-        Event(number, id_, type_, source, subject, at, data.encode())
-        for number, id_, type_, source, subject, at, data in rows
-    ]
+    return _events(db, "WHERE sequence > ? ORDER BY sequence LIMIT ?", [sequence, limit])
 
 
 def events_numbered(db: Database, sequences: Collection[int]) -> list[Event]:
     """Return the events with these numbers, newest first."""
-    rows = db.execute(
-        "SELECT sequence, id, type, source, subject, detected_at, data FROM events"
-        f" WHERE sequence IN {NUMBERS} ORDER BY sequence DESC",
-        [json_list(sequences)],
-    ).fetchall()
+    return _events(db, f"WHERE sequence IN {NUMBERS} ORDER BY sequence DESC", [json_list(sequences)])
+
+
+def _events(db: Database, clauses: str, values: Sequence[Any]) -> list[Event]:
+    columns = "sequence, id, type, source, subject, detected_at, data"
+    rows = db.execute(f"SELECT {columns} FROM events {clauses}", values).fetchall()
     return [
         Event(number, id_, type_, source, subject, at, data.encode())
         for number, id_, type_, source, subject, at, data in rows
