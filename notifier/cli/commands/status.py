@@ -65,8 +65,9 @@ def status(global_options: GlobalOptions, *, as_json: bool, exit_code: bool) -> 
     """Show the state of sources and destinations.
 
     Asks the running daemon. If no daemon is running, shows what is stored in the state file. The exit code is 0 if the
-    status could be shown. With --exit-code, the exit code is 1 while anything fails: a condition is active, a source or
-    a destination fails, deliveries were given up, or the daemon has not evaluated its state for a while.
+    status could be shown. With --exit-code, the exit code is 1 while anything fails: no daemon is running (on any
+    machine), a condition is active, a source or a destination fails, deliveries were given up, or the daemon has not
+    evaluated its state for a while.
     """
     settings, state_file = settings_and_state_file(global_options)
     clock = SystemClock()
@@ -87,10 +88,12 @@ def status(global_options: GlobalOptions, *, as_json: bool, exit_code: bool) -> 
 
 
 def is_failing(document: Mapping[str, Any]) -> bool:
-    """Return whether the object of `/v1/status` shows any failure. Pure."""
+    """Return whether the object of `/v1/status` shows any failure, or that no daemon is running. Pure."""
     evaluation, destinations = document["evaluation"], document["destinations"].values()
+    has_daemon = document["started_at"] is not None or document["store"]["holder"] is not None
     return (
-        bool(document["conditions"])
+        not has_daemon
+        or bool(document["conditions"])
         or (evaluation["at"] is not None and not evaluation["well"])
         or any(source["state"] == "failing" for source in document["sources"].values())
         or any(it["state"] == "retrying" or it["dead"] or _is_disabled_by_notifier(it) for it in destinations)

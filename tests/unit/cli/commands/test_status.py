@@ -11,7 +11,7 @@ import pytest
 
 from notifier import __version__
 from notifier.cli import daemon_client
-from notifier.cli.commands.status import _schedule_line
+from notifier.cli.commands.status import _schedule_line, is_failing
 from notifier.cli.errors import CommandError
 from notifier.clock import SystemClock
 from notifier.store.file.store import FileStore
@@ -197,15 +197,20 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
     assert (await home.call("status")).code == 0
 
 
-async def test_with_exit_code_it_ends_with_1_for_what_the_state_file_remembers(home: "Home") -> None:
+async def test_with_exit_code_it_ends_with_1_without_a_daemon(home: "Home") -> None:
+    """Otherwise a check that runs this command would never notice that the daemon has ended."""
     await home.remember("David Ball")
-    assert (await home.call("status", "--exit-code")).code == 0
-    store = FileStore(home.state_file)
-    await store.open()
-    await store.run(sources.record_failure, "acme", SourceError("timeout", "no answer", 2_000), None)
-    await store.close()
     assert (await home.call("status", "--exit-code")).code == 1
     assert (await home.call("status")).code == 0
+
+
+async def test_with_exit_code_it_ends_with_1_for_what_the_database_of_another_daemon_remembers(home: "Home") -> None:
+    await home.remember("David Ball")
+    (document,) = (await home.call("status", "--json")).documents
+    elsewhere = {**document, "store": {"kind": "postgres", "holder": "first.example.com", "since": None}}
+    assert not is_failing(elsewhere)
+    failing = {name: {**source, "state": "failing"} for name, source in document["sources"].items()}
+    assert is_failing({**elsewhere, "sources": failing})
 
 
 @pytest.mark.parametrize(
