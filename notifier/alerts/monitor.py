@@ -77,17 +77,15 @@ class AlertMonitor:
     async def evaluate(self) -> None:
         """Evaluate the conditions, then store and log the changes. If storing them fails, the next call tries again."""
         try:
-            changes = await self._evaluate()
+            await self._evaluate()
         except StoreError as error:
             if not self._store_failed:
                 _log.error(error.message, extra={"reason": error.reason})
             self._store_failed = True
             return
         self._store_failed = False
-        for change in changes:
-            _log_change(change)
 
-    async def _evaluate(self) -> Sequence[ConditionChange]:
+    async def _evaluate(self) -> None:
         stored = await self._store.run(conditions.read_all)
         found = await self._find_conditions({it.key for it in stored if it.phase is Phase.FIRING})
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
@@ -111,8 +109,10 @@ class AlertMonitor:
                 self._on_withdrawn(destination)
             if written.events:
                 self._on_events(written.events)
+            # Logged before the store is read again: after an error, these changes are not found a second time.
+            for change in changes:
+                _log_change(change)
         await self._update_evaluation(stored, changes, now_ms, now)
-        return changes
 
     async def _update_evaluation(
         self, stored: Sequence[StoredCondition], changes: Sequence[ConditionChange], now_ms: int, now: float

@@ -27,9 +27,10 @@ from notifier.events import Event
 from notifier.messages.layout import lay_out
 from notifier.messages.templates import Templates
 from notifier.store.database import Database
+from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.store import FileStore
 from notifier.store.queries import history
-from notifier.store.tables import conditions
+from notifier.store.tables import alert_events, conditions
 from tests.support.clocks import FakeClock
 from tests.support.daemon import running
 from tests.support.new_state_file import new_state_file
@@ -107,6 +108,22 @@ async def test_a_condition_is_told_reminded_of_and_taken_back(
         ("WARNING", "a condition requires action", "gap"),
         ("WARNING", "a condition is resolved", "gap"),
     ]
+
+
+async def test_what_was_stored_is_logged_although_the_store_fails_right_after(
+    trouble: Trouble, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Database, _destination: str) -> int | None:
+        raise StoreError(StoreReason.UNREACHABLE, "the connection is lost")
+
+    monitor = trouble.monitor()
+    trouble.wrong = [GAP]
+    with monkeypatch.context() as patch:
+        patch.setattr(alert_events, "oldest_undelivered_ms", fail)
+        await monitor.evaluate()
+    await monitor.evaluate()
+    assert await trouble.said() == [("gap", "firing")]
+    assert ("WARNING", "a condition requires action", "gap") in logged(caplog)
 
 
 async def test_a_restart_repeats_nothing_and_forgets_nothing(
