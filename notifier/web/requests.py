@@ -248,7 +248,7 @@ class ForgetRequest(BaseRequest):
     person: Annotated[
         str,
         Field(
-            min_length=1,
+            pattern=r"\S",
             max_length=_LONGEST_NAME,
             description="The person's id at a source, employee number, or exact name.",
         ),

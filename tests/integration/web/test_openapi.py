@@ -121,6 +121,12 @@ def test_what_changes_something_is_posted_and_every_parameter_is_described(
     assert all(parameter["description"] for parameter in parameters)
 
 
+def test_a_person_has_at_least_one_character_that_is_no_blank() -> None:
+    person = DOCUMENT["components"]["schemas"]["ForgetRequest"]["properties"]["person"]
+    assert re.search(person["pattern"], "\t") is None
+    assert re.search(person["pattern"], " x ")
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with live_daemon(tmp_path_factory.mktemp("live")) as url:
