@@ -12,6 +12,7 @@ from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import open_file_read_only
 from notifier.store.file.errors import converted_errors
+from notifier.store.file.files import file_identity
 from notifier.store.opening import open_read_only, postgres_location, uses_postgres
 from notifier.store.recovery.opener import needed_recovery
 
@@ -68,11 +69,11 @@ class FollowedStore:
         self._path = path
         self._db = given_db
         self._given_db = given_db
-        self._file_id = None if path is None else _file_identity(path)
+        self._file_id = None if path is None else file_identity(path)
 
     def current(self) -> tuple[Database, bool]:
         """Return the database to read, and whether this call has opened a new file."""
-        found = None if self._path is None else _file_identity(self._path)
+        found = None if self._path is None else file_identity(self._path)
         if self._path is None or found is None or found == self._file_id:
             return self._db, False
         try:
@@ -101,14 +102,6 @@ def follow_store(location: StoreSettings | Path) -> Iterator[FollowedStore]:
     path = None if isinstance(location, StoreSettings) and uses_postgres(location) else file
     with open_store_read_only(location) as db, closing(FollowedStore(path, db)) as followed:
         yield followed
-
-
-def _file_identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _read_error(error: StoreError) -> CommandError:

@@ -11,6 +11,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
 from notifier.http.resolver import Resolver
+from notifier.http.tls import file_version
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientTimeout
@@ -193,17 +194,7 @@ def _is_plain_answer(data: bytes) -> bool:
 def _read_authorities_version() -> Version:
     """Return the version of the system's certificate authorities, from the status of their files (blocking)."""
     paths = ssl.get_default_verify_paths()
-    return tuple(_version(path) for path in (paths.cafile, paths.capath))
-
-
-def _version(path: str | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return tuple(file_version(Path(path)) for path in (paths.cafile, paths.capath) if path)
 
 
 def _new_ssl_context() -> ssl.SSLContext:

@@ -61,7 +61,7 @@ class Certificates(Struct, frozen=True):
 
     def version(self) -> Version:
         """Return the version of the files, without reading their contents (blocking)."""
-        return tuple(_version(file) for file in (self.authority, self.client, self.key) if file is not None)
+        return tuple(file_version(file) for file in (self.authority, self.client, self.key) if file is not None)
 
 
 class _CachedContext(Struct, frozen=True):
@@ -106,7 +106,7 @@ def _refresh(certificates: Certificates, cached: _CachedContext | None) -> _Cach
     return _CachedContext(version, certificates.context())
 
 
-def _version(file: Path) -> tuple[int, int, int] | None:
+def file_version(file: Path) -> tuple[int, int, int] | None:
     """Return the version of one file, or None if it cannot be read; reading its contents will report the error."""
     try:
         found = file.stat()

@@ -175,6 +175,15 @@ def _restrict_permissions(path: Path, mode: int, flags: int) -> None:
         )
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that has replaced it under the same name; None if it cannot be examined."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def sibling_path(path: Path, suffix: str) -> Path:
     """Return the real path of the state file with `suffix` appended to its name."""
     real = real_path(path)

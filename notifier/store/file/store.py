@@ -10,7 +10,7 @@ from notifier.store.errors import DAMAGE, StoreError, StoreReason
 from notifier.store.file import maintenance
 from notifier.store.file.connection import FileDatabase, note_damage, open_database, open_file_read_only
 from notifier.store.file.errors import converted_errors
-from notifier.store.file.files import sibling_path
+from notifier.store.file.files import file_identity, sibling_path
 from notifier.store.file.lock import FileLock
 from notifier.store.store import Store
 
@@ -124,11 +124,7 @@ class FileStore(Store):
         )
 
     def _log_file_identity(self) -> tuple[int, int] | None:
-        try:
-            found = sibling_path(self.path, "-wal").stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        return file_identity(sibling_path(self.path, "-wal"))
 
     def _close(self) -> None:
         self._thread.close()
