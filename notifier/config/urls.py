@@ -98,6 +98,7 @@ def _parse_host(host: str) -> str:
         raise InvalidValue("must have its IPv6 address in brackets, such as [::1]:8787")
     if not _HOST.fullmatch(host):
         raise InvalidValue(_LISTEN)
+    _check_host(host)
     return host
 
 

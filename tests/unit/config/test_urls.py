@@ -56,6 +56,8 @@ def test_only_this_machine_reaches_a_unix_socket() -> None:
         ("[127.0.0.1]:8787", "IPv6 address between the brackets"),
         ("http://localhost:8787", "in brackets"),
         ("a b:80", '"host:port"'),
+        ("127.0.0..1:80", "valid host"),
+        (f"{'x' * 64}.example.com:80", "valid host"),
         ("unix:notifier.sock", "absolute path"),
         ("unix:", "absolute path"),
         ("unix:/a\nb", "absolute path"),
