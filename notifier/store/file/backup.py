@@ -22,7 +22,14 @@ from typing import Final
 from msgspec import Struct
 
 from notifier.store.file.connection import APPLICATION_ID, FileDatabase, connect
-from notifier.store.file.files import SQLITE_PARTS, belongs_to_state_file, open_private, real_path, replace_durably
+from notifier.store.file.files import (
+    ESSENTIALS,
+    SQLITE_PARTS,
+    belongs_to_state_file,
+    open_private,
+    real_path,
+    replace_durably,
+)
 from notifier.store.file.lock import FileLock
 from notifier.store.migrations import migrations, unknown_steps
 from notifier.store.queries.feed import highest_sequence
@@ -173,6 +180,13 @@ def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bo
         raise BackupError(f"{target} is not a regular file: name another one")
     if target.exists() and not overwrite:
         raise BackupError(f"{target} exists: name another file, or overwrite it (--force)")
+    # They would be used for the backup if it were opened there: a log of other content, and events of another time.
+    beside = (target.with_name(target.name + part) for part in (*SQLITE_PARTS, ESSENTIALS))
+    if left := next((file for file in beside if os.path.lexists(file)), None):
+        raise BackupError(
+            f"{target} is or was the path of a state file, of which {left.name} is left: name another file, and use"
+            " `notifier restore` to put it there"
+        )
 
 
 @contextmanager

@@ -129,6 +129,17 @@ async def test_the_state_file_itself_is_no_place_for_its_copy(lived: FileStore, 
         await copied(lived, link, overwrite=True)
 
 
+@pytest.mark.parametrize("part", ["-wal", ".essentials"])
+async def test_where_a_state_file_was_its_parts_would_be_used_for_the_copy(
+    lived: FileStore, target: Path, part: str
+) -> None:
+    target.write_bytes(b"mine")
+    target.with_name(f"{target.name}{part}").touch()
+    with pytest.raises(BackupError, match="use `notifier restore`"):
+        await asyncio.to_thread(back_up, lived.path, target, unseen, overwrite=True)
+    assert target.read_bytes() == b"mine"
+
+
 async def test_a_place_that_does_not_do_is_named(lived: FileStore, target: Path) -> None:
     with pytest.raises(BackupError, match="backups is a folder: name a file in it"):
         await copied(lived, target.parent)

@@ -21,6 +21,8 @@ from notifier.store.postgres.location import Location
 from notifier.store.postgres.reading import open_schema_read_only
 from notifier.store.postgres.store import PostgresStore
 from notifier.store.queries import feed
+from notifier.store.recovery import essentials
+from notifier.store.recovery.snapshot import Snapshot
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import names, records, sources, sweeps
 from notifier.store.tables.names import PersonName
@@ -233,6 +235,13 @@ def test_without_a_temporary_folder_nothing_is_put_back(
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(BackupError, match="no temporary file can be created"):
         restore_into_schema(location, lived_in, unseen, NOW)
+
+
+def test_the_path_of_an_earlier_state_file_is_refused(lived_in: Path, location: Location) -> None:
+    restore_into_schema(location, lived_in, unseen, NOW)
+    essentials.write(lived_in, Snapshot(NOW, 3))
+    with pytest.raises(BackupError, match="use `notifier restore`"):
+        back_up_schema(location, lived_in, unseen, overwrite=True)
 
 
 def test_without_a_store_there_is_nothing_to_back_up(location: Location, tmp_path: Path) -> None:
