@@ -315,11 +315,11 @@ def count_due(db: Database, destination: str, now_ms: int, enough: int) -> int:
 def has_new_event(db: Database, destination: str, after: int, now_ms: int, before_ms: int) -> bool:
     """Return whether an event above number `after` that was detected before `before_ms` can be sent to a destination.
 
-    Events that an operator has requested again are not new.
+    Events that were tried before, or that an operator has requested again, are not new.
     """
     (found,) = db.execute(
-        f"SELECT EXISTS (SELECT 1 {_DUE} AND NOT {IS_BLOCKED} AND d.again = 0 AND d.sequence > :after"
-        " AND e.detected_at < :before)",
+        f"SELECT EXISTS (SELECT 1 {_DUE} AND NOT {IS_BLOCKED} AND d.again = 0 AND d.attempts = 0"
+        " AND d.sequence > :after AND e.detected_at < :before)",
         {"destination": destination, "now": now_ms, "horizon": _HIGHEST, "after": after, "before": before_ms},
     ).fetchone()
     return bool(found)
