@@ -159,8 +159,25 @@ class ReadyQueue:
             self.halves[:0] = [half for half in batching.split_in_half(again) if half]
         elif again and attempt.kind is RequestKind.HALF and len(again) == len(attempt.deliveries):
             self.halves.insert(0, tuple(again))
-        elif again:
+        elif again and not (attempt.kind is RequestKind.PROBE and len(again) == 1 and self._add_to_half(again[0])):
             self.ready = sorted((*self.ready, *again), key=sequence_of)
+
+    def _add_to_half(self, probe: Delivery) -> bool:
+        """Put a failed probe back into the half with the next event of its record, or else with the next event.
+
+        So it is sent before these events. Returns False if no half has a later event.
+        """
+        event = probe.event
+        later = [
+            (all(it.event.record != event.record for it in half), number, place)
+            for place, half in enumerate(self.halves)
+            if (number := next((it.event.sequence for it in half if it.event.sequence > event.sequence), None))
+        ]
+        if not later:
+            return False
+        _, _, place = min(later)
+        self.halves[place] = tuple(sorted((probe, *self.halves[place]), key=sequence_of))
+        return True
 
     def _finish_delivered(self, deliveries: Sequence[Delivery]) -> None:
         """Release the records of a request's deliveries after all of them were delivered."""

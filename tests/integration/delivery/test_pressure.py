@@ -308,6 +308,17 @@ def test_17_with_a_concurrency_of_one_nothing_comes_before_anything_earlier(seco
     assert told == sorted(told)
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("same_record", [False, True])
+def test_17_the_order_outlives_an_outage_that_changes_its_kind(concurrency: int, *, same_record: bool) -> None:
+    kinds = [Outage(0.0, 0.3, BROKEN), Outage(0.3, 2.0, UNREACHABLE)]
+    news = [PlannedEvent("1"), PlannedEvent("1" if same_record else "2", kind=EventType.UPDATED)]
+    receiver = simulate(SimulatedReceiver(outages=kinds), http_settings(concurrency=concurrency, batch_size=2), news)
+    assert order_is_kept(receiver)
+    if concurrency == 1:
+        assert [number for request in receiver.accepted for number in request.sequences] == [1, 2]
+
+
 def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dropped() -> None:
     news = [PlannedEvent("1", good=False), PlannedEvent("1", at=1.0), PlannedEvent("2", at=2.0)]
 
