@@ -133,6 +133,19 @@ def after_throttling(
     )
 
 
+def after_requested_wait(breaker: Breaker, *, seconds: float, now: float) -> Breaker:
+    """Return the breaker after the peer requested a wait together with a failure that does not concern the rate."""
+    is_closed = breaker.mode is BreakerMode.CLOSED
+    return replace(
+        breaker,
+        mode=BreakerMode.PACED if is_closed else breaker.mode,
+        scope=FailureScope.PACE if is_closed else breaker.scope,
+        wait_until=max(breaker.wait_until, now + seconds),
+        is_wait_requested=True,
+        wait_started=now,
+    )
+
+
 def after_failure(
     breaker: Breaker,
     scope: FailureScope,

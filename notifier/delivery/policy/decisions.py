@@ -19,7 +19,7 @@ from notifier.delivery.policy.circuit_breaker import LONG_OUTAGE_ROUNDS, Breaker
 from notifier.delivery.policy.rate import AdaptiveRate
 from notifier.delivery.policy.retry import Decision, RetryDecision, RetryHistory
 from notifier.destinations.base import Grouping
-from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome
+from notifier.destinations.outcome import LONGEST_WAIT_SECONDS, AttemptResult, FailureScope, Outcome, failure_scope
 from notifier.events import EventType
 from notifier.store.tables.destinations import LearnedLimits
 from notifier.store.tables.outbox import Delivery, DeliveryState
@@ -119,6 +119,9 @@ class AttemptDecisions(Struct, frozen=True):
     merge_halves: bool = False
 
 
+_LONGEST_DOUBTFUL_WAIT_SECONDS = 60.0
+"""The longest requested wait that may have another cause than the rate; a longer one announces an outage."""
+
 _ATTEMPTS_BEFORE_DIVIDING = 40
 """The number of attempts after which a digest may be divided; they take one or two hours."""
 
@@ -168,7 +171,16 @@ def after_attempt(
     proven = first.proven or others_have_succeeded or outcome.reason is AttemptResult.UNSENDABLE
     if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
         may_be_endpoint = _may_be_endpoint_failure(attempt, proven=proven)
-        state = _count_failure(state, attempt, scope, bounds, may_be_endpoint=may_be_endpoint, now=now, jitter=jitter)
+        state = _count_failure(
+            state,
+            attempt,
+            scope,
+            bounds,
+            may_be_endpoint=may_be_endpoint,
+            retry_after=outcome.retry_after,
+            now=now,
+            jitter=jitter,
+        )
     if count > 1:
         split = replace(_SPLIT, counts_against_event=outcome.scope is FailureScope.PACE)
         return AttemptDecisions(state, (split,) * count, split_in_half=True)
@@ -188,15 +200,16 @@ def after_attempt(
 def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, bounds: Bounds) -> FailureScope:
     """Return the failure scope of an outcome, considering what happened before.
 
-    A 503 without `Retry-After` usually is an objection to the rate. But servers of programs also answer it whenever one
-    event makes the program fail or take too long. So if waiting has not helped, or if the event has failed before, it
-    is not known whether the endpoint or the event is at fault.
+    A 503, or another failure with `Retry-After`, usually is an objection to the rate. But servers of programs also
+    answer so, some with a fixed short wait, whenever one event makes the program fail or take too long. So if waiting
+    has not helped, or if the event has failed before, it is not known whether the endpoint or the event is at fault.
     """
-    is_plain_503 = outcome.reason is AttemptResult.SERVER_ERROR and outcome.retry_after is None
+    names_the_rate = failure_scope(outcome.reason) is FailureScope.PACE
+    waits_long = outcome.retry_after is not None and outcome.retry_after > _LONGEST_DOUBTFUL_WAIT_SECONDS
+    if outcome.scope is not FailureScope.PACE or names_the_rate or waits_long or bounds.sends_digests:
+        return outcome.scope
     is_doubtful = state.breaker.doubts_pace or attempt.deliveries[0].failures > 0
-    if outcome.scope is FailureScope.PACE and is_plain_503 and is_doubtful and not bounds.sends_digests:
-        return FailureScope.UNKNOWN
-    return outcome.scope
+    return FailureScope.UNKNOWN if is_doubtful else FailureScope.PACE
 
 
 def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
@@ -313,6 +326,7 @@ def _count_failure(
     bounds: Bounds,
     *,
     may_be_endpoint: bool,
+    retry_after: float | None = None,
     now: float,
     jitter: Callable[[], float],
 ) -> ReceiverState:
@@ -328,6 +342,8 @@ def _count_failure(
         limits=bounds.wait_limits,
         jitter=jitter(),
     )
+    if retry_after is not None:
+        breaker = circuit_breaker.after_requested_wait(breaker, seconds=retry_after, now=now)
     opened = breaker.mode is BreakerMode.OPEN and state.breaker.mode is not BreakerMode.OPEN
     return replace(state, breaker=breaker, concurrency=1 if opened else state.concurrency)
 

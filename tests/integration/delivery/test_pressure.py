@@ -338,14 +338,18 @@ def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dro
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("batch_size", [1, 20])
+@pytest.mark.parametrize("retry_after", [None, 0.0, 5.0])
 def test_an_event_that_is_always_answered_with_503_holds_up_the_others_for_minutes_at_most(
-    concurrency: int, batch_size: int
+    concurrency: int, batch_size: int, retry_after: float | None
 ) -> None:
     news = [PlannedEvent(str(number), training=f"t{number % 5}", good=number != 3) for number in range(100)]
     settings = http_settings(concurrency=concurrency, batch_size=batch_size)
-    receiver = simulate(poisoned(UNAVAILABLE), settings, news, until=HOUR)
+    receiver = simulate(poisoned(Outcome(AttemptResult.SERVER_ERROR, 503, retry_after)), settings, news, until=HOUR)
     assert len(receiver.first_accepted_seconds()) == 99
     assert max(lateness(receiver, news).values()) < 300
+    refused = [request.ended for request in receiver.refused]
+    pause = (retry_after or 0.0) - 1e-3
+    assert not any(1e-3 < request.began - at < pause for request in receiver.requests for at in refused)
 
 
 def test_an_event_that_is_always_answered_with_503_is_given_up_like_any_other() -> None:
