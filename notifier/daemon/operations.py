@@ -97,7 +97,12 @@ class Operations:
         return status_document(
             self._started_ms(),
             self._sources.status(remembered.sweeps, remembered.examples),
-            {name: destination_status(remembered.destinations[name], it) for name, it in serving.items()},
+            # A reload may have added a destination since the store was read.
+            {
+                name: destination_status(remembered.destinations[name], it)
+                for name, it in serving.items()
+                if name in remembered.destinations
+            },
             () if evaluation is None else evaluation.firing,
             evaluation_status(evaluation, self._clock.monotonic(), self._configuration.settings.alerts.alert_channel()),
             remembered.replays,

@@ -133,6 +133,24 @@ async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
     await until(lambda: subjects(world) == {first: 1, second: 2})
 
 
+async def test_a_destination_that_is_added_meanwhile_does_not_break_the_status(
+    daemon: Daemon, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hr = dumped(written.settings)["destinations"]["hr"]
+    read = daemon.operations._reader.run
+
+    async def reload_after_reading(*arguments: Any) -> Any:
+        found = await read(*arguments)
+        await daemon.reload()
+        return found
+
+    written.change(destinations={"hr": hr, "audit": hr})
+    with monkeypatch.context() as patch:
+        patch.setattr(daemon.operations._reader, "run", reload_after_reading)
+        assert [*(await daemon.operations.status())["destinations"]] == ["hr"]
+    assert [*(await daemon.operations.status())["destinations"]] == ["hr", "audit"]
+
+
 async def test_a_destination_that_is_removed_meanwhile_is_unknown(
     daemon: Daemon, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
