@@ -48,7 +48,7 @@ def run(global_options: GlobalOptions) -> None:
     try:
         with asyncio.Runner() as runner:
             try:
-                runner.run(serve(settings, configuration, on_stop_signal=stop_timer.start))
+                runner.run(serve(settings, configuration, stop_timer.start))
                 exit_timer.start()
             except StoppedDuringStart:
                 _end_process()
