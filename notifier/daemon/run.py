@@ -18,6 +18,7 @@ from notifier.daemon.systemd.notify import SystemdNotifier
 from notifier.daemon.systemd.watchdog import Watchdog, extend_start_timeout
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.opening import make_postgres_store, uses_postgres
+from notifier.watch.background_tasks import cancel_and_wait
 from notifier.web.listening.sockets import ListenError, take_systemd_sockets
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: C
             else:
                 await _serve_from_database(settings, reload_hooks, manager, stopped, signals.reload, sockets)
         finally:
-            await _cancel(stopped)
+            await cancel_and_wait([stopped])
 
 
 async def _serve_from_database(
@@ -143,7 +144,7 @@ async def _stand_by(
     try:
         return await wait_for_store(store, configuration, reloader, manager, stopped, sockets)
     finally:
-        await _cancel(reload_task)
+        await cancel_and_wait([reload_task])
 
 
 async def _run_until_stopped(
@@ -168,9 +169,9 @@ async def _run_until_stopped(
         )
         if stopped.done() or not will_stand_by:
             manager.report_stopping()
-        await _cancel(*background)
+        await cancel_and_wait(background)
         await daemon.stop()
-        await _cancel(store_loss)
+        await cancel_and_wait([store_loss])
     if store_loss.cancelled() or (will_stand_by and stopped.done()):
         return None
     return store_loss.result()
@@ -192,12 +193,6 @@ async def _start(daemon: Daemon, manager: SystemdNotifier, stopped: asyncio.Task
     except (StoreError, ListenError) as error:
         manager.report_status(str(error))
         raise
-
-
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
 
 
 def _log_internal_error(task: asyncio.Task[None]) -> None:
