@@ -82,7 +82,7 @@ async def test_a_thread_that_hangs_does_not_keep_it_from_its_end(program: Progra
     code = (
         "import asyncio, threading\n"
         "from notifier.cli.commands import run\n"
-        "async def serve(*_):\n"
+        "async def serve(*_, **__):\n"
         "    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)\n"
         "run.serve = serve\n"
         "run.run()\n"
