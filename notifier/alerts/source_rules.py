@@ -11,7 +11,7 @@ from notifier.clock import iso_utc
 from notifier.config import SourceSettings
 from notifier.kpa.errors import ApiErrorReason, sentence_of
 from notifier.store.errors import StoreReason
-from notifier.store.tables.second_looks import SecondLook
+from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.store.tables.sources import SourceMemory
 from notifier.watch.limits import DetectionLimits
 from notifier.watch.observations import Observations, PollHistory, RequestCategory, SourceReport
@@ -255,7 +255,7 @@ def unexplained_count(
         more = "more" if memory.unexplained > 0 else "fewer"
         return Sentence(f"count_unexplained.{more}", count=abs(memory.unexplained), known=known)
     patient_ms = max(limits.unexplained_seconds, 2 * confirm_after) * 1000
-    late = [look for look in waiting if look.since_ms is not None and now_ms - look.since_ms >= patient_ms]
+    late = [look for look in waiting if (since := _waits_since(look)) is not None and now_ms - since >= patient_ms]
     if late:
         kind = Sentence(f"count_unexplained.{late[0].kind}")
         return Sentence("count_unexplained.second_look", count=len(late), key=late[0].key, kind=kind)
@@ -263,6 +263,15 @@ def unexplained_count(
         more = "more" if memory.count_offset > 0 else "fewer"
         return Sentence(f"count_unexplained.{more}_for_good", count=abs(memory.count_offset), known=known)
     return None
+
+
+def _waits_since(look: SecondLook) -> int | None:
+    """Return since when (Unix ms) a second look waits; None if it does not wait now.
+
+    The wait for a removal begins again with each answer that lacks records which the API counts. It counts from the
+    first answer without the record, because this can happen without end.
+    """
+    return look.since_ms if look.since_ms is None or look.kind is not LookKind.REMOVAL else look.first_ms
 
 
 def is_source_failing(polls: PollHistory, poll_interval: float, *, is_firing: bool) -> bool:

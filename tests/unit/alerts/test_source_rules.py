@@ -211,6 +211,12 @@ def test_a_second_look_that_cannot_be_had_is_shown(seconds: float, shown: bool) 
     assert names(WHOLE, seen) == [ConditionName.COUNT_UNEXPLAINED] * shown
 
 
+@pytest.mark.parametrize(("kind", "shown"), [(LookKind.REMOVAL, True), (LookKind.EARLIER_FORM, False)])
+def test_a_removal_whose_second_look_begins_again_and_again_is_shown(kind: LookKind, shown: bool) -> None:
+    waiting = SecondLook("1238", kind, NOW - 1000, NOW - 601_000, "count", 0, "u", "t")
+    assert names(WHOLE, Observations(waiting=[waiting])) == [ConditionName.COUNT_UNEXPLAINED] * shown
+
+
 def test_answers_that_disagree_are_shown_with_an_example() -> None:
     look = SecondLook("1238", LookKind.EARLIER_FORM, None, NOW, "head", 7, "u", "t", flips=3, flipped_ms=NOW)
     (condition,) = told(WHOLE, seen=Observations(contradicted=[look]))
