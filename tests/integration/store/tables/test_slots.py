@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from notifier.store.database import Database
+    from notifier.store.file.connection import FileDatabase
 
     Tell = Callable[..., list[int]]
 
@@ -145,3 +146,16 @@ def test_what_moves_to_another_destination_waits_for_its_schedule(db: "Database"
     begun(db, "new")
     move_waiting(db, "hr", "new", NOW)
     assert db.execute("SELECT destination, slot_at FROM deliveries").fetchall() == [("new", None)]
+
+
+def test_count_waiting_reads_no_events_of_destinations_without_a_schedule(
+    file_db: "FileDatabase", tell: "Tell"
+) -> None:
+    tell(file_db, "1", to=("hr",))
+    queries: list[str] = []
+    with file_db.tracer(lambda sql, _: queries.append(sql)):
+        slots.count_waiting(file_db)
+    (query,) = queries
+    plan = [step for *_, step in file_db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()]
+    assert plan[0] == "SCAN t"
+    assert not [step for step in plan if step.startswith(("SCAN d", "SCAN e"))]
