@@ -124,7 +124,7 @@ def count_waiting(db: Database) -> dict[str, WaitingCount]:
     # CROSS JOIN makes SQLite begin with the destinations. Otherwise it reads the event of every waiting delivery.
     rows = db.execute(
         f"SELECT t.name, count(*), min({_GATE_OPENS}) FROM destinations t CROSS JOIN deliveries d"
-        f" JOIN events e USING (sequence) WHERE d.destination = t.name AND t.closed_until IS NOT NULL"
+        f" ON d.destination = t.name JOIN events e USING (sequence) WHERE t.closed_until IS NOT NULL"
         f" AND d.state = 'pending' AND d.state <> 'delivered' AND {IS_WAITING} GROUP BY 1"
     )
     return {name: WaitingCount(count, until_ms) for name, count, until_ms in rows}
