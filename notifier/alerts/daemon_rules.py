@@ -45,19 +45,23 @@ _END_SHARE_IN_USE = 0.6
 """The share of used file descriptors below which `descriptors_low` ends."""
 
 
-def rebuild_conditions(found: Comparison | None, sources: Collection[SourceMemory]) -> Iterator[Condition]:
+def rebuild_conditions(
+    found: Comparison | None, sources: Collection[SourceMemory], firing: Collection[ConditionKey]
+) -> Iterator[Condition]:
     """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
     Only then are all records known again. `found` describes the rebuild, None if there was none; `found.kind` decides
-    between `state_behind` and `state_rebuilt`.
+    between `state_behind` and `state_rebuilt`. If the condition is not in `firing` yet, it is yielded nevertheless:
+    the sweeps begin at once, and may be finished before the first evaluation.
     """
-    if found is None or all((source.swept_at_ms or 0) > found.at_ms for source in sources):
+    if found is None:
+        return
+    name = ConditionName.STATE_BEHIND if found.kind is RebuildKind.BEHIND else ConditionName.STATE_REBUILT
+    if (name, STORE) in firing and all((source.swept_at_ms or 0) > found.at_ms for source in sources):
         return
     if found.kind is RebuildKind.BEHIND:
-        name = ConditionName.STATE_BEHIND
         what = Sentence("state_behind.added", at=iso_utc(found.at_ms), parts=str(found.lost))
     else:
-        name = ConditionName.STATE_REBUILT
         if found.set_aside is None:
             old = Sentence("state_rebuilt.nothing_kept")
         else:

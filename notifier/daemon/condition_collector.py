@@ -69,7 +69,7 @@ class ConditionCollector:
         of_sources, unknown_of_sources = self._sources.conditions(firing)
         conditions = [
             *of_sources,
-            *await self._rebuild_conditions(),
+            *await self._rebuild_conditions(firing),
             *destination_rules.orphan_conditions(await self.orphans()),
             *daemon_rules.clock_conditions(self._peer_clocks, firing),
             *[
@@ -110,9 +110,9 @@ class ConditionCollector:
         """Return the destinations that are no longer configured but have waiting deliveries. Raises StoreError."""
         return await self._store.run(orphans, self._daemon_state().destinations)
 
-    async def _rebuild_conditions(self) -> list[Condition]:
+    async def _rebuild_conditions(self, firing: Collection[ConditionKey]) -> list[Condition]:
         rebuild = await self._store.run(compare.latest_comparison)
-        found = list(daemon_rules.rebuild_conditions(rebuild, self._sources.memories()))
+        found = list(daemon_rules.rebuild_conditions(rebuild, self._sources.memories(), firing))
         if rebuild is not None and not found:
             await self._store.run(compare.end_comparison, self._clock.now_ms())
         return found

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from notifier.alerts.conditions import ConditionName
+from notifier.alerts.conditions import STORE, ConditionName
 from notifier.alerts.daemon_rules import (
     alert_conditions,
     descriptor_conditions,
@@ -20,7 +20,7 @@ SWEPT, NOT_SWEPT = SourceMemory(swept_at_ms=AT + 1), SourceMemory(swept_at_ms=AT
 
 
 def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> None:
-    (condition,) = rebuild_conditions(REBUILD, [SWEPT, NOT_SWEPT])
+    (condition,) = rebuild_conditions(REBUILD, [SWEPT, NOT_SWEPT], ())
     assert condition.key == ("state_rebuilt", "store")
     assert condition.summary == (
         "the state file was damaged (file is not a database) and was rebuilt at 2026-11-21T17:00:00.123Z; these"
@@ -31,25 +31,30 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
 
 
 def test_it_says_so_when_nothing_was_lost_or_nothing_left() -> None:
-    (condition,) = rebuild_conditions(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT])
+    (condition,) = rebuild_conditions(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT], ())
     assert "; nothing was lost; there was no file to keep; check" in condition.summary
 
 
 def test_a_file_that_was_only_older_is_said_more_mildly_with_what_it_lacked_and_since_when() -> None:
     behind = Comparison(AT, "it was older", None, "source beta was unknown", AT - 60_000, RebuildKind.BEHIND)
-    (condition,) = rebuild_conditions(behind, [NOT_SWEPT])
+    (condition,) = rebuild_conditions(behind, [NOT_SWEPT], ())
     assert condition.key == ("state_behind", "store")
     assert "the missing data was added: source beta was unknown" in condition.summary
     assert "updates and removals since 2026-11-21T16:59:00.123Z may be missing" in condition.summary
 
 
-def test_it_is_over_when_every_source_was_swept_since() -> None:
-    assert list(rebuild_conditions(REBUILD, [SWEPT, SWEPT])) == []
-    assert len(list(rebuild_conditions(REBUILD, [SourceMemory()]))) == 1
+def test_it_is_over_when_it_was_reported_and_every_source_was_swept_since() -> None:
+    firing = {(ConditionName.STATE_REBUILT, STORE)}
+    assert list(rebuild_conditions(REBUILD, [SWEPT, SWEPT], firing)) == []
+    assert len(list(rebuild_conditions(REBUILD, [SourceMemory()], firing))) == 1
+
+
+def test_it_is_reported_once_even_if_the_sweeps_are_faster_than_the_first_evaluation() -> None:
+    assert len(list(rebuild_conditions(REBUILD, [SWEPT, SWEPT], ()))) == 1
 
 
 def test_a_file_that_never_was_rebuilt_has_no_such_condition() -> None:
-    assert list(rebuild_conditions(None, [NOT_SWEPT])) == []
+    assert list(rebuild_conditions(None, [NOT_SWEPT], ())) == []
 
 
 def test_an_address_that_cannot_be_listened_on_is_told_with_what_goes_on() -> None:
