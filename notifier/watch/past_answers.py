@@ -8,7 +8,7 @@ from notifier.events import DetectedBy, EventType
 from notifier.kpa.versions import InvalidRecord
 from notifier.store.tables import holds, record_lookups
 from notifier.store.tables.records import Findings
-from notifier.store.tables.sources import SourceMemory
+from notifier.store.tables.sources import Release, SourceMemory
 from notifier.watch.detection.evidence import Evidence, HoldState, changed_fields
 from notifier.watch.detection.holds import HoldLimits, Tally, hold_limit
 from notifier.watch.detection.news import NewsReason
@@ -87,8 +87,11 @@ class PastAnswers:
             tally.arrivals,
             tally.changes,
             arrivals_held=memory.held_arrivals > 0,
-            # If only a few held-back changes are left, they are announced like any other change.
-            held_field=memory.held_field if memory.held_changes > few else None,
+            # If only a few held-back changes are left, they are announced like any other change. A silent release
+            # accepts changes of the field until its sweep ends.
+            held_field=memory.held_field
+            if memory.held_changes > few or memory.release_changes == Release.LEARN
+            else None,
             release_changes=memory.release_changes,
         )
 

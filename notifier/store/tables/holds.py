@@ -50,7 +50,10 @@ def accept_arrivals(db: Database, source: str, reason: str) -> int:
 
 
 def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: Sequence[str]) -> None:
-    """Store new held-back changes, and delete the held-back changes of the records whose keys are in `ended`."""
+    """Store new held-back changes, and delete the held-back changes of the records whose keys are in `ended`.
+
+    During a silent release the source's `held_field` stays, because it says which further changes are accepted.
+    """
     db.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
     db.executemany(
         "INSERT INTO held_changes (source, key, field) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -58,8 +61,9 @@ def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: 
     )
     db.execute(
         "UPDATE sources SET held_changes = (SELECT count(*) FROM held_changes WHERE source = name),"
-        " held_field = (SELECT field FROM held_changes WHERE source = name LIMIT 1) WHERE name = ?",
-        [source],
+        " held_field = CASE WHEN release_changes = ? THEN held_field"
+        " ELSE (SELECT field FROM held_changes WHERE source = name LIMIT 1) END WHERE name = ?",
+        [str(Release.LEARN), source],
     )
 
 
@@ -70,3 +74,10 @@ def begin_release(db: Database, source: str, what: str, release: Release) -> Sou
     """
     sweeps.delete_unfinished(db, source)
     return sources.update(db, source, **{f"release_{what}": release})
+
+
+def end_release_of_changes(db: Database, source: str) -> SourceMemory:
+    """Store that no held-back changes are being released any more; return the source's new state."""
+    sources.write(db, source, release_changes=None)
+    write_changes(db, source, (), ())
+    return sources.read_or_create(db, source)

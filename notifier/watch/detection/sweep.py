@@ -11,7 +11,7 @@ from notifier.events import DetectedBy
 from notifier.kpa.client import Page
 from notifier.kpa.errors import ApiError, ApiErrorReason
 from notifier.kpa.rate_limiter import Priority
-from notifier.store.tables import left_out, records_by_date, sweeps
+from notifier.store.tables import holds, left_out, records_by_date, sweeps
 from notifier.store.tables.sources import Release
 from notifier.store.tables.sweeps import Sweep, SweptPage
 from notifier.watch.count_check import CountCheck
@@ -280,7 +280,7 @@ class SweepRunner:
         # Otherwise held-back removals, and the request to release them, wait for a sweep that shows what is missing.
         events = await self._examine_or_release_missing(missing) if shows_missing else 0
         await self._context.store.run(sweeps.add_changes, sweep.id, events)
-        await self._context.health.write(release_changes=None)
+        self._context.health.remember(await self._context.store.run(holds.end_release_of_changes, self._context.name))
         await self._context.store.run(sweeps.finish, sweep, self._context.clock.now_ms())
         await self._update_count_offset(done, missing=len(missing))
         _log.info(

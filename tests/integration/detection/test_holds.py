@@ -56,6 +56,24 @@ async def test_changes_that_are_released_are_learned_or_told(world: World, *, si
     assert len(world.told) == (1 if silently else 201)
 
 
+async def test_silent_release_learns_further_changes_of_the_field_on_later_pages(world: World) -> None:
+    await world.open(3000)
+    records = [*world.account.records()]
+    for record in records[200:400]:
+        world.edit(record, notes="migrated")
+    await world.sweep()
+    assert "changes_held" in await world.conditions()
+    # The migration goes on, far below the changes that are held back.
+    for record in [*records[1500:1700], *records[2500:2510]]:
+        world.edit(record, notes="migrated")
+    another = world.edit(records[1450], expiry=20301231)
+    await world.release("changes", silently=True)
+    assert await world.told_after(5) == [another]
+    await world.sweep()
+    assert world.told == [another]
+    assert await world.conditions() == set()
+
+
 async def test_list_without_500_for_one_scan_is_over_at_the_next_poll_whatever_is_unreadable(world: World) -> None:
     await world.open(5000, "unreadable:5")
     fault = world.control.begin("hidden:500")
