@@ -202,8 +202,8 @@ class NameCache:
         await self.refresh(missing)
         if self._fetching is None:
             return names.with_person_fields(self._shown_fields)
-        limits = self._names_awaited_until - asyncio.get_running_loop().time()
-        await asyncio.wait([self._fetching], timeout=max(0.0, limits))
+        left_seconds = self._names_awaited_until - asyncio.get_running_loop().time()
+        await asyncio.wait([self._fetching], timeout=max(0.0, left_seconds))
         return (await self._find(ids)).with_person_fields(self._shown_fields)
 
     async def refresh(self, missing: WantedIds = _NOTHING) -> None:

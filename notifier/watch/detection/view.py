@@ -82,9 +82,10 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     if memory.swept_at_ms is not None:
         since_ms = memory.last_success_ms or memory.first_contact_ms
         known_until_ms = sweeps.start_of(db, source, memory.swept_at_ms) - _CLOCKS_DIFFER_MS
+        earlier = EarlierView(*before.filters, known_until_ms)
+    if renumbers or view.base_url != before.base_url:
         # At another address, or with other ids, the earlier filters may mean other records.
-        comparable = not renumbers and view.base_url == before.base_url
-        earlier = EarlierView(*before.filters, known_until_ms) if comparable else None
+        earlier = None
     sweeps.delete_unfinished(db, source)
     delete_unconfirmed(db, source)
     left_out.delete_all(db, source)

@@ -103,6 +103,19 @@ def test_follow_view_before_the_first_sweep_another_view_changes_nothing_about_h
 
 
 @pytest.mark.parametrize("other", [{"base_url": "https://b"}, {"api": "v1"}])
+def test_follow_view_another_list_before_a_sweep_forgets_the_earlier_filters(
+    db: Database, other: dict[str, str]
+) -> None:
+    apply_view(db, "acme", WIDE, NOW_MS)
+    sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2, last_success_ms=9)
+    narrow = replace(WIDE, training_id="7")
+    assert View.from_text(apply_view(db, "acme", narrow, NOW_MS).view or "").earlier is not None
+    memory = apply_view(db, "acme", replace(narrow, **other), NOW_MS)
+    assert View.from_text(memory.view or "").earlier is None
+    assert memory.view_since_ms == 9
+
+
+@pytest.mark.parametrize("other", [{"base_url": "https://b"}, {"api": "v1"}])
 def test_follow_view_another_list_says_nothing_about_which_records_are_known(
     db: Database, other: dict[str, str]
 ) -> None:
