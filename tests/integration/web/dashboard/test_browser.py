@@ -415,14 +415,17 @@ async def test_with_a_token_a_browser_signs_in_and_out(start_server: "StartServe
     await expect(seen.page.get_by_role("status")).to_contain_text("You are signed out")
 
 
-async def test_a_download_without_a_session_leads_to_the_sign_in_page(start_server: "StartServer", visit: "Go") -> None:
+@pytest.mark.parametrize(("label", "file_name"), [("CSV", "events.csv"), ("JSON Lines", "events.jsonl")])
+async def test_a_download_without_a_session_leads_to_the_sign_in_page(
+    start_server: "StartServer", visit: "Go", label: str, file_name: str
+) -> None:
     server = await start_server(token=TOKEN)
     server.complete()
     seen = await visit(server, may_complain=True)
     await seen.see("/events")
     await sign_in(seen, TOKEN)
     await expect(seen.page).to_have_url(f"{server.url}/events")
-    link = seen.page.get_by_role("link", name="CSV")
+    link = seen.page.get_by_role("link", name=label)
     while not await link.is_visible():
         await seen.see("/events")
     # The session ends while the page stays open.
@@ -431,7 +434,7 @@ async def test_a_download_without_a_session_leads_to_the_sign_in_page(start_serv
     await expect(seen.page.get_by_role("heading", name="Sign in")).to_be_visible()
     async with seen.page.expect_download() as download:
         await sign_in(seen, TOKEN)
-    assert (await download.value).suggested_filename == "events.csv"
+    assert (await download.value).suggested_filename == file_name
 
 
 async def test_a_link_signs_a_browser_in_once_wherever_it_is_followed_from(
