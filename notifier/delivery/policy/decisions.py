@@ -204,10 +204,13 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, 
     answer so, some with a fixed short wait, whenever one event makes the program fail or take too long. So if waiting
     has not helped, or if the event has failed before, it is not known whether the endpoint or the event is at fault.
     """
+    scope = outcome.scope
+    if scope is not FailureScope.PACE:
+        return scope
     names_the_rate = failure_scope(outcome.reason) is FailureScope.PACE
     waits_long = outcome.retry_after is not None and outcome.retry_after > _LONGEST_DOUBTFUL_WAIT_SECONDS
-    if outcome.scope is not FailureScope.PACE or names_the_rate or waits_long or bounds.sends_digests:
-        return outcome.scope
+    if names_the_rate or waits_long or bounds.sends_digests:
+        return scope
     is_doubtful = state.breaker.doubts_pace or attempt.deliveries[0].failures > 0
     return FailureScope.UNKNOWN if is_doubtful else FailureScope.PACE
 
