@@ -83,6 +83,8 @@ class StoreReader:
         try:
             done = asyncio.get_running_loop().run_in_executor(thread.executor, thread.perform, work, given_up)
         except RuntimeError as error:
+            # The executor keeps the work, and does it when it gets a thread.
+            given_up.set()
             self._release(thread)
             raise StoreError(
                 StoreReason.BUSY, f"the state cannot be read now ({error}): raise the limit of threads, or try later"

@@ -51,14 +51,20 @@ async def test_without_a_thread_it_is_busy_and_later_reads_again(
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    read: list[str] = []
+
+    def refused(_: Database) -> None:
+        read.append("although its caller has got an error")
+
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(3):
             with pytest.raises(StoreError) as caught:
-                await reader.run(one)
+                await reader.run(refused)
             assert caught.value.reason is StoreReason.BUSY
             assert "can't start new thread" in caught.value.message
     assert await reader.run(one) == 1
+    assert not read
 
 
 async def test_it_reads_while_the_store_writes(opened: FileStore, reader: StoreReader) -> None:
