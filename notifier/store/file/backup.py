@@ -126,8 +126,9 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
                     _write_essentials_of_replaced_file(path, now_ms)
                 known = essentials.read(path).snapshot
                 # A backup of an older version has other tables, so it cannot be compared yet.
-                if known is not None and known.stamp and not migrations.pending(db) and is_newer(db, highest, known):
+                if known is not None and known.stamp and not migrations.pending(db) and is_newer(db, known):
                     snapshot.add_stamp(db, known.stamp, now_ms)
+                    skip_event_numbers(db, max(highest, known.sequence))
             except sqlite3.Error as error:
                 raise as_backup_error(error, source, fresh.parent) from error
 

@@ -190,7 +190,9 @@ def _add_replaced_data(db: FileDatabase, connection: Connection, location: Locat
         if error.reason not in {StoreReason.TABLES_CHANGED, StoreReason.CORRUPT}:
             raise
         return error
-    if not is_newer(db, highest_sequence(db), known):
+    if is_newer(db, known):
+        skip_event_numbers(db, max(highest_sequence(db), known.sequence))
+    else:
         add_missing_data(db, known, now_ms)
     return None
 

@@ -201,14 +201,16 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
     )
 
 
-def is_newer(db: Database, highest: int, known: Snapshot) -> bool:
-    """Return whether a file, with this highest event number, is newer than the one from which these essentials are.
+def is_newer(db: Database, known: Snapshot) -> bool:
+    """Return whether a file has the same history as the one from which these essentials are, and was used for longer.
 
-    Undelivered events that a newer file lacks were delivered and then deleted, or dropped.
+    Undelivered events that a newer file lacks were delivered and then deleted, or dropped. Event numbers do not tell
+    which one is newer, because each restore skips some.
     """
-    successes = dict(db.execute("SELECT name, coalesce(last_success, 0) FROM sources WHERE met_at IS NOT NULL"))
-    later_ms = [successes.get(name, -1) - (source.last_success_ms or 0) for name, source in known.sources.items()]
-    return min(later_ms, default=0) >= 0 and max(later_ms, default=0) > 0 and known.sequence <= highest
+    found = {row[:2]: row[2] for row in db.execute("SELECT name, met_at, coalesce(last_success, 0) FROM sources")}
+    expected = {(name, it.first_contact_ms): it.last_success_ms or 0 for name, it in known.sources.items()}
+    later_ms = [found.get(key, -1) - success_ms for key, success_ms in expected.items()]
+    return min(later_ms, default=0) >= 0 and max(later_ms, default=0) > 0
 
 
 def latest_comparison(db: Database) -> Comparison | None:

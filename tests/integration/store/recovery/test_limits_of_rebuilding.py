@@ -272,6 +272,28 @@ def test_a_backup_that_is_newer_than_the_file_takes_nothing_from_it(place: Place
         assert db.execute("SELECT state FROM destinations WHERE name = 'gone'").fetchone() == ("ok",)
 
 
+def test_each_newer_backup_takes_nothing_from_the_one_that_was_restored_before(place: Place, tmp_path: Path) -> None:
+    """A machine on which restoring is tried out, or that stands by, gets one backup after the other."""
+    standby = Place(tmp_path / "standby.db")
+    back_up(place.path, tmp_path / "first.db", lambda _done, _of: None)
+    restore(standby.path, tmp_path / "first.db", lambda _done, _of: None, NOW + 1)
+    with closing(place.open()) as db, db.atomic():
+        db.execute("UPDATE deliveries SET state = 'delivered'")
+        db.execute("UPDATE destinations SET state = 'ok' WHERE name = 'gone'")
+        sources.record_success(db, "acme", NOW + 1)
+        retention.delete_old_events(db, NOW + HOUR)
+    back_up(place.path, tmp_path / "second.db", lambda _done, _of: None)
+    with closing(standby.open(NOW + 1)) as db:
+        known = highest_sequence(db)
+    restore(standby.path, tmp_path / "second.db", lambda _done, _of: None, NOW + HOUR)
+    with closing(standby.open(NOW + 2 * HOUR)) as db:
+        assert compare.latest_comparison(db) is None
+        assert waiting(db) == set()
+        assert db.execute("SELECT state FROM destinations WHERE name = 'gone'").fetchone() == ("ok",)
+        # Readers of the feed may know the numbers of the replaced file.
+        assert highest_sequence(db) >= known + SKIPPED_EVENT_NUMBERS
+
+
 def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
     zero_header(place)
     with closing(place.open()) as db:
