@@ -80,9 +80,9 @@ def lateness(
 ) -> Iterator[float | None]:
     """Yield for each poll planned between two moments by how many seconds it came late; None where it did not come."""
     planned = due + math.ceil((begin - due) / interval) * interval
-    detection_limits = min(interval, _GRACE) - _EARLY
+    window_seconds = min(interval, _GRACE) - _EARLY
     while planned < end:
-        came = next((moment for moment in arrivals if planned - _EARLY <= moment < planned + detection_limits), None)
+        came = next((moment for moment in arrivals if planned - _EARLY <= moment < planned + window_seconds), None)
         yield None if came is None else came - planned
         planned += interval
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from notifier.watch.source_context import RandomSource
     from tests.support.clocks import FakeClock
 
-DETECTION_LIMITS = 10.0
+_DEADLINE_SECONDS = 10.0
 MAX_ROUNDS = 10
 
 Answer = Callable[[], Awaitable[web.StreamResponse | None]]
@@ -259,7 +259,7 @@ class Station:
         await self.until(lambda: not self.watcher.is_sweeping and not self.watcher.is_searching)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DETECTION_LIMITS
+        deadline = time.monotonic() + _DEADLINE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             await asyncio.sleep(0.002)

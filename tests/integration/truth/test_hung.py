@@ -67,9 +67,9 @@ class Surroundings:
 
     async def page(self) -> str:
         """Scrape `/metrics`, as Prometheus does."""
-        detection_limits = aiohttp.ClientTimeout(total=3)
+        time_limit = aiohttp.ClientTimeout(total=3)
         async with (
-            aiohttp.ClientSession(timeout=detection_limits) as session,
+            aiohttp.ClientSession(timeout=time_limit) as session,
             session.get(f"{self.url}/metrics") as response,
         ):
             return await response.text()

@@ -268,10 +268,10 @@ def test_a_head_poll_does_not_wait_behind_a_sweep() -> None:
 def test_no_60_seconds_see_more_than_the_rate_even_when_many_give_up(
     per_minute: float, plans: list[tuple[float, Priority, float | None]]
 ) -> None:
-    async def user(queue: Users, start: float, priority: Priority, detection_limits: float | None) -> bool:
+    async def user(queue: Users, start: float, priority: Priority, timeout_seconds: float | None) -> bool:
         await asyncio.sleep(start)
         try:
-            async with asyncio.timeout(detection_limits):
+            async with asyncio.timeout(timeout_seconds):
                 await queue.take(priority)
         except TimeoutError:
             return False

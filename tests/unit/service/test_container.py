@@ -121,8 +121,8 @@ def test_the_quadlet_is_the_same_container() -> None:
     service = dict(quadlet("Service"))
     assert int(service["RestartPreventExitStatus"]) == ExitCode.WRONG_CONFIGURATION
     # Podman stops it, and systemd waits for Podman.
-    (detection_limits,) = re.findall(r"--stop-timeout=(\d+)", keys["PodmanArgs"])
-    assert int(detection_limits) < int(service["TimeoutStopSec"].removesuffix("s"))
+    (stop_timeout,) = re.findall(r"--stop-timeout=(\d+)", keys["PodmanArgs"])
+    assert int(stop_timeout) < int(service["TimeoutStopSec"].removesuffix("s"))
 
 
 def test_systemd_understands_the_rest_of_the_quadlet(tmp_path: Path) -> None:

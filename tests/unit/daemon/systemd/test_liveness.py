@@ -18,7 +18,7 @@ from notifier.daemon.systemd.liveness import (
 )
 
 TICK = 5.0
-DETECTION_LIMITS = 60.0
+TOLERANCE_SECONDS = 60.0
 
 intervals = st.floats(0.1, 2 * 86_400)
 gaps = st.lists(st.floats(0.0, 40.0), min_size=1, max_size=40)
@@ -27,15 +27,15 @@ gaps = st.lists(st.floats(0.0, 40.0), min_size=1, max_size=40)
 class Observer:
     """Looks again and again, as the supervision does, while the daemon lives through the time in between."""
 
-    def __init__(self, *jobs: JobStats, detection_limits: float = DETECTION_LIMITS) -> None:
+    def __init__(self, *jobs: JobStats, tolerance_seconds: float = TOLERANCE_SECONDS) -> None:
         self.jobs = list(jobs)
         self.answers = 0
         self.seen: dict[str, Observation] = {}
-        self.detection_limits = detection_limits
+        self.tolerance_seconds = tolerance_seconds
 
     def check(self, gap: float = TICK) -> dict[str, float]:
         """Look, `gap` seconds after the last time."""
-        current = all_parts(self.jobs, self.answers, self.detection_limits)
+        current = all_parts(self.jobs, self.answers, self.tolerance_seconds)
         self.seen = observe(self.seen, current, running_seconds(gap, TICK))
         return stuck_parts(self.seen, current)
 
@@ -56,7 +56,7 @@ def test_a_job_that_keeps_its_interval_is_never_stuck(interval: float, rounds: i
         observer.answers += 1
         assert observer.check() == {}
         waited += TICK
-        if waited >= interval + lateness * (DETECTION_LIMITS - 2 * TICK):
+        if waited >= interval + lateness * (TOLERANCE_SECONDS - 2 * TICK):
             job = observer.jobs[0]
             observer.jobs[0] = replace(job, started_runs=job.started_runs + 1, ended_runs=job.ended_runs + 1)
             waited = 0.0
@@ -68,14 +68,14 @@ def test_a_job_that_begins_no_more_is_stuck_soon_after_its_interval_and_nothing_
 ) -> None:
     still = JobStats("acme", interval, started_runs=runs, ended_runs=runs)
     observer = Observer(still, *(JobStats(f"other-{number}", 7 * 86_400) for number in range(others)))
-    assert observer.check_for(interval + DETECTION_LIMITS - 2 * TICK) == {}
+    assert observer.check_for(interval + TOLERANCE_SECONDS - 2 * TICK) == {}
     assert list(observer.check_for(3 * TICK)) == ["acme"]
 
 
 def test_a_round_without_a_sign_of_life_is_stuck_only_after_a_long_time() -> None:
     observer = Observer(JobStats("acme", 60.0, started_runs=5, ended_runs=4, progress=17))
     assert observer.check_for(LONG_ROUND_SECONDS) == {}
-    assert list(observer.check_for(DETECTION_LIMITS + 2 * TICK)) == ["acme"]
+    assert list(observer.check_for(TOLERANCE_SECONDS + 2 * TICK)) == ["acme"]
 
 
 def test_a_round_that_may_wait_longer_for_an_answer_is_given_that_time() -> None:
@@ -94,14 +94,14 @@ def test_a_long_round_that_gets_on_is_not_stuck(hours: int) -> None:
 def test_the_store_is_stuck_when_it_gives_no_answer_for_longer_than_a_long_transaction() -> None:
     observer = Observer()
     assert observer.check_for(LONG_TRANSACTION_SECONDS, store_lives=False) == {}
-    assert list(observer.check_for(DETECTION_LIMITS + 2 * TICK, store_lives=False)) == [STORE]
+    assert list(observer.check_for(TOLERANCE_SECONDS + 2 * TICK, store_lives=False)) == [STORE]
     assert observer.check_for(TICK) == {}
 
 
 @given(gaps, st.floats(60.0, 1e7))
 def test_time_that_the_daemon_did_not_live_through_is_nobodys_fault(between: list[float], frozen: float) -> None:
     """A frozen process, a suspended machine, a clock that goes back: one look after it says nothing."""
-    observer = Observer(JobStats("acme", DETECTION_LIMITS))
+    observer = Observer(JobStats("acme", TOLERANCE_SECONDS))
     for gap in between[:5]:
         observer.check(gap)
     assert observer.check(frozen) == {}
@@ -117,7 +117,7 @@ def test_seconds_lived_are_never_more_than_the_gap_and_never_less_than_none(betw
 
 def test_a_job_made_anew_under_the_same_name_begins_anew() -> None:
     observer = Observer(JobStats("acme", 60.0, number=0))
-    observer.check_for(60.0 + DETECTION_LIMITS - 2 * TICK)
+    observer.check_for(60.0 + TOLERANCE_SECONDS - 2 * TICK)
     observer.jobs = [JobStats("acme", 60.0, number=1)]
     assert observer.check_for(60.0) == {}
 
@@ -130,7 +130,7 @@ def test_a_job_that_is_gone_is_forgotten() -> None:
 
 
 def test_even_an_impatient_watchdog_leaves_the_time_to_notice_a_jump_of_the_clock() -> None:
-    observer = Observer(JobStats("acme", 0.2), detection_limits=1.0)
+    observer = Observer(JobStats("acme", 0.2), tolerance_seconds=1.0)
     assert observer.check_for(LEAST_TOLERANCE_SECONDS - 2 * TICK) == {}
 
 
