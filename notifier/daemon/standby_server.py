@@ -101,7 +101,10 @@ class StandbyServer:
     async def apply_settings(self) -> None:
         """Listen on the new address if a reload changed `[http] listen`; also try again if listening has failed."""
         is_due = self._listen_again_at is not None and time.monotonic() >= self._listen_again_at
-        if is_due or self._settings.http.listen != self._listen:
+        is_changed = self._settings.http.listen != self._listen
+        if is_changed:
+            self._listen_again_at = None
+        if is_due or is_changed:
             await _stop_runner(self._interface_runner)
             await self._start_interface()
 

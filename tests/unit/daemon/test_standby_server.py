@@ -44,6 +44,20 @@ async def test_a_port_that_is_in_use_at_the_start_is_tried_again(
         await server.stop()
 
 
+async def test_a_reload_to_another_port_that_is_in_use_is_logged_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
+        first, second = (f"127.0.0.1:{it.getsockname()[1]}" for it in (one, another))
+        server = standby_server(tmp_path, StandbyState(), listen=first)
+        await server.start()
+        server._configuration.settings = standby_server(tmp_path, StandbyState(), listen=second)._settings
+        await server.apply_settings()
+        await server.apply_settings()
+        await server.stop()
+    assert [getattr(record, "detail", "").count(second) for record in caplog.records] == [0, 1]
+
+
 async def test_a_request_to_the_database_that_never_ends_is_a_reason_for_a_restart(tmp_path: Path) -> None:
     state = StandbyState()
     server = standby_server(tmp_path, state)
