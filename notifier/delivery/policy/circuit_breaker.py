@@ -25,6 +25,11 @@ about 400 requests a day.
 DOUBTFUL_OBJECTIONS = 10
 """After this many objections to the rate without a success in between, the cause is probably not the rate."""
 
+_DOUBTFUL_OBJECTIONS_TO_SUSPECT = 3
+"""The same number for a request whose first event has failed before. It is lower, so that a bad event is found soon.
+A receiver that really limits the rate usually accepts the request after fewer waits.
+"""
+
 LONG_OUTAGE_ROUNDS = 3
 """After this many failed rounds, it is assumed that the outage, and not a bad event, caused the splits of groups."""
 
@@ -89,11 +94,13 @@ class Breaker(Struct, frozen=True):
         """Whether probes are single events, which show whether the endpoint or some events are at fault."""
         return self.mode is BreakerMode.OPEN and self.scope is not FailureScope.ENDPOINT
 
-    @property
-    def doubts_pace(self) -> bool:
-        """Whether nothing gets through any more, although the request rate was lowered again and again."""
-        paced_in_vain = self.mode is BreakerMode.PACED and self.rounds >= DOUBTFUL_OBJECTIONS
-        return paced_in_vain or self.mode is BreakerMode.OPEN
+    def doubts_pace(self, *, is_suspect: bool = False) -> bool:
+        """Return whether nothing gets through any more, although the request rate was lowered again and again.
+
+        `is_suspect`: the first event of the request has failed before.
+        """
+        most = _DOUBTFUL_OBJECTIONS_TO_SUSPECT if is_suspect else DOUBTFUL_OBJECTIONS
+        return self.mode is BreakerMode.OPEN or (self.mode is BreakerMode.PACED and self.rounds >= most)
 
 
 def after_success(breaker: Breaker, now: float) -> Breaker:
@@ -177,7 +184,7 @@ def after_failure(
             return replace(breaker, probes_left=breaker.probes_left - 1, scope=scope)
         return _open(breaker, scope, breaker.rounds + 1, now, limits, jitter)
     one_is_enough = may_be_endpoint and (
-        opens_at_once or breaker.doubts_pace or (limits.in_order and scope is not FailureScope.EVENT)
+        opens_at_once or breaker.doubts_pace() or (limits.in_order and scope is not FailureScope.EVENT)
     )
     if breaker.consecutive_failures >= (1 if one_is_enough else FAILURES_TO_OPEN):
         was_outage = breaker.mode is BreakerMode.PACED and breaker.consecutive_failures >= FAILURES_TO_OPEN

@@ -42,7 +42,7 @@ class Attempt(Struct, frozen=True):
     """A request: its deliveries, its start (monotonic seconds), and why it is made.
 
     `first_failed_at` is None if the request has several deliveries. If it has one, `first_failed_at` is when this
-    delivery first failed in a request of its own (monotonic seconds), or None if it has not failed alone yet.
+    delivery first failed in a way that counts against its event (monotonic seconds), or None if it has not yet.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -202,7 +202,7 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, 
 
     A 503, or another failure with `Retry-After`, usually is an objection to the rate. But servers of programs also
     answer so, some with a fixed short wait, whenever one event makes the program fail or take too long. So if waiting
-    has not helped, or if the event has failed before, it is not known whether the endpoint or the event is at fault.
+    has not helped, or if the event was at fault before, it is not known whether the endpoint or the event is at fault.
     """
     scope = outcome.scope
     if scope is not FailureScope.PACE:
@@ -211,7 +211,8 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, 
     waits_long = outcome.retry_after is not None and outcome.retry_after > _LONGEST_DOUBTFUL_WAIT_SECONDS
     if names_the_rate or waits_long or bounds.sends_digests:
         return scope
-    is_doubtful = state.breaker.doubts_pace or attempt.deliveries[0].failures > 0
+    first = attempt.deliveries[0]
+    is_doubtful = first.proven or state.breaker.doubts_pace(is_suspect=first.failures > 0)
     return FailureScope.UNKNOWN if is_doubtful else FailureScope.PACE
 
 

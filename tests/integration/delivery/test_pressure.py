@@ -346,7 +346,7 @@ def test_an_event_that_is_always_answered_with_503_holds_up_the_others_for_minut
     settings = http_settings(concurrency=concurrency, batch_size=batch_size)
     receiver = simulate(poisoned(Outcome(AttemptResult.SERVER_ERROR, 503, retry_after)), settings, news, until=HOUR)
     assert len(receiver.first_accepted_seconds()) == 99
-    assert max(lateness(receiver, news).values()) < 300
+    assert max(lateness(receiver, news).values()) < 300 + 60 * (retry_after or 0.0)
     refused = [request.ended for request in receiver.refused]
     pause = (retry_after or 0.0) - 1e-3
     assert not any(1e-3 < request.began - at < pause for request in receiver.requests for at in refused)
@@ -369,14 +369,33 @@ def test_an_outage_with_two_kinds_of_answers_by_turns_is_not_hammered(concurrenc
     assert len(receiver.refused) < 500
 
 
-def test_a_limit_of_the_rate_that_is_answered_with_503_gets_full_batches() -> None:
-    class Limited(SimulatedReceiver):
-        def _answer(self, now: float, deliveries: Sequence[Delivery]) -> tuple[float, Outcome, bool]:
-            seconds, outcome, taken = super()._answer(now, deliveries)
-            return seconds, UNAVAILABLE if outcome.reason is AttemptResult.THROTTLED else outcome, taken
+class LimitedWith503(SimulatedReceiver):
+    """Answers 503 to what exceeds its rate."""
 
-    receiver = simulate(Limited(every=30.0), http_settings(batch_size=100), make_events(2000))
+    def _answer(self, now: float, deliveries: Sequence[Delivery]) -> tuple[float, Outcome, bool]:
+        seconds, outcome, taken = super()._answer(now, deliveries)
+        is_limit = outcome.reason is AttemptResult.THROTTLED
+        return seconds, Outcome(AttemptResult.SERVER_ERROR, 503, outcome.retry_after) if is_limit else outcome, taken
+
+
+def test_a_limit_of_the_rate_that_is_answered_with_503_gets_full_batches() -> None:
+    receiver = simulate(LimitedWith503(every=30.0, says_when=False), http_settings(batch_size=100), make_events(2000))
     assert sizes(receiver.accepted) == [100] * 20
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("outcome", [BROKEN, UNAVAILABLE], ids=["500", "503"])
+@pytest.mark.parametrize("limit", [(1.0, False), (5.0, False), (30.0, True)])
+def test_such_a_limit_is_no_fault_of_the_events_that_failed_in_an_outage(
+    concurrency: int, outcome: Outcome, limit: tuple[float, bool]
+) -> None:
+    every, says_when = limit
+    receiver = LimitedWith503(every=every, says_when=says_when, outages=[Outage(0.0, 600.0, outcome)])
+    simulate(receiver, http_settings(batch_size=100, concurrency=concurrency), make_events(1000))
+    assert len(receiver.accepted) < 20
+    if concurrency == 1:
+        numbers = [number for request in receiver.accepted for number in request.sequences]
+        assert numbers == sorted(numbers)
 
 
 # The events' own time
