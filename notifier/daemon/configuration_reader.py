@@ -60,6 +60,10 @@ class ConfigurationReader:
                 f"it took longer than {READ_SECONDS:g} seconds; a file or folder of it may be a pipe, or in a file"
                 " system that does not answer"
             ) from None
+        except RuntimeError as error:
+            # No thread could be started.
+            ended.set()
+            raise _not_read(str(error)) from error
 
 
 def _not_read(why: str) -> ConfigurationReadError:
